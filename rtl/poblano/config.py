@@ -1,0 +1,197 @@
+"""One configuration object makes every size of the chip.
+
+A block gets only its slice (:class:`ArrayConfig`, :class:`TileConfig`, :class:`MemoryConfig`). The presets are
+in :data:`PRESETS`; :func:`preset` looks one up with a clear error.
+"""
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+__all__ = ["BLOCK", "LINE_BYTES", "LINE_WORDS", "ArrayConfig", "ChipConfig", "ConfigError", "MemoryConfig", "PRESETS",
+           "TileConfig", "preset"]
+
+BLOCK = 32
+"""Elements in a block: the number formats' shared-scale block along K."""
+LINE_BYTES = 32
+"""Bytes in a line: the unit of vector-memory addresses in commands (8 FP32 words)."""
+LINE_WORDS = LINE_BYTES // 4
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be built; the message quotes the value."""
+
+
+def _require(condition, message):
+    if not condition:
+        raise ConfigError(message)
+
+
+def _power_of_two(name, value, low=1):
+    _require(isinstance(value, int) and value >= low and value & (value - 1) == 0,
+             f"{name} must be a power of two of at least {low}, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayConfig:
+    """A weight-stationary systolic array of ``rows`` x ``cols`` processing elements.
+
+    ``rows`` is a multiple or a divisor of 32. A block of 32 along K takes ``passes`` weight tiles when the array is
+    lower than a block, and an array of more than 32 rows computes ``segments`` blocks at a time.
+    """
+
+    rows: int = 16
+    cols: int = 16
+
+    def __post_init__(self):
+        _require(isinstance(self.rows, int) and self.rows >= 1 and (self.rows % BLOCK == 0 or BLOCK % self.rows == 0),
+                 f"array rows must be a multiple or a divisor of {BLOCK}, not {self.rows!r}")
+        _require(isinstance(self.cols, int) and self.cols >= 1, f"array cols must be at least 1, not {self.cols!r}")
+
+    @property
+    def segments(self):
+        """Blocks of 32 rows in the array (at least 1)."""
+        return max(1, self.rows // BLOCK)
+
+    @property
+    def passes(self):
+        """Weight tiles per block of 32 (at least 1)."""
+        return max(1, BLOCK // self.rows)
+
+    @property
+    def sum_width(self):
+        """Bits of a signed block sum: 32 products of two signed 8-bit numbers, -128 x -128 included."""
+        return 8 + 8 + 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """The chip's memory port, and the memory that simulation puts behind it.
+
+    ``data_width`` (bits) and ``addr_width`` are the AXI4 port's. ``burst_beats`` bounds a burst; ``outstanding`` is the
+    number of reads one engine keeps in flight. ``bandwidth`` (bytes per cycle, reads and writes together) and
+    ``latency`` (cycles from AR to the first R beat) describe the memory, for simulation and for the roofline.
+    """
+
+    data_width: int = 256
+    addr_width: int = 32
+    burst_beats: int = 16
+    outstanding: int = 8
+    bandwidth: Fraction = Fraction(20)
+    latency: int = 60
+
+    def __post_init__(self):
+        _power_of_two("memory data_width", self.data_width, 32)
+        _require(self.data_width <= 256, f"memory data_width must be at most 256, not {self.data_width!r}")
+        _require(16 <= self.addr_width <= 40, f"memory addr_width must be 16 to 40, not {self.addr_width!r}")
+        _power_of_two("memory burst_beats", self.burst_beats)
+        _require(self.burst_beats <= 256, f"memory burst_beats must be at most 256, not {self.burst_beats!r}")
+        _power_of_two("memory outstanding", self.outstanding)
+        _require(0 < self.bandwidth <= self.data_bytes,
+                 f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not {self.bandwidth}")
+
+    @property
+    def data_bytes(self):
+        return self.data_width // 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileConfig:
+    """One tile: an array with its accumulator, buffers and vector unit.
+
+    ``lanes`` FP32 lanes make a row of vector memory, the accumulator's scaler and the vector unit. ``tokens`` is the
+    accumulator's depth: the most activation rows of one matrix command. ``vmem_lines`` (32 bytes each) sizes the
+    vector memory, ``amem_blocks`` (32 elements, a scale and a sum each) the activation memory, ``fifo_bytes`` the
+    weight buffer.
+    """
+
+    array: ArrayConfig = field(default_factory=ArrayConfig)
+    lanes: int = 8
+    tokens: int = 128
+    vmem_lines: int = 8192
+    vmem_banks: int = 4
+    amem_blocks: int = 4096
+    fifo_bytes: int = 8192
+
+    def __post_init__(self):
+        _power_of_two("tile lanes", self.lanes, 2)
+        _power_of_two("array cols of a tile", self.array.cols, 2)
+        _power_of_two("tile tokens", self.tokens, 2)
+        _power_of_two("tile vmem_lines", self.vmem_lines, 16)
+        _power_of_two("tile vmem_banks", self.vmem_banks, 2)
+        _power_of_two("tile amem_blocks", self.amem_blocks, 16)
+        _power_of_two("tile fifo_bytes", self.fifo_bytes, 256)
+        _require(self.vmem_lines <= 65536 and self.amem_blocks <= 65536,
+                 "vmem_lines and amem_blocks must be at most 65536: commands address them with 16 bits")
+        _require(self.lanes <= min(self.array.cols, BLOCK),
+                 f"tile lanes must be at most the array's cols and {BLOCK}, not {self.lanes} with {self.array.cols} cols")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipConfig:
+    """The whole chip: ``tiles`` tiles, one DMA engine, one command processor, one memory port."""
+
+    name: str = "custom"
+    tiles: int = 2
+    tile: TileConfig = field(default_factory=TileConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    queue_depth: int = 4
+
+    def __post_init__(self):
+        _require(1 <= self.tiles <= 32, f"tiles must be 1 to 32, not {self.tiles!r}")
+        _power_of_two("queue_depth", self.queue_depth)
+        array, tile, memory = self.tile.array, self.tile, self.memory
+        _require(memory.data_width <= 32 * tile.lanes,
+                 f"memory data_width {memory.data_width} must be at most a vector-memory row of {32 * tile.lanes} bits")
+        _require(2 * array.cols % self.stream_bytes == 0,
+                 f"a row of {array.cols} F16 scales must fill whole weight-stream words of {self.stream_bytes} bytes")
+
+    @property
+    def stream_bytes(self):
+        """Bytes in a word of a tile's weight stream: a memory beat, a weight row or a weight column, the largest."""
+        return max(self.memory.data_bytes, self.tile.array.cols, self.tile.array.rows)
+
+    @property
+    def units(self):
+        """Units that execute commands: the DMA engine, then stream, matmul and vector unit of each tile."""
+        return 1 + 3 * self.tiles
+
+    @property
+    def macs_per_cycle(self):
+        return self.tiles * self.tile.array.rows * self.tile.array.cols
+
+    def with_memory(self, **changes):
+        """This chip with another memory behind it."""
+        return replace(self, memory=replace(self.memory, **changes))
+
+
+def _row_bandwidth(tiles, cols):
+    """Bytes per cycle that feed every array one Q4_1 weight row a cycle: 5 bits a weight with scale and minimum."""
+    return Fraction(tiles * cols * 5, 8)
+
+
+PRESETS = {
+    "nano": ChipConfig(
+        name="nano", tiles=1,
+        tile=TileConfig(array=ArrayConfig(rows=4, cols=4), lanes=2, tokens=16, vmem_lines=1024, amem_blocks=512,
+                        fifo_bytes=512),
+        memory=MemoryConfig(data_width=64, burst_beats=8, outstanding=4, bandwidth=_row_bandwidth(1, 4)),
+        queue_depth=2),
+    "desk": ChipConfig(
+        name="desk", tiles=2,
+        tile=TileConfig(array=ArrayConfig(rows=16, cols=16), lanes=8, tokens=128, vmem_lines=8192, amem_blocks=4096,
+                        fifo_bytes=8192),
+        memory=MemoryConfig(data_width=256, bandwidth=_row_bandwidth(2, 16))),
+    "tile64": ChipConfig(
+        name="tile64", tiles=1,
+        tile=TileConfig(array=ArrayConfig(rows=64, cols=64), lanes=32, tokens=256, vmem_lines=16384, amem_blocks=8192,
+                        fifo_bytes=65536),
+        memory=MemoryConfig(data_width=256, bandwidth=Fraction(32))),
+}
+
+
+def preset(name):
+    """The preset called ``name``; :class:`ConfigError` names the ones there are."""
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise ConfigError(f"unknown preset {name!r}; the presets are {', '.join(PRESETS)}") from None

@@ -1,0 +1,103 @@
+"""The signatures that blocks share: unit ports, local memories, the broadcast bus and AXI4."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .control.commands import COMMAND_BYTES
+
+__all__ = ["AXIReadSignature", "AXIWriteSignature", "BusWrite", "LocalWrite", "MetaLayout", "ReadPortSignature", "UnitSignature"]
+
+SUM_BITS = 13
+"""Bits of a block's activation sum: 32 elements of -127 to 127."""
+
+
+class MetaLayout(data.StructLayout):
+    """What activation memory keeps beside a block: its FP32 scale and the signed sum of its elements."""
+
+    def __init__(self):
+        super().__init__({"scale": 32, "sum": signed(SUM_BITS)})
+
+
+class UnitSignature(wiring.Signature):
+    """What the command processor (the owner of this signature) sees of a unit that executes commands.
+
+    Members
+    -------
+    cmd : Out(stream), the 512-bit command, handed over when its waits are satisfied; transferred when the unit starts it.
+    done : In(1), high for a cycle when a command has completed with all its effects visible; in command order.
+    error : In(1), high for a cycle when a command fails; ``code`` (:class:`ErrorCode`) says why. No ``done`` follows.
+    busy, stall_in, stall_out : In(1), for the counters: a command is in progress; this cycle was lost waiting for
+        input (memory, weights, operands); this cycle was lost because the output was not accepted.
+    flush : Out(1), while high: begin no new memory transaction and discard data, but complete AXI transactions in flight.
+    idle : In(1), no AXI transaction in flight (always 1 in a unit without AXI).
+    After flush and all idle, the whole unit is reset synchronously (ResetInserter at chip level), flush still high.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "cmd": Out(stream.Signature(8 * COMMAND_BYTES)),
+            "done": In(1), "error": In(1), "code": In(4),
+            "busy": In(1), "stall_in": In(1), "stall_out": In(1),
+            "flush": Out(1), "idle": In(1),
+        })
+
+
+class ReadPortSignature(wiring.Signature):
+    """The requester's side of a read port of a local memory.
+
+    ``req`` is a stream of row addresses. Data come back in order, ``valid`` for one cycle each with no back-pressure
+    (the requester asks only for what it has room for): exactly ``latency`` cycles after the request's transfer.
+    """
+
+    def __init__(self, *, addr_width, shape):
+        super().__init__({
+            "req": Out(stream.Signature(addr_width)),
+            "valid": In(1),
+            "data": In(shape),
+        })
+
+
+class LocalWrite(data.StructLayout):
+    """A write of one row of a tile's local memory.
+
+    ``space`` 0: vector memory, ``addr`` is a row of ``lanes`` words, ``mask`` enables each word, ``data`` the words.
+    ``space`` 1: activation memory, ``addr`` is a block, ``data`` the 32 elements (element 0 in the low byte) and, from
+    bit 256 on, its :class:`MetaLayout`; ``mask`` is not used.
+    """
+
+    def __init__(self, *, lanes, addr_width):
+        super().__init__({
+            "space": 1, "addr": addr_width, "mask": lanes,
+            "data": max(32 * lanes, 256 + MetaLayout().size),
+        })
+
+
+class BusWrite(data.StructLayout):
+    """A :class:`LocalWrite` and the tiles it goes to; the transfer completes when every one of them has taken it."""
+
+    def __init__(self, *, lanes, addr_width, tiles):
+        super().__init__({"tiles": tiles, "write": LocalWrite(lanes=lanes, addr_width=addr_width)})
+
+
+class AXIReadSignature(wiring.Signature):
+    """AXI4 read channels, master's side. INCR bursts of whole beats; arsize, arburst are constants of the top."""
+
+    def __init__(self, *, addr_width, data_width, id_width):
+        super().__init__({
+            "ar": Out(stream.Signature(data.StructLayout({"id": id_width, "addr": addr_width, "len": 8}))),
+            "r": In(stream.Signature(data.StructLayout(
+                {"id": id_width, "data": data_width, "resp": 2, "last": 1}))),
+        })
+
+
+class AXIWriteSignature(wiring.Signature):
+    """AXI4 write channels, master's side. INCR bursts of whole beats with strobes."""
+
+    def __init__(self, *, addr_width, data_width, id_width):
+        super().__init__({
+            "aw": Out(stream.Signature(data.StructLayout({"id": id_width, "addr": addr_width, "len": 8}))),
+            "w": Out(stream.Signature(data.StructLayout(
+                {"data": data_width, "strb": data_width // 8, "last": 1}))),
+            "b": In(stream.Signature(data.StructLayout({"id": id_width, "resp": 2}))),
+        })
