@@ -1,0 +1,1 @@
+"""Simulation of the RTL: Verilator, models with memory inside, traces."""
