@@ -112,6 +112,34 @@ class TileConfig:
     amem_blocks: int = 4096
     fifo_bytes: int = 8192
 
+    @property
+    def vmem_rows(self):
+        """Rows of ``lanes`` words in vector memory."""
+        return self.vmem_lines * LINE_WORDS // self.lanes
+
+    @property
+    def vmem_addr_width(self):
+        return (self.vmem_rows - 1).bit_length()
+
+    @property
+    def amem_words(self):
+        """Words of ``array.segments`` blocks in activation memory."""
+        return self.amem_blocks // self.array.segments
+
+    @property
+    def amem_addr_width(self):
+        """Bits of a block's address in activation memory."""
+        return (self.amem_blocks - 1).bit_length()
+
+    @property
+    def amem_word_addr_width(self):
+        return (self.amem_words - 1).bit_length()
+
+    @property
+    def local_addr_width(self):
+        """Bits of a LocalWrite's address: a vector-memory row or an activation-memory block."""
+        return max(self.vmem_addr_width, self.amem_addr_width)
+
     def __post_init__(self):
         _power_of_two("tile lanes", self.lanes, 2)
         _power_of_two("array cols of a tile", self.array.cols, 2)

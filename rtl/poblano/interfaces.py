@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from .control.commands import COMMAND_BYTES
 
-__all__ = ["AXIReadSignature", "AXIWriteSignature", "BusWrite", "LocalWrite", "MetaLayout", "ReadPortSignature", "UnitSignature"]
+__all__ = ["AXIReadSignature", "AXIWriteSignature", "BusWrite", "LocalWrite", "MetaLayout", "ReadPortSignature",
+           "UnitSignature", "block_port", "bus_write", "local_write", "matmul_data_port", "matmul_meta_port", "vmem_port"]
 
 SUM_BITS = 13
 """Bits of a block's activation sum: 32 elements of -127 to 127."""
@@ -101,3 +102,35 @@ class AXIWriteSignature(wiring.Signature):
                 {"data": data_width, "strb": data_width // 8, "last": 1}))),
             "b": In(stream.Signature(data.StructLayout({"id": id_width, "resp": 2}))),
         })
+
+
+def local_write(config):
+    """The :class:`LocalWrite` of a chip."""
+    return LocalWrite(lanes=config.tile.lanes, addr_width=config.tile.local_addr_width)
+
+
+def bus_write(config):
+    """The :class:`BusWrite` of a chip."""
+    return BusWrite(lanes=config.tile.lanes, addr_width=config.tile.local_addr_width, tiles=config.tiles)
+
+
+def vmem_port(config):
+    """A read port of vector memory: rows of ``lanes`` words."""
+    return ReadPortSignature(addr_width=config.tile.vmem_addr_width, shape=32 * config.tile.lanes)
+
+
+def block_port(config):
+    """A read port of activation memory for the DMA engine: a block and its scale and sum."""
+    return ReadPortSignature(addr_width=config.tile.amem_addr_width,
+                             shape=data.StructLayout({"data": 256, "meta": MetaLayout()}))
+
+
+def matmul_data_port(config):
+    """The matmul unit's read port of activation memory: words of ``segments`` blocks."""
+    return ReadPortSignature(addr_width=config.tile.amem_word_addr_width, shape=256 * config.tile.array.segments)
+
+
+def matmul_meta_port(config):
+    """The matmul unit's read port of scales and sums: those of a word of ``segments`` blocks."""
+    return ReadPortSignature(addr_width=config.tile.amem_word_addr_width,
+                             shape=data.ArrayLayout(MetaLayout(), config.tile.array.segments))
