@@ -1,0 +1,262 @@
+"""IEEE-754 binary32 arithmetic, and conversions between it, half precision and integers."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["FloatAdd", "FloatMultiply", "FloatToInt8", "IntToFloat", "NAN", "float16_to_float32"]
+
+NAN = 0x7FC00000
+"""The only NaN that these units produce."""
+
+_INFINITY = 0xFF << 23
+
+
+def _register(m, en, name, value):
+    """A register named ``name`` that takes ``value`` while ``en``; its contents after reset are undefined."""
+    register = Signal(value.shape(), name=name, reset_less=True)
+    with m.If(en):
+        m.d.sync += register.eq(value)
+    return register
+
+
+def _named(m, name, value):
+    signal = Signal(value.shape(), name=name)
+    m.d.comb += signal.eq(value)
+    return signal
+
+
+def _normalise(m, name, value, bound, steps):
+    """``value`` shifted left by the leading zeros of ``bound``, and that count; ``steps`` are powers of two."""
+    count = []
+    for step in steps:
+        zero = _named(m, f"{name}_zero_{step}", bound[-step:] == 0)
+        bound = _named(m, f"{name}_bound_{step}", Mux(zero, bound.shift_left(step)[:len(bound)], bound))
+        value = _named(m, f"{name}_value_{step}", Mux(zero, value.shift_left(step)[:len(value)], value))
+        count.append(zero)
+    return value, Cat(*reversed(count))
+
+
+def _pack(m, sign, exponent, significand, guard, sticky, nan, infinite, zero):
+    """Rounds to nearest even; ``significand`` (24 bits) has its hidden bit clear exactly for subnormal results."""
+    up = guard & (sticky | significand[0])
+    # The hidden bit and a carry out of the significand both count up the exponent.
+    bits = _named(m, "rounded", (Cat(Const(0, 23), (exponent - 1)[:len(exponent)]) + significand + up)[:23 + len(exponent)])
+    overflow = bits >= _INFINITY
+    magnitude = Mux(zero, 0, Mux(infinite | overflow, _INFINITY, bits[:31]))[:31]
+    return Mux(nan, NAN, Cat(magnitude, sign))[:32]
+
+
+class FloatAdd(wiring.Component):
+    """The sum of two binary32 numbers, rounded to nearest even.
+
+    ``o`` follows ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1; a new sum can start in every such cycle.
+    Subnormals, signed zeros and infinities are IEEE-754's; a NaN result is :data:`NAN`. There are no exception flags.
+
+    Members
+    -------
+    a, b : In(32)
+    o : Out(32)
+    en : In(1), the pipeline advances
+    """
+
+    a: In(32)
+    b: In(32)
+    o: Out(32)
+    en: In(1)
+
+    LATENCY = 4
+
+    def elaborate(self, platform):
+        m = Module()
+        en = self.en
+
+        # Cycle 1: order by magnitude.
+        swap = _named(m, "swap", self.a[:31] < self.b[:31])
+        large = _named(m, "large", Mux(swap, self.b, self.a))
+        small = _named(m, "small", Mux(swap, self.a, self.b))
+        large_normal = large[23:31] != 0
+        small_normal = small[23:31] != 0
+        exponent = _named(m, "exponent", large[23:31] | ~large_normal)
+        distance = _named(m, "distance", (exponent - (small[23:31] | ~small_normal))[:8])
+        special = _named(m, "special", large[23:31] == 0xFF)
+        both_special = small[23:31] == 0xFF
+        differ = _named(m, "differ", large[31] ^ small[31])
+        nan = special & ((large[:23] != 0) | (both_special & ((small[:23] != 0) | differ)))
+        r1_large = _register(m, en, "r1_large", Cat(large[:23], large_normal))
+        r1_small = _register(m, en, "r1_small", Cat(small[:23], small_normal))
+        r1_exponent = _register(m, en, "r1_exponent", exponent)
+        r1_shift = _register(m, en, "r1_shift", Mux(distance > 27, 27, distance)[:5])
+        r1_flags = _register(m, en, "r1_flags", Cat(nan, special, large[31], differ))
+
+        # Cycle 2: align and add. 27 places keep every bit of the smaller significand; below two of them one sticky bit is enough.
+        aligned = _named(m, "aligned", Cat(Const(0, 27), r1_small) >> r1_shift)
+        addend = _named(m, "addend", Cat(aligned[:25] != 0, aligned[25:51]))
+        augend = Cat(Const(0, 3), r1_large)
+        total = _named(m, "total", Mux(r1_flags[3], augend - addend, augend + addend)[:28])
+        r2_total = _register(m, en, "r2_total", total)
+        r2_exponent = _register(m, en, "r2_exponent", r1_exponent)
+        r2_flags = _register(m, en, "r2_flags", r1_flags)
+
+        # Cycle 3: normalise, not beyond the least exponent.
+        limit = _named(m, "limit", (Const(1 << 27, 28) >> r2_exponent)[:28])
+        normal, count = _normalise(m, "normalise", r2_total, r2_total | limit, (16, 8, 4, 2, 1))
+        r3_normal = _register(m, en, "r3_normal", normal)
+        r3_exponent = _register(m, en, "r3_exponent", (r2_exponent + 1 - count)[:9])
+        r3_zero = _register(m, en, "r3_zero", r2_total == 0)
+        r3_flags = _register(m, en, "r3_flags", r2_flags)
+
+        # Cycle 4: round.
+        sign = r3_flags[2] & ~(r3_zero & r3_flags[3])
+        m.d.comb += self.o.eq(_register(m, en, "r4_o", _pack(
+            m, sign, r3_exponent, r3_normal[4:], r3_normal[3], r3_normal[:3] != 0,
+            nan=r3_flags[0], infinite=r3_flags[1], zero=r3_zero & ~r3_flags[1])))
+        return m
+
+
+class FloatMultiply(wiring.Component):
+    """The product of two binary32 numbers, rounded to nearest even.
+
+    ``o`` follows ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1; a new product can start in every such
+    cycle. Subnormals, signed zeros and infinities are IEEE-754's; a NaN result is :data:`NAN`. There are no exception flags.
+
+    Members
+    -------
+    a, b : In(32)
+    o : Out(32)
+    en : In(1), the pipeline advances
+    """
+
+    a: In(32)
+    b: In(32)
+    o: Out(32)
+    en: In(1)
+
+    LATENCY = 3
+
+    def elaborate(self, platform):
+        m = Module()
+        en = self.en
+
+        # Cycle 1: multiply.
+        a_normal, b_normal = self.a[23:31] != 0, self.b[23:31] != 0
+        a_special = _named(m, "a_special", self.a[23:31] == 0xFF)
+        b_special = _named(m, "b_special", self.b[23:31] == 0xFF)
+        a_fraction = _named(m, "a_fraction", self.a[:23] != 0)
+        b_fraction = _named(m, "b_fraction", self.b[:23] != 0)
+        a_zero = ~a_normal & ~a_fraction
+        b_zero = ~b_normal & ~b_fraction
+        nan = a_special & (a_fraction | b_zero) | b_special & (b_fraction | a_zero)
+        r1_product = _register(m, en, "r1_product", Cat(self.a[:23], a_normal) * Cat(self.b[:23], b_normal))
+        # The result's biased exponent if the product's bit 47 is its highest.
+        r1_exponent = _register(m, en, "r1_exponent", (
+            (self.a[23:31] | ~a_normal) + (self.b[23:31] | ~b_normal) - 126).as_signed())
+        r1_flags = _register(m, en, "r1_flags", Cat(nan, a_special | b_special, self.a[31] ^ self.b[31], a_zero | b_zero))
+
+        # Cycle 2: normalise, not beyond the least exponent. With one operand subnormal the highest bit is 23 or above;
+        # with both the result underflows.
+        tiny = _named(m, "tiny", r1_exponent < 1)
+        limit = _named(m, "limit", (Const(1 << 31, 32) >> (r1_exponent - 1)[:9])[:32])
+        left, count = _normalise(m, "normalise", r1_product, r1_product[16:] | limit, (16, 8, 4, 2, 1))
+        back = _named(m, "back", (1 - r1_exponent)[:8])
+        back5 = _named(m, "back5", Mux(back > 31, 31, back)[:5])
+        right = _named(m, "right", r1_product >> back5)
+        lost = (r1_product[:31] & ~(Const(0x7FFFFFFF, 31) << back5)[:31]) != 0
+        normal = _named(m, "normal", Mux(tiny, right, left))
+        r2_normal = _register(m, en, "r2_normal", normal[23:])
+        r2_sticky = _register(m, en, "r2_sticky", (normal[:23] != 0) | (tiny & lost))
+        r2_exponent = _register(m, en, "r2_exponent", Mux(tiny, 1, r1_exponent - count)[:9])
+        r2_flags = _register(m, en, "r2_flags", r1_flags)
+
+        # Cycle 3: round.
+        m.d.comb += self.o.eq(_register(m, en, "r3_o", _pack(
+            m, r2_flags[2], r2_exponent, r2_normal[1:], r2_normal[0], r2_sticky,
+            nan=r2_flags[0], infinite=r2_flags[1], zero=r2_flags[3])))
+        return m
+
+
+class IntToFloat(wiring.Component):
+    """A signed integer as a binary32 number, exactly; zero is +0.
+
+    ``o`` follows ``i`` after ``LATENCY`` cycles in which ``en`` is 1.
+
+    Parameters
+    ----------
+    width : bits of the integer, 2 to 24
+
+    Members
+    -------
+    i : In(signed(width))
+    o : Out(32)
+    en : In(1), the pipeline advances
+    """
+
+    LATENCY = 1
+
+    def __init__(self, width):
+        if not isinstance(width, int) or not 2 <= width <= 24:
+            raise ValueError(f"width must be an integer from 2 to 24, not {width!r}")
+        self.width = width
+        super().__init__({"i": In(signed(width)), "o": Out(32), "en": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        width = self.width
+        sign = self.i[-1]
+        magnitude = _named(m, "magnitude", Mux(sign, -self.i, self.i)[:width])
+        steps = [step for step in (16, 8, 4, 2, 1) if step < width]
+        normal, count = _normalise(m, "normalise", magnitude, magnitude, steps)
+        exponent = Mux(magnitude == 0, 0, 127 + width - 1 - count)[:8]
+        fraction = Cat(Const(0, 24 - width), normal[:width - 1])
+        m.d.comb += self.o.eq(_register(m, self.en, "r1_o", Cat(fraction, exponent, sign)))
+        return m
+
+
+class FloatToInt8(wiring.Component):
+    """A binary32 number rounded to the nearest integer, ties to even, clamped to -127 .. 127; NaN gives 0.
+
+    ``o`` follows ``i`` after ``LATENCY`` cycles in which ``en`` is 1.
+
+    Members
+    -------
+    i : In(32)
+    o : Out(signed(8))
+    en : In(1), the pipeline advances
+    """
+
+    i: In(32)
+    o: Out(signed(8))
+    en: In(1)
+
+    LATENCY = 1
+
+    def elaborate(self, platform):
+        m = Module()
+        exponent = self.i[23:31]
+        nan = (exponent == 0xFF) & (self.i[:23] != 0)
+        below = exponent < 125  # less than a quarter
+        above = exponent > 133  # 128 or more
+        shift = (133 - exponent)[:4]
+        fixed = _named(m, "fixed", Cat(Const(0, 8), self.i[:23], Const(1, 1)) >> shift)
+        up = fixed[24] & ((fixed[:24] != 0) | fixed[25])
+        rounded = _named(m, "rounded", (fixed[25:32] + up)[:8])
+        magnitude = _named(m, "clamped", Mux(nan | below, 0, Mux(above | rounded[7], 127, rounded[:7]))[:7])
+        m.d.comb += self.o.eq(_register(m, self.en, "r1_o", Mux(self.i[31], -magnitude, magnitude)[:8]).as_signed())
+        return m
+
+
+def float16_to_float32(value):
+    """The 32 bits of the binary16 number ``value`` (16 bits) in binary32: combinational, exact, subnormals included.
+
+    Infinities stay; every NaN becomes :data:`NAN`.
+    """
+    fraction, exponent, sign = value[:10], value[10:15], value[15]
+    normal, count = fraction, []
+    for step in (8, 4, 2, 1):
+        zero = normal[-step:] == 0
+        normal = Mux(zero, normal.shift_left(step)[:10], normal)
+        count.append(zero)
+    subnormal = Cat(Const(0, 14), normal[:9], (112 - Cat(*reversed(count)))[:8])
+    magnitude = Mux(exponent == 0, Mux(fraction == 0, 0, subnormal),
+                    Mux(exponent == 31, _INFINITY, Cat(Const(0, 13), fraction, (exponent + 112)[:8])))
+    return Mux((exponent == 31) & (fraction != 0), NAN, Cat(magnitude[:31], sign))[:32]

@@ -1,0 +1,142 @@
+"""Pushes large numpy arrays through a pipelined component, compiled by Verilator into a shared library."""
+
+import ctypes
+import fcntl
+import hashlib
+from pathlib import Path
+import subprocess
+
+from amaranth.hdl import Shape
+from amaranth.lib import wiring
+import numpy as np
+
+from poblano.verilog import emit
+from poblano_host.sim.verilator import verilator_command, verilator_root
+
+__all__ = ["Bulk", "build"]
+
+BUILD = Path(__file__).resolve().parents[2] / "build" / "bulk"
+
+_HARNESS = """\
+#include "V{name}.h"
+#include "verilated.h"
+#include <cstdint>
+#include <cstdlib>
+double sc_time_stamp() {{ return 0; }}
+extern "C" void bulk_run(uint64_t count, uint64_t latency, uint64_t stall, const void *const *in, void *const *out) {{
+    VerilatedContext context;
+    V{name} top{{&context}};
+    uint64_t random = stall * 0x9E3779B97F4A7C15ull, sent = 0, got = 0;
+    {reset}
+    for (uint64_t cycle = 0; got < count;) {{
+        bool enabled = true;
+        if (stall) {{
+            random ^= random << 13; random ^= random >> 7; random ^= random << 17;
+            enabled = random % stall != 0;
+        }}
+        top.clk = 0;
+        {enable}
+        const uint64_t index = sent < count ? sent : count - 1, noise = enabled ? 0 : random;
+        {drive}
+        top.eval();
+        if (enabled && cycle >= latency) {{
+            {sample}
+            ++got;
+        }}
+        top.clk = 1;
+        top.eval();
+        if (enabled) {{ ++cycle; ++sent; }}
+    }}
+    top.final();
+}}
+"""
+
+
+def _dtype(width):
+    if width > 64:
+        raise ValueError(f"a port of {width} bits does not fit in an array element")
+    return np.dtype(next(f"u{size}" for size in (1, 2, 4, 8) if width <= 8 * size))
+
+
+class Bulk:
+    """A compiled component: call it with an array for each input port (but ``en``), get a dict of output arrays.
+
+    Arrays hold raw bits, as unsigned integers of the port's size; float32, float16 and signed arrays are reinterpreted.
+    ``stall=n`` holds ``en`` low, with other inputs on the ports, in one of n cycles at random.
+    """
+
+    def __init__(self, library, inputs, outputs, latency):
+        self._run = ctypes.CDLL(str(library)).bulk_run
+        self._run.restype = None
+        self._run.argtypes = [ctypes.c_uint64] * 3 + [ctypes.POINTER(ctypes.c_void_p)] * 2
+        self._inputs, self._outputs, self._latency = inputs, outputs, latency
+
+    def __call__(self, *, stall=0, **arrays):
+        if set(arrays) != set(self._inputs):
+            raise ValueError(f"the inputs are {', '.join(self._inputs)}, not {', '.join(arrays)}")
+        data = []
+        for name, width in self._inputs.items():
+            dtype, array = _dtype(width), np.ascontiguousarray(arrays[name])
+            if array.dtype.itemsize != dtype.itemsize:
+                raise ValueError(f"{name} has {width} bits; got an array of {array.dtype}")
+            array = array.view(dtype)
+            data.append(array if width == 8 * dtype.itemsize else array & dtype.type((1 << width) - 1))
+        count = len(data[0])
+        if any(array.shape != (count,) for array in data):
+            raise ValueError("inputs must be one-dimensional and of one length")
+        results = {name: np.zeros(count, _dtype(width)) for name, width in self._outputs.items()}
+        if count:
+            self._run(count, self._latency, stall, (ctypes.c_void_p * len(data))(*(a.ctypes.data for a in data)),
+                      (ctypes.c_void_p * len(results))(*(a.ctypes.data for a in results.values())))
+        return results
+
+
+def build(component, *, latency=None):
+    """Compile ``component`` (once for each distinct Verilog) and return a :class:`Bulk`.
+
+    Its ports are at most 64 bits wide and not structs of streams: operands in, results out ``latency`` (default: its
+    ``LATENCY``) cycles later, and optionally a clock enable ``en``. A combinational component has latency 0.
+    """
+    inputs, outputs = {}, {}
+    for path, member, _ in component.signature.flatten(component):
+        width = Shape.cast(member.shape).width
+        (inputs if member.flow == wiring.In else outputs)["__".join(map(str, path))] = width
+    latency = component.LATENCY if latency is None else latency
+    verilog = emit(component, "dut")
+    clocked = "input clk" in verilog.split("module dut(")[1]
+    reset = ""
+    if clocked and "input rst;" in verilog.split("module dut(")[1].split("endmodule")[0]:
+        reset = "top.rst = 1; for (int i = 0; i < 4; ++i) { top.clk = i & 1; top.eval(); } top.rst = 0;"
+    enable = "top.en = enabled;" if inputs.pop("en", None) else ""
+    cast = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
+
+    def element(name, width, k, side, const=""):
+        return f"((const {cast[_dtype(width).itemsize]} *){side}[{k}])" if const else \
+            f"(({cast[_dtype(width).itemsize]} *){side}[{k}])"
+
+    drive = "\n        ".join(
+        f"top.{name} = ({element(name, width, k, 'in', 'const')}[index] ^ noise) & {hex((1 << width) - 1)}ull;"
+        for k, (name, width) in enumerate(inputs.items()))
+    sample = "\n            ".join(f"{element(name, width, k, 'out')}[got] = top.{name};"
+                                   for k, (name, width) in enumerate(outputs.items()))
+    harness = _HARNESS.format(name="dut", reset=reset, enable=enable, drive=drive, sample=sample)
+    if not clocked:
+        harness = harness.replace("top.clk = 0;", "").replace("top.clk = 1;", "")
+    arguments = ["--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast", "--x-initial", "fast",
+                 "--noassert", "-CFLAGS", "-fPIC -O2", "-LDFLAGS", "-shared", "-MAKEFLAGS", "OPT_FAST=-O2 OPT_GLOBAL=-O1",
+                 "--top-module", "dut", "-o", "libdut.so"]
+    digest = hashlib.sha256("\0".join([verilog, harness, str(verilator_root()), *arguments]).encode()).hexdigest()[:16]
+    folder = BUILD / f"{type(component).__name__}-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / "libdut.so"
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "built").exists():
+            (folder / "dut.v").write_text(verilog)
+            (folder / "harness.cpp").write_text(harness)
+            result = subprocess.run([*verilator_command(), *arguments, "-Mdir", str(folder), str(folder / "dut.v"),
+                                     str(folder / "harness.cpp")], capture_output=True, text=True)
+            if result.returncode:
+                raise RuntimeError(f"Verilator failed in {folder}:\n{(result.stdout + result.stderr)[-3000:]}")
+            (folder / "built").touch()
+    return Bulk(library, inputs, outputs, latency)
