@@ -56,7 +56,7 @@ LIMITS = {
 def test_accuracy(op):
     error, limit = LIMITS[op]
     x = inputs(op)
-    x = x[x < 128]if op is SfuOp.EXP2 else x
+    x = x[x < 128] if op is SfuOp.EXP2 else x
     measured = np.abs(error(x.astype(np.float64), sfu(op, x).astype(np.float64))).max()
     print(f"{op.name}: largest error 2**{np.log2(measured):.2f} over {len(x)} numbers")
     assert measured <= limit
