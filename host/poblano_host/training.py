@@ -1,0 +1,217 @@
+"""Trains the default model: a small Llama on the King James Bible (public domain, Debian's bible-kjv-text).
+
+Needs torch (``pip install .[train]``) and the ``bible`` command of Debian's bible-kjv, which reads the compressed text.
+"""
+
+import json
+import math
+from pathlib import Path
+import re
+import subprocess
+import time
+
+__all__ = ["CONFIG", "kjv_text", "train", "train_tokenizer"]
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "_name_or_path": "poblano-1m",
+    "vocab_size": 1024,
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "torch_dtype": "float16",
+}
+END = "<|endoftext|>"
+
+
+def kjv_text():
+    """The whole text, a chapter a paragraph, without verse numbers."""
+    raw = subprocess.run(["bible", "-f", "Gen1:1-Rev22:21"], capture_output=True, text=True, check=True).stdout
+    chapters, previous = [], None
+    for line in raw.splitlines():
+        match = re.match(r"(\d?[A-Za-z]+)(\d+):(\d+) (.*)", line)
+        if not match:
+            continue
+        chapter = (match[1], match[2])
+        if chapter != previous:
+            chapters.append([])
+            previous = chapter
+        chapters[-1].append(re.sub(r"[\[\]{}<>]", "", match[4]).strip())
+    if not chapters:
+        raise RuntimeError("the bible command printed no verses; is Debian's bible-kjv-text installed?")
+    return "\n".join(" ".join(verses) for verses in chapters)
+
+
+def train_tokenizer(text, vocab):
+    """A byte-level BPE tokenizer (GPT-2's scheme) of ``vocab`` entries."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(text.splitlines(), trainers.BpeTrainer(
+        vocab_size=vocab, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False))
+    return tokenizer
+
+
+def _network(config):
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    dim, head_dim = config["hidden_size"], config["head_dim"]
+    heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+
+    class Norm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(dim))
+
+        def forward(self, x):
+            return functional.rms_norm(x, (dim,), self.weight, config["rms_norm_eps"])
+
+    def rotate(x, cos, sin):
+        half = head_dim // 2
+        return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q_proj = nn.Linear(dim, heads * head_dim, bias=False)
+            self.k_proj = nn.Linear(dim, kv_heads * head_dim, bias=False)
+            self.v_proj = nn.Linear(dim, kv_heads * head_dim, bias=False)
+            self.o_proj = nn.Linear(heads * head_dim, dim, bias=False)
+
+        def forward(self, x, cos, sin):
+            batch, length, _ = x.shape
+            split = lambda y, n: y.view(batch, length, n, head_dim).transpose(1, 2)  # (batch, heads, length, head_dim)
+            q = rotate(split(self.q_proj(x), heads), cos, sin)
+            k = rotate(split(self.k_proj(x), kv_heads), cos, sin)
+            v = split(self.v_proj(x), kv_heads)
+            y = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+            return self.o_proj(y.transpose(1, 2).reshape(batch, length, heads * head_dim))
+
+    class MLP(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate_proj = nn.Linear(dim, config["intermediate_size"], bias=False)
+            self.up_proj = nn.Linear(dim, config["intermediate_size"], bias=False)
+            self.down_proj = nn.Linear(config["intermediate_size"], dim, bias=False)
+
+        def forward(self, x):
+            return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.input_layernorm, self.self_attn = Norm(), Attention()
+            self.post_attention_layernorm, self.mlp = Norm(), MLP()
+
+        def forward(self, x, cos, sin):
+            x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+            return x + self.mlp(self.post_attention_layernorm(x))
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed_tokens = nn.Embedding(config["vocab_size"], dim)
+            self.layers = nn.ModuleList(Layer() for _ in range(config["num_hidden_layers"]))
+            self.norm = Norm()
+            positions = torch.arange(config["max_position_embeddings"])[:, None]
+            frequencies = config["rope_theta"] ** (-torch.arange(0, head_dim, 2) / head_dim)
+            angles = torch.cat((positions * frequencies,) * 2, -1)
+            self.register_buffer("cos", angles.cos(), persistent=False)
+            self.register_buffer("sin", angles.sin(), persistent=False)
+
+        def forward(self, tokens):
+            x = self.embed_tokens(tokens)
+            cos, sin = self.cos[:tokens.shape[1]], self.sin[:tokens.shape[1]]
+            for layer in self.layers:
+                x = layer(x, cos, sin)
+            return functional.linear(self.norm(x), self.embed_tokens.weight)
+
+    network = Network()
+    residual_std = 0.02 / math.sqrt(2 * config["num_hidden_layers"])
+    for name, parameter in network.named_parameters():
+        if parameter.ndim == 2:
+            std = residual_std if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
+            nn.init.normal_(parameter, std=std)
+    return network
+
+
+def train(folder, *, steps=4000, batch=16, rate=4e-3, decay=0.1, seed=1, threads=2, report=print):
+    """Train and write ``model.safetensors`` (F16), ``config.json`` and ``tokenizer.json`` to ``folder``.
+
+    Returns the mean loss (nats per token) on the last 5 % of the text, which is not trained on.
+    """
+    import numpy as np
+    from safetensors.numpy import save_file
+    import torch
+    from torch.nn import functional
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    text = kjv_text()
+    tokenizer = train_tokenizer(text, CONFIG["vocab_size"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+    end = tokenizer.token_to_id(END)
+    ids = torch.tensor([i for line in text.splitlines() for i in [end, *tokenizer.encode(line).ids]])
+    split, length = len(ids) * 95 // 100, CONFIG["max_position_embeddings"]
+    training, held_out = ids[:split], ids[split:]
+    report(f"{len(text)} characters, {len(ids)} tokens, {len(text) / len(ids):.2f} characters a token")
+
+    network = _network(CONFIG)
+    matrices = [p for p in network.parameters() if p.ndim == 2]
+    vectors = [p for p in network.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0}],
+                                  betas=(0.9, 0.95), eps=1e-9)
+    generator = torch.Generator().manual_seed(seed)
+
+    def loss_on(window):
+        tokens = window[:, :-1]
+        return functional.cross_entropy(network(tokens).flatten(0, 1), window[:, 1:].flatten())
+
+    def evaluate():
+        windows = held_out[:len(held_out) // (length + 1) * (length + 1)].view(-1, length + 1)
+        with torch.no_grad():
+            return float(loss_on(windows))
+
+    def save():
+        tensors = {f"model.{name}": parameter.detach().numpy().astype(np.float16)
+                   for name, parameter in network.named_parameters()}
+        save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+
+    start = time.time()
+    for step in range(steps):
+        warm = min(1.0, (step + 1) / 100)
+        scale = warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * scale
+        starts = torch.randint(len(training) - length - 1, (batch,), generator=generator)
+        loss = loss_on(torch.stack([training[s:s + length + 1] for s in starts]))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        if step % 100 == 99 or step == steps - 1:
+            report(f"step {step + 1}/{steps}: loss {float(loss):.3f}, held out {evaluate():.3f}, "
+                   f"{time.time() - start:.0f} s")
+            save()
+    return evaluate()
