@@ -35,7 +35,10 @@ class Tokenizer:
         if pre not in splits:
             raise ModelError(f"{where}: unknown pre-tokenizer {pre!r}; known are {', '.join(splits)}")
         vocabulary = {token: i for i, token in enumerate(tokens)}
-        tokenizer = _Tokenizer(models.BPE(vocab=vocabulary, merges=[tuple(m.split(" ", 1)) for m in merges]))
+        try:
+            tokenizer = _Tokenizer(models.BPE(vocab=vocabulary, merges=[tuple(m.split(" ", 1)) for m in merges]))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelError(f"{where}: not a tokenizer: {error}") from None
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
             *splits[pre],
             pre_tokenizers.Split(Regex(GPT2_PATTERN), "isolated"),
