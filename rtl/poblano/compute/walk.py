@@ -1,0 +1,75 @@
+"""Nested loops over a command, and a command for several blocks."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["CommandFork", "Walk"]
+
+
+class CommandFork(wiring.Component):
+    """Hands each command to ``count`` blocks, to each when it is ready; transferred when all have it. Combinational."""
+
+    def __init__(self, *, shape, count):
+        self.shape, self.count = shape, count
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)).array(count)})
+
+    def elaborate(self, platform):
+        m = Module()
+        taken = Signal(self.count)
+        have = Signal(self.count)
+        for n, port in enumerate(self.o):
+            m.d.comb += [port.payload.eq(self.i.payload), port.valid.eq(self.i.valid & ~taken[n]),
+                         have[n].eq(taken[n] | port.ready)]
+        m.d.comb += self.i.ready.eq(have.all())
+        with m.If(self.i.valid):
+            m.d.sync += taken.eq(Mux(have.all(), 0, have))
+        return m
+
+
+class Walk(wiring.Component):
+    """Runs through nested loops for each command: one iteration a cycle, no gap between commands.
+
+    The first iteration comes one cycle after the command's transfer.
+
+    Parameters
+    ----------
+    fields : dict, widths of the command's fields
+    loops : dict, outermost first: the loop's name, and the field that holds its bound (at least 1) or a fixed bound
+
+    Members
+    -------
+    cmd : In(stream of the fields)
+    o : Out(stream), ``command``; ``index``, ``first`` and ``last``: structs with a member for each loop
+    """
+
+    def __init__(self, *, fields, loops):
+        self.fields, self.loops = fields, loops
+        index = {name: fields[bound] if isinstance(bound, str) else (bound - 1).bit_length() for name, bound in loops.items()}
+        flags = data.StructLayout({name: 1 for name in loops})
+        super().__init__({
+            "cmd": In(stream.Signature(data.StructLayout(fields))),
+            "o": Out(stream.Signature(data.StructLayout({
+                "command": data.StructLayout(fields), "index": data.StructLayout(index), "first": flags, "last": flags}))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        active = Signal()
+        o = self.o.payload
+        command = Signal(data.StructLayout(self.fields))
+        index = Signal(o.index.shape())
+        m.d.comb += [self.o.valid.eq(active), o.command.eq(command), o.index.eq(index),
+                     self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))]
+        for name, bound in self.loops.items():
+            width = len(index[name])
+            limit = (command[bound] - 1)[:width] if isinstance(bound, str) else C(bound - 1, width)
+            m.d.comb += [o.first[name].eq(index[name] == 0), o.last[name].eq(index[name] == limit)]
+        with m.If(self.o.valid & self.o.ready):
+            step = 1
+            for name in reversed(self.loops):
+                m.d.sync += index[name].eq(Mux(step, Mux(o.last[name], 0, index[name] + 1), index[name]))
+                step = step & o.last[name]
+        with m.If(self.cmd.ready):
+            m.d.sync += [active.eq(self.cmd.valid), command.eq(self.cmd.payload)]
+        return m
