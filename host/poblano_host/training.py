@@ -153,7 +153,7 @@ def _network(config):
     return network
 
 
-def train(folder, *, steps=4000, batch=16, rate=4e-3, decay=0.1, seed=1, threads=2, report=print):
+def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads=2, report=print):
     """Train and write ``model.safetensors`` (F16), ``config.json`` and ``tokenizer.json`` to ``folder``.
 
     Returns the mean loss (nats per token) on the last 5 % of the text, which is not trained on.
@@ -211,7 +211,7 @@ def train(folder, *, steps=4000, batch=16, rate=4e-3, decay=0.1, seed=1, threads
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         if step % 100 == 99 or step == steps - 1:
-            report(f"step {step + 1}/{steps}: loss {float(loss):.3f}, held out {evaluate():.3f}, "
+            report(f"step {step + 1}/{steps}: loss {loss.item():.3f}, held out {evaluate():.3f}, "
                    f"{time.time() - start:.0f} s")
             save()
     return evaluate()
