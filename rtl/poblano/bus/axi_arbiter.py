@@ -1,0 +1,70 @@
+"""Several AXI4 read masters on one port."""
+
+from amaranth.hdl import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..interfaces import AXIReadSignature
+from .round_robin import RoundRobin, select
+
+__all__ = ["AXIReadArbiter"]
+
+
+class AXIReadArbiter(wiring.Component):
+    """Serves the chip's AXI4 read masters in turn, burst by burst.
+
+    The port's number becomes the high bits of the id, and a beat goes back to the port that its id names, so that bursts of
+    different ports may come back in any order and interleaved. An address takes one cycle more; data pass in the same
+    cycle. At most ``tiles + 1`` bursts of others come before a port's. A port that does not take its data blocks the
+    others: every master asks only for what it has room for.
+
+    Members
+    -------
+    i : In(AXIReadSignature(id_width=1)).array(tiles + 2): the command processor, the DMA engine, the tiles' streams
+    o : Out(AXIReadSignature(id_width=1 + ceil_log2(tiles + 2)))
+    """
+
+    def __init__(self, config):
+        self.config = config
+        memory = config.memory
+        ports = config.tiles + 2
+        super().__init__({
+            "i": In(AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)).array(ports),
+            "o": Out(AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width,
+                                      id_width=1 + ceil_log2(ports))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.turn = turn = RoundRobin(count=len(self.i))
+        ar, r = self.o.ar, self.o.r
+        free = Signal()
+        m.d.comb += [
+            free.eq(~ar.valid | ar.ready),
+            turn.request.eq(Cat(port.ar.valid for port in self.i)),
+            turn.accept.eq(free),
+        ]
+        with m.If(free):
+            m.d.sync += ar.valid.eq(turn.request.any())
+            chosen = select(turn.grant, [port.ar.payload for port in self.i])
+            number = select(turn.grant, range(len(self.i)))
+            address = self.i[0].ar.payload.shape()(chosen)
+            m.d.sync += [
+                ar.payload.addr.eq(address.addr),
+                ar.payload.len.eq(address.len),
+                ar.payload.id.eq(Cat(address.id, number)),
+            ]
+        owner = r.payload.id[1:]
+        for p, port in enumerate(self.i):
+            m.d.comb += [
+                port.ar.ready.eq(turn.grant[p] & free),
+                port.r.valid.eq(r.valid & (owner == p)),
+                port.r.payload.id.eq(r.payload.id[0]),
+                port.r.payload.data.eq(r.payload.data),
+                port.r.payload.resp.eq(r.payload.resp),
+                port.r.payload.last.eq(r.payload.last),
+            ]
+            with m.If(owner == p):
+                m.d.comb += r.ready.eq(port.r.ready)
+        return m

@@ -1,0 +1,105 @@
+"""Activation memory: quantised blocks for the systolic array."""
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In
+from amaranth.utils import exact_log2
+
+from ..bus.round_robin import RoundRobin, select
+from ..config import BLOCK
+from ..interfaces import MetaLayout, block_port, local_write, matmul_data_port, matmul_meta_port
+
+__all__ = ["ActivationMemory"]
+
+BLOCK_BITS = 8 * BLOCK
+"""Bits of a block's elements."""
+
+
+class ActivationMemory(wiring.Component):
+    """Words of ``segments`` blocks: a memory of elements and a memory of scales and sums, each one read and one write a cycle.
+
+    ``block`` needs both memories and takes turns with ``word`` and ``meta``: each side waits at most one cycle for the other.
+    Writes are served in turn, at most ``write_ports - 1`` before another. Data come exactly :attr:`LATENCY` cycles after their request's
+    transfer. A write that has been transferred is in memory: a read transferred in a later cycle sees it. Reset forgets
+    reads in progress and keeps the contents.
+
+    Members
+    -------
+    word, meta : In(ReadPortSignature), the elements and the scales and sums of a word
+    block : In(ReadPortSignature), a block with its scale and sum
+    write : In(stream(LocalWrite)).array(write_ports), of ``space`` 1 (``space`` and ``mask`` are ignored)
+    """
+
+    LATENCY = 2
+
+    def __init__(self, config, *, write_ports):
+        self.config, self.write_ports = config, write_ports
+        super().__init__({
+            "word": In(matmul_data_port(config)),
+            "meta": In(matmul_meta_port(config)),
+            "block": In(block_port(config)),
+            "write": In(stream.Signature(local_write(config))).array(write_ports),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        segments = self.config.tile.array.segments
+        segment_bits = exact_log2(segments)
+        meta_bits = MetaLayout().size
+        depth = self.config.tile.amem_words
+        m.submodules.words = words = Memory(shape=BLOCK_BITS * segments, depth=depth, init=[])
+        m.submodules.metas = metas = Memory(shape=meta_bits * segments, depth=depth, init=[])
+        word_read, meta_read = words.read_port(), metas.read_port()
+        word_write, meta_write = words.write_port(granularity=BLOCK_BITS), metas.write_port(granularity=meta_bits)
+
+        m.submodules.turn = turn = RoundRobin(count=self.write_ports)
+        row = Signal(local_write(self.config))
+        enable = Signal(segments)
+        m.d.comb += [
+            turn.request.eq(Cat(port.valid for port in self.write)),
+            turn.accept.eq(1),
+            row.eq(select(turn.grant, [port.payload for port in self.write])),
+            enable.eq(turn.request.any() << row.addr[:segment_bits]),
+        ]
+        m.d.comb += [port.ready.eq(turn.grant[p]) for p, port in enumerate(self.write)]
+        for write, value in ((word_write, row.data[:BLOCK_BITS]), (meta_write, row.data[BLOCK_BITS:][:meta_bits])):
+            m.d.comb += [write.en.eq(enable), write.addr.eq(row.addr[segment_bits:]), write.data.eq(value.replicate(segments))]
+
+        # A waiting block request goes first after a word or meta request did, and the other way round.
+        blocks_turn, block_wins, others = Signal(), Signal(), Signal()
+        m.d.comb += [
+            others.eq(self.word.req.valid | self.meta.req.valid),
+            block_wins.eq(self.block.req.valid & (blocks_turn | ~others)),
+            self.block.req.ready.eq(block_wins),
+            self.word.req.ready.eq(~block_wins),
+            self.meta.req.ready.eq(~block_wins),
+        ]
+        m.d.sync += blocks_turn.eq(self.block.req.valid & ~block_wins)
+        block_word = self.block.req.payload[segment_bits:]
+        m.d.comb += [
+            word_read.en.eq(block_wins | self.word.req.valid),
+            word_read.addr.eq(Mux(block_wins, block_word, self.word.req.payload)),
+            meta_read.en.eq(block_wins | self.meta.req.valid),
+            meta_read.addr.eq(Mux(block_wins, block_word, self.meta.req.payload)),
+        ]
+        # Cycle 1: the memories.
+        word_next, meta_next, block_next = Signal(), Signal(), Signal()
+        segment = Signal(segment_bits)
+        m.d.sync += [
+            word_next.eq(self.word.req.valid & ~block_wins),
+            meta_next.eq(self.meta.req.valid & ~block_wins),
+            block_next.eq(block_wins),
+            segment.eq(self.block.req.payload[:segment_bits]),
+        ]
+        # Cycle 2: the segment.
+        m.d.sync += [
+            self.word.valid.eq(word_next),
+            self.word.data.eq(word_read.data),
+            self.meta.valid.eq(meta_next),
+            self.meta.data.eq(meta_read.data),
+            self.block.valid.eq(block_next),
+            self.block.data.data.eq(word_read.data.word_select(segment, BLOCK_BITS)),
+            self.block.data.meta.eq(meta_read.data.word_select(segment, meta_bits)),
+        ]
+        return m

@@ -1,0 +1,86 @@
+"""A memory of several banks for several requesters: vector memory."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In
+from amaranth.utils import ceil_log2, exact_log2
+
+from ..bus.round_robin import RoundRobin, select
+from ..interfaces import ReadPortSignature
+
+__all__ = ["BankedMemory"]
+
+
+class BankedMemory(wiring.Component):
+    """``rows`` rows of ``width`` bits in ``banks`` banks, selected by the low bits of the address.
+
+    Every bank does one read and one write a cycle. Requests for the same bank are served in turn, so that a read waits for at
+    most ``read_ports - 1`` other reads, a write for at most ``write_ports - 1`` other writes. Data come exactly
+    :attr:`LATENCY` cycles after their request's transfer. A write that has been transferred is in memory: a read
+    transferred in a later cycle sees it, one in the same cycle sees what was there before. Reset forgets reads in
+    progress and keeps the contents.
+
+    Parameters
+    ----------
+    granularity : bits that a mask bit enables
+
+    Members
+    -------
+    read : In(ReadPortSignature).array(read_ports)
+    write : In(stream({addr, mask, data})).array(write_ports)
+    """
+
+    LATENCY = 2
+
+    def __init__(self, *, rows, width, granularity, banks, read_ports, write_ports):
+        if width % granularity:
+            raise ValueError(f"width must be a multiple of the granularity {granularity}, not {width!r}")
+        if rows % banks:
+            raise ValueError(f"rows must be a multiple of the banks, {banks}, not {rows!r}")
+        self.rows, self.width, self.granularity, self.banks = rows, width, granularity, banks
+        self.read_ports, self.write_ports = read_ports, write_ports
+        addr_width = ceil_log2(rows)
+        write = data.StructLayout({"addr": addr_width, "mask": width // granularity, "data": width})
+        super().__init__({
+            "read": In(ReadPortSignature(addr_width=addr_width, shape=width)).array(read_ports),
+            "write": In(stream.Signature(write)).array(write_ports),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        bank_bits = exact_log2(self.banks)
+        reads, writes, row_data = [], [], []  # by bank: grants to read ports, grants to write ports, data
+        for b in range(self.banks):
+            memory = Memory(shape=self.width, depth=self.rows // self.banks, init=[])
+            m.submodules[f"bank{b}"] = memory
+            read, write = memory.read_port(), memory.write_port(granularity=self.granularity)
+            m.submodules[f"read{b}"] = reader = RoundRobin(count=self.read_ports)
+            m.submodules[f"write{b}"] = writer = RoundRobin(count=self.write_ports)
+            row = Signal.like(self.write[0].payload, name=f"row{b}")
+            m.d.comb += [
+                reader.request.eq(Cat(port.req.valid & (port.req.payload[:bank_bits] == b) for port in self.read)),
+                reader.accept.eq(1),
+                read.en.eq(reader.request.any()),
+                read.addr.eq(select(reader.grant, [port.req.payload[bank_bits:] for port in self.read])),
+                writer.request.eq(Cat(port.valid & (port.payload.addr[:bank_bits] == b) for port in self.write)),
+                writer.accept.eq(1),
+                row.eq(select(writer.grant, [port.payload for port in self.write])),
+                write.en.eq(Mux(writer.request.any(), row.mask, 0)),
+                write.addr.eq(row.addr[bank_bits:]),
+                write.data.eq(row.data),
+            ]
+            reads.append(reader.grant)
+            writes.append(writer.grant)
+            row_data.append(read.data)
+        for p, port in enumerate(self.read):
+            granted = Cat(grant[p] for grant in reads)
+            m.d.comb += port.req.ready.eq(granted.any())
+            # Cycle 1: the banks.
+            source = Signal(self.banks, name=f"source{p}")
+            m.d.sync += source.eq(granted)
+            # Cycle 2: the bank's data to the port.
+            m.d.sync += [port.valid.eq(source.any()), port.data.eq(select(source, row_data))]
+        for p, port in enumerate(self.write):
+            m.d.comb += port.ready.eq(Cat(grant[p] for grant in writes).any())
+        return m

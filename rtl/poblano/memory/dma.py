@@ -1,0 +1,95 @@
+"""The DMA engine: blocks between memory and the tiles' local memories."""
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..control.commands import ErrorCode, Opcode
+from ..interfaces import (AXIReadSignature, AXIWriteSignature, UnitSignature, block_port, bus_write, vmem_port)
+from .load import LoadEngine
+from .store import StoreEngine
+
+__all__ = ["DMAUnit"]
+
+MOST_PENDING = 7
+
+
+class DMAUnit(wiring.Component):
+    """Executes LOAD, STORE, STORE_BLOCK and STORE_SCALE, in order, a memory beat a cycle at best.
+
+    A LOAD is done when its last write is in all its tiles, a STORE when memory has answered all its writes. Commands that go the
+    same way overlap; a command that goes the other way, or a NOP, begins when all before it are done.
+
+    Members
+    -------
+    unit : In(UnitSignature())
+    read : Out(AXIReadSignature)
+    write : Out(AXIWriteSignature)
+    bus : Out(stream(BusWrite))
+    vmem, amem : Out(ReadPortSignature).array(tiles)
+    """
+
+    def __init__(self, config):
+        self.config = config
+        memory = config.memory
+        axi = {"addr_width": memory.addr_width, "data_width": memory.data_width, "id_width": 1}
+        super().__init__({
+            "unit": In(UnitSignature()),
+            "read": Out(AXIReadSignature(**axi)),
+            "write": Out(AXIWriteSignature(**axi)),
+            "bus": Out(stream.Signature(bus_write(config))),
+            "vmem": Out(vmem_port(config)).array(config.tiles),
+            "amem": Out(block_port(config)).array(config.tiles),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        unit = self.unit
+        m.submodules.load = load = LoadEngine(self.config)
+        m.submodules.store = store = StoreEngine(self.config)
+        connect(m, load.axi, flipped(self.read))
+        connect(m, store.axi, flipped(self.write))
+        connect(m, load.bus, flipped(self.bus))
+        for t in range(self.config.tiles):
+            connect(m, store.vmem[t], flipped(self.vmem[t]))
+            connect(m, store.amem[t], flipped(self.amem[t]))
+
+        opcode = unit.cmd.payload[:8]
+        is_load, is_nop = opcode == Opcode.LOAD, opcode == Opcode.NOP
+        loading = Signal()  # the pending commands are LOADs
+        pending = Signal(range(MOST_PENDING + 1))
+        may, taken, failed, nop_done, done = Signal(), Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            may.eq(~unit.flush & ~failed
+                   & ((pending == 0) | ~is_nop & (loading == is_load) & (pending != MOST_PENDING))),
+            load.cmd.payload.eq(unit.cmd.payload),
+            store.cmd.payload.eq(unit.cmd.payload),
+            load.cmd.valid.eq(unit.cmd.valid & may & is_load),
+            store.cmd.valid.eq(unit.cmd.valid & may & ~is_load & ~is_nop),
+            unit.cmd.ready.eq(may & (is_nop | Mux(is_load, load.cmd.ready, store.cmd.ready))),
+            taken.eq(unit.cmd.valid & unit.cmd.ready),
+            done.eq((load.done | store.done | nop_done) & ~failed),
+            load.flush.eq(unit.flush | failed),
+            store.flush.eq(unit.flush | failed),
+            unit.idle.eq(load.idle & store.idle),
+            unit.busy.eq(pending != 0),
+        ]
+        with m.If(taken):
+            m.d.sync += loading.eq(is_load)
+        with m.If(load.error | store.error):
+            m.d.sync += failed.eq(1)
+        m.d.sync += [
+            nop_done.eq(taken & is_nop),
+            pending.eq(pending + taken - done),
+            unit.done.eq(done),
+            unit.error.eq((load.error | store.error) & ~failed),
+            unit.code.eq(Mux(load.error, ErrorCode.AXI_READ, ErrorCode.AXI_WRITE)),
+        ]
+        # A LOAD waits for memory or for the bus; a STORE for local memories or for memory to take its writes.
+        reading = Cat(port.req.valid & ~port.req.ready for port in [*self.vmem, *self.amem]).any()
+        writing = self.write.aw.valid & ~self.write.aw.ready | self.write.w.valid & ~self.write.w.ready
+        m.d.comb += [
+            unit.stall_in.eq(unit.busy & Mux(loading, ~self.bus.valid, reading & ~writing)),
+            unit.stall_out.eq(unit.busy & Mux(loading, self.bus.valid & ~self.bus.ready, writing)),
+        ]
+        return m

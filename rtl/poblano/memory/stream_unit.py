@@ -1,0 +1,74 @@
+"""The stream unit: memory to a tile's weight FIFO."""
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..control.commands import ErrorCode, Opcode
+from ..interfaces import AXIReadSignature, UnitSignature
+from .axi_reader import AXIReader
+from .operands import operands
+
+__all__ = ["StreamUnit"]
+
+
+class StreamUnit(wiring.Component):
+    """Executes STREAM commands: reads rows from memory into the weight FIFO, of ``fifo_bytes`` bytes.
+
+    A command is done when its last word is in the FIFO. The next one is taken when the last burst of the one before has been
+    requested, so that memory sees no pause; ``done`` comes in order. A command is a whole number of words of
+    ``stream_bytes``, in rows that are multiples of a memory beat. Reset empties the FIFO.
+
+    Members
+    -------
+    unit : In(UnitSignature())
+    axi : Out(AXIReadSignature)
+    o : Out(stream(8 * stream_bytes)), the FIFO's words
+    """
+
+    def __init__(self, config):
+        self.config = config
+        memory = config.memory
+        super().__init__({
+            "unit": In(UnitSignature()),
+            "axi": Out(AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)),
+            "o": Out(stream.Signature(8 * config.stream_bytes)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        memory, unit = self.config.memory, self.unit
+        m.submodules.reader = reader = AXIReader(
+            addr_width=memory.addr_width, data_width=memory.data_width, word_width=8 * self.config.stream_bytes,
+            depth=self.config.tile.fifo_bytes // self.config.stream_bytes, burst_beats=memory.burst_beats,
+            outstanding=memory.outstanding)
+        connect(m, reader.axi, flipped(self.axi))
+        connect(m, reader.o, flipped(self.o))
+
+        command = operands(unit.cmd.payload, Opcode.STREAM)
+        nop = unit.cmd.payload[:8] == Opcode.NOP
+        pending = Signal(range(16))  # commands taken and not done; a NOP has one cycle and waits for all before
+        can_take = Signal()
+        nop_done = Signal()
+        m.d.comb += [
+            can_take.eq(Mux(nop, pending == 0, pending != 15)),
+            unit.cmd.ready.eq(can_take & (nop | reader.cmd.ready) & ~unit.flush),
+            reader.cmd.valid.eq(unit.cmd.valid & can_take & ~nop & ~unit.flush),
+            reader.cmd.payload.addr.eq(command.mem_addr),
+            reader.cmd.payload.row_bytes.eq(command.row_bytes),
+            reader.cmd.payload.stride.eq(command.mem_stride),
+            reader.cmd.payload.rows.eq(command.rows),
+            reader.flush.eq(unit.flush),
+            unit.done.eq(reader.done | nop_done),
+            unit.error.eq(reader.error),
+            unit.code.eq(ErrorCode.AXI_READ),
+            unit.idle.eq(reader.idle),
+            unit.busy.eq(pending != 0),
+            unit.stall_in.eq(unit.busy & ~self.axi.r.valid & ~reader.full),
+            unit.stall_out.eq(unit.busy & ~self.axi.r.valid & reader.full),
+        ]
+        m.d.sync += [
+            nop_done.eq(unit.cmd.valid & unit.cmd.ready & nop),
+            pending.eq(pending + (unit.cmd.valid & unit.cmd.ready) - unit.done),
+        ]
+        return m
