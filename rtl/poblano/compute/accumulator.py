@@ -1,0 +1,176 @@
+"""Block sums in, FP32 results out: scales and accumulates along K."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from ..config import ChipConfig
+from ..formats.float32 import FloatAdd, FloatMultiply, IntToFloat
+from ..interfaces import SUM_BITS, MetaLayout
+from ..verilog import place
+from .array import SumsLayout
+from .block_sums import SUMS_COMMAND, BlockSums
+from .delay import delay, word_mux
+from .walk import CommandFork, Walk
+from .weights import ScalePortSignature
+
+__all__ = ["ACCUMULATOR_COMMAND", "Accumulator"]
+
+ACCUMULATOR_COMMAND = SUMS_COMMAND | {"scaled": 1, "minimum": 1}
+"""The loops' bounds, and whether the weight blocks have scales and minima."""
+
+ONE = 0x3F800000
+
+
+class Accumulator(wiring.Component):
+    """Adds up ``acc = fl(acc + fl(s * fl(fl(I * d) + fl(X * min))))`` over the steps and segments, in ascending order.
+
+    ``lanes`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums come in, and steps follow
+    each other without a gap (short ones, of fewer than :attr:`recurrence` cycles, only that long after the one before).
+    Results come :attr:`latency` cycles after their sums are read, after the last step of each group; a result that is not
+    accepted stops the drain, and then the sums.
+
+    Members
+    -------
+    cmd : In(stream of :data:`ACCUMULATOR_COMMAND`)
+    sums : In(stream(SumsLayout)), for each group, step, pass and row
+    meta : In(stream of MetaLayout for each segment), for each group, step and row
+    scales : Out(ScalePortSignature)
+    o : Out(stream of ``lanes`` FP32), for each group, row and part of ``lanes`` columns
+    """
+
+    # Cycles after the read of the sums.
+    SELECTED = 2
+    FLOAT = SELECTED + IntToFloat.LATENCY
+    SCALED = FLOAT + FloatMultiply.LATENCY
+    SHIFTED = SCALED + FloatAdd.LATENCY
+    VALUE = SHIFTED + FloatMultiply.LATENCY
+
+    def __init__(self, config: ChipConfig):
+        self.config = config
+        tile = config.tile
+        super().__init__({
+            "cmd": In(stream.Signature(data.StructLayout(ACCUMULATOR_COMMAND))),
+            "sums": In(stream.Signature(SumsLayout(tile.array))),
+            "meta": In(stream.Signature(data.ArrayLayout(MetaLayout(), tile.array.segments))),
+            "scales": Out(ScalePortSignature(config)),
+            "o": Out(stream.Signature(data.ArrayLayout(32, tile.lanes))),
+        })
+
+    @property
+    def recurrence(self):
+        """Cycles from a read of the FP32 memory to the first read that sees its result."""
+        return 2 + FloatAdd.LATENCY * self.config.tile.array.segments
+
+    @property
+    def latency(self):
+        return self.VALUE + FloatAdd.LATENCY * self.config.tile.array.segments
+
+    def elaborate(self, platform):
+        m = Module()
+        tile = self.config.tile
+        array, lanes = tile.array, tile.lanes
+        parts = array.cols // lanes
+
+        fork = place(m, "fork", CommandFork(shape=data.StructLayout(ACCUMULATOR_COMMAND), count=2))
+        sums = place(m, "block_sums", BlockSums(self.config))
+        walk = place(m, "walk", Walk(fields=ACCUMULATOR_COMMAND, loops={
+            "group": "groups", "step": "steps", "row": "rows", "part": parts}))
+        connect(m, flipped(self.cmd), fork.i)
+        m.d.comb += [sums.cmd.payload[name].eq(fork.o[0].payload[name]) for name in SUMS_COMMAND]
+        m.d.comb += [sums.cmd.valid.eq(fork.o[0].valid), fork.o[0].ready.eq(sums.cmd.ready)]
+        connect(m, fork.o[1], walk.cmd)
+        connect(m, flipped(self.sums), sums.i)
+
+        # Cycle 0: read sums and scales, take the activations' scales and sums.
+        en, issue = Signal(), Signal()
+        at = walk.o.payload
+        starts = at.first.row & at.first.part
+        cooldown = Signal(range(self.recurrence + 1))
+        short = Signal()
+        m.d.comb += [
+            short.eq(at.command.rows < -(-self.recurrence // parts)),
+            issue.eq(en & walk.o.valid & sums.full & self.meta.valid & ~(starts & short & (cooldown != 0))),
+            walk.o.ready.eq(issue),
+            self.meta.ready.eq(issue & at.last.part),
+            sums.en.eq(en),
+            sums.row.eq(at.index.row),
+            sums.read.eq(issue),
+            sums.last.eq(at.last.row & at.last.part),
+            self.scales.en.eq(issue),
+            self.scales.part.eq(at.index.part),
+            self.scales.release.eq(at.last.row & at.last.part),
+        ]
+        with m.If(en):
+            m.d.sync += cooldown.eq(Mux(issue, self.recurrence - 1, Mux(cooldown == 0, 0, cooldown - 1)))
+
+        depth = tile.tokens * parts
+        row = Cat(at.index.part, at.index.row)[:exact_log2(depth)]
+        flow = Cat(row, at.first.step, at.last.step)  # travels with the numbers
+        at_read = delay(m, en, "flow_read", flow, self.VALUE - 1)
+        at_value = delay(m, en, "flow_value", at_read, 1)
+        at_result = delay(m, en, "flow_result", at_value, self.latency - self.VALUE)
+        valid_read = delay(m, en, "valid_read", issue, self.VALUE - 1, reset_less=False)
+        valid_result = delay(m, en, "valid_result", valid_read, self.latency - self.VALUE + 1, reset_less=False)
+        row_bits = len(row)
+        emits = at_result[row_bits + 1]
+
+        # Cycle 1: choose the columns.
+        flags = delay(m, en, "flags", Cat(at.index.part, at.command.scaled, at.command.minimum), 1)
+        part, scaled, minimum = flags[:len(flags) - 2], flags[-2], flags[-1]
+        meta = [self.meta.payload[s] for s in range(array.segments)]
+        factors = [delay(m, en, f"factor{s}", meta[s].scale, self.SHIFTED) for s in range(array.segments)]
+        block_sums = [delay(m, en, f"block_sum{s}", meta[s].sum, self.SELECTED).as_signed() for s in range(array.segments)]
+        weights = []  # of each segment: the activations' sum as a float
+        for s in range(array.segments):
+            convert = place(m, f"sum_float{s}", IntToFloat(SUM_BITS))
+            m.d.comb += [convert.en.eq(en), convert.i.eq(block_sums[s])]
+            weights.append(convert.o)
+
+        # The FP32 memory, of which all columns' accumulators are read in cycle VALUE - 1.
+        m.submodules.memory = memory = Memory(shape=32 * lanes, depth=depth, init=[])
+        read_port, write_port = memory.read_port(), memory.write_port()
+        totals = Signal(data.ArrayLayout(32, lanes))
+        m.d.comb += [
+            read_port.en.eq(en), read_port.addr.eq(at_read[:row_bits]),
+            write_port.en.eq(en & valid_result & ~emits), write_port.addr.eq(at_result[:row_bits]),
+            write_port.data.eq(totals),
+            self.o.payload.eq(totals), self.o.valid.eq(valid_result & emits),
+            en.eq(self.o.ready | ~self.o.valid),
+        ]
+
+        for lane in range(lanes):
+            total = Mux(at_value[row_bits], 0, read_port.data.word_select(lane, 32))
+            for s in range(array.segments):
+                total = self._lane(m, en, f"{lane}_{s}", delay_cycles=s * FloatAdd.LATENCY, total=total, factor=factors[s],
+                                   block_sum=weights[s],
+                                   number=word_mux(part, [sums.data[s][j * lanes + lane] for j in range(parts)]).as_signed(),
+                                   scale=Mux(scaled, self.scales.scales[s][lane], ONE),
+                                   low=Mux(minimum, self.scales.minima[s][lane], 0))
+            m.d.comb += totals[lane].eq(total)
+        return m
+
+    def _lane(self, m, en, name, *, delay_cycles, total, factor, block_sum, number, scale, low):
+        """``total`` and a block's value, which is delayed by ``delay_cycles`` to meet it."""
+        unit = lambda kind, component: place(m, f"{kind}{name}", component)
+        # Cycle 2: to float.
+        convert = unit("float", IntToFloat(self.config.tile.array.sum_width))
+        m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"number{name}", number, 1).as_signed())]
+        # Cycle FLOAT.
+        product, offset = unit("scale", FloatMultiply()), unit("minimum", FloatMultiply())
+        m.d.comb += [
+            product.en.eq(en), product.a.eq(convert.o), product.b.eq(delay(m, en, f"scale_delay{name}", scale, self.FLOAT - 1)),
+            offset.en.eq(en), offset.a.eq(block_sum), offset.b.eq(delay(m, en, f"low_delay{name}", low, self.FLOAT - 1)),
+        ]
+        # Cycle SCALED.
+        shifted = unit("shift", FloatAdd())
+        m.d.comb += [shifted.en.eq(en), shifted.a.eq(product.o), shifted.b.eq(offset.o)]
+        # Cycle SHIFTED.
+        value = unit("value", FloatMultiply())
+        m.d.comb += [value.en.eq(en), value.a.eq(factor), value.b.eq(shifted.o)]
+        # Cycle VALUE.
+        add = unit("add", FloatAdd())
+        m.d.comb += [add.en.eq(en), add.a.eq(total), add.b.eq(delay(m, en, f"value_delay{name}", value.o, delay_cycles))]
+        return add.o

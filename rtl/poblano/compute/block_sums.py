@@ -1,0 +1,114 @@
+"""Sums of the passes of a block, in two banks: one is filled while the other is drained."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..config import ChipConfig
+from ..verilog import place
+from .array import SumsLayout
+from .walk import Walk
+
+__all__ = ["BlockSums", "SUMS_COMMAND"]
+
+SUMS_COMMAND = {"rows": 16, "steps": 16, "groups": 16}
+"""What BlockSums needs of a command."""
+
+
+class BlockSums(wiring.Component):
+    """Adds each token's partial sums over the passes, and keeps the sums of a step until they have been drained.
+
+    Takes a beat a cycle; a beat of a new step waits while its token in the bank still has to be drained.
+
+    Members
+    -------
+    cmd : In(stream of :data:`SUMS_COMMAND`)
+    i : In(stream(SumsLayout)), for each group, step, pass and row
+    full : Out(1), the oldest step is complete
+    row : In, the oldest step's next row to be read; those below it have been read
+    read : In(1), read ``row``
+    last : In(1), with ``read``: and that ends the step
+    en : In(1), the reader's clock enable: ``read`` counts, and ``data`` is used up, only while it is 1
+    data : Out(SumsLayout), from the cycle after ``read`` to the next cycle with ``en``
+    """
+
+    def __init__(self, config: ChipConfig):
+        self.config = config
+        sums = SumsLayout(config.tile.array)
+        super().__init__({
+            "cmd": In(stream.Signature(data.StructLayout(SUMS_COMMAND))),
+            "i": In(stream.Signature(sums)),
+            "full": Out(1), "row": In(range(config.tile.tokens)), "read": In(1), "last": In(1), "en": In(1),
+            "data": Out(sums),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        array, tokens = self.config.tile.array, self.config.tile.tokens
+        walk = place(m, "walk", Walk(fields=SUMS_COMMAND, loops={
+            "group": "groups", "step": "steps", "pass_": array.passes, "row": "rows"}))
+        connect(m, flipped(self.cmd), walk.cmd)
+        at = walk.o.payload
+        full = Signal(2)
+        fill_bank, drain_bank = Signal(), Signal()
+        fill_row = at.index.row[:self.row.shape().width]
+        free, accept = Signal(), Signal()
+        m.d.comb += [
+            # Rows that have been read are overwritten early, but not so that the bank is read or completed again.
+            free.eq(~full.bit_select(fill_bank, 1) | (
+                at.first.pass_ & ~at.last.row & (drain_bank == fill_bank) & (fill_row < self.row))),
+            self.i.ready.eq(walk.o.valid & free),
+            accept.eq(self.i.valid & self.i.ready),
+            walk.o.ready.eq(accept),
+        ]
+
+        # Cycle 1: the sum so far.
+        beat = Signal(self.i.payload.shape(), reset_less=True)
+        first, complete, write = Signal(), Signal(), Signal()
+        write_bank, write_row = Signal(), Signal.like(self.row)
+        m.d.sync += [
+            beat.eq(self.i.payload), first.eq(at.first.pass_), write.eq(accept), write_bank.eq(fill_bank), write_row.eq(fill_row),
+            complete.eq(accept & at.last.pass_ & at.last.row),
+        ]
+        with m.If(accept & at.last.pass_ & at.last.row):
+            m.d.sync += fill_bank.eq(~fill_bank)
+
+        ended = Signal()  # the last row's sums are on their way to the reader
+        with m.If(self.en):
+            m.d.sync += ended.eq(self.read & self.last)
+        ended_bank = ~drain_bank
+        with m.If(self.en & self.read & self.last):
+            m.d.sync += drain_bank.eq(~drain_bank)
+        m.d.comb += self.full.eq(full.bit_select(drain_bank, 1))
+
+        last_bank = Signal()
+        with m.If(self.en & self.read):
+            m.d.sync += last_bank.eq(drain_bank)
+        totals = Signal(self.i.payload.shape())
+        so_far = []
+        for b in range(2):
+            memory = Memory(shape=len(beat.as_value()), depth=tokens, init=[])
+            m.submodules[f"bank{b}"] = memory
+            write_port = memory.write_port()
+            # Rows of consecutive passes come at least `rows` cycles apart.
+            read_port = memory.read_port(transparent_for=(write_port,) if array.rows < 2 else ())
+            adding = Signal(name=f"adding{b}")
+            m.d.comb += [
+                adding.eq(accept & ~at.first.pass_ & (fill_bank == b)),
+                read_port.en.eq(adding | (self.en & self.read & (drain_bank == b))),
+                read_port.addr.eq(Mux(adding, fill_row, self.row)),
+                write_port.en.eq(write & (write_bank == b)),
+                write_port.addr.eq(write_row),
+                write_port.data.eq(totals),
+            ]
+            so_far.append(data.View(totals.shape(), read_port.data))
+            with m.If(complete & (write_bank == b)):
+                m.d.sync += full[b].eq(1)
+            with m.Elif(self.en & ended & (ended_bank == b)):
+                m.d.sync += full[b].eq(0)
+        m.d.comb += self.data.eq(Mux(last_bank, so_far[1], so_far[0]))
+        for s in range(array.segments):
+            for c in range(array.cols):
+                m.d.comb += totals[s][c].eq(beat[s][c] + Mux(first, 0, Mux(write_bank, so_far[1][s][c], so_far[0][s][c])))
+        return m

@@ -1,0 +1,122 @@
+"""The matmul unit: executes MATMUL commands on the systolic array."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from ..config import ChipConfig
+from ..control.commands import FIELDS, Opcode
+from ..interfaces import UnitSignature, bus_write, local_write, matmul_data_port, matmul_meta_port
+from ..verilog import place
+from .accumulator import ACCUMULATOR_COMMAND, Accumulator
+from .array import SystolicArray
+from .reader import READER_COMMAND, ActivationReader
+from .walk import CommandFork
+from .weight_format import ScaleFormat
+from .weights import LOADER_COMMAND, WeightLoader
+from .writer import WRITER_COMMAND, ResultWriter
+
+__all__ = ["MatmulUnit"]
+
+
+class MatmulUnit(wiring.Component):
+    """Products of quantised activations in activation memory and weights from the stream, to vector memories.
+
+    Takes MATMUL and NOP commands, which have been checked. A command's parts (loading weights, reading activations,
+    accumulating, writing) start as soon as they are done with the command before, so that commands overlap; results and
+    ``done`` come in command order. A command is transferred when its last part starts, a NOP when nothing is in progress. Words of
+    the weight stream are taken only for a command that is there.
+
+    With weights and outputs always available a command of M rows, P passes of I items (array rows; columns with transpose) takes
+    groups * steps * P * max(M, I) cycles, if this covers the drain (M * cols / lanes for each step), and about
+    2*rows + cols + M * cols / lanes + 40 more to fill and empty the pipelines.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    tile : In(5), the own tile's number; constant
+    unit : In(UnitSignature())
+    weights : In(stream(8 * stream_bytes))
+    a, meta : Out(ReadPortSignature), words of activation memory: elements; scales and sums. Latency 1 to 3.
+    local, bus : Out(stream of LocalWrite, of BusWrite)
+    """
+
+    def __init__(self, config: ChipConfig):
+        self.config = config
+        super().__init__({
+            "tile": In(5),
+            "unit": In(UnitSignature()),
+            "weights": In(stream.Signature(8 * config.stream_bytes)),
+            "a": Out(matmul_data_port(config)),
+            "meta": Out(matmul_meta_port(config)),
+            "local": Out(stream.Signature(local_write(config))),
+            "bus": Out(stream.Signature(bus_write(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        array_config = self.config.tile.array
+        loader = place(m, "loader", WeightLoader(self.config))
+        reader = place(m, "reader", ActivationReader(port_signature=matmul_data_port(self.config), passes=array_config.passes))
+        meta = place(m, "meta_reader", ActivationReader(port_signature=matmul_meta_port(self.config), passes=1))
+        array = place(m, "array", SystolicArray(array_config))
+        accumulator = place(m, "accumulator", Accumulator(self.config))
+        writer = place(m, "writer", ResultWriter(self.config))
+
+        connect(m, flipped(self.weights), loader.i)
+        connect(m, reader.port, flipped(self.a))
+        connect(m, meta.port, flipped(self.meta))
+        connect(m, loader.o, array.w)
+        connect(m, array.o, accumulator.sums)
+        connect(m, accumulator.scales, loader.scales)
+        connect(m, accumulator.o, writer.i)
+        connect(m, writer.local, flipped(self.local))
+        connect(m, writer.bus, flipped(self.bus))
+        m.d.comb += [
+            array.a.payload.eq(reader.o.payload), array.a.valid.eq(reader.o.valid), reader.o.ready.eq(array.a.ready),
+            accumulator.meta.payload.eq(meta.o.payload.data), accumulator.meta.valid.eq(meta.o.valid),
+            meta.o.ready.eq(accumulator.meta.ready),
+            writer.tile.eq(self.tile),
+        ]
+        self._commands(m, ((LOADER_COMMAND, loader.cmd), (READER_COMMAND, reader.cmd), (READER_COMMAND, meta.cmd),
+                           (ACCUMULATOR_COMMAND, accumulator.cmd), (WRITER_COMMAND, writer.cmd)), writer.done)
+
+        starved = reader.active & ~(array.a.valid & array.a.ready) & ~(array.o.valid & ~array.o.ready)
+        m.d.comb += [
+            self.unit.idle.eq(1),
+            self.unit.stall_in.eq(starved & ~array.loaded & ~loader.o.valid | starved & array.loaded & ~reader.o.valid),
+            self.unit.stall_out.eq((self.local.valid & ~self.local.ready) | (self.bus.valid & ~self.bus.ready)),
+        ]
+        return m
+
+    def _commands(self, m, parts, completed):
+        """Decodes commands, hands them to the parts, and counts those in progress."""
+        cmd = self.unit.cmd
+        segment_bits = exact_log2(self.config.tile.array.segments)
+        fields = {f.name: cmd.payload[f.offset:f.offset + f.width] for f in FIELDS[Opcode.MATMUL]}
+        fields |= {
+            "scaled": fields["scale"] != ScaleFormat.NONE,
+            "steps": fields["k_blocks"] >> segment_bits,
+            "a": fields["a"] >> segment_bits,
+            "a_stride": fields["a_stride"] >> segment_bits,
+        }
+        fork = place(m, "command_fork", CommandFork(shape=unsigned(len(cmd.payload)), count=len(parts)))
+        started = Signal(4)
+        nop, transfer, nop_done = Signal(), Signal(), Signal()
+        m.d.comb += [
+            nop.eq(cmd.payload[:8] == Opcode.NOP),
+            fork.i.payload.eq(cmd.payload),
+            fork.i.valid.eq(cmd.valid & ~nop),
+            cmd.ready.eq(Mux(nop, started == 0, fork.i.ready)),
+            transfer.eq(cmd.valid & cmd.ready),
+            self.unit.done.eq(completed | nop_done),
+            self.unit.busy.eq((started != 0) | cmd.valid),
+        ]
+        m.d.sync += [started.eq(started + (transfer & ~nop) - completed), nop_done.eq(transfer & nop)]
+        for (layout, port), copy in zip(parts, fork.o):
+            m.d.comb += [port.payload[name].eq(fields[name]) for name in layout]
+            m.d.comb += [port.valid.eq(copy.valid), copy.ready.eq(port.ready)]

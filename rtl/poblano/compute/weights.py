@@ -1,0 +1,200 @@
+"""Weight streams in; rows or columns for the array and block scales for the accumulator out."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from ..config import BLOCK, ChipConfig
+from ..formats.float32 import float16_to_float32
+from ..verilog import place
+from .array import WeightItemLayout
+from .delay import word_mux
+from .walk import Walk
+from .weight_format import Element, ScaleFormat
+
+__all__ = ["LOADER_COMMAND", "ScalePortSignature", "WeightLoader"]
+
+LOADER_COMMAND = {"element": 2, "scale": 2, "minimum": 1, "transpose": 1, "steps": 16, "groups": 16}
+"""A loader's command: the stream's format and its steps along K in each group of columns."""
+
+
+class ScalePortSignature(wiring.Signature):
+    """The accumulator's side of the scale store.
+
+    Members
+    -------
+    en : Out(1), read from the oldest step
+    part : Out, which ``lanes`` columns
+    release : Out(1), with ``en``: this was the oldest step's last read
+    scales, minima : In(FP32 for each segment and lane), from the cycle after ``en`` until the next ``en``
+    """
+
+    def __init__(self, config):
+        tile = config.tile
+        values = data.ArrayLayout(data.ArrayLayout(32, tile.lanes), tile.array.segments)
+        super().__init__({
+            "en": Out(1), "part": Out((tile.array.cols // tile.lanes - 1).bit_length()), "release": Out(1),
+            "scales": In(values), "minima": In(values),
+        })
+
+
+class WeightLoader(wiring.Component):
+    """Parses weight streams as :func:`~poblano.compute.reference.pack_weights` makes them.
+
+    ``o`` gives one item a cycle, also across the scale sections as long as the words come early enough: words are taken
+    ahead of the items, by :attr:`lines` words, and scales by :attr:`slots` steps. No word is taken that belongs to a command that is not there yet. A
+    step's scales are in the store before its first item is given; they stay until ``scales.release``, which every step
+    must get, also one without scales (whose values in the store mean nothing). F16 is converted to FP32.
+
+    Members
+    -------
+    cmd : In(stream of :data:`LOADER_COMMAND`)
+    i : In(stream(8 * stream_bytes))
+    o : Out(stream(WeightItemLayout))
+    scales : In(ScalePortSignature)
+    active : Out(1), there are words to take
+    """
+
+    def __init__(self, config: ChipConfig):
+        self.config = config
+        super().__init__({
+            "cmd": In(stream.Signature(data.StructLayout(LOADER_COMMAND))),
+            "i": In(stream.Signature(8 * config.stream_bytes)),
+            "o": Out(stream.Signature(WeightItemLayout(config.tile.array))),
+            "scales": In(ScalePortSignature(config)),
+            "active": Out(1),
+        })
+
+    @property
+    def lines(self):
+        """Words of elements taken ahead: enough to pass over scales and minima in F16."""
+        array = self.config.tile.array
+        return 4 * array.segments * (2 * array.cols // self.config.stream_bytes)
+
+    @property
+    def slots(self):
+        """Steps whose scales are kept: one that is drained, those in the array, one that is loaded, one that is parsed."""
+        array = self.config.tile.array
+        latency = array.rows + array.cols + 16
+        need = 2 + -(-latency // (array.passes * array.rows))
+        return 1 << (need - 1).bit_length()
+
+    def elaborate(self, platform):
+        m = Module()
+        walk = place(m, "walk", Walk(fields=LOADER_COMMAND, loops={"group": "groups", "step": "steps"}))
+        connect(m, flipped(self.cmd), walk.cmd)
+        m.d.comb += self.active.eq(walk.o.valid)
+        format = walk.o.payload.command
+
+        array, word_bytes = self.config.tile.array, self.config.stream_bytes
+        blocks = array.segments * array.cols
+        lines = m.submodules.lines = SyncFIFOBuffered(width=8 * word_bytes + 3, depth=self.lines)
+
+        # Parse: a step is its scales, its minima, its elements; section counts those that are complete.
+        section = Signal(range(3))
+        word_limits = {Element.S8: BLOCK * blocks, Element.S4: BLOCK * blocks // 2}
+        word = Signal(range(BLOCK * blocks // word_bytes))
+        in_scales, in_minima, in_elements = Signal(), Signal(), Signal()
+        half = Signal()  # a word of F16
+        room, taken, last = Signal(), Signal(), Signal()
+
+        def ends(size):
+            return word == size // word_bytes - 1
+
+        m.d.comb += [
+            in_scales.eq((section == 0) & (format.scale != ScaleFormat.NONE)),
+            in_minima.eq((section < 2) & ~in_scales & format.minimum),
+            in_elements.eq(~in_scales & ~in_minima),
+            half.eq(in_minima | (format.scale == ScaleFormat.F16)),
+            last.eq(Mux(in_elements,
+                        Mux(format.element == Element.S8, ends(word_limits[Element.S8]), ends(word_limits[Element.S4])),
+                        Mux(half, ends(2 * blocks), ends(4 * blocks)))),
+            self.i.ready.eq(walk.o.valid & room & (lines.w_rdy | ~in_elements)),
+            taken.eq(self.i.valid & self.i.ready),
+            walk.o.ready.eq(taken & in_elements & last),
+            lines.w_en.eq(taken & in_elements),
+            lines.w_data.eq(Cat(self.i.payload, format.transpose, format.element)),
+        ]
+        with m.If(taken):
+            m.d.sync += word.eq(Mux(last, 0, word + 1))
+            with m.If(last):
+                m.d.sync += section.eq(Mux(in_elements, 0, Mux(in_scales, 1, 2)))
+
+        self._store(m, room, walk.o.ready, taken & in_scales, taken & in_minima, half, word)
+        self._items(m, lines)
+        return m
+
+    def _store(self, m, room, stored, write_scales, write_minima, half, word):
+        """The scale store: a ring of steps; ``stored`` ends the newest step."""
+        tile, word_bytes, port = self.config.tile, self.config.stream_bytes, self.scales
+        array, slots = tile.array, self.slots
+        newest, oldest = Signal(range(slots)), Signal(range(slots))
+        used = Signal(range(slots + 1))
+        release = Signal()
+        m.d.comb += [room.eq(used != slots), release.eq(port.en & port.release)]
+        m.d.sync += used.eq(used + stored - release)
+        with m.If(stored):
+            m.d.sync += newest.eq(newest + 1)
+        with m.If(release):
+            m.d.sync += oldest.eq(oldest + 1)
+
+        # A word holds this many FP32 values, or twice as many F16.
+        count = word_bytes // 4
+        total = array.segments * array.cols
+        halves = Signal(2 * 32 * count)
+        m.d.comb += halves.eq(Cat(float16_to_float32(self.i.payload.word_select(k, 16)) for k in range(2 * count)))
+        enables = Signal(total // count)
+        m.d.comb += enables.eq(Mux(half, C(3, 2) << Cat(0, word)[:len(enables).bit_length()],
+                                   C(1, 1) << word[:len(enables).bit_length()]))
+        values = Mux(half, halves.replicate(total // (2 * count)), self.i.payload.replicate(total // count))
+        part = Signal.like(port.part)
+        with m.If(port.en):
+            m.d.sync += part.eq(port.part)
+        for name, write, target in (("scale_store", write_scales, port.scales), ("minimum_store", write_minima, port.minima)):
+            memory = Memory(shape=32 * total, depth=slots, init=[])
+            m.submodules[name] = memory
+            write_port = memory.write_port(granularity=32 * count)
+            read_port = memory.read_port()
+            m.d.comb += [
+                write_port.addr.eq(newest), write_port.data.eq(values), write_port.en.eq(Mux(write, enables, 0)),
+                read_port.addr.eq(oldest), read_port.en.eq(port.en),
+            ]
+            for s in range(array.segments):
+                row = read_port.data.word_select(s, 32 * array.cols)
+                m.d.comb += target[s].eq(word_mux(part, [row.word_select(j, 32 * tile.lanes)
+                                                         for j in range(array.cols // tile.lanes)]))
+
+    def _items(self, m, lines):
+        """Takes words of elements apart, one item a cycle without a gap."""
+        array, word_bytes = self.config.tile.array, self.config.stream_bytes
+        line = Signal(8 * word_bytes, reset_less=True)
+        transpose = Signal(reset_less=True)
+        element = Signal(Element, reset_less=True)
+        left = Signal(range(max(2 * word_bytes // array.cols, word_bytes // array.rows) + 1))
+        next_transpose, next_element = lines.r_data[8 * word_bytes], lines.r_data[8 * word_bytes + 1:]
+        m.d.comb += [
+            self.o.valid.eq(left != 0),
+            lines.r_en.eq((left == 0) | ((left == 1) & self.o.ready)),
+        ]
+        with m.If(lines.r_en):
+            m.d.sync += [
+                line.eq(lines.r_data), transpose.eq(next_transpose), element.eq(next_element),
+                left.eq(Mux(~lines.r_rdy, 0, Mux(next_transpose, word_bytes // array.rows, Mux(
+                    next_element == Element.S8, word_bytes // array.cols, 2 * word_bytes // array.cols)))),
+            ]
+        with m.Elif(self.o.ready):
+            m.d.sync += [
+                left.eq(left - 1),
+                line.eq(Mux(transpose, line >> 8 * array.rows, Mux(
+                    element == Element.S8, line >> 8 * array.cols, line >> 4 * array.cols))),
+            ]
+        m.d.comb += self.o.payload.transpose.eq(transpose)
+        for k in range(max(array.rows, array.cols)):
+            nibble = line[4 * k:4 * k + 4]
+            byte = line[8 * k:8 * k + 8]
+            m.d.comb += self.o.payload.data[k].eq(Mux(
+                element == Element.S8, byte, Cat(nibble, ((element == Element.S4) & nibble[3]).replicate(4))).as_signed())
+        return m

@@ -1,0 +1,87 @@
+"""Writes results of a matmul command to vector memories."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from ..config import LINE_WORDS, ChipConfig
+from ..interfaces import bus_write, local_write
+from ..verilog import place
+from .walk import Walk
+
+__all__ = ["WRITER_COMMAND", "ResultWriter"]
+
+WRITER_COMMAND = {"dst": 16, "dst_stride": 16, "rows": 16, "groups": 16, "tiles": 32}
+"""A writer's command: lines of vector memory, the loops' bounds, and the tiles that are written."""
+
+
+class ResultWriter(wiring.Component):
+    """A row of vector memory for each group, row and part of ``lanes`` columns, to the own tile or over the bus.
+
+    ``done`` is high in the cycle after the command's last write was accepted. Lines that ``dst`` and ``dst_stride`` name must
+    start a row of vector memory.
+
+    Members
+    -------
+    cmd : In(stream of :data:`WRITER_COMMAND`)
+    tile : In(5), the own tile
+    i : In(stream of ``lanes`` FP32)
+    local, bus : Out(stream of LocalWrite, of BusWrite)
+    done : Out(1)
+    """
+
+    def __init__(self, config: ChipConfig):
+        self.config = config
+        super().__init__({
+            "cmd": In(stream.Signature(data.StructLayout(WRITER_COMMAND))),
+            "tile": In(5),
+            "i": In(stream.Signature(data.ArrayLayout(32, config.tile.lanes))),
+            "local": Out(stream.Signature(local_write(config))),
+            "bus": Out(stream.Signature(bus_write(config))),
+            "done": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        tile = self.config.tile
+        parts = tile.array.cols // tile.lanes
+        walk = place(m, "walk", Walk(fields=WRITER_COMMAND, loops={"group": "groups", "row": "rows", "part": parts}))
+        connect(m, flipped(self.cmd), walk.cmd)
+        at = walk.o.payload
+
+        # The FIFO cuts the path from the memories' readiness to the accumulator's clock enable.
+        m.submodules.results = results = SyncFIFOBuffered(width=32 * tile.lanes, depth=4)
+        m.d.comb += [results.w_data.eq(self.i.payload), results.w_en.eq(self.i.valid), self.i.ready.eq(results.w_rdy)]
+
+        def lines(value):
+            """Lines as rows of vector memory."""
+            return (value << exact_log2(LINE_WORDS)) >> exact_log2(tile.lanes)
+
+        width = tile.vmem_addr_width
+        base, base_reg, row, row_reg = Signal(width), Signal(width), Signal(width), Signal(width)
+        own, move = Signal(), Signal()
+        write = Signal(local_write(self.config))
+        m.d.comb += [
+            base.eq(Mux(at.first.group, lines(at.command.dst), base_reg)),
+            row.eq(Mux(at.first.row, base, row_reg)),
+            write.addr.eq(row + at.index.part),
+            write.mask.eq(C(1, 1).replicate(tile.lanes)),
+            write.data.eq(results.r_data),
+            own.eq(at.command.tiles == C(1, 32) << self.tile),
+            self.local.payload.eq(write),
+            self.bus.payload.tiles.eq(at.command.tiles),
+            self.bus.payload.write.eq(write),
+            self.local.valid.eq(walk.o.valid & results.r_rdy & own),
+            self.bus.valid.eq(walk.o.valid & results.r_rdy & ~own),
+            move.eq((self.local.valid & self.local.ready) | (self.bus.valid & self.bus.ready)),
+            walk.o.ready.eq(move),
+            results.r_en.eq(move),
+        ]
+        with m.If(move & at.last.part):
+            m.d.sync += row_reg.eq(row + lines(at.command.dst_stride))
+            with m.If(at.last.row):
+                m.d.sync += base_reg.eq(base + parts)
+        m.d.sync += self.done.eq(move & at.last.as_value().all())
+        return m

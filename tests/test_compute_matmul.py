@@ -1,0 +1,24 @@
+"""The matmul unit on Verilator."""
+
+import pytest
+
+from poblano.compute.matmul import MatmulUnit
+from tb.common.runner import run_bench
+from tb.compute.configs import CONFIGS
+
+ARGUMENTS = ("--no-public-flat-rw",)
+"""Only ports are visible in the bench: Verilator may optimise the rest, and compiles it in seconds."""
+QUICK = {"nano": "6", "desk": "3"}
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CONFIGS])
+def test_matmul_unit(name):
+    env = {"CONFIG": name, "COUNT": QUICK.get(name, "8")}
+    assert run_bench(MatmulUnit(CONFIGS[name]), name=f"matmul_{name}", module="tb.compute.bench", env=env, build_args=ARGUMENTS) == 5
+
+
+@pytest.mark.parametrize("latency", [1, 3])
+def test_read_latency(latency):
+    """The unit does not depend on the latency of activation memory."""
+    env = {"CONFIG": "nano", "COUNT": "3", "LATENCY": str(latency)}
+    run_bench(MatmulUnit(CONFIGS["nano"]), name="matmul_nano", module="tb.compute.bench", env=env, build_args=ARGUMENTS)
