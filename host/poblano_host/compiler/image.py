@@ -11,17 +11,18 @@ def align(value, unit):
 
 
 class Allocator:
-    """Hands out a linear memory of ``size`` units from the start; ``what`` names it in errors."""
+    """Hands out a linear memory of ``size`` units from the start; errors read "``what``: N ``unit``; there are ..."."""
 
-    def __init__(self, size, what):
+    def __init__(self, size, what, unit):
         self.size = size
         self.what = what
+        self.unit = unit
         self.used = 0
 
     def take(self, amount, unit=1):
         """The start of ``amount`` units at a multiple of ``unit``."""
         start = align(self.used, unit)
         self.used = start + amount
-        if self.size is not None and self.used > self.size:
-            raise CompileError(f"{self.what} needs at least {self.used}; there are {self.size}")
+        if self.used > self.size:
+            raise CompileError(f"{self.what} of at least {self.used} {self.unit}; there are {self.size}")
         return start

@@ -68,7 +68,7 @@ class MatmulJob:
                     lines = (end - start) // LINE_WORDS
                     build.matmul(t, [t], a=0, a_stride=k_blocks, rows=count, k_blocks=k_blocks,
                                  groups=(end - start) // array.cols, dst=half, dst_stride=lines, label="matmul",
-                                 **matrix.format)
+                                 **matrix.formats[0])
                     build.store(t, half, lines, count, lines, result + 4 * (n * first + start), 4 * n,
                                 writes=[build.memory("result", t)], label="result")
         build.work.append(LayerWork("matmul", self.shape[0] * self.shape[1] * k, sum(matrix.size), 4 * (a.size + a.shape[0] * n)))

@@ -10,7 +10,7 @@ from poblano.config import BLOCK
 
 from ..models.model import BlockTensor
 from ..models.quantise import quantise_q8_0
-from .errors import CompileError
+from .image import align
 
 __all__ = ["FORMATS", "Image", "TiledMatrix", "block_tensor", "split_columns"]
 
@@ -37,12 +37,14 @@ def split_columns(columns, config):
 
 @dataclass(frozen=True)
 class TiledMatrix:
-    """A matrix in memory: for each tile its range of output columns and the address and bytes of its stream.
+    """Matrices of one K in memory, a stream for each tile.
 
-    ``chunks`` lists, for each tile, the (matrix, first, end) column ranges in the stream's order.
+    ``formats`` are the matrices' operands of a MATMUL command; ``k_blocks`` is K in blocks, padded with zeros to whole
+    steps of the array. For each tile, ``address`` and ``size`` (bytes) are its stream's, and ``chunks`` lists the
+    (matrix, first, end) ranges of output columns in it, in order.
     """
 
-    format: dict
+    formats: tuple
     k_blocks: int
     address: tuple
     size: tuple
@@ -50,26 +52,30 @@ class TiledMatrix:
 
     @classmethod
     def place(cls, image, tensors, chunks, config):
-        """Append to ``image`` the streams of ``chunks`` of ``tensors`` (BlockTensors of one format, (N out, K in))."""
-        formats = {tensor.format for tensor in tensors}
-        if len(formats) != 1:
-            raise CompileError(f"matrices that share a stream have formats {', '.join(sorted(formats))}")
-        form = FORMATS[formats.pop()]
-        k_blocks = tensors[0].shape[1] // BLOCK
-        if k_blocks % config.tile.array.segments:
-            raise CompileError(f"K of {k_blocks * BLOCK} is not a multiple of the array's {config.tile.array.rows} rows")
+        """Append to ``image`` the streams of ``chunks`` of ``tensors`` (BlockTensors, (N out, K in))."""
+        forms = [FORMATS[tensor.format] for tensor in tensors]
+        blocks = tensors[0].shape[1] // BLOCK
+        k_blocks = align(blocks, config.tile.array.segments)
+        pad = lambda array, unit: np.pad(array.T, ((0, (k_blocks - blocks) * unit), (0, 0)))
         addresses, sizes = [], []
         for ranges in chunks:
             parts = []
             for which, first, end in ranges:
-                rows = tensors[which].rows(slice(first, end))
-                parts.append(pack_weights(rows.q.T, rows.scale.T, None if rows.minimum is None else rows.minimum.T, config,
+                rows, form = tensors[which].rows(slice(first, end)), forms[which]
+                parts.append(pack_weights(pad(rows.q, BLOCK), pad(rows.scale, 1),
+                                          None if rows.minimum is None else pad(rows.minimum, 1), config,
                                           element=form["element"], scale_format=form["scale"]))
             data = b"".join(parts)
             addresses.append(image.append(data))
             sizes.append(len(data))
-        return cls({name: int(value) for name, value in form.items()}, k_blocks, tuple(addresses), tuple(sizes),
-                   tuple(tuple(ranges) for ranges in chunks))
+        return cls(tuple({name: int(value) for name, value in form.items()} for form in forms), k_blocks, tuple(addresses),
+                   tuple(sizes), tuple(tuple(ranges) for ranges in chunks))
+
+    @classmethod
+    def split(cls, image, tensor, config):
+        """One matrix, its columns split over the tiles."""
+        chunks = [[(0, first, end)] if end > first else [] for first, end in split_columns(tensor.shape[0], config)]
+        return cls.place(image, [tensor], chunks, config)
 
 
 class Image:
