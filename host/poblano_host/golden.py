@@ -40,8 +40,9 @@ class GoldenChip:
     config : ChipConfig
     memory : uint8 array, the memory behind the chip; written in place.
 
-    ``run`` executes a list of commands. ``shuffle``, a seed, runs them in a random order that the waits allow, instead of
-    in the ring's order: a program whose waits suffice gives the same bits.
+    ``run`` executes commands in an order that the chip could choose: dispatched in order into queues of ``queue_depth``,
+    started when their waits hold. It is the ring's order where that is possible. ``shuffle``, a seed, makes every choice
+    at random, and half of the seeds give weight FIFOs no room: a program whose waits suffice gives the same bits.
     """
 
     def __init__(self, config, memory):
@@ -61,7 +62,7 @@ class GoldenChip:
     def run(self, commands, *, shuffle=None, progress=None):
         """Execute ``commands`` (bytes, 64 each). CommandError has the refused command's number in ``index``.
 
-        Commands before a refused one are executed. GoldenError for a ring that would hang.
+        Commands before a refused one are executed. GoldenError for a ring that would hang the chip.
         """
         decoded, refused = [], None
         for index in range(len(commands) // COMMAND_BYTES):
@@ -72,44 +73,25 @@ class GoldenChip:
                 error.index = index
                 refused = error
                 break
-        order = self._in_order if shuffle is None else self._shuffled
-        for done, (index, command) in enumerate(order(decoded, shuffle)):
-            self._execute(index, command)
-            self.completed[command.unit] += 1
+        for done, (index, command) in enumerate(_Order(self, decoded, shuffle)):
             if progress is not None:
                 progress(done + 1, len(decoded))
         if refused is not None:
             raise refused
 
-    def _ready(self, command):
+    def ready(self, command):
+        """Whether the command's waits hold."""
         return all((self.completed[unit] - count) % (1 << COUNT_BITS) < 1 << COUNT_BITS - 1
                    for unit, count in command.waits)
 
-    def _in_order(self, commands, _):
-        for index, command in enumerate(commands):
-            if not self._ready(command):
-                waits = ", ".join(f"{unit_name(unit)} >= {count}" for unit, count in command.waits)
-                raise GoldenError(f"command {index} ({command.opcode.name} on {unit_name(command.unit)}) waits for a later "
-                                  f"command: {waits}")
-            yield index, command
+    def stream_size(self, o):
+        """Bytes of the weight stream that a MATMUL's operands take."""
+        size = step_bytes(self.config.tile.array, element=Element(o["element"]), scale=ScaleFormat(o["scale"]),
+                          minimum=o["minimum"])
+        return o["groups"] * (o["k_blocks"] // self.config.tile.array.segments) * size
 
-    def _shuffled(self, commands, seed):
-        generator = random.Random(seed)
-        queues = [deque() for _ in range(self.config.units)]
-        for index, command in enumerate(commands):
-            queues[command.unit].append((index, command))
-        left = len(commands)
-        while left:
-            ready = [queue for queue in queues if queue and self._ready(queue[0][1]) and self._has_weights(queue[0][1])]
-            if not ready:
-                raise GoldenError("no command can start: the waits form a cycle")
-            yield generator.choice(ready).popleft()
-            left -= 1
-
-    def _has_weights(self, command):
-        return command.opcode is not Opcode.MATMUL or bool(self.tiles[(command.unit - 1) // 3].fifo)
-
-    def _execute(self, index, command):
+    def execute(self, index, command):
+        """The effect of a command, whatever its waits."""
         operation = {Opcode.LOAD: self._load, Opcode.STORE: self._store, Opcode.STORE_BLOCK: self._store_block,
                      Opcode.STORE_SCALE: self._store_scale, Opcode.STREAM: self._stream, Opcode.MATMUL: self._matmul,
                      Opcode.VECTOR: self._vector}.get(command.opcode)
@@ -168,10 +150,9 @@ class GoldenChip:
         return address, parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _matmul(self, index, number, o):
-        tile, array = self.tiles[number], self.config.tile.array
+        tile = self.tiles[number]
         element, scale = Element(o["element"]), ScaleFormat(o["scale"])
-        steps = o["k_blocks"] // array.segments
-        size = o["groups"] * steps * step_bytes(array, element=element, scale=scale, minimum=o["minimum"])
+        size = self.stream_size(o)
         address, data = self._take(index, tile, size)
         key = (address, size, element, scale, o["k_blocks"])
         known = self._weights.get(key)
@@ -219,3 +200,96 @@ class GoldenChip:
             start = LINE_WORDS * o["r"]
             for target in targets:
                 target.vmem[start:start + len(reduced)] = reduced
+
+
+class _Order:
+    """Executes commands on a :class:`GoldenChip` and yields (index, command) as they complete."""
+
+    STREAMS = 15
+    """STREAM commands that a stream unit has under way at most."""
+
+    def __init__(self, chip, commands, seed):
+        self.chip, self.commands = chip, commands
+        self.random = None if seed is None else random.Random(seed)
+        config = chip.config
+        self.capacity = config.tile.fifo_bytes if self.random is None or self.random.random() < 0.5 else 0
+        self.queues = [deque() for _ in range(config.units)]  # dispatched and not completed
+        self.started = [0] * config.units  # of these, how many STREAMs have been fetched
+        self.streamed = [deque() for _ in range(config.tiles)]  # bytes of each of those
+
+    def __iter__(self):
+        dispatched = completed = 0
+        depth = self.chip.config.queue_depth
+        while completed < len(self.commands):
+            while dispatched < len(self.commands):
+                queue = self.queues[self.commands[dispatched].unit]
+                if len(queue) >= depth or self.random is not None and self.random.random() < 0.3:
+                    break
+                queue.append((dispatched, self.commands[dispatched]))
+                dispatched += 1
+            ready = [(queue[self.started[unit]][0], unit) for unit, queue in enumerate(self.queues) if self._can_start(unit)]
+            arrived = [(queue[0][0], unit) for unit, queue in enumerate(self.queues) if self._arrived(unit)]
+            if not ready and not arrived:
+                if dispatched < len(self.commands) and len(self.queues[self.commands[dispatched].unit]) < depth:
+                    continue
+                raise GoldenError(self._hang())
+            if self.random is None:
+                unit = min(arrived or ready)[1]
+                arriving = bool(arrived)
+            else:
+                n = self.random.randrange(len(ready) + len(arrived))
+                arriving = n >= len(ready)
+                unit = (ready + arrived)[n][1]
+            queue = self.queues[unit]
+            if arriving:
+                self.started[unit] -= 1
+                self.streamed[(unit - 1) // 3].popleft()
+            else:
+                index, command = queue[self.started[unit]]
+                self.chip.execute(index, command)
+                if command.opcode is Opcode.STREAM:
+                    self.started[unit] += 1
+                    o = command.operands
+                    self.streamed[(unit - 1) // 3].append(o["rows"] * o["row_bytes"])
+                    continue
+            self.chip.completed[unit] += 1
+            completed += 1
+            yield queue.popleft()
+
+    def _held(self, tile):
+        """Bytes that the tile's matmuls have not taken."""
+        return sum(len(data) for _, data in self.chip.tiles[tile].fifo)
+
+    def _can_start(self, unit):
+        queue, started = self.queues[unit], self.started[unit]
+        if len(queue) == started or not self.chip.ready(queue[started][1]):
+            return False
+        command, tile = queue[started][1], (unit - 1) // 3
+        if command.opcode is Opcode.MATMUL:
+            return self._held(tile) >= self.chip.stream_size(command.operands)
+        if command.opcode is Opcode.STREAM and started:
+            # The one before has been fetched when all that the FIFO has no room for has been taken.
+            following = self.queues[unit + 1]
+            lacking = bool(following) and following[0][1].opcode is Opcode.MATMUL and \
+                self._held(tile) < self.chip.stream_size(following[0][1].operands)
+            return started < self.STREAMS and (lacking or self._held(tile) <= self.capacity)
+        return started == 0
+
+    def _arrived(self, unit):
+        """Whether the first STREAM under way has all its bytes in the FIFO or beyond."""
+        tile = (unit - 1) // 3
+        return self.started[unit] > 0 and self._held(tile) - sum(list(self.streamed[tile])[1:]) <= self.capacity
+
+    def _hang(self):
+        heads = []
+        for unit, queue in enumerate(self.queues):
+            if queue:
+                index, command = queue[0]
+                waits = ", ".join(f"{unit_name(u)} >= {count}" for u, count in command.waits
+                                  if not self.chip.ready(type(command)(command.opcode, command.unit, {}, ((u, count),))))
+                if not waits and command.opcode is Opcode.MATMUL:
+                    lacking = self.chip.stream_size(command.operands) - self._held((unit - 1) // 3)
+                    waits = f"{lacking} bytes of weights"
+                heads.append(f"{unit_name(unit)}: command {index} ({command.opcode.name})"
+                             + (f" waits for {waits}" if waits else ""))
+        return "no command can go on; " + "; ".join(heads)
