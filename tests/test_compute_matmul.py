@@ -8,7 +8,7 @@ from tb.compute.configs import CONFIGS
 
 ARGUMENTS = ("--no-public-flat-rw",)
 """Only ports are visible in the bench: Verilator may optimise the rest, and compiles it in seconds."""
-QUICK = {"nano": "6", "desk": "3"}
+QUICK = {"nano": "6"}
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CONFIGS])

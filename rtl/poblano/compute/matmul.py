@@ -61,8 +61,8 @@ class MatmulUnit(wiring.Component):
         m = Module()
         array_config = self.config.tile.array
         loader = place(m, "loader", WeightLoader(self.config))
-        reader = place(m, "reader", ActivationReader(port_signature=matmul_data_port(self.config), passes=array_config.passes))
-        meta = place(m, "meta_reader", ActivationReader(port_signature=matmul_meta_port(self.config), passes=1))
+        reader = place(m, "reader", ActivationReader(self.config, meta=False))
+        meta = place(m, "meta_reader", ActivationReader(self.config, meta=True))
         array = place(m, "array", SystolicArray(array_config))
         accumulator = place(m, "accumulator", Accumulator(self.config))
         writer = place(m, "writer", ResultWriter(self.config))

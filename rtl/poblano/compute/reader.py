@@ -5,7 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from ..config import ChipConfig
+from ..interfaces import matmul_data_port, matmul_meta_port
 from ..verilog import place
+from .delay import word_mux
 from .walk import Walk
 
 __all__ = ["ActivationReader", "READER_COMMAND"]
@@ -22,8 +25,8 @@ class ActivationReader(wiring.Component):
 
     Parameters
     ----------
-    port : ReadPortSignature
-    passes : equal parts of a word; part 0 is the lowest bits
+    config : ChipConfig
+    meta : True reads scales and sums, of a word once; False reads elements, of which each pass gets the array's rows
 
     Members
     -------
@@ -35,13 +38,14 @@ class ActivationReader(wiring.Component):
 
     DEPTH = 8
 
-    def __init__(self, *, port_signature, passes):
-        self.port_signature, self.passes = port_signature, passes
-        shape = port_signature.members["data"].shape
-        self._width = Shape.cast(shape).width // passes
+    def __init__(self, config: ChipConfig, *, meta):
+        self.config, self.meta = config, meta
+        port = matmul_meta_port(config) if meta else matmul_data_port(config)
+        self._passes = 1 if meta else config.tile.array.passes
+        self._width = Shape.cast(port.members["data"].shape).width // self._passes
         super().__init__({
             "cmd": In(stream.Signature(data.StructLayout(READER_COMMAND))),
-            "port": Out(port_signature),
+            "port": Out(port),
             "o": Out(stream.Signature(data.StructLayout({"data": self._width, "first": 1}))),
             "active": Out(1),
         })
@@ -49,7 +53,7 @@ class ActivationReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         walk = place(m, "walk", Walk(fields=READER_COMMAND,
-                                     loops={"group": "groups", "step": "steps", "pass_": self.passes, "row": "rows"}))
+                                     loops={"group": "groups", "step": "steps", "pass_": self._passes, "row": "rows"}))
         connect(m, flipped(self.cmd), walk.cmd)
         at, port = walk.o.payload, self.port
         pass_bits = len(at.index.pass_)
@@ -79,7 +83,7 @@ class ActivationReader(wiring.Component):
                 m.d.sync += base_reg.eq(base + 1)
 
         word = Value.cast(port.data)
-        part = word.word_select(parts.r_data[1:], self._width) if pass_bits else word
+        part = word_mux(parts.r_data[1:], [word.word_select(k, self._width) for k in range(self._passes)])
         m.d.comb += [
             words.w_en.eq(port.valid),
             words.w_data.eq(Cat(part, parts.r_data[0])),

@@ -1,0 +1,144 @@
+"""Weight loader in Amaranth's simulator: items and scales of random streams, and one item a cycle across the scales."""
+
+from amaranth.sim import Simulator
+import numpy as np
+import pytest
+
+from poblano.compute.reference import pack_weights
+from poblano.compute.weight_format import Element, ScaleFormat
+from poblano.compute.weights import WeightLoader
+from poblano.config import BLOCK
+from poblano.formats.float32_reference import float16_to_float32
+from tb.compute.configs import CONFIGS
+
+RANGES = {Element.S8: (-128, 128), Element.S4: (-8, 8), Element.U4: (0, 16)}
+
+
+class Load:
+    """A command with its stream, its items and its scales by step."""
+
+    def __init__(self, rng, config, *, steps, groups, element, scale, minimum, transpose):
+        array = config.tile.array
+        blocks, n = steps * array.segments, groups * array.cols
+        w_q = rng.integers(*RANGES[element], (BLOCK * blocks, n))
+        halves = lambda: rng.integers(0, 0x7C00, (blocks, n)).astype(np.uint16).view(np.float16)  # subnormals included
+        w_scale = {ScaleFormat.NONE: lambda: None, ScaleFormat.F16: lambda: float16_to_float32(halves()),
+                   ScaleFormat.F32: lambda: rng.normal(0, 1, (blocks, n)).astype(np.float32)}[scale]()
+        w_min = float16_to_float32(halves()) if minimum else None
+        stream = pack_weights(w_q, w_scale, w_min, config, element, scale, transpose)
+        size = config.stream_bytes
+        self.words = [int.from_bytes(stream[k:k + size], "little") for k in range(0, len(stream), size)]
+        self.command = {"element": int(element), "scale": int(scale), "minimum": int(minimum), "transpose": int(transpose),
+                        "steps": steps, "groups": groups}
+        self.items, self.scales = [], []  # (transpose, values); (scales, minima) of each step, [segment][column]
+        for g in range(groups):
+            cols = slice(g * array.cols, (g + 1) * array.cols)
+            for k in range(steps):
+                part = w_q[k * BLOCK * array.segments:(k + 1) * BLOCK * array.segments, cols]
+                if transpose:
+                    part = part.reshape(array.passes, array.rows, array.cols).transpose(0, 2, 1).reshape(-1, array.rows)
+                self.items += [(int(transpose), row.tolist()) for row in part]
+                rows = slice(k * array.segments, (k + 1) * array.segments)
+                self.scales.append([None if x is None else x[rows, cols].view(np.uint32).tolist() for x in (w_scale, w_min)])
+
+
+def random_load(rng, config, **kwargs):
+    element = Element(int(rng.integers(0, 3)))
+    return Load(rng, config, **({
+        "steps": int(rng.integers(1, 4)), "groups": int(rng.integers(1, 3)), "element": element,
+        "scale": ScaleFormat(int(rng.integers(0, 3))), "minimum": bool(rng.integers(0, 2)),
+        "transpose": element is Element.S8 and bool(rng.integers(0, 2))} | kwargs))
+
+
+def simulate(config, loads, *, gaps, seed=0, drain_after=0):
+    """Runs the commands; returns the cycle of each item. Scales are drained once ``drain_after`` more items are out."""
+    rng = np.random.default_rng(seed)
+    dut = WeightLoader(config)
+    array, lanes = config.tile.array, config.tile.lanes
+    at, cycle = [], 0
+
+    async def count(ctx):
+        nonlocal cycle
+        async for _ in ctx.tick():
+            cycle += 1
+
+    async def send(ctx, port, values, gap):
+        for value in values:
+            while rng.random() < gap:
+                await ctx.tick()
+            ctx.set(port.payload, value)
+            ctx.set(port.valid, 1)
+            await ctx.tick().until(port.ready)
+            ctx.set(port.valid, 0)
+
+    async def commands(ctx):
+        await send(ctx, dut.cmd, [load.command for load in loads], gaps[0])
+
+    async def words(ctx):
+        await send(ctx, dut.i, [word for load in loads for word in load.words], gaps[0])
+
+    async def items(ctx):
+        for load in loads:
+            for transpose, values in load.items:
+                ctx.set(dut.o.ready, 0)
+                while rng.random() < gaps[1]:
+                    await ctx.tick()
+                ctx.set(dut.o.ready, 1)
+                payload, = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
+                at.append(cycle)
+                assert payload.transpose == transpose and [payload.data[k] for k in range(len(values))] == values
+        ctx.set(dut.o.ready, 0)
+
+    async def scales(ctx):
+        need = 0
+        for load in loads:
+            for step, pair in enumerate(load.scales):
+                need += len(load.items) // len(load.scales)
+                while len(at) < need + (0 if step == len(load.scales) - 1 else drain_after):
+                    await ctx.tick()
+                for j in range(array.cols // lanes):
+                    while rng.random() < gaps[1]:
+                        await ctx.tick()
+                    ctx.set(dut.scales.en, 1)
+                    ctx.set(dut.scales.part, j)
+                    ctx.set(dut.scales.release, j == array.cols // lanes - 1)
+                    await ctx.tick()
+                    ctx.set(dut.scales.en, 0)
+                    for values, port in zip(pair, (dut.scales.scales, dut.scales.minima)):
+                        if values is not None:
+                            got = [[ctx.get(port[s][k]) for k in range(lanes)] for s in range(array.segments)]
+                            assert got == [row[j * lanes:(j + 1) * lanes] for row in values]
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_process(count)
+    for bench in (commands, words):
+        simulator.add_testbench(bench, background=True)
+    for bench in (items, scales):
+        simulator.add_testbench(bench)
+    simulator.run()
+    return at
+
+
+@pytest.mark.parametrize("name", ["nano", "row", "least", pytest.param("segments", marks=pytest.mark.slow),
+                                  pytest.param("wide", marks=pytest.mark.slow), pytest.param("desk", marks=pytest.mark.slow)])
+def test_random(name):
+    config = CONFIGS[name]
+    rng = np.random.default_rng(1)
+    for gaps in ((0.0, 0.0), (0.4, 0.2), (0.1, 0.5)):
+        simulate(config, [random_load(rng, config) for _ in range(6)], gaps=gaps)
+
+
+@pytest.mark.parametrize("name", ["nano", pytest.param("desk", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [
+    {"element": Element.U4, "scale": ScaleFormat.F16, "minimum": True, "transpose": False},
+    {"element": Element.S8, "scale": ScaleFormat.F16, "minimum": True, "transpose": False},
+    {"element": Element.S8, "scale": ScaleFormat.F32, "minimum": False, "transpose": True}])
+def test_one_item_a_cycle(name, kind):
+    """Across steps, groups and commands, with scales drained as late as the array and the accumulator do it."""
+    config = CONFIGS[name]
+    assert config.stream_bytes == 2 * config.tile.array.cols
+    rng = np.random.default_rng(2)
+    latency = config.tile.array.rows + config.tile.array.cols
+    at = simulate(config, [random_load(rng, config, **kind, steps=3, groups=2) for _ in range(2)], gaps=(0.0, 0.0), drain_after=latency)
+    assert at[-1] - at[0] == len(at) - 1
