@@ -1,0 +1,118 @@
+"""How close the chip's numbers are to the float model's: the golden chip, teacher-forced on a text."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from .compiler import CompiledModel
+from .golden import GoldenChip
+from .models import FloatModel, ModelError
+
+__all__ = ["Accuracy", "Bars", "compare", "golden_logits", "measure", "report"]
+
+CLEAR = 0.5
+"""The lead of float's best logit from which the chip must agree."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Agreement of two sets of logits on ``tokens`` positions of a text."""
+
+    tokens: int
+    top1: float
+    clear: int
+    """Positions where float's best logit leads by more than :data:`CLEAR`."""
+    clear_top1: float
+    kl: float
+    """Mean Kullback-Leibler divergence of the chip's distribution from float's, in nats."""
+    perplexity: float
+    perplexity_ratio: float
+    """The chip's perplexity over float's."""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What :class:`Accuracy` must reach."""
+
+    tokens: int = 250
+    top1: float = 0.93
+    clear_top1: float = 1.0
+    kl: float = 0.01
+    perplexity: float = 0.02
+
+    def failures(self, accuracy):
+        """One line for each bar that is missed."""
+        checks = [
+            (accuracy.tokens >= self.tokens, f"{accuracy.tokens} tokens; at least {self.tokens} are needed"),
+            (accuracy.top1 >= self.top1, f"top-1 agreement {accuracy.top1:.4f} is below {self.top1}"),
+            (accuracy.clear_top1 >= self.clear_top1, f"agreement {accuracy.clear_top1:.4f} where float leads by more than {CLEAR} "
+                                                     f"is below {self.clear_top1}"),
+            (accuracy.kl <= self.kl, f"KL {accuracy.kl:.5f} is above {self.kl}"),
+            (abs(accuracy.perplexity_ratio - 1) <= self.perplexity,
+             f"perplexity ratio {accuracy.perplexity_ratio:.4f} is not within {self.perplexity:.0%} of 1"),
+        ]
+        return [line for passed, line in checks if not passed]
+
+
+def golden_logits(compiled, tokens, *, progress=None):
+    """float32 logits (len(tokens), vocab) of the golden chip: steps of at most ``compiled.max_tokens`` tokens from position 0."""
+    memory = np.zeros(compiled.memory_bytes, np.uint8)
+    for address, data in compiled.image:
+        memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
+    chip = GoldenChip(compiled.config, memory)
+    vocab, logits = compiled.model.config.vocab, []
+    for start in range(0, len(tokens), compiled.max_tokens):
+        program = compiled.step(tokens[start:start + compiled.max_tokens], start, logits="all")
+        for address, data in program.inputs:
+            memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
+        chip.reset_queue()
+        chip.run(program.encode())
+        address, rows = program.logits
+        stored = memory[address:address + rows * compiled.vocab_stride].view(np.float32)
+        logits.append(stored.reshape(rows, -1)[:, :vocab].copy())
+        if progress is not None:
+            progress(start + rows, len(tokens))
+    return np.concatenate(logits)
+
+
+def _log_softmax(logits):
+    logits = np.asarray(logits, np.float64)
+    logits = logits - logits.max(-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def compare(reference, logits, tokens):
+    """The :class:`Accuracy` of ``logits`` against ``reference`` (n, vocab), both of the text ``tokens`` (n)."""
+    p, q = _log_softmax(reference), _log_softmax(logits)
+    agree = reference.argmax(-1) == logits.argmax(-1)
+    best = np.partition(reference, -2, axis=-1)[:, -2:]
+    clear = best[:, 1] - best[:, 0] > CLEAR
+    following = np.asarray(tokens)[1:]
+    loss = lambda logs: -logs[np.arange(len(following)), following].mean()
+    return Accuracy(tokens=len(tokens), top1=float(agree.mean()), clear=int(clear.sum()),
+                    clear_top1=float(agree[clear].mean()) if clear.any() else 1.0,
+                    kl=float((np.exp(p) * (p - q)).sum(-1).mean()), perplexity=float(np.exp(loss(q))),
+                    perplexity_ratio=float(np.exp(loss(q) - loss(p))))
+
+
+def measure(model, config, text, tokens, *, progress=None):
+    """The :class:`Accuracy` of ``model`` on the chip ``config``, against float on its stored weights, over ``tokens`` tokens.
+
+    ModelError if ``text`` has fewer.
+    """
+    ids = list(model.tokenizer.encode(text))
+    if model.config.bos_id is not None and ids[:1] != [model.config.bos_id]:
+        ids.insert(0, model.config.bos_id)
+    if len(ids) < tokens:
+        raise ModelError(f"the text has {len(ids)} tokens; {tokens} are needed")
+    ids = ids[:tokens]
+    return compare(FloatModel(model).forward(ids), golden_logits(CompiledModel(model, config), ids, progress=progress), ids)
+
+
+def report(rows):
+    """A table of (name, :class:`Accuracy`) rows, as text."""
+    names = [f.name for f in fields(Accuracy)]
+    cell = lambda value: f"{value:.5f}" if isinstance(value, float) else str(value)
+    table = [["model", *names]] + [[name, *(cell(getattr(accuracy, n)) for n in names)] for name, accuracy in rows]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    return "\n".join("  ".join(value.ljust(width) for value, width in zip(line, widths)).rstrip() for line in table)

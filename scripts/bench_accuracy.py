@@ -1,0 +1,29 @@
+"""Prints how close the golden chip is to float on a text, and fails if a bar is missed."""
+
+import argparse
+from pathlib import Path
+import sys
+
+from poblano.config import preset
+from poblano_host.accuracy import Bars, measure, report
+from poblano_host.models import load_model, quantise_model
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("models", nargs="+", help="model files or folders")
+parser.add_argument("--text", type=Path, required=True, help="a text file")
+parser.add_argument("--tokens", type=int, default=250)
+parser.add_argument("--chip", default="desk")
+parser.add_argument("--format", default="q8_0", help="blocks for float matrices")
+arguments = parser.parse_args()
+
+text = arguments.text.read_text()
+rows, failed = [], False
+for path in arguments.models:
+    model = quantise_model(load_model(path), arguments.format)
+    accuracy = measure(model, preset(arguments.chip), text, arguments.tokens)
+    rows.append((model.config.name, accuracy))
+    for line in Bars().failures(accuracy):
+        failed = True
+        print(f"{model.config.name}: {line}", file=sys.stderr)
+print(report(rows))
+sys.exit(failed)
