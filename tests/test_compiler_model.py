@@ -1,0 +1,181 @@
+"""Compiled models on the golden chip: close to float, the same bits however the work is split, and clear errors."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from poblano.config import preset
+from poblano_host.accuracy import Bars, compare, golden_logits, measure, report
+from poblano_host.compiler import CompiledModel, CompileError
+from poblano_host.models import FloatModel, load_model, quantise_model
+
+from .models_tiny import Run, chip, tiny_model
+
+DEFAULT = Path(__file__).parents[1] / "host/poblano_host/data/poblano-1m"
+CONFIGS = {
+    "one tile": chip(tiles=1),
+    "three tiles": chip(tiles=3),
+    "five tiles": chip(tiles=5),
+    "nano": chip(rows=4, cols=4, lanes=2, tiles=1, data_width=64, queue_depth=2),
+    "low and wide": chip(rows=4, cols=16, lanes=4, data_width=128),
+    "8x8": chip(rows=8, cols=8, lanes=8, data_width=128),
+    "32x32": chip(rows=32, cols=32, lanes=16),
+    "32x16": chip(rows=32, cols=16),
+    "64x64": chip(rows=64, cols=64, lanes=32, tiles=2, vmem_lines=4096, queue_depth=1),
+    "128x64": chip(rows=128, cols=64, lanes=16, tiles=1, vmem_lines=4096),
+    "little memory": chip(vmem_lines=512, amem_blocks=64),
+}
+TOKENS = np.random.default_rng(1).integers(0, 72, 40).tolist()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(formats=("q8_0", "q4_1", "q4_0"))
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    """Logits of TOKENS, one at a time on the reference configuration."""
+    return Run(CompiledModel(model, chip())).steps(TOKENS, [1] * len(TOKENS))
+
+
+def test_close_to_float(model, expected):
+    reference = FloatModel(model).forward(TOKENS)
+    accuracy = compare(reference, expected, TOKENS)
+    assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1 and abs(accuracy.perplexity_ratio - 1) < 0.02, accuracy
+
+
+@pytest.mark.parametrize("lengths", [[16, 16, 8], [1, 15, 3, 2, 1, 16, 2], [7] * 5 + [5], [2] * 20], ids=str)
+def test_step_length_does_not_change_bits(model, expected, lengths):
+    np.testing.assert_array_equal(Run(CompiledModel(model, chip())).steps(TOKENS, lengths), expected)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configuration_does_not_change_bits(model, expected, name):
+    compiled = CompiledModel(model, CONFIGS[name])
+    most = compiled.max_tokens
+    lengths = [most] * (len(TOKENS) // most)
+    lengths += [1] * min(3, len(TOKENS) - sum(lengths))
+    got = Run(compiled).steps(TOKENS, lengths)
+    np.testing.assert_array_equal(got, expected[:len(got)])
+
+
+@pytest.mark.parametrize("name", ["one tile", "three tiles", "nano", "64x64", "little memory"])
+@pytest.mark.parametrize("seed", range(3))
+def test_waits_suffice(model, expected, name, seed):
+    compiled = CompiledModel(model, CONFIGS[name])
+    most = min(16, compiled.max_tokens)
+    got = Run(compiled).steps(TOKENS, [most, 1, 2], shuffle=100 * seed)
+    np.testing.assert_array_equal(got, expected[:most + 3])
+
+
+def test_shuffling_finds_missing_waits(model):
+    """Of the waits of a program, most are needed: without one of them, random orders give other bits."""
+    compiled = CompiledModel(model, chip())
+    good = Run(compiled).step(TOKENS[:4], 0)[0]
+    program = compiled.step(TOKENS[:4], 0, logits="all")
+    waiting = [i for i, command in enumerate(program.commands) if command.waits]
+    found = 0
+    chosen = np.random.default_rng(0).choice(waiting, 12, replace=False)
+    for i in chosen:
+        commands = list(program.commands)
+        commands[i] = replace(commands[i], waits=commands[i].waits[1:])
+        run = Run(compiled)
+        found += any(not np.array_equal(run.run(replace(program, commands=commands), shuffle=seed)[0], good) for seed in range(4))
+    assert found >= 6, found
+
+
+def test_argmax_and_last(model, expected):
+    for config in (chip(), CONFIGS["three tiles"], CONFIGS["nano"]):
+        run = Run(CompiledModel(model, config))
+        assert run.step(TOKENS[:9], 0, logits="none") == (None, [])
+        logits, best = run.step(TOKENS[9:14], 9, logits="last")
+        np.testing.assert_array_equal(logits[0], expected[13])
+        value, index = max(best, key=lambda result: (result[0], -result[1]))
+        assert index == expected[13].argmax() and value == expected[13].max()
+
+
+def test_a_new_sequence_overwrites_the_caches(model, expected):
+    run = Run(CompiledModel(model, chip()))
+    run.steps(TOKENS[::-1], [16, 16])
+    np.testing.assert_array_equal(run.steps(TOKENS, [5, 1]), expected[:6])
+
+
+@pytest.mark.parametrize("changes", [
+    dict(dim=96, heads=3, kv_heads=1, head_dim=32, ffn_dim=160), dict(heads=2, kv_heads=2, head_dim=64),
+    dict(heads=6, kv_heads=2, head_dim=96, vocab=50), dict(dim=32, heads=1, kv_heads=1, ffn_dim=32, vocab=33)], ids=str)
+def test_other_shapes(changes):
+    model = tiny_model(seed=2, **changes)
+    tokens = [t % model.config.vocab for t in TOKENS[:8]]
+    results = [Run(CompiledModel(model, config)).steps(tokens, [5, 1, 1]) for config in (
+        chip(vmem_lines=4096), chip(tiles=3, vmem_lines=4096), CONFIGS["64x64"], chip(8, 8, tiles=1, data_width=128, vmem_lines=4096))]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    assert compare(FloatModel(model).forward(tokens[:7]), results[0], tokens[:7]).kl < 0.02
+
+
+def test_work(model):
+    program = CompiledModel(model, chip()).step(TOKENS[:3], 2, logits="last")
+    c = model.config
+    matrices = 2 * c.dim * c.heads * c.head_dim + 2 * c.dim * c.kv_heads * c.head_dim + 3 * c.dim * c.ffn_dim
+    seen = 3 + 4 + 5
+    assert [work.name for work in program.work] == ["layer0", "layer1", "output"]
+    assert program.work[0].macs == 3 * matrices + 2 * seen * c.heads * c.head_dim
+    assert program.work[-1].macs == c.dim * c.vocab
+    assert all(work.weight_bytes > 0 for work in program.work)
+
+
+def test_default_model():
+    """The default model on desk: prefill of several steps, then decode."""
+    model = quantise_model(load_model(DEFAULT))
+    compiled = CompiledModel(model, preset("desk"))
+    assert compiled.max_tokens >= 64 and compiled.context == 256
+    tokens = list(model.tokenizer.encode("In the beginning was the Word, and the Word was with God"))
+    run = Run(compiled)
+    logits = run.step(tokens[:-1], 0)[0]
+    np.testing.assert_array_equal(run.step(tokens[:-1], 0, shuffle=3)[0], logits)
+    decoded = run.step(tokens[-1:], len(tokens) - 1, logits="last")[0]
+    np.testing.assert_array_equal(golden_logits(compiled, tokens), np.concatenate([logits, decoded]))
+    accuracy = measure(model, preset("desk"), "And God said, Let there be light: and there was light. " * 4, 40)
+    assert accuracy.clear_top1 == 1 and accuracy.kl < 0.01, accuracy
+    assert Bars().failures(accuracy) == ["40 tokens; at least 250 are needed"]
+    assert "poblano-1m" in report([("poblano-1m", accuracy)])
+
+
+def test_errors(model):
+    compiled = CompiledModel(model, chip())
+    with pytest.raises(CompileError, match="a step takes 1 to 16 tokens, not 17"):
+        compiled.step([0] * 17, 0)
+    with pytest.raises(CompileError, match="a step takes 1 to 16 tokens, not 0"):
+        compiled.step([], 0)
+    with pytest.raises(CompileError, match="positions 95 to 96 pass the context of 96"):
+        compiled.step([0, 0], 95)
+    with pytest.raises(ValueError, match="logits must be last, all or none, not 'some'"):
+        compiled.step([0], 0, logits="some")
+    with pytest.raises(CompileError, match="tiny: a step of 1 token needs vector memory of at least [0-9]+ lines; there are 32$"):
+        CompiledModel(model, chip(vmem_lines=32))
+    with pytest.raises(CompileError, match="tiny: a step of 1 token needs activation memory of at least 17 blocks; there are 16$"):
+        CompiledModel(tiny_model(ffn_dim=416), chip(amem_blocks=16))
+    with pytest.raises(CompileError, match="tiny: attention over 30000 positions needs [0-9]+ lines of vector memory and "
+                                           "[0-9]+ blocks of activation memory; there are [0-9]+ and [0-9]+ beside 1 token$"):
+        CompiledModel(model, chip(), context=30000)
+    with pytest.raises(CompileError, match="tiny: a context of 0 positions"):
+        CompiledModel(model, chip(), context=0)
+    with pytest.raises(CompileError, match="tiny: needs [0-9]+ bytes of memory; 16 address bits reach 65536"):
+        CompiledModel(model, chip().with_memory(addr_width=16))
+
+
+@pytest.mark.slow
+def test_smollm2():
+    """SmolLM2-135M on desk meets the bars, if its file is here."""
+    path = next(Path.home().glob(".cache/poblano/SmolLM2-135M*.gguf"), None)
+    if path is None:
+        pytest.skip("no SmolLM2 file")
+    model = load_model(path)
+    compiled = CompiledModel(model, preset("desk"))
+    assert compiled.max_tokens >= 32 and compiled.context == 2048
+    text = (Path(__file__).parents[1] / "docs/architecture.md").read_text()
+    accuracy = measure(model, preset("desk"), text, 250)
+    assert not Bars().failures(accuracy), accuracy
