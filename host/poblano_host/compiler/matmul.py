@@ -8,7 +8,7 @@ from ..models.quantise import QUANTISERS
 from .errors import CompileError
 from .image import align
 from .program import LayerWork, ProgramBuilder
-from .weights import Image, TiledMatrix, split_columns
+from .weights import Image, TiledMatrix
 
 __all__ = ["MatmulJob"]
 
@@ -16,11 +16,15 @@ __all__ = ["MatmulJob"]
 class MatmulJob:
     """``a`` (M, K) times ``b`` (K, N), float32: b in ``format``, a quantised by the chip in blocks of 32.
 
-    Members: ``image`` (list of (address, bytes)), ``memory_bytes``, ``ring`` and ``program``, whose ``result`` is the
-    address and the shape (M, padded N) of the float32 product. Raises :class:`CompileError` for shapes that don't fit.
+    Members: ``image`` (list of (address, bytes)), ``memory_bytes``, ``ring`` (address, commands) and ``program``, whose
+    ``result`` is the address and the shape (M, padded N) of the float32 product. Raises :class:`CompileError` for shapes
+    that don't fit.
+
+    The tiles share the quantising by rows and the product by columns. Rows that don't fit in activation memory at once
+    read the weights again.
     """
 
-    RING = 1 << 12
+    RING = 1 << 16
 
     def __init__(self, a, b, config, *, format="q8_0"):
         a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
@@ -30,49 +34,81 @@ class MatmulJob:
             raise CompileError(f"shapes {a.shape} and {b.shape} are empty")
         if format not in QUANTISERS:
             raise CompileError(f"unknown format {format!r}; known are {', '.join(QUANTISERS)}")
+        self.config = config
         self.shape = (a.shape[0], b.shape[1])
-        array, tile = config.tile.array, config.tile
-        granule = max(BLOCK, array.cols)
-        k = align(a.shape[1], max(BLOCK, array.rows))
-        n = align(b.shape[1], granule)
-        a = np.pad(a, ((0, 0), (0, k - a.shape[1])))
-        b = np.pad(b, ((0, k - b.shape[0]), (0, n - b.shape[1])))
-        k_blocks, k_lines = k // BLOCK, k // LINE_WORDS
-        half = tile.vmem_lines // 2
-        rows = min(tile.tokens, tile.amem_blocks // k_blocks, half // k_lines, half // (granule // LINE_WORDS), a.shape[0])
+        tile = config.tile
+        granule = max(BLOCK, tile.array.cols)
+        k, n = align(a.shape[1], max(BLOCK, tile.array.rows)), align(b.shape[1], granule)
+        self.k_blocks = k // BLOCK
+        rows = min(tile.tokens, tile.amem_blocks // self.k_blocks, a.shape[0])
         if rows < 1:
-            raise CompileError(f"K of {k} needs {k_blocks} blocks of activation memory and {2 * k_lines} lines of vector "
-                               f"memory; there are {tile.amem_blocks} and {tile.vmem_lines}")
-        width = min(n, half // rows * LINE_WORDS // granule * granule)
+            raise CompileError(f"K of {k} needs {self.k_blocks} blocks of activation memory; there are {tile.amem_blocks}")
+        # Vector memory: two places for parts of a, then two for results.
+        self.stage_lines = tile.vmem_lines // 4
+        room = tile.vmem_lines // 4 * LINE_WORDS // granule * granule
+        rows = min(rows, room // granule)
+        if rows < 1 or self.stage_lines < granule // LINE_WORDS:
+            raise CompileError(f"a granule of {granule} columns needs {4 * granule // LINE_WORDS} lines of vector memory; there "
+                               f"are {tile.vmem_lines}")
+        self.width = min(n, room // rows // granule * granule)
 
         image = Image(max(4096, config.stream_bytes))
-        weights = QUANTISERS[format](b.T)
-        chunks = [[(0, at, min(at + width, end)) for at in range(first, end, width)]
-                  for first, end in split_columns(n, config)]
-        matrix = TiledMatrix.place(image, [weights], chunks, config)
-        source = image.array(a)
-        result = image.reserve(4 * a.shape[0] * n)
-        build = ProgramBuilder(config)
-        everyone = range(config.tiles)
+        pad = lambda array, height, width: np.pad(array, ((0, height - array.shape[0]), (0, width - array.shape[1])))
+        self.matrix = TiledMatrix.split(image, QUANTISERS[format](pad(b, k, n).T), config)
+        self.source = image.array(pad(a, a.shape[0], k))
+        self.result = image.reserve(4 * a.shape[0] * n)
+        self.builder = ProgramBuilder(config)
+        self.parts = 0
         for first in range(0, a.shape[0], rows):
             count = min(rows, a.shape[0] - first)
-            build.load(everyone, source + 4 * k * first, 4 * k, 0, k_lines, count, k_lines, reads=(), label="a")
-            for t in everyone:
-                build.vector(t, rows=count, blocks=k_blocks, a=0, a_stride=k_lines, sink=2, dst=0, dst_stride=k_blocks,
-                             label="quantise")
-            for t in everyone:
-                if not matrix.size[t]:
-                    continue
-                build.stream(t, matrix.address[t], matrix.size[t], label="weights")
-                for _, start, end in matrix.chunks[t]:
-                    lines = (end - start) // LINE_WORDS
-                    build.matmul(t, [t], a=0, a_stride=k_blocks, rows=count, k_blocks=k_blocks,
-                                 groups=(end - start) // array.cols, dst=half, dst_stride=lines, label="matmul",
-                                 **matrix.formats[0])
-                    build.store(t, half, lines, count, lines, result + 4 * (n * first + start), 4 * n,
-                                writes=[build.memory("result", t)], label="result")
-        build.work.append(LayerWork("matmul", self.shape[0] * self.shape[1] * k, sum(matrix.size), 4 * (a.size + a.shape[0] * n)))
+            self._quantise(first, count)
+            self._multiply(first, count, n)
+        self.builder.work.append(LayerWork("matmul", self.shape[0] * self.shape[1] * a.shape[1], sum(self.matrix.size),
+                                           4 * (a.shape[0] * k + a.shape[0] * n)))
+        self.program = self.builder.build(result=(self.result, (a.shape[0], n)))
+        if len(self.program.commands) > self.RING:
+            raise CompileError(f"the product has {len(self.program.commands)} commands; the ring holds {self.RING}")
         self.ring = (image.reserve(64 * self.RING), self.RING)
         self.image = image.pieces
         self.memory_bytes = image.size
-        self.program = build.build(result=(result, (a.shape[0], n)))
+        if self.memory_bytes > 1 << config.memory.addr_width:
+            raise CompileError(f"the product needs {self.memory_bytes} bytes of memory; {config.memory.addr_width} address "
+                               f"bits reach {1 << config.memory.addr_width}")
+
+    def _quantise(self, first, count):
+        """Rows ``first`` on of a to every tile's activation memory, a part that fits the stage at a time."""
+        tiles = self.config.tiles
+        per_line = BLOCK // LINE_WORDS
+        blocks = min(self.k_blocks, self.stage_lines // per_line)
+        rows = max(1, min(self.stage_lines // (blocks * per_line), -(-count // tiles)))
+        for i, row in enumerate(range(0, count, rows)):
+            some = min(rows, count - row)
+            for block in range(0, self.k_blocks, blocks):
+                width = min(blocks, self.k_blocks - block)
+                tile, stage = i % tiles, self.parts % 2 * self.stage_lines
+                self.parts += 1
+                self.builder.load([tile], self.source + 4 * BLOCK * (self.k_blocks * (first + row) + block),
+                                  4 * BLOCK * self.k_blocks, stage, width * per_line, some, width * per_line, reads=(),
+                                  label="a")
+                self.builder.vector(tile, range(tiles), rows=some, blocks=width, a=stage, a_stride=width * per_line, sink=2,
+                                    dst=row * self.k_blocks + block, dst_stride=self.k_blocks, label="quantise")
+
+    def _multiply(self, first, count, n):
+        """The product of the rows in activation memory with every column, to memory."""
+        build, matrix, lines = self.builder, self.matrix, self.width // LINE_WORDS
+        for tile in range(self.config.tiles):
+            if matrix.size[tile]:
+                build.stream(tile, matrix.address[tile], matrix.size[tile], label="weights")
+        chunks = [[(at, min(at + self.width, end)) for _, start, end in ranges for at in range(start, end, self.width)]
+                  for ranges in matrix.chunks]
+        for i in range(max(map(len, chunks))):
+            target = 2 * self.stage_lines + i % 2 * self.stage_lines
+            for tile, mine in enumerate(chunks):
+                if i < len(mine):
+                    start, end = mine[i]
+                    build.matmul(tile, [tile], a=0, a_stride=self.k_blocks, rows=count, k_blocks=self.k_blocks,
+                                 groups=-(-(end - start) // self.config.tile.array.cols), dst=target, dst_stride=lines,
+                                 label="matmul", **matrix.formats[0])
+                    build.store(tile, target, lines, count, (end - start) // LINE_WORDS,
+                                self.result + 4 * (n * first + start), 4 * n, writes=[build.memory("result", tile)],
+                                label="result")
