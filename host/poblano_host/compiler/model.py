@@ -31,8 +31,8 @@ LOG2_E = math.log2(math.e)
 LINES = BLOCK // LINE_WORDS
 """Lines of a block of FP32 words."""
 NO_LIMIT = 0xFFFF
-FFN_COLUMNS, HEAD_COLUMNS = 256, 2048
-"""The most columns of a tile's matmul command in the feed-forward network and in the output projection."""
+FFN_COLUMNS, COLUMNS = 256, 2048
+"""The most columns of a tile's matmul command in the feed-forward network, and elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,7 @@ class _Buffers:
         self.rotation = 2 * tokens * c.head_dim // LINE_WORDS
         least = max(2 * row + self.rotation, 4 * row)
         vmem.take(least)
-        self.columns = (self.pool_lines // (2 * row)) * compiled.granule
-        self.rope_columns = ((self.pool_lines - self.rotation) // (2 * row)) * compiled.granule
-        self.ffn_columns = min(self.columns // 2 // compiled.granule * compiled.granule, FFN_COLUMNS)
-        self.ffn_columns = max(self.ffn_columns // compiled.granule, 1) * compiled.granule
+        self.ffn_columns = max(min(self.pool_lines // (4 * row), FFN_COLUMNS // compiled.granule), 1) * compiled.granule
 
         amem = Allocator(tile.amem_blocks, f"{what} activation memory", "blocks")
         take = lambda blocks: amem.take(blocks, tile.array.segments)
@@ -391,10 +388,13 @@ class _Step:
         for chunk in previous:
             consume(*chunk)
 
-    def _fitting(self, matrix, columns):
-        """The width of chunks: at most ``columns``, and no more than a tile has."""
-        most = max((end - first for chunks in matrix.chunks for _, first, end in chunks), default=self.m.granule)
-        return min(columns, align(most, self.m.granule))
+    def _width(self, matrix, rows=None, *, reserved=0):
+        """Columns of the chunks of ``rows`` rows: two fit in the pool without ``reserved`` lines; no more than a tile has."""
+        granule = self.m.granule
+        rows = self.count if rows is None else rows
+        fitting = (self.o.pool_lines - reserved) // (2 * rows * granule // LINE_WORDS) * granule
+        most = max((end - first for chunks in matrix.chunks for _, first, end in chunks), default=granule)
+        return min(fitting, max(COLUMNS, granule), align(most, granule))
 
     def _layer(self, n, layer):
         c, o, b, m, name = self.c, self.o, self.b, self.m, f"layer{n}"
@@ -403,9 +403,9 @@ class _Step:
         if after is not None or self.logits != "none":
             self._gain(0, after.attn_gain if after else m.final_gain, f"layer{n + 1}.attn_norm" if after else "output_norm")
         self._clear_padding(o.queries, self.count * c.heads, m.head_steps, self.head_blocks, name)
-        width = lambda matrix: self._fitting(matrix, o.rope_columns)
+        width = lambda matrix: self._width(matrix, reserved=o.rotation)
         self._project(layer.k, o.normed, width(layer.k), self._rotated_keys(name), f"{name}.k")
-        self._project(layer.v, o.normed, self._fitting(layer.v, o.columns), self._quantised_values(name), f"{name}.v")
+        self._project(layer.v, o.normed, self._width(layer.v), self._quantised_values(name), f"{name}.v")
         self._project(layer.q, o.normed, width(layer.q), self._rotated_queries(name), f"{name}.q")
         self._store_caches(n, layer, name)
         self._clear_padding(o.normed, self.count, m.attended_blocks, c.heads * self.head_blocks, name)
@@ -434,7 +434,7 @@ class _Step:
                      b_stride=self.dim_lines, op1=AluOp.ADD, sel1=B, sink=VMEM, dst=x, dst_stride=self.dim_lines,
                      label=f"{label}.add")
 
-        self._project(matrix, a, self._fitting(matrix, o.columns), add, label)
+        self._project(matrix, a, self._width(matrix), add, label)
 
     def _gated(self, name):
         """silu(gate) * up, quantised and broadcast."""
@@ -631,8 +631,7 @@ class _Step:
         self._norm(0, owned, "output_norm")
         count = 1 if last else self.count
         a = o.normed + (self.count - 1 if last else 0) * m.dim_blocks
-        room = o.pool_lines // (2 * count) * LINE_WORDS // m.granule * m.granule
-        width = self._fitting(m.head, min(room, max(HEAD_COLUMNS, m.granule)))
+        width = self._width(m.head, count)
         starts = [chunks[0][1] if chunks else 0 for chunks in m.head.chunks]
 
         def logits(tile, line, stride, first, end):

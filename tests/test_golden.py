@@ -1,0 +1,211 @@
+"""The golden chip: each command against the references, refused commands, and rings that would hang the chip."""
+
+import numpy as np
+import pytest
+
+from poblano.compute.reference import matmul, pack_weights
+from poblano.compute.weight_format import Element, ScaleFormat
+from poblano.control.commands import Command, CommandError, ErrorCode, Opcode, unit_index
+from poblano.vector.ops import AluOp, SfuOp
+from poblano.vector.reference import argmax, quantise, reduce_max, reduce_sum
+from poblano.vector.sfu_reference import sfu
+from poblano_host.golden import GoldenChip, GoldenError
+
+from .models_tiny import chip
+
+DMA, STREAM, MATMUL, VECTOR = (unit_index(kind, 0) for kind in range(4))
+VECTOR_1 = unit_index(3, 1)
+
+
+def new(**changes):
+    golden = GoldenChip(chip(**changes), np.zeros(1 << 16, np.uint8))
+    generator = np.random.default_rng(3)
+    golden.memory[:] = generator.integers(0, 256, golden.memory.size)
+    for tile in golden.tiles:
+        tile.vmem[:] = generator.normal(size=tile.vmem.size)
+        tile.amem_q[:] = generator.integers(-127, 128, tile.amem_q.shape)
+        tile.amem_scale[:] = generator.uniform(0.1, 1, tile.amem_scale.shape)
+        tile.amem_sum[:] = tile.amem_q.sum(1)
+    return golden
+
+
+def command(opcode, unit, waits=(), **operands):
+    if opcode is Opcode.VECTOR:
+        operands = dict(rows=1, blocks=1, limit=65535, tiles=1) | operands
+    return Command(opcode, unit, operands, tuple(waits)).encode()
+
+
+def run(golden, *commands, **options):
+    golden.run(b"".join(commands), **options)
+
+
+def test_load_and_store():
+    golden = new()
+    run(golden, command(Opcode.LOAD, DMA, mem_addr=64, mem_stride=96, dst=5, dst_stride=3, rows=4, lines=2, tiles=2),
+        command(Opcode.STORE, DMA, mem_addr=4096, mem_stride=64, src=5, src_stride=3, rows=4, lines=2, tile=1))
+    rows = golden.memory[64:64 + 4 * 96].reshape(4, 96)[:, :64]
+    np.testing.assert_array_equal(golden.memory[4096:4096 + 256].reshape(4, 64), rows)
+    assert golden.tiles[1].vmem[40:56].tobytes() == rows[0].tobytes()
+    assert golden.tiles[0].vmem[40:56].tobytes() != rows[0].tobytes()
+    assert golden.completed[DMA] == 2
+
+
+def test_store_block_and_scale():
+    golden = new()
+    run(golden, command(Opcode.STORE_BLOCK, DMA, mem_addr=128, mem_stride=40, src=3, src_stride=2, rows=3, offset=16, length=8, tile=1),
+        command(Opcode.STORE_SCALE, DMA, mem_addr=1024, mem_stride=4, src=3, src_stride=2, rows=3, tile=1))
+    tile = golden.tiles[1]
+    for row in range(3):
+        assert golden.memory[128 + 40 * row:136 + 40 * row].tobytes() == tile.amem_q[3 + 2 * row, 16:24].tobytes()
+    assert golden.memory[1024:1036].tobytes() == tile.amem_scale[[3, 5, 7]].tobytes()
+
+
+@pytest.mark.parametrize("transpose, scale", [(0, ScaleFormat.F16), (1, ScaleFormat.F32), (0, ScaleFormat.NONE)])
+def test_matmul(transpose, scale):
+    """Two products from one stream, the second with strides; results in both tiles."""
+    golden = new()
+    generator = np.random.default_rng(0)
+    w = generator.integers(-127, 128, (64, 48))
+    d = None if scale is ScaleFormat.NONE else generator.uniform(0, 1, (2, 48)).astype(np.float16)
+    data = np.frombuffer(pack_weights(w, d, None, golden.config, scale_format=scale, transpose=bool(transpose)), np.uint8)
+    golden.memory[:data.size] = data
+    common = dict(scale=int(scale), transpose=transpose, k_blocks=2, tiles=3)
+    tile = golden.tiles[0]
+    expected = [matmul(tile.amem_q[blocks].reshape(3, 64), tile.amem_scale[blocks], None, part, part_d)
+                for blocks, part, part_d in (
+                    (np.arange(10, 16).reshape(3, 2), w[:, :32], None if d is None else d[:, :32]),
+                    (np.array([[0, 1], [7, 8], [14, 15]]), w[:, 32:], None if d is None else d[:, 32:]))]
+    run(golden, command(Opcode.STREAM, STREAM, mem_addr=0, mem_stride=0, row_bytes=data.size, rows=1),
+        command(Opcode.MATMUL, MATMUL, **common, a=10, a_stride=2, rows=3, groups=2, dst=0, dst_stride=4),
+        command(Opcode.MATMUL, MATMUL, **common, a=0, a_stride=7, rows=3, groups=1, dst=100, dst_stride=9))
+    for result in golden.tiles:
+        np.testing.assert_array_equal(result.vmem[:96].reshape(3, 32), expected[0])
+        np.testing.assert_array_equal(result.vmem[800:800 + 3 * 72].reshape(3, 72)[:, :16], expected[1])
+    assert not golden.tiles[0].fifo
+
+
+def test_matmul_minimum():
+    golden = new()
+    generator = np.random.default_rng(0)
+    w, d = generator.integers(0, 16, (32, 16)), generator.normal(size=(1, 16)).astype(np.float16)
+    data = np.frombuffer(pack_weights(w, d, -d, golden.config, element=Element.U4, scale_format=ScaleFormat.F16), np.uint8)
+    golden.memory[:data.size] = data
+    tile = golden.tiles[0]
+    expected = matmul(tile.amem_q[4:6], tile.amem_scale[4:6, None], tile.amem_sum[4:6, None], w, d, -d)
+    run(golden, command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=data.size, rows=1),
+        command(Opcode.MATMUL, MATMUL, element=int(Element.U4), scale=1, minimum=1, a=4, a_stride=1, rows=2, k_blocks=1, groups=1,
+                dst=8, dst_stride=2, tiles=1))
+    np.testing.assert_array_equal(tile.vmem[64:96].reshape(2, 16), expected)
+
+
+def test_weights_that_change_are_read_again():
+    golden = new()
+    stream = command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=544 + 32, rows=1)
+    product = command(Opcode.MATMUL, MATMUL, scale=1, a=4, a_stride=1, rows=1, k_blocks=1, groups=1, dst=8, tiles=1)
+    results = []
+    for value in (1, 2, 1):
+        golden.memory[:32].view(np.float16)[:] = value
+        golden.memory[32:544] = 1
+        golden.reset_queue()
+        run(golden, command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=544, rows=1), product)
+        results.append(golden.tiles[0].vmem[64:80].copy())
+    np.testing.assert_array_equal(results[1], 2 * results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+def test_vector():
+    golden = new()
+    v = golden.tiles[0].vmem.copy()
+    a = v[80:80 + 2 * 96].reshape(2, 96)[:, :64]
+    b = v[800:864]
+    run(golden, command(Opcode.VECTOR, VECTOR, rows=2, blocks=2, a=10, a_stride=12, b=100, op1=AluOp.MUL, sel1=0, sfu=SfuOp.SIGMOID,
+                        op2=AluOp.SUB, sel2=2, imm2=0.25, sink=1, dst=200, dst_stride=8, reduce=1, r=150, tiles=3),
+        command(Opcode.VECTOR, VECTOR, rows=2, blocks=2, a=10, a_stride=12, swap=1, limit=5, limit_step=40, fill=1, reduce=2, r=151),
+        command(Opcode.VECTOR, VECTOR, rows=2, blocks=2, a=10, a_stride=12, op1=AluOp.RSUB, sel1=1, c=3, sink=2, dst=7, dst_stride=20,
+                tiles=2))
+    x = sfu(SfuOp.SIGMOID, a * b) - np.float32(0.25)
+    for tile in golden.tiles:
+        np.testing.assert_array_equal(tile.vmem[1600:1728].reshape(2, 64), x)
+        np.testing.assert_array_equal(tile.vmem[1200:1202], reduce_sum(x))
+    swapped = a.reshape(2, 32, 2)[..., ::-1].reshape(2, 64).copy()
+    swapped[0, 5:], swapped[1, 45:] = -np.inf, -np.inf
+    np.testing.assert_array_equal(golden.tiles[0].vmem[1208:1210], reduce_max(swapped))
+    q, scale, total = quantise(v[24:26, None] - a)
+    tile = golden.tiles[1]
+    np.testing.assert_array_equal(tile.amem_q[[[7, 8], [27, 28]]].reshape(2, 64), q)
+    np.testing.assert_array_equal(tile.amem_scale[[[7, 8], [27, 28]]], scale)
+    np.testing.assert_array_equal(tile.amem_sum[[[7, 8], [27, 28]]], total)
+
+
+def test_argmax_goes_on():
+    golden = new()
+    v = golden.tiles[0].vmem
+    first, second = argmax(v[:32], 0), argmax(v[32:64], 100, argmax(v[:32], 0))
+    run(golden, command(Opcode.VECTOR, VECTOR, a=0, reduce=3, first=1, index=0, r=50),
+        command(Opcode.VECTOR, VECTOR, a=4, reduce=3, index=100, r=51))
+    for at, (value, index) in ((400, first), (408, second)):
+        assert v[at] == value and v[at + 1:at + 2].view(np.uint32)[0] == index
+
+
+def test_refused_command():
+    """What comes before a refused command is executed, nothing after; the error has its number."""
+    golden = new()
+    load = lambda dst, **changes: command(Opcode.LOAD, DMA, **dict(mem_addr=0, dst=dst, rows=1, lines=1, tiles=1) | changes)
+    before = golden.tiles[0].vmem.copy()
+    with pytest.raises(CommandError, match="mem_addr 4 is not a multiple of 32") as error:
+        run(golden, load(0), load(1, mem_addr=4), load(2))
+    assert error.value.code is ErrorCode.ALIGNMENT and error.value.index == 1
+    assert golden.tiles[0].vmem[:8].tobytes() == golden.memory[:32].tobytes()
+    np.testing.assert_array_equal(golden.tiles[0].vmem[8:], before[8:])
+    with pytest.raises(CommandError, match="memory bytes 0x10000 to 0x10020 pass the end at 0x10000"):
+        run(golden, load(0, mem_addr=1 << 16))
+
+
+def test_waits_order_units():
+    """A command may wait for one that comes later in the ring, as long as the queues have room."""
+    golden = new()
+    copy = lambda unit, a, dst, waits: command(Opcode.VECTOR, unit, waits, a=a, sink=1, dst=dst, tiles=3)
+    source = golden.tiles[1].vmem[:32].copy()
+    for seed in (None, *range(8)):
+        golden.reset_queue()
+        run(golden, copy(VECTOR, 40, 80, [(VECTOR_1, 1)]), copy(VECTOR_1, 0, 40, []), command(Opcode.NOP, DMA, [(VECTOR, 1)]),
+            shuffle=seed)
+        np.testing.assert_array_equal(golden.tiles[0].vmem[640:672], source)
+        golden.tiles[0].vmem[640:672] = 0
+    assert golden.completed[DMA] == golden.completed[VECTOR] == golden.completed[VECTOR_1] == 1
+
+
+def test_counts_go_on_and_wrap():
+    golden = new()
+    golden.completed[VECTOR] = 2**24 - 1
+    run(golden, command(Opcode.NOP, VECTOR), command(Opcode.NOP, DMA, [(VECTOR, 2**24)]))
+    assert golden.completed[DMA] == 1
+    with pytest.raises(GoldenError, match=r"dma: command 0 \(NOP\) waits for tile0.vector >= 1$"):
+        run(golden, command(Opcode.NOP, DMA, [(VECTOR, 2**24 + 1)]))
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1, 2, 3])
+def test_hangs(seed):
+    stream = lambda waits=(): command(Opcode.STREAM, STREAM, waits, mem_addr=0, row_bytes=512, rows=1)
+    product = lambda groups=1: command(Opcode.MATMUL, MATMUL, a=0, rows=1, k_blocks=1, groups=groups, dst=0, tiles=1)
+    with pytest.raises(GoldenError, match=r"tile0.matmul: command 1 \(MATMUL\) waits for 512 bytes of weights"):
+        run(new(), stream(), product(2), shuffle=seed)
+    with pytest.raises(GoldenError, match="dma: command 0 .* waits for tile0.vector >= 1; tile0.vector: command 1 .* waits for dma >= 1"):
+        run(new(), command(Opcode.NOP, DMA, [(VECTOR, 1)]), command(Opcode.NOP, VECTOR, [(DMA, 1)]), shuffle=seed)
+    with pytest.raises(GoldenError, match="no command can go on"):  # the queue of the stream unit blocks the matmuls
+        run(new(), *[stream()] * 20, product(), shuffle=seed)
+    run(new(), *[stream(), product()] * 20, shuffle=seed)
+
+
+def test_stream_is_done_when_the_fifo_has_it():
+    """A wait for a STREAM larger than the FIFO, by the product that drains it, hangs."""
+    stream = command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=512, rows=8)
+    product = command(Opcode.MATMUL, MATMUL, [(STREAM, 1)], a=0, rows=1, k_blocks=1, groups=8, dst=0, tiles=1)
+    with pytest.raises(GoldenError, match="waits for tile0.stream >= 1"):
+        run(new(), stream, product)
+
+
+def test_progress():
+    golden, seen = new(), []
+    run(golden, *[command(Opcode.NOP, DMA)] * 3, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
