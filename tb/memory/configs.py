@@ -16,7 +16,7 @@ def _config(name, *, tiles, rows, cols, lanes, width, burst, outstanding, fifo):
 
 
 CONFIGS = {c.name: c for c in (
-    _config("narrow", tiles=1, rows=4, cols=4, lanes=2, width=64, burst=8, outstanding=4, fifo=256),
+    _config("narrow", tiles=2, rows=4, cols=4, lanes=2, width=64, burst=8, outstanding=4, fifo=256),
     _config("least", tiles=1, rows=8, cols=8, lanes=2, width=32, burst=1, outstanding=1, fifo=256),
     _config("desk", tiles=2, rows=16, cols=16, lanes=8, width=256, burst=16, outstanding=8, fifo=1024),
     _config("wide", tiles=3, rows=64, cols=64, lanes=16, width=256, burst=16, outstanding=4, fifo=512),

@@ -1,0 +1,210 @@
+"""Bursts against a reference, and the throughput of the stream unit and the DMA engine with a memory that never stalls."""
+
+from collections import deque
+from dataclasses import replace
+import random
+
+from amaranth.sim import Simulator
+import pytest
+
+from poblano.control.commands import Command, Opcode
+from poblano.memory.bursts import Bursts
+from poblano.memory.dma import DMAUnit
+from poblano.memory.stream_unit import StreamUnit
+from tb.memory.configs import CONFIGS
+
+
+def simulate(dut, *benches):
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    for bench in benches:
+        simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize("width,beats", [(32, 1), (64, 8), (256, 16), (256, 128)])
+def test_bursts(width, beats):
+    dut = Bursts(addr_width=20, data_width=width, burst_beats=beats)
+    rng = random.Random(width + beats)
+    size = width // 8
+
+    def reference(addr, row_bytes, stride, rows):
+        for r in range(rows):
+            at, left = (addr + r * stride) % (1 << 20), max(1, row_bytes // size)
+            narrow = (1 << row_bytes) - 1 << at % size if row_bytes < size else (1 << size) - 1
+            while left:
+                n = min(left, beats - at // size % beats)
+                left -= n
+                yield at // size * size, n - 1, narrow, r == rows - 1 and not left
+                at += n * size
+
+    transfers = []
+    for _ in range(25):
+        granule = rng.choice([size, size, size] + [1 << b for b in range(1, size.bit_length() - 1)])
+        row_bytes = granule if granule < size else size * rng.choice([1, 2, 5, 40, beats])
+        rows = rng.choice([1, 2, 4])
+        stride = granule * rng.randrange(200)
+        addr = rng.randrange((1 << 20) // granule - 4 * 200 - 4096) * granule
+        transfers.append((addr, row_bytes, stride, rows))
+    expected = [burst for t in transfers for burst in reference(*t)]
+    assert all(a // 4096 == (a + n * size) // 4096 for a, n, _, _ in expected)
+
+    async def feed(ctx):
+        for t in transfers:
+            ctx.set(dut.cmd.payload, dict(zip(("addr", "row_bytes", "stride", "rows"), t)))
+            ctx.set(dut.cmd.valid, 1)
+            await ctx.tick().until(dut.cmd.ready)
+            ctx.set(dut.cmd.valid, 0)
+            await ctx.tick().repeat(rng.choice([1, 1, 5]))
+
+    async def check(ctx):
+        for n, burst in enumerate(expected):
+            while rng.random() < 0.2:
+                await ctx.tick()
+            ctx.set(dut.o.ready, 1)
+            payload, = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
+            ctx.set(dut.o.ready, 0)
+            assert (payload.addr, payload.len, payload.strb, payload.last) == burst, n
+
+    simulate(dut, feed, check)
+
+
+def test_bad_burst_is_quoted():
+    with pytest.raises(ValueError, match="4096 bytes, not 256"):
+        Bursts(addr_width=20, data_width=256, burst_beats=256)
+
+
+def memory(axi_read=None, axi_write=None, *, latency=20):
+    """A testbench: a memory that takes everything and answers after ``latency``; a beat is its own number."""
+
+    async def bench(ctx):
+        beats, answers, lengths, cycle = deque(), deque(), deque(), 0
+        if axi_read is not None:
+            ctx.set(axi_read.ar.ready, 1)
+        if axi_write is not None:
+            ctx.set(axi_write.aw.ready, 1)
+            ctx.set(axi_write.w.ready, 1)
+        while True:
+            if axi_read is not None:
+                on = bool(beats) and beats[0][0] <= cycle
+                ctx.set(axi_read.r.valid, on)
+                if on:
+                    ctx.set(axi_read.r.payload, {"id": 0, "resp": 0, "data": beats[0][1], "last": beats[0][2]})
+                    beats.popleft()
+                if ctx.get(axi_read.ar.valid):
+                    ar = ctx.get(axi_read.ar.payload)
+                    size = len(axi_read.r.payload.data) // 8
+                    beats.extend((cycle + latency, ar.addr // size + i, i == ar.len) for i in range(ar.len + 1))
+            if axi_write is not None:
+                on = bool(answers) and answers[0] <= cycle
+                ctx.set(axi_write.b.valid, on)
+                if on:
+                    answers.popleft()
+                if ctx.get(axi_write.w.valid) and ctx.get(axi_write.w.payload.last):
+                    answers.append(cycle + latency)
+            await ctx.tick()
+            cycle += 1
+
+    return bench
+
+
+async def execute(ctx, unit, commands):
+    """Hands over ``commands``; returns the cycles until all are done."""
+    todo, left, cycles = deque(commands), len(commands), 0
+    while left:
+        ctx.set(unit.cmd.valid, bool(todo))
+        if todo:
+            ctx.set(unit.cmd.payload, int.from_bytes(todo[0].encode(), "little"))
+            if ctx.get(unit.cmd.ready):
+                todo.popleft()
+        assert not ctx.get(unit.error)
+        left -= ctx.get(unit.done)
+        await ctx.tick()
+        cycles += 1
+        assert cycles < 3000
+    return cycles
+
+
+@pytest.mark.parametrize("name", ["narrow", "desk", "wide"])
+def test_stream_throughput(name):
+    """Several commands, several rows: a beat a cycle after the first."""
+    config = CONFIGS[name].with_memory(outstanding=16)
+    config = replace(config, tile=replace(config.tile, fifo_bytes=2048))  # more than latency times bandwidth
+    dut = StreamUnit(config)
+    words = max(16, 64 * config.memory.data_bytes // config.stream_bytes)
+    row_bytes = words * config.stream_bytes
+    commands = [Command(Opcode.STREAM, 1, {"mem_addr": c << 14, "mem_stride": 2 * row_bytes, "row_bytes": row_bytes, "rows": 2})
+                for c in range(2)]
+    beats = 4 * row_bytes // config.memory.data_bytes
+    latency = 8
+
+    async def bench(ctx):
+        ctx.set(dut.o.ready, 1)
+        cycles = await execute(ctx, dut.unit, commands)
+        assert cycles <= beats + latency + 12
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(memory(dut.axi, latency=latency), background=True)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize("name", ["narrow", "desk", "wide"])
+def test_dma_throughput(name):
+    """A row of a few bytes, or a beat of a long row, in little more than a cycle."""
+    config = CONFIGS[name].with_memory(outstanding=64)
+    dut = DMAUnit(config)
+    beat = config.memory.data_bytes
+    latency, rows = 10, 60
+    base = {"mem_addr": 64, "mem_stride": 64}
+    plans = [  # commands, beats
+        ([Command(Opcode.STORE_BLOCK, 0, base | {"rows": rows, "length": 2, "offset": 6})] * 2, 2 * rows),
+        ([Command(Opcode.STORE_SCALE, 0, base | {"rows": rows, "src_stride": 1})] * 2, 2 * rows),
+        ([Command(Opcode.STORE_BLOCK, 0, base | {"rows": rows, "length": 32})], rows * 32 // beat),
+        ([Command(Opcode.STORE, 0, base | {"rows": 3, "lines": 20})], 60 * 32 // beat),
+        ([Command(Opcode.LOAD, 0, base | {"rows": 3, "lines": 20, "tiles": 1})] * 2, 120 * 32 // beat),
+    ]
+
+    async def local(ctx):
+        """Local memories that answer after two cycles."""
+        ports = [*dut.vmem, *dut.amem]
+        first, second = [0] * len(ports), [0] * len(ports)
+        for port in ports:
+            ctx.set(port.req.ready, 1)
+        ctx.set(dut.bus.ready, 1)
+        while True:
+            for port, valid in zip(ports, second):
+                ctx.set(port.valid, valid)
+            second, first = first, [ctx.get(port.req.valid) for port in ports]
+            await ctx.tick()
+
+    async def bench(ctx):
+        for commands, beats in plans:
+            cycles = await execute(ctx, dut.unit, commands)
+            assert cycles <= beats + latency + 16 + 8 * len(commands), (commands[0].opcode.name, cycles, beats)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(memory(dut.read, dut.write, latency=latency), background=True)
+    simulator.add_testbench(local, background=True)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def test_nop_waits_for_what_is_pending():
+    dut = StreamUnit(CONFIGS["desk"])
+    done = []
+
+    async def bench(ctx):
+        ctx.set(dut.o.ready, 1)
+        stream = Command(Opcode.STREAM, 1, {"mem_addr": 0, "mem_stride": 0, "row_bytes": 320, "rows": 1})
+        done.append(await execute(ctx, dut.unit, [stream]))
+        done.append(await execute(ctx, dut.unit, [stream, Command(Opcode.NOP, 1, {}), Command(Opcode.NOP, 1, {})]))
+        assert done[1] > done[0] + 1
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(memory(dut.axi), background=True)
+    simulator.add_testbench(bench)
+    simulator.run()
