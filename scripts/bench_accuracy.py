@@ -6,7 +6,7 @@ import sys
 
 from poblano.config import preset
 from poblano_host.accuracy import Bars, measure, report
-from poblano_host.models import load_model, quantise_model
+from poblano_host.models import ModelError, load_model, quantise_model
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("models", nargs="+", help="model files or folders")
@@ -19,8 +19,11 @@ arguments = parser.parse_args()
 text = arguments.text.read_text()
 rows, failed = [], False
 for path in arguments.models:
-    model = quantise_model(load_model(path), arguments.format)
-    accuracy = measure(model, preset(arguments.chip), text, arguments.tokens)
+    try:
+        model = quantise_model(load_model(path), arguments.format)
+        accuracy = measure(model, preset(arguments.chip), text, arguments.tokens)
+    except ModelError as error:
+        sys.exit(str(error))
     rows.append((model.config.name, accuracy))
     for line in Bars().failures(accuracy):
         failed = True

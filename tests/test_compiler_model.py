@@ -27,6 +27,17 @@ CONFIGS = {
     "128x64": chip(rows=128, cols=64, lanes=16, tiles=1, vmem_lines=4096),
     "little memory": chip(vmem_lines=512, amem_blocks=64),
 }
+MOBY_DICK = """\
+Call me Ishmael. Some years ago—never mind how long precisely—having little or no money in my purse, and nothing particular \
+to interest me on shore, I thought I would sail about a little and see the watery part of the world. It is a way I have of \
+driving off the spleen and regulating the circulation. Whenever I find myself growing grim about the mouth; whenever it is a \
+damp, drizzly November in my soul; whenever I find myself involuntarily pausing before coffin warehouses, and bringing up the \
+rear of every funeral I meet; and especially whenever my hypos get such an upper hand of me, that it requires a strong moral \
+principle to prevent me from deliberately stepping into the street, and methodically knocking people's hats off—then, I \
+account it high time to get to sea as soon as I can. This is my substitute for pistol and ball. With a philosophical flourish \
+Cato throws himself upon his sword; I quietly take to the ship. There is nothing surprising in this. If they but knew it, \
+almost all men in their degree, some time or other, cherish very nearly the same feelings towards the ocean with me. \
+There now is your insular city of the Manhattoes, belted round by wharves as Indian isles by coral reefs."""
 TOKENS = np.random.default_rng(1).integers(0, 72, 40).tolist()
 
 
@@ -176,6 +187,5 @@ def test_smollm2():
     model = load_model(path)
     compiled = CompiledModel(model, preset("desk"))
     assert compiled.max_tokens >= 32 and compiled.context == 2048
-    text = (Path(__file__).parents[1] / "docs/architecture.md").read_text()
-    accuracy = measure(model, preset("desk"), text, 250)
+    accuracy = measure(model, preset("desk"), MOBY_DICK, 250)
     assert not Bars().failures(accuracy), accuracy
