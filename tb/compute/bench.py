@@ -275,6 +275,15 @@ async def output_blocked(dut):
     b.stall["local"] = b.stall["bus"] = 0.0
     await b.run()
     b.finished()
+    # Short steps that have piled up behind a blocked result must not follow each other too closely.
+    for rows in (1, 2):
+        await b.reset()
+        b.add(rows=rows, steps=3, groups=8, scale=ScaleFormat.F16)
+        b.stall["local"] = 1.0
+        await b.run(until=24 * ARRAY.passes * max(ARRAY.rows, ARRAY.cols))
+        b.stall["local"] = 0.0
+        await b.run()
+        b.finished()
 
 
 @cocotb.test()
