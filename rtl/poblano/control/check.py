@@ -1,13 +1,32 @@
 """What makes a command valid: the rules of the hardware's checker, in its order, in pure Python.
 
-The first rule that fails decides the error code: opcode; unit; reserved bits, waits and fields; alignment; local ranges;
-memory ranges.
+The first rule that fails decides the error code, in the order of :data:`RULES`.
 """
 
 from ..config import BLOCK, LINE_BYTES, LINE_WORDS
-from .commands import (COMMAND_BYTES, NO_UNIT, WAITS, Command, CommandError, ErrorCode, Opcode, unit_kind, unit_name)
+from .commands import COMMAND_BYTES, NO_UNIT, WAITS, Command, CommandError, ErrorCode, Opcode, unit_kind, unit_name
 
-__all__ = ["MAX_BLOCKS", "check"]
+__all__ = ["MAX_BLOCKS", "RULES", "check"]
+
+RULES = (
+    (ErrorCode.OPCODE, "the opcode is known"),
+    (ErrorCode.UNIT, "the unit exists and is of the opcode's kind; a NOP goes to any unit"),
+    (ErrorCode.FIELD, "reserved bits are 0; a wait names a unit that exists, or none (0xff) with count 0"),
+    (ErrorCode.FIELD, "rows, lines, blocks, groups, k_blocks and row_bytes are at least 1, blocks at most 2047; `tiles` names "
+                      "only tiles that exist, and at least one; `tile` exists; enumerations are in range"),
+    (ErrorCode.FIELD, "MATMUL: rows are at most the accumulator's depth; a minimum needs F16 scales, transpose 8-bit elements"),
+    (ErrorCode.FIELD, "VECTOR: sink 2 and argmax are not combined"),
+    (ErrorCode.FIELD, "STORE_BLOCK: offset is a multiple of length, and offset + length at most 32"),
+    (ErrorCode.ALIGNMENT, "LOAD and STORE: mem_addr, and mem_stride of more than one row, are multiples of a beat; STREAM: mem_addr, "
+                          "mem_stride and row_bytes of a stream word; STORE_BLOCK: mem_addr and mem_stride of length; "
+                          "STORE_SCALE: of 4"),
+    (ErrorCode.ALIGNMENT, "MATMUL: a, a_stride and k_blocks are multiples of the array's segments; dst and dst_stride of a row of "
+                          "vector memory (more than 8 lanes: several lines)"),
+    (ErrorCode.ALIGNMENT, "VECTOR: so are the lines and strides of a, of b if it is read, and of dst with sink 1"),
+    (ErrorCode.LOCAL_RANGE, "every operand that is used lies in its memory, with its last row"),
+    (ErrorCode.MEMORY_RANGE, "mem_addr + (rows - 1) * mem_stride + the bytes of a row are at most MEMORY_SIZE"),
+)
+"""The rules in the order in which they are applied: the code of the first that fails, and what must hold."""
 
 MAX_BLOCKS = 2047
 """Blocks in a row of a VECTOR command, so that element numbers stay below the limit that means none."""
@@ -76,7 +95,7 @@ def _aligned(name, value, unit):
 
 
 def _vector_operands(o):
-    """Line operands that a VECTOR command uses: (name, stride name or None)."""
+    """Names of the operands that a VECTOR command keeps in rows of vector memory."""
     used = ["a"]
     if o["op1"] and o["sel1"] == 0 or o["op2"] and o["sel2"] == 0:
         used.append("b")
@@ -99,7 +118,8 @@ def _alignment(opcode, o, config):
             _aligned(f"{name}_stride", o[f"{name}_stride"], lines)
     elif opcode in (Opcode.LOAD, Opcode.STORE):
         _aligned("mem_addr", o["mem_addr"], config.memory.data_bytes)
-        _aligned("mem_stride", o["mem_stride"], config.memory.data_bytes)
+        if o["rows"] > 1:
+            _aligned("mem_stride", o["mem_stride"], config.memory.data_bytes)
     elif opcode is Opcode.STREAM:
         for name in ("mem_addr", "mem_stride", "row_bytes"):
             _aligned(name, o[name], config.stream_bytes)

@@ -1,24 +1,34 @@
 """Refuses commands that the chip could not execute."""
 
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import BLOCK, ChipConfig, LINE_BYTES, LINE_WORDS
 from .check import MAX_BLOCKS
-from .commands import COMMAND_BYTES, FIELDS, NO_UNIT, WAITS, ErrorCode, Opcode, UnitKind, unit_kind
+from .commands import COMMAND_BYTES, NO_UNIT, RESERVED, WAITS, ErrorCode, Opcode, UnitKind, fields_of, unit_kind
 
-__all__ = ["CHECKED", "CommandChecker"]
+__all__ = ["CheckedLayout", "CommandChecker"]
+
+SIZE_BITS = 41
 
 
-CHECKED = data.StructLayout({"command": 8 * COMMAND_BYTES, "code": 4})
-"""A command and its :class:`ErrorCode`."""
+class CheckedLayout(data.StructLayout):
+    """A command and its :class:`ErrorCode`; 0: it is valid."""
+
+    def __init__(self):
+        super().__init__({"command": 8 * COMMAND_BYTES, "code": 4})
 
 
 class CommandChecker(wiring.Component):
     """Checks a command by the rules and in the order of :func:`poblano.control.check.check`.
 
-    One command at a time: the result follows 2 to 13 cycles after the command and stays until it is taken.
+    One command at a time: the result follows the command's transfer after 2 cycles and one for each address range that its
+    opcode has (at least one; LOAD 2, VECTOR 6), and stays until it is taken.
 
     Parameters
     ----------
@@ -28,44 +38,42 @@ class CommandChecker(wiring.Component):
     -------
     memory_size : In(41), bytes of memory; stable while a command is checked.
     i : In(stream of 512 bits), the command.
-    o : Out(stream), the command and its ErrorCode (0: it is valid).
+    o : Out(stream of CheckedLayout)
     """
 
     def __init__(self, config: ChipConfig):
         self.config = config
         super().__init__({
-            "memory_size": In(41),
+            "memory_size": In(SIZE_BITS),
             "i": In(stream.Signature(8 * COMMAND_BYTES)),
-            "o": Out(stream.Signature(CHECKED)),
+            "o": Out(stream.Signature(CheckedLayout())),
         })
 
     def elaborate(self, platform):
         m = Module()
         command, code = Signal(8 * COMMAND_BYTES), Signal(4)
-        rules = _Rules(self.config, command)
+        rules = _Rules(self.config, command, self.memory_size)
         m.d.comb += [self.o.payload.command.eq(command), self.o.payload.code.eq(code)]
 
-        longest = max(len(ranges) for ranges in rules.ranges.values())
-        step = Signal(range(longest + 1))
-        ranges = {name: Signal(width) for name, width in
-                  {"base": 40, "stride": 32, "extent": 32, "size": 41, "used": 1, "memory": 1}.items()}
-        product = Signal(48)
+        # The ranges, one a cycle: the product in the first cycle, the comparison in the second.
+        step = Signal(range(max(map(len, rules.ranges.values())) + 1))
         rows = Signal(16)
-        base, extent, size, used, memory = (Signal.like(ranges[name], name=f"{name}_r")
-                                            for name in ("base", "extent", "size", "used", "memory"))
-        end = Signal(50)
-        m.d.comb += end.eq(base + product + extent)
+        base, stride, extent = Signal(40), Signal(32), Signal(32)
+        size, used, exists, code_outside = Signal(SIZE_BITS), Signal(), Signal(), Signal(4)
         with m.Switch(command[:8]):
-            for opcode, checks in rules.ranges.items():
+            for opcode, ranges in rules.ranges.items():
                 with m.Case(opcode):
                     m.d.comb += rows.eq(rules.field(opcode, "rows"))
                     with m.Switch(step):
-                        for i, entry in enumerate(checks):
+                        for i, entry in enumerate(ranges):
                             with m.Case(i):
-                                entry_size = self.memory_size if entry["size"] is None else entry["size"]
-                                m.d.comb += [ranges["base"].eq(entry["base"]), ranges["stride"].eq(entry["stride"]),
-                                             ranges["extent"].eq(entry["extent"]), ranges["size"].eq(entry_size),
-                                             ranges["used"].eq(entry["used"]), ranges["memory"].eq(entry["size"] is None)]
+                                m.d.comb += [exists.eq(1), base.eq(entry.base), stride.eq(entry.stride), extent.eq(entry.extent),
+                                             size.eq(entry.size), used.eq(entry.used), code_outside.eq(entry.code)]
+        first, last = Signal(42), Signal(48)  # the end of the first row; from there to the end of the last
+        limit, compare, code_compared = Signal(SIZE_BITS), Signal(), Signal(4)
+        m.d.sync += [first.eq(base + extent), last.eq(stride * (rows - 1)[:16]), limit.eq(size), compare.eq(used),
+                     code_compared.eq(code_outside)]
+
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
@@ -73,19 +81,15 @@ class CommandChecker(wiring.Component):
                     m.d.sync += command.eq(self.i.payload)
                     m.next = "FIELDS"
             with m.State("FIELDS"):
-                m.d.sync += [code.eq(rules.first_code()), step.eq(0)]
-                m.next = "MULTIPLY"
-            with m.State("MULTIPLY"):
-                m.d.sync += [product.eq(ranges["stride"] * (rows - 1)[:16]), step.eq(step + 1), base.eq(ranges["base"]),
-                             extent.eq(ranges["extent"]), size.eq(ranges["size"]), used.eq(ranges["used"]),
-                             memory.eq(ranges["memory"])]
-                m.next = "COMPARE"
-                with m.If((code != ErrorCode.NONE) | (step == longest)):
+                m.d.sync += [code.eq(rules.code_before_ranges()), step.eq(1)]
+                m.next = "RANGES"
+            with m.State("RANGES"):
+                m.d.sync += step.eq(step + 1)
+                with m.If((code == ErrorCode.NONE) & compare & (first + last > limit)):
+                    m.d.sync += code.eq(code_compared)
+                with m.If(~exists):
+                    m.d.sync += step.eq(0)
                     m.next = "DONE"
-            with m.State("COMPARE"):
-                with m.If(used & (end > size)):
-                    m.d.sync += code.eq(Mux(memory, ErrorCode.MEMORY_RANGE, ErrorCode.LOCAL_RANGE))
-                m.next = "MULTIPLY"
             with m.State("DONE"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
@@ -93,70 +97,70 @@ class CommandChecker(wiring.Component):
         return m
 
 
-class _Rules:
-    """The rules as expressions over ``command``."""
+@dataclass
+class _Range:
+    """``base + (rows - 1) * stride + extent`` must be at most ``size`` if the range is ``used``."""
 
-    def __init__(self, config, command):
+    base: Value
+    stride: Value
+    extent: Value
+    size: Value
+    code: ErrorCode = ErrorCode.LOCAL_RANGE
+    used: Value = 1
+
+
+def _any(conditions):
+    return reduce(or_, conditions, C(0))
+
+
+class _Rules:
+    """The rules as expressions over ``command``; ``ranges`` has each opcode's in the order in which they are checked."""
+
+    def __init__(self, config, command, memory_size):
         self.config = config
         self.command = command
+        self.memory_size = memory_size
         self.ranges = {opcode: self._ranges(opcode) for opcode in Opcode if opcode is not Opcode.NOP}
 
     def field(self, opcode, name):
-        f = next(f for f in FIELDS[opcode] if f.name == name)
+        f = fields_of(opcode)[name]
         return self.command[f.offset:f.offset + f.width]
 
-    def first_code(self):
-        """The code of the first rule, before the ranges, that fails."""
+    def code_before_ranges(self):
+        """The code of the first rule that fails; the ranges come after these."""
         opcode = self.command[:8]
-        known = Const(0)
-        unit, field, alignment = self._unit(), self._waits(), Const(0)
-        for op in Opcode:
-            is_op = opcode == op
-            known |= is_op
-            field |= is_op & (self._reserved(op) | self._fields(op))
-            alignment |= is_op & self._alignment(op)
-        return Mux(~known, ErrorCode.OPCODE, Mux(unit, ErrorCode.UNIT, Mux(field, ErrorCode.FIELD,
+        known = _any(opcode == op for op in Opcode)
+        field = self._waits() | _any((opcode == op) & (self._reserved(op) | self._fields(op)) for op in Opcode)
+        alignment = _any((opcode == op) & self._alignment(op) for op in Opcode)
+        return Mux(~known, ErrorCode.OPCODE, Mux(self._unit(), ErrorCode.UNIT, Mux(field, ErrorCode.FIELD,
                    Mux(alignment, ErrorCode.ALIGNMENT, ErrorCode.NONE))))
 
     def _unit(self):
-        unit, opcode = self.command[8:16], self.command[:8]
+        opcode, unit = self.command[:8], self.command[8:16]
         matches = opcode == Opcode.NOP
         for kind in UnitKind:
             members = [u for u in range(self.config.units) if unit_kind(u) is kind]
-            of_kind = Const(0)
-            for op in Opcode:
-                if op.kind is kind:
-                    of_kind |= opcode == op
-            matches |= of_kind & unit.matches(*members)
+            matches |= _any(opcode == op for op in Opcode if op.kind is kind) & unit.matches(*members)
         return (unit >= self.config.units) | ~matches
 
     def _waits(self):
-        bad = Const(0)
-        for i in range(WAITS):
-            word = self.command[32 * (1 + i):32 * (2 + i)]
-            bad |= (word != NO_UNIT) & (word[:8] >= self.config.units)
-        return bad
+        words = [self.command[32 * (1 + i):32 * (2 + i)] for i in range(WAITS)]
+        return _any((word != NO_UNIT) & (word[:8] >= self.config.units) for word in words)
 
     def _reserved(self, opcode):
-        known = (1 << 16) - 1 | ((1 << 32 * WAITS) - 1) << 32
-        for f in FIELDS[opcode]:
-            known |= ((1 << f.width) - 1) << f.offset
-        return (self.command & Const(~known & (1 << 8 * COMMAND_BYTES) - 1, 8 * COMMAND_BYTES)).any()
+        return (self.command & Const(RESERVED[opcode], 8 * COMMAND_BYTES)).any()
 
     def _fields(self, opcode):
-        names = {f.name for f in FIELDS[opcode]}
+        names = fields_of(opcode)
         get = lambda name: self.field(opcode, name)
-        bad = Const(0)
-        for name in ("rows", "lines", "k_blocks", "groups", "blocks", "row_bytes"):
-            if name in names:
-                bad |= get(name) == 0
+        bad = _any(get(name) == 0 for name in ("rows", "lines", "k_blocks", "groups", "blocks", "row_bytes") if name in names)
         if "tiles" in names:
             bad |= (get("tiles") == 0) | (get("tiles") >= 1 << self.config.tiles)
         if "tile" in names:
             bad |= get("tile") >= self.config.tiles
         if opcode is Opcode.STORE_BLOCK:
             length, offset = get("length"), get("offset")
-            bad |= ~length.matches(2, 4, 8, 16, 32) | (offset & (length - 1)[:8]).any() | (offset + length > 32)
+            bad |= ~length.matches(2, 4, 8, 16, 32) | (offset & (length - 1)[:8]).any() | (offset + length > BLOCK)
         if opcode is Opcode.MATMUL:
             bad |= get("rows") > self.config.tile.tokens
             bad |= (get("element") == 3) | (get("scale") == 3)
@@ -176,50 +180,53 @@ class _Rules:
         get = lambda name: self.field(opcode, name)
         lines = max(LINE_WORDS, self.config.tile.lanes) // LINE_WORDS
         segments = self.config.tile.array.segments
-        low = lambda names, unit: Cat(*(get(name)[:(unit - 1).bit_length()] for name in names)).any() if unit > 1 else Const(0)
+
+        def off(unit, *names):
+            """Whether one of the fields is not a multiple of ``unit``, a power of two."""
+            return _any((get(name) & (unit - 1)).any() for name in names)
+
         if opcode is Opcode.MATMUL:
-            return low(("a", "a_stride", "k_blocks"), segments) | low(("dst", "dst_stride"), lines)
+            return off(segments, "a", "a_stride", "k_blocks") | off(lines, "dst", "dst_stride")
         if opcode is Opcode.VECTOR:
-            return (low(("a", "a_stride"), lines) | self._uses(0) & low(("b", "b_stride"), lines)
-                    | (get("sink") == 1) & low(("dst", "dst_stride"), lines))
-        memory = ("mem_addr", "mem_stride")
+            return (off(lines, "a", "a_stride") | self._uses(0) & off(lines, "b", "b_stride")
+                    | (get("sink") == 1) & off(lines, "dst", "dst_stride"))
         if opcode in (Opcode.LOAD, Opcode.STORE):
-            return low(memory, self.config.memory.data_bytes)
+            beat = self.config.memory.data_bytes
+            return off(beat, "mem_addr") | (get("rows") > 1) & off(beat, "mem_stride")
         if opcode is Opcode.STREAM:
-            return low((*memory, "row_bytes"), self.config.stream_bytes)
+            return off(self.config.stream_bytes, "mem_addr", "mem_stride", "row_bytes")
         if opcode is Opcode.STORE_SCALE:
-            return low(memory, 4)
+            return off(4, "mem_addr", "mem_stride")
         if opcode is Opcode.STORE_BLOCK:
-            mask = (get("length") - 1)[:6]
-            return ((get("mem_addr") | get("mem_stride")) & mask).any()
-        return Const(0)
+            return ((get("mem_addr") | get("mem_stride")) & (get("length") - 1)[:8]).any()
+        return C(0)
 
     def _ranges(self, opcode):
-        """The address ranges of an opcode in the order in which they are checked; size None is the memory's."""
         get = lambda name: self.field(opcode, name)
         lines, blocks = self.config.tile.vmem_lines, self.config.tile.amem_blocks
-        entry = lambda base, stride, extent, size, used=1: dict(base=base, stride=stride, extent=extent, size=size, used=used)
-        memory = lambda extent: entry(get("mem_addr"), get("mem_stride"), extent, None)
+
+        def local(name, extent, size, used=1):
+            return _Range(get(name), get(f"{name}_stride"), extent, size, used=used)
+
+        def memory(extent):
+            return _Range(get("mem_addr"), get("mem_stride"), extent, self.memory_size, ErrorCode.MEMORY_RANGE)
+
         if opcode is Opcode.LOAD:
-            return [entry(get("dst"), get("dst_stride"), get("lines"), lines), memory(LINE_BYTES * get("lines"))]
+            return [local("dst", get("lines"), lines), memory(LINE_BYTES * get("lines"))]
         if opcode is Opcode.STORE:
-            return [entry(get("src"), get("src_stride"), get("lines"), lines), memory(LINE_BYTES * get("lines"))]
+            return [local("src", get("lines"), lines), memory(LINE_BYTES * get("lines"))]
         if opcode is Opcode.STORE_BLOCK:
-            return [entry(get("src"), get("src_stride"), 1, blocks), memory(get("length"))]
+            return [local("src", 1, blocks), memory(get("length"))]
         if opcode is Opcode.STORE_SCALE:
-            return [entry(get("src"), get("src_stride"), 1, blocks), memory(4)]
+            return [local("src", 1, blocks), memory(4)]
         if opcode is Opcode.STREAM:
             return [memory(get("row_bytes"))]
         if opcode is Opcode.MATMUL:
             words = get("groups") * self.config.tile.array.cols
-            return [entry(get("a"), get("a_stride"), get("k_blocks"), blocks),
-                    entry(get("dst"), get("dst_stride"), (words + LINE_WORDS - 1) // LINE_WORDS, lines)]
+            return [local("a", get("k_blocks"), blocks), local("dst", (words + LINE_WORDS - 1) // LINE_WORDS, lines)]
         extent = get("blocks") * (BLOCK // LINE_WORDS)
         scalars = (get("rows") + LINE_WORDS - 1) // LINE_WORDS
-        reduced = Mux(get("reduce") == 3, 1, scalars)
-        return [entry(get("a"), get("a_stride"), extent, lines),
-                entry(get("b"), get("b_stride"), extent, lines, self._uses(0)),
-                entry(get("dst"), get("dst_stride"), extent, lines, get("sink") == 1),
-                entry(get("dst"), get("dst_stride"), get("blocks"), blocks, get("sink") == 2),
-                entry(get("c"), 0, scalars, lines, self._uses(1)),
-                entry(get("r"), 0, reduced, lines, get("reduce") != 0)]
+        return [local("a", extent, lines), local("b", extent, lines, self._uses(0)),
+                local("dst", extent, lines, get("sink") == 1), local("dst", get("blocks"), blocks, get("sink") == 2),
+                _Range(get("c"), 0, scalars, lines, used=self._uses(1)),
+                _Range(get("r"), 0, Mux(get("reduce") == 3, 1, scalars), lines, used=get("reduce") != 0)]

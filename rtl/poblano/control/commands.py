@@ -6,10 +6,12 @@ A command is 64 bytes: sixteen 32-bit words, little-endian. Word 0 holds the opc
 
 from dataclasses import dataclass
 import enum
+import operator
 import struct
 
 __all__ = ["COMMAND_BYTES", "COMMAND_WORDS", "COUNT_BITS", "Command", "CommandError", "ErrorCode", "FIELDS", "Field",
-           "NO_UNIT", "Opcode", "UnitKind", "WAITS", "fields_of", "unit_index", "unit_kind", "unit_name"]
+           "Float32", "NO_UNIT", "Opcode", "RESERVED", "UnitKind", "WAITS", "fields_of", "unit_index", "unit_kind",
+           "unit_name"]
 
 COMMAND_WORDS = 16
 COMMAND_BYTES = 4 * COMMAND_WORDS
@@ -86,6 +88,18 @@ class CommandError(ValueError):
         self.code = code
 
 
+class Float32(float):
+    """A float that keeps its 32 bits: encoding it gives them back, the payload of a NaN included."""
+
+    def __new__(cls, bits):
+        self = super().__new__(cls, struct.unpack("<f", struct.pack("<I", bits))[0])
+        self.bits = bits
+        return self
+
+    def __getnewargs__(self):
+        return (self.bits,)
+
+
 @dataclass(frozen=True)
 class Field:
     """A field of a command: bits ``lsb`` to ``lsb + width - 1`` of word ``word`` (wider than 32: on into the next)."""
@@ -101,6 +115,28 @@ class Field:
     def offset(self):
         """First bit, counted from bit 0 of word 0."""
         return 32 * self.word + self.lsb
+
+    @property
+    def mask(self):
+        """The field's bits in the command."""
+        return (1 << self.width) - 1 << self.offset
+
+    def raw(self, value):
+        """The bits of ``value``; :class:`CommandError` if it has the wrong type or does not fit."""
+        try:
+            if self.kind != "float32":
+                raw = operator.index(value)
+            else:
+                raw = value.bits if isinstance(value, Float32) else struct.unpack("<I", struct.pack("<f", value))[0]
+        except (TypeError, OverflowError, struct.error):
+            raise CommandError(ErrorCode.FIELD, f"{self.name}={value!r} is not a {self.kind} number") from None
+        if not 0 <= raw < 1 << self.width:
+            raise CommandError(ErrorCode.FIELD, f"{self.name}={value} does not fit in {self.width} bits")
+        return raw
+
+    def value(self, raw):
+        """What the bits ``raw`` mean: an int or a :class:`Float32`."""
+        return Float32(raw) if self.kind == "float32" else raw
 
 
 _MEM = (Field("mem_addr", 5, 0, 40, "byte address in memory"),
@@ -186,6 +222,12 @@ FIELDS = {
 }
 """The fields of each opcode beside the opcode, the unit and the waits. Bits that no field names must be zero."""
 
+_HEADER_MASK = (1 << 16) - 1 | (1 << 32 * WAITS) - 1 << 32
+
+RESERVED = {opcode: ~(_HEADER_MASK | sum(f.mask for f in FIELDS[opcode])) & (1 << 8 * COMMAND_BYTES) - 1
+            for opcode in Opcode}
+"""The bits of each opcode's command that must be zero, as an integer."""
+
 
 def fields_of(opcode):
     """The fields of ``opcode`` by name."""
@@ -225,26 +267,31 @@ class Command:
     def encode(self):
         """The 64 bytes; :class:`CommandError` for an unknown field or a value that does not fit."""
         fields = fields_of(self.opcode)
-        bits = int(self.opcode) | self.unit << 8
+        if not 0 <= self.unit <= 0xFF:
+            raise CommandError(ErrorCode.UNIT, f"unit {self.unit} does not fit in 8 bits")
         if len(self.waits) > WAITS:
             raise CommandError(ErrorCode.FIELD, f"{len(self.waits)} waits; a command holds {WAITS}")
+        bits = int(self.opcode) | int(self.unit) << 8
         for i in range(WAITS):
             unit, count = self.waits[i] if i < len(self.waits) else (NO_UNIT, 0)
-            bits |= (unit | (count % (1 << COUNT_BITS)) << 8) << 32 * (1 + i)
+            if not 0 <= unit <= NO_UNIT:
+                raise CommandError(ErrorCode.FIELD, f"wait {i} names unit {unit}")
+            bits |= (int(unit) | int(count) % (1 << COUNT_BITS) << 8) << 32 * (1 + i)
         for name, value in self.operands.items():
             if name not in fields:
                 raise CommandError(ErrorCode.FIELD, f"{self.opcode.name} has no field {name!r}")
-            f = fields[name]
-            raw = struct.unpack("<I", struct.pack("<f", value))[0] if f.kind == "float32" else int(value)
-            if not 0 <= raw < 1 << f.width:
-                raise CommandError(ErrorCode.FIELD,
-                                   f"{self.opcode.name} {name}={value} does not fit in {f.width} bits")
-            bits |= raw << f.offset
+            try:
+                bits |= fields[name].raw(value) << fields[name].offset
+            except CommandError as error:
+                raise CommandError(error.code, f"{self.opcode.name} {error}") from None
         return bits.to_bytes(COMMAND_BYTES, "little")
 
     @classmethod
     def decode(cls, data):
-        """The command in ``data`` (64 bytes); :class:`CommandError` for an unknown opcode or reserved bits set."""
+        """The command in ``data`` (64 bytes); :class:`CommandError` for an unknown opcode or reserved bits set.
+
+        Encoding the result gives ``data`` again, but for unused waits, which then come last.
+        """
         if len(data) != COMMAND_BYTES:
             raise CommandError(ErrorCode.FIELD, f"a command has {COMMAND_BYTES} bytes, not {len(data)}")
         bits = int.from_bytes(data, "little")
@@ -252,18 +299,15 @@ class Command:
             opcode = Opcode(bits & 0xFF)
         except ValueError:
             raise CommandError(ErrorCode.OPCODE, f"unknown opcode 0x{bits & 0xFF:02x}") from None
-        known = (1 << 16) - 1 | ((1 << 32 * WAITS) - 1) << 32
-        operands = {}
-        for f in FIELDS[opcode]:
-            known |= ((1 << f.width) - 1) << f.offset
-            raw = bits >> f.offset & (1 << f.width) - 1
-            operands[f.name] = struct.unpack("<f", struct.pack("<I", raw))[0] if f.kind == "float32" else raw
-        if bits & ~known:
-            bit = (bits & ~known).bit_length() - 1
+        if bits & RESERVED[opcode]:
+            bit = (bits & RESERVED[opcode]).bit_length() - 1
             raise CommandError(ErrorCode.FIELD, f"{opcode.name} has reserved bit {bit % 32} of word {bit // 32} set")
+        operands = {f.name: f.value((bits & f.mask) >> f.offset) for f in FIELDS[opcode]}
         waits = []
         for i in range(WAITS):
             word = bits >> 32 * (1 + i) & 0xFFFFFFFF
             if word & 0xFF != NO_UNIT:
                 waits.append((word & 0xFF, word >> 8))
+            elif word != NO_UNIT:
+                raise CommandError(ErrorCode.FIELD, f"wait {i} has a count but no unit")
         return cls(opcode, bits >> 8 & 0xFF, operands, tuple(waits))

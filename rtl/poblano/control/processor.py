@@ -1,41 +1,33 @@
 """The command processor: registers, fetch, check, dispatch in order, and the units' queues."""
 
 from amaranth.hdl import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from ..config import ChipConfig
 from ..interfaces import AXIReadSignature, UnitSignature
 from ..verilog import place
+from .axi_lite import AXILiteSignature, AXILiteSlave
 from .checker import CommandChecker
-from .commands import COUNT_BITS, ErrorCode
+from .commands import ErrorCode
 from .fetch import CommandFetch
 from .queue import UnitQueue
-from .registers import COUNTER_BASE, COUNTER_STRIDE, COUNTERS, IDENTITY, REGISTERS, VERSION_NUMBER
+from .registers import (COUNTERS, IDENTITY, NO_ERROR_UNIT, REGISTERS, RING_ALIGNMENT, SMALLEST_RING, VERSION_NUMBER,
+                        Control, Irq, Status, address)
 
 __all__ = ["AXILiteSignature", "CommandProcessor"]
 
-ADDRESS_BITS = 12
-OKAY, SLVERR = 0, 2
-RING_ALIGNMENT = 4096
-SMALLEST_RING = 64
-
-
-class AXILiteSignature(wiring.Signature):
-    """AXI4-Lite, master's side: 12-bit byte addresses, 32-bit data."""
-
-    def __init__(self):
-        super().__init__({
-            "aw": Out(stream.Signature(ADDRESS_BITS)),
-            "w": Out(stream.Signature(data.StructLayout({"data": 32, "strb": 4}))),
-            "b": In(stream.Signature(2)),
-            "ar": Out(stream.Signature(ADDRESS_BITS)),
-            "r": In(stream.Signature(data.StructLayout({"data": 32, "resp": 2}))),
-        })
+SETTLE = 4
+"""Cycles in a row in which all must be idle before a queue reset ends: their AXI outputs may be registered."""
 
 
 class CommandProcessor(wiring.Component):
     """Fetches commands, refuses bad ones, and starts each in its unit when its waits hold.
+
+    A command goes to its unit's queue in the ring's order, after all before it. The first command that is refused or could not be
+    fetched stops this: ERROR_* describe it, and the commands before it are completed. An error of a unit, or a second
+    error of one after that, also stops the start of commands already queued. TAIL written during a queue reset is lost.
 
     Parameters
     ----------
@@ -47,10 +39,10 @@ class CommandProcessor(wiring.Component):
         register, and any access of an address without a register, is answered with SLVERR.
     fetch : Out(AXIReadSignature)
     units : Out(UnitSignature()).array(units)
-    clear : Out(1), synchronous reset of all units, after they are idle.
-    irq : Out(1), an enabled bit of IRQ_STATUS is set.
-    trace_start, trace_done : Out(units), a command started or completed this cycle.
-    read_beats, write_beats : In(1), a beat passed the memory port.
+    clear : Out(1), high for a cycle: synchronous reset of all units, after they are idle
+    irq : Out(1), an enabled bit of IRQ_STATUS is set
+    trace_start, trace_done : Out(units), a command of the unit starts or completes in this cycle
+    read_beats, write_beats : In(1), a beat passes the memory port
     """
 
     def __init__(self, config: ChipConfig):
@@ -71,11 +63,11 @@ class CommandProcessor(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         count = self.config.units
-        values = {name: Signal(32, name=name.lower()) for name in REGISTERS}
-        enable, resetting, error = Signal(), Signal(), Signal()
+        values = {name: Signal(register.width, name=name.lower()) for name, register in REGISTERS.items()}
         counters = [{name: Signal(32, name=f"unit{n}_{name.lower()}") for name in COUNTERS} for n in range(count)]
-        write = self._registers(m, values, counters)
+        written, word, cycles_read = self._registers(m, values, counters)
 
+        resetting = Signal()
         restart = Signal()  # resets fetch, checker and queues
         m.d.comb += self.clear.eq(restart)
         fetch = place(m, "command_fetch", CommandFetch(self.config), reset=restart)
@@ -83,104 +75,121 @@ class CommandProcessor(wiring.Component):
         queues = [place(m, f"queue{n}", UnitQueue(depth=self.config.queue_depth, units=count), reset=restart)
                   for n in range(count)]
         connect(m, flipped(self.fetch), fetch.axi)
-        connect(m, fetch.o, checker.i)
 
-        base = Cat(values["RING_BASE_LO"], values["RING_BASE_HI"])
-        ring_size = values["RING_SIZE"]
-        ring_bad = ((base % RING_ALIGNMENT != 0) | (ring_size < SMALLEST_RING) | (ring_size & (ring_size - 1)[:32]).any())
+        enable = Signal()
+        error = Signal()  # nothing more is fetched or dispatched
+        halted = Signal()  # nothing more is started either
+        base, ring_size = Cat(values["RING_BASE_LO"], values["RING_BASE_HI"]), values["RING_SIZE"]
+        waiting, ring_bad = Signal(32), Signal()
         m.d.comb += [
+            waiting.eq(values["TAIL"] - values["HEAD"]),
+            ring_bad.eq((base & (RING_ALIGNMENT - 1)).any() | base[len(fetch.base):].any() | (ring_size < SMALLEST_RING)
+                        | (ring_size & (ring_size - 1)[:32]).any() | (waiting > ring_size)),
             fetch.base.eq(base),
             fetch.size.eq(ring_size),
             fetch.tail.eq(values["TAIL"]),
             fetch.enable.eq(enable & ~error & ~ring_bad),
             fetch.flush.eq(resetting),
             checker.memory_size.eq(Cat(values["MEMORY_SIZE_LO"], values["MEMORY_SIZE_HI"])),
+            checker.i.payload.eq(fetch.o.payload.command),
+            checker.i.valid.eq(fetch.o.valid & ~fetch.o.payload.error),
+            fetch.o.ready.eq(checker.i.ready & ~fetch.o.payload.error),
         ]
+        fetch_failed = fetch.o.valid & fetch.o.payload.error & checker.i.ready  # all before it are dispatched
 
         # Dispatch in order.
-        code = checker.o.payload.code
-        command = checker.o.payload.command
+        code, command = checker.o.payload.code, checker.o.payload.command
         unit = command[8:16]
-        accepted = Signal()
-        for n, queue in enumerate(queues):
+        may_dispatch, dispatched = Signal(), Signal()
+        m.d.comb += may_dispatch.eq(checker.o.valid & (code == ErrorCode.NONE) & ~error & ~resetting)
+        for n, (port, queue) in enumerate(zip(self.units, queues)):
             m.d.comb += [
                 queue.i.payload.command.eq(command),
                 queue.i.payload.index.eq(values["HEAD"]),
-                queue.i.valid.eq(checker.o.valid & (code == ErrorCode.NONE) & (unit == n) & ~error & ~resetting),
-                queue.hold.eq(values["ERROR_CODE"].matches(ErrorCode.AXI_READ, ErrorCode.AXI_WRITE) | resetting),
+                queue.i.valid.eq(may_dispatch & (unit == n)),
+                queue.hold.eq(halted | resetting),
+                port.cmd.payload.eq(queue.cmd.payload),
+                port.cmd.valid.eq(queue.cmd.valid),
+                queue.cmd.ready.eq(port.cmd.ready),
+                queue.unit_done.eq(port.done),
+                port.flush.eq(resetting),
+                self.trace_start[n].eq(queue.start),
+                self.trace_done[n].eq(queue.done),
             ]
             m.d.comb += [queue.counts[k].eq(other.count) for k, other in enumerate(queues)]
             with m.If(queue.i.valid & queue.i.ready):
-                m.d.comb += accepted.eq(1)
-        m.d.comb += checker.o.ready.eq(accepted)
-        with m.If(accepted):
+                m.d.comb += dispatched.eq(1)
+        m.d.comb += checker.o.ready.eq(dispatched)
+        with m.If(dispatched):
             m.d.sync += values["HEAD"].eq(values["HEAD"] + 1)
 
-        # Errors: the first is kept.
+        # Errors: the first is kept; of several in one cycle a unit's, the lowest unit's.
+        new_error = Signal()
+
         def fail(code, index, unit):
-            return [error.eq(1), values["ERROR_CODE"].eq(code), values["ERROR_INDEX"].eq(index), values["ERROR_UNIT"].eq(unit)]
+            m.d.comb += new_error.eq(1)
+            m.d.sync += [values["ERROR_CODE"].eq(code), values["ERROR_INDEX"].eq(index), values["ERROR_UNIT"].eq(unit)]
 
         with m.If(~error & ~resetting):
             with m.If(checker.o.valid & (code != ErrorCode.NONE)):
-                m.d.sync += fail(code, values["HEAD"], unit)
-            with m.Elif(fetch.error):
-                m.d.sync += fail(ErrorCode.FETCH, values["HEAD"], 0)
-            with m.Elif(enable & (values["TAIL"] != values["HEAD"]) & ring_bad):
-                m.d.sync += fail(ErrorCode.FIELD, values["HEAD"], 0)
-        for n, (port, queue) in enumerate(zip(self.units, queues)):
-            with m.If(~error & ~resetting & port.error):
-                m.d.sync += fail(port.code, queue.index, n)
-
-        for n, (port, queue) in enumerate(zip(self.units, queues)):
-            m.d.comb += [
-                port.cmd.payload.eq(queue.cmd.payload), port.cmd.valid.eq(queue.cmd.valid),
-                queue.cmd.ready.eq(port.cmd.ready), queue.unit_done.eq(port.done), port.flush.eq(resetting),
-                self.trace_start[n].eq(queue.start), self.trace_done[n].eq(queue.done),
-            ]
+                fail(code, values["HEAD"], unit)
+            with m.Elif(fetch_failed):
+                fail(ErrorCode.FETCH, values["HEAD"], NO_ERROR_UNIT)
+            with m.Elif(enable & (waiting != 0) & ring_bad):
+                fail(ErrorCode.FIELD, values["HEAD"], NO_ERROR_UNIT)
+            for n, (port, queue) in reversed(list(enumerate(zip(self.units, queues)))):
+                with m.If(port.error):
+                    fail(port.code, queue.index, n)
+        with m.If(new_error):
+            m.d.sync += error.eq(1)
+        with m.If(Cat(port.error for port in self.units).any() & ~resetting):
+            m.d.sync += halted.eq(1)
 
         # Completion and interrupts.
-        finished, was_finished = Signal(), Signal(init=1)
-        m.d.comb += finished.eq((values["HEAD"] == values["TAIL"]) & Cat(queue.empty for queue in queues).all())
+        idle, finished, was_finished = Signal(), Signal(), Signal(init=1)
+        m.d.comb += [idle.eq(Cat(queue.empty for queue in queues).all()), finished.eq((waiting == 0) & idle)]
         m.d.sync += was_finished.eq(finished)
-        was_error = Signal()
-        m.d.sync += was_error.eq(error)
-        status = Cat(finished & ~was_finished & ~error, error & ~was_error)
-        cleared = Mux(write["IRQ_STATUS"][0], write["IRQ_STATUS"][1][:2], 0)
+        events = Mux(finished & ~was_finished & ~error, Irq.DONE, 0) | Mux(new_error, Irq.ERROR, 0)
         irq_status = values["IRQ_STATUS"]
-        m.d.sync += irq_status.eq(irq_status[:2] & ~cleared[:2] | status)
-        m.d.comb += self.irq.eq((irq_status & values["IRQ_ENABLE"])[:2].any())
+        m.d.sync += irq_status.eq(irq_status & ~Mux(written["IRQ_STATUS"], word[:2], 0) | events)
+        m.d.comb += self.irq.eq((irq_status & values["IRQ_ENABLE"]).any())
 
-        # Queue reset: let AXI transactions end, then reset the units and everything about the queue.
-        control_written, control = write["CONTROL"]
-        with m.If(control_written):
-            m.d.sync += enable.eq(control[0])
-            with m.If(control[1]):
+        # Queue reset: AXI transactions end, then the units and all that belongs to the queue are reset.
+        clear_counters = Signal()
+        with m.If(written["CONTROL"]):
+            m.d.sync += enable.eq((word & Control.ENABLE).any())
+            m.d.comb += clear_counters.eq((word & Control.CLEAR_COUNTERS).any())
+            with m.If((word & Control.QUEUE_RESET).any()):
                 m.d.sync += resetting.eq(1)
-        settle = Signal(range(4))
+        settle = Signal(range(SETTLE))
         with m.If(resetting):
             quiet = Cat(port.idle for port in self.units).all() & fetch.idle
             m.d.sync += settle.eq(Mux(quiet, settle + 1, 0))
-            with m.If(quiet & (settle == 3)):
+            with m.If(quiet & (settle == SETTLE - 1)):
                 m.d.comb += restart.eq(1)
-                m.d.sync += [resetting.eq(0), settle.eq(0), error.eq(0), was_error.eq(0), was_finished.eq(1)]
+                m.d.sync += [resetting.eq(0), settle.eq(0), error.eq(0), halted.eq(0), was_finished.eq(1)]
                 m.d.sync += [values[name].eq(0) for name in
                              ("HEAD", "TAIL", "ERROR_CODE", "ERROR_INDEX", "ERROR_UNIT", "IRQ_STATUS")]
 
-        self._count(m, values, counters, queues, control_written & control[2])
+        self._count(m, values, counters, queues, clear_counters, cycles_read)
+        tile, memory = self.config.tile, self.config.memory
         m.d.comb += [
             values["ID"].eq(IDENTITY),
             values["VERSION"].eq(VERSION_NUMBER),
-            values["CONFIG0"].eq(Cat(C(self.config.tiles, 8), C(count, 8),
-                                     C(self.config.memory.data_bytes.bit_length() - 1, 16))),
-            values["CONFIG1"].eq(Cat(C(self.config.tile.array.rows, 16), C(self.config.tile.array.cols, 16))),
-            values["CONTROL"].eq(Cat(enable, resetting)),
-            values["STATUS"].eq(Cat(~finished, error)),
+            values["CONFIG0"].eq(Cat(C(n, 8) for n in (self.config.tiles, tile.lanes, memory.data_bytes, count))),
+            values["CONFIG1"].eq(Cat(C(n, 16) for n in (tile.array.rows, tile.array.cols))),
+            values["CONFIG2"].eq(Cat(C(exact_log2(n), 8) for n in
+                                     (tile.vmem_lines, tile.amem_blocks, tile.fifo_bytes, tile.tokens))),
+            values["CONTROL"].eq(Mux(enable, Control.ENABLE, 0) | Mux(resetting, Control.QUEUE_RESET, 0)),
+            values["STATUS"].eq(Mux(finished, 0, Status.RUNNING) | Mux(error, Status.ERROR, 0) | Mux(idle, Status.IDLE, 0)),
         ]
         return m
 
-    def _count(self, m, values, counters, queues, clear):
+    def _count(self, m, values, counters, queues, clear, cycles_read):
         cycles = Signal(64)
-        m.d.comb += [values["CYCLES_LO"].eq(cycles[:32]), values["CYCLES_HI"].eq(cycles[32:])]
+        m.d.comb += values["CYCLES_LO"].eq(cycles[:32])
+        with m.If(cycles_read):
+            m.d.sync += values["CYCLES_HI"].eq(cycles[32:])
         counting = [(cycles, 1), (values["READ_BEATS"], self.read_beats), (values["WRITE_BEATS"], self.write_beats)]
         for n, (port, queue) in enumerate(zip(self.units, queues)):
             m.d.comb += counters[n]["COMPLETED"].eq(queue.count)
@@ -191,42 +200,25 @@ class CommandProcessor(wiring.Component):
                 m.d.sync += counter.eq(0)
 
     def _registers(self, m, values, counters):
-        """AXI4-Lite; returns, for registers with side effects, whether they are written this cycle and with what."""
-        axi = self.axi_lite
-        writing, address, word = Signal(), Signal(ADDRESS_BITS), Signal(32)
-        with m.If(axi.b.valid & axi.b.ready):
-            m.d.sync += axi.b.valid.eq(0)
-        both = axi.aw.valid & axi.w.valid & (~axi.b.valid)
-        strobed = axi.w.payload.strb == 15
-        m.d.comb += [
-            axi.aw.ready.eq(both), axi.w.ready.eq(both), writing.eq(both),
-            address.eq(axi.aw.payload), word.eq(axi.w.payload.data),
-        ]
-        effects = {name: (Signal(name=f"write_{name.lower()}"), word) for name in ("CONTROL", "IRQ_STATUS")}
-        with m.If(writing):
-            m.d.sync += [axi.b.valid.eq(1), axi.b.payload.eq(SLVERR)]
-            with m.Switch(address):
-                for name, register in REGISTERS.items():
-                    if register.access != "ro":
-                        with m.Case(register.address):
-                            with m.If(strobed):
-                                m.d.sync += axi.b.payload.eq(OKAY)
-                                if name in effects:
-                                    m.d.comb += effects[name][0].eq(1)
-                                else:
-                                    m.d.sync += values[name].eq(word)
-
-        with m.If(axi.r.valid & axi.r.ready):
-            m.d.sync += axi.r.valid.eq(0)
-        m.d.comb += axi.ar.ready.eq(~axi.r.valid)
-        with m.If(axi.ar.valid & axi.ar.ready):
-            m.d.sync += [axi.r.valid.eq(1), axi.r.payload.data.eq(0), axi.r.payload.resp.eq(SLVERR)]
-            with m.Switch(axi.ar.payload):
-                for name, register in REGISTERS.items():
+        """The registers on AXI4-Lite: for those with side effects, by name, whether they are written in this cycle; the
+        word written; whether CYCLES_LO is read."""
+        slave = place(m, "axi_lite_slave", AXILiteSlave())
+        connect(m, flipped(self.axi_lite), slave.axi)
+        written = {name: Signal(name=f"write_{name.lower()}") for name in ("CONTROL", "IRQ_STATUS")}
+        with m.Switch(slave.write_address):
+            for name, register in REGISTERS.items():
+                if register.access != "ro":
                     with m.Case(register.address):
-                        m.d.sync += [axi.r.payload.data.eq(values[name]), axi.r.payload.resp.eq(OKAY)]
-                for n, of_unit in enumerate(counters):
-                    for k, name in enumerate(COUNTERS):
-                        with m.Case(COUNTER_BASE + n * COUNTER_STRIDE + 4 * k):
-                            m.d.sync += [axi.r.payload.data.eq(of_unit[name]), axi.r.payload.resp.eq(OKAY)]
-        return effects
+                        m.d.comb += slave.write_ok.eq(1)
+                        if name in written:
+                            m.d.comb += written[name].eq(slave.write)
+                        else:
+                            with m.If(slave.write):
+                                m.d.sync += values[name].eq(slave.write_data)
+        readable = {register.address: values[name] for name, register in REGISTERS.items()}
+        readable |= {address(name, n): signal for n, of_unit in enumerate(counters) for name, signal in of_unit.items()}
+        with m.Switch(slave.read_address):
+            for at, value in readable.items():
+                with m.Case(at):
+                    m.d.comb += [slave.read_ok.eq(1), slave.read_data.eq(value)]
+        return written, slave.write_data, slave.read & (slave.read_address == address("CYCLES_LO"))

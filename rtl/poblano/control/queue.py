@@ -1,23 +1,32 @@
-"""A unit's queue: holds its commands until their waits are satisfied."""
+"""A unit's queue: holds its commands until their waits hold."""
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Opcode
 
-__all__ = ["QUEUED", "UnitQueue"]
+__all__ = ["QueuedLayout", "UnitQueue"]
 
-QUEUED = data.StructLayout({"command": 8 * COMMAND_BYTES, "index": 32})
-"""A command and its number since the queue's reset."""
+IN_FLIGHT = 16
+"""Commands that a unit may have started and not completed."""
+
+
+class QueuedLayout(data.StructLayout):
+    """A command and its index since the queue's reset."""
+
+    def __init__(self):
+        super().__init__({"command": 8 * COMMAND_BYTES, "index": 32})
 
 
 class UnitQueue(wiring.Component):
-    """Keeps up to ``depth`` commands and one more whose waits are checked, one wait a cycle.
+    """Keeps up to ``depth`` commands, in order, and offers the first to the unit when its waits hold.
 
-    A command whose waits hold starts 6 cycles after it enters an empty queue, at once if it waited behind another. A NOP
-    does not reach the unit: it completes when its waits hold and all commands before it have completed.
+    The waits of the first command are looked at one a cycle, while the unit may still execute the one before. A command
+    that enters an empty queue is offered 2 cycles later, and one more for each wait, if they hold. A NOP does not
+    reach the unit: it completes when its waits hold and all commands before it have completed. At most 16 commands
+    are in the unit.
 
     Parameters
     ----------
@@ -26,22 +35,22 @@ class UnitQueue(wiring.Component):
 
     Members
     -------
-    i : In(stream of QUEUED)
-    counts : In(24).array(units), completed commands of every unit.
-    hold : In(1), start nothing.
-    cmd : Out(stream of 512 bits), to the unit.
-    unit_done : In(1), the unit completed a command.
-    start, done : Out(1), a command (or NOP) started or completed this cycle.
-    count : Out(24), commands completed since the reset.
-    index : Out(32), number of the command that the unit completes next.
-    empty : Out(1), nothing is queued or in progress.
+    i : In(stream of QueuedLayout)
+    counts : In(24).array(units), completed commands of every unit
+    hold : In(1), offer nothing
+    cmd : Out(stream of 512 bits), to the unit
+    unit_done : In(1), the unit completed a command
+    start, done : Out(1), a command (or NOP) starts or completes in this cycle
+    count : Out(24), commands completed since the reset
+    index : Out(32), index of the oldest command in the unit
+    empty : Out(1), nothing is queued or in progress
     """
 
     def __init__(self, *, depth, units):
         self.depth = depth
         self.units = units
         super().__init__({
-            "i": In(stream.Signature(QUEUED)),
+            "i": In(stream.Signature(QueuedLayout())),
             "counts": In(COUNT_BITS).array(units),
             "hold": In(1),
             "cmd": Out(stream.Signature(8 * COMMAND_BYTES)),
@@ -55,47 +64,49 @@ class UnitQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=QUEUED.size, depth=self.depth)
-        # Two commands can be in a unit: one finishing, one starting.
-        m.submodules.indices = indices = SyncFIFOBuffered(width=32, depth=4)
-        head = Signal(QUEUED)
-        valid, ready = Signal(), Signal()
-        checked = Signal(range(WAITS + 1))
-        outstanding = Signal(3)
+        layout = QueuedLayout()
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=layout.size, depth=self.depth)
+        m.submodules.indices = indices = SyncFIFO(width=32, depth=IN_FLIGHT)
+        m.d.comb += [fifo.w_data.eq(self.i.payload), fifo.w_en.eq(self.i.valid), self.i.ready.eq(fifo.w_rdy)]
+        head = layout(fifo.r_data)
 
-        m.d.comb += [fifo.w_data.eq(self.i.payload), fifo.w_en.eq(self.i.valid & fifo.w_rdy), self.i.ready.eq(fifo.w_rdy)]
-        m.d.comb += fifo.r_en.eq(~valid)
-        with m.If(~valid & fifo.r_rdy):
-            m.d.sync += [head.eq(fifo.r_data), valid.eq(1), checked.eq(0)]
-
-        wait = head.command[32:32 * (1 + WAITS)].word_select(checked[:(WAITS - 1).bit_length()], 32)
+        # The waits of the head that have not been seen to hold; the lowest is looked at.
+        waits = [head.command[32 * (1 + i):32 * (2 + i)] for i in range(WAITS)]
+        held, pending, wait = Signal(WAITS), Signal(WAITS), Signal(32)
+        m.d.comb += pending.eq(Cat(wait[:8] != NO_UNIT for wait in waits) & ~held)
+        for i in reversed(range(WAITS)):
+            with m.If(pending[i]):
+                m.d.comb += wait.eq(waits[i])
         reached = Signal(COUNT_BITS)
         with m.Switch(wait[:8]):
             for unit in range(self.units):
                 with m.Case(unit):
                     m.d.comb += reached.eq(self.counts[unit])
-        satisfied = (wait[:8] == NO_UNIT) | ~(reached - wait[8:])[COUNT_BITS - 1]
-        m.d.comb += ready.eq(valid & (checked == WAITS))
-        with m.If(valid & (checked != WAITS) & satisfied):
-            m.d.sync += checked.eq(checked + 1)
+        holds = ~(reached - wait[8:])[COUNT_BITS - 1]
+        with m.If(self.start):
+            m.d.sync += held.eq(0)
+        with m.Elif(fifo.r_rdy & holds):
+            m.d.sync += held.eq(held | pending & -pending)
 
+        outstanding = Signal(range(IN_FLIGHT + 1))
         nop = head.command[:8] == Opcode.NOP
-        nop_done = Signal()
+        may, given, nop_done = Signal(), Signal(), Signal()
         m.d.comb += [
+            may.eq(fifo.r_rdy & (pending == 0) & ~self.hold),
             self.cmd.payload.eq(head.command),
-            self.cmd.valid.eq(ready & ~nop & ~self.hold & indices.w_rdy),
-            nop_done.eq(ready & nop & ~self.hold & (outstanding == 0)),
-            self.start.eq(self.cmd.valid & self.cmd.ready | nop_done),
+            self.cmd.valid.eq(may & ~nop & indices.w_rdy),
+            given.eq(self.cmd.valid & self.cmd.ready),
+            nop_done.eq(may & nop & (outstanding == 0)),
+            self.start.eq(given | nop_done),
             self.done.eq(self.unit_done | nop_done),
+            fifo.r_en.eq(self.start),
             indices.w_data.eq(head.index),
-            indices.w_en.eq(self.cmd.valid & self.cmd.ready),
+            indices.w_en.eq(given),
             indices.r_en.eq(self.unit_done),
             self.index.eq(indices.r_data),
-            self.empty.eq(~valid & ~fifo.r_rdy & (fifo.level == 0) & (outstanding == 0)),
+            self.empty.eq((fifo.level == 0) & (outstanding == 0)),
         ]
-        with m.If(self.start):
-            m.d.sync += valid.eq(0)
-        m.d.sync += outstanding.eq(outstanding + (self.cmd.valid & self.cmd.ready) - self.unit_done)
+        m.d.sync += outstanding.eq(outstanding + given - self.unit_done)
         with m.If(self.done):
             m.d.sync += self.count.eq(self.count + 1)
         return m

@@ -2,51 +2,89 @@
 
 from dataclasses import dataclass
 
-__all__ = ["COUNTERS", "COUNTER_BASE", "COUNTER_STRIDE", "IDENTITY", "REGISTERS", "Register", "VERSION_NUMBER", "address"]
+__all__ = ["COUNTERS", "COUNTER_BASE", "COUNTER_STRIDE", "Control", "IDENTITY", "Irq", "NO_ERROR_UNIT", "REGISTERS",
+           "RING_ALIGNMENT", "Register", "SMALLEST_RING", "Status", "VERSION_NUMBER", "address"]
 
 IDENTITY = int.from_bytes(b"PBLN", "big")
 VERSION_NUMBER = 1
+RING_ALIGNMENT = 256
+"""RING_BASE is a multiple of this."""
+SMALLEST_RING = 4
+"""The least RING_SIZE."""
+NO_ERROR_UNIT = 0xFF
+"""ERROR_UNIT where the error is the ring's or the fetch's."""
+
+
+class Control:
+    """Bits of CONTROL."""
+
+    ENABLE = 1
+    QUEUE_RESET = 2
+    CLEAR_COUNTERS = 4
+
+
+class Status:
+    """Bits of STATUS."""
+
+    RUNNING = 1
+    ERROR = 2
+    IDLE = 4
+
+
+class Irq:
+    """Bits of IRQ_ENABLE and IRQ_STATUS."""
+
+    DONE = 1
+    ERROR = 2
 
 
 @dataclass(frozen=True)
 class Register:
-    """A register: ``access`` is ro, rw, wo (reads as its doc says) or w1c (write 1 to clear)."""
+    """A register: ``access`` is ro, rw or w1c (a written 1 clears the bit). Bits from ``width`` on read 0."""
 
     name: str
     address: int
     access: str
     doc: str
+    width: int = 32
 
 
 REGISTERS = {register.name: register for register in (
     Register("ID", 0x00, "ro", "0x50424c4e, PBLN"),
     Register("VERSION", 0x04, "ro", "version of the command set and of this map"),
-    Register("CONFIG0", 0x08, "ro", "bits 7:0 tiles, 15:8 units, 31:16 log2 of memory data bytes"),
+    Register("CONFIG0", 0x08, "ro", "bits 7:0 tiles, 15:8 lanes, 23:16 memory data bytes, 31:24 units"),
     Register("CONFIG1", 0x0C, "ro", "bits 15:0 array rows, 31:16 array columns"),
-    Register("CONTROL", 0x10, "rw", "bit 0 enable; bit 1 queue reset: write 1 to start, reads 1 until it has ended; bit 2 clear "
-                                    "counters: write 1, reads 0"),
-    Register("STATUS", 0x14, "ro", "bit 0 commands are left or in progress; bit 1 error"),
-    Register("RING_BASE_LO", 0x18, "rw", "address of the command ring, a multiple of 4096"),
-    Register("RING_BASE_HI", 0x1C, "rw", "its bits from 32 on"),
-    Register("RING_SIZE", 0x20, "rw", "commands in the ring, a power of two of at least 64"),
-    Register("TAIL", 0x24, "rw", "doorbell: commands written since the queue's reset"),
-    Register("HEAD", 0x28, "ro", "commands dispatched since the queue's reset"),
+    Register("CONTROL", 0x10, "rw", "bit 0 enable: fetch commands; bit 1 queue reset: write 1 to start, reads 1 until it has ended; "
+                                    "bit 2 clear counters: write 1, reads 0", 3),
+    Register("STATUS", 0x14, "ro", "bit 0 running: commands up to TAIL are left or in progress; bit 1 error, until the queue's "
+                                   "reset; bit 2 idle: no command is queued or in progress", 3),
+    Register("RING_BASE_LO", 0x18, "rw", "address of the command ring, a multiple of 256"),
+    Register("RING_BASE_HI", 0x1C, "rw", "its bits 39:32", 8),
+    Register("RING_SIZE", 0x20, "rw", "commands in the ring, a power of two of at least 4"),
+    Register("TAIL", 0x24, "rw", "doorbell: commands written since the queue's reset, modulo 2**32; at most HEAD + RING_SIZE"),
+    Register("HEAD", 0x28, "ro", "commands dispatched to their units since the queue's reset: their places in the ring are free"),
     Register("MEMORY_SIZE_LO", 0x2C, "rw", "bytes of memory that commands may use"),
-    Register("MEMORY_SIZE_HI", 0x30, "rw", "its bits from 32 on"),
-    Register("IRQ_ENABLE", 0x34, "rw", "bits that raise the interrupt"),
-    Register("IRQ_STATUS", 0x38, "w1c", "bit 0 all commands up to TAIL have completed; bit 1 error"),
-    Register("ERROR_CODE", 0x3C, "ro", "why: see the error codes of the command set"),
-    Register("ERROR_INDEX", 0x40, "ro", "which command, counted since the queue's reset"),
-    Register("ERROR_UNIT", 0x44, "ro", "its unit"),
-    Register("CYCLES_LO", 0x48, "ro", "cycles since the counters were cleared"),
-    Register("CYCLES_HI", 0x4C, "ro", "its bits from 32 on"),
-    Register("READ_BEATS", 0x50, "ro", "beats read from memory"),
-    Register("WRITE_BEATS", 0x54, "ro", "beats written to memory"),
+    Register("MEMORY_SIZE_HI", 0x30, "rw", "its bits 40:32", 9),
+    Register("IRQ_ENABLE", 0x34, "rw", "the bits of IRQ_STATUS that raise the interrupt", 2),
+    Register("IRQ_STATUS", 0x38, "w1c", "bit 0 done: all commands up to TAIL have completed; bit 1 error", 2),
+    Register("ERROR_CODE", 0x3C, "ro", "the first error since the queue's reset: see the error codes of the command set", 4),
+    Register("ERROR_INDEX", 0x40, "ro", "which command, counted from 0 at the queue's reset"),
+    Register("ERROR_UNIT", 0x44, "ro", "its unit; 255: the ring or the fetch of the command", 8),
+    Register("CYCLES_LO", 0x48, "ro", "cycles since the counters were cleared; reading it latches CYCLES_HI"),
+    Register("CYCLES_HI", 0x4C, "ro", "bits 63:32 of the cycles when CYCLES_LO was last read"),
+    Register("READ_BEATS", 0x50, "ro", "beats read from memory since the counters were cleared"),
+    Register("WRITE_BEATS", 0x54, "ro", "beats written to memory since the counters were cleared"),
+    Register("CONFIG2", 0x58, "ro", "base-2 logarithms: bits 7:0 lines of vector memory, 15:8 blocks of activation memory, "
+                                    "23:16 bytes of the weight FIFO, 31:24 tokens"),
 )}
 
-COUNTERS = ("COMPLETED", "BUSY", "STALL_IN", "STALL_OUT")
-"""Each unit's read-only counters: commands completed since the queue's reset; cycles in a command, and of these the
-cycles lost waiting for input and for output. Idle cycles are the rest."""
+COUNTERS = {
+    "COMPLETED": "commands completed since the queue's reset, modulo 2**24: what waits compare with",
+    "BUSY": "cycles in which a command was in progress, since the counters were cleared",
+    "STALL_IN": "of these, cycles lost waiting for input",
+    "STALL_OUT": "of these, cycles lost because output was not accepted",
+}
+"""Each unit's read-only counters, in the order of their addresses."""
 COUNTER_BASE = 0x100
 COUNTER_STRIDE = 4 * len(COUNTERS)
 
@@ -55,4 +93,4 @@ def address(name, unit=None):
     """The byte address of a register, or of a unit's counter."""
     if unit is None:
         return REGISTERS[name].address
-    return COUNTER_BASE + unit * COUNTER_STRIDE + 4 * COUNTERS.index(name)
+    return COUNTER_BASE + unit * COUNTER_STRIDE + 4 * list(COUNTERS).index(name)

@@ -1,0 +1,179 @@
+"""The command checker: its rules in Python, and the hardware against them."""
+
+import random
+
+import pytest
+
+from poblano.config import PRESETS
+from poblano.control.check import check
+from poblano.control.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Opcode
+from tb.common.runner import run_bench
+from tb.control.configs import CHECKED
+from tb.control.random_commands import valid_command
+from tb.control.tops import CheckerTop
+
+MEMORY = 1 << 24
+DESK = PRESETS["desk"]
+TILE64 = PRESETS["tile64"]
+
+LOAD = dict(mem_addr=0, mem_stride=64, dst=0, dst_stride=2, rows=4, lines=2, tiles=3)
+STORE = dict(mem_addr=0, mem_stride=64, src=0, src_stride=2, rows=4, lines=2, tile=1)
+STORE_BLOCK = dict(mem_addr=8, mem_stride=16, src=0, src_stride=1, rows=4, offset=8, length=8, tile=1)
+STORE_SCALE = dict(mem_addr=4, mem_stride=4, src=0, src_stride=1, rows=4, tile=1)
+STREAM = dict(mem_addr=64, mem_stride=128, row_bytes=64, rows=3)
+MATMUL = dict(element=1, scale=1, minimum=1, a=0, a_stride=4, rows=8, k_blocks=4, groups=2, dst=0, dst_stride=8, tiles=1)
+VECTOR = dict(a=0, a_stride=8, b=64, b_stride=8, dst=128, dst_stride=8, rows=4, blocks=2, c=1, r=3, op1=1, op2=3, sel2=1,
+              sink=1, reduce=1, limit=65535, tiles=1)
+UNITS = {Opcode.STREAM: 1, Opcode.MATMUL: 2, Opcode.VECTOR: 3}
+BASE = {Opcode.LOAD: LOAD, Opcode.STORE: STORE, Opcode.STORE_BLOCK: STORE_BLOCK, Opcode.STORE_SCALE: STORE_SCALE,
+        Opcode.STREAM: STREAM, Opcode.MATMUL: MATMUL, Opcode.VECTOR: VECTOR, Opcode.NOP: {}}
+
+LINES, BLOCKS = DESK.tile.vmem_lines, DESK.tile.amem_blocks
+CASES = [
+    (Opcode.LOAD, dict(dst=LINES - 8), None),
+    (Opcode.LOAD, dict(dst=LINES - 7), "LOCAL_RANGE"),
+    (Opcode.LOAD, dict(rows=1, mem_stride=1), None),
+    (Opcode.LOAD, dict(mem_stride=16), "ALIGNMENT"),
+    (Opcode.LOAD, dict(mem_addr=16), "ALIGNMENT"),
+    (Opcode.LOAD, dict(mem_addr=MEMORY - 256), None),
+    (Opcode.LOAD, dict(mem_addr=MEMORY - 224), "MEMORY_RANGE"),
+    (Opcode.LOAD, dict(mem_addr=(1 << 40) - 32), "MEMORY_RANGE"),
+    (Opcode.LOAD, dict(mem_addr=MEMORY, dst=LINES), "LOCAL_RANGE"),
+    (Opcode.LOAD, dict(dst_stride=0xFFFF, rows=0xFFFF), "LOCAL_RANGE"),
+    (Opcode.LOAD, dict(tiles=0), "FIELD"),
+    (Opcode.LOAD, dict(tiles=4), "FIELD"),
+    (Opcode.LOAD, dict(rows=0, mem_addr=1), "FIELD"),
+    (Opcode.LOAD, dict(lines=0), "FIELD"),
+    (Opcode.STORE, dict(tile=2), "FIELD"),
+    (Opcode.STORE, dict(src=LINES - 8), None),
+    (Opcode.STORE_BLOCK, dict(src=BLOCKS - 4), None),
+    (Opcode.STORE_BLOCK, dict(src=BLOCKS - 3), "LOCAL_RANGE"),
+    (Opcode.STORE_BLOCK, dict(length=3), "FIELD"),
+    (Opcode.STORE_BLOCK, dict(length=1, offset=0), "FIELD"),
+    (Opcode.STORE_BLOCK, dict(length=64, offset=0), "FIELD"),
+    (Opcode.STORE_BLOCK, dict(offset=4), "FIELD"),
+    (Opcode.STORE_BLOCK, dict(offset=32), "FIELD"),
+    (Opcode.STORE_BLOCK, dict(mem_addr=4), "ALIGNMENT"),
+    (Opcode.STORE_BLOCK, dict(mem_stride=4), "ALIGNMENT"),
+    (Opcode.STORE_SCALE, dict(mem_addr=2), "ALIGNMENT"),
+    (Opcode.STORE_SCALE, dict(mem_addr=MEMORY - 16), None),
+    (Opcode.STORE_SCALE, dict(mem_addr=MEMORY - 12), "MEMORY_RANGE"),
+    (Opcode.STREAM, dict(row_bytes=0), "FIELD"),
+    (Opcode.STREAM, dict(row_bytes=48), "ALIGNMENT"),
+    (Opcode.STREAM, dict(mem_stride=16), "ALIGNMENT"),
+    (Opcode.STREAM, dict(mem_addr=MEMORY - 320), None),
+    (Opcode.STREAM, dict(mem_addr=MEMORY - 288), "MEMORY_RANGE"),
+    (Opcode.MATMUL, dict(rows=128, a_stride=0, dst_stride=0), None),
+    (Opcode.MATMUL, dict(rows=129, a_stride=0, dst_stride=0), "FIELD"),
+    (Opcode.MATMUL, dict(element=3), "FIELD"),
+    (Opcode.MATMUL, dict(scale=3), "FIELD"),
+    (Opcode.MATMUL, dict(scale=2), "FIELD"),
+    (Opcode.MATMUL, dict(transpose=1), "FIELD"),
+    (Opcode.MATMUL, dict(transpose=1, element=0), None),
+    (Opcode.MATMUL, dict(a=BLOCKS - 32), None),
+    (Opcode.MATMUL, dict(a=BLOCKS - 31), "LOCAL_RANGE"),
+    (Opcode.MATMUL, dict(dst=LINES - 60), None),
+    (Opcode.MATMUL, dict(dst=LINES - 59), "LOCAL_RANGE"),
+    (Opcode.VECTOR, dict(op1=7), "FIELD"),
+    (Opcode.VECTOR, dict(sfu=6), "FIELD"),
+    (Opcode.VECTOR, dict(sink=3), "FIELD"),
+    (Opcode.VECTOR, dict(sel1=3), "FIELD"),
+    (Opcode.VECTOR, dict(sink=2, reduce=3), "FIELD"),
+    (Opcode.VECTOR, dict(blocks=2048), "FIELD"),
+    (Opcode.VECTOR, dict(blocks=2047, rows=1, a=0, b=0, dst=0), None),
+    (Opcode.VECTOR, dict(b=LINES - 1), "LOCAL_RANGE"),
+    (Opcode.VECTOR, dict(b=LINES - 1, op1=0), None),
+    (Opcode.VECTOR, dict(b=LINES - 1, sel1=2), None),
+    (Opcode.VECTOR, dict(c=LINES), "LOCAL_RANGE"),
+    (Opcode.VECTOR, dict(c=LINES, op2=0), None),
+    (Opcode.VECTOR, dict(r=LINES), "LOCAL_RANGE"),
+    (Opcode.VECTOR, dict(r=LINES, reduce=0), None),
+    (Opcode.VECTOR, dict(r=LINES - 1, rows=9, a_stride=0, b_stride=0, dst_stride=0), "LOCAL_RANGE"),
+    (Opcode.VECTOR, dict(r=LINES - 1, rows=9, a_stride=0, b_stride=0, dst_stride=0, reduce=3), None),
+    (Opcode.VECTOR, dict(dst=LINES - 32), None),
+    (Opcode.VECTOR, dict(dst=LINES - 31), "LOCAL_RANGE"),
+    (Opcode.VECTOR, dict(dst=LINES - 31, sink=0), None),
+    (Opcode.VECTOR, dict(sink=2, dst=BLOCKS - 26), None),
+    (Opcode.VECTOR, dict(sink=2, dst=BLOCKS - 25), "LOCAL_RANGE"),
+]
+
+
+def code_of(data, config=DESK, memory_bytes=MEMORY):
+    try:
+        check(data, config, memory_bytes)
+    except CommandError as error:
+        return error.code.name
+    return None
+
+
+def encode(opcode, **changes):
+    return Command(opcode, UNITS.get(opcode, 0), BASE[opcode] | changes).encode()
+
+
+@pytest.mark.parametrize("opcode", Opcode)
+def test_valid(opcode):
+    assert code_of(encode(opcode)) is None
+
+
+@pytest.mark.parametrize("opcode, changes, code", CASES)
+def test_rule(opcode, changes, code):
+    assert code_of(encode(opcode, **changes)) == code
+
+
+def test_header_rules():
+    assert code_of(bytes([0x05]) + bytes(63)) == "OPCODE"
+    assert code_of(bytes([0x00, 7]) + encode(Opcode.NOP)[2:]) == "UNIT"
+    assert code_of(bytes([0x00, 6]) + encode(Opcode.NOP)[2:]) is None
+    for opcode in Opcode:
+        for unit in range(8):
+            data = bytearray(encode(opcode))
+            data[1] = unit
+            fits = unit < 7 and (opcode is Opcode.NOP or unit == UNITS.get(opcode, 0) or opcode in UNITS and unit == UNITS[opcode] + 3)
+            assert code_of(bytes(data)) == (None if fits else "UNIT")
+    for word, code in ((0xFF, None), (0x1FF, "FIELD"), (6, None), (0xFFFFFF06, None), (7, "FIELD"), (0xFE, "FIELD")):
+        for wait in range(4):
+            data = bytearray(encode(Opcode.NOP))
+            data[4 + 4 * wait:8 + 4 * wait] = word.to_bytes(4, "little")
+            assert code_of(bytes(data)) == code
+
+
+def test_rows_of_more_lanes_than_a_line():
+    """tile64 has 32 lanes: rows of vector memory are 4 lines."""
+    vector = VECTOR | dict(a_stride=8, b=64, dst=128)
+    for name in ("a", "a_stride", "b", "b_stride", "dst", "dst_stride"):
+        for step, code in ((2, "ALIGNMENT"), (4, None)):
+            data = Command(Opcode.VECTOR, 3, vector | {name: vector[name] + step}).encode()
+            assert code_of(data, TILE64) == code
+    assert code_of(Command(Opcode.VECTOR, 3, vector | dict(dst=129, sink=2)).encode(), TILE64) is None
+    matmul = MATMUL | dict(dst_stride=16)
+    for change in (dict(a=1), dict(a_stride=5), dict(k_blocks=3), dict(dst=2), dict(dst_stride=18)):
+        assert code_of(Command(Opcode.MATMUL, 2, matmul | change).encode(), TILE64) == "ALIGNMENT"
+    assert code_of(Command(Opcode.MATMUL, 2, matmul).encode(), TILE64) is None
+
+
+def test_reserved_bits():
+    for opcode in Opcode:
+        bits = int.from_bytes(encode(opcode), "little")
+        known = Command.decode(encode(opcode))
+        for bit in [*range(16, 32), *range(160, 8 * COMMAND_BYTES)]:
+            data = (bits ^ 1 << bit).to_bytes(COMMAND_BYTES, "little")
+            try:
+                assert Command.decode(data).encode() == data
+            except CommandError as error:
+                assert error.code is ErrorCode.FIELD and "reserved bit" in str(error)
+                assert code_of(data) == "FIELD"
+        assert known.encode() == encode(opcode)
+
+
+@pytest.mark.parametrize("config", CHECKED, ids=lambda config: config.name)
+def test_random_valid_commands(config):
+    rng = random.Random(config.name)
+    memory = 1 << min(config.memory.addr_width, 36)
+    for opcode in list(Opcode) * 100:
+        command = valid_command(rng, config, memory, opcode)
+        assert check(command.encode(), config, memory).unit == command.unit
+
+
+def test_hardware():
+    assert run_bench(CheckerTop(CHECKED), name="checkers", module="tb.control.checker_bench",
+                     build_args=("--no-public-flat-rw",)) == 1

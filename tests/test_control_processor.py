@@ -1,0 +1,16 @@
+"""The command processor on Verilator."""
+
+import pytest
+
+from tb.common.runner import run_bench
+from tb.control.configs import CONFIGS
+from tb.control.tops import ProcessorTop
+
+LENGTH = {"many": "60"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_processor(name):
+    env = {"CONFIG": name, "LENGTH": LENGTH.get(name, "150")}
+    assert run_bench(ProcessorTop(CONFIGS[name]), name=f"processor_{name}", module="tb.control.bench", env=env,
+                     build_args=("--no-public-flat-rw",)) == 7
