@@ -84,6 +84,9 @@ def _rtlil(component, name):
     ports = {port: (value, PortDirection.Input if flow == wiring.In else PortDirection.Output)
              for port, value, flow in _ports(component)}
     text = rtlil.convert(component, name=name, ports=ports, emit_src=False)
+    # Memories start at zero in simulation anyway; spelled out, they are most of the text.
+    text = re.sub(r"^  cell \$meminit_v2 .*\n(?:    parameter .*\n)*    connect \\ADDR .*\n    connect \\DATA \d+'0+\n(?:    connect .*\n)*"
+                  r"  end\n", "", text, flags=re.MULTILINE)
     # Amaranth names submodules with dots and, anonymous ones, with dollar signs.
     return re.sub(r"^(\s*(?:module|cell) \\)(\S+)", lambda match: match[1] + re.sub(r"[.$]", "_", match[2]), text,
                   flags=re.MULTILINE)
