@@ -1,0 +1,161 @@
+"""Assembler and disassembler, the encoding of commands, and the documents made from the tables."""
+
+import copy
+import math
+from pathlib import Path
+import pickle
+import random
+import struct
+
+import pytest
+
+from poblano.config import PRESETS
+from poblano.control.commands import (COMMAND_BYTES, COUNT_BITS, NO_UNIT, Command, CommandError, ErrorCode, FIELDS, Float32,
+                                      Opcode, RESERVED, fields_of)
+from poblano.control.documents import DOCUMENTS
+from poblano.control.registers import COUNTER_BASE, REGISTERS, address
+from poblano_host.assembler import AssemblyError, assemble, assemble_line, disassemble, format_command
+from tb.control.random_commands import valid_command
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+SPECIAL_FLOATS = (0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0xFFBFFFFF, 0x7FFFFFFF, 1, 0x7F7FFFFF, 0x3DCCCCCD)
+
+
+def random_bytes(rng):
+    """A command with any bits where any are allowed."""
+    opcode = rng.choice(list(Opcode))
+    bits = rng.getrandbits(8 * COMMAND_BYTES) & ~RESERVED[opcode]
+    bits = bits & ~0xFFFF | opcode | rng.randrange(97) << 8
+    for i in range(4):
+        word = NO_UNIT if rng.random() < 0.4 else rng.randrange(97) | rng.getrandbits(COUNT_BITS) << 8
+        bits = bits & ~(0xFFFFFFFF << 32 * (1 + i)) | word << 32 * (1 + i)
+    for f in FIELDS[opcode]:
+        if f.kind == "float32" and rng.random() < 0.5:
+            bits = bits & ~f.mask | rng.choice(SPECIAL_FLOATS) << f.offset
+        elif rng.random() < 0.2:
+            bits &= ~f.mask
+    return bits.to_bytes(COMMAND_BYTES, "little")
+
+
+def test_round_trip():
+    rng = random.Random(1)
+    data = b"".join(random_bytes(rng) for _ in range(2000))
+    text = disassemble(data)
+    commands = assemble(text)
+    assert b"".join(command.encode() for command in commands) == data
+    assert disassemble(b"".join(command.encode() for command in commands)) == text
+
+
+def test_decode_keeps_all_bits():
+    rng = random.Random(2)
+    for _ in range(500):
+        data = random_bytes(rng)
+        again = Command.decode(data).encode()
+        waits = lambda data: sorted(data[4 + 4 * i:8 + 4 * i] for i in range(4))
+        assert again[:4] == data[:4] and again[20:] == data[20:] and waits(again) == waits(data)
+
+
+def test_floats():
+    for bits in SPECIAL_FLOATS:
+        value = Float32(bits)
+        assert value.bits == bits
+        assert Command(Opcode.VECTOR, 3, dict(imm1=value)).encode()[44:48] == bits.to_bytes(4, "little")
+        for other in (copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+            assert other.bits == bits
+        assert math.isnan(value) or value == struct.unpack("<f", bits.to_bytes(4, "little"))[0]
+    assert Command(Opcode.VECTOR, 3, dict(imm2=0.1)).encode()[48:52] == struct.pack("<f", 0.1)
+    assert assemble_line("tile0.vector VECTOR imm1=0.1").encode()[44:48] == struct.pack("<f", 0.1)
+    assert "imm1=0.1 " in format_command(Command(Opcode.VECTOR, 3, dict(imm1=0.1, imm2=-0.0))) + " "
+
+
+def test_programs():
+    rng = random.Random(3)
+    commands = [valid_command(rng, PRESETS["desk"], 1 << 24) for _ in range(300)]
+    labels = [f"number {n}" for n in range(300)]
+    data = b"".join(command.encode() for command in commands)
+    again = assemble(disassemble(data, labels))
+    assert b"".join(command.encode() for command in again) == data
+    assert [command.label for command in again] == labels
+
+
+def test_line():
+    line = "tile1.matmul MATMUL element=1 scale=1 a=8 a_stride=4 rows=2 k_blocks=4 groups=3 dst=16 tiles=0x3 " \
+           "wait tile1.vector>=5, -, dma>=16777215 ; layer 0 q"
+    command = assemble_line(line)
+    assert (command.opcode, command.unit, command.label) == (Opcode.MATMUL, 5, "layer 0 q")
+    assert command.waits == ((6, 5), (NO_UNIT, 0), (0, 0xFFFFFF))
+    assert command.operands == dict(element=1, scale=1, a=8, a_stride=4, rows=2, k_blocks=4, groups=3, dst=16, tiles=3)
+    assert format_command(command) == line
+    assert format_command(Command(Opcode.NOP, 0, {}, (), "two\nlines")) == "dma NOP ; two lines"
+    assert assemble_line("dma NOP wait dma>=0x10").waits == ((0, 16),)
+    assert assemble("; a comment\n\n   \n dma NOP\n") == [Command(Opcode.NOP, 0, {})]
+
+
+@pytest.mark.parametrize("line, message", [
+    ("dma", "a command has a unit and an opcode"),
+    ("dma MOVE", "unknown opcode 'MOVE'; there are NOP, LOAD"),
+    ("tile0 NOP", "'tile0' is not a unit"),
+    ("tile99.vector NOP", "there is no tile 99"),
+    ("dma LOAD rows", "'rows' is not an operand: name=value"),
+    ("dma LOAD row=1", "LOAD has no operand 'row'"),
+    ("dma LOAD rows=1 rows=1", "rows is given twice"),
+    ("dma LOAD rows=x", "'x' is not a number"),
+    ("dma LOAD rows=1.5", "'1.5' is not a number"),
+    ("dma LOAD rows=65536", "LOAD rows=65536 does not fit in 16 bits"),
+    ("dma LOAD rows=-1", "LOAD rows=-1 does not fit in 16 bits"),
+    ("tile0.vector VECTOR imm1=1e39", "VECTOR imm1=1e+39 is not a float32 number"),
+    ("tile0.vector VECTOR imm1=one", "'one' is not a number"),
+    ("tile0.vector VECTOR imm1=nan", "a NaN is written as bits:0x7fc00000"),
+    ("dma NOP wait dma", "'dma' is not a wait: unit>=count"),
+    ("dma NOP wait dma>=16777216", "count 16777216 does not fit in 24 bits"),
+    ("dma NOP wait dma>=-1", "count -1 does not fit in 24 bits"),
+    ("dma NOP wait", "'' is not a wait: unit>=count"),
+    ("dma NOP wait dma>=1 wait dma>=2", "several lists of waits; separate waits with commas"),
+    ("dma NOP wait -,-,-,-,-", "5 waits; a command holds 4"),
+])
+def test_errors(line, message):
+    with pytest.raises(AssemblyError) as caught:
+        assemble("dma NOP\n\n" + line)
+    assert caught.value.line == 3
+    assert str(caught.value).startswith(f"line 3: {message}")
+
+
+@pytest.mark.parametrize("command, code", [
+    (Command(Opcode.NOP, 256, {}), ErrorCode.UNIT),
+    (Command(Opcode.NOP, -1, {}), ErrorCode.UNIT),
+    (Command(Opcode.NOP, 0, {}, ((0, 0),) * 5), ErrorCode.FIELD),
+    (Command(Opcode.NOP, 0, {}, ((256, 0),)), ErrorCode.FIELD),
+    (Command(Opcode.NOP, 0, dict(rows=1)), ErrorCode.FIELD),
+    (Command(Opcode.LOAD, 0, dict(rows=1.0)), ErrorCode.FIELD),
+    (Command(Opcode.VECTOR, 3, dict(imm1="1")), ErrorCode.FIELD),
+])
+def test_encode_refuses(command, code):
+    with pytest.raises(CommandError) as caught:
+        command.encode()
+    assert caught.value.code is code
+
+
+def test_disassemble_refuses():
+    with pytest.raises(CommandError, match="command 1: unknown opcode 0xee"):
+        disassemble(Command(Opcode.NOP, 0, {}).encode() + b"\xee" * COMMAND_BYTES)
+    with pytest.raises(CommandError, match="wait 0 has a count but no unit"):
+        disassemble(bytes(4) + b"\xff\x01" + bytes(58))
+    with pytest.raises(ValueError, match="63 bytes are no whole number of commands"):
+        disassemble(bytes(63))
+
+
+def test_fields_do_not_overlap():
+    for opcode in Opcode:
+        used = 0
+        for field in fields_of(opcode).values():
+            assert field.offset >= 160 or 16 <= field.offset and field.offset + field.width <= 32
+            assert not used & field.mask
+            used |= field.mask
+    addresses = [register.address for register in REGISTERS.values()]
+    assert len(set(addresses)) == len(addresses) and max(addresses) < COUNTER_BASE
+    assert address("STALL_OUT", unit=96) < 1 << 12
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents_are_current(name):
+    assert (DOCS / name).read_text() == DOCUMENTS[name](), "run: python -m poblano.control.documents docs"
