@@ -38,7 +38,7 @@ class Work:
                      for beat in pass_ + [None] * (array.rows - rows)]
         self.meta = [[{"scale": int(s), "sum": int(x)} for s, x in zip(a, b)]
                      for a, b in zip(scale.view(np.uint32).reshape(-1, segments), total.reshape(-1, segments))]
-        self.scales = list(zip(d.view(np.uint32).reshape(-1, segments, cols).tolist(), low.view(np.uint32).reshape(-1, segments, cols).tolist()))
+        self.scales = list(zip(*(x.view(np.uint32).reshape(-1, segments, cols).tolist() for x in (d, low))))
         acc = np.zeros((groups, rows, cols), np.float32)
         for k in range(steps):
             for s in range(segments):
@@ -116,8 +116,8 @@ def simulate(config, works, *, gaps, seed=0):
 def test_random(name, gaps):
     config = SMALL[name]
     rng = np.random.default_rng(1)
-    works = [Work(rng, config, rows=int(rng.integers(1, config.tile.tokens + 1)), steps=int(rng.integers(1, 4)), groups=int(rng.integers(1, 3)),
-                  scaled=bool(n & 1), minimum=bool(n & 2)) for n in range(4)]
+    works = [Work(rng, config, rows=int(rng.integers(1, config.tile.tokens + 1)), steps=int(rng.integers(1, 4)),
+                  groups=int(rng.integers(1, 3)), scaled=bool(n & 1), minimum=bool(n & 2)) for n in range(4)]
     simulate(config, works, gaps=gaps)
 
 

@@ -54,10 +54,11 @@ class BlockSums(wiring.Component):
         fill_bank, drain_bank = Signal(), Signal()
         fill_row = at.index.row[:self.row.shape().width]
         free, accept = Signal(), Signal()
+        ended = Signal()  # the last row of the bank that is not drained has been read, its sums are on their way to the reader
         m.d.comb += [
             # Rows that have been read are overwritten early, but not so that the bank is read or completed again.
             free.eq(~full.bit_select(fill_bank, 1) | (
-                at.first.pass_ & ~at.last.row & (drain_bank == fill_bank) & (fill_row < self.row))),
+                at.first.pass_ & ~at.last.row & Mux(drain_bank == fill_bank, fill_row < self.row, ended))),
             self.i.ready.eq(walk.o.valid & free),
             accept.eq(self.i.valid & self.i.ready),
             walk.o.ready.eq(accept),
@@ -74,7 +75,6 @@ class BlockSums(wiring.Component):
         with m.If(accept & at.last.pass_ & at.last.row):
             m.d.sync += fill_bank.eq(~fill_bank)
 
-        ended = Signal()  # the last row's sums are on their way to the reader
         with m.If(self.en):
             m.d.sync += ended.eq(self.read & self.last)
         ended_bank = ~drain_bank
