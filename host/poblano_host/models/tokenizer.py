@@ -1,52 +1,97 @@
 """Byte-level BPE tokenizers, from ``tokenizer.json`` or rebuilt from a GGUF file's vocabulary and merges."""
 
+import codecs
 import json
 
 from tokenizers import AddedToken, Regex, Tokenizer as _Tokenizer, decoders, models, pre_tokenizers
 
 from .model import ModelError
 
-__all__ = ["Tokenizer"]
+__all__ = ["CONTROL", "NORMAL", "TextStream", "Tokenizer", "UNUSED", "USER_DEFINED"]
 
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-CONTROL = 3
-"""GGUF's token type of a special token."""
+NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
+"""GGUF's token types; CONTROL is a special token."""
+
+
+def _first_line(error):
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _bytes_of_characters():
+    """The byte that each character of a byte-level token stands for (GPT-2's table)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
+
+
+_BYTES = _bytes_of_characters()
+
+
+class TextStream:
+    """Text as tokens arrive: :meth:`push` gives what is complete; a character's bytes may be in several tokens."""
+
+    def __init__(self, tokenizer):
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, id):
+        """The text that token ``id`` completes, maybe empty."""
+        token = self._tokenizer.token_of(id) or ""
+        known = all(character in _BYTES for character in token)
+        return self._decoder.decode(bytes(_BYTES[c] for c in token) if known else token.encode())
+
+    def flush(self):
+        """What is left at the end: a replacement character for an unfinished one."""
+        return self._decoder.decode(b"", True)
 
 
 class Tokenizer:
-    """Text to token ids and back."""
+    """Text to token ids and back.
+
+    ``pre`` is GGUF's name for how text is split before the merges, None if it has none.
+    """
 
     def __init__(self, tokenizer, pre="gpt-2"):
         self._tokenizer = tokenizer
+        self._added = tokenizer.get_added_tokens_decoder()
         self.pre = pre
 
     @classmethod
     def from_json(cls, path):
         try:
-            return cls(_Tokenizer.from_file(str(path)))
-        except Exception as error:
-            raise ModelError(f"{path}: not a tokenizer: {error}") from None
+            tokenizer = _Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelError(f"{path}: not a tokenizer: {_first_line(error)}") from None
+        split = json.loads(tokenizer.to_str())["pre_tokenizer"] or {}
+        steps = split.get("pretokenizers", [split])
+        last = steps[-1]
+        byte_level = last.get("type") == "ByteLevel" and last["use_regex"] and not last["add_prefix_space"]
+        digits = [step.get("type") == "Digits" and step["individual_digits"] for step in steps[:-1]]
+        return cls(tokenizer, {(): "gpt-2", (True,): "smollm"}.get(tuple(digits)) if byte_level else None)
 
     @classmethod
     def from_gguf(cls, tokens, merges, types, pre, where):
         """From GGUF's ``tokenizer.ggml`` fields; ``pre`` selects how text is split before the merges."""
-        digits = [pre_tokenizers.Digits(individual_digits=True)]
-        splits = {"gpt-2": [], "gpt2": [], "default": [], "smollm": digits, "smaug-bpe": digits}
+        splits = {"gpt-2": [], "smollm": [pre_tokenizers.Digits(individual_digits=True)]}
         if pre not in splits:
             raise ModelError(f"{where}: unknown pre-tokenizer {pre!r}; known are {', '.join(splits)}")
         vocabulary = {token: i for i, token in enumerate(tokens)}
+        if len(vocabulary) < len(tokens):
+            raise ModelError(f"{where}: not a tokenizer: {len(tokens) - len(vocabulary)} tokens occur twice")
+        if len(types) != len(tokens):
+            raise ModelError(f"{where}: not a tokenizer: {len(tokens)} tokens and {len(types)} token types")
         try:
             tokenizer = _Tokenizer(models.BPE(vocab=vocabulary, merges=[tuple(m.split(" ", 1)) for m in merges]))
-        except Exception as error:  # the library raises bare Exception
-            raise ModelError(f"{where}: not a tokenizer: {error}") from None
+        except Exception as error:  # as above
+            raise ModelError(f"{where}: not a tokenizer: {_first_line(error)}") from None
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
             *splits[pre],
             pre_tokenizers.Split(Regex(GPT2_PATTERN), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
         tokenizer.decoder = decoders.ByteLevel()
-        special = [AddedToken(token, special=True, normalized=False)
-                   for token, kind in zip(tokens, types) if kind == CONTROL]
-        tokenizer.add_special_tokens(special)
+        tokenizer.add_tokens([AddedToken(token, special=kind == CONTROL, normalized=False)
+                              for token, kind in zip(tokens, types) if kind in (CONTROL, USER_DEFINED)])
         return cls(tokenizer, pre)
 
     def __len__(self):
@@ -59,13 +104,21 @@ class Tokenizer:
         """The text, special tokens included; bytes that are no UTF-8 (yet) become the replacement character."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
+    def stream(self):
+        """A :class:`TextStream`: for the same tokens, its pieces joined are :meth:`decode`'s text."""
+        return TextStream(self)
+
     def id_of(self, token):
         """The id of ``token``, or None."""
         return self._tokenizer.token_to_id(token)
 
     def is_special(self, id):
         """Whether ``id`` is a control token and no text."""
-        return id in self._tokenizer.get_added_tokens_decoder()
+        return self.is_added(id) and self._added[id].special
+
+    def is_added(self, id):
+        """Whether ``id`` is found in the text before it is split."""
+        return id in self._added
 
     def token_of(self, id):
         return self._tokenizer.id_to_token(id)
