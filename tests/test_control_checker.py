@@ -128,7 +128,8 @@ def test_header_rules():
         for unit in range(8):
             data = bytearray(encode(opcode))
             data[1] = unit
-            fits = unit < 7 and (opcode is Opcode.NOP or unit == UNITS.get(opcode, 0) or opcode in UNITS and unit == UNITS[opcode] + 3)
+            own = UNITS.get(opcode, 0)
+            fits = unit < 7 if opcode is Opcode.NOP else unit == own or own and unit == own + 3
             assert code_of(bytes(data)) == (None if fits else "UNIT")
     for word, code in ((0xFF, None), (0x1FF, "FIELD"), (6, None), (0xFFFFFF06, None), (7, "FIELD"), (0xFE, "FIELD")):
         for wait in range(4):

@@ -38,8 +38,8 @@ async def offer(ctx, dut, command, index=0):
 
 COUNTS = (  # completed, waited for, whether it holds
     (0, 0, True), (0, 1, False), (1, 1, True), (5, 1, True), (0, MODULO - 1, True), (MODULO - 1, 0, False),
-    (0, MODULO // 2, False), (0, MODULO // 2 + 1, True), (MODULO // 2 - 1, 0, True), (MODULO // 2, 0, False), (2, MODULO - 3, True),
-    (MODULO - 3, 2, False), (MODULO - 1, MODULO - 1, True), (MODULO - 2, MODULO - 1, False),
+    (0, MODULO // 2, False), (0, MODULO // 2 + 1, True), (MODULO // 2 - 1, 0, True), (MODULO // 2, 0, False),
+    (2, MODULO - 3, True), (MODULO - 3, 2, False), (MODULO - 1, MODULO - 1, True), (MODULO - 2, MODULO - 1, False),
 )
 
 
@@ -52,7 +52,8 @@ def test_counts_are_modular(place):
         for reached, count, holds in COUNTS:
             for other in range(UNITS):
                 ctx.set(dut.counts[other], reached if other == unit else (count + MODULO // 2) % MODULO)
-            await offer(ctx, dut, Command(Opcode.STREAM, 1, {}, ((NO_UNIT, 0),) * place + ((unit, count),)))
+            waits = ((NO_UNIT, 0),) * place + ((unit, count),)
+            await offer(ctx, dut, Command(Opcode.STREAM, 1, {}, waits))
             await ctx.tick().repeat(6)
             assert ctx.get(dut.cmd.valid) == holds, (reached, count)
             ctx.set(dut.counts[unit], count)

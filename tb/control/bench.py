@@ -57,8 +57,9 @@ class Bench:
         self.cycle = 0
         self.stall = 0.3
         self.slow = 20  # most cycles that a unit takes
-        self.fails = None  # (unit, number): its command that ends in an error
+        self.fails = None  # (unit, number): its command that ends in an error; the other units go on
         self.clears = 0
+        self.last_start = self.last_beat = 0  # cycles
         self.beats = [0, 0]
         self.counted = {name: [0] * UNITS for name in ("busy", "stall_in", "stall_out")}
         self.reads, self.current = deque(), None
@@ -243,10 +244,11 @@ class Bench:
             assert done & ~trace_done == 0
             for unit in range(UNITS):
                 if start >> unit & 1:
-                    assert self.errors_at is None or self.cycle <= self.errors_at + 1, "started after an error"
+                    assert self.errors_at is None or self.cycle <= self.errors_at, "started after an error"
                     index, command = self.expected[unit].popleft()
                     assert self.holds(command), f"unit {unit} starts {command} too early"
                     self.started[unit] += 1
+                    self.last_start = self.cycle
                     nop = command.opcode is Opcode.NOP
                     assert nop != bool(taken >> unit & 1)
                     if nop:
@@ -262,7 +264,7 @@ class Bench:
 
             done = error = ready = idle = 0
             for unit, queue in enumerate(self.in_unit):
-                if queue and queue[0][1] <= self.cycle and self.errors_at is None:
+                if queue and queue[0][1] <= self.cycle and (self.errors_at is None or self.fails[0] != unit):
                     if self.fails == (unit, self.completed[unit]):
                         error = 1 << unit
                         self.errors_at, self.failed_index = self.cycle + 1, queue[0][0]
@@ -314,6 +316,7 @@ class Bench:
             else:
                 assert waiting is None
             if offered:
+                self.last_beat = self.cycle
                 assert dut.rready.value, "fetch has no room for what it asked for"
                 self.current = [self.current[0] + beat, self.current[1] - 1] if self.current[1] > 1 else None
             if self.current is None and self.reads and self.reads[0][2] <= self.cycle:
@@ -444,8 +447,8 @@ async def unit_errors(dut):
             assert code == ErrorCode.AXI_READ
             assert await bench.read("ERROR_INDEX") == place == bench.failed_index
             assert await bench.read("ERROR_UNIT") == unit
-        bench.fails = None
         await bench.reset_queue()
+        bench.fails = None
     await bench.run_program(20)
 
 
@@ -483,6 +486,23 @@ async def bad_rings(dut):
         assert await bench.read("ERROR_INDEX") == 0
         await bench.reset_queue()
     await bench.run_program(10)
+
+
+@cocotb.test()
+async def latency(dut):
+    """From a command's last beat to its start: the address ranges that are checked, the waits, and 7 cycles."""
+    bench = Bench(dut, "latency")
+    await bench.start()
+    bench.stall = 0
+    await bench.set_up()
+    ranges = {Opcode.NOP: 1, Opcode.STREAM: 1, Opcode.VECTOR: 6}
+    for opcode in Opcode:
+        for waits in range(WAITS + 1):
+            command = valid_command(bench.rng, CONFIG, MEMORY, opcode)
+            await bench.submit([Command(opcode, command.unit, command.operands, ((0, 0),) * waits)])
+            assert await bench.finish() == Irq.DONE
+            cycles = 7 + ranges.get(opcode, 2) + waits - (CONFIG.queue_depth == 1)
+            assert bench.last_start - bench.last_beat == cycles, opcode
 
 
 @cocotb.test()

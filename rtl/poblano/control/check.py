@@ -17,11 +17,11 @@ RULES = (
     (ErrorCode.FIELD, "MATMUL: rows are at most the accumulator's depth; a minimum needs F16 scales, transpose 8-bit elements"),
     (ErrorCode.FIELD, "VECTOR: sink 2 and argmax are not combined"),
     (ErrorCode.FIELD, "STORE_BLOCK: offset is a multiple of length, and offset + length at most 32"),
-    (ErrorCode.ALIGNMENT, "LOAD and STORE: mem_addr, and mem_stride of more than one row, are multiples of a beat; STREAM: mem_addr, "
-                          "mem_stride and row_bytes of a stream word; STORE_BLOCK: mem_addr and mem_stride of length; "
+    (ErrorCode.ALIGNMENT, "LOAD and STORE: mem_addr, and mem_stride of more than one row, are multiples of a beat; STREAM: "
+                          "mem_addr, mem_stride and row_bytes of a stream word; STORE_BLOCK: mem_addr and mem_stride of length; "
                           "STORE_SCALE: of 4"),
-    (ErrorCode.ALIGNMENT, "MATMUL: a, a_stride and k_blocks are multiples of the array's segments; dst and dst_stride of a row of "
-                          "vector memory (more than 8 lanes: several lines)"),
+    (ErrorCode.ALIGNMENT, "MATMUL: a, a_stride and k_blocks are multiples of the array's segments; dst and dst_stride of a row "
+                          "of vector memory (more than 8 lanes: several lines)"),
     (ErrorCode.ALIGNMENT, "VECTOR: so are the lines and strides of a, of b if it is read, and of dst with sink 1"),
     (ErrorCode.LOCAL_RANGE, "every operand that is used lies in its memory, with its last row"),
     (ErrorCode.MEMORY_RANGE, "mem_addr + (rows - 1) * mem_stride + the bytes of a row are at most MEMORY_SIZE"),

@@ -67,8 +67,9 @@ class CommandChecker(wiring.Component):
                     with m.Switch(step):
                         for i, entry in enumerate(ranges):
                             with m.Case(i):
-                                m.d.comb += [exists.eq(1), base.eq(entry.base), stride.eq(entry.stride), extent.eq(entry.extent),
-                                             size.eq(entry.size), used.eq(entry.used), code_outside.eq(entry.code)]
+                                m.d.comb += [exists.eq(1), base.eq(entry.base), stride.eq(entry.stride),
+                                             extent.eq(entry.extent), size.eq(entry.size), used.eq(entry.used),
+                                             code_outside.eq(entry.code)]
         first, last = Signal(42), Signal(48)  # the end of the first row; from there to the end of the last
         limit, compare, code_compared = Signal(SIZE_BITS), Signal(), Signal(4)
         m.d.sync += [first.eq(base + extent), last.eq(stride * (rows - 1)[:16]), limit.eq(size), compare.eq(used),

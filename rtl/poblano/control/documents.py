@@ -42,8 +42,9 @@ def commands_document():
     """The text of ``docs/commands.md``."""
     parts = [
         "# Commands",
-        f"A command is {COMMAND_BYTES} bytes: {COMMAND_WORDS} words of 32 bits, little-endian. Bits that are not listed must be 0. What "
-        "the commands compute is in `architecture.md`. This file is written by `python -m poblano.control.documents docs`.",
+        f"A command is {COMMAND_BYTES} bytes: {COMMAND_WORDS} words of 32 bits, little-endian. Bits that are not listed must be "
+        "0. What the commands compute is in `architecture.md`. This file is written by "
+        "`python -m poblano.control.documents docs`.",
         "## Opcode, unit and waits",
         _table(("word", "bits", "field"), (
             ("0", "7:0", "opcode"),
@@ -75,10 +76,10 @@ def registers_document():
     """The text of ``docs/registers.md``."""
     parts = [
         "# Registers",
-        "AXI4-Lite, 32-bit registers at byte addresses; bits that are not listed read 0. Writes of less than a register or of a "
-        "read-only register, and accesses of other addresses, are answered with SLVERR. ro: read only; rw: read and write; w1c: a written 1 "
-        "clears the bit. All are 0 after reset, but for those that describe the chip. This file is written by "
-        "`python -m poblano.control.documents docs`.",
+        "AXI4-Lite, 32-bit registers at byte addresses; bits that are not listed read 0. Writes of less than a register or of "
+        "a read-only register, and accesses of other addresses, are answered with SLVERR. ro: read only; rw: read and write; "
+        "w1c: a written 1 clears the bit. All are 0 after reset, but for those that describe the chip. This file is written "
+        "by `python -m poblano.control.documents docs`.",
         _table(("address", "name", "access", "meaning"),
                [(f"0x{r.address:03x}", r.name, r.access, r.doc) for r in REGISTERS.values()]),
         "## Counters of the units",
@@ -86,12 +87,13 @@ def registers_document():
         _table(("offset", "name", "meaning"), [(4 * k, name, doc) for k, (name, doc) in enumerate(COUNTERS.items())]),
         "## Use",
         "1. Write commands into the ring, RING_BASE, RING_SIZE, MEMORY_SIZE and IRQ_ENABLE; set CONTROL.enable.\n"
-        "2. Write TAIL, the number of commands written since the queue's reset. Command n is at RING_BASE + 64 * (n mod RING_SIZE); its "
-        "place is free when HEAD is above n.\n"
-        "3. At the interrupt, read and clear IRQ_STATUS. Done is set when the last command up to TAIL completes; a TAIL written before "
-        "the interrupt is served can be reached later: look at STATUS.\n"
-        "4. After an error write CONTROL with queue reset, wait until that bit reads 0, and start again with command 0. Registers but HEAD, "
-        "TAIL, ERROR_* and IRQ_STATUS keep their values. TAIL must not be written before the reset has ended.",
+        "2. Write TAIL, the number of commands written since the queue's reset. Command n is at RING_BASE + 64 * (n mod "
+        "RING_SIZE); its place is free when HEAD is above n.\n"
+        "3. At the interrupt, read and clear IRQ_STATUS. Done is set when the last command up to TAIL completes. If TAIL was "
+        "written again before the interrupt was served, more commands can be left: look at STATUS.\n"
+        "4. After an error write CONTROL with queue reset, wait until that bit reads 0, and start again with command 0. "
+        "HEAD, TAIL, ERROR_* and IRQ_STATUS are then 0; the other registers keep their values. A TAIL written before the "
+        "reset has ended is lost. A write of CONTROL sets enable too.",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -25,7 +25,9 @@ class FetchedLayout(data.StructLayout):
 
 
 class CommandFetch(wiring.Component):
-    """Fetches the commands up to ``tail`` in order, in bursts of up to four commands and ``burst_beats`` beats, two bursts ahead.
+    """Fetches the commands up to ``tail`` in order, in bursts of up to four commands, two bursts ahead.
+
+    A burst has at most ``burst_beats`` beats, and lies in an aligned group of four commands.
 
     Parameters
     ----------

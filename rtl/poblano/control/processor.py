@@ -25,9 +25,9 @@ SETTLE = 4
 class CommandProcessor(wiring.Component):
     """Fetches commands, refuses bad ones, and starts each in its unit when its waits hold.
 
-    A command goes to its unit's queue in the ring's order, after all before it. The first command that is refused or could not be
-    fetched stops this: ERROR_* describe it, and the commands before it are completed. An error of a unit, or a second
-    error of one after that, also stops the start of commands already queued. TAIL written during a queue reset is lost.
+    Commands go to their units' queues in the ring's order, waiting where a queue is full. The first that is refused or could
+    not be fetched stops this: ERROR_* describe it, and the commands before it are completed. An error of a unit, also
+    after that, stops the start of commands already queued as well. A TAIL written during a queue reset is lost.
 
     Parameters
     ----------

@@ -54,15 +54,15 @@ REGISTERS = {register.name: register for register in (
     Register("VERSION", 0x04, "ro", "version of the command set and of this map"),
     Register("CONFIG0", 0x08, "ro", "bits 7:0 tiles, 15:8 lanes, 23:16 memory data bytes, 31:24 units"),
     Register("CONFIG1", 0x0C, "ro", "bits 15:0 array rows, 31:16 array columns"),
-    Register("CONTROL", 0x10, "rw", "bit 0 enable: fetch commands; bit 1 queue reset: write 1 to start, reads 1 until it has ended; "
-                                    "bit 2 clear counters: write 1, reads 0", 3),
+    Register("CONTROL", 0x10, "rw", "bit 0 enable: fetch commands; bit 1 queue reset: write 1 to start, reads 1 until it has "
+                                    "ended; bit 2 clear counters: write 1, reads 0", 3),
     Register("STATUS", 0x14, "ro", "bit 0 running: commands up to TAIL are left or in progress; bit 1 error, until the queue's "
                                    "reset; bit 2 idle: no command is queued or in progress", 3),
     Register("RING_BASE_LO", 0x18, "rw", "address of the command ring, a multiple of 256"),
     Register("RING_BASE_HI", 0x1C, "rw", "its bits 39:32", 8),
     Register("RING_SIZE", 0x20, "rw", "commands in the ring, a power of two of at least 4"),
     Register("TAIL", 0x24, "rw", "doorbell: commands written since the queue's reset, modulo 2**32; at most HEAD + RING_SIZE"),
-    Register("HEAD", 0x28, "ro", "commands dispatched to their units since the queue's reset: their places in the ring are free"),
+    Register("HEAD", 0x28, "ro", "commands dispatched to their units since the queue's reset: their places are free"),
     Register("MEMORY_SIZE_LO", 0x2C, "rw", "bytes of memory that commands may use"),
     Register("MEMORY_SIZE_HI", 0x30, "rw", "its bits 40:32", 9),
     Register("IRQ_ENABLE", 0x34, "rw", "the bits of IRQ_STATUS that raise the interrupt", 2),
