@@ -9,7 +9,7 @@ from .config import ChipConfig
 from .interfaces import AXIReadSignature, UnitSignature, block_port, bus_write, local_write, vmem_port
 from .memory.local import LocalMemories
 from .memory.stream_unit import StreamUnit
-from .vec.unit import VectorUnit
+from .vector.unit import VectorUnit
 from .verilog import place
 
 __all__ = ["Tile"]
