@@ -33,7 +33,7 @@ def run_bench(component, *, name, module, env=None, build_args=(), testcase=None
     path = os.environ["PATH"]
     if str(root / "bin") not in path.split(os.pathsep):
         os.environ["PATH"] = str(root / "bin") + os.pathsep + path
-    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "--timing", "--public-depth", "1",
+    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "--timing", "--no-public-flat-rw",
                  "-CFLAGS", "-O1", *build_args]
     digest = hashlib.sha256(json.dumps([verilog, arguments]).encode()).hexdigest()[:16]
     folder = BUILD / f"{name}-{digest}"
