@@ -210,6 +210,14 @@ class Bench:
             for task in [cocotb.start_soon(f(t)) for t in range(CONFIG.tiles) for f in writers]:
                 await with_timeout(task, 1, "ms")
 
+    async def crowd(self, tile):
+        """Keeps the bus busy with writes that enable no lane."""
+        payload = bus_write(CONFIG).const({"tiles": (1 << CONFIG.tiles) - 1, "write": {"space": 0, "mask": 0}}).as_value().value
+        while True:
+            await self.transfer(f"results__{tile}", payload)
+            while self.rng.random() < 0.2:
+                await RisingEdge(self.dut.clk)
+
     def region(self, rows, row_bytes, granule, low, high, stride_choices):
         """Address and stride of rows within low..high."""
         stride = self.rng.choice([s for s in stride_choices if s % granule == 0 and (rows - 1) * s + row_bytes <= high - low])
@@ -318,6 +326,7 @@ async def random_transfers(dut):
     b = Bench(dut, "random")
     await b.start()
     await b.fill()
+    crowd = []
     for stall, drain in ((0.0, 1.0), (0.3, 0.5), (0.7, 0.9)):
         b.ram.stall, b.drain = stall, drain
         count = {unit: b.done[unit] for unit in b.units}
@@ -337,6 +346,7 @@ async def random_transfers(dut):
         for command in dma:
             b.model.run(command)
         b.check_ram()
+        crowd = crowd or [cocotb.start_soon(b.crowd(t)) for t in range(CONFIG.tiles)]
     b.ram.stall = 0.0
     await b.check_everything()
     assert not any(b.errors.values()), b.errors
@@ -348,6 +358,7 @@ async def errors(dut):
     b = Bench(dut, "errors")
     await b.start()
     await b.fill()
+    crowd = [cocotb.start_soon(b.crowd(t)) for t in range(CONFIG.tiles)]  # data wait for the bus when the error comes
     for opcode, code in ((Opcode.LOAD, ErrorCode.AXI_READ), (Opcode.STORE, ErrorCode.AXI_WRITE),
                          (Opcode.STREAM, ErrorCode.AXI_READ), (Opcode.STORE_SCALE, ErrorCode.AXI_WRITE)):
         unit = "streams__0" if opcode is Opcode.STREAM else "dma"
@@ -368,6 +379,9 @@ async def errors(dut):
         await b.until(lambda: b.done[unit] == 1, 3000)
         await b.flush()
         b.model.run(Command(opcode, number, good))
+    for t, task in enumerate(crowd):
+        task.cancel()
+        b.port(f"results__{t}__valid").value = 0
     await b.check_everything()
 
 
