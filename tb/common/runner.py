@@ -33,7 +33,8 @@ def run_bench(component, *, name, module, env=None, build_args=(), testcase=None
     path = os.environ["PATH"]
     if str(root / "bin") not in path.split(os.pathsep):
         os.environ["PATH"] = str(root / "bin") + os.pathsep + path
-    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "--timing", "--no-public-flat-rw",
+    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "--timing",
+                 "--no-public-flat-rw", "--public-depth", "1",  # the ports only: thousands of public signals take minutes to compile
                  "-CFLAGS", "-O1", *build_args]
     digest = hashlib.sha256(json.dumps([verilog, arguments]).encode()).hexdigest()[:16]
     folder = BUILD / f"{name}-{digest}"
@@ -49,9 +50,12 @@ def run_bench(component, *, name, module, env=None, build_args=(), testcase=None
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir()
     python_path = os.pathsep.join([str(ROOT), str(ROOT / "rtl"), str(ROOT / "host"), os.environ.get("PYTHONPATH", "")])
-    results = runner.test(hdl_toplevel=name, test_module=module, build_dir=folder, test_dir=run, testcase=testcase,
-                          extra_env={"PYTHONPATH": python_path, **(env or {})}, results_xml=str(run / "results.xml"),
-                          log_file=str(run / "sim.log"))
+    try:
+        results = runner.test(hdl_toplevel=name, test_module=module, build_dir=folder, test_dir=run, testcase=testcase,
+                              extra_env={"PYTHONPATH": python_path, **(env or {})}, results_xml=str(run / "results.xml"),
+                              log_file=str(run / "sim.log"))
+    except SystemExit:
+        raise AssertionError(f"{module}: the simulation ended early\n{(run / 'sim.log').read_text()[-6000:]}") from None
     cases = list(ElementTree.parse(results).iter("testcase"))
     failed = [case.get("name") for case in cases if case.find("failure") is not None or case.find("error") is not None]
     assert cases, f"{module}: no test ran; see {run / 'sim.log'}"
