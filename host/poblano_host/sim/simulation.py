@@ -2,6 +2,7 @@
 
 import ctypes
 from dataclasses import replace
+from fractions import Fraction
 import hashlib
 from importlib import metadata
 import os
@@ -65,7 +66,7 @@ def _run(command, folder, what):
 
 def chip_rtl(config, *, report=lambda text: None):
     """The Verilog of a chip; kept in the cache for each version of the hardware's sources and each configuration."""
-    hardware = replace(config, name="").with_memory(bandwidth=MemoryConfig.bandwidth, latency=MemoryConfig.latency)
+    hardware = replace(config, name="").with_memory(bandwidth=Fraction(1), latency=MemoryConfig.latency)
     folder = Path(poblano.__file__).parent
     sources = [path.read_text() for path in sorted(folder.rglob("*.py"))]
     versions = [metadata.version(package) for package in ("amaranth", "pyosys")]
@@ -232,6 +233,6 @@ class Simulation:
         """Commands' starts and ends since the last call: an array of :data:`EVENT`."""
         pointer = _POINTER()
         count = self._call("events", ctypes.byref(pointer))
-        events = np.frombuffer(ctypes.string_at(pointer.value, count * EVENT.itemsize), EVENT) if count else np.zeros(0, EVENT)
+        events = np.frombuffer(ctypes.string_at(pointer.value, count * EVENT.itemsize), EVENT).copy() if count else np.zeros(0, EVENT)
         self._call("clear_events")
         return events
