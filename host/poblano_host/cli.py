@@ -31,6 +31,9 @@ __all__ = ["app", "main"]
 BAD_INPUT, CHIP_FAILED, DIFFERENT = 2, 3, 1
 """Exit codes: what the user gave can't be used; the chip or its simulation failed; the chip differs from the golden model."""
 
+WIDTH = 150
+"""Columns of a table that goes to a file."""
+
 DEFAULT_PROMPT = "And God said unto Moses,"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -117,28 +120,6 @@ class _Display:
             print(text, end="", flush=True)
 
 
-class _Text:
-    """Turns tokens into text as they come: bytes of an unfinished character are held back."""
-
-    def __init__(self, tokenizer):
-        self.tokenizer = tokenizer
-        self.ids, self.shown = [], ""
-
-    def add(self, token):
-        """The text that ``token`` adds."""
-        self.ids.append(token)
-        return self._new(self.tokenizer.decode(self.ids).rstrip("\N{REPLACEMENT CHARACTER}"))
-
-    def end(self):
-        """What was held back."""
-        return self._new(self.tokenizer.decode(self.ids))
-
-    def _new(self, text):
-        new = text[len(self.shown):]
-        self.shown = max(text, self.shown, key=len)
-        return new
-
-
 def _config(name, bandwidth=None, latency=None, tiles=None):
     config = preset(name)
     if tiles is not None:
@@ -180,14 +161,18 @@ def _prompt_ids(model, prompt, raw):
     return ids
 
 
-def _table(title, names, summaries):
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for name in names:
-        table.add_column(name, justify="right")
-    for row in summary_rows(summaries):
+def _print_table(columns, rows, *, justify="left"):
+    table = Table(columns[0])
+    for name in columns[1:]:
+        table.add_column(name, justify=justify)
+    for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)
+
+
+def _print_summaries(title, names, summaries):
+    print(f"\n{title}")
+    _print_table(["", *names], summary_rows(summaries), justify="right")
 
 
 PRESET = typer.Option("desk", "--preset", help="The chip's configuration: see `poblano presets`.")
@@ -222,10 +207,10 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
     name = loaded.config.name
     ids = _prompt_ids(loaded, prompt, raw)
     context = min(loaded.config.context, len(ids) + tokens)
-    display, text, runs, chosen = _Display(), _Text(loaded.tokenizer), [], []
+    display, text, runs, chosen = _Display(), loaded.tokenizer.stream(), [], []
     summary = lambda phase: summarise([run for run in runs if run.phase == phase], config)
     figures = lambda exact: dict(
-        model=name, preset=config.name, backend=backend, prompt=prompt, prompt_tokens=len(ids), text=text.shown, tokens=chosen,
+        model=name, preset=config.name, backend=backend, prompt=prompt, prompt_tokens=len(ids), text=display.text, tokens=chosen,
         bit_exact=exact, prefill=summary("prefill").as_json(), decode=summary("decode").as_json())
     try:
         with display.running():
@@ -236,8 +221,8 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
                 display.step(step)
                 if token is not None:
                     chosen.append(token)
-                    display.write(text.add(token))
-            display.write(text.end())
+                    display.write(text.push(token))
+            display.write(text.flush())
             session.close()
     except Mismatch:
         _write_json(json_file, figures(False))
@@ -246,9 +231,9 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
     if trace is not None:
         write_timeline(trace, [(f"{r.phase} {i}", r.program.commands, r.result.events, r.result.cycles) for i, r in enumerate(runs)])
     if report is not None:
-        write_report(report, f"{name} on {config.name}", runs, config, text=prompt + text.shown)
-    _table(f"{name} on {config.name}: {len(ids)} tokens of prompt, {len(chosen)} decoded", ("prefill", "decode"),
-           [summary("prefill"), summary("decode")])
+        write_report(report, f"{name} on {config.name}", runs, config, text=prompt + display.text)
+    _print_summaries(f"{name} on {config.name}: {len(ids)} tokens of prompt, {len(chosen)} decoded", ("prefill", "decode"),
+                     [summary("prefill"), summary("decode")])
     if check:
         print("bit-exact: the golden model agrees in every token, every logit and all that was stored")
 
@@ -295,22 +280,21 @@ def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argume
         write_timeline(trace, [("matmul", job.program.commands, result.events, result.cycles)])
     if report is not None:
         write_report(report, title, runs, config)
-    _table(title, ("matmul",), [summary])
+    _print_summaries(title, ("matmul",), [summary])
 
 
 @app.command()
 def presets():
     """List the chip's configurations."""
-    table = Table()
-    for column in ("preset", "tiles", "array", "lanes", "MAC/cycle", "memory bits", "bytes/cycle", "latency", "vector memory",
-                   "activation memory", "weight FIFO"):
-        table.add_column(column)
+    columns = ["preset", "tiles", "array", "lanes", "MAC/cycle", "memory bits", "bytes/cycle", "latency", "vector memory",
+               "activation memory", "weight FIFO"]
+    rows = []
     for name, config in PRESETS.items():
         tile, memory = config.tile, config.memory
-        table.add_row(name, str(config.tiles), f"{tile.array.rows} x {tile.array.cols}", str(tile.lanes), str(config.macs_per_cycle),
-                      str(memory.data_width), f"{float(memory.bandwidth):g}", str(memory.latency),
-                      f"{tile.vmem_lines * 32 // 1024} KiB", f"{tile.amem_blocks * 32 // 1024} KiB", f"{tile.fifo_bytes} B")
-    Console(highlight=False).print(table)
+        rows.append((name, str(config.tiles), f"{tile.array.rows} x {tile.array.cols}", str(tile.lanes), str(config.macs_per_cycle),
+                     str(memory.data_width), f"{float(memory.bandwidth):g}", str(memory.latency),
+                     f"{tile.vmem_lines * 32 // 1024} KiB", f"{tile.amem_blocks * 32 // 1024} KiB", f"{tile.fifo_bytes} B"))
+    _print_table(columns, rows)
 
 
 @app.command()

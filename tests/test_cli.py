@@ -1,0 +1,206 @@
+"""The command line: what it prints and writes, and one clear line for bad input."""
+
+from dataclasses import replace
+import json
+import os
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from poblano.config import preset
+from poblano_host import cli, runtime
+from poblano_host.models import load_model
+from poblano_host.models.gguf import export_gguf
+
+
+@pytest.fixture
+def poblano(monkeypatch, capfd):
+    """Runs the command; its exit code, standard output and standard error."""
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["poblano", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capfd.readouterr()
+        return left.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def fails(result, message, code=2):
+    """One line on standard error, no trace back."""
+    status, _, error = result
+    lines = [line for line in error.splitlines() if line.startswith("poblano: ")]
+    assert status == code and len(lines) == 1 and "Traceback" not in error
+    assert error.splitlines()[-1] == lines[0] and re.search(message, lines[0]), lines[0]
+
+
+def test_run_golden(poblano, tmp_path):
+    figures = tmp_path / "figures.json"
+    status, out, error = poblano("run", "--backend", "golden", "--prompt", "And the LORD spake unto", "--tokens", 5, "--json", figures)
+    assert status == 0
+    content = json.loads(figures.read_text())
+    assert content["text"] in out and content["text"].startswith(" Moses")
+    assert len(content["tokens"]) == 5 and content["model"] == "poblano-1m" and content["preset"] == "desk"
+    assert content["prompt"] == "And the LORD spake unto" and content["bit_exact"] is None
+    wanted = {"cycles", "roofline_cycles", "roofline_fraction", "array_utilisation", "bytes_read", "seconds"}
+    assert wanted <= content["prefill"].keys() & content["decode"].keys()
+    assert content["prefill"]["tokens"] == content["prompt_tokens"] and content["decode"]["tokens"] == 4
+    assert "fraction of the roofline" in out and "prefill" in out
+    assert "decode: 1 token at" in error
+
+
+def test_sampling(poblano):
+    command = ["run", "--backend", "golden", "--tokens", 3, "--temperature", 3]
+    first = lambda *more: poblano(*command, *more)[1].splitlines()[0]
+    assert first("--seed", 1) == first("--seed", 1) != first("--seed", 2)
+    fails(poblano(*command, "--temperature", -1), "temperature must be at least 0, not -1")
+
+
+def test_bad_input(poblano, tmp_path, monkeypatch):
+    golden = "run", "--backend", "golden"
+    fails(poblano(*golden, "--prompt", ""), "the prompt is empty$")
+    fails(poblano(*golden, "--prompt", " \n"), "the prompt is empty$")
+    fails(poblano(*golden, "--prompt", "word " * 300), r"the prompt has \d+ tokens; the context of poblano-1m is 256$")
+    fails(poblano(*golden, "--preset", "desktop"), "unknown preset 'desktop'; the presets are nano, desk, tile64$")
+    fails(poblano(*golden, "--model", "none"), "none: no model; give default, smollm2, a .gguf file or a directory")
+    fails(poblano(*golden, "--model", tmp_path / "none.gguf"), "none.gguf: no such file$")
+    fails(poblano(*golden, "--bandwidth", "fast"), "memory bandwidth must be a number or a fraction like 20 or 5/2, not 'fast'")
+    fails(poblano(*golden, "--bandwidth", "33"), "memory bandwidth must be above 0 and at most 32 bytes per cycle, not 33")
+    fails(poblano(*golden, "--latency", "0"), "memory latency must be at least 1 cycle, not 0")
+    fails(poblano(*golden, "--json", tmp_path / "none" / "x.json"), "x.json: its folder does not exist$")
+    fails(poblano("run", "--backend", "fpga"), "unknown backend 'fpga'; there are sim, golden$")
+    fails(poblano("run", "--report", tmp_path / "x.pdf"), "x.pdf: a report is an .html or a .png file$")
+    fails(poblano(*golden, "--check"), "the golden model has no cycles: --trace, --report and --check need --backend sim$")
+    assert poblano("run", "--tokens", "0")[0] == poblano("walk")[0] == poblano("run", "--tokens", "x")[0] == 2
+    nano = preset("nano")
+    monkeypatch.setattr(cli, "preset", lambda name: replace(nano, tile=replace(nano.tile, vmem_lines=64)))
+    fails(poblano(*golden), "poblano-1m: a step of 1 token needs vector memory of at least [0-9]+ lines; there are 64$")
+
+
+def test_bad_models(poblano, tmp_path):
+    path = tmp_path / "model.gguf"
+    export_gguf(load_model("default"), path)
+    data = path.read_bytes()
+    run = lambda content: (path.write_bytes(content), poblano("run", "--backend", "golden", "--tokens", 1, "--model", path))[1]
+    assert run(data)[0] == 0
+    fails(run(data[:len(data) // 2]), "model.gguf: truncated or corrupt GGUF")
+    fails(run(data[:100]), "model.gguf: truncated or corrupt GGUF")
+    fails(run(b"not a model"), "model.gguf: truncated or corrupt GGUF")
+    name = b"\x05\0\0\0\0\0\0\0llama"
+    fails(run(data.replace(name, name[:-5] + b"mamba")), "model.gguf: unknown architecture 'mamba'; known are llama")
+
+
+def test_chip_errors(poblano, monkeypatch):
+    """A chip that fails, or differs from the golden model, has its own exit code."""
+    class Failing(runtime.GoldenBackend):
+        def run(self, commands, *, progress=None):
+            raise runtime.ChipError(runtime.ErrorCode.AXI_READ, 0, 0, bytes([1]) + bytes(63))
+
+    class Differing(runtime.GoldenBackend):
+        def run(self, commands, *, progress=None):
+            result = super().run(commands, progress=progress)
+            self.memory[:4096] ^= 1
+            return result
+
+    monkeypatch.setitem(runtime.BACKENDS, "sim", Failing)
+    fails(poblano("run"), r"chip error AXI_READ \(memory answered a read with an error\) at command 0 \(dma\): dma LOAD", 3)
+    monkeypatch.setitem(runtime.BACKENDS, "sim", Differing)
+    fails(poblano("run", "--check"), "positions 0 on: memory differs from the golden model's", 1)
+
+
+def test_matmul(poblano, tmp_path):
+    generator = np.random.default_rng(3)
+    a, b = generator.normal(size=(5, 40)).astype(np.float32), generator.normal(size=(40, 7))
+    paths = [tmp_path / f"{name}.npy" for name in "abc"]
+    np.save(paths[0], a)
+    np.save(paths[1], b)
+    figures = tmp_path / "figures.json"
+    status, out, _ = poblano("matmul", *paths[:2], "-o", paths[2], "--golden", "--format", "q4_1", "--tiles", 3, "--json", figures)
+    assert status == 0 and "(5, 40) times (40, 7) in q4_1 on desk with 3 tiles" in out
+    product = np.load(paths[2])
+    assert product.shape == (5, 7) and product.dtype == np.float32 and np.abs(product - a @ b).max() < 2.5
+    content = json.loads(figures.read_text())
+    assert content["macs"] == 5 * 40 * 7 and content["backend"] == "golden" and content["format"] == "q4_1"
+
+    golden = lambda *arguments: poblano("matmul", *arguments, "--golden")
+    fails(golden(paths[0], paths[0]), r"can't multiply shapes \(5, 40\) and \(5, 40\)")
+    fails(golden(*paths[:2], "--format", "q5_k"), "unknown format 'q5_k'")
+    fails(golden(*paths[:2], "--tiles", 0), "tiles must be 1 to 32, not 0")
+    fails(golden(paths[0], tmp_path / "none.npy"), "none.npy: No such file or directory$")
+    fails(golden(*paths[:2], "--trace", tmp_path / "t.json"), "the golden model has no cycles")
+    (tmp_path / "bad.npy").write_bytes(b"nothing")
+    fails(golden(paths[0], tmp_path / "bad.npy"), "bad.npy: not a .npy file")
+    np.save(tmp_path / "text.npy", np.array(["a"]))
+    fails(golden(paths[0], tmp_path / "text.npy"), "text.npy: not a real array in a .npy file$")
+
+
+def test_presets(poblano):
+    status, out, _ = poblano("presets")
+    assert status == 0 and all(name in out for name in ("nano", "desk", "tile64"))
+
+
+def test_assembler(poblano, tmp_path):
+    source, binary = tmp_path / "program.asm", tmp_path / "program.bin"
+    text = "dma LOAD mem_addr=0x1000 rows=1 lines=2 tiles=0x1\ntile0.vector NOP wait dma>=1\n"
+    source.write_text(text)
+    assert poblano("asm", source, "-o", binary)[0] == 0 and binary.stat().st_size == 128
+    status, out, _ = poblano("disasm", binary)
+    assert (status, out) == (0, text)
+    source.write_text(text + "dma JUMP\n")
+    fails(poblano("asm", source, "-o", binary), "program.asm: line 3: unknown opcode 'JUMP'")
+    binary.write_bytes(bytes(63))
+    fails(poblano("disasm", binary), "program.bin: 63 bytes are no whole number of commands")
+    binary.write_bytes(b"\xff" * 64)
+    fails(poblano("disasm", binary), "program.bin: command 0: unknown opcode 0xff")
+    fails(poblano("disasm", tmp_path / "none"), "none: No such file or directory$")
+
+
+def test_terminal(monkeypatch, capfd):
+    """On a terminal, text and progress bar do not mix: the text is printed when all is done."""
+    master, slave = os.openpty()
+    monkeypatch.setattr(sys, "stdout", os.fdopen(slave, "w"))
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    display = cli._Display()
+    with display.running():
+        display.note("compiling")
+        display.progress("prefill", 3, 10, 1000)
+        display.write("In the beginning")
+        display.write(" was\nthe word")
+    sys.stdout.flush()
+    os.set_blocking(master, False)
+    shown = ""
+    while True:
+        try:
+            shown += os.read(master, 1 << 16).decode()
+        except BlockingIOError:
+            break
+    assert "In the beginning was\r\nthe word\r\n" in shown
+
+
+@pytest.mark.slow
+def test_run_simulated(poblano, tmp_path):
+    """The default model on the RTL of desk, beside the golden model, with all that it writes."""
+    figures, trace, report = (tmp_path / name for name in ("figures.json", "trace.json", "report.html"))
+    status, out, _ = poblano("run", "--tokens", 4, "--check", "--json", figures, "--trace", trace, "--report", report)
+    content = json.loads(figures.read_text())
+    assert status == 0 and content["bit_exact"] is True and "bit-exact" in out
+    status, golden, _ = poblano("run", "--backend", "golden", "--tokens", 4)
+    assert golden.startswith(content["text"])
+    for phase in ("prefill", "decode"):
+        assert 0 < content[phase]["roofline_fraction"] <= 1 and content[phase]["cycles_per_second"] > 0
+        assert content[phase]["roofline_cycles"] <= content[phase]["cycles"]
+    assert len(json.loads(trace.read_text())["traceEvents"]) > 1000
+    assert report.read_text().count("data:image/png") == 2
+
+
+@pytest.mark.slow
+def test_matmul_simulated(poblano, tmp_path):
+    generator = np.random.default_rng(4)
+    paths = [tmp_path / f"{name}.npy" for name in "abcd"]
+    np.save(paths[0], generator.normal(size=(20, 96)))
+    np.save(paths[1], generator.normal(size=(96, 80)))
+    assert poblano("matmul", *paths[:2], "-o", paths[2], "--trace", tmp_path / "trace.json", "--report", tmp_path / "plot.png")[0] == 0
+    assert poblano("matmul", *paths[:2], "-o", paths[3], "--golden")[0] == 0
+    np.testing.assert_array_equal(np.load(paths[2]), np.load(paths[3]))
