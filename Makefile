@@ -3,40 +3,57 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROMPT ?= In the beginning
-TOKENS ?= 24
-MODEL ?= default
-PRESET ?= desk
-ARGS ?=
+PROMPT := In the beginning
+TOKENS := 24
+MODEL := default
+PRESET := desk
+ARGS :=
+RESULTS := build/run
 
-.PHONY: run test fast tools clean
+# To the shell as it is, whatever characters it has.
+override PROMPT := $(value PROMPT)
+export PROMPT
+
+.PHONY: run test fast verilog tools shared-python clean
 
 run: $(VENV)/.run
-	$(BIN)/poblano run --prompt "$(PROMPT)" --tokens $(TOKENS) --model "$(MODEL)" --preset "$(PRESET)" $(ARGS)
+	@mkdir -p $(RESULTS)
+	@$(BIN)/poblano run --prompt "$$PROMPT" --tokens $(TOKENS) --model "$(MODEL)" --preset "$(PRESET)" \
+	  --json $(RESULTS)/figures.json --trace $(RESULTS)/trace.json --report $(RESULTS)/report.html $(ARGS)
 
-test: $(VENV)/.test
+test: $(VENV)/.test shared-python
 	$(BIN)/pytest -n 2 --dist worksteal -q
 
-fast: $(VENV)/.test
+fast: $(VENV)/.test shared-python
 	$(BIN)/pytest -n 2 --dist worksteal -q -m "not slow"
+
+verilog: $(VENV)/.run
+	@mkdir -p build
+	$(BIN)/python -c 'from poblano.chip import chip_verilog; from poblano.config import preset; \
+	  print(chip_verilog(preset("$(PRESET)")), end="")' > build/chip-$(PRESET).v
 
 # Names the Debian package of a missing tool.
 tools:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed: apt-get install python3"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
 	@command -v g++ >/dev/null || { echo "g++ is missing: apt-get install g++"; exit 1; }
 	@command -v perl >/dev/null || { echo "perl is missing: apt-get install perl"; exit 1; }
 
+# cocotb runs Python inside the simulation.
+shared-python: $(VENV)/.test
+	@$(BIN)/python -c 'import sys; from find_libpython import find_libpython; sys.exit(not find_libpython())' || \
+	  { echo "Python's shared library is missing: apt-get install libpython3-dev"; exit 1; }
+
 $(VENV)/bin/python: | tools
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install -q -e .
+	$(BIN)/pip install -q --disable-pip-version-check -e .
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install -q -e ".[test]"
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[test]"
 	@touch $@ $(VENV)/.run
 
 clean:
