@@ -37,6 +37,7 @@ def test_random(name):
             ctx.set(reset, cycle % 100 == 70)
             if cycle % 100 == 71:
                 due = [{} for _ in ports]
+                waited, waited_write = [0] * len(ports), [0] * len(writes)  # turns start afresh
             for p, (port, depth, _) in enumerate(ports):
                 if reading[p] is None and rng.random() < 0.8:
                     reading[p], waited[p] = rng.randrange(min(depth, 16)), 0
