@@ -14,7 +14,7 @@ RESULTS := build/run
 override PROMPT := $(value PROMPT)
 export PROMPT
 
-.PHONY: run test fast verilog tools shared-python clean
+.PHONY: run test fast nightly verilog tools shared-python clean
 
 run: $(VENV)/.run
 	@mkdir -p $(RESULTS)
@@ -22,10 +22,13 @@ run: $(VENV)/.run
 	  --json $(RESULTS)/figures.json --trace $(RESULTS)/trace.json --report $(RESULTS)/report.html $(ARGS)
 
 test: $(VENV)/.test shared-python
-	$(BIN)/pytest -n 2 --dist worksteal -q
+	$(BIN)/pytest -n 2 --dist worksteal -q -m "not nightly"
 
 fast: $(VENV)/.test shared-python
-	$(BIN)/pytest -n 2 --dist worksteal -q -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -q -m "not slow and not nightly"
+
+nightly: $(VENV)/.test shared-python
+	$(BIN)/pytest -n 2 --dist worksteal -q -m nightly
 
 verilog: $(VENV)/.run
 	@mkdir -p build

@@ -11,7 +11,7 @@ ARGUMENTS = ("--no-public-flat-rw",)
 QUICK = {"nano": "6"}
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CONFIGS])
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.nightly) for n in CONFIGS])
 def test_matmul_unit(name):
     env = {"CONFIG": name, "COUNT": QUICK.get(name, "8")}
     assert run_bench(MatmulUnit(CONFIGS[name]), name=f"matmul_{name}", module="tb.compute.bench", env=env, build_args=ARGUMENTS) == 5

@@ -9,7 +9,7 @@ from tb.memory.system import MemorySystem
 SLOW = ("least", "desk", "wide", "mixed")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CONFIGS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.nightly) if n in SLOW else n for n in CONFIGS])
 def test_memory_system(name):
     # Only the ports: thousands of visible signals take the compiler minutes.
     assert run_bench(MemorySystem(CONFIGS[name]), name=f"memory_{name}", module="tb.memory.bench", env={"CONFIG": name},

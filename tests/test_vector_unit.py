@@ -9,18 +9,16 @@ from tb.compute.configs import CONFIGS
 NAMES = ("nano", "desk", "tall", "wide", "tile64")
 """2, 8, 4, 16 and 32 lanes; the own tile alone, two and five tiles."""
 TESTS = 7
-BUILD = ("--no-public-flat-rw",)
-"""The bench reads ports only; thousands of accessible inner signals take minutes to compile."""
 
 
-@pytest.mark.parametrize("name", [n if n in ("nano", "desk") else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
+@pytest.mark.parametrize("name", [n if n in ("nano", "desk") else pytest.param(n, marks=pytest.mark.nightly) for n in NAMES])
 def test_vector_unit(name):
-    assert run_bench(VectorUnit(CONFIGS[name]), name=f"vector_{name}", module="tb.vector.bench", env={"CONFIG": name},
-                     build_args=BUILD) == TESTS
+    assert run_bench(VectorUnit(CONFIGS[name]), name=f"vector_{name}", module="tb.vector.bench", env={"CONFIG": name}) == TESTS
 
 
-@pytest.mark.parametrize("latency", ["1", "4"])
+@pytest.mark.slow
+@pytest.mark.parametrize("latency", ["4"])
 def test_read_latency(latency):
     """The unit does not depend on the latency of vector memory."""
     run_bench(VectorUnit(CONFIGS["nano"]), name="vector_nano", module="tb.vector.bench",
-              env={"CONFIG": "nano", "COUNT": "4", "LATENCY": latency}, build_args=BUILD)
+              env={"CONFIG": "nano", "COUNT": "4", "LATENCY": latency})
