@@ -176,5 +176,4 @@ def test_random_valid_commands(config):
 
 
 def test_hardware():
-    assert run_bench(CheckerTop(CHECKED), name="checkers", module="tb.control.checker_bench",
-                     build_args=("--no-public-flat-rw",)) == 1
+    assert run_bench(CheckerTop(CHECKED), name="checkers", module="tb.control.checker_bench") == 1

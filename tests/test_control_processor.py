@@ -13,5 +13,4 @@ LENGTH = {"many": "60"}
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CONFIGS])
 def test_processor(name):
     env = {"CONFIG": name, "LENGTH": LENGTH.get(name, "150")}
-    assert run_bench(ProcessorTop(CONFIGS[name]), name=f"processor_{name}", module="tb.control.bench", env=env,
-                     build_args=("--no-public-flat-rw",)) == 8
+    assert run_bench(ProcessorTop(CONFIGS[name]), name=f"processor_{name}", module="tb.control.bench", env=env) == 9

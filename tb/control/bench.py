@@ -1,6 +1,7 @@
 """cocotb bench of :class:`CommandProcessor`: random programs on units of random speed, errors, resets, registers."""
 
 from collections import deque
+import logging
 import os
 import random
 
@@ -57,6 +58,8 @@ class Bench:
         self.cycle = 0
         self.stall = 0.3
         self.slow = 20  # most cycles that a unit takes
+        self.times = {}  # cycles that certain units take
+        self.doorbell = 0.1  # how often TAIL is written
         self.fails = None  # (unit, number): its command that ends in an error; the other units go on
         self.clears = 0
         self.last_start = self.last_beat = 0  # cycles
@@ -86,6 +89,8 @@ class Bench:
         dut.idle.value = (1 << UNITS) - 1
         dut.rst.value = 1
         self.host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
+        for interface in (self.host.write_if, self.host.read_if):
+            interface.log.setLevel(logging.WARNING)
         for channel in (self.host.write_if.aw_channel, self.host.write_if.w_channel, self.host.write_if.b_channel,
                         self.host.read_if.ar_channel, self.host.read_if.r_channel):
             channel.set_pause_generator(self.pauses(random.Random(self.rng.random())))
@@ -138,7 +143,7 @@ class Bench:
         refused = False
         head = self.tail
         for command in program:
-            while self.tail - head == self.ring or self.rng.random() < 0.1:
+            while self.tail - head == self.ring or self.rng.random() < self.doorbell:
                 await self.write("TAIL", self.tail)
                 head = await self.read("HEAD")
                 if await self.read("STATUS") & Status.ERROR:
@@ -256,7 +261,7 @@ class Bench:
                         self.completed[unit] += 1
                     else:
                         assert int(getattr(dut, f"cmd{unit}").value).to_bytes(COMMAND_BYTES, "little") == command.encode()
-                        end = self.cycle + rng.randrange(self.slow)
+                        end = self.cycle + self.times.get(unit, rng.randrange(self.slow))
                         self.in_unit[unit].append((index, end))
                         if unit == 0 or unit % 3 == 1:
                             self.axi_until[unit] = max(self.axi_until[unit], end)
@@ -343,8 +348,9 @@ async def programs(dut):
     bench.stall, bench.slow = 0, 2
     await bench.run_program(LENGTH, ring=4)
     await bench.reset_queue()
-    bench.stall = 0.8
+    bench.stall, bench.slow, bench.doorbell = 0.8, 100, 0.01  # commands pile up before the units
     await bench.run_program(LENGTH // 3, ring=64)
+    bench.slow = 20
     await bench.submit(random_program_after(bench, LENGTH // 3))
     assert await bench.finish() == Irq.DONE
     assert not any(bench.expected)
@@ -447,6 +453,31 @@ async def unit_errors(dut):
             assert code == ErrorCode.AXI_READ
             assert await bench.read("ERROR_INDEX") == place == bench.failed_index
             assert await bench.read("ERROR_UNIT") == unit
+        await bench.reset_queue()
+        bench.fails = None
+    await bench.run_program(20)
+
+
+@cocotb.test()
+async def halts(dut):
+    """After a unit's error a queued command does not start, though its wait comes to hold; also if a refused one came first."""
+    bench = Bench(dut, "halts")
+    await bench.start()
+    bench.times = {1: 150, 2: 300}
+    for refused in (False, True):
+        bench.fails = 1, 0
+        slow, failing, waiting = (valid_command(bench.rng, CONFIG, MEMORY, opcode)
+                                  for opcode in (Opcode.MATMUL, Opcode.STREAM, Opcode.VECTOR))
+        program = [Command(slow.opcode, 2, slow.operands), Command(failing.opcode, 1, failing.operands),
+                   Command(waiting.opcode, 3, waiting.operands, ((2, 1),))]
+        await bench.set_up()
+        await bench.submit(program + [b"\xEE" * COMMAND_BYTES] * refused)
+        await bench.finish()
+        assert await bench.read("ERROR_CODE") == (ErrorCode.OPCODE if refused else ErrorCode.AXI_READ)
+        assert await bench.read("ERROR_INDEX") == (3 if refused else 1)
+        await bench.cycles(400)
+        assert bench.errors_at is not None and await bench.read("COMPLETED", 2) == 1
+        assert await bench.read("HEAD") == 3 and bench.started[3] == 0
         await bench.reset_queue()
         bench.fails = None
     await bench.run_program(20)
