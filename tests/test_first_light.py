@@ -1,0 +1,89 @@
+"""The default model on the RTL of the desk chip against the golden chip: after each layer every local memory, at the end all
+of memory, and the tokens."""
+
+import re
+
+import numpy as np
+import pytest
+
+from poblano.config import BLOCK, LINE_BYTES, preset
+from poblano.control.commands import Command, Opcode
+from poblano_host.compiler import CompiledModel
+from poblano_host.models import load_model
+from poblano_host.runtime import GoldenBackend, Session, SimulationBackend
+
+PROMPT = "And God said unto Moses, Speak unto the children of Israel"
+DMA = 0
+
+
+def layers_of(commands):
+    """The layer of each command, by its label; a NOP belongs to the command that follows it in its unit."""
+    following, layers = {}, []
+    for command in reversed(commands):
+        if command.opcode is Opcode.NOP:
+            layer = following.get(command.unit, 0)
+        else:
+            match = re.match(r"layer(\d+)\.", command.label)
+            layer = int(match[1]) if match else 1 << 16 if command.label.startswith("output") else 0
+        following[command.unit] = layer
+        layers.append(layer)
+    return layers[::-1]
+
+
+def up_to(commands, layers, last):
+    """The program as far as the last command of layer ``last``; streams for later layers, sent ahead, become NOPs."""
+    end = max(i for i, layer in enumerate(layers) if layer <= last) + 1
+    kept = [Command(Opcode.NOP, c.unit, {}, c.waits) if c.opcode is Opcode.STREAM and layer > last else c
+            for c, layer in zip(commands[:end], layers)]
+    return b"".join(command.encode() for command in kept)
+
+
+def dump(config, address):
+    """Commands that store every tile's local memories from ``address`` on, and the bytes that they write."""
+    tile, commands = config.tile, []
+    for n in range(config.tiles):
+        commands.append(Command(Opcode.STORE, DMA, dict(mem_addr=address, rows=1, lines=tile.vmem_lines, tile=n)))
+        address += LINE_BYTES * tile.vmem_lines
+        blocks = dict(src=0, src_stride=1, rows=tile.amem_blocks, tile=n)
+        commands.append(Command(Opcode.STORE_BLOCK, DMA, dict(mem_addr=address, mem_stride=BLOCK, offset=0, length=BLOCK, **blocks)))
+        address += BLOCK * tile.amem_blocks
+        commands.append(Command(Opcode.STORE_SCALE, DMA, dict(mem_addr=address, mem_stride=4, **blocks)))
+        address += 4 * tile.amem_blocks
+    return b"".join(command.encode() for command in commands), address
+
+
+@pytest.mark.slow
+def test_every_layer():
+    config, model = preset("desk"), load_model("default")
+    compiled = CompiledModel(model, config)
+    start = compiled.memory_bytes
+    dumping, end = dump(config, start)
+    chips = [backend(config, end, compiled.ring) for backend in (SimulationBackend, GoldenBackend)]
+    program = compiled.step(model.tokenizer.encode(PROMPT), 0)
+    layers = layers_of(program.commands)
+    for chip in chips:
+        for address, data in [*compiled.image, *program.inputs]:
+            chip.write(address, data)
+    for last in [*range(model.config.layers), 1 << 16]:
+        part = up_to(program.commands, layers, last)
+        for chip in chips:
+            chip.run(part)
+            chip.run(dumping)
+        results = [np.array(chip.memory) for chip in chips]
+        ring = slice(compiled.ring[0], compiled.ring[0] + 64 * compiled.ring[1])  # the golden chip has none
+        for result in results:
+            result[ring] = 0
+        assert results[0][start:].any()
+        np.testing.assert_array_equal(results[0], results[1], err_msg=f"after layer {last}")
+    for chip in chips:
+        chip.close()
+
+
+@pytest.mark.slow
+def test_text():
+    """Prefill and decode with the golden model beside, every token and logit compared."""
+    config, model = preset("desk"), load_model("default")
+    session = Session(model, config, check=True)
+    tokens = [token for _, token in session.generate(model.tokenizer.encode(PROMPT), 5)]
+    assert len([token for token in tokens if token is not None]) == 5
+    session.close()
