@@ -1,5 +1,6 @@
 """Runs a cocotb bench on a component's Verilog with Verilator."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -39,13 +40,15 @@ def run_bench(component, *, name, module, env=None, build_args=(), testcase=None
     digest = hashlib.sha256(json.dumps([verilog, arguments]).encode()).hexdigest()[:16]
     folder = BUILD / f"{name}-{digest}"
     runner = get_runner("verilator")
-    built = folder / "built"
     folder.mkdir(parents=True, exist_ok=True)
-    source = folder / f"{name}.v"
-    source.write_text(verilog)
-    runner.build(sources=[source], hdl_toplevel=name, build_dir=folder, build_args=arguments, always=not built.exists(),
-                 timescale=("1ns", "1ps"), log_file=str(folder / "build.log"))
-    built.touch()
+    with open(folder / "lock", "w") as lock:  # tests in other processes may build the same
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        built = folder / "built"
+        source = folder / f"{name}.v"
+        source.write_text(verilog)
+        runner.build(sources=[source], hdl_toplevel=name, build_dir=folder, build_args=arguments, always=not built.exists(),
+                     timescale=("1ns", "1ps"), log_file=str(folder / "build.log"))
+        built.touch()
     run = folder / f"run-{os.getpid()}-{module.replace('.', '_')}"
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir()
