@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 import json
+import os
 from pathlib import Path
 import sys
 import time
@@ -61,6 +62,14 @@ def _leave(error, code):
     sys.exit(code)
 
 
+def _same_output():
+    """Whether standard output and error go to the same file."""
+    try:
+        return os.path.sameopenfile(1, 2)
+    except OSError:
+        return False
+
+
 class _Display:
     """Tokens on standard output as they come; progress on standard error: a bar on a terminal, lines elsewhere.
 
@@ -110,7 +119,8 @@ class _Display:
         self.bar.update(self.task, description=f"{shown} [{phase}]" if shown else phase, completed=completed, total=total, speed=speed)
 
     def step(self, step):
-        if not self.console.is_terminal:
+        # Not between the tokens of a log that has both.
+        if not self.console.is_terminal and not (step.phase == "decode" and _same_output()):
             tokens = f"{step.count} token{'s' * (step.count > 1)} at {step.position}"
             print(f"{step.phase}: {tokens}, {step.result.cycles:,} cycles, {step.result.seconds:.1f} s", file=sys.stderr, flush=True)
 

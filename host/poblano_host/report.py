@@ -13,8 +13,8 @@ from poblano.control.commands import UnitKind, unit_kind, unit_name
 
 from .timeline import slices
 
-__all__ = ["LayerTime", "Run", "Summary", "busy_fractions", "check_report_path", "layer_times", "roofline_cycles", "summarise", "summary_rows",
-           "write_report"]
+__all__ = ["LayerTime", "Run", "Summary", "busy_fractions", "check_report_path", "layer_times", "roofline_cycles",
+           "summarise", "summary_rows", "write_report"]
 
 SUFFIXES = (".html", ".png")
 
@@ -130,6 +130,18 @@ def layer_times(runs):
     return {phase: [LayerTime(name, *sums) for name, sums in layers.items()] for phase, layers in phases.items()}
 
 
+def _labels(layers):
+    """(label, place) for layers under the roofline; layers one after the other in almost one place share a label."""
+    groups = []
+    for layer in layers:
+        place = layer.macs / layer.bytes, layer.macs / layer.cycles
+        if groups and all(abs(a / b - 1) < 0.1 for a, b in zip(place, groups[-1][2])):
+            groups[-1][1] = layer.name
+        else:
+            groups.append([layer.name, layer.name, place])
+    return [(first if first == last else f"{first} to {last}", place) for first, last, place in groups]
+
+
 def _plot_roofline(axes, runs, config):
     peak, bandwidth = config.macs_per_cycle, float(config.memory.bandwidth)
     layers = {phase: [layer for layer in found if layer.cycles and layer.bytes] for phase, found in layer_times(runs).items()}
@@ -137,9 +149,8 @@ def _plot_roofline(axes, runs, config):
     x = np.geomspace(min(intensities + [peak / bandwidth]) / 2, max(intensities + [peak / bandwidth]) * 2, 200)
     axes.loglog(x, np.minimum(peak, bandwidth * x), color="black", label="roofline")
     for (phase, found), marker in zip(layers.items(), "osD"):
-        for layer in found:
-            axes.annotate(layer.name, (layer.macs / layer.bytes, layer.macs / layer.cycles), fontsize=6, xytext=(3, 3),
-                          textcoords="offset points")
+        for label, place in _labels(found):
+            axes.annotate(label, place, fontsize=7, xytext=(6, -3), textcoords="offset points")
         axes.plot([layer.macs / layer.bytes for layer in found], [layer.macs / layer.cycles for layer in found], marker,
                   label=phase, alpha=0.7)
     axes.set_xlabel("multiply-accumulates per byte of memory")
