@@ -7,6 +7,8 @@ in :data:`PRESETS`; :func:`preset` looks one up with a clear error.
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from .formats.element import Arithmetic
+
 __all__ = ["BLOCK", "LINE_BYTES", "LINE_WORDS", "ArrayConfig", "ChipConfig", "ConfigError", "MemoryConfig", "PRESETS",
            "TileConfig", "preset"]
 
@@ -15,6 +17,7 @@ BLOCK = 32
 LINE_BYTES = 32
 """Bytes in a line: the unit of vector-memory addresses in commands (8 FP32 words)."""
 LINE_WORDS = LINE_BYTES // 4
+DEFAULT_FORMATS = ("int8", "int4")
 
 
 class ConfigError(ValueError):
@@ -35,17 +38,35 @@ def _power_of_two(name, value, low=1):
 class ArrayConfig:
     """A weight-stationary systolic array of ``rows`` x ``cols`` processing elements.
 
-    ``rows`` is a multiple or a divisor of 32. A block of 32 along K takes ``passes`` weight tiles when the array is
-    lower than a block, and an array of more than 32 rows computes ``segments`` blocks at a time.
+    A block of 32 along K takes ``passes`` weight tiles when the array is lower than a block; an array of more rows, a multiple
+    of 32, computes ``segments`` blocks at a time. ``formats`` are the number formats that it computes with (names of
+    :data:`~poblano.formats.element.FORMATS`). ``load_rows`` rows of weights (columns, of a transposed stream) enter in a cycle.
+    ``fp4_rate`` 2: a processing element multiplies two 4-bit weights a cycle.
     """
 
     rows: int = 16
     cols: int = 16
+    formats: tuple = DEFAULT_FORMATS
+    load_rows: int = 1
+    fp4_rate: int = 1
 
     def __post_init__(self):
-        _require(isinstance(self.rows, int) and self.rows >= 1 and (self.rows % BLOCK == 0 or BLOCK % self.rows == 0),
-                 f"array rows must be a multiple or a divisor of {BLOCK}, not {self.rows!r}")
+        _require(isinstance(self.rows, int) and self.rows >= 1 and (self.rows < BLOCK or self.rows % BLOCK == 0),
+                 f"array rows must be below {BLOCK} or a multiple of it, not {self.rows!r}")
         _require(isinstance(self.cols, int) and self.cols >= 1, f"array cols must be at least 1, not {self.cols!r}")
+        _require(self.load_rows in (1, 2, 4) and min(self.rows, BLOCK) % self.load_rows == 0 and self.cols % self.load_rows == 0,
+                 f"load_rows must be 1, 2 or 4 and divide the array's {self.rows} rows and {self.cols} cols, not {self.load_rows!r}")
+        try:
+            self.arithmetic
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        _require(self.fp4_rate == 1 or 2 * self.rows <= BLOCK,
+                 f"fp4_rate 2 needs an array of at most {BLOCK // 2} rows, not {self.rows}")
+
+    @property
+    def arithmetic(self):
+        """The :class:`~poblano.formats.element.Arithmetic` of a processing element."""
+        return Arithmetic(tuple(self.formats), self.fp4_rate)
 
     @property
     def segments(self):
@@ -55,12 +76,17 @@ class ArrayConfig:
     @property
     def passes(self):
         """Weight tiles per block of 32 (at least 1)."""
-        return max(1, BLOCK // self.rows)
+        return -(-BLOCK // self.rows)
+
+    @property
+    def passes_4bit(self):
+        """Weight tiles per block of 4-bit weights."""
+        return -(-BLOCK // (self.rows * self.fp4_rate))
 
     @property
     def sum_width(self):
-        """Bits of a signed block sum: 32 products of two signed 8-bit numbers, -128 x -128 included."""
-        return 8 + 8 + 5
+        """Bits of a signed block sum."""
+        return self.arithmetic.sum_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +125,15 @@ class TileConfig:
     """One tile: an array with its accumulator, buffers and vector unit.
 
     ``lanes`` FP32 lanes make a row of vector memory, the accumulator's scaler and the vector unit. ``tokens`` is the
-    accumulator's depth: the most activation rows of one matrix command. ``vmem_lines`` (32 bytes each) sizes the
+    accumulator's depth: the most activation rows of one matrix command. ``scalers`` columns of block sums are scaled in a cycle
+    (``lanes`` by default). ``vmem_lines`` (32 bytes each) sizes the
     vector memory, ``amem_blocks`` (32 elements, a scale and a sum each) the activation memory, ``fifo_bytes`` the
     weight buffer.
     """
 
     array: ArrayConfig = field(default_factory=ArrayConfig)
     lanes: int = 8
+    scalers: int | None = None
     tokens: int = 128
     vmem_lines: int = 8192
     vmem_banks: int = 4
@@ -142,6 +170,11 @@ class TileConfig:
 
     def __post_init__(self):
         _power_of_two("tile lanes", self.lanes, 2)
+        if self.scalers is None:
+            object.__setattr__(self, "scalers", self.lanes)
+        _power_of_two("tile scalers", self.scalers, self.lanes)
+        _require(self.scalers <= self.array.cols, f"tile scalers must be at most the array's {self.array.cols} cols, not {self.scalers}")
+        _power_of_two("array rows of a tile", self.array.rows)
         _power_of_two("array cols of a tile", self.array.cols, 2)
         _power_of_two("tile tokens", self.tokens, 2)
         _power_of_two("tile vmem_lines", self.vmem_lines, 16)
@@ -156,15 +189,22 @@ class TileConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ChipConfig:
-    """The whole chip: ``tiles`` tiles, one DMA engine, one command processor, one memory port."""
+    """The whole chip: ``tiles`` tiles, one DMA engine, one command processor, one memory port.
+
+    ``formats`` are the number formats of every tile's array (the given ``tile``'s by default).
+    """
 
     name: str = "custom"
+    formats: tuple | None = None
     tiles: int = 2
     tile: TileConfig = field(default_factory=TileConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     queue_depth: int = 4
 
     def __post_init__(self):
+        formats = tuple(self.tile.array.formats if self.formats is None else self.formats)
+        object.__setattr__(self, "formats", formats)
+        object.__setattr__(self, "tile", replace(self.tile, array=replace(self.tile.array, formats=formats)))
         _require(1 <= self.tiles <= 32, f"tiles must be 1 to 32, not {self.tiles!r}")
         _power_of_two("queue_depth", self.queue_depth)
         array, tile, memory = self.tile.array, self.tile, self.memory
@@ -175,8 +215,9 @@ class ChipConfig:
 
     @property
     def stream_bytes(self):
-        """Bytes in a word of a tile's weight stream: a memory beat, a weight row or a weight column, the largest."""
-        return max(self.memory.data_bytes, self.tile.array.cols, self.tile.array.rows)
+        """Bytes in a word of a tile's weight stream: a memory beat, or what enters the array in a cycle, the largest."""
+        array = self.tile.array
+        return max(self.memory.data_bytes, array.load_rows * array.cols, array.load_rows * array.rows)
 
     @property
     def units(self):

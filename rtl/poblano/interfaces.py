@@ -7,17 +7,14 @@ from amaranth.lib.wiring import In, Out
 from .control.commands import COMMAND_BYTES
 
 __all__ = ["AXIReadSignature", "AXIWriteSignature", "BusWrite", "LocalWrite", "MetaLayout", "ReadPortSignature",
-           "UnitSignature", "block_port", "bus_write", "local_write", "matmul_data_port", "matmul_meta_port", "vmem_port"]
-
-SUM_BITS = 13
-"""Bits of a block's activation sum: 32 elements of -127 to 127."""
-
+           "UnitSignature", "block_meta", "block_port", "bus_write", "local_write", "matmul_data_port", "matmul_meta_port", "vmem_port"]
 
 class MetaLayout(data.StructLayout):
-    """What activation memory keeps beside a block: its FP32 scale and the signed sum of its elements."""
+    """What activation memory keeps beside a block: its FP32 scale (a power of two for an MX format, or NaN) and the signed sum
+    of its elements, in units of the format."""
 
-    def __init__(self):
-        super().__init__({"scale": 32, "sum": signed(SUM_BITS)})
+    def __init__(self, arithmetic):
+        super().__init__({"scale": 32, "sum": signed(arithmetic.activation_sum_width)})
 
 
 class UnitSignature(wiring.Signature):
@@ -67,18 +64,18 @@ class LocalWrite(data.StructLayout):
     bit 256 on, its :class:`MetaLayout`; ``mask`` is not used.
     """
 
-    def __init__(self, *, lanes, addr_width):
+    def __init__(self, *, lanes, addr_width, meta):
         super().__init__({
             "space": 1, "addr": addr_width, "mask": lanes,
-            "data": max(32 * lanes, 256 + MetaLayout().size),
+            "data": max(32 * lanes, 256 + meta.size),
         })
 
 
 class BusWrite(data.StructLayout):
     """A :class:`LocalWrite` and the tiles it goes to; the transfer completes when every one of them has taken it."""
 
-    def __init__(self, *, lanes, addr_width, tiles):
-        super().__init__({"tiles": tiles, "write": LocalWrite(lanes=lanes, addr_width=addr_width)})
+    def __init__(self, *, lanes, addr_width, meta, tiles):
+        super().__init__({"tiles": tiles, "write": LocalWrite(lanes=lanes, addr_width=addr_width, meta=meta)})
 
 
 class AXIReadSignature(wiring.Signature):
@@ -104,14 +101,19 @@ class AXIWriteSignature(wiring.Signature):
         })
 
 
+def block_meta(config):
+    """The :class:`MetaLayout` of a chip."""
+    return MetaLayout(config.tile.array.arithmetic)
+
+
 def local_write(config):
     """The :class:`LocalWrite` of a chip."""
-    return LocalWrite(lanes=config.tile.lanes, addr_width=config.tile.local_addr_width)
+    return LocalWrite(lanes=config.tile.lanes, addr_width=config.tile.local_addr_width, meta=block_meta(config))
 
 
 def bus_write(config):
     """The :class:`BusWrite` of a chip."""
-    return BusWrite(lanes=config.tile.lanes, addr_width=config.tile.local_addr_width, tiles=config.tiles)
+    return BusWrite(lanes=config.tile.lanes, addr_width=config.tile.local_addr_width, meta=block_meta(config), tiles=config.tiles)
 
 
 def vmem_port(config):
@@ -122,7 +124,7 @@ def vmem_port(config):
 def block_port(config):
     """A read port of activation memory for the DMA engine: a block and its scale and sum."""
     return ReadPortSignature(addr_width=config.tile.amem_addr_width,
-                             shape=data.StructLayout({"data": 256, "meta": MetaLayout()}))
+                             shape=data.StructLayout({"data": 256, "meta": block_meta(config)}))
 
 
 def matmul_data_port(config):
@@ -133,4 +135,4 @@ def matmul_data_port(config):
 def matmul_meta_port(config):
     """The matmul unit's read port of scales and sums: those of a word of ``segments`` blocks."""
     return ReadPortSignature(addr_width=config.tile.amem_word_addr_width,
-                             shape=data.ArrayLayout(MetaLayout(), config.tile.array.segments))
+                             shape=data.ArrayLayout(block_meta(config), config.tile.array.segments))

@@ -3,8 +3,9 @@
 import numpy as np
 
 from ..config import BLOCK
+from ..formats.element import Activation, Element, scale_exponent
 from ..formats.float32_reference import canonicalise, float16_to_float32
-from .weight_format import Element, ScaleFormat, step_bytes
+from .weight_format import ScaleFormat, step_bytes, weight_unit
 
 __all__ = ["matmul", "pack_weights", "unpack_weights"]
 
@@ -12,27 +13,37 @@ _CACHED = 1 << 17
 """Elements of an intermediate array that still fit in the processor's cache."""
 
 
-def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None):
+def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None, *, activation=Activation.INT8, element=Element.S8,
+           scale_format=None):
     """The product of quantised activations and weights, float32 (M, N), as ``docs/architecture.md`` defines it.
 
     Parameters
     ----------
-    a_q : int8 (M, K)
+    a_q : codes of the activation format's element (M, K)
     a_scale : float32 (M, K/32)
-    a_sum : integers (M, K/32), sums of a_q's blocks; None computes them. Only used with ``w_min``.
-    w_q : integers of at most 8 bits (K, N); of type float32 they need no conversion
+    a_sum : integers (M, K/32), sums of a_q's blocks in units; None computes them. Only used with ``w_min``.
+    w_q : codes of ``element`` (K, N); integers of type float32 need no conversion
     w_scale, w_min : float32 or float16 (K/32, N), or None
+    scale_format : ScaleFormat.E8M0 if ``w_scale`` are powers of two or NaN that MX formats mean; others make no difference
     """
     a_q, w_q = np.asarray(a_q), np.asarray(w_q)
+    activation, element = Activation(activation), Element(element)
     rows, k = a_q.shape
     cols = w_q.shape[1]
     if k % BLOCK or w_q.shape[0] != k:
         raise ValueError(f"shapes {a_q.shape} and {w_q.shape} must share a K that is a multiple of {BLOCK}")
     blocks = k // BLOCK
-    a_blocks = np.ascontiguousarray(a_q.reshape(rows, blocks, BLOCK).transpose(1, 0, 2), np.float32)  # (block, M, 32)
     a_scale = np.asarray(a_scale, np.float32)
+    e8m0 = scale_format == ScaleFormat.E8M0
+    unit = activation.unit + weight_unit(element, scale_format)
+    simple = not activation.mx and not e8m0 and element.format.fixed
+    a = (np.maximum(a_q.astype(np.int8, copy=False), -127).astype(np.float32) if simple else activation.integers(a_q))
+    a_blocks = np.ascontiguousarray(a.reshape(rows, blocks, BLOCK).transpose(1, 0, 2))  # (block, M, 32)
+    exponent = scale_exponent(a_scale) if activation.mx else np.zeros(a_scale.shape, np.int32)
+    factor = np.where(np.isnan(a_scale), a_scale, np.float32(1)) if activation.mx else a_scale
     if w_min is not None:
-        sums = (a_q.reshape(rows, blocks, BLOCK).sum(2, dtype=np.int32) if a_sum is None else np.asarray(a_sum)).astype(np.float32)
+        sums = a.reshape(rows, blocks, BLOCK).sum(2) if a_sum is None else np.asarray(a_sum, np.float64)
+        sums = _round32(sums.astype(np.float64), activation.unit + exponent)
         w_min = float16_to_float32(w_min) if w_min.dtype == np.float16 else np.asarray(w_min, np.float32)
     if w_scale is not None:
         w_scale = float16_to_float32(w_scale) if w_scale.dtype == np.float16 else np.asarray(w_scale, np.float32)
@@ -43,15 +54,60 @@ def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None):
             part = slice(low, low + width)
             out = acc[:, part]
             for kb in range(blocks):
-                # Sums of 32 products are below 2**24: float32 arithmetic is exact in any order.
-                u = a_blocks[kb] @ w_q[kb * BLOCK:(kb + 1) * BLOCK, part].astype(np.float32, copy=False)
+                w = w_q[kb * BLOCK:(kb + 1) * BLOCK, part]
+                if simple:
+                    # Sums of 32 products are below 2**24: float32 arithmetic is exact in any order.
+                    w = w.astype(np.float32, copy=False) if element in _INTEGERS else _integers(element, w).astype(np.float32)
+                    u = a_blocks[kb] @ w
+                    if unit:
+                        u *= np.float32(2.0 ** unit)
+                else:
+                    e = exponent[:, kb, None] + unit
+                    u = _block_sums(a_blocks[kb], _integers(element, w), e + scale_exponent(w_scale[kb, part]) if e8m0 else e)
                 if w_scale is not None:
-                    u *= w_scale[kb, part]
+                    u *= np.where(np.isnan(w_scale[kb, part]), w_scale[kb, part], np.float32(1)) if e8m0 else w_scale[kb, part]
                 if w_min is not None:
                     u += sums[:, kb, None] * w_min[kb, part]
-                u *= a_scale[:, kb, None]
+                u *= factor[:, kb, None]
                 out += u
     return canonicalise(acc)
+
+
+_INTEGERS = (Element.S8, Element.S4, Element.U4)
+_HALF = 16
+"""Bits of the lower half of an activation where float64 can't hold the sums."""
+
+
+def _integers(element, codes):
+    """float64 integers in units of codes; NaN and infinities stay."""
+    return np.ldexp(element.values(codes), -element.format.unit)
+
+
+def _round32(value, exponent, error=0.0):
+    """float32 of ``(value + error) * 2**exponent``, rounded once to nearest even; ``error`` is what float64 lost of the sum."""
+    bits = np.ascontiguousarray(value, np.float64).view(np.int64)
+    # Rounded to odd in float64, the second rounding is right (Boldo and Melquiond, 2008).
+    odd = bits + np.where((np.asarray(error) > 0) == (value > 0), 1, -1)
+    value = np.where((np.asarray(error) != 0) & (bits & 1 == 0), odd, bits).view(np.float64)
+    return np.ldexp(value, exponent).astype(np.float32)
+
+
+def _block_sums(a, w, exponent):
+    """float32 (M, N) of ``a @ w * 2**exponent``, rounded once; a (M, 32) and w (32, N) float64 integers, NaN and infinities."""
+    finite_a, finite_w = np.isfinite(a), np.isfinite(w)
+    a0, w0 = np.where(finite_a, a, 0), np.where(finite_w, w, 0)
+    if np.abs(a0).max(initial=0) * np.abs(w0).max(initial=0) * BLOCK < 2.0 ** 53:
+        result = _round32(a0 @ w0, exponent)
+    else:
+        high = np.floor(np.ldexp(a0, -_HALF))
+        x, y = np.ldexp(high @ w0, _HALF), (a0 - np.ldexp(high, _HALF)) @ w0
+        total = x + y
+        back = total - x
+        result = _round32(total, exponent, (x - (total - back)) + (y - back))
+    if not (finite_a.all() and finite_w.all()):
+        special = a @ w
+        result = np.where(np.isfinite(special), result, special.astype(np.float32))
+    return result
 
 
 def _padded(array, cols):
@@ -66,59 +122,76 @@ def _halves(array, name):
     return halves
 
 
-def _blocks_bytes(values, array):
-    """Block scales or minima (K/32, N) as bytes (group, step, ..)."""
+def _e8m0(array):
+    """E8M0 codes of float32 powers of two; NaN is 255."""
+    array = np.asarray(array, np.float32)
+    code = scale_exponent(array) + 127
+    if not np.array_equal(np.where(np.isnan(array), 0, np.ldexp(1.0, code - 127)), np.where(np.isnan(array), 0, array)):
+        raise ValueError("w_scale holds values that E8M0 can't represent")
+    return np.where(np.isnan(array), 255, code).astype(np.uint8)
+
+
+def _blocks_bytes(values, config):
+    """Block scales or minima (K/32, N) as bytes (group, step, ..), filled up to whole words of the stream."""
+    array = config.tile.array
     values = _padded(values, array.cols)
     groups, steps = values.shape[1] // array.cols, values.shape[0] // array.segments
     values = values.reshape(steps, array.segments, groups, array.cols).transpose(2, 0, 1, 3)
-    return np.ascontiguousarray(values).view(np.uint8).reshape(groups, steps, -1)
+    values = np.ascontiguousarray(values).view(np.uint8).reshape(groups, steps, -1)
+    return np.pad(values, ((0, 0), (0, 0), (0, -values.shape[2] % config.stream_bytes)))
 
 
 def pack_weights(w_q, w_scale, w_min, config, element=Element.S8, scale_format=ScaleFormat.NONE, transpose=False):
-    """The weight stream (bytes) of a matrix, for an array of ``config`` (:class:`ChipConfig` or :class:`ArrayConfig`).
+    """The weight stream (bytes) of a matrix, for a chip.
 
-    ``w_q`` (K, N) integers in the range of ``element``, ``w_scale`` and ``w_min`` (K/32, N) or None. N is padded with
+    ``w_q`` (K, N) codes of ``element`` (integers in its range), ``w_scale`` and ``w_min`` (K/32, N) or None. N is padded with
     zeros to whole groups of columns; K must be whole steps of ``32 * segments``. Values that the format can't hold raise
     ValueError. A group of columns is ``1/groups`` of the bytes: the stream of some groups is a slice.
     """
-    array = getattr(config, "tile", None)
-    array = array.array if array is not None else config
+    array = config.tile.array
     element, scale_format, w_q = Element(element), ScaleFormat(scale_format), np.asarray(w_q)
     if w_q.shape[0] % (BLOCK * array.segments):
         raise ValueError(f"K is {w_q.shape[0]}; it must be a multiple of {BLOCK * array.segments}")
-    if transpose and element is not Element.S8:
-        raise ValueError(f"a transposed stream holds 8-bit elements, not {element.name}")
+    if transpose and element.bits != 8:
+        raise ValueError(f"a transposed stream holds elements of a byte, not {element.name}")
     if (w_scale is None) != (scale_format is ScaleFormat.NONE):
         raise ValueError(f"scale format {scale_format.name} {'without' if w_scale is None else 'with'} scales")
-    low, high = {Element.S8: (-128, 127), Element.S4: (-8, 7), Element.U4: (0, 15)}[element]
+    bits = element.format.bits
+    low, high = (-1 << bits - 1, (1 << bits - 1) - 1) if element in (Element.S8, Element.S4) else (0, (1 << bits) - 1)
     if w_q.size and (w_q.min() < low or w_q.max() > high):
         raise ValueError(f"weights {w_q.min()} to {w_q.max()} don't fit in {element.name}")
     w_q = _padded(w_q.astype(np.uint8), array.cols)
     steps, groups = w_q.shape[0] // (BLOCK * array.segments), w_q.shape[1] // array.cols
     sections = []
     if scale_format is ScaleFormat.F16:
-        sections.append(_blocks_bytes(_halves(w_scale, "w_scale"), array))
+        sections.append(_blocks_bytes(_halves(w_scale, "w_scale"), config))
     elif scale_format is ScaleFormat.F32:
-        sections.append(_blocks_bytes(np.asarray(w_scale, np.float32), array))
+        sections.append(_blocks_bytes(np.asarray(w_scale, np.float32), config))
+    elif scale_format is ScaleFormat.E8M0:
+        sections.append(_blocks_bytes(_e8m0(w_scale), config))
     if w_min is not None:
-        sections.append(_blocks_bytes(_halves(w_min, "w_min"), array))
+        sections.append(_blocks_bytes(_halves(w_min, "w_min"), config))
     if transpose:
         elements = w_q.reshape(steps, array.passes, array.rows, groups, array.cols).transpose(3, 0, 1, 4, 2)
     else:
         elements = w_q.reshape(steps, BLOCK * array.segments, groups, array.cols).transpose(2, 0, 1, 3)
-        if element is not Element.S8:
+        if element.bits == 4 and array.fp4_rate == 2:
+            elements = elements[:, :, 0::2] & 15 | elements[:, :, 1::2] << 4
+        elif element.bits == 4:
             elements = elements[..., 0::2] & 15 | elements[..., 1::2] << 4
     sections.append(elements.reshape(groups, steps, -1))
     return np.concatenate(sections, 2).tobytes()
 
 
 def unpack_weights(stream, config, *, k_blocks, element=Element.S8, scale_format=ScaleFormat.NONE, minimum=False, transpose=False):
-    """The inverse of :func:`pack_weights`: w_q int8 (K, N), w_scale and w_min float32 (K/32, N) or None; N is whole groups."""
-    array = getattr(config, "tile", None)
-    array = array.array if array is not None else config
+    """The inverse of :func:`pack_weights`: w_q int8 (K, N), w_scale and w_min float32 (K/32, N) or None; N is whole groups.
+
+    Codes of floating-point elements are uint8.
+    """
+    array = config.tile.array
     element, scale_format = Element(element), ScaleFormat(scale_format)
     steps = k_blocks // array.segments
-    size = step_bytes(array, element=element, scale=scale_format, minimum=minimum)
+    size = step_bytes(config, element=element, scale=scale_format, minimum=minimum)
     data = np.frombuffer(stream, np.uint8)
     if k_blocks % array.segments or not steps or data.size % (steps * size):
         raise ValueError(f"a stream of {data.size} bytes is not groups of {k_blocks} blocks of K")
@@ -129,17 +202,26 @@ def unpack_weights(stream, config, *, k_blocks, element=Element.S8, scale_format
         nonlocal at
         count = array.segments * array.cols * np.dtype(dtype).itemsize
         values = np.ascontiguousarray(data[:, :, at:at + count]).view(dtype).astype(np.float32)
-        at += count
+        at += -(-count // config.stream_bytes) * config.stream_bytes
         return values.reshape(groups, steps, array.segments, array.cols).transpose(1, 2, 0, 3).reshape(k_blocks, groups * array.cols)
 
-    w_scale = None if scale_format is ScaleFormat.NONE else take(np.float16 if scale_format is ScaleFormat.F16 else np.float32)
+    w_scale = None
+    if scale_format is ScaleFormat.E8M0:
+        code = take(np.uint8)
+        w_scale = np.where(code == 255, np.float32(np.nan), np.ldexp(np.float32(1), code.astype(np.int32) - 127))
+    elif scale_format is not ScaleFormat.NONE:
+        w_scale = take(np.float16 if scale_format is ScaleFormat.F16 else np.float32)
     w_min = take(np.float16) if minimum else None
     elements = data[:, :, at:]
-    if element is not Element.S8:
-        elements = np.stack([elements & 15, elements >> 4], -1).reshape(groups, steps, -1)
+    if element.bits == 4:
+        elements = elements.reshape(groups, steps, -1, array.cols)
+        axis = 3 if array.fp4_rate == 2 else 4
+        elements = np.stack([elements & 15, elements >> 4], axis).reshape(groups, steps, -1)
         if element is Element.S4:
             elements = (elements ^ 8) - np.uint8(8)
-    elements = elements.view(np.int8) if elements.flags.c_contiguous else np.ascontiguousarray(elements).view(np.int8)
+    elements = np.ascontiguousarray(elements)
+    if element in _INTEGERS:
+        elements = elements.view(np.int8)
     if transpose:
         elements = elements.reshape(groups, steps, array.passes, array.cols, array.rows).transpose(1, 2, 4, 0, 3)
     else:

@@ -3,20 +3,9 @@
 import enum
 
 from ..config import BLOCK
+from ..formats.element import Activation, Element
 
-__all__ = ["Element", "ScaleFormat", "step_bytes"]
-
-
-class Element(enum.IntEnum):
-    """A weight's format: the command's ``element``."""
-
-    S8 = 0
-    S4 = 1
-    U4 = 2
-
-    @property
-    def bits(self):
-        return 8 if self is Element.S8 else 4
+__all__ = ["Activation", "Element", "ScaleFormat", "step_bytes", "weight_unit"]
 
 
 class ScaleFormat(enum.IntEnum):
@@ -25,13 +14,21 @@ class ScaleFormat(enum.IntEnum):
     NONE = 0
     F16 = 1
     F32 = 2
+    E8M0 = 3
 
     @property
     def bytes(self):
-        return (0, 2, 4)[self]
+        return (0, 2, 4, 1)[self]
 
 
-def step_bytes(array, *, element=Element.S8, scale=ScaleFormat.NONE, minimum=False):
-    """Bytes of the weight stream for one step along K (``array.segments`` blocks) of one group of ``array.cols`` columns."""
+def weight_unit(element, scale):
+    """log2 of what a weight's integer counts: MXINT8's elements have six fraction bits."""
+    return -6 if element == Element.S8 and scale == ScaleFormat.E8M0 else Element(element).format.unit
+
+
+def step_bytes(config, *, element=Element.S8, scale=ScaleFormat.NONE, minimum=False):
+    """Bytes of a chip's weight stream for one step along K (``segments`` blocks) of one group of ``cols`` columns."""
+    array, word = config.tile.array, config.stream_bytes
     blocks = array.segments * array.cols
-    return blocks * (ScaleFormat(scale).bytes + 2 * bool(minimum) + BLOCK * Element(element).bits // 8)
+    whole = lambda size: -(-size // word) * word  # a section fills whole words
+    return whole(blocks * ScaleFormat(scale).bytes) + whole(2 * blocks * bool(minimum)) + blocks * BLOCK * Element(element).bits // 8

@@ -4,6 +4,7 @@ The first rule that fails decides the error code, in the order of :data:`RULES`.
 """
 
 from ..config import BLOCK, LINE_BYTES, LINE_WORDS
+from ..formats.element import Activation, Element
 from .commands import COMMAND_BYTES, NO_UNIT, WAITS, Command, CommandError, ErrorCode, Opcode, unit_kind, unit_name
 
 __all__ = ["MAX_BLOCKS", "RULES", "check"]
@@ -14,8 +15,10 @@ RULES = (
     (ErrorCode.FIELD, "reserved bits are 0; a wait names a unit that exists, or none (0xff) with count 0"),
     (ErrorCode.FIELD, "rows, lines, blocks, groups, k_blocks and row_bytes are at least 1, blocks at most 2047; `tiles` names "
                       "only tiles that exist, and at least one; `tile` exists; enumerations are in range"),
-    (ErrorCode.FIELD, "MATMUL: rows are at most the accumulator's depth; a minimum needs F16 scales, transpose 8-bit elements"),
+    (ErrorCode.FIELD, "MATMUL: rows are at most the accumulator's depth; the array has the element, and if it is E8M0 the scale; a minimum "
+                      "needs F16 scales and 4-bit integers, transpose elements of a byte"),
     (ErrorCode.FIELD, "VECTOR: sink 2 and argmax are not combined"),
+    (ErrorCode.FIELD, "MATMUL, and VECTOR with sink 2: the array has the activation format; VECTOR with another sink: it is 0"),
     (ErrorCode.FIELD, "STORE_BLOCK: offset is a multiple of length, and offset + length at most 32"),
     (ErrorCode.ALIGNMENT, "LOAD and STORE: mem_addr, and mem_stride of more than one row, are multiples of a beat; STREAM: "
                           "mem_addr, mem_stride and row_bytes of a stream word; STORE_BLOCK: mem_addr and mem_stride of length; "
@@ -74,19 +77,36 @@ def _fields(opcode, o, config):
     if opcode is Opcode.MATMUL:
         if o["rows"] > tile.tokens:
             _fail(ErrorCode.FIELD, f"rows {o['rows']} are more than the accumulator's {tile.tokens}")
-        if o["element"] == 3 or o["scale"] == 3:
-            _fail(ErrorCode.FIELD, f"element {o['element']} or scale {o['scale']} does not exist")
-        if o["minimum"] and o["scale"] != 1:
-            _fail(ErrorCode.FIELD, "a minimum needs F16 scales")
-        if o["transpose"] and o["element"] != 0:
-            _fail(ErrorCode.FIELD, "a transposed stream holds 8-bit elements")
+        arithmetic, element = tile.array.arithmetic, Element(o["element"])
+        if element not in arithmetic.weights:
+            _fail(ErrorCode.FIELD, f"this array has no {element.name} weights; it has {_names(arithmetic.weights)}")
+        if o["scale"] == 3 and element not in arithmetic.mx_weights:
+            _fail(ErrorCode.FIELD, f"this array has no {element.name} weights with E8M0 scales")
+        if o["minimum"] and (o["scale"] != 1 or element not in (Element.S4, Element.U4)):
+            _fail(ErrorCode.FIELD, "a minimum needs F16 scales and 4-bit integers")
+        if o["transpose"] and element.bits != 8:
+            _fail(ErrorCode.FIELD, "a transposed stream holds elements of a byte")
+        _activation(o["activation"], arithmetic)
     if opcode is Opcode.VECTOR:
         if o["sfu"] > 5 or o["op1"] > 6 or o["op2"] > 6 or o["sink"] > 2 or o["sel1"] > 2 or o["sel2"] > 2:
             _fail(ErrorCode.FIELD, "an operation, sink or selector does not exist")
         if o["sink"] == 2 and o["reduce"] == 3:
             _fail(ErrorCode.FIELD, "quantise and argmax can't be combined")
+        if o["sink"] == 2:
+            _activation(o["activation"], tile.array.arithmetic)
+        elif o["activation"]:
+            _fail(ErrorCode.FIELD, "an activation format without quantise")
         if o["blocks"] > MAX_BLOCKS:
             _fail(ErrorCode.FIELD, f"blocks {o['blocks']} are more than {MAX_BLOCKS}")
+
+
+def _names(formats):
+    return ", ".join(form.name for form in formats)
+
+
+def _activation(number, arithmetic):
+    if number not in arithmetic.activations:
+        _fail(ErrorCode.FIELD, f"this array has no activation format {number}; it has {_names(arithmetic.activations)}")
 
 
 def _aligned(name, value, unit):

@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import BLOCK, ChipConfig, LINE_BYTES, LINE_WORDS
+from ..formats.element import Element
 from .check import MAX_BLOCKS
 from .commands import COMMAND_BYTES, NO_UNIT, RESERVED, WAITS, ErrorCode, Opcode, UnitKind, fields_of, unit_kind
 
@@ -164,12 +165,17 @@ class _Rules:
             bad |= ~length.matches(2, 4, 8, 16, 32) | (offset & (length - 1)[:8]).any() | (offset + length > BLOCK)
         if opcode is Opcode.MATMUL:
             bad |= get("rows") > self.config.tile.tokens
-            bad |= (get("element") == 3) | (get("scale") == 3)
-            bad |= get("minimum") & (get("scale") != 1) | get("transpose") & (get("element") != 0)
+            arithmetic, element = self.config.tile.array.arithmetic, get("element")
+            bad |= ~element.matches(*arithmetic.weights) | ~get("activation").matches(*arithmetic.activations)
+            bad |= (get("scale") == 3) & ~element.matches(*arithmetic.mx_weights)
+            bad |= get("minimum") & ((get("scale") != 1) | ~element.matches(Element.S4, Element.U4))
+            bad |= get("transpose") & ~element.matches(*(e for e in Element if e.bits == 8))
         if opcode is Opcode.VECTOR:
             bad |= (get("sfu") > 5) | (get("op1") > 6) | (get("op2") > 6) | (get("sink") > 2)
             bad |= (get("sel1") > 2) | (get("sel2") > 2) | (get("sink") == 2) & (get("reduce") == 3)
             bad |= get("blocks") > MAX_BLOCKS
+            bad |= Mux(get("sink") == 2, ~get("activation").matches(*self.config.tile.array.arithmetic.activations),
+                       get("activation") != 0)
         return bad
 
     def _uses(self, select):

@@ -178,10 +178,12 @@ FIELDS = {
         _ROWS,
     ),
     Opcode.MATMUL: (
-        Field("element", 0, 16, 2, "weight element: 0 signed 8-bit, 1 signed 4-bit, 2 unsigned 4-bit"),
-        Field("scale", 0, 18, 2, "block scale: 0 none (1.0), 1 F16, 2 F32"),
-        Field("minimum", 0, 20, 1, "1: an F16 block minimum follows the scales"),
-        Field("transpose", 0, 21, 1, "1: the stream holds columns (positions of K), not rows; 8-bit elements only"),
+        Field("element", 0, 16, 3, "weight element: 0 INT8, 1 INT4, 2 UINT4, 3 E4M3, 4 E5M2, 5 E2M3, 6 E3M2, 7 E2M1"),
+        Field("scale", 0, 19, 2, "block scale: 0 none (1.0), 1 F16, 2 F32, 3 E8M0"),
+        Field("minimum", 0, 21, 1, "1: an F16 block minimum follows the scales"),
+        Field("transpose", 0, 22, 1, "1: the stream holds columns (positions of K), not rows; elements of a byte only"),
+        Field("activation", 0, 23, 3, "format of the activations: 0 INT8, 1 MXINT8, 2 MXFP8 E4M3, 3 MXFP8 E5M2, 4 MXFP6 E2M3, "
+                                      "5 MXFP6 E3M2, 6 MXFP4 E2M1"),
         Field("a", 5, 0, 16, "first block of the activations in activation memory"),
         Field("a_stride", 5, 16, 16, "blocks from an activation row to the next"),
         Field("rows", 6, 0, 16, "activation rows, 1 to the accumulator's depth"),
@@ -217,6 +219,7 @@ FIELDS = {
         Field("tiles", 13, 0, 32, "mask of the tiles that get the result (sinks and reductions)"),
         Field("sel1", 14, 0, 2, "y1: 0 operand b, 1 row scalar c, 2 imm1"),
         Field("sel2", 14, 2, 2, "y2: 0 operand b, 1 row scalar c, 2 imm2"),
+        Field("activation", 14, 4, 3, "sink 2: the format of the blocks, as of a MATMUL's activations; 0 with other sinks"),
         Field("index", 15, 0, 32, "argmax: index of the first element"),
     ),
 }

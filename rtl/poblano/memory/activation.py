@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 
 from ..bus.round_robin import RoundRobin, select
 from ..config import BLOCK
-from ..interfaces import MetaLayout, block_port, local_write, matmul_data_port, matmul_meta_port
+from ..interfaces import block_meta, block_port, local_write, matmul_data_port, matmul_meta_port
 
 __all__ = ["ActivationMemory"]
 
@@ -46,7 +46,7 @@ class ActivationMemory(wiring.Component):
         m = Module()
         segments = self.config.tile.array.segments
         segment_bits = exact_log2(segments)
-        meta_bits = MetaLayout().size
+        meta_bits = block_meta(self.config).size
         depth = self.config.tile.amem_words
         m.submodules.words = words = Memory(shape=BLOCK_BITS * segments, depth=depth, init=[])
         m.submodules.metas = metas = Memory(shape=meta_bits * segments, depth=depth, init=[])
