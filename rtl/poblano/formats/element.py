@@ -13,7 +13,8 @@ from amaranth.hdl import *
 from amaranth.lib import data
 import numpy as np
 
-__all__ = ["Activation", "Arithmetic", "Element", "ElementFormat", "FORMATS", "decode_operand", "scale_exponent"]
+__all__ = ["Activation", "Arithmetic", "Element", "ElementFormat", "FORMATS", "decode_operand", "operand_layout",
+           "scale_exponent"]
 
 BLOCK = 32
 FIXED_BITS = 8
@@ -107,7 +108,7 @@ class ElementFormat:
             limit = (1 << self.bits - 1) - 1
             return np.clip(np.rint(x), -limit, limit).astype(np.int8).view(np.uint8)
         magnitude = np.minimum(np.abs(x), np.ldexp(float(self.largest), self.unit))
-        exponent = np.maximum(np.frexp(magnitude)[1] - 1, 1 - self.bias)
+        exponent = np.where(magnitude > 0, np.maximum(np.frexp(magnitude)[1] - 1, 1 - self.bias), 1 - self.bias)
         steps = np.rint(np.ldexp(magnitude, self.mantissa_bits - exponent)).astype(np.int64)
         code = ((exponent - (1 - self.bias)) << self.mantissa_bits) + steps
         return (code | np.signbit(x).astype(np.int64) << self.bits - 1).astype(np.uint8)
@@ -285,12 +286,28 @@ class Arithmetic:
 
     @property
     def weight_operand(self):
-        """With ``fp4_rate`` 2: the significand as two of 5 bits, ``low`` and ``high``, of which ``wide`` makes one number."""
+        """With ``fp4_rate`` 2: two weights ``low`` and ``high`` if ``dual``, one significand ``low + 16*high`` if not."""
         layout = operand_layout(self.weights, self.special_bits)
         if self.fp4_rate == 1:
             return layout
         members = {name: field.shape for name, field in layout if name != "significand"}
-        return data.StructLayout({"low": signed(5), "high": signed(5), "wide": 1} | members)
+        return data.StructLayout({"low": signed(5), "high": signed(5), "dual": 1} | members)
+
+    @property
+    def activation_lane(self):
+        """What a row of the array gets: an operand, with ``fp4_rate`` 2 two of them."""
+        operand = self.activation_operand
+        return operand if self.fp4_rate == 1 else data.ArrayLayout(operand, 2)
+
+    @property
+    def sum_layout(self):
+        """A sum of products: ``value`` in units, and ``special``."""
+        return data.StructLayout({"value": signed(self.sum_width), "special": self.special_bits})
+
+    @property
+    def scaled_sums(self):
+        """Whether sums have exponents: a format is MX, or its unit is not 1."""
+        return any(a.mx for a in self.activations) or any(w.format.unit for w in self.weights)
 
 
 def operand_layout(elements, special_bits):
