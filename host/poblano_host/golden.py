@@ -6,7 +6,7 @@ import random
 import numpy as np
 
 from poblano.compute.reference import matmul, unpack_weights
-from poblano.compute.weight_format import Element, ScaleFormat, step_bytes
+from poblano.compute.weight_format import Activation, Element, ScaleFormat, step_bytes
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.control.check import check
 from poblano.control.commands import COMMAND_BYTES, COUNT_BITS, CommandError, Opcode, unit_name
@@ -20,14 +20,14 @@ class GoldenError(RuntimeError):
 
 
 class _Tile:
-    """A tile's local memories: vector memory as FP32 words, activation memory as elements, scales and sums."""
+    """A tile's local memories: vector memory as FP32 words, activation memory as codes of elements, scales and sums."""
 
     def __init__(self, config):
         tile = config.tile
         self.vmem = np.zeros(tile.vmem_lines * LINE_WORDS, np.float32)
         self.amem_q = np.zeros((tile.amem_blocks, BLOCK), np.int8)
         self.amem_scale = np.zeros(tile.amem_blocks, np.float32)
-        self.amem_sum = np.zeros(tile.amem_blocks, np.int16)
+        self.amem_sum = np.zeros(tile.amem_blocks, np.int64)
         self.fifo = deque()
         self.best = reference.ARGMAX_START
 
@@ -86,8 +86,7 @@ class GoldenChip:
 
     def stream_size(self, o):
         """Bytes of the weight stream that a MATMUL's operands take."""
-        size = step_bytes(self.config.tile.array, element=Element(o["element"]), scale=ScaleFormat(o["scale"]),
-                          minimum=o["minimum"])
+        size = step_bytes(self.config, element=Element(o["element"]), scale=ScaleFormat(o["scale"]), minimum=o["minimum"])
         return o["groups"] * (o["k_blocks"] // self.config.tile.array.segments) * size
 
     def execute(self, index, command):
@@ -159,11 +158,11 @@ class GoldenChip:
         if known is None or known[0] != data:
             known = (data, unpack_weights(data, self.config, k_blocks=o["k_blocks"], element=element, scale_format=scale,
                                           minimum=bool(o["minimum"]), transpose=bool(o["transpose"])))
-            if scale is ScaleFormat.F16:  # weights, which stay; KV caches do not
+            if scale in (ScaleFormat.F16, ScaleFormat.E8M0):  # weights, which stay; KV caches do not
                 self._weights[key] = known
         blocks = (o["a"] + o["a_stride"] * np.arange(o["rows"]))[:, None] + np.arange(o["k_blocks"])  # (rows, k_blocks)
         result = matmul(tile.amem_q[blocks].reshape(o["rows"], -1), tile.amem_scale[blocks], tile.amem_sum[blocks],
-                        *known[1])
+                        *known[1], activation=Activation(o["activation"]), element=element, scale_format=scale)
         for target in self._selected(o["tiles"]):
             self._write_rows(target, o["dst"], o["dst_stride"], result)
 
@@ -189,7 +188,7 @@ class GoldenChip:
             for target in targets:
                 self._write_rows(target, o["dst"], o["dst_stride"], x)
         elif o["sink"] == 2:
-            q, scale, total = reference.quantise(x)
+            q, scale, total = reference.quantise(x, Activation(o["activation"]))
             for row in range(o["rows"]):
                 at = o["dst"] + row * o["dst_stride"]
                 for target in targets:

@@ -8,13 +8,15 @@ from ..models.quantise import QUANTISERS
 from .errors import CompileError
 from .image import align
 from .program import LayerWork, ProgramBuilder
-from .weights import Image, TiledMatrix
+from .weights import Image, TiledMatrix, check_weights, choose_activation
 
 __all__ = ["MatmulJob"]
 
 
 class MatmulJob:
-    """``a`` (M, K) times ``b`` (K, N), float32: b in ``format``, a quantised by the chip in blocks of 32.
+    """``a`` (M, K) times ``b`` (K, N), float32: b in ``format``, a quantised by the chip in blocks of 32 of ``activation``.
+
+    ``format`` is a name of ``QUANTISERS``, ``activation`` of an activation format (INT8 by default, else the array's first).
 
     Members: ``image`` (list of (address, bytes)), ``memory_bytes``, ``ring`` (address, commands) and ``program``, whose
     ``result`` is the address and the shape (M, padded N) of the float32 product. Raises :class:`CompileError` for shapes
@@ -26,7 +28,7 @@ class MatmulJob:
 
     RING = 1 << 16
 
-    def __init__(self, a, b, config, *, format="q8_0"):
+    def __init__(self, a, b, config, *, format="q8_0", activation=None):
         a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
         if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
             raise CompileError(f"can't multiply shapes {a.shape} and {b.shape}")
@@ -34,6 +36,8 @@ class MatmulJob:
             raise CompileError(f"shapes {a.shape} and {b.shape} are empty")
         if format not in QUANTISERS:
             raise CompileError(f"unknown format {format!r}; known are {', '.join(QUANTISERS)}")
+        check_weights(format, config)
+        self.activation = choose_activation(activation, config)
         self.config = config
         self.shape = (a.shape[0], b.shape[1])
         tile = config.tile
@@ -91,7 +95,7 @@ class MatmulJob:
                                   4 * BLOCK * self.k_blocks, stage, width * per_line, some, width * per_line, reads=(),
                                   label="a")
                 self.builder.vector(tile, range(tiles), rows=some, blocks=width, a=stage, a_stride=width * per_line, sink=2,
-                                    dst=row * self.k_blocks + block, dst_stride=self.k_blocks, label="quantise")
+                                    activation=int(self.activation), dst=row * self.k_blocks + block, dst_stride=self.k_blocks, label="quantise")
 
     def _multiply(self, first, count, n):
         """The product of the rows in activation memory with every column, to memory."""
@@ -108,7 +112,7 @@ class MatmulJob:
                     start, end = mine[i]
                     build.matmul(tile, [tile], a=0, a_stride=self.k_blocks, rows=count, k_blocks=self.k_blocks,
                                  groups=-(-(end - start) // self.config.tile.array.cols), dst=target, dst_stride=lines,
-                                 label="matmul", **matrix.formats[0])
+                                 activation=int(self.activation), label="matmul", **matrix.formats[0])
                     build.store(tile, target, lines, count, (end - start) // LINE_WORDS,
                                 self.result + 4 * (n * first + start), 4 * n, writes=[build.memory("result", tile)],
                                 label="result")

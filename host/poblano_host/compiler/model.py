@@ -12,12 +12,13 @@ import math
 import numpy as np
 
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
+from poblano.formats.element import Activation
 from poblano.vector.ops import AluOp, SfuOp
 
 from .errors import CompileError
 from .image import Allocator, align
 from .program import LayerWork, ProgramBuilder
-from .weights import Image, TiledMatrix, block_tensor, split_columns
+from .weights import Image, TiledMatrix, block_tensor, choose_activation, split_columns
 
 __all__ = ["CompiledModel"]
 
@@ -133,9 +134,12 @@ class CompiledModel:
 
     Parameters
     ----------
-    model : Model; float matrices are quantised to q8_0.
+    model : Model; float matrices are quantised to q8_0 (to an MX format on an array without INT8 weights).
     config : ChipConfig
     context : positions in the KV caches; the model's, at most 2048, by default.
+    activations : the format of the activations, by name: of the projections, or a dict of ``linear`` (the projections) and
+        ``attention`` (Q, the probabilities and the KV caches, whose elements are a byte). INT8 by default, on an array
+        without it the array's first for ``linear`` and that of ``linear`` for ``attention``.
 
     Members
     -------
@@ -149,9 +153,10 @@ class CompiledModel:
 
     RING = 1 << 16
 
-    def __init__(self, model, config, *, context=None):
+    def __init__(self, model, config, *, context=None, activations=None):
         self.model = model
         self.config = config
+        self._choose_activations(activations)
         c, array = model.config, config.tile.array
         self.context = min(c.context, 2048) if context is None else context
         if not 1 <= self.context < NO_LIMIT - 2 * array.rows:
@@ -167,6 +172,24 @@ class CompiledModel:
         self.buffers = self._fit()
         self.max_tokens = self.buffers.tokens
         self._build_image()
+
+    def _choose_activations(self, activations):
+        """The formats of the activations: :class:`~poblano.formats.element.Activation` ``linear`` and ``attention``."""
+        chosen = dict(activations) if isinstance(activations, dict) else {"linear": activations}
+        for part in chosen:
+            if part not in ("linear", "attention"):
+                raise CompileError(f"unknown part {part!r} of a model; activations have the parts linear and attention")
+        self.linear = choose_activation(chosen.get("linear"), self.config)
+        wanted = chosen.get("attention")
+        if wanted is None and Activation.INT8 not in self.config.tile.array.arithmetic.activations:
+            wanted = self.linear.name
+        self.attention = choose_activation(wanted, self.config)
+        element = self.attention.element
+        if element.bits != 8:
+            raise CompileError(f"the keys of {self.attention.name} attention would have {element.bits} bits; a transposed stream "
+                               f"holds elements of a byte")
+        # Without E8M0, MXINT8's elements count as integers: Q and the probabilities' sum take the rest of its unit.
+        self.cache_unit = 2.0 ** (self.attention.unit - element.format.unit)
 
     def _fit(self):
         """Buffers for as many tokens as fit."""
@@ -184,7 +207,7 @@ class CompiledModel:
         c, config, model = self.model.config, self.config, self.model
         array = config.tile.array
         image = Image(max(4096, config.stream_bytes))
-        tensor = lambda n, part: block_tensor(model.tensors[f"blk.{n}.{part}.weight"])
+        tensor = lambda n, part: block_tensor(model.tensors[f"blk.{n}.{part}.weight"], config)
         split = lambda matrix: TiledMatrix.split(image, matrix, config)
 
         def gain(name):
@@ -206,7 +229,7 @@ class CompiledModel:
             keys=image.reserve(c.kv_heads * self.key_bytes), values=image.reserve(c.kv_heads * self.value_bytes),
             value_scales=image.reserve(c.kv_heads * self.value_scale_bytes)) for n in range(c.layers)]
         self.final_gain = gain("output_norm.weight")
-        self.head = split(block_tensor(model.output))
+        self.head = split(block_tensor(model.output, config))
         self.vocab = align(c.vocab, self.granule)
         # A position's row: cos of each pair of elements twice, then -sin and sin.
         angles = np.arange(self.positions)[:, None] * c.rope_base ** -(np.arange(0, c.head_dim, 2) / c.head_dim)
@@ -341,14 +364,14 @@ class _Step:
                      sfu=SfuOp.RSQRT, op2=AluOp.MUL, sel2=IMMEDIATE, imm2=math.sqrt(c.dim), sink=VMEM, dst=o.squares,
                      label=f"{label}.rsqrt")
             b.vector(tile, self.all, **x, blocks=m.dim_blocks, limit=c.dim, b=o.gains[which], op1=AluOp.MUL, sel1=B,
-                     op2=AluOp.MUL, sel2=C, c=o.squares, sink=QUANTISE, dst=o.normed + first * m.dim_blocks,
-                     dst_stride=m.dim_blocks, label=f"{label}.scale")
+                     op2=AluOp.MUL, sel2=C, c=o.squares, sink=QUANTISE, activation=int(m.linear),
+                     dst=o.normed + first * m.dim_blocks, dst_stride=m.dim_blocks, label=f"{label}.scale")
 
-    def _clear_padding(self, base, rows, blocks, used, label):
+    def _clear_padding(self, base, rows, blocks, used, label, activation):
         """Zeros in the blocks from ``used`` on of rows of ``blocks`` of activation memory, in every tile."""
         if used < blocks:
-            self.b.vector(0, self.all, rows=rows, blocks=blocks - used, limit=0, sink=QUANTISE, dst=base + used,
-                          dst_stride=blocks, label=f"{label}.padding")
+            self.b.vector(0, self.all, rows=rows, blocks=blocks - used, limit=0, sink=QUANTISE, activation=int(activation),
+                          dst=base + used, dst_stride=blocks, label=f"{label}.padding")
 
     def _project(self, matrix, a, width, consume, label, rows=None):
         """The product of activations with ``matrix``, in chunks of ``width`` columns of each tile, two of them in the pool.
@@ -379,7 +402,7 @@ class _Step:
                 for j, (which, first, end) in enumerate(ranges or ()):
                     b.matmul(tile, [tile], a=a, a_stride=matrix.k_blocks, rows=rows, k_blocks=matrix.k_blocks,
                              groups=-(-(end - first) // self.array.cols), dst=at + j * stride // 2, dst_stride=stride,
-                             label=label, **matrix.formats[which])
+                             activation=int(self.m.linear), label=label, **matrix.formats[which])
                 if ranges:
                     current.append((tile, at, stride, ranges[0][1], ranges[0][2]))
             for chunk in previous:
@@ -402,19 +425,19 @@ class _Step:
         self._norm(0, self.owned, f"{name}.attn_norm")
         if after is not None or self.logits != "none":
             self._gain(0, after.attn_gain if after else m.final_gain, f"layer{n + 1}.attn_norm" if after else "output_norm")
-        self._clear_padding(o.queries, self.count * c.heads, m.head_steps, self.head_blocks, name)
+        self._clear_padding(o.queries, self.count * c.heads, m.head_steps, self.head_blocks, name, m.attention)
         width = lambda matrix: self._width(matrix, reserved=o.rotation)
         self._project(layer.k, o.normed, width(layer.k), self._rotated_keys(name), f"{name}.k")
         self._project(layer.v, o.normed, self._width(layer.v), self._quantised_values(name), f"{name}.v")
         self._project(layer.q, o.normed, width(layer.q), self._rotated_queries(name), f"{name}.q")
         self._store_caches(n, layer, name)
-        self._clear_padding(o.normed, self.count, m.attended_blocks, c.heads * self.head_blocks, name)
+        self._clear_padding(o.normed, self.count, m.attended_blocks, c.heads * self.head_blocks, name, m.linear)
         self._attention(n, layer, name)
         self._residual(layer.output, o.normed, f"{name}.attn_output")
         self._norm(1, self.owned, f"{name}.ffn_norm")
         if after:
             self._gain(1, after.ffn_gain, f"layer{n + 1}.ffn_norm")
-        self._clear_padding(o.hidden, self.count, m.ffn_blocks, c.ffn_dim // BLOCK, name)
+        self._clear_padding(o.hidden, self.count, m.ffn_blocks, c.ffn_dim // BLOCK, name, m.linear)
         self._project(layer.gate_up, o.normed, o.ffn_columns, self._gated(name), f"{name}.gate_up")
         self._residual(layer.down, o.hidden, f"{name}.ffn_down")
         macs = self.count * sum(math.prod(m.model.tensors[f"blk.{n}.{part}.weight"].shape) for part in (
@@ -441,7 +464,8 @@ class _Step:
         def gate(tile, line, stride, first, end):
             self.b.vector(tile, self.all, rows=self.count, blocks=(end - first) // BLOCK, a=line, a_stride=stride,
                           sfu=SfuOp.SILU, op2=AluOp.MUL, sel2=B, b=line + stride // 2, b_stride=stride, sink=QUANTISE,
-                          dst=self.o.hidden + first // BLOCK, dst_stride=self.m.ffn_blocks, label=f"{name}.silu")
+                          activation=int(self.m.linear), dst=self.o.hidden + first // BLOCK, dst_stride=self.m.ffn_blocks,
+                          label=f"{name}.silu")
 
         return gate
 
@@ -470,7 +494,7 @@ class _Step:
                 b.vector(tile, **x, swap=i, b=table + i * self.head_lines, b_stride=table_stride, op1=AluOp.MUL, sel1=B,
                          sink=VMEM, dst=dst, dst_stride=lines, label=f"{label}.rope")
             emit(head, inside // BLOCK, rows, blocks=blocks, a=products[0], a_stride=lines, b=products[1], b_stride=lines,
-                 op1=AluOp.ADD, sel1=B, sink=QUANTISE)
+                 op1=AluOp.ADD, sel1=B, sink=QUANTISE, activation=int(self.m.attention))
             at = stop
 
     def _rotated_keys(self, name):
@@ -485,7 +509,7 @@ class _Step:
 
     def _rotated_queries(self, name):
         """Queries, scaled for base-2 softmax; in activation memory by KV head, token and head."""
-        factor = self.c.head_dim ** -0.5 * LOG2_E
+        factor = self.c.head_dim ** -0.5 * LOG2_E * self.m.cache_unit
         steps = self.m.head_steps
 
         def queries(tile, line, stride, first, end):
@@ -505,7 +529,8 @@ class _Step:
     def _quantised_values(self, name):
         def values(tile, line, stride, first, end):
             self.b.vector(tile, rows=self.count, blocks=(end - first) // BLOCK, a=line, a_stride=stride, sink=QUANTISE,
-                          dst=self.o.values + first // BLOCK, dst_stride=self.kv_blocks, label=f"{name}.v_quantise")
+                          activation=int(self.m.attention), dst=self.o.values + first // BLOCK, dst_stride=self.kv_blocks,
+                          label=f"{name}.v_quantise")
 
         return values
 
@@ -688,7 +713,7 @@ class _AttentionPiece:
                    reads=self.cached("keys"), label=f"{self.label}.keys")
         s.b.matmul(self.tile, [self.tile], a=s._query(item.kv, item.first, item.head), a_stride=m.head_steps, rows=item.rows,
                    k_blocks=m.head_steps, groups=groups, dst=self.score_line, dst_stride=self.stride, scale=2, transpose=1,
-                   label=f"{self.label}.scores")
+                   activation=int(m.attention), element=int(m.attention.element), label=f"{self.label}.scores")
         s.b.load([self.tile], self.layer.value_scales + item.kv * m.value_scale_bytes, 4 * m.positions, self.value_scales,
                  self.stride, s.head_blocks, self.stride, reads=self.cached("values"), label=f"{self.label}.v_scales")
 
@@ -704,8 +729,8 @@ class _AttentionPiece:
                        label=f"{self.label}.exp")
             for block in range(s.head_blocks):
                 s.b.vector(self.tile, **scores, b=self.value_scales + block * self.stride, op1=AluOp.MUL, sel1=B, sink=QUANTISE,
-                           dst=self._probabilities(block) + row * self.key_blocks, dst_stride=between * self.key_blocks,
-                           label=f"{self.label}.p_quantise")
+                           activation=int(s.m.attention), dst=self._probabilities(block) + row * self.key_blocks,
+                           dst_stride=between * self.key_blocks, label=f"{self.label}.p_quantise")
 
     def _probabilities(self, block):
         return self.block + block * self.item.rows * self.key_blocks
@@ -720,14 +745,16 @@ class _AttentionPiece:
                        label=f"{self.label}.values")
             s.b.matmul(self.tile, [self.tile], a=self._probabilities(block), a_stride=self.key_blocks, rows=item.rows,
                        k_blocks=self.key_blocks, groups=groups, dst=self.out + block * m.granule // LINE_WORDS,
-                       dst_stride=self.out_stride, label=f"{self.label}.output")
+                       dst_stride=self.out_stride, activation=int(m.attention), element=int(m.attention.element),
+                       label=f"{self.label}.output")
 
     def normalise(self):
         """The output times 1/sum, quantised and broadcast; a block is a part of a wide array's columns."""
         s, item, m, o = self.s, self.item, self.s.m, self.s.o
         cols, step = s.array.cols, m.attended_blocks
         for row, between, rows, scalars, _ in self._sweeps():
-            s.b.vector(self.tile, blocks=-(-rows // BLOCK), a=self.sum + scalars, sfu=SfuOp.RECIPROCAL, sink=VMEM,
+            unit = {} if m.cache_unit == 1 else dict(op2=AluOp.MUL, sel2=IMMEDIATE, imm2=m.cache_unit)
+            s.b.vector(self.tile, blocks=-(-rows // BLOCK), a=self.sum + scalars, sfu=SfuOp.RECIPROCAL, **unit, sink=VMEM,
                        dst=self.sum + scalars, label=f"{self.label}.reciprocal")
             head = item.kv * s.group + item.head + (row if item.count > 1 else 0)
             whole = cols <= BLOCK
@@ -735,5 +762,5 @@ class _AttentionPiece:
                 line = self.out + row * self.out_stride + (block * m.granule + block * BLOCK % cols * (not whole)) // LINE_WORDS
                 s.b.vector(self.tile, s.all, rows=rows, blocks=s.head_blocks if whole else 1, a=line,
                            a_stride=between * self.out_stride, op1=AluOp.MUL, sel1=C, c=self.sum + scalars, sink=QUANTISE,
-                           dst=o.normed + item.first * step + head * s.head_blocks + block,
+                           activation=int(m.linear), dst=o.normed + item.first * step + head * s.head_blocks + block,
                            dst_stride=s.head_blocks if item.count == 1 else step, label=f"{self.label}.normalise")

@@ -160,12 +160,13 @@ class ProgramBuilder:
         self._streams[tile].append([place, place])
 
     def matmul(self, tile, tiles, *, a, a_stride, rows, k_blocks, groups, dst, dst_stride, element=0, scale=0, minimum=0,
-               transpose=0, label=""):
+               transpose=0, activation=0, label=""):
         lines = -(-groups * self.config.tile.array.cols // LINE_WORDS)
         place = self.emit(
             Opcode.MATMUL, unit_index(UnitKind.MATMUL, tile),
             dict(a=a, a_stride=a_stride, rows=rows, k_blocks=k_blocks, groups=groups, dst=dst, dst_stride=dst_stride,
-                 element=element, scale=scale, minimum=minimum, transpose=transpose, tiles=sum(1 << t for t in tiles)),
+                 element=element, scale=scale, minimum=minimum, transpose=transpose, activation=activation,
+                 tiles=sum(1 << t for t in tiles)),
             reads=[self.amem(tile, a, a_stride, rows, k_blocks)],
             writes=[self.vmem(t, dst, dst_stride, rows, lines) for t in tiles], label=label)
         self._streams[tile][-1][1] = place

@@ -5,26 +5,54 @@ from dataclasses import dataclass
 import numpy as np
 
 from poblano.compute.reference import pack_weights
-from poblano.compute.weight_format import Element, ScaleFormat
+from poblano.compute.weight_format import Activation, Element, ScaleFormat
 from poblano.config import BLOCK
 
-from ..models.model import BlockTensor
-from ..models.quantise import quantise_q8_0
+from ..models.model import MX_FORMATS, BlockTensor
+from ..models.quantise import QUANTISERS
+from .errors import CompileError
 from .image import align
 
-__all__ = ["FORMATS", "Image", "TiledMatrix", "block_tensor", "split_columns"]
+__all__ = ["FORMATS", "Image", "TiledMatrix", "block_tensor", "check_weights", "choose_activation", "split_columns"]
 
 FORMATS = {
     "q8_0": dict(element=Element.S8, scale=ScaleFormat.F16, minimum=0),
     "q4_0": dict(element=Element.S4, scale=ScaleFormat.F16, minimum=0),
     "q4_1": dict(element=Element.U4, scale=ScaleFormat.F16, minimum=1),
-}
+} | {name: dict(element=form.element, scale=ScaleFormat.E8M0, minimum=0) for name, form in MX_FORMATS.items()}
 """The operands of a MATMUL command for a stored grid."""
 
 
-def block_tensor(tensor):
-    """``tensor`` in blocks: float matrices are quantised to q8_0."""
-    return tensor if isinstance(tensor, BlockTensor) else quantise_q8_0(tensor)
+def block_tensor(tensor, config):
+    """``tensor`` in blocks: float matrices are quantised to q8_0, or to an MX format if the array has no INT8 weights."""
+    if isinstance(tensor, BlockTensor):
+        return tensor
+    arithmetic = config.tile.array.arithmetic
+    return QUANTISERS["q8_0" if Element.S8 in arithmetic.weights else arithmetic.activations[0].name.lower()](tensor)
+
+
+def check_weights(format, config):
+    """:class:`CompileError` if the chip's array can't multiply by weights of ``format``."""
+    arithmetic, element = config.tile.array.arithmetic, FORMATS[format]["element"]
+    names = lambda elements: ", ".join(e.format.name for e in elements) or "none"
+    if element not in arithmetic.weights:
+        raise CompileError(f"this array has no {element.format.name} weights; it has {names(arithmetic.weights)}")
+    if FORMATS[format]["scale"] is ScaleFormat.E8M0 and element not in arithmetic.mx_weights:
+        raise CompileError(f"this array has no {element.format.name} weights with E8M0 scales; it has "
+                           f"{names(arithmetic.mx_weights)}")
+
+
+def choose_activation(name, config):
+    """The Activation ``name`` (None: INT8, else the array's first); :class:`CompileError` if the chip's array lacks it."""
+    known = config.tile.array.arithmetic.activations
+    if name is None:
+        return known[0]
+    form = Activation.__members__.get(str(name).upper())
+    if form is None:
+        raise CompileError(f"unknown activation format {name!r}; known are {', '.join(a.name.lower() for a in Activation)}")
+    if form not in known:
+        raise CompileError(f"this array has no {form.name} activations; it has {', '.join(a.name for a in known)}")
+    return form
 
 
 def split_columns(columns, config):
@@ -53,16 +81,18 @@ class TiledMatrix:
     @classmethod
     def place(cls, image, tensors, chunks, config):
         """Append to ``image`` the streams of ``chunks`` of ``tensors`` (BlockTensors, (N out, K in))."""
+        for tensor in tensors:
+            check_weights(tensor.format, config)
         forms = [FORMATS[tensor.format] for tensor in tensors]
         blocks = tensors[0].shape[1] // BLOCK
         k_blocks = align(blocks, config.tile.array.segments)
-        pad = lambda array, unit: np.pad(array.T, ((0, (k_blocks - blocks) * unit), (0, 0)))
+        pad = lambda array, unit, value=0: np.pad(array.T, ((0, (k_blocks - blocks) * unit), (0, 0)), constant_values=value)
         addresses, sizes = [], []
         for ranges in chunks:
             parts = []
             for which, first, end in ranges:
                 rows, form = tensors[which].rows(slice(first, end)), forms[which]
-                parts.append(pack_weights(pad(rows.q, BLOCK), pad(rows.scale, 1),
+                parts.append(pack_weights(pad(rows.q, BLOCK), pad(rows.scale, 1, int(form["scale"] is ScaleFormat.E8M0)),
                                           None if rows.minimum is None else pad(rows.minimum, 1), config,
                                           element=form["element"], scale_format=form["scale"]))
             data = b"".join(parts)

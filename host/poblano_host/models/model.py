@@ -5,10 +5,14 @@ import math
 
 import numpy as np
 
-__all__ = ["BLOCK", "BlockTensor", "Model", "ModelConfig", "ModelError", "interleave_rope"]
+from poblano.formats.element import Activation
+
+__all__ = ["BLOCK", "BlockTensor", "MX_FORMATS", "Model", "ModelConfig", "ModelError", "interleave_rope"]
 
 BLOCK = 32
 """Elements that share a scale, along a row."""
+MX_FORMATS = {form.name.lower(): form for form in Activation if form.mx}
+"""The formats whose scales are powers of two, by name: the numbers are the same in weights and activations."""
 
 
 class ModelError(ValueError):
@@ -72,7 +76,7 @@ class BlockTensor:
     """A weight matrix (N out, K in) in its stored grid: blocks of 32 along K; element = q * scale (+ minimum).
 
     ``format`` q4_1: ``q`` uint8 0..15 with ``minimum``; q4_0: int8 -8..7; q8_0: int8. ``scale`` and ``minimum`` are
-    float16 (N, K/32).
+    float16 (N, K/32). One of :data:`MX_FORMATS`: ``q`` are codes, uint8 (mxint8: int8, in 64ths), ``scale`` float32 powers of two.
     """
 
     format: str
@@ -87,7 +91,9 @@ class BlockTensor:
     def dequantise(self):
         """float32 (N, K)."""
         n, k = self.q.shape
-        values = self.q.reshape(n, k // BLOCK, BLOCK).astype(np.float32) * self.scale.astype(np.float32)[..., None]
+        form = MX_FORMATS.get(self.format)
+        values = self.q if form is None else form.element.values(self.q) * 2.0 ** (form.unit - form.element.format.unit)
+        values = values.reshape(n, k // BLOCK, BLOCK).astype(np.float32) * self.scale.astype(np.float32)[..., None]
         if self.minimum is not None:
             values += self.minimum.astype(np.float32)[..., None]
         return values.reshape(n, k)

@@ -1,10 +1,13 @@
-"""Float matrices to the block formats of GGUF, with llama.cpp's rounding (``ggml-quants.c``, the reference quantisers)."""
+"""Float matrices to blocks of 32: GGUF's formats with llama.cpp's rounding (``ggml-quants.c``), and the MX formats."""
+
+from fnmatch import fnmatchcase
+from functools import partial
 
 import numpy as np
 
-from .model import BLOCK, BlockTensor, Model
+from .model import BLOCK, MX_FORMATS, BlockTensor, Model
 
-__all__ = ["QUANTISERS", "quantise_model", "quantise_q4_0", "quantise_q4_1", "quantise_q8_0"]
+__all__ = ["QUANTISERS", "quantise_model", "quantise_mx", "quantise_q4_0", "quantise_q4_1", "quantise_q8_0"]
 
 
 def _blocks(array):
@@ -51,14 +54,46 @@ def quantise_q4_1(array):
                        low[..., 0].astype(np.float16))
 
 
+def quantise_mx(array, format):
+    """(N, K) to one of the MX formats, as the MX specification (v1.0, 6.3) and the chip: scale = 2**(floor(log2(amax)) - emax).
+
+    Elements are rounded to nearest even and clamped; a block of zeros has the least scale. ValueError for infinities and NaN.
+    """
+    form = MX_FORMATS[format]
+    blocks = _blocks(array).astype(np.float64)
+    amax = np.abs(blocks).max(-1, keepdims=True, initial=0)
+    if not np.isfinite(amax).all():
+        raise ValueError("infinities and NaN have no block format")
+    largest_exponent = form.largest.bit_length() - 1 + form.unit
+    exponent = np.maximum(np.where(amax > 0, np.frexp(amax)[1] - 1 - largest_exponent, -127), -127)
+    element = form.element.format
+    q = element.encode(np.ldexp(blocks, element.unit - form.unit - exponent))
+    if not element.exponent_bits:
+        q = q.view(np.int8)
+    return BlockTensor(format, q.reshape(array.shape), np.ldexp(np.float32(1), exponent[..., 0]).astype(np.float32))
+
+
 QUANTISERS = {"q8_0": quantise_q8_0, "q4_0": quantise_q4_0, "q4_1": quantise_q4_1}
+QUANTISERS |= {name: partial(quantise_mx, format=name) for name in MX_FORMATS}
 
 
-def quantise_model(model, format="q8_0"):
-    """``model`` with every float matrix in ``format``; matrices that are in blocks already stay as they are."""
-    if format not in QUANTISERS:
-        raise ValueError(f"unknown format {format!r}; known are {', '.join(QUANTISERS)}")
-    quantiser = QUANTISERS[format]
-    tensors = {name: quantiser(t) if isinstance(t, np.ndarray) and t.ndim == 2 else t
-               for name, t in model.tensors.items()}
-    return Model(model.config, tensors, model.tokenizer)
+def quantise_model(model, format="q8_0", *, again=False):
+    """``model`` with every float matrix in ``format``; matrices that are in blocks already stay as they are.
+
+    ``format`` may be a dict from patterns of tensor names (``blk.*.attn_?.weight``) to formats: the first that matches counts,
+    other tensors stay. With ``again``, matrices in other blocks are dequantised first.
+    """
+    formats = format if isinstance(format, dict) else {"*": format}
+    for name in formats.values():
+        if name not in QUANTISERS:
+            raise ValueError(f"unknown format {name!r}; known are {', '.join(QUANTISERS)}")
+
+    def convert(name, tensor):
+        chosen = next((form for pattern, form in formats.items() if fnmatchcase(name, pattern)), None)
+        if isinstance(tensor, BlockTensor):
+            if not again or chosen in (None, tensor.format):
+                return tensor
+            tensor = tensor.dequantise()
+        return tensor if chosen is None or tensor.ndim != 2 else QUANTISERS[chosen](tensor)
+
+    return Model(model.config, {name: convert(name, tensor) for name, tensor in model.tensors.items()}, model.tokenizer)
