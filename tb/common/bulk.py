@@ -54,7 +54,7 @@ extern "C" void bulk_run(uint64_t count, uint64_t latency, uint64_t stall, const
 
 def _dtype(width):
     if width > 64:
-        raise ValueError(f"a port of {width} bits does not fit in an array element")
+        return np.dtype((np.uint32, -(-width // 32)))
     return np.dtype(next(f"u{size}" for size in (1, 2, 4, 8) if width <= 8 * size))
 
 
@@ -62,7 +62,7 @@ class Bulk:
     """A compiled component: call it with an array for each input port (but ``en``), get a dict of output arrays.
 
     Arrays hold raw bits, as unsigned integers of the port's size; float32, float16 and signed arrays are reinterpreted.
-    ``stall=n`` holds ``en`` low, with other inputs on the ports, in one of n cycles at random.
+    A port of more than 64 bits has Python integers in an array of objects. ``stall=n`` holds ``en`` low, with other inputs on the ports, in one of n cycles at random.
     """
 
     def __init__(self, library, inputs, outputs, latency):
@@ -76,25 +76,30 @@ class Bulk:
             raise ValueError(f"the inputs are {', '.join(self._inputs)}, not {', '.join(arrays)}")
         data = []
         for name, width in self._inputs.items():
+            if width > 64:
+                size = 4 * -(-width // 32)
+                data.append(np.frombuffer(b"".join(int(x).to_bytes(size, "little") for x in arrays[name]), np.uint32).reshape(-1, size // 4))
+                continue
             dtype, array = _dtype(width), np.ascontiguousarray(arrays[name])
             if array.dtype.itemsize != dtype.itemsize:
                 raise ValueError(f"{name} has {width} bits; got an array of {array.dtype}")
             array = array.view(dtype)
             data.append(array if width == 8 * dtype.itemsize else array & dtype.type((1 << width) - 1))
         count = len(data[0])
-        if any(array.shape != (count,) for array in data):
+        if any(array.shape[:1] != (count,) or array.ndim > 1 + (array.dtype == np.uint32) for array in data):
             raise ValueError("inputs must be one-dimensional and of one length")
         results = {name: np.zeros(count, _dtype(width)) for name, width in self._outputs.items()}
         if count:
             self._run(count, self._latency, stall, (ctypes.c_void_p * len(data))(*(a.ctypes.data for a in data)),
                       (ctypes.c_void_p * len(results))(*(a.ctypes.data for a in results.values())))
-        return results
+        return {name: array if array.ndim == 1 else np.array([int.from_bytes(row.tobytes(), "little") for row in array], object)
+                for name, array in results.items()}
 
 
 def build(component, *, latency=None):
     """Compile ``component`` (once for each distinct Verilog) and return a :class:`Bulk`.
 
-    Its ports are at most 64 bits wide and not structs of streams: operands in, results out ``latency`` (default: its
+    Its ports are not structs of streams: operands in, results out ``latency`` (default: its
     ``LATENCY``) cycles later, and optionally a clock enable ``en``. A combinational component has latency 0.
     """
     inputs, outputs = {}, {}
@@ -110,14 +115,20 @@ def build(component, *, latency=None):
     enable = "top.en = enabled;" if inputs.pop("en", None) else ""
     cast = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
 
+    def words(width):
+        return range(-(-width // 32))
+
     def element(name, width, k, side, const=""):
         return f"((const {cast[_dtype(width).itemsize]} *){side}[{k}])" if const else \
             f"(({cast[_dtype(width).itemsize]} *){side}[{k}])"
 
     drive = "\n        ".join(
+        "".join(f"top.{name}[{w}] = (((const uint32_t *)in[{k}])[index * {len(words(width))} + {w}] ^ (uint32_t)noise)"
+                f" & {hex(min((1 << width - 32 * w) - 1, 0xFFFFFFFF))}u; " for w in words(width)) if width > 64 else
         f"top.{name} = ({element(name, width, k, 'in', 'const')}[index] ^ noise) & {hex((1 << width) - 1)}ull;"
         for k, (name, width) in enumerate(inputs.items()))
-    sample = "\n            ".join(f"{element(name, width, k, 'out')}[got] = top.{name};"
+    sample = "\n            ".join("".join(f"((uint32_t *)out[{k}])[got * {len(words(width))} + {w}] = top.{name}[{w}]; "
+                                           for w in words(width)) if width > 64 else f"{element(name, width, k, 'out')}[got] = top.{name};"
                                    for k, (name, width) in enumerate(outputs.items()))
     harness = _HARNESS.format(name="dut", reset=reset, enable=enable, drive=drive, sample=sample)
     if not clocked:

@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import ChipConfig
-from ..formats.float32 import FloatAdd, FloatMultiply, IntToFloat
-from ..interfaces import SUM_BITS, MetaLayout
+from ..formats.element import Activation
+from ..formats.float32 import NAN, FixedToFloat, FloatAdd, FloatMultiply
+from ..interfaces import block_meta
 from ..verilog import place
 from .array import SumsLayout
 from .block_sums import SUMS_COMMAND, BlockSums
@@ -18,16 +19,17 @@ from .weights import ScalePortSignature
 
 __all__ = ["ACCUMULATOR_COMMAND", "Accumulator"]
 
-ACCUMULATOR_COMMAND = SUMS_COMMAND | {"scaled": 1, "minimum": 1}
-"""The loops' bounds, and whether the weight blocks have scales and minima."""
+ACCUMULATOR_COMMAND = SUMS_COMMAND | {"scaled": 1, "minimum": 1, "e8m0": 1, "mx": 1, "unit": signed(7), "activation_unit": signed(6)}
+"""The loops' bounds; whether the weight blocks have scales and minima; whether the weights' scales (``e8m0``) and the activations' (``mx``)
+are powers of two; log2 of what sums of products, and of activations, count."""
 
 ONE = 0x3F800000
 
 
 class Accumulator(wiring.Component):
-    """Adds up ``acc = fl(acc + fl(s * fl(fl(I * d) + fl(X * min))))`` over the steps and segments, in ascending order.
+    """Scales block sums and adds them up over the steps and segments, in ascending order, as ``docs/architecture.md`` defines it.
 
-    ``lanes`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums come in, and steps follow
+    ``scalers`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums come in, and steps follow
     each other without a gap (short ones, of fewer than :attr:`recurrence` cycles, only that long after the one before).
     Results come :attr:`latency` cycles after their sums are read, after the last step of each group; a result that is not
     accepted stops the drain, and then the sums.
@@ -38,12 +40,12 @@ class Accumulator(wiring.Component):
     sums : In(stream(SumsLayout)), for each group, step, pass and row
     meta : In(stream of MetaLayout for each segment), for each group, step and row
     scales : Out(ScalePortSignature)
-    o : Out(stream of ``lanes`` FP32), for each group, row and part of ``lanes`` columns
+    o : Out(stream of ``scalers`` FP32), for each group, row and part of ``scalers`` columns
     """
 
     # Cycles after the read of the sums.
     SELECTED = 2
-    FLOAT = SELECTED + IntToFloat.LATENCY
+    FLOAT = SELECTED + FixedToFloat.LATENCY
     SCALED = FLOAT + FloatMultiply.LATENCY
     SHIFTED = SCALED + FloatAdd.LATENCY
     VALUE = SHIFTED + FloatMultiply.LATENCY
@@ -54,9 +56,9 @@ class Accumulator(wiring.Component):
         super().__init__({
             "cmd": In(stream.Signature(data.StructLayout(ACCUMULATOR_COMMAND))),
             "sums": In(stream.Signature(SumsLayout(tile.array))),
-            "meta": In(stream.Signature(data.ArrayLayout(MetaLayout(), tile.array.segments))),
+            "meta": In(stream.Signature(data.ArrayLayout(block_meta(config), tile.array.segments))),
             "scales": Out(ScalePortSignature(config)),
-            "o": Out(stream.Signature(data.ArrayLayout(32, tile.lanes))),
+            "o": Out(stream.Signature(data.ArrayLayout(32, tile.scalers))),
         })
 
     @property
@@ -71,7 +73,7 @@ class Accumulator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tile = self.config.tile
-        array, lanes = tile.array, tile.lanes
+        array, lanes = tile.array, tile.scalers
         parts = array.cols // lanes
 
         fork = place(m, "fork", CommandFork(shape=data.StructLayout(ACCUMULATOR_COMMAND), count=2))
@@ -117,17 +119,30 @@ class Accumulator(wiring.Component):
         row_bits = len(row)
         emits = at_result[row_bits + 1]
 
-        # Cycle 1: choose the columns.
-        flags = delay(m, en, "flags", Cat(at.index.part, at.command.scaled, at.command.minimum), 1)
-        part, scaled, minimum = flags[:len(flags) - 2], flags[-2], flags[-1]
-        meta = [self.meta.payload[s] for s in range(array.segments)]
-        factors = [delay(m, en, f"factor{s}", meta[s].scale, self.SHIFTED) for s in range(array.segments)]
-        block_sums = [delay(m, en, f"block_sum{s}", meta[s].sum, self.SELECTED).as_signed() for s in range(array.segments)]
-        weights = []  # of each segment: the activations' sum as a float
+        # Cycle 0: the scales as exponents where they are powers of two, as factors where not.
+        arithmetic, command = array.arithmetic, at.command
+        scaled_sums, has_mx = arithmetic.scaled_sums, any(a.mx for a in arithmetic.activations)
+        flag = lambda name, value: delay(m, en, name, value, 1)
+        part = flag("part", at.index.part)
+        scaled, minimum, e8m0 = flag("scaled", command.scaled), flag("minimum", command.minimum), flag("e8m0", command.e8m0)
+        factors, block_sums, exponents, nans = [], [], [], []
         for s in range(array.segments):
-            convert = place(m, f"sum_float{s}", IntToFloat(SUM_BITS))
-            m.d.comb += [convert.en.eq(en), convert.i.eq(block_sums[s])]
-            weights.append(convert.o)
+            meta = self.meta.payload[s]
+            factor, exponent, nan = meta.scale, command.unit, C(0)
+            sum_exponent = command.activation_unit
+            if has_mx:
+                factor = Mux(command.mx, ONE, factor)
+                mx_exponent, mx_nan = Mux(command.mx, _exponent(meta.scale), 0), command.mx & _is_nan(meta.scale)
+                exponent, sum_exponent, nan = exponent + mx_exponent, sum_exponent + mx_exponent, mx_nan
+            factors.append(delay(m, en, f"factor{s}", factor, self.SHIFTED))
+            exponents.append(delay(m, en, f"exponent{s}", exponent, 1).as_signed())
+            nans.append(delay(m, en, f"nan{s}", nan, 1))
+            if arithmetic.minima:
+                convert = place(m, f"sum_float{s}", FixedToFloat(arithmetic.activation_sum_width, scaled=scaled_sums))
+                m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"block_sum{s}", meta.sum, self.SELECTED).as_signed())]
+                if scaled_sums:
+                    m.d.comb += convert.exponent.eq(delay(m, en, f"sum_exponent{s}", sum_exponent, self.SELECTED).as_signed())
+                block_sums.append(convert.o)
 
         # The FP32 memory, of which all columns' accumulators are read in cycle VALUE - 1.
         m.submodules.memory = memory = Memory(shape=32 * lanes, depth=depth, init=[])
@@ -144,33 +159,65 @@ class Accumulator(wiring.Component):
         for lane in range(lanes):
             total = Mux(at_value[row_bits], 0, read_port.data.word_select(lane, 32))
             for s in range(array.segments):
-                total = self._lane(m, en, f"{lane}_{s}", delay_cycles=s * FloatAdd.LATENCY, total=total, factor=factors[s],
-                                   block_sum=weights[s],
-                                   number=word_mux(part, [sums.data[s][j * lanes + lane] for j in range(parts)]).as_signed(),
-                                   scale=Mux(scaled, self.scales.scales[s][lane], ONE),
-                                   low=Mux(minimum, self.scales.minima[s][lane], 0))
+                # Cycle 1: choose the columns.
+                scale, exponent, nan = self.scales.scales[s][lane], exponents[s], nans[s]
+                if has_mx:
+                    exponent = exponent + Mux(e8m0, _exponent(scale), 0)
+                    nan = nan | e8m0 & _is_nan(scale)
+                    scaled_here = scaled & ~e8m0
+                else:
+                    scaled_here = scaled
+                total = self._lane(
+                    m, en, f"{lane}_{s}", delay_cycles=s * FloatAdd.LATENCY, total=total, factor=factors[s], exponent=exponent, nan=nan,
+                    block_sum=block_sums[s] if block_sums else None,
+                    number=word_mux(part, [sums.data[s][j * lanes + lane].as_value() for j in range(parts)]),
+                    scale=Mux(scaled_here, scale, ONE), low=Mux(minimum, self.scales.minima[s][lane], 0))
             m.d.comb += totals[lane].eq(total)
         return m
 
-    def _lane(self, m, en, name, *, delay_cycles, total, factor, block_sum, number, scale, low):
+    def _lane(self, m, en, name, *, delay_cycles, total, factor, exponent, nan, block_sum, number, scale, low):
         """``total`` and a block's value, which is delayed by ``delay_cycles`` to meet it."""
+        arithmetic = self.config.tile.array.arithmetic
         unit = lambda kind, component: place(m, f"{kind}{name}", component)
         # Cycle 2: to float.
-        convert = unit("float", IntToFloat(self.config.tile.array.sum_width))
-        m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"number{name}", number, 1).as_signed())]
+        convert = unit("float", FixedToFloat(arithmetic.sum_width, scaled=arithmetic.scaled_sums, special_bits=arithmetic.special_bits))
+        number = data.View(arithmetic.sum_layout, delay(m, en, f"number{name}", number, 1))
+        m.d.comb += [convert.en.eq(en), convert.i.eq(number.value)]
+        if arithmetic.scaled_sums:
+            m.d.comb += [convert.exponent.eq(delay(m, en, f"exponent{name}", exponent, 1).as_signed()),
+                         convert.nan.eq(delay(m, en, f"nan{name}", nan, 1))]
+        if arithmetic.special_bits:
+            m.d.comb += convert.special.eq(number.special)
         # Cycle FLOAT.
-        product, offset = unit("scale", FloatMultiply()), unit("minimum", FloatMultiply())
-        m.d.comb += [
-            product.en.eq(en), product.a.eq(convert.o), product.b.eq(delay(m, en, f"scale_delay{name}", scale, self.FLOAT - 1)),
-            offset.en.eq(en), offset.a.eq(block_sum), offset.b.eq(delay(m, en, f"low_delay{name}", low, self.FLOAT - 1)),
-        ]
+        product = unit("scale", FloatMultiply())
+        m.d.comb += [product.en.eq(en), product.a.eq(convert.o), product.b.eq(delay(m, en, f"scale_delay{name}", scale, self.FLOAT - 1))]
         # Cycle SCALED.
-        shifted = unit("shift", FloatAdd())
-        m.d.comb += [shifted.en.eq(en), shifted.a.eq(product.o), shifted.b.eq(offset.o)]
+        if arithmetic.minima:
+            offset, shift = unit("minimum", FloatMultiply()), unit("shift", FloatAdd())
+            m.d.comb += [
+                offset.en.eq(en), offset.a.eq(block_sum), offset.b.eq(delay(m, en, f"low_delay{name}", low, self.FLOAT - 1)),
+                shift.en.eq(en), shift.a.eq(product.o), shift.b.eq(offset.o),
+            ]
+            shifted = shift.o
+        else:
+            shifted = delay(m, en, f"shift{name}", product.o, FloatAdd.LATENCY)
         # Cycle SHIFTED.
-        value = unit("value", FloatMultiply())
-        m.d.comb += [value.en.eq(en), value.a.eq(factor), value.b.eq(shifted.o)]
+        if Activation.INT8 in arithmetic.activations:
+            value = unit("value", FloatMultiply())
+            m.d.comb += [value.en.eq(en), value.a.eq(factor), value.b.eq(shifted)]
+            value = value.o
+        else:
+            value = delay(m, en, f"value{name}", shifted, FloatMultiply.LATENCY)
         # Cycle VALUE.
         add = unit("add", FloatAdd())
-        m.d.comb += [add.en.eq(en), add.a.eq(total), add.b.eq(delay(m, en, f"value_delay{name}", value.o, delay_cycles))]
+        m.d.comb += [add.en.eq(en), add.a.eq(total), add.b.eq(delay(m, en, f"value_delay{name}", value, delay_cycles))]
         return add.o
+
+
+def _exponent(scale):
+    """The exponent of an FP32 power of two; -127 for a subnormal one."""
+    return (scale[23:31] - 127).as_signed()
+
+
+def _is_nan(scale):
+    return scale[23:31].all() & scale[:23].any()

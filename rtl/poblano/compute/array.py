@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import BLOCK, ArrayConfig
+from ..formats.element import Arithmetic
 from ..verilog import place
 from .delay import delay
 from .pe import PE
@@ -13,45 +14,51 @@ __all__ = ["ActivationLayout", "ArrayRow", "SumsLayout", "SystolicArray", "Weigh
 
 
 class WeightItemLayout(data.StructLayout):
-    """A row of weights (``cols`` bytes) of a tile, or with ``transpose`` a column (``rows`` bytes), element 0 in the low byte."""
+    """``load_rows`` rows of ``cols`` weights of a tile, or with ``transpose`` as many columns of ``rows`` weights: ``data[which][k]``."""
 
     def __init__(self, config):
-        super().__init__({"data": data.ArrayLayout(signed(8), max(config.rows, config.cols)), "transpose": 1})
+        super().__init__({"data": data.ArrayLayout(data.ArrayLayout(config.arithmetic.weight_operand, max(config.rows, config.cols)),
+                                                   config.load_rows), "transpose": 1})
 
 
 class ActivationLayout(data.StructLayout):
     """An activation for each row; ``first``: it is the first one for the next weight tile."""
 
     def __init__(self, config):
-        super().__init__({"data": data.ArrayLayout(signed(8), config.rows), "first": 1})
+        super().__init__({"data": data.ArrayLayout(config.arithmetic.activation_lane, config.rows), "first": 1})
 
 
 class SumsLayout(data.ArrayLayout):
     """The sum of each segment and column."""
 
     def __init__(self, config):
-        super().__init__(data.ArrayLayout(signed(config.sum_width), config.cols), config.segments)
+        super().__init__(data.ArrayLayout(config.arithmetic.sum_layout, config.cols), config.segments)
 
 
 class ArrayRow(wiring.Component):
-    """A row of :class:`PE`; ``i_*`` of vectors come from the row above, others from the left edge."""
+    """A row of :class:`PE`; ``i_*`` of vectors come from the row above, others from the left edge.
 
-    def __init__(self, *, cols, sum_width, transpose):
-        self.cols, self.sum_width, self.transpose = cols, sum_width, transpose
-        weights, sums = data.ArrayLayout(signed(8), cols), data.ArrayLayout(signed(sum_width), cols)
+    Weights from the left enter at ``bands`` places, the first of each ``cols / bands`` columns.
+    """
+
+    def __init__(self, *, cols, arithmetic: Arithmetic, transpose, bands):
+        self.cols, self.arithmetic, self.transpose, self.bands = cols, arithmetic, transpose, bands
+        weights, sums = data.ArrayLayout(arithmetic.weight_operand, cols), data.ArrayLayout(arithmetic.sum_layout, cols)
         members = {
-            "en": In(1), "i_a": In(signed(8)), "i_swap": In(1), "i_capture": In(1),
+            "en": In(1), "i_a": In(arithmetic.activation_lane), "i_swap": In(1), "i_capture": In(1),
             "i_w": In(weights), "o_w": Out(weights), "i_sum": In(sums), "o_sum": Out(sums),
         }
         if transpose:
-            members |= {"i_across": In(1), "i_left": In(signed(8)), "i_capture_down": In(cols), "o_capture_down": Out(cols)}
+            members |= {"i_across": In(1), "i_left": In(data.ArrayLayout(arithmetic.weight_operand, bands)),
+                        "i_capture_down": In(cols), "o_capture_down": Out(cols)}
         super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
         left = None
+        band = self.cols // self.bands
         for c in range(self.cols):
-            pe = place(m, f"pe{c}", PE(sum_width=self.sum_width, transpose=self.transpose))
+            pe = place(m, f"pe{c}", PE(arithmetic=self.arithmetic, transpose=self.transpose))
             m.d.comb += [
                 pe.en.eq(self.en),
                 pe.i_a.eq(left.o_a if left else self.i_a),
@@ -63,7 +70,7 @@ class ArrayRow(wiring.Component):
             if self.transpose:
                 m.d.comb += [
                     pe.i_across.eq(left.o_across if left else self.i_across),
-                    pe.i_left.eq(left.o_w if left else self.i_left),
+                    pe.i_left.eq(left.o_w if c % band else self.i_left[c // band]),
                     pe.i_capture_down.eq(self.i_capture_down[c]), self.o_capture_down[c].eq(pe.o_capture_down),
                 ]
             left = pe
@@ -73,11 +80,14 @@ class ArrayRow(wiring.Component):
 class SystolicArray(wiring.Component):
     """Sums of 32 products (all rows, where there are fewer) for each column and segment of 32 rows.
 
-    A weight tile is ``rows`` row items, or ``cols`` column items (``transpose``; modes may change with every tile), in
-    ascending order. An activation with ``first`` waits until a whole new tile is in, and makes it the active one; from that same cycle on
-    the next tile's items are accepted. So a tile with M activations takes max(M, items) cycles. Gaps are allowed everywhere.
-    The sums of an activation come after ``rows + cols`` cycles; the whole array stands still while ``o`` is not accepted.
+    A weight tile is ``rows / load_rows`` row items, or ``cols / load_rows`` column items (``transpose``; modes may change with every
+    tile), in ascending order. An activation with ``first`` waits until a whole new tile is in, and makes it the active one; from that
+    same cycle on the next tile's items are accepted. So a tile with M activations takes max(M, items) cycles. Gaps are allowed
+    everywhere. The sums of an activation come after ``rows + cols`` cycles; the whole array stands still while ``o`` is not accepted.
     The first activation after reset must be a ``first``.
+
+    With ``load_rows`` L, weights enter at L places: the rows (of each segment) are L bands of consecutive PEs, row k of a tile is the
+    ``k // L``-th of band ``k % L``; columns likewise. The ports are in the tile's order.
 
     Parameters
     ----------
@@ -108,11 +118,16 @@ class SystolicArray(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        rows, cols = self.config.rows, self.config.cols
+        config = self.config
+        rows, cols, bands = config.rows, config.cols, config.load_rows
         segment = min(rows, BLOCK)
+        band_rows, band_cols = segment // bands, cols // bands
+        # The tile's row (column) that a row (column) of PEs holds, and the item that brings it.
+        row_of = [r - r % segment + r % band_rows * bands + r % segment // band_rows for r in range(rows)]
+        col_of = [c % band_cols * bands + c // band_cols for c in range(cols)]
 
         en, swap, item, last = Signal(), Signal(), Signal(), Signal()
-        count = Signal(range(max(rows, cols)))
+        count = Signal(range(max(rows, cols) // bands))
         across = self.w.payload.transpose if self.transpose else C(0)
         m.d.comb += [
             en.eq(self.o.ready | ~self.o.valid),
@@ -120,7 +135,7 @@ class SystolicArray(wiring.Component):
             self.a.ready.eq(en & (self.loaded | ~self.a.payload.first)),
             self.w.ready.eq(en & (~self.loaded | (self.a.valid & self.a.payload.first))),
             item.eq(self.w.valid & self.w.ready),
-            last.eq(count == Mux(across, cols - 1, rows - 1)),
+            last.eq(count == Mux(across, cols // bands - 1, rows // bands - 1)),
         ]
         with m.If(item):
             m.d.sync += count.eq(Mux(last, 0, count + 1))
@@ -145,32 +160,40 @@ class SystolicArray(wiring.Component):
             entry = line[n * len(head):(n + 1) * len(head)]
             return entry[:tag_bits], entry[tag_bits], entry[tag_bits + 1]
 
-        weights = [delay(m, en, f"weight{k}", self.w.payload.data[k], k) for k in range(max(rows, cols))]
-        above = None
+        items = self.w.payload.data
+        placed = []
         for r in range(rows):
-            row = place(m, f"row{r}", ArrayRow(cols=cols, sum_width=self.config.sum_width, transpose=self.transpose))
+            row = place(m, f"row{r}", ArrayRow(cols=cols, arithmetic=config.arithmetic, transpose=self.transpose, bands=bands))
             tag, direction, valid = edge(r)
             m.d.comb += [
                 row.en.eq(en),
-                row.i_a.eq(delay(m, en, f"a{r}", self.a.payload.data[r], r)),
+                row.i_a.as_value().eq(delay(m, en, f"a{r}", self.a.payload.data[row_of[r]], r)),
                 row.i_swap.eq(swaps[r - 1] if r else swap),
-                row.i_capture.eq(valid & ~direction & (tag == r)),
+                row.i_capture.eq(valid & ~direction & (tag == row_of[r] // bands)),
             ]
-            m.d.comb += row.i_w.eq(above.o_w if above else Cat(weights[:cols]))
+            # The row that the band's items pass before this one.
+            before = r - 1 if r % band_rows else r - segment + band_rows - 1 if r >= segment else None
+            if before is None:
+                weights = [delay(m, en, f"weight{r}_{c}", items[r // band_rows][col_of[c]], r + c) for c in range(cols)]
+            else:
+                weights = [delay(m, en, f"weight{r}", placed[before].o_w, r - before - 1)]
+            m.d.comb += row.i_w.as_value().eq(Cat(weights))
             if self.transpose:
-                m.d.comb += [row.i_across.eq(direction), row.i_left.eq(weights[r])]
-                if above:
-                    m.d.comb += row.i_capture_down.eq(above.o_capture_down)
-                else:
-                    for c in range(cols):
-                        tag, direction, valid = edge(c)
-                        m.d.comb += row.i_capture_down[c].eq(valid & direction & (tag == c))
+                m.d.comb += row.i_across.eq(direction)
+                for b in range(bands):
+                    m.d.comb += row.i_left[b].as_value().eq(
+                        delay(m, en, f"left{r}_{b}", items[b][row_of[r]], r + b * band_cols))
+                for c in range(0 if r else cols):
+                    tag, direction, valid = edge(c)
+                    m.d.comb += row.i_capture_down[c].eq(valid & direction & (tag == col_of[c] // bands))
+                if r:
+                    m.d.comb += row.i_capture_down.eq(placed[-1].o_capture_down)
             if r % segment:
-                m.d.comb += row.i_sum.eq(above.o_sum)
+                m.d.comb += row.i_sum.eq(placed[-1].o_sum)
             if r % segment == segment - 1:
                 s = r // segment
                 for c in range(cols):
-                    m.d.comb += self.o.payload[s][c].eq(
-                        delay(m, en, f"sum{s}_{c}", row.o_sum[c], (rows - 1 - r) + (cols - 1 - c)).as_signed())
-            above = row
+                    m.d.comb += self.o.payload[s][col_of[c]].as_value().eq(
+                        delay(m, en, f"sum{s}_{c}", row.o_sum[c], (rows - 1 - r) + (cols - 1 - c)))
+            placed.append(row)
         return m

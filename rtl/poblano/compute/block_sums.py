@@ -12,7 +12,7 @@ from .walk import Walk
 
 __all__ = ["BlockSums", "SUMS_COMMAND"]
 
-SUMS_COMMAND = {"rows": 16, "steps": 16, "groups": 16}
+SUMS_COMMAND = {"rows": 16, "steps": 16, "passes": 6, "groups": 16}
 """What BlockSums needs of a command."""
 
 
@@ -47,7 +47,7 @@ class BlockSums(wiring.Component):
         m = Module()
         array, tokens = self.config.tile.array, self.config.tile.tokens
         walk = place(m, "walk", Walk(fields=SUMS_COMMAND, loops={
-            "group": "groups", "step": "steps", "pass_": array.passes, "row": "rows"}))
+            "group": "groups", "step": "steps", "pass_": "passes", "row": "rows"}))
         connect(m, flipped(self.cmd), walk.cmd)
         at = walk.o.payload
         full = Signal(2)
@@ -110,5 +110,9 @@ class BlockSums(wiring.Component):
         m.d.comb += self.data.eq(Mux(last_bank, so_far[1], so_far[0]))
         for s in range(array.segments):
             for c in range(array.cols):
-                m.d.comb += totals[s][c].eq(beat[s][c] + Mux(first, 0, Mux(write_bank, so_far[1][s][c], so_far[0][s][c])))
+                total, so, before = totals[s][c], beat[s][c], [bank[s][c] for bank in so_far]
+                m.d.comb += [
+                    total.value.eq(so.value + Mux(first, 0, Mux(write_bank, before[1].value, before[0].value))),
+                    total.special.eq(so.special | Mux(first, 0, Mux(write_bank, before[1].special, before[0].special))),
+                ]
         return m

@@ -13,7 +13,7 @@ from .accumulator import ACCUMULATOR_COMMAND, Accumulator
 from .array import SystolicArray
 from .reader import READER_COMMAND, ActivationReader
 from .walk import CommandFork
-from .weight_format import ScaleFormat
+from .weight_format import Activation, Element, ScaleFormat, weight_unit
 from .weights import LOADER_COMMAND, WeightLoader
 from .writer import WRITER_COMMAND, ResultWriter
 
@@ -28,9 +28,9 @@ class MatmulUnit(wiring.Component):
     ``done`` come in command order. A command is transferred when its last part starts, a NOP when nothing is in progress. Words of
     the weight stream are taken only for a command that is there.
 
-    With weights and outputs always available a command of M rows, P passes of I items (array rows; columns with transpose) takes
-    groups * steps * P * max(M, I) cycles, if this covers the drain (M * cols / lanes for each step), and about
-    2*rows + cols + M * cols / lanes + 40 more to fill and empty the pipelines.
+    With weights and outputs always available a command of M rows, P passes of I items (array rows, columns with transpose, divided by
+    ``load_rows``) takes groups * steps * P * max(M, I) cycles, if this covers the drain (M * cols / scalers for each step), and about
+    2*rows + cols + M * cols / scalers + 40 more to fill and empty the pipelines.
 
     Parameters
     ----------
@@ -77,8 +77,9 @@ class MatmulUnit(wiring.Component):
         connect(m, writer.local, flipped(self.local))
         connect(m, writer.bus, flipped(self.bus))
         m.d.comb += [
-            array.a.payload.eq(reader.o.payload), array.a.valid.eq(reader.o.valid), reader.o.ready.eq(array.a.ready),
-            accumulator.meta.payload.eq(meta.o.payload.data), accumulator.meta.valid.eq(meta.o.valid),
+            array.a.payload.data.as_value().eq(reader.o.payload.data.as_value()), array.a.payload.first.eq(reader.o.payload.first),
+            array.a.valid.eq(reader.o.valid), reader.o.ready.eq(array.a.ready),
+            accumulator.meta.payload.as_value().eq(meta.o.payload.data), accumulator.meta.valid.eq(meta.o.valid),
             meta.o.ready.eq(accumulator.meta.ready),
             writer.tile.eq(self.tile),
         ]
@@ -98,8 +99,20 @@ class MatmulUnit(wiring.Component):
         cmd = self.unit.cmd
         segment_bits = exact_log2(self.config.tile.array.segments)
         fields = {f.name: cmd.payload[f.offset:f.offset + f.width] for f in FIELDS[Opcode.MATMUL]}
+        array = self.config.tile.array
+        element, activation = fields["element"], fields["activation"]
+        e8m0 = fields["scale"] == ScaleFormat.E8M0
+        dual = element.matches(*(e for e in Element if e.bits == 4)) if array.fp4_rate == 2 else C(0)
+        activation_unit = _lookup(activation, {a: a.unit for a in array.arithmetic.activations})
+        unit = _lookup(element, {e: weight_unit(e, ScaleFormat.NONE) for e in array.arithmetic.weights})
         fields |= {
             "scaled": fields["scale"] != ScaleFormat.NONE,
+            "e8m0": e8m0,
+            "mx": activation != Activation.INT8,
+            "activation_unit": activation_unit,
+            "unit": activation_unit + Mux((element == Element.S8) & e8m0, weight_unit(Element.S8, ScaleFormat.E8M0), unit),
+            "dual": dual,
+            "passes": Mux(dual, array.passes_4bit, array.passes),
             "steps": fields["k_blocks"] >> segment_bits,
             "a": fields["a"] >> segment_bits,
             "a_stride": fields["a_stride"] >> segment_bits,
@@ -120,3 +133,11 @@ class MatmulUnit(wiring.Component):
         for (layout, port), copy in zip(parts, fork.o):
             m.d.comb += [port.payload[name].eq(fields[name]) for name in layout]
             m.d.comb += [port.valid.eq(copy.valid), copy.ready.eq(port.ready)]
+
+
+def _lookup(key, table):
+    """The signed number that ``table`` has for ``key``."""
+    result = C(0, 1)
+    for name, value in table.items():
+        result = Mux(key == name, C(value, signed(6)), result)
+    return result

@@ -6,6 +6,7 @@ from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import ChipConfig
+from ..formats.element import Activation, Element, decode_operand
 from ..interfaces import matmul_data_port, matmul_meta_port
 from ..verilog import place
 from .delay import word_mux
@@ -13,12 +14,12 @@ from .walk import Walk
 
 __all__ = ["ActivationReader", "READER_COMMAND"]
 
-READER_COMMAND = {"a": 16, "a_stride": 16, "rows": 16, "steps": 16, "groups": 16}
-"""A reader's command: the first word, words from a row to the next, and the loops' bounds."""
+READER_COMMAND = {"a": 16, "a_stride": 16, "rows": 16, "steps": 16, "passes": 6, "groups": 16, "activation": 3, "dual": 1}
+"""A reader's command: the first word, words from a row to the next, the loops' bounds, the format, and whether weights are two by two."""
 
 
 class ActivationReader(wiring.Component):
-    """For each group, each step along K, each pass and each row: the pass's part of a word of activation memory.
+    """For each group, each step along K, each pass and each row: the operands of the pass's part of a word of activation memory.
 
     The word of row m and step k is ``a + m*a_stride + k``. Up to :attr:`DEPTH` words are requested ahead, and only what
     there is room for. Sustains one word a cycle from a port of up to 3 cycles latency.
@@ -26,13 +27,14 @@ class ActivationReader(wiring.Component):
     Parameters
     ----------
     config : ChipConfig
-    meta : True reads scales and sums, of a word once; False reads elements, of which each pass gets the array's rows
+    meta : True reads scales and sums as they are, of a word once; False reads elements, of which each pass gets the array's rows
+        (``dual``: two for each row)
 
     Members
     -------
     cmd : In(stream of :data:`READER_COMMAND`)
     port : Out(ReadPortSignature)
-    o : Out(stream), ``data``, a part of a word, and ``first``, set for row 0
+    o : Out(stream), ``data``, activation lanes or a word, and ``first``, set for row 0
     active : Out(1), there are words to request
     """
 
@@ -41,24 +43,29 @@ class ActivationReader(wiring.Component):
     def __init__(self, config: ChipConfig, *, meta):
         self.config, self.meta = config, meta
         port = matmul_meta_port(config) if meta else matmul_data_port(config)
-        self._passes = 1 if meta else config.tile.array.passes
-        self._width = Shape.cast(port.members["data"].shape).width // self._passes
+        array = config.tile.array
+        shape = Shape.cast(port.members["data"].shape) if meta else data.ArrayLayout(array.arithmetic.activation_lane, array.rows)
         super().__init__({
             "cmd": In(stream.Signature(data.StructLayout(READER_COMMAND))),
             "port": Out(port),
-            "o": Out(stream.Signature(data.StructLayout({"data": self._width, "first": 1}))),
+            "o": Out(stream.Signature(data.StructLayout({"data": shape, "first": 1}))),
             "active": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        walk = place(m, "walk", Walk(fields=READER_COMMAND,
-                                     loops={"group": "groups", "step": "steps", "pass_": self._passes, "row": "rows"}))
+        array = self.config.tile.array
+        passes = 1 if self.meta else array.passes
+        walk = place(m, "walk", Walk(fields=READER_COMMAND, loops={
+            "group": "groups", "step": "steps", "pass_": 1 if self.meta else "passes", "row": "rows"}))
         connect(m, flipped(self.cmd), walk.cmd)
         at, port = walk.o.payload, self.port
-        pass_bits = len(at.index.pass_)
-        m.submodules.parts = parts = SyncFIFO(width=pass_bits + 1, depth=self.DEPTH)
-        m.submodules.words = words = SyncFIFOBuffered(width=self._width + 1, depth=self.DEPTH)
+        format = Cat(at.first.row, at.command.dual, at.command.activation)
+        pass_bits = (passes - 1).bit_length()
+        word = Value.cast(port.data)
+        width = len(word) // (passes if array.fp4_rate == 1 or self.meta else array.passes_4bit)
+        m.submodules.parts = parts = SyncFIFO(width=pass_bits + len(format), depth=self.DEPTH)
+        m.submodules.words = words = SyncFIFOBuffered(width=width + len(format), depth=self.DEPTH)
 
         base, base_reg, addr, addr_reg = Signal(16), Signal(16), Signal(16), Signal(16)
         room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
@@ -73,7 +80,7 @@ class ActivationReader(wiring.Component):
             request.eq(port.req.valid & port.req.ready),
             leave.eq(self.o.valid & self.o.ready),
             parts.w_en.eq(request),
-            parts.w_data.eq(Cat(at.first.row, at.index.pass_)),
+            parts.w_data.eq(Cat(format, at.index.pass_[:pass_bits])),
             parts.r_en.eq(port.valid),
         ]
         m.d.sync += room.eq(room - request + leave)
@@ -82,13 +89,30 @@ class ActivationReader(wiring.Component):
             with m.If(at.last.row & at.last.pass_):
                 m.d.sync += base_reg.eq(base + 1)
 
-        word = Value.cast(port.data)
-        part = word_mux(parts.r_data[1:], [word.word_select(k, self._width) for k in range(self._passes)])
+        index = parts.r_data[len(format):]
+        part = word_mux(index, [word.word_select(k, len(word) // passes) for k in range(passes)])
+        if width > len(part):  # two passes at once
+            part = Mux(parts.r_data[1], word_mux(index[:-1], [word.word_select(k, width) for k in range(len(word) // width)]), part)
         m.d.comb += [
             words.w_en.eq(port.valid),
-            words.w_data.eq(Cat(part, parts.r_data[0])),
-            self.o.payload.eq(words.r_data),
+            words.w_data.eq(Cat(part, parts.r_data[:len(format)])),
+            self.o.payload.first.eq(words.r_data[width]),
             self.o.valid.eq(words.r_rdy),
             words.r_en.eq(self.o.ready),
         ]
+        out, activation = Value.cast(self.o.payload.data), words.r_data[width + 2:]
+        m.d.comb += out.eq(words.r_data[:width] if self.meta else self._operands(words.r_data[:width], words.r_data[width + 1], activation))
         return m
+
+    def _operands(self, codes, dual, activation):
+        array = self.config.tile.array
+        arithmetic = array.arithmetic
+        element = activation
+        if len(arithmetic.activation_elements) > 1:
+            element = Mux(activation < 2, Element.S8, activation + (Element.E4M3 - Activation.MXFP8_E4M3))
+        decode = lambda code: decode_operand(element, code, arithmetic.activation_elements, arithmetic.special_bits, symmetric=True)
+        single = [codes.word_select(k, 8) for k in range(array.rows)]
+        if array.fp4_rate == 1:
+            return Cat(decode(code) for code in single)
+        pairs = [codes.word_select(k, 8) for k in range(2 * array.rows)]
+        return Cat(decode(Mux(dual, pairs[k], single[k // 2])) for k in range(2 * array.rows))

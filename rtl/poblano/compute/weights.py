@@ -7,16 +7,18 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import BLOCK, ChipConfig
-from ..formats.float32 import float16_to_float32
+from ..formats.element import Element, decode_operand, operand_layout
+from ..formats.float32 import NAN, float16_to_float32
 from ..verilog import place
 from .array import WeightItemLayout
 from .delay import word_mux
+from .pe import NARROW
 from .walk import Walk
-from .weight_format import Element, ScaleFormat
+from .weight_format import ScaleFormat
 
 __all__ = ["LOADER_COMMAND", "ScalePortSignature", "WeightLoader"]
 
-LOADER_COMMAND = {"element": 2, "scale": 2, "minimum": 1, "transpose": 1, "steps": 16, "groups": 16}
+LOADER_COMMAND = {"element": 3, "scale": 2, "minimum": 1, "transpose": 1, "steps": 16, "groups": 16}
 """A loader's command: the stream's format and its steps along K in each group of columns."""
 
 
@@ -26,16 +28,16 @@ class ScalePortSignature(wiring.Signature):
     Members
     -------
     en : Out(1), read from the oldest step
-    part : Out, which ``lanes`` columns
+    part : Out, which ``scalers`` columns
     release : Out(1), with ``en``: this was the oldest step's last read
-    scales, minima : In(FP32 for each segment and lane), from the cycle after ``en`` until the next ``en``
+    scales, minima : In(FP32 for each segment and scaler), from the cycle after ``en`` until the next ``en``
     """
 
     def __init__(self, config):
         tile = config.tile
-        values = data.ArrayLayout(data.ArrayLayout(32, tile.lanes), tile.array.segments)
+        values = data.ArrayLayout(data.ArrayLayout(32, tile.scalers), tile.array.segments)
         super().__init__({
-            "en": Out(1), "part": Out((tile.array.cols // tile.lanes - 1).bit_length()), "release": Out(1),
+            "en": Out(1), "part": Out((tile.array.cols // tile.scalers - 1).bit_length()), "release": Out(1),
             "scales": In(values), "minima": In(values),
         })
 
@@ -46,7 +48,7 @@ class WeightLoader(wiring.Component):
     ``o`` gives one item a cycle, also across the scale sections as long as the words come early enough: words are taken
     ahead of the items, by :attr:`lines` words, and scales by :attr:`slots` steps. No word is taken that belongs to a
     command that is not there yet. A step's scales are in the store before its first item is given; they stay until ``scales.release``, which every step
-    must get, also one without scales (whose values in the store mean nothing). F16 is converted to FP32.
+    must get, also one without scales (whose values in the store mean nothing). F16 and E8M0 are converted to FP32, elements to operands.
 
     Members
     -------
@@ -71,14 +73,14 @@ class WeightLoader(wiring.Component):
     def lines(self):
         """Words of elements taken ahead: enough to pass over scales and minima in F16."""
         array = self.config.tile.array
-        return 4 * array.segments * (2 * array.cols // self.config.stream_bytes)
+        return 4 * -(-2 * array.segments * array.cols // self.config.stream_bytes)
 
     @property
     def slots(self):
         """Steps whose scales are kept: one that is drained, those in the array, one that is loaded, one that is parsed."""
         array = self.config.tile.array
         latency = array.rows + array.cols + 16
-        need = 2 + -(-latency // (array.passes * array.rows))
+        need = 2 + -(-latency // (array.passes_4bit * min(array.rows, array.cols) // array.load_rows))
         return 1 << (need - 1).bit_length()
 
     def elaborate(self, platform):
@@ -90,27 +92,28 @@ class WeightLoader(wiring.Component):
 
         array, word_bytes = self.config.tile.array, self.config.stream_bytes
         blocks = array.segments * array.cols
-        lines = m.submodules.lines = SyncFIFOBuffered(width=8 * word_bytes + 3, depth=self.lines)
+        lines = m.submodules.lines = SyncFIFOBuffered(width=8 * word_bytes + 4, depth=self.lines)
 
         # Parse: a step is its scales, its minima, its elements; section counts those that are complete.
         section = Signal(range(3))
-        word_limits = {Element.S8: BLOCK * blocks, Element.S4: BLOCK * blocks // 2}
         word = Signal(range(BLOCK * blocks // word_bytes))
+        nibbles = Signal()
         in_scales, in_minima, in_elements = Signal(), Signal(), Signal()
-        half = Signal()  # a word of F16
+        half, byte = Signal(), Signal()  # words of F16, of E8M0
         room, taken, last = Signal(), Signal(), Signal()
 
         def ends(size):
-            return word == size // word_bytes - 1
+            return word == -(-size // word_bytes) - 1
 
         m.d.comb += [
             in_scales.eq((section == 0) & (format.scale != ScaleFormat.NONE)),
             in_minima.eq((section < 2) & ~in_scales & format.minimum),
             in_elements.eq(~in_scales & ~in_minima),
             half.eq(in_minima | (format.scale == ScaleFormat.F16)),
-            last.eq(Mux(in_elements,
-                        Mux(format.element == Element.S8, ends(word_limits[Element.S8]), ends(word_limits[Element.S4])),
-                        Mux(half, ends(2 * blocks), ends(4 * blocks)))),
+            byte.eq(in_scales & (format.scale == ScaleFormat.E8M0)),
+            nibbles.eq(format.element.matches(*(e for e in Element if e.bits == 4))),
+            last.eq(Mux(in_elements, Mux(nibbles, ends(BLOCK * blocks // 2), ends(BLOCK * blocks)),
+                        Mux(half, ends(2 * blocks), Mux(byte, ends(blocks), ends(4 * blocks))))),
             self.i.ready.eq(walk.o.valid & room & (lines.w_rdy | ~in_elements)),
             taken.eq(self.i.valid & self.i.ready),
             walk.o.ready.eq(taken & in_elements & last),
@@ -122,11 +125,11 @@ class WeightLoader(wiring.Component):
             with m.If(last):
                 m.d.sync += section.eq(Mux(in_elements, 0, Mux(in_scales, 1, 2)))
 
-        self._store(m, room, walk.o.ready, taken & in_scales, taken & in_minima, half, word)
+        self._store(m, room, walk.o.ready, taken & in_scales, taken & in_minima, half, byte, word)
         self._items(m, lines)
         return m
 
-    def _store(self, m, room, stored, write_scales, write_minima, half, word):
+    def _store(self, m, room, stored, write_scales, write_minima, half, byte, word):
         """The scale store: a ring of steps; ``stored`` ends the newest step."""
         tile, word_bytes, port = self.config.tile, self.config.stream_bytes, self.scales
         array, slots = tile.array, self.slots
@@ -140,15 +143,19 @@ class WeightLoader(wiring.Component):
         with m.If(release):
             m.d.sync += oldest.eq(oldest + 1)
 
-        # A word holds this many FP32 values, or twice as many F16.
-        count = word_bytes // 4
+        # A word holds this many FP32 values, twice as many F16, or four times as many E8M0.
         total = array.segments * array.cols
-        halves = Signal(2 * 32 * count)
-        m.d.comb += halves.eq(Cat(float16_to_float32(self.i.payload.word_select(k, 16)) for k in range(2 * count)))
+        count = min(word_bytes // 4, total)
+        fill = lambda words: (Cat(words[:total]).replicate(total // min(len(words), total)))
+        wholes = fill([self.i.payload.word_select(k, 32) for k in range(word_bytes // 4)])
+        halves = fill([float16_to_float32(self.i.payload.word_select(k, 16)) for k in range(word_bytes // 2)])
+        at = word[:(total // count).bit_length()]
         enables = Signal(total // count)
-        m.d.comb += enables.eq(Mux(half, C(3, 2) << Cat(0, word)[:len(enables).bit_length()],
-                                   C(1, 1) << word[:len(enables).bit_length()]))
-        values = Mux(half, halves.replicate(total // (2 * count)), self.i.payload.replicate(total // count))
+        one, two = C(1, 1) << at, C(3, 2) << Cat(0, at)
+        values = Mux(half, halves, wholes)
+        if array.arithmetic.mx_weights:
+            values = Mux(byte, fill([_power_of_two(self.i.payload.word_select(k, 8)) for k in range(word_bytes)]), values)
+        m.d.comb += enables.eq(Mux(half, two, Mux(byte, C(15, 4) << Cat(C(0, 2), at), one)))
         part = Signal.like(port.part)
         with m.If(port.en):
             m.d.sync += part.eq(port.part)
@@ -163,17 +170,21 @@ class WeightLoader(wiring.Component):
             ]
             for s in range(array.segments):
                 row = read_port.data.word_select(s, 32 * array.cols)
-                m.d.comb += target[s].eq(word_mux(part, [row.word_select(j, 32 * tile.lanes)
-                                                         for j in range(array.cols // tile.lanes)]))
+                m.d.comb += target[s].eq(word_mux(part, [row.word_select(j, 32 * tile.scalers)
+                                                         for j in range(array.cols // tile.scalers)]))
 
     def _items(self, m, lines):
         """Takes words of elements apart, one item a cycle without a gap."""
         array, word_bytes = self.config.tile.array, self.config.stream_bytes
+        arithmetic, bands = array.arithmetic, array.load_rows
         line = Signal(8 * word_bytes, reset_less=True)
         transpose = Signal(reset_less=True)
         element = Signal(Element, reset_less=True)
-        left = Signal(range(max(2 * word_bytes // array.cols, word_bytes // array.rows) + 1))
+        row_bits, column_bits = 8 * bands * array.cols, 8 * bands * array.rows
+        narrow_bits = row_bits // 2 if array.fp4_rate == 1 else row_bits
+        left = Signal(range(8 * word_bytes // min(narrow_bits, column_bits) + 1))
         next_transpose, next_element = lines.r_data[8 * word_bytes], lines.r_data[8 * word_bytes + 1:]
+        nibbles = lambda element: element.matches(*(e for e in Element if e.bits == 4))
         m.d.comb += [
             self.o.valid.eq(left != 0),
             lines.r_en.eq((left == 0) | ((left == 1) & self.o.ready)),
@@ -181,19 +192,47 @@ class WeightLoader(wiring.Component):
         with m.If(lines.r_en):
             m.d.sync += [
                 line.eq(lines.r_data), transpose.eq(next_transpose), element.eq(next_element),
-                left.eq(Mux(~lines.r_rdy, 0, Mux(next_transpose, word_bytes // array.rows, Mux(
-                    next_element == Element.S8, word_bytes // array.cols, 2 * word_bytes // array.cols)))),
+                left.eq(Mux(~lines.r_rdy, 0, Mux(next_transpose, 8 * word_bytes // column_bits, Mux(
+                    nibbles(next_element), 8 * word_bytes // narrow_bits, 8 * word_bytes // row_bits)))),
             ]
         with m.Elif(self.o.ready):
             m.d.sync += [
                 left.eq(left - 1),
-                line.eq(Mux(transpose, line >> 8 * array.rows, Mux(
-                    element == Element.S8, line >> 8 * array.cols, line >> 4 * array.cols))),
+                line.eq(Mux(transpose, line >> column_bits, Mux(nibbles(element), line >> narrow_bits, line >> row_bits))),
             ]
         m.d.comb += self.o.payload.transpose.eq(transpose)
-        for k in range(max(array.rows, array.cols)):
-            nibble = line[4 * k:4 * k + 4]
-            byte = line[8 * k:8 * k + 8]
-            m.d.comb += self.o.payload.data[k].eq(Mux(
-                element == Element.S8, byte, Cat(nibble, ((element == Element.S4) & nibble[3]).replicate(4))).as_signed())
-        return m
+        narrow = Signal()
+        m.d.comb += narrow.eq(nibbles(element))
+        for b in range(bands):
+            for k in range(max(array.rows, array.cols)):
+                byte = line.word_select(b * array.cols + k, 8)
+                if array.rows != array.cols:
+                    byte = Mux(transpose, line.word_select(b * array.rows + k, 8), byte)
+                nibble = line.word_select(b * array.cols + k, 4)
+                decode = lambda code: decode_operand(element, code, arithmetic.weights, arithmetic.special_bits)
+                target = self.o.payload.data[b][k]
+                if array.fp4_rate == 1:
+                    code = Mux(narrow, nibble, byte) if any(e.bits == 4 for e in arithmetic.weights) else byte
+                    m.d.comb += target.as_value().eq(decode(code[:8]))
+                else:
+                    self._pair(m, target, byte, narrow, element)
+
+    def _pair(self, m, target, byte, narrow, element):
+        """The operand of a byte: two 4-bit weights, or one of 8 bits in halves."""
+        arithmetic = self.config.tile.array.arithmetic
+        small = tuple(e for e in arithmetic.weights if e.bits == 4)
+        wide = tuple(e for e in arithmetic.weights if e.bits == 8)
+        low, high = (data.View(operand_layout(small, 0), decode_operand(element, code, small, 0)) for code in (byte[:4], byte[4:]))
+        m.d.comb += [target.dual.eq(1), target.low.eq(low.significand), target.high.eq(high.significand)]
+        if wide:
+            whole = data.View(operand_layout(wide, arithmetic.special_bits), decode_operand(element, byte, wide, arithmetic.special_bits))
+            with m.If(~narrow):
+                m.d.comb += [
+                    target.dual.eq(0), target.low.eq(whole.significand[:NARROW]), target.high.eq(whole.significand >> NARROW),
+                    target.exponent.eq(whole.exponent), target.special.eq(whole.special),
+                ]
+
+
+def _power_of_two(code):
+    """FP32 of an E8M0 ``code``; combinational."""
+    return Mux(code == 0xFF, NAN, Cat(C(0, 22), code == 0, code, C(0, 1)))[:32]

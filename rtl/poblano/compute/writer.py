@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 from ..config import LINE_WORDS, ChipConfig
 from ..interfaces import bus_write, local_write
 from ..verilog import place
+from .delay import word_mux
 from .walk import Walk
 
 __all__ = ["WRITER_COMMAND", "ResultWriter"]
@@ -18,7 +19,7 @@ WRITER_COMMAND = {"dst": 16, "dst_stride": 16, "rows": 16, "groups": 16, "tiles"
 
 
 class ResultWriter(wiring.Component):
-    """A row of vector memory for each group, row and part of ``lanes`` columns, to the own tile or over the bus.
+    """A row of vector memory for each group, row and ``lanes`` columns, to the own tile or over the bus.
 
     ``done`` is high in the cycle after the command's last write was accepted. Lines that ``dst`` and ``dst_stride`` name must
     start a row of vector memory.
@@ -27,7 +28,7 @@ class ResultWriter(wiring.Component):
     -------
     cmd : In(stream of :data:`WRITER_COMMAND`)
     tile : In(5), the own tile
-    i : In(stream of ``lanes`` FP32)
+    i : In(stream of ``scalers`` FP32)
     local, bus : Out(stream of LocalWrite, of BusWrite)
     done : Out(1)
     """
@@ -37,7 +38,7 @@ class ResultWriter(wiring.Component):
         super().__init__({
             "cmd": In(stream.Signature(data.StructLayout(WRITER_COMMAND))),
             "tile": In(5),
-            "i": In(stream.Signature(data.ArrayLayout(32, config.tile.lanes))),
+            "i": In(stream.Signature(data.ArrayLayout(32, config.tile.scalers))),
             "local": Out(stream.Signature(local_write(config))),
             "bus": Out(stream.Signature(bus_write(config))),
             "done": Out(1),
@@ -52,8 +53,11 @@ class ResultWriter(wiring.Component):
         at = walk.o.payload
 
         # The FIFO cuts the path from the memories' readiness to the accumulator's clock enable.
-        m.submodules.results = results = SyncFIFOBuffered(width=32 * tile.lanes, depth=4)
+        m.submodules.results = results = SyncFIFOBuffered(width=32 * tile.scalers, depth=4)
         m.d.comb += [results.w_data.eq(self.i.payload), results.w_en.eq(self.i.valid), self.i.ready.eq(results.w_rdy)]
+
+        pieces = tile.scalers // tile.lanes  # of a word from the accumulator
+        piece = at.index.part[:exact_log2(pieces)]
 
         def lines(value):
             """Lines as rows of vector memory."""
@@ -68,7 +72,7 @@ class ResultWriter(wiring.Component):
             row.eq(Mux(at.first.row, base, row_reg)),
             write.addr.eq(row + at.index.part),
             write.mask.eq(C(1, 1).replicate(tile.lanes)),
-            write.data.eq(results.r_data),
+            write.data.eq(word_mux(piece, [results.r_data.word_select(k, 32 * tile.lanes) for k in range(pieces)])),
             own.eq(at.command.tiles == C(1, 32) << self.tile),
             self.local.payload.eq(write),
             self.bus.payload.tiles.eq(at.command.tiles),
@@ -77,7 +81,7 @@ class ResultWriter(wiring.Component):
             self.bus.valid.eq(walk.o.valid & results.r_rdy & ~own),
             move.eq((self.local.valid & self.local.ready) | (self.bus.valid & self.bus.ready)),
             walk.o.ready.eq(move),
-            results.r_en.eq(move),
+            results.r_en.eq(move & (piece.all() if pieces > 1 else 1)),
         ]
         with m.If(move & at.last.part):
             m.d.sync += row_reg.eq(row + lines(at.command.dst_stride))

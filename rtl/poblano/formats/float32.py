@@ -1,10 +1,10 @@
 """IEEE-754 binary32 arithmetic, and conversions between it, half precision and integers."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import C, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["FloatAdd", "FloatMultiply", "FloatToInt8", "IntToFloat", "NAN", "float16_to_float32"]
+__all__ = ["FixedToFloat", "FloatAdd", "FloatMultiply", "FloatToInt8", "NAN", "float16_to_float32"]
 
 NAN = 0x7FC00000
 """The only NaN that these units produce."""
@@ -175,40 +175,79 @@ class FloatMultiply(wiring.Component):
         return m
 
 
-class IntToFloat(wiring.Component):
-    """A signed integer as a binary32 number, exactly; zero is +0.
+class FixedToFloat(wiring.Component):
+    """A signed integer times a power of two as a binary32 number, rounded to nearest even; zero is +0.
 
-    ``o`` follows ``i`` after ``LATENCY`` cycles in which ``en`` is 1.
+    ``o`` follows the inputs after ``LATENCY`` cycles in which ``en`` is 1. Results beyond the range are infinite or, subnormal ones
+    included, rounded as IEEE-754 says. ``special`` (NaN alone; or plus and minus infinity, both: NaN) replaces the number.
 
     Parameters
     ----------
-    width : bits of the integer, 2 to 24
+    width : bits of the integer, 2 to 128
+    scaled : whether there are ``exponent`` and ``nan``
+    special_bits : 0 to 2
 
     Members
     -------
     i : In(signed(width))
+    exponent : In(signed(EXPONENT_BITS)), with ``scaled``
+    nan : In(1), with ``scaled``: the result is NaN
+    special : In(special_bits), if there are any
     o : Out(32)
     en : In(1), the pipeline advances
     """
 
-    LATENCY = 1
+    LATENCY = 3
+    EXPONENT_BITS = 10
 
-    def __init__(self, width):
-        if not isinstance(width, int) or not 2 <= width <= 24:
-            raise ValueError(f"width must be an integer from 2 to 24, not {width!r}")
-        self.width = width
-        super().__init__({"i": In(signed(width)), "o": Out(32), "en": In(1)})
+    def __init__(self, width, *, scaled=False, special_bits=0):
+        if not isinstance(width, int) or not 2 <= width <= 128:
+            raise ValueError(f"width must be an integer from 2 to 128, not {width!r}")
+        self.width, self.scaled, self.special_bits = width, scaled, special_bits
+        members = {"i": In(signed(width)), "o": Out(32), "en": In(1)}
+        if scaled:
+            members |= {"exponent": In(signed(self.EXPONENT_BITS)), "nan": In(1)}
+        if special_bits:
+            members |= {"special": In(special_bits)}
+        super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
-        width = self.width
-        sign = self.i[-1]
-        magnitude = _named(m, "magnitude", Mux(sign, -self.i, self.i)[:width])
-        steps = [step for step in (16, 8, 4, 2, 1) if step < width]
+        en, width = self.en, self.width
+        nan, infinite, sign = self.nan if self.scaled else C(0), C(0), self.i[-1]
+        if self.special_bits:
+            nan = nan | self.special.all()
+        if self.special_bits == 2:
+            infinite, sign = self.special.any(), Mux(self.special.any(), self.special[1], sign)
+
+        # Cycle 1: magnitude.
+        magnitude = _register(m, en, "r1_magnitude", _named(m, "magnitude", Mux(self.i[-1], -self.i, self.i)[:width]))
+        r1_flags = _register(m, en, "r1_flags", Cat(nan, infinite, sign))
+
+        # Cycle 2: normalise; the exponent is the biased one of a number whose highest bit is normal[-1].
+        steps = [step for step in (64, 32, 16, 8, 4, 2, 1) if step < width]
         normal, count = _normalise(m, "normalise", magnitude, magnitude, steps)
-        exponent = Mux(magnitude == 0, 0, 127 + width - 1 - count)[:8]
-        fraction = Cat(Const(0, 24 - width), normal[:width - 1])
-        m.d.comb += self.o.eq(_register(m, self.en, "r1_o", Cat(fraction, exponent, sign)))
+        exponent = 126 + width - count
+        if self.scaled:
+            exponent = exponent + _register(m, en, "r1_exponent", self.exponent)
+        r2_exponent = _register(m, en, "r2_exponent", exponent.as_signed() if self.scaled else exponent)
+        r2_zero = _register(m, en, "r2_zero", magnitude == 0)
+        # The significand, and what is below it; two bits suffice.
+        extended = normal if width >= 26 else Cat(Const(0, 26 - width), normal)
+        r2_normal = _register(m, en, "r2_normal", Cat(extended[:-25].any(), extended[-25:]))
+        r2_flags = _register(m, en, "r2_flags", r1_flags)
+
+        # Cycle 3: shift to the least exponent, and round.
+        value, sticky, biased = r2_normal[1:], r2_normal[0], r2_exponent
+        if self.scaled:
+            tiny = _named(m, "tiny", r2_exponent < 1)
+            back = _named(m, "back", (1 - r2_exponent)[:len(r2_exponent)])
+            shift = Mux(tiny, Mux(back > 26, 26, back)[:5], 0)
+            shifted = _named(m, "shifted", Cat(Const(0, 26), value) >> shift)
+            value, sticky, biased = shifted[26:51], sticky | shifted[:26].any(), Mux(tiny, 1, r2_exponent)[:9]
+        m.d.comb += self.o.eq(_register(m, en, "r3_o", _pack(
+            m, r2_flags[2] & ~(r2_zero & ~r2_flags[1]), biased, value[1:], value[0], sticky,
+            nan=r2_flags[0], infinite=r2_flags[1], zero=r2_zero & ~r2_flags[1])))
         return m
 
 
