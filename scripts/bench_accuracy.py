@@ -1,11 +1,11 @@
-"""Prints how close the golden chip is to float on a text, and fails if a bar is missed."""
+"""Prints how close the golden chip is to float on a text, and fails if a bar is missed; or, with --case, how close formats are."""
 
 import argparse
 from pathlib import Path
 import sys
 
 from poblano.config import preset
-from poblano_host.accuracy import Bars, measure, report
+from poblano_host.accuracy import CASES, Bars, compare_cases, measure, report
 from poblano_host.models import ModelError, load_model, quantise_model
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -14,6 +14,8 @@ parser.add_argument("--text", type=Path, required=True, help="a text file")
 parser.add_argument("--tokens", type=int, default=250)
 parser.add_argument("--chip", default="desk")
 parser.add_argument("--format", default="q8_0", help="blocks for float matrices")
+parser.add_argument("--case", action="append", choices=["all", *CASES],
+                    help="formats to compare with float on the stored weights, and on the case's weights; no bars")
 arguments = parser.parse_args()
 
 text = arguments.text.read_text()
@@ -21,6 +23,12 @@ rows, failed = [], False
 for path in arguments.models:
     try:
         model = quantise_model(load_model(path), arguments.format)
+        if arguments.case:
+            cases = CASES if "all" in arguments.case else {name: CASES[name] for name in arguments.case}
+            for name, stored, own in compare_cases(model, preset(arguments.chip), text, arguments.tokens, cases):
+                rows += [(f"{name}: stored weights", stored), (f"{name}: its weights", own)]
+                print(report(rows[-2:]), file=sys.stderr, flush=True)
+            continue
         accuracy = measure(model, preset(arguments.chip), text, arguments.tokens)
     except ModelError as error:
         sys.exit(str(error))

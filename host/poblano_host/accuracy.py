@@ -1,14 +1,14 @@
 """How close the chip's numbers are to the float model's: the golden chip, teacher-forced on a text."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from .compiler import CompiledModel
 from .golden import GoldenChip
-from .models import FloatModel, ModelError
+from .models import FloatModel, ModelError, quantise_model
 
-__all__ = ["Accuracy", "Bars", "compare", "golden_logits", "measure", "report"]
+__all__ = ["Accuracy", "Bars", "CASES", "Case", "compare", "compare_cases", "golden_logits", "measure", "report", "text_tokens"]
 
 CLEAR = 0.5
 """The lead of float's best logit from which the chip must agree."""
@@ -54,6 +54,33 @@ class Bars:
         return [line for passed, line in checks if not passed]
 
 
+@dataclass(frozen=True)
+class Case:
+    """Formats of a model on a chip that has just these.
+
+    ``weights`` is a format (or a dict of patterns, see ``quantise_model``) that the stored weights are quantised to once more,
+    None as they are stored; ``activations`` as of ``CompiledModel``; ``formats`` the chip's, None the preset's.
+    """
+
+    weights: object = None
+    activations: object = None
+    formats: tuple | None = None
+
+
+CASES = {
+    "int8": Case(),
+    "mxint8": Case("mxint8", "mxint8", ("mxint8",)),
+    "mxfp8_e4m3": Case("mxfp8_e4m3", "mxfp8_e4m3", ("mxfp8_e4m3",)),
+    "mxfp8_e4m3, attention int8": Case("mxfp8_e4m3", {"linear": "mxfp8_e4m3", "attention": "int8"}, ("int8", "mxfp8_e4m3")),
+    "mxfp8_e5m2": Case("mxfp8_e5m2", "mxfp8_e5m2", ("mxfp8_e5m2",)),
+    "mxfp6_e2m3": Case("mxfp6_e2m3", "mxfp6_e2m3", ("mxfp6_e2m3",)),
+    "mxfp6_e3m2": Case("mxfp6_e3m2", "mxfp6_e3m2", ("mxfp6_e3m2",)),
+    "mxfp4_e2m1 weights, mxfp8_e4m3": Case("mxfp4_e2m1", "mxfp8_e4m3", ("mxfp8_e4m3", "mxfp4_e2m1")),
+    "mxfp4_e2m1 layers, mxfp8_e4m3": Case({"blk.*": "mxfp4_e2m1", "*": "mxfp8_e4m3"}, "mxfp8_e4m3", ("mxfp8_e4m3", "mxfp4_e2m1")),
+}
+"""What `scripts/bench_accuracy.py --case` measures, by name."""
+
+
 def golden_logits(compiled, tokens, *, progress=None):
     """float32 logits (len(tokens), vocab) of the golden chip: steps of at most ``compiled.max_tokens`` tokens from position 0."""
     memory = np.zeros(compiled.memory_bytes, np.uint8)
@@ -95,18 +122,38 @@ def compare(reference, logits, tokens):
                     perplexity_ratio=float(np.exp(loss(q) - loss(p))))
 
 
-def measure(model, config, text, tokens, *, progress=None):
-    """The :class:`Accuracy` of ``model`` on the chip ``config``, against float on its stored weights, over ``tokens`` tokens.
-
-    ModelError if ``text`` has fewer.
-    """
+def text_tokens(model, text, tokens):
+    """The first ``tokens`` token ids of ``text``; ModelError if it has fewer."""
     ids = list(model.tokenizer.encode(text))
     if model.config.bos_id is not None and ids[:1] != [model.config.bos_id]:
         ids.insert(0, model.config.bos_id)
     if len(ids) < tokens:
         raise ModelError(f"the text has {len(ids)} tokens; {tokens} are needed")
-    ids = ids[:tokens]
+    return ids[:tokens]
+
+
+def measure(model, config, text, tokens, *, progress=None):
+    """The :class:`Accuracy` of ``model`` on the chip ``config``, against float on its stored weights, over ``tokens`` tokens.
+
+    ModelError if ``text`` has fewer.
+    """
+    ids = text_tokens(model, text, tokens)
     return compare(FloatModel(model).forward(ids), golden_logits(CompiledModel(model, config), ids, progress=progress), ids)
+
+
+def compare_cases(model, config, text, tokens, cases, *, progress=None):
+    """For each :class:`Case` of ``cases`` two :class:`Accuracy`: against float on the stored weights, and on the case's weights.
+
+    The second isolates the chip's arithmetic and the activations' formats. Yields (name, stored, quantised).
+    """
+    ids = text_tokens(model, text, tokens)
+    stored = FloatModel(model).forward(ids)
+    for name, case in cases.items():
+        quantised = model if case.weights is None else quantise_model(model, case.weights, again=True)
+        chip = config if case.formats is None else replace(config, formats=case.formats)
+        logits = golden_logits(CompiledModel(quantised, chip, activations=case.activations), ids, progress=progress)
+        own = stored if quantised is model else FloatModel(quantised).forward(ids)
+        yield name, compare(stored, logits, ids), compare(own, logits, ids)
 
 
 def report(rows):
