@@ -8,13 +8,14 @@ TOKENS := 24
 MODEL := default
 PRESET := desk
 ARGS :=
+PROPERTIES :=
 RESULTS := build/run
 
 # To the shell as it is, whatever characters it has.
 override PROMPT := $(value PROMPT)
 export PROMPT
 
-.PHONY: run test fast nightly verilog tools shared-python clean
+.PHONY: run test fast nightly formal verilog tools shared-python clean
 
 run: $(VENV)/.run
 	@mkdir -p $(RESULTS)
@@ -29,6 +30,10 @@ fast: $(VENV)/.test shared-python
 
 nightly: $(VENV)/.test shared-python
 	$(BIN)/pytest -n 2 --dist worksteal -q -m nightly
+
+# All proofs, covers and mutations, or those of PROPERTIES (files of formal/, or file/property).
+formal: $(VENV)/.test
+	@nice $(BIN)/python -m formal.runner $(PROPERTIES)
 
 verilog: $(VENV)/.run
 	@mkdir -p build

@@ -1,0 +1,1 @@
+"""Proofs on the RTL itself: one block a file, see README.md."""

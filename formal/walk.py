@@ -1,0 +1,101 @@
+"""Nested loops over a command, and a command for several blocks."""
+
+from functools import partial
+
+from amaranth.hdl import *
+
+from poblano.compute.walk import CommandFork, Walk
+
+from .harness import Harness, Mutation, Property
+
+MODULE = "poblano.compute.walk"
+
+
+class Fork(Harness):
+    """The source keeps a command until it is taken. One arbitrary consumer is watched."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def prove(self, m):
+        dut = self.add("dut", CommandFork(shape=2, count=self.count))
+        waits = self.past(dut.i.valid & ~dut.i.ready, "waits")
+        self.assume(~waits | (dut.i.valid & (dut.i.payload == self.past(dut.i.payload, "payload"))))
+        done = dut.i.valid & dut.i.ready
+        taken = []
+        for n, port in enumerate(dut.o):
+            take, got = port.valid & port.ready, Signal(name=f"got{n}")
+            m.d.sync += got.eq(~done & (got | take))
+            self.check(f"once{n}", ~(take & got))
+            self.check(f"all{n}", ~done | got | take)
+            self.check(f"payload{n}", ~port.valid | (dut.i.valid & (port.payload == dut.i.payload)))
+            self.check(f"offered{n}", ~dut.i.valid | got | port.valid)
+            waited = self.past(port.valid & ~port.ready, f"waited{n}")
+            self.check(f"stable{n}", ~waited | (port.valid & (port.payload == self.past(port.payload, f"before{n}"))))
+            taken.append(got | take)
+        self.check("ends", ~dut.i.valid | (done == Cat(taken).all()))
+        if self.count > 1:
+            self.cover("apart", done & got)
+        self.cover("together", done & ~got)
+
+
+FIELDS = {"a": 2, "b": 3, "c": 1}
+LOOPS = {"x": "a", "y": 3, "z": "b"}
+
+
+class Loops(Harness):
+    """Three loops with bounds from the command (at least 1) and a fixed one."""
+
+    def prove(self, m):
+        dut = self.add("dut", Walk(fields=FIELDS, loops=LOOPS))
+        command = dut.cmd.payload
+        self.assume((command.a != 0) & (command.b != 0))
+        put, o = dut.cmd.valid & dut.cmd.ready, dut.o.payload
+        step = dut.o.valid & dut.o.ready
+        # What is expected: the command taken last, iteration by iteration; the position is the iteration's number.
+        active, number = Signal(), Signal(8)
+        kept = Signal.like(command.as_value(), reset_less=True)
+        expected = command.shape()(kept)
+        total = Signal(8)
+        last = Signal()
+        m.d.comb += [total.eq(expected.a * 3 * expected.b), last.eq(number == total - 1)]
+        with m.If(put):
+            m.d.sync += [active.eq(1), kept.eq(command), number.eq(0)]
+        with m.Elif(step & last):
+            m.d.sync += active.eq(0)
+        with m.Elif(step):
+            m.d.sync += number.eq(number + 1)
+        bounds = {"x": expected.a, "y": 3, "z": expected.b}
+        self.check("no gap", dut.o.valid == active)
+        self.check("command", ~active | (o.command.as_value() == kept))
+        self.check("number", ~active | ((o.index.x * 3 + o.index.y) * expected.b + o.index.z == number))
+        for name, bound in bounds.items():
+            self.check(f"range_{name}", ~active | (o.index[name] < bound))
+            self.check(f"first_{name}", ~active | (o.first[name] == (o.index[name] == 0)))
+            self.check(f"last_{name}", ~active | (o.last[name] == (o.index[name] == bound - 1)))
+        self.check("next", dut.cmd.ready == (~active | (step & last)))
+        self.cover("two", put & step)
+        self.cover("end", step & last & (total >= 18))
+        self.cover("one", step & last & (expected.a == 1) & (expected.b == 1))
+
+
+PROPERTIES = (
+    *(Property(f"fork-{count}", partial(Fork, count), "each consumer takes each command exactly once, as soon as it is ready",
+               mutations=(
+                   Mutation("again", MODULE, "port.valid.eq(self.i.valid & ~taken[n])", "port.valid.eq(self.i.valid)"),
+                   Mutation("one is enough", MODULE, "self.i.ready.eq(have.all())", "self.i.ready.eq(have.any())"),
+                   Mutation("not cleared", MODULE, "taken.eq(Mux(have.all(), 0, have))", "taken.eq(have)"),
+                   Mutation("taken unseen", MODULE, "with m.If(self.i.valid):", "with m.If(1):"),
+               ) if count == 3 else ()) for count in (1, 2, 3, 5)),
+    Property("loops", Loops, "each iteration once, in order, in consecutive cycles; first, last and index are right; no gap between commands",
+             frames=24, mutations=(
+                 Mutation("wrong order", MODULE, "for name in reversed(self.loops):", "for name in self.loops:"),
+                 Mutation("one too few", MODULE, "C(bound - 1, width)", "C(bound - 2, width)"),
+                 Mutation("command lost", MODULE, "self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))",
+                          "self.cmd.ready.eq(~active | o.last.as_value().all())"),
+                 Mutation("gap", MODULE, "self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))", "self.cmd.ready.eq(~active)"),
+                 Mutation("not waiting", MODULE, "with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):"),
+                 Mutation("starts late", MODULE, "Mux(o.last[name], 0, index[name] + 1)", "Mux(o.last[name], 1, index[name] + 1)"),
+             )),
+)
