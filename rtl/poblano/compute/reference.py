@@ -89,7 +89,8 @@ def _round32(value, exponent, error=0.0):
     # Rounded to odd in float64, the second rounding is right (Boldo and Melquiond, 2008).
     odd = bits + np.where((np.asarray(error) > 0) == (value > 0), 1, -1)
     value = np.where((np.asarray(error) != 0) & (bits & 1 == 0), odd, bits).view(np.float64)
-    return np.ldexp(value, exponent).astype(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(value, exponent).astype(np.float32)
 
 
 def _block_sums(a, w, exponent):
@@ -208,7 +209,7 @@ def unpack_weights(stream, config, *, k_blocks, element=Element.S8, scale_format
     w_scale = None
     if scale_format is ScaleFormat.E8M0:
         code = take(np.uint8)
-        w_scale = np.where(code == 255, np.float32(np.nan), np.ldexp(np.float32(1), code.astype(np.int32) - 127))
+        w_scale = np.where(code == 255, np.float32(np.nan), np.ldexp(np.float32(1), np.minimum(code, 254).astype(np.int32) - 127))
     elif scale_format is not ScaleFormat.NONE:
         w_scale = take(np.float16 if scale_format is ScaleFormat.F16 else np.float32)
     w_min = take(np.float16) if minimum else None
