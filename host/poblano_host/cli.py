@@ -20,8 +20,9 @@ from poblano.control.commands import CommandError
 
 from .assembler import AssemblyError, assemble, disassemble
 from .compiler import CompileError, MatmulJob
+from .formats_table import formats
 from .golden import GoldenError
-from .models import ModelError, load_model
+from .models import ModelError, load_model, quantise_model
 from .report import Run, check_report_path, summarise, summary_rows, write_report
 from .runtime import ChipError, Mismatch, Sampler, Session, open_backend, run_job
 from .sim.simulation import SimulationError
@@ -130,10 +131,12 @@ class _Display:
             print(text, end="", flush=True)
 
 
-def _config(name, bandwidth=None, latency=None, tiles=None):
+def _config(name, bandwidth=None, latency=None, tiles=None, formats=None):
     config = preset(name)
+    if formats is not None:
+        config = replace(config, name=f"{config.name} with {formats}", formats=tuple(formats.split(",")))
     if tiles is not None:
-        config = replace(config, name=f"{name} with {tiles} tile{'s' * (tiles != 1)}", tiles=tiles)
+        config = replace(config, name=f"{config.name} with {tiles} tile{'s' * (tiles != 1)}", tiles=tiles)
     changes = {}
     if bandwidth is not None:
         try:
@@ -190,6 +193,9 @@ BANDWIDTH = typer.Option(None, help="Memory bandwidth in bytes per cycle, as 20 
 LATENCY = typer.Option(None, help="Memory latency in cycles; the preset's by default.")
 JSON = typer.Option(None, "--json", help="Write the figures to this file.")
 TRACE = typer.Option(None, help="Write a timeline for Chrome's or Perfetto's trace viewer to this file.")
+FORMATS = typer.Option(None, "--formats", help="Number formats of the chip, as int8,mxfp8_e4m3; the preset's by default. See "
+                                               "`poblano formats`.")
+ACTIVATIONS = typer.Option(None, help="Format of the activations, one of the chip's; its first (int8) by default.")
 REPORT = typer.Option(None, help="Write plots to this .html or .png file.")
 
 
@@ -200,13 +206,15 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
         preset_name: str = PRESET,
         backend: str = typer.Option("sim", help="sim: the RTL in simulation; golden: the golden model."),
         check: bool = typer.Option(False, "--check", help="Run the golden model beside and stop at the first difference."),
+        weights: str = typer.Option(None, help="Quantise the model's matrices to this format: q8_0, q4_0, q4_1 or an MX format."),
+        activations: str = ACTIVATIONS, formats_: str = FORMATS,
         raw: bool = typer.Option(False, "--raw", help="Give the prompt as it is, not as a turn of a chat."),
         temperature: float = typer.Option(0.0, help="0: the chip's argmax; else sampled on the host."),
         top_k: int = typer.Option(40, help="Sample from so many best tokens; 0: from all."),
         seed: int = typer.Option(0, min=0, help="Of the sampling."),
         bandwidth: str = BANDWIDTH, latency: int = LATENCY, json_file: str = JSON, trace: str = TRACE, report: str = REPORT):
     """Decode text from a prompt with a language model."""
-    config = _config(preset_name, bandwidth, latency)
+    config = _config(preset_name, bandwidth, latency, formats=formats_)
     sampler = Sampler(temperature, top_k, seed)
     if report is not None:
         check_report_path(report)
@@ -214,6 +222,8 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
         raise ConfigError("the golden model has no cycles: --trace, --report and --check need --backend sim")
     _check_outputs(json_file, trace, report)
     loaded = load_model(model)
+    if weights is not None:
+        loaded = quantise_model(loaded, weights, again=True)
     name = loaded.config.name
     ids = _prompt_ids(loaded, prompt, raw)
     context = min(loaded.config.context, len(ids) + tokens)
@@ -224,8 +234,8 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
         bit_exact=exact, prefill=summary("prefill").as_json(), decode=summary("decode").as_json())
     try:
         with display.running():
-            session = Session(loaded, config, backend=backend, context=context, check=check, report=display.note,
-                              progress=display.progress)
+            session = Session(loaded, config, backend=backend, context=context, activations=activations, check=check,
+                              report=display.note, progress=display.progress)
             for step, token in session.generate(ids, tokens, sampler, stop={loaded.config.eos_id}):
                 runs.append(Run(step.phase, step.count, step.program, step.result))
                 display.step(step)
@@ -261,19 +271,20 @@ def _load_array(path):
 @app.command()
 def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argument(help="B (K, N), .npy"),
            output: str = typer.Option(None, "-o", "--output", help="Write the product (M, N), float32, to this .npy file."),
-           format_: str = typer.Option("q8_0", "--format", help="Of B: q8_0, q4_0 or q4_1."),
+           format_: str = typer.Option("q8_0", "--format", help="Of B: q8_0, q4_0, q4_1 or an MX format."),
+           activations: str = ACTIVATIONS, formats_: str = FORMATS,
            preset_name: str = PRESET, tiles: int = typer.Option(None, help="Tiles of the chip; the preset's by default."),
            golden: bool = typer.Option(False, "--golden", help="On the golden model."),
            bandwidth: str = BANDWIDTH, latency: int = LATENCY, json_file: str = JSON, trace: str = TRACE, report: str = REPORT):
-    """Multiply two matrices; A is quantised to INT8 in blocks of 32, B to a stored format."""
-    config = _config(preset_name, bandwidth, latency, tiles)
+    """Multiply two matrices; A is quantised in blocks of 32 to the activations' format (INT8), B to a stored format."""
+    config = _config(preset_name, bandwidth, latency, tiles, formats_)
     if report is not None:
         check_report_path(report)
     if golden and (trace or report):
         raise ConfigError("the golden model has no cycles: --trace and --report can't go with --golden")
     _check_outputs(output, json_file, trace, report)
     left, right = _load_array(a), _load_array(b)
-    job = MatmulJob(left, right, config, format=format_)
+    job = MatmulJob(left, right, config, format=format_, activation=activations)
     chip = open_backend("golden" if golden else "sim", config, job.memory_bytes, job.ring,
                         report=lambda line: print(line, file=sys.stderr, flush=True))
     product, result = run_job(job, chip)
@@ -305,6 +316,9 @@ def presets():
                      str(memory.data_width), f"{float(memory.bandwidth):g}", str(memory.latency),
                      f"{tile.vmem_lines * 32 // 1024} KiB", f"{tile.amem_blocks * 32 // 1024} KiB", f"{tile.fifo_bytes} B"))
     _print_table(columns, rows)
+
+
+app.command()(formats)
 
 
 @app.command()

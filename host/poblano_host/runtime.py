@@ -290,18 +290,19 @@ class Session:
     config : ChipConfig
     backend : name of the backend
     context : positions of the KV caches
+    activations : the format of the activations, as of ``CompiledModel``
     check : run the golden model beside, and raise :class:`Mismatch` at the first difference in what is in memory
     report : called with a line for each slow step of the start
     progress : called as ``progress(phase, completed, total, cycles)``; cycles are those of the running program
     """
 
-    def __init__(self, model, config, *, backend="sim", context=None, check=False, report=lambda text: None,
+    def __init__(self, model, config, *, backend="sim", context=None, activations=None, check=False, report=lambda text: None,
                  progress=lambda *arguments: None):
         self.model = model
         self.config = config
         self.progress = progress
         report("compiling the model")
-        self.compiled = CompiledModel(model, config, context=context)
+        self.compiled = CompiledModel(model, config, context=context, activations=activations)
         size, ring = self.compiled.memory_bytes, self.compiled.ring
         self.backend = open_backend(backend, config, size, ring, report=report)
         self.golden = GoldenBackend(config, size, ring) if check else None

@@ -55,6 +55,26 @@ class FloatModel:
             out[:, head] = scores / scores.sum(-1, keepdims=True) @ self._values[layer, kv, :end]
         return out.reshape(n, -1) @ weight("attn_output").T
 
+    def _attended(self, layer, x, start):
+        """The residual after the layer's attention, and its norm: the input of the feed-forward network."""
+        weight = lambda name: self._tensors[f"blk.{layer}.{name}.weight"]
+        x = x + self._attention(layer, _rms_norm(x, weight("attn_norm"), self.config.norm_eps), start)
+        return x, _rms_norm(x, weight("ffn_norm"), self.config.norm_eps)
+
+    def _feed_forward(self, layer, y):
+        weight = lambda name: self._tensors[f"blk.{layer}.{name}.weight"]
+        gate = y @ weight("ffn_gate").T
+        with np.errstate(over="ignore"):
+            return gate / (1 + np.exp(-gate)) * (y @ weight("ffn_up").T) @ weight("ffn_down").T
+
+    def feed_forward_input(self, tokens, layer):
+        """float32 (len(tokens), dim): what the feed-forward network of ``layer`` gets from ``tokens`` at positions 0 on."""
+        x = self._tensors["token_embd.weight"][np.asarray(tokens)]
+        for n in range(layer + 1):
+            x, y = self._attended(n, x, 0)
+            x = x + self._feed_forward(n, y)
+        return y
+
     def forward(self, tokens, start=0):
         """float32 logits (len(tokens), vocab) of ``tokens`` at positions ``start`` on."""
         c = self.config
@@ -62,11 +82,7 @@ class FloatModel:
             raise ValueError(f"positions {start} to {start + len(tokens) - 1} pass the context of {c.context}")
         x = self._tensors["token_embd.weight"][np.asarray(tokens)]
         for layer in range(c.layers):
-            weight = lambda name: self._tensors[f"blk.{layer}.{name}.weight"]
-            x = x + self._attention(layer, _rms_norm(x, weight("attn_norm"), c.norm_eps), start)
-            y = _rms_norm(x, weight("ffn_norm"), c.norm_eps)
-            gate = y @ weight("ffn_gate").T
-            with np.errstate(over="ignore"):
-                x = x + gate / (1 + np.exp(-gate)) * (y @ weight("ffn_up").T) @ weight("ffn_down").T
+            x, y = self._attended(layer, x, start)
+            x = x + self._feed_forward(layer, y)
         x = _rms_norm(x, self._tensors["output_norm.weight"], c.norm_eps)
         return x @ self._tensors.get("output.weight", self._tensors["token_embd.weight"]).T

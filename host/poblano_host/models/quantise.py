@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from .model import BLOCK, MX_FORMATS, BlockTensor, Model
+from .model import BLOCK, MX_FORMATS, BlockTensor, Model, ModelError
 
 __all__ = ["QUANTISERS", "quantise_model", "quantise_mx", "quantise_q4_0", "quantise_q4_1", "quantise_q8_0"]
 
@@ -86,7 +86,7 @@ def quantise_model(model, format="q8_0", *, again=False):
     formats = format if isinstance(format, dict) else {"*": format}
     for name in formats.values():
         if name not in QUANTISERS:
-            raise ValueError(f"unknown format {name!r}; known are {', '.join(QUANTISERS)}")
+            raise ModelError(f"unknown format {name!r}; known are {', '.join(QUANTISERS)}")
 
     def convert(name, tensor):
         chosen = next((form for pattern, form in formats.items() if fnmatchcase(name, pattern)), None)

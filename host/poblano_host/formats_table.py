@@ -1,0 +1,125 @@
+"""The command ``poblano formats``: what each number format can hold, what it costs, and its error on a model's layer."""
+
+from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
+import sys
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+import typer
+
+from poblano.compute.reference import matmul
+from poblano.formats.element import FORMATS, Activation, Arithmetic, Element
+from poblano.vector.reference import quantise
+
+from .compiler.weights import FORMATS as STORED
+from .models import BlockTensor, FloatModel, ModelError, load_model
+from .models.quantise import QUANTISERS
+
+__all__ = ["Format", "Layer", "all_formats", "formats", "layer_error", "pair_widths"]
+
+TEXT = """\
+The processor reads the weights of a model from its memory, block by block, and multiplies them with the activations of every \
+token that it works on. What is small enough to be kept beside the array is read once; what is not is read again and again, and \
+so the number of bits of a weight decides how many words a second the model can say."""
+WIDTH = 150
+"""Columns of a table that goes to a file."""
+WEIGHTS = {"int8": "q8_0", "int4": "q4_1"}
+"""The stored grid of a format that is not its own."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format as the table shows it: magnitudes are those of its elements, without the block's scale."""
+
+    name: str
+    bits: int
+    scales: tuple
+    largest: float
+    smallest: float
+    specials: str
+    sum_width: int
+    """Bits of the exact sum of 32 products with itself, of INT4 with INT8."""
+    macs: str
+    error: float | None = None
+    """Relative RMS error of a layer's product in this format, of INT4 with INT8 activations."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A matrix (N, K) of a model and the activations (tokens, K) that it multiplies."""
+
+    name: str
+    weights: np.ndarray
+    activations: np.ndarray
+
+    @classmethod
+    def of(cls, model):
+        """Of the model's middle layer, ``ffn_up`` and its input of :data:`TEXT`."""
+        layer = model.config.layers // 2
+        tokens = list(model.tokenizer.encode(TEXT))[:model.config.context]
+        matrix = model.tensors[f"blk.{layer}.ffn_up.weight"]
+        weights = matrix.dequantise() if isinstance(matrix, BlockTensor) else matrix
+        return cls(f"{model.config.name}, blk.{layer}.ffn_up, {len(tokens)} tokens", weights,
+                   FloatModel(model).feed_forward_input(tokens, layer))
+
+
+def layer_error(layer, weights, activation):
+    """RMS error over RMS of the chip's product against float64: weights in the grid ``weights``, an Activation."""
+    w, stored = QUANTISERS[weights](layer.weights), STORED[weights]
+    product = matmul(*quantise(layer.activations, activation), w.q.T, w.scale.T, None if w.minimum is None else w.minimum.T,
+                     activation=activation, element=stored["element"], scale_format=stored["scale"])
+    exact = layer.activations.astype(np.float64) @ layer.weights.astype(np.float64).T
+    return float(np.sqrt(np.square(product - exact).mean() / np.square(exact).mean()))
+
+
+def all_formats(layer=None):
+    """A list of :class:`Format`, with errors if there is a :class:`Layer`."""
+    result = []
+    for name, (activation, elements) in FORMATS.items():
+        used, element = Activation.INT8 if activation is None else activation, elements[0]
+        form = element.format
+        unit = used.unit if activation is not None else form.unit
+        largest = activation.largest if activation is not None else max(e.format.largest for e in elements)
+        specials = "NaN, infinities" if form.infinity else "NaN" if form.nan else "none"
+        scales = ("E8M0",) if used.mx else ("F16, F32",) if activation is not None else ("F16, F32", "F16 minimum")
+        result.append(Format(
+            name=name, bits=form.bits, scales=scales, largest=float(np.ldexp(float(largest), unit)), smallest=2.0 ** unit,
+            specials=specials, sum_width=max(Arithmetic.pair_width(used, e) for e in elements),
+            macs="1, or 2 with fp4_rate 2" if form.bits == 4 else "1",
+            error=None if layer is None else layer_error(layer, WEIGHTS.get(name, name), used)))
+    return result
+
+
+def pair_widths():
+    """{activation format: {element: bits of the exact sum of 32 products}}, of every pair."""
+    return {a.name: {e.format.name: Arithmetic.pair_width(a, e) for e in Element} for a in Activation}
+
+
+def _model(name):
+    if name is not None:
+        return load_model(name)
+    try:
+        return load_model("smollm2")
+    except ModelError as error:
+        print(f"{error}; taking the default model", file=sys.stderr, flush=True)
+        return load_model("default")
+
+
+def formats(model: str = typer.Option(None, help="The model whose layer is multiplied; smollm2, or default where that can't be had."),
+            json_file: str = typer.Option(None, "--json", help="Write the figures to this file.")):
+    """List the number formats: bits, range, exact sums, and the error on a real layer."""
+    layer = Layer.of(_model(model))
+    rows = all_formats(layer)
+    if json_file is not None:
+        content = dict(layer=layer.name, formats=[asdict(row) for row in rows], sum_widths=pair_widths())
+        Path(json_file).write_text(json.dumps(content, indent=2) + "\n")
+    table = Table("format", title=f"Errors: {layer.name}", title_justify="left")
+    for column in ("bits", "scales", "largest", "smallest", "specials", "exact sum bits", "MAC/cycle of a PE", "RMS error"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(row.name, str(row.bits), ", ".join(row.scales), f"{row.largest:g}", f"{row.smallest:g}", row.specials,
+                      str(row.sum_width), row.macs, f"{100 * row.error:.2f} %")
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)
