@@ -114,10 +114,12 @@ class Harness(Elaboratable):
         assert name not in self.inputs, name
         self.inputs[name] = value
 
-    def add(self, name, block, *, driven=()):
-        """Adds ``block`` as a submodule; its inputs are free, except those whose path begins with one of ``driven``."""
+    def add(self, name, block, *, driven=(), reset=None):
+        """Adds ``block`` as a submodule; its inputs are free, except those whose path begins with one of ``driven``.
+
+        ``reset`` resets it beside the reset of cycle 0."""
         m = self._m
-        m.submodules[name] = block
+        m.submodules[name] = block if reset is None else ResetInserter(reset)(block)
         for path, member, value in block.signature.flatten(block):
             text = "__".join(map(str, path))
             if member.flow.name == "In" and len(Value.cast(value)) and not any(text == d or text.startswith(d + "__") for d in driven):
