@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from poblano.config import preset
-from poblano_host.accuracy import Bars, compare, golden_logits, measure, report
+from poblano.formats.element import FORMATS as CHIP_FORMATS
+from poblano_host.accuracy import CASES, Bars, compare, compare_cases, golden_logits, measure, report
 from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.models import FloatModel, load_model, quantise_model
 
@@ -153,6 +154,76 @@ def test_default_model():
     assert accuracy.clear_top1 == 1 and accuracy.kl < 0.01, accuracy
     assert Bars().failures(accuracy) == ["40 tokens; at least 250 are needed"]
     assert "poblano-1m" in report([("poblano-1m", accuracy)])
+
+
+MX = ("mxint8", "mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1")
+KL = {"mxint8": 0.02, "mxfp8_e4m3": 0.15, "mxfp8_e5m2": 0.4, "mxfp6_e2m3": 0.15, "mxfp6_e3m2": 0.4, "mxfp4_e2m1": 1.0}
+
+
+@pytest.mark.parametrize("attention", ["int8", None])
+@pytest.mark.parametrize("form", MX)
+def test_formats(model, form, attention):
+    """A model in an MX format, with INT8 attention and without: close to float, the same bits however it is split."""
+    if form == "mxfp4_e2m1" and attention is None:
+        pytest.skip("keys are bytes")
+    formats = (form,) if attention is None else ("int8", form)
+    quantised = quantise_model(model, form, again=True)
+    activations = form if attention is None else {"linear": form, "attention": attention}
+    compiled = CompiledModel(quantised, chip(formats=formats), activations=activations)
+    assert compiled.linear.name.lower() == form and compiled.attention.name.lower() == (attention or form)
+    expected = Run(compiled).steps(TOKENS, [16, 16, 8])
+    for config, lengths in ((chip(formats=formats), [1] * 9), (chip(tiles=3, formats=formats), [7, 1, 2, 9]),
+                            (chip(rows=4, cols=4, lanes=2, tiles=1, data_width=64, queue_depth=2, formats=formats), [8, 1, 1]),
+                            (chip(rows=128, cols=64, lanes=16, tiles=1, vmem_lines=4096, formats=formats), [8, 1, 1])):
+        got = Run(CompiledModel(quantised, config, activations=activations)).steps(TOKENS, lengths, shuffle=5)
+        np.testing.assert_array_equal(got, expected[:len(got)])
+    accuracy = compare(FloatModel(quantised).forward(TOKENS), expected, TOKENS)
+    assert accuracy.kl < KL[form], accuracy
+
+
+def test_mixed_formats(model):
+    """Weights of several formats in one model; INT8 attention by default where there is INT8."""
+    mixed = quantise_model(model, {"blk.*.ffn_*": "mxfp4_e2m1", "blk.*.attn_?.weight": "mxint8", "token*": "mxfp8_e4m3"}, again=True)
+    kinds = {name: tensor.format for name, tensor in mixed.tensors.items() if hasattr(tensor, "format")}
+    assert kinds["blk.1.ffn_up.weight"] == "mxfp4_e2m1" and kinds["blk.0.attn_k.weight"] == "mxint8"
+    assert kinds["token_embd.weight"] == "mxfp8_e4m3" and kinds["blk.0.attn_output.weight"] in ("q8_0", "q4_1", "q4_0")
+    compiled = CompiledModel(mixed, chip(formats=tuple(CHIP_FORMATS)), activations="mxfp8_e4m3")
+    assert compiled.attention.name == "INT8" and compiled.linear.name == "MXFP8_E4M3"
+    logits = Run(compiled).steps(TOKENS, [16, 16, 8])
+    assert compare(FloatModel(mixed).forward(TOKENS), logits, TOKENS).kl < 0.15
+
+
+def test_float_matrices_take_the_chips_format():
+    floats = tiny_model()
+    floats = type(floats)(floats.config, {n: t.dequantise() if hasattr(t, "format") else t for n, t in floats.tensors.items()}, None)
+    compiled = CompiledModel(floats, chip(formats=("mxfp8_e4m3",)))
+    expected = CompiledModel(quantise_model(floats, {"blk.*": "mxfp8_e4m3", "output*": "mxfp8_e4m3"}), chip(formats=("mxfp8_e4m3",)))
+    # The embedding rows stay float; the output projection, tied to them, is quantised.
+    np.testing.assert_array_equal(Run(compiled).steps(TOKENS, [9]), Run(expected).steps(TOKENS, [9]))
+
+
+def test_cases():
+    model = quantise_model(load_model(DEFAULT))
+    text = "And God said, Let there be light: and there was light. " * 4
+    some = {name: CASES[name] for name in ("int8", "mxfp8_e4m3", "mxfp4_e2m1 weights, mxfp8_e4m3")}
+    rows = list(compare_cases(model, preset("desk"), text, 40, some))
+    assert [name for name, *_ in rows] == list(some)
+    assert rows[0][1] == rows[0][2] and rows[0][1].kl < 0.01
+    assert rows[1][1].kl < 0.1 and rows[2][2].kl < rows[2][1].kl
+
+
+def test_format_errors(model):
+    with pytest.raises(CompileError, match="this array has no INT8 weights; it has E4M3$"):
+        CompiledModel(model, chip(formats=("mxfp8_e4m3",)))
+    with pytest.raises(CompileError, match="this array has no E4M3 weights; it has INT8, INT4, UINT4$"):
+        CompiledModel(quantise_model(model, "mxfp8_e4m3", again=True), chip())
+    with pytest.raises(CompileError, match="this array has no MXFP8_E4M3 activations; it has INT8$"):
+        CompiledModel(model, chip(), activations="mxfp8_e4m3")
+    with pytest.raises(CompileError, match="unknown part 'mlp' of a model; activations have the parts linear and attention"):
+        CompiledModel(model, chip(), activations={"mlp": "int8"})
+    with pytest.raises(CompileError, match="the keys of MXFP4_E2M1 attention would have 4 bits; a transposed stream holds elements "
+                                           "of a byte$"):
+        CompiledModel(model, chip(formats=("mxfp4_e2m1",)))
 
 
 def test_errors(model):

@@ -6,6 +6,7 @@ import pytest
 from poblano.compute.reference import matmul, pack_weights
 from poblano.compute.weight_format import Element, ScaleFormat
 from poblano.control.commands import Command, CommandError, ErrorCode, Opcode, unit_index
+from poblano.formats.element import FORMATS, Activation
 from poblano.vector.ops import AluOp, SfuOp
 from poblano.vector.reference import argmax, quantise, reduce_max, reduce_sum
 from poblano.vector.sfu_reference import sfu
@@ -96,6 +97,56 @@ def test_matmul_minimum():
         command(Opcode.MATMUL, MATMUL, element=int(Element.U4), scale=1, minimum=1, a=4, a_stride=1, rows=2, k_blocks=1, groups=1,
                 dst=8, dst_stride=2, tiles=1))
     np.testing.assert_array_equal(tile.vmem[64:96].reshape(2, 16), expected)
+
+
+ALL = tuple(FORMATS)
+
+
+@pytest.mark.parametrize("activation", Activation, ids=lambda a: a.name)
+@pytest.mark.parametrize("element, scale", [(e, s) for e in Element for s in ScaleFormat
+                                            if s is not ScaleFormat.E8M0 or e not in (Element.S4, Element.U4)], ids=lambda v: v.name)
+def test_matmul_of_every_pair(activation, element, scale):
+    """Activations that VECTOR quantised times a stream of any format; a minimum where there can be one."""
+    golden = new(formats=ALL)
+    generator = np.random.default_rng(int(element))
+    v = golden.tiles[0].vmem[:192].reshape(3, 64).copy()
+    q, s, total = quantise(v, activation)
+    w = generator.integers(0, 1 << element.format.bits, (64, 32)).astype(np.uint8)
+    w[~np.isfinite(element.values(w))] = 1
+    w = element.values(w).astype(np.int8) if element in (Element.S8, Element.S4) else w
+    d = {ScaleFormat.NONE: None, ScaleFormat.E8M0: np.ldexp(np.float32(1), generator.integers(-9, 9, (2, 32)))}.get(
+        scale, generator.uniform(0, 1, (2, 32)).astype(np.float16))
+    minimum = -d if scale is ScaleFormat.F16 and element in (Element.S4, Element.U4) else None
+    data = np.frombuffer(pack_weights(w, d, minimum, golden.config, element=element, scale_format=scale), np.uint8)
+    golden.memory[:data.size] = data
+    run(golden, command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=data.size, rows=1),
+        command(Opcode.VECTOR, VECTOR, rows=3, blocks=2, a=0, a_stride=8, sink=2, activation=int(activation), dst=8, dst_stride=2),
+        command(Opcode.MATMUL, MATMUL, [(VECTOR, 1)], activation=int(activation), element=int(element), scale=int(scale),
+                minimum=int(minimum is not None), a=8, a_stride=2, rows=3, k_blocks=2, groups=2, dst=200, dst_stride=4, tiles=1),
+        command(Opcode.STORE_SCALE, DMA, [(VECTOR, 1)], mem_addr=1 << 15, mem_stride=4, src=8, src_stride=1, rows=6, tile=0))
+    tile = golden.tiles[0]
+    assert tile.amem_sum.dtype == np.int64
+    np.testing.assert_array_equal(tile.amem_q[8:14].reshape(3, 64), q)
+    np.testing.assert_array_equal(tile.amem_sum[8:14].reshape(3, 2), total)
+    assert golden.memory[1 << 15:(1 << 15) + 24].tobytes() == s.tobytes()
+    expected = matmul(q, s, total, w, d, minimum, activation=activation, element=element, scale_format=scale)
+    np.testing.assert_array_equal(tile.vmem[1600:1696].reshape(3, 32), expected)
+    values = np.ldexp(activation.integers(q), activation.unit) * np.repeat(s.astype(np.float64), 32, 1)
+    weights = np.ldexp(np.float64(1), -6 if element is Element.S8 and scale is ScaleFormat.E8M0 else 0) * element.values(w)
+    weights = weights * (1 if d is None else np.repeat(d.astype(np.float64), 32, 0)) + (0 if minimum is None else np.repeat(minimum, 32, 0))
+    np.testing.assert_allclose(expected, values @ weights, rtol=1e-5, atol=1e-5 * np.abs(values @ weights).max())
+
+
+def test_formats_that_the_array_lacks():
+    golden = new()
+    product = lambda **changes: command(Opcode.MATMUL, MATMUL, **dict(a=0, rows=1, k_blocks=1, groups=1, dst=0, tiles=1) | changes)
+    for changes, message in ((dict(element=3), "this array has no E4M3 weights; it has S8, S4, U4"),
+                             (dict(scale=3), "this array has no S8 weights with E8M0 scales"),
+                             (dict(activation=2), "this array has no activation format 2; it has INT8")):
+        with pytest.raises(CommandError, match=message):
+            run(golden, product(**changes))
+    with pytest.raises(CommandError, match="this array has no activation format 1; it has INT8"):
+        run(golden, command(Opcode.VECTOR, VECTOR, a=0, sink=2, activation=1, dst=0))
 
 
 def test_weights_that_change_are_read_again():
