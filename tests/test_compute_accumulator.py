@@ -26,15 +26,16 @@ class Work:
     def __init__(self, rng, config, *, rows, steps, groups, scaled, minimum):
         array = config.tile.array
         segments, cols = array.segments, array.cols
-        self.command = {"rows": rows, "steps": steps, "groups": groups, "scaled": int(scaled), "minimum": int(minimum)}
+        self.command = {"rows": rows, "steps": steps, "passes": array.passes, "groups": groups, "scaled": int(scaled),
+                        "minimum": int(minimum)}
         shape = (groups, steps, rows, segments)
-        sums = rng.integers(-(1 << 19), 1 << 19, (groups, steps, array.passes, rows, segments, cols)) // array.passes
+        sums = rng.integers(-(1 << 18), 1 << 18, (groups, steps, array.passes, rows, segments, cols)) // array.passes
         scale = rng.normal(0, 1, shape).astype(np.float32)
         total = rng.integers(-4096, 4096, shape)
         d = rng.normal(0, 1, (groups, steps, segments, cols)).astype(np.float32)
         low = rng.normal(0, 100, d.shape).astype(np.float32)
         # As from the array, a pass takes at least as many cycles as the array has rows: None is an idle one.
-        self.sums = [beat for pass_ in sums.reshape(-1, rows, segments, cols).tolist()
+        self.sums = [beat and [[{"value": x} for x in row] for row in beat] for pass_ in sums.reshape(-1, rows, segments, cols).tolist()
                      for beat in pass_ + [None] * (array.rows - rows)]
         self.meta = [[{"scale": int(s), "sum": int(x)} for s, x in zip(a, b)]
                      for a, b in zip(scale.view(np.uint32).reshape(-1, segments), total.reshape(-1, segments))]
@@ -48,14 +49,14 @@ class Work:
                 if minimum:
                     u = float_add(u, float_multiply(total[:, k, :, s, None].astype(np.float32), low[:, None, k, s]))
                 acc = float_add(acc, float_multiply(scale[:, k, :, s, None], u))
-        self.results = acc.view(np.uint32).reshape(-1, config.tile.lanes).tolist()
+        self.results = acc.view(np.uint32).reshape(-1, config.tile.scalers).tolist()
 
 
 def simulate(config, works, *, gaps, seed=0):
     """Returns the cycle of each result."""
     rng = np.random.default_rng(seed)
     dut = Accumulator(config)
-    array, lanes = config.tile.array, config.tile.lanes
+    array, lanes = config.tile.array, config.tile.scalers
     at, cycle = [], 0
 
     async def count(ctx):

@@ -10,32 +10,12 @@ from poblano.compute.pe import PE
 from poblano.config import ArrayConfig
 from poblano.formats.element import FORMATS, Activation, Arithmetic, Element, decode_operand, operand_layout
 from tb.common.bulk import build
+from tb.common.operands import item_operands, operand, packed
 
 SHAPES = [(1, 3), (2, 2), (3, 5), (4, 3), (4, 4), (8, 8), (8, 16)]
 LARGE = [(16, 16), (32, 32), (64, 4)]
 EVERY = Arithmetic(tuple(FORMATS))
 MIXED = ("int8", "mxfp8_e5m2", "mxfp4_e2m1")
-
-
-def operand(element, code, layout, *, symmetric=False):
-    """A dict of the operand of ``code``, from the format's values."""
-    form = element.format
-    value = float(form.values[code & (1 << form.bits) - 1])
-    bits = Shape.cast(layout["special"].shape).width
-    if np.isnan(value):
-        return {"significand": 1, "exponent": 0, "special": (1 << bits) - 1}
-    if np.isinf(value):
-        return {"significand": 1 if value > 0 else -1, "exponent": 0, "special": 1 if value > 0 else 2}
-    number = int(np.ldexp(value, -form.unit))
-    if symmetric and element is Element.S8:
-        number = max(number, -127)
-    exponent = 0 if form.fixed else max((code >> form.mantissa_bits & (1 << form.exponent_bits) - 1) - 1, 0)
-    assert number % (1 << exponent) == 0
-    return {"significand": number >> exponent, "exponent": exponent, "special": 0}
-
-
-def packed(layout, values):
-    return layout.const(values).as_bits()
 
 
 @pytest.mark.parametrize("element", Element)
@@ -172,16 +152,7 @@ class Tile:
 
     def items(self):
         config = self.config
-        w = self.w
-        if config.fp4_rate == 2:
-            def pair(low, high):
-                return {"low": low["significand"], "high": high["significand"], "dual": 1, "exponent": 0, "special": 0}
-
-            def whole(x):
-                return {"low": x["significand"] & 15, "high": x["significand"] >> 4, "dual": 0, "exponent": x["exponent"],
-                        "special": x["special"]}
-            w = [[pair(w[2 * k][c], w[2 * k + 1][c]) if self.dual else whole(w[k][c]) for c in range(config.cols)]
-                 for k in range(config.rows)]
+        w = item_operands(self.w, config.fp4_rate, self.dual)
         if self.transpose:
             w = [[w[k][c] for k in range(config.rows)] for c in range(config.cols)]
         return [w[k:k + config.load_rows] for k in range(0, len(w), config.load_rows)]

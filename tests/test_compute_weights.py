@@ -8,10 +8,15 @@ from poblano.compute.reference import pack_weights
 from poblano.compute.weight_format import Element, ScaleFormat
 from poblano.compute.weights import WeightLoader
 from poblano.config import BLOCK
+from poblano.formats.element import operand_layout
+from poblano.formats import float32_reference as reference
 from poblano.formats.float32_reference import float16_to_float32
+from tb.common.operands import item_operands, operand, packed
 from tb.compute.configs import CONFIGS
 
-RANGES = {Element.S8: (-128, 128), Element.S4: (-8, 8), Element.U4: (0, 16)}
+
+powers = np.append(np.ldexp(np.float32(1), np.arange(-127, 128)), reference.NAN).astype(np.float32)
+"""The value of each E8M0 code."""
 
 
 class Load:
@@ -20,10 +25,15 @@ class Load:
     def __init__(self, rng, config, *, steps, groups, element, scale, minimum, transpose):
         array = config.tile.array
         blocks, n = steps * array.segments, groups * array.cols
-        w_q = rng.integers(*RANGES[element], (BLOCK * blocks, n))
+        low = -(1 << element.format.bits - 1) if element in (Element.S8, Element.S4) else 0
+        w_q = rng.integers(low, low + (1 << element.format.bits), (BLOCK * blocks, n))
+        arithmetic, dual = array.arithmetic, array.fp4_rate == 2 and element.bits == 4
+        layout = operand_layout(arithmetic.weights, arithmetic.special_bits)
+        known = {int(q): operand(element, int(q) & 255, layout) for q in np.unique(w_q)}
         halves = lambda: rng.integers(0, 0x7C00, (blocks, n)).astype(np.uint16).view(np.float16)  # subnormals included
         w_scale = {ScaleFormat.NONE: lambda: None, ScaleFormat.F16: lambda: float16_to_float32(halves()),
-                   ScaleFormat.F32: lambda: rng.normal(0, 1, (blocks, n)).astype(np.float32)}[scale]()
+                   ScaleFormat.F32: lambda: rng.normal(0, 1, (blocks, n)).astype(np.float32),
+                   ScaleFormat.E8M0: lambda: powers[rng.integers(0, 256, (blocks, n))]}[scale]()
         w_min = float16_to_float32(halves()) if minimum else None
         stream = pack_weights(w_q, w_scale, w_min, config, element, scale, transpose)
         size = config.stream_bytes
@@ -37,24 +47,27 @@ class Load:
                 part = w_q[k * BLOCK * array.segments:(k + 1) * BLOCK * array.segments, cols]
                 if transpose:
                     part = part.reshape(array.passes, array.rows, array.cols).transpose(0, 2, 1).reshape(-1, array.rows)
-                self.items += [(int(transpose), row.tolist()) for row in part]
+                part = item_operands([[known[q] for q in row] for row in part.tolist()], array.fp4_rate, dual)
+                self.items += [(int(transpose), part[k:k + array.load_rows]) for k in range(0, len(part), array.load_rows)]
                 rows = slice(k * array.segments, (k + 1) * array.segments)
                 self.scales.append([None if x is None else x[rows, cols].view(np.uint32).tolist() for x in (w_scale, w_min)])
 
 
 def random_load(rng, config, **kwargs):
-    element = Element(int(rng.integers(0, 3)))
+    arithmetic = config.tile.array.arithmetic
+    element = kwargs.get("element", arithmetic.weights[int(rng.integers(len(arithmetic.weights)))])
     return Load(rng, config, **({
         "steps": int(rng.integers(1, 4)), "groups": int(rng.integers(1, 3)), "element": element,
-        "scale": ScaleFormat(int(rng.integers(0, 3))), "minimum": bool(rng.integers(0, 2)),
-        "transpose": element is Element.S8 and bool(rng.integers(0, 2))} | kwargs))
+        "scale": ScaleFormat(int(rng.integers(0, 3 + (element in arithmetic.mx_weights)))), "minimum": bool(rng.integers(0, 2)),
+        "transpose": element.bits == 8 and bool(rng.integers(0, 2))} | kwargs))
 
 
 def simulate(config, loads, *, gaps, seed=0, drain_after=0):
     """Runs the commands; returns the cycle of each item. Scales are drained once ``drain_after`` more items are out."""
     rng = np.random.default_rng(seed)
     dut = WeightLoader(config)
-    array, lanes = config.tile.array, config.tile.lanes
+    array, lanes = config.tile.array, config.tile.scalers
+    layout = array.arithmetic.weight_operand
     at, cycle = [], 0
 
     async def count(ctx):
@@ -86,7 +99,12 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
                 ctx.set(dut.o.ready, 1)
                 payload, = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
                 at.append(cycle)
-                assert payload.transpose == transpose and [payload.data[k] for k in range(len(values))] == values
+                assert payload.transpose == transpose
+                for b, row in enumerate(values):
+                    for k, want in enumerate(row):
+                        got = payload.data[b][k]
+                        # Of a special, that alone counts, and an infinity's sign.
+                        assert got.as_bits() == packed(layout, want) or want["special"] and got["special"] == want["special"]
         ctx.set(dut.o.ready, 0)
 
     async def scales(ctx):
@@ -120,7 +138,7 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
     return at
 
 
-@pytest.mark.parametrize("name", ["nano", "row", "least", pytest.param("segments", marks=pytest.mark.slow),
+@pytest.mark.parametrize("name", ["nano", "row", "least", "four", "eight", pytest.param("segments", marks=pytest.mark.slow),
                                   pytest.param("wide", marks=pytest.mark.slow), pytest.param("desk", marks=pytest.mark.slow)])
 def test_random(name):
     config = CONFIGS[name]

@@ -4,11 +4,13 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+import random
+
 import numpy as np
 import pytest
 
 from poblano.formats import float32, float32_reference as reference
-from poblano.formats.float32 import FloatAdd, FloatMultiply, FloatToInt8, IntToFloat
+from poblano.formats.float32 import FixedToFloat, FloatAdd, FloatMultiply, FloatToInt8
 from tb.common.bulk import build
 
 MILLION = 1 << 20
@@ -73,13 +75,45 @@ def test_bulk(operation):
     check(dut(a=a, b=b, stall=3)["o"], function(a.view(np.float32), b.view(np.float32)), a, b)
 
 
-@pytest.mark.parametrize("width", [2, 8, 17, 21, 24])
-def test_int_to_float_bulk(width):
+@pytest.mark.parametrize("width", [2, 8, 17, 20, 24])
+def test_integers_bulk(width):
+    """Without exponents, exact."""
     dtype = np.int8 if width <= 8 else np.int16 if width <= 16 else np.int32
     low, high = -(1 << width - 1), (1 << width - 1) - 1
-    i = np.arange(low, high + 1) if width <= 21 else np.random.default_rng(2).integers(low, high + 1, MILLION)
+    i = np.arange(low, high + 1) if width <= 20 else np.random.default_rng(2).integers(low, high + 1, MILLION)
     i = np.concatenate([i, [low, low + 1, -1, 0, 1, high - 1, high]]).astype(dtype)
-    check(build(IntToFloat(width))(i=i, stall=5)["o"], reference.int_to_float(i), i)
+    check(build(FixedToFloat(width))(i=i, stall=5)["o"], i.astype(np.float32), i)
+
+
+@pytest.mark.parametrize("width, special_bits", [(13, 0), (22, 0), (25, 1), (38, 0), (42, 1), (64, 2), (70, 2), (128, 2)])
+def test_fixed_to_float_bulk(width, special_bits):
+    """Integers of every length times powers of two over the whole range, at ties and just beside them, specials between."""
+    rng = random.Random(width)
+    numbers, exponents = [], []
+    for _ in range(100_000):
+        length = rng.randint(0, width - 1)
+        value = rng.getrandbits(length) | (1 << length - 1 if length else 0)
+        if length > 25 and rng.random() < 0.5:  # a tie, or one beside it
+            half = 1 << length - 25
+            value = (value & ~(2 * half - 1) | half) + rng.choice((-1, 0, 0, 1))
+        numbers.append(value if rng.random() < 0.5 else -value)
+        # Results from below the smallest subnormal to above the largest number.
+        exponents.append(max(-512, min(511, rng.choice((0, rng.randint(-153, 130) - length, rng.randint(-512, 511))))))
+    numbers[:4], exponents[:4] = [0, -1 << width - 1, (1 << width - 1) - 1, -1], [0, 0, -149, -149]
+    exponents = np.array(exponents, np.int16)
+    dtype = object if width > 64 else next(t for t in (np.int16, np.int32, np.int64) if width <= 8 * np.dtype(t).itemsize)
+    generator = np.random.default_rng(3)
+    nan = (generator.random(len(numbers)) < 0.01).astype(np.uint8)
+    special = generator.integers(0, 1 << special_bits, len(numbers)).astype(np.uint8) * (generator.random(len(numbers)) < 0.05)
+    expected = reference.fixed_to_float(np.array(numbers, object), exponents)
+    if special_bits == 2:
+        expected = np.where(special == 1, np.float32(np.inf), np.where(special == 2, np.float32(-np.inf), expected))
+    expected = np.where((nan != 0) | (special == (1 << special_bits) - 1) & (special_bits > 0), reference.NAN, expected)
+    i = np.array([n % (1 << width) for n in numbers], object) if dtype is object else np.array(numbers).astype(dtype)
+    inputs = {"i": i, "exponent": exponents, "nan": nan} | ({"special": special.astype(np.uint8)} if special_bits else {})
+    dut = build(FixedToFloat(width, scaled=True, special_bits=special_bits))
+    for stall in (0, 3):
+        check(dut(**inputs, stall=stall)["o"], expected.astype(np.float32), exponents)
 
 
 def test_float_to_int8_bulk():
@@ -140,7 +174,7 @@ def test_enable_holds_every_stage(operation):
     simulator.run()
 
 
-@pytest.mark.parametrize("width", [1, 25, 8.0])
-def test_int_to_float_rejects(width):
-    with pytest.raises(ValueError, match=f"width must be an integer from 2 to 24, not {width}"):
-        IntToFloat(width)
+@pytest.mark.parametrize("width", [1, 129, 8.0])
+def test_fixed_to_float_rejects(width):
+    with pytest.raises(ValueError, match=f"width must be an integer from 2 to 128, not {width}"):
+        FixedToFloat(width)

@@ -207,11 +207,9 @@ class ChipConfig:
         object.__setattr__(self, "tile", replace(self.tile, array=replace(self.tile.array, formats=formats)))
         _require(1 <= self.tiles <= 32, f"tiles must be 1 to 32, not {self.tiles!r}")
         _power_of_two("queue_depth", self.queue_depth)
-        array, tile, memory = self.tile.array, self.tile, self.memory
+        tile, memory = self.tile, self.memory
         _require(memory.data_width <= 32 * tile.lanes,
                  f"memory data_width {memory.data_width} must be at most a vector-memory row of {32 * tile.lanes} bits")
-        _require(2 * array.cols % self.stream_bytes == 0,
-                 f"a row of {array.cols} F16 scales must fill whole weight-stream words of {self.stream_bytes} bytes")
 
     @property
     def stream_bytes(self):

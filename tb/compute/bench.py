@@ -9,16 +9,17 @@ from cocotb.triggers import RisingEdge
 import numpy as np
 
 from poblano.compute.reference import matmul, pack_weights
-from poblano.compute.weight_format import Element, ScaleFormat
+from poblano.compute.weight_format import Element, ScaleFormat, step_bytes
 from poblano.config import BLOCK, LINE_WORDS
+from poblano.control.check import check
 from poblano.control.commands import Command, Opcode
-from poblano.interfaces import MetaLayout, bus_write, local_write
+from poblano.interfaces import block_meta, bus_write, local_write
 from tb.compute.configs import CONFIGS
 
 CONFIG = CONFIGS[os.environ["CONFIG"]]
 SEED = int(os.environ.get("SEED", "1"))
-RANGES = {Element.S8: (-128, 128), Element.S4: (-8, 8), Element.U4: (0, 16)}
 ARRAY, TILE = CONFIG.tile.array, CONFIG.tile
+ARITHMETIC = ARRAY.arithmetic
 OWN = CONFIG.tiles - 1
 
 
@@ -26,6 +27,17 @@ def field_of(layout, name):
     """Offset and mask of a field."""
     field = layout[name]
     return field.offset, (1 << field.width) - 1
+
+
+def random_codes(rng, element, shape):
+    """Codes of ``element``, integers in their range; mostly finite."""
+    form = element.format
+    codes = rng.integers(0, 1 << form.bits, shape)
+    special = ~np.isfinite(element.values(codes))
+    codes[special & (rng.random(shape) < 0.99)] = 1
+    if element in (Element.S8, Element.S4):
+        codes = codes - (1 << form.bits - 1)
+    return codes.astype(np.int16).astype(np.int8 if element in (Element.S8, Element.S4, Element.U4) else np.uint8)
 
 
 class Bench:
@@ -36,10 +48,14 @@ class Bench:
         self.rng = np.random.default_rng(abs(hash_of(f"{name} {CONFIG.name} {SEED}")))
         rng, blocks = self.rng, TILE.amem_blocks
         self.a_q = rng.integers(-128, 128, (blocks, BLOCK)).astype(np.int8)
+        # As codes of FP8 few are NaN or infinite.
+        top = (self.a_q & 0x7C) == 0x7C
+        self.a_q[top & (rng.random((blocks, 1)) < 0.95)] ^= 0x40
         self.a_q[rng.random(blocks) < 0.1] = -128
         self.a_scale = rng.normal(0, 1, blocks).astype(np.float32)
         # The sum is read from memory, not computed: any number will do.
-        self.a_sum = np.clip(self.a_q.sum(1, dtype=np.int32) + rng.integers(-3, 4, blocks), -4096, 4095)
+        limit = 1 << ARITHMETIC.activation_sum_width - 1
+        self.a_sum = rng.integers(-limit, limit, blocks) >> rng.integers(0, 12, blocks)
         self.stall = dict.fromkeys(("a", "meta", "weights", "local", "bus"), 0.0)
         self.latency = int(os.environ.get("LATENCY", "2"))
         self.clear()
@@ -64,7 +80,7 @@ class Bench:
         blocks = range(word * segments, (word + 1) * segments)
         if name == "a":
             return int.from_bytes(b"".join(self.a_q[b].tobytes() for b in blocks), "little")
-        meta = MetaLayout()
+        meta = block_meta(CONFIG)
         at, mask = field_of(meta, "sum")
         scales = self.a_scale.view(np.uint32)
         return sum((int(scales[b]) | (int(self.a_sum[b]) & mask) << at) << k * meta.size for k, b in enumerate(blocks))
@@ -87,21 +103,25 @@ class Bench:
         dut.rst.value = 0
         await RisingEdge(dut.clk)
 
-    def add(self, *, rows, steps, groups, element=Element.S8, scale=ScaleFormat.NONE, minimum=False, transpose=False, tiles=1 << OWN,
+    def add(self, *, rows, steps, groups, element=ARITHMETIC.weights[0], activation=ARITHMETIC.activations[0], scale=ScaleFormat.NONE, minimum=False, transpose=False, tiles=1 << OWN,
             special=False):
         """A random command: its weights, and the writes that are expected."""
         rng, segments = self.rng, ARRAY.segments
         k, n = BLOCK * segments * steps, ARRAY.cols * groups
         blocks = segments * steps
-        w_q = rng.integers(*RANGES[element], (k, n)).astype(np.int8)
+        w_q = random_codes(rng, element, (k, n))
         w_scale = w_min = None
-        if scale is not ScaleFormat.NONE:
+        if scale is ScaleFormat.E8M0:
+            w_scale = np.ldexp(np.float32(1), rng.integers(-20, 20, (blocks, n)) if rng.random() < 0.7 else rng.integers(-127, 128, (blocks, n)))
+        elif scale is not ScaleFormat.NONE:
             w_scale = rng.normal(0, 0.1, (blocks, n)).astype(np.float16 if scale is ScaleFormat.F16 else np.float32)
         if minimum:
             w_min = rng.normal(0, 0.1, (blocks, n)).astype(np.float16)
         if special:
             for values in (w_scale, w_min):
-                if values is not None:
+                if values is not None and scale is ScaleFormat.E8M0:
+                    values[rng.random(values.shape) < 0.05] = np.nan
+                elif values is not None:
                     at = rng.random(values.shape) < 0.05
                     values[at] = rng.choice(np.array([0, np.inf, np.nan, 6e-8, 65504], values.dtype), values.shape)[at]
         widen = lambda x: None if x is None else x.astype(np.float32)
@@ -113,7 +133,8 @@ class Bench:
         stride = stride if rng.random() < 0.3 or blocks * rows > TILE.amem_blocks // 2 else blocks + stride
         a = int(rng.integers(0, (TILE.amem_blocks - (rows - 1) * stride - blocks) // segments + 1)) * segments
         at = a + stride * np.arange(rows)[:, None] + np.arange(blocks)  # (row, block)
-        result = matmul(self.a_q[at].reshape(rows, k), self.a_scale[at], self.a_sum[at], w_q, widen(w_scale), widen(w_min))
+        result = matmul(self.a_q[at].reshape(rows, k), self.a_scale[at], self.a_sum[at], w_q, widen(w_scale), widen(w_min),
+                        activation=activation, element=element, scale_format=scale)
 
         grain = max(1, TILE.lanes // LINE_WORDS)
         dst_stride = int(rng.integers(0, 4)) * grain
@@ -130,10 +151,11 @@ class Bench:
                     self.expected.append((tiles, word // TILE.lanes, bits[r, first:first + TILE.lanes].tobytes()))
         self.to_finish += groups * rows * (ARRAY.cols // TILE.lanes)
         self.finish_counts.append(self.to_finish)
-        self.commands.append(Command(Opcode.MATMUL, 3 * OWN + 2, {
-            "element": element, "scale": scale, "minimum": int(minimum), "transpose": int(transpose), "a": a,
-            "a_stride": stride, "rows": rows, "k_blocks": blocks, "groups": groups, "dst_stride": dst_stride, "dst": dst,
-            "tiles": tiles}))
+        command = Command(Opcode.MATMUL, 3 * OWN + 2, {
+            "element": element, "scale": scale, "minimum": int(minimum), "transpose": int(transpose),
+            "activation": activation, "a": a, "a_stride": stride, "rows": rows, "k_blocks": blocks, "groups": groups, "dst_stride": dst_stride, "dst": dst,
+            "tiles": tiles})
+        self.commands.append(check(command.encode(), CONFIG, 1 << 20))
 
     def add_nop(self):
         self.finish_counts.append(self.to_finish)
@@ -141,13 +163,16 @@ class Bench:
 
     def add_random(self, rows=None, special=False):
         rng = self.rng
-        element = Element(int(rng.integers(0, 3)))
+        element = ARITHMETIC.weights[int(rng.integers(len(ARITHMETIC.weights)))]
+        activation = ARITHMETIC.activations[int(rng.integers(len(ARITHMETIC.activations)))]
+        scale = ScaleFormat(int(rng.integers(0, 3 + (element in ARITHMETIC.mx_weights))))
+        minimum = scale is ScaleFormat.F16 and element in (Element.S4, Element.U4) and bool(rng.integers(0, 2))
         groups = int(rng.integers(1, 4))
         if rng.random() < 0.1:
             return self.add_nop()
         self.add(rows=rows or int(rng.choice([1, 2, 3, TILE.tokens // 2, TILE.tokens, int(rng.integers(1, TILE.tokens + 1))])),
-                 steps=int(rng.integers(1, 5)), groups=groups, element=element, scale=ScaleFormat(int(rng.integers(0, 3))),
-                 minimum=bool(rng.integers(0, 2)), transpose=element is Element.S8 and bool(rng.integers(0, 2)),
+                 steps=int(rng.integers(1, 5)), groups=groups, element=element, activation=activation, scale=scale,
+                 minimum=minimum, transpose=element.bits == 8 and bool(rng.integers(0, 2)),
                  tiles=1 << OWN if rng.random() < 0.5 else int(rng.integers(1, 1 << CONFIG.tiles)), special=special)
 
     async def run(self, limit=200000, until=None):
@@ -307,16 +332,21 @@ async def resets(dut):
 async def cycles(dut):
     """With weights and outputs always there a command takes the array's cycles, and the pipelines' once."""
     b = await start(dut, "cycles")
-    parts = ARRAY.cols // TILE.lanes
-    for rows, steps, groups, kind in ((1, 6, 3, {"element": Element.U4, "scale": ScaleFormat.F16, "minimum": True}),
-                                      (1, 6, 3, {"element": Element.S8, "scale": ScaleFormat.F16}),
-                                      (1, 6, 3, {"element": Element.S8, "scale": ScaleFormat.F32, "transpose": True}),
-                                      (32, 2, 3, {"element": Element.U4, "scale": ScaleFormat.F16, "minimum": True}),
-                                      (64, 2, 3, {"element": Element.S8, "scale": ScaleFormat.F16})):
-        items = ARRAY.cols if kind.get("transpose") else ARRAY.rows
-        period = ARRAY.passes * max(rows, items)
-        slow_words = kind["element"] is Element.S8 and CONFIG.stream_bytes == ARRAY.cols
-        if rows > TILE.tokens or rows * parts > period or slow_words:
+    parts = ARRAY.cols // TILE.scalers
+    kinds = []
+    for element in ARITHMETIC.weights:
+        if element in (Element.S4, Element.U4):
+            kinds.append({"element": element, "scale": ScaleFormat.F16, "minimum": True})
+        elif element in ARITHMETIC.mx_weights:
+            kinds.append({"element": element, "scale": ScaleFormat.E8M0})
+        if element.bits == 8:
+            kinds += [{"element": element, "scale": ScaleFormat.F16}, {"element": element, "scale": ScaleFormat.F32, "transpose": True}]
+    for rows, steps, groups, kind in ((rows, steps, 3, kind) for kind in kinds for rows, steps in ((1, 6), (32, 2), (64, 2))):
+        items = (ARRAY.cols if kind.get("transpose") else ARRAY.rows) // ARRAY.load_rows
+        period = (ARRAY.passes_4bit if kind["element"].bits == 4 else ARRAY.passes) * max(rows, items)
+        words = -(-step_bytes(CONFIG, **{"minimum": False} | {k: v for k, v in kind.items() if k != "transpose"}) // CONFIG.stream_bytes)
+        recurrence = 2 + 4 * ARRAY.segments
+        if rows > TILE.tokens or rows * parts > period or words > period or recurrence > period:
             continue
         for count in (1, 3):
             await b.reset()
@@ -326,6 +356,6 @@ async def cycles(dut):
             b.finished()
             taken = b.done_at[-1] - b.offered_at[0]
             work = count * groups * steps * period
-            bound = ARRAY.rows + ARRAY.cols + rows * parts + 80
+            bound = 2 * ARRAY.rows + ARRAY.cols + rows * parts + 80
             dut._log.info(f"rows {rows} steps {steps} groups {groups} {kind} x{count}: {taken} cycles, {work} of work, bound +{bound}")
             assert taken <= work + bound

@@ -139,7 +139,8 @@ class Accumulator(wiring.Component):
             nans.append(delay(m, en, f"nan{s}", nan, 1))
             if arithmetic.minima:
                 convert = place(m, f"sum_float{s}", FixedToFloat(arithmetic.activation_sum_width, scaled=scaled_sums))
-                m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"block_sum{s}", meta.sum, self.SELECTED).as_signed())]
+                total = Mux(command.minimum, meta.sum, 0)  # else it could be infinite, and infinity times zero NaN
+                m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"block_sum{s}", total, self.SELECTED).as_signed())]
                 if scaled_sums:
                     m.d.comb += convert.exponent.eq(delay(m, en, f"sum_exponent{s}", sum_exponent, self.SELECTED).as_signed())
                 block_sums.append(convert.o)

@@ -238,16 +238,17 @@ class FixedToFloat(wiring.Component):
         r2_flags = _register(m, en, "r2_flags", r1_flags)
 
         # Cycle 3: shift to the least exponent, and round.
-        value, sticky, biased = r2_normal[1:], r2_normal[0], r2_exponent
+        value, sticky, biased, infinite = r2_normal[1:], r2_normal[0], r2_exponent, r2_flags[1]
         if self.scaled:
             tiny = _named(m, "tiny", r2_exponent < 1)
             back = _named(m, "back", (1 - r2_exponent)[:len(r2_exponent)])
             shift = Mux(tiny, Mux(back > 26, 26, back)[:5], 0)
             shifted = _named(m, "shifted", Cat(Const(0, 26), value) >> shift)
             value, sticky, biased = shifted[26:51], sticky | shifted[:26].any(), Mux(tiny, 1, r2_exponent)[:9]
+            infinite = r2_flags[1] | (r2_exponent > 254) & ~r2_zero
         m.d.comb += self.o.eq(_register(m, en, "r3_o", _pack(
             m, r2_flags[2] & ~(r2_zero & ~r2_flags[1]), biased, value[1:], value[0], sticky,
-            nan=r2_flags[0], infinite=r2_flags[1], zero=r2_zero & ~r2_flags[1])))
+            nan=r2_flags[0], infinite=infinite, zero=r2_zero & ~r2_flags[1])))
         return m
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["NAN", "canonicalise", "float16_to_float32", "float_add", "float_multiply", "float_to_int8", "int_to_float"]
+__all__ = ["NAN", "canonicalise", "fixed_to_float", "float16_to_float32", "float_add", "float_multiply", "float_to_int8"]
 
 NAN = np.array(0x7FC00000, np.uint32).view(np.float32)[()]
 """The only NaN that the hardware produces."""
@@ -27,9 +27,17 @@ def float_multiply(a, b):
         return canonicalise(np.multiply(a, b, dtype=np.float32))
 
 
-def int_to_float(i):
-    """:class:`~poblano.formats.float32.IntToFloat`; exact for integers of up to 24 bits."""
-    return np.asarray(i).astype(np.float32)
+def fixed_to_float(i, exponent=0):
+    """:class:`~poblano.formats.float32.FixedToFloat`: float32 of the integers ``i`` times 2**exponent, rounded once."""
+    def odd(value):
+        # 53 bits, the last of which says that there were more below: the second rounding is right.
+        excess = max(abs(value).bit_length() - 53, 0)
+        kept = abs(value) >> excess
+        return float(kept | (kept << excess != abs(value))) * (-1 if value < 0 else 1), excess
+
+    numbers, excess = zip(*(odd(int(value)) for value in np.asarray(i).ravel()))
+    with np.errstate(over="ignore"):
+        return np.ldexp(np.array(numbers), np.array(excess) + np.asarray(exponent)).astype(np.float32)
 
 
 def float_to_int8(x):
