@@ -25,9 +25,10 @@ for path in arguments.models:
         model = quantise_model(load_model(path), arguments.format)
         if arguments.case:
             cases = CASES if "all" in arguments.case else {name: CASES[name] for name in arguments.case}
-            for name, stored, own in compare_cases(model, preset(arguments.chip), text, arguments.tokens, cases):
-                rows += [(f"{name}: stored weights", stored), (f"{name}: its weights", own)]
-                print(report(rows[-2:]), file=sys.stderr, flush=True)
+            for name, *accuracies in compare_cases(model, preset(arguments.chip), text, arguments.tokens, cases):
+                against = ("chip, stored weights", "chip, its weights", "float with its activations, its weights")
+                rows += [(f"{name}: {what}", accuracy) for what, accuracy in zip(against, accuracies)]
+                print(report(rows[-3:]), file=sys.stderr, flush=True)
             continue
         accuracy = measure(model, preset(arguments.chip), text, arguments.tokens)
     except ModelError as error:

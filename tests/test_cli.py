@@ -3,6 +3,7 @@
 from dataclasses import replace
 import json
 import os
+from pathlib import Path
 import re
 import sys
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from poblano.config import preset
+from poblano.formats.element import FORMATS
 from poblano_host import cli, runtime
+from poblano_host.formats_table import width_table
 from poblano_host.models import load_model
 from poblano_host.models.gguf import export_gguf
 
@@ -134,6 +137,38 @@ def test_matmul(poblano, tmp_path):
     fails(golden(paths[0], tmp_path / "bad.npy"), "bad.npy: not a .npy file")
     np.save(tmp_path / "text.npy", np.array(["a"]))
     fails(golden(paths[0], tmp_path / "text.npy"), "text.npy: not a real array in a .npy file$")
+
+
+def test_formats(poblano, tmp_path):
+    status, out, _ = poblano("formats", "--model", "default", "--json", tmp_path / "formats.json")
+    assert status == 0
+    figures = json.loads((tmp_path / "formats.json").read_text())
+    rows = {row["name"]: row for row in figures["formats"]}
+    assert list(rows) == list(FORMATS) and all(name in out for name in FORMATS) and "poblano-1m, blk.2.ffn_up" in out
+    assert rows["mxfp8_e4m3"]["largest"] == 448 and rows["mxfp4_e2m1"]["sum_width"] == 14
+    assert rows["int8"]["error"] < rows["mxint8"]["error"] < 0.02 < rows["mxfp8_e4m3"]["error"] < 0.06 < rows["mxfp4_e2m1"]["error"] < 0.3
+    assert figures["sum_widths"]["MXFP8_E5M2"]["E5M2"] == 70
+    assert width_table() in (Path(__file__).parents[1] / "docs/formats.md").read_text()
+
+
+def test_formats_of_a_product(poblano, tmp_path):
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(5, 64)), generator.normal(size=(64, 33))
+    np.save(tmp_path / "a.npy", a)
+    np.save(tmp_path / "b.npy", b)
+    product = ("matmul", tmp_path / "a.npy", tmp_path / "b.npy", "--golden", "-o", tmp_path / "c.npy", "--format", "mxfp8_e4m3")
+    assert poblano(*product, "--activations", "mxfp8_e4m3", "--formats", "int8,mxfp8_e4m3")[0] == 0
+    error = np.load(tmp_path / "c.npy") - a @ b
+    assert 0 < np.square(error).mean() < 0.01 * np.square(a @ b).mean()
+    fails(poblano(*product), "this array has no E4M3 weights; it has INT8, INT4, UINT4$")
+    fails(poblano(*product, "--formats", "mxfp9"), "unknown format 'mxfp9'; the formats are int8, int4, mxint8")
+
+
+def test_formats_of_a_model(poblano):
+    run = ("run", "--backend", "golden", "--tokens", 3, "--prompt", "And God said", "--formats", "mxfp8_e4m3")
+    assert poblano(*run, "--weights", "mxfp8_e4m3")[0] == 0
+    fails(poblano(*run, "--weights", "fp8"), "unknown format 'fp8'; known are q8_0, q4_0, q4_1, mxint8")
+    fails(poblano(*run, "--activations", "int8"), "this array has no INT8 activations; it has MXFP8_E4M3$")
 
 
 def test_presets(poblano):

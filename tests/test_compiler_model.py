@@ -210,6 +210,7 @@ def test_cases():
     assert [name for name, *_ in rows] == list(some)
     assert rows[0][1] == rows[0][2] and rows[0][1].kl < 0.01
     assert rows[1][1].kl < 0.1 and rows[2][2].kl < rows[2][1].kl
+    assert rows[2][2].kl < 2 * rows[2][3].kl  # the activations' format explains it
 
 
 def test_format_errors(model):

@@ -1,8 +1,12 @@
 """How close the chip's numbers are to the float model's: the golden chip, teacher-forced on a text."""
 
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import numpy as np
+
+from poblano.config import BLOCK
+from poblano.vector.reference import quantise
 
 from .compiler import CompiledModel
 from .golden import GoldenChip
@@ -142,18 +146,29 @@ def measure(model, config, text, tokens, *, progress=None):
 
 
 def compare_cases(model, config, text, tokens, cases, *, progress=None):
-    """For each :class:`Case` of ``cases`` two :class:`Accuracy`: against float on the stored weights, and on the case's weights.
+    """For each :class:`Case` of ``cases`` three :class:`Accuracy`.
 
-    The second isolates the chip's arithmetic and the activations' formats. Yields (name, stored, quantised).
+    Yields (name, the chip against float on the stored weights, the chip against float on the case's weights, and float whose
+    projections have inputs rounded as the case's activations against the same). The second lacks what the weights' format
+    costs; where the third is like it, what is left is the activations' format and nothing of the chip's arithmetic.
     """
     ids = text_tokens(model, text, tokens)
     stored = FloatModel(model).forward(ids)
     for name, case in cases.items():
         quantised = model if case.weights is None else quantise_model(model, case.weights, again=True)
         chip = config if case.formats is None else replace(config, formats=case.formats)
-        logits = golden_logits(CompiledModel(quantised, chip, activations=case.activations), ids, progress=progress)
+        compiled = CompiledModel(quantised, chip, activations=case.activations)
+        logits = golden_logits(compiled, ids, progress=progress)
         own = stored if quantised is model else FloatModel(quantised).forward(ids)
-        yield name, compare(stored, logits, ids), compare(own, logits, ids)
+        rounded = FloatModel(quantised, rounding=partial(_rounded, compiled.linear)).forward(ids)
+        yield name, compare(stored, logits, ids), compare(own, logits, ids), compare(own, rounded, ids)
+
+
+def _rounded(activation, x):
+    """float32 ``x`` (n, K) as its blocks in the activation format."""
+    codes, scale, _ = quantise(x, activation)
+    values = activation.integers(codes) * 2.0 ** activation.unit * np.repeat(scale.astype(np.float64), BLOCK, -1)
+    return values.astype(np.float32)
 
 
 def report(rows):

@@ -18,7 +18,7 @@ from .compiler.weights import FORMATS as STORED
 from .models import BlockTensor, FloatModel, ModelError, load_model
 from .models.quantise import QUANTISERS
 
-__all__ = ["Format", "Layer", "all_formats", "formats", "layer_error", "pair_widths"]
+__all__ = ["Format", "Layer", "all_formats", "formats", "layer_error", "pair_widths", "width_table"]
 
 TEXT = """\
 The processor reads the weights of a model from its memory, block by block, and multiplies them with the activations of every \
@@ -96,6 +96,13 @@ def all_formats(layer=None):
 def pair_widths():
     """{activation format: {element: bits of the exact sum of 32 products}}, of every pair."""
     return {a.name: {e.format.name: Arithmetic.pair_width(a, e) for e in Element} for a in Activation}
+
+
+def width_table():
+    """:func:`pair_widths` as a table of Markdown."""
+    lines = [["", *(e.format.name for e in Element)], ["---"] * (len(Element) + 1)]
+    lines += [[name, *map(str, widths.values())] for name, widths in pair_widths().items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _model(name):

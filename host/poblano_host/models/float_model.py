@@ -17,9 +17,11 @@ class FloatModel:
     Parameters
     ----------
     model : Model
+    rounding : applied to the inputs of the projections (n, K), if given: what quantised activations alone would do
     """
 
-    def __init__(self, model):
+    def __init__(self, model, *, rounding=None):
+        self._round = (lambda x: x) if rounding is None else rounding
         self.config = model.config
         self._model = model
         self._tensors = {name: t.dequantise() if isinstance(t, BlockTensor) else t for name, t in model.tensors.items()}
@@ -40,6 +42,7 @@ class FloatModel:
     def _attention(self, layer, x, start):
         c, n = self.config, x.shape[0]
         weight = lambda name: self._tensors[f"blk.{layer}.{name}.weight"]
+        x = self._round(x)
         q = self._rotate((x @ weight("attn_q").T).reshape(n, c.heads, c.head_dim), start)
         k = self._rotate((x @ weight("attn_k").T).reshape(n, c.kv_heads, c.head_dim), start)
         v = (x @ weight("attn_v").T).reshape(n, c.kv_heads, c.head_dim)
@@ -53,7 +56,7 @@ class FloatModel:
             scores = q[:, head] @ self._keys[layer, kv, :end].T * np.float32(c.head_dim ** -0.5) + mask
             scores = np.exp(scores - scores.max(-1, keepdims=True))
             out[:, head] = scores / scores.sum(-1, keepdims=True) @ self._values[layer, kv, :end]
-        return out.reshape(n, -1) @ weight("attn_output").T
+        return self._round(out.reshape(n, -1)) @ weight("attn_output").T
 
     def _attended(self, layer, x, start):
         """The residual after the layer's attention, and its norm: the input of the feed-forward network."""
@@ -63,9 +66,10 @@ class FloatModel:
 
     def _feed_forward(self, layer, y):
         weight = lambda name: self._tensors[f"blk.{layer}.{name}.weight"]
+        y = self._round(y)
         gate = y @ weight("ffn_gate").T
         with np.errstate(over="ignore"):
-            return gate / (1 + np.exp(-gate)) * (y @ weight("ffn_up").T) @ weight("ffn_down").T
+            return self._round(gate / (1 + np.exp(-gate)) * (y @ weight("ffn_up").T)) @ weight("ffn_down").T
 
     def feed_forward_input(self, tokens, layer):
         """float32 (len(tokens), dim): what the feed-forward network of ``layer`` gets from ``tokens`` at positions 0 on."""
@@ -85,4 +89,4 @@ class FloatModel:
             x, y = self._attended(layer, x, start)
             x = x + self._feed_forward(layer, y)
         x = _rms_norm(x, self._tensors["output_norm.weight"], c.norm_eps)
-        return x @ self._tensors.get("output.weight", self._tensors["token_embd.weight"]).T
+        return self._round(x) @ self._tensors.get("output.weight", self._tensors["token_embd.weight"]).T
