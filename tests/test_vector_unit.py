@@ -6,12 +6,13 @@ from poblano.vector.unit import VectorUnit
 from tb.common.runner import run_bench
 from tb.compute.configs import CONFIGS
 
-NAMES = ("nano", "desk", "tall", "wide", "tile64")
-"""2, 8, 4, 16 and 32 lanes; the own tile alone, two and five tiles."""
+NAMES = ("nano", "desk", "four", "mx", "tall", "wide", "tile64")
+"""2, 8, 2, 4, 4, 16 and 32 lanes; the own tile alone, two and five tiles; "four" has every number format, "mx" no INT8."""
+QUICK = ("nano", "desk", "four", "mx")
 TESTS = 7
 
 
-@pytest.mark.parametrize("name", [n if n in ("nano", "desk") else pytest.param(n, marks=pytest.mark.nightly) for n in NAMES])
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.nightly) for n in NAMES])
 def test_vector_unit(name):
     assert run_bench(VectorUnit(CONFIGS[name]), name=f"vector_{name}", module="tb.vector.bench", env={"CONFIG": name}) == TESTS
 

@@ -10,8 +10,10 @@ from cocotb.triggers import RisingEdge
 import numpy as np
 
 from poblano.config import BLOCK, LINE_WORDS
+from poblano.control.check import check
 from poblano.control.commands import FIELDS, Command, Opcode
-from poblano.interfaces import MetaLayout, bus_write, local_write
+from poblano.formats.element import Activation
+from poblano.interfaces import block_meta, bus_write, local_write
 from poblano.vector import reference
 from poblano.vector.ops import AluOp, SfuOp
 from poblano.vector.reducer import Reducer
@@ -25,6 +27,8 @@ LANES = TILE.lanes
 OWN = CONFIG.tiles - 1
 GRAIN = max(1, LANES // LINE_WORDS)
 """Lines that operands are aligned to."""
+ACTIVATIONS = TILE.array.arithmetic.activations
+META_BYTES = -(-block_meta(CONFIG).size // 8)
 SPECIAL = np.array([0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC12345, 0x00000001, 0x807FFFFF, 0x7F7FFFFF,
                     0x00800000, 0x0D7FFFFF, 0x0D800000, 0x3F800000, 0xBF800000], np.uint32).view(np.float32)
 
@@ -58,6 +62,7 @@ class Bench:
         x = rng.normal(0, 1, (lines, LINE_WORDS)) * 2.0 ** np.clip(rng.normal(0, 4, (lines, 1)).round(), -20, 20)
         x[rng.random(lines) < 0.02] *= 2.0 ** 100
         x[rng.random(lines) < 0.02] *= 2.0 ** -110
+        x[rng.random(lines) < 0.02] *= 2.0 ** -130
         x = x.astype(np.float32)
         special = rng.random(x.shape) < 0.005
         x[special] = rng.choice(SPECIAL, special.sum())
@@ -96,9 +101,11 @@ class Bench:
     def add(self, **operands):
         o = dict.fromkeys((f.name for f in FIELDS[Opcode.VECTOR]), 0) | {
             "rows": 1, "blocks": 1, "limit": reference.NO_LIMIT, "tiles": 1 << OWN} | operands
+        if o["sink"] == 2 and "activation" not in operands:
+            o["activation"] = int(self.rng.choice(ACTIVATIONS))
         for name in ("imm1", "imm2"):
             o[name] = float(np.float32(o[name]))
-        self.commands.append(Command(Opcode.VECTOR, 3 * OWN + 3, o))
+        self.commands.append(check(Command(Opcode.VECTOR, 3 * OWN + 3, o).encode(), CONFIG, 1 << 20))
         self.to_do += 1
 
     def add_nop(self):
@@ -128,6 +135,7 @@ class Bench:
             o |= {"op1": int(rng.choice([AluOp.PASS, AluOp.MAX, AluOp.MIN])), "sfu": int(rng.choice([0, 4, 5]))}
         o["sink"], o["reduce"] = [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2)][
             int(rng.choice(11, p=np.array([1, 4, 4, 4, 8, 2, 2, 2, 12, 3, 3]) / 45))]
+        o |= fixed  # before places are chosen, which depend on the sink
         if rng.random() < 0.4:
             o |= {"limit": int(rng.integers(0, BLOCK * blocks + 3)),
                   "limit_step": int(rng.choice([0, 1, 5, BLOCK, 30000, 65535]))}
@@ -171,13 +179,12 @@ class Bench:
                 first = LINE_WORDS * (o["dst"] + r * o["dst_stride"]) // LANES
                 self.elements.extend((0, first + k, data[k * LANES:(k + 1) * LANES].tobytes()) for k in range(words // LANES))
         elif o["sink"] == 2:
-            q, scale, total = reference.quantise(x)
-            meta = MetaLayout()
+            q, scale, total = reference.quantise(x, Activation(o["activation"]))
+            field = block_meta(CONFIG)["sum"]
             for r in range(rows):
                 for k in range(o["blocks"]):
-                    at = meta["sum"].offset
-                    number = int(scale[r, k].view(np.uint32)) | (int(total[r, k]) & 0x1FFF) << at
-                    data = q[r, BLOCK * k:BLOCK * (k + 1)].tobytes() + number.to_bytes(6, "little")
+                    number = int(scale[r, k].view(np.uint32)) | (int(total[r, k]) & (1 << field.width) - 1) << field.offset
+                    data = q[r, BLOCK * k:BLOCK * (k + 1)].tobytes() + number.to_bytes(META_BYTES, "little")
                     self.elements.append((1, o["dst"] + r * o["dst_stride"] + k, data))
         if o["reduce"] == 3:
             self.best = reference.argmax(x, o["index"], reference.ARGMAX_START if o["first"] else self.best)
@@ -320,8 +327,10 @@ async def special_blocks(dut):
         block[int(b.rng.integers(0, BLOCK))] = value
     b.vmem[BLOCK * len(values):BLOCK * (len(values) + 1)] = 127 * 2.0**-8 - np.arange(BLOCK) / 256  # ties
     count = len(values) + 1
-    b.add(blocks=count, sink=2, dst=3)
-    b.add(rows=count, a_stride=BLOCK // LINE_WORDS, blocks=1, sink=2, dst=100, dst_stride=2, tiles=(1 << CONFIG.tiles) - 1)
+    for activation in ACTIVATIONS:
+        b.add(blocks=count, sink=2, dst=3, activation=int(activation))
+        b.add(rows=count, a_stride=BLOCK // LINE_WORDS, blocks=1, sink=2, dst=100, dst_stride=2, tiles=(1 << CONFIG.tiles) - 1,
+              activation=int(activation))
     for reduce in (1, 2, 3):
         b.add(rows=count, a_stride=BLOCK // LINE_WORDS, blocks=1, reduce=reduce, r=BLOCK * 20 // LINE_WORDS, first=1)
     await b.run()

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..config import BLOCK, LINE_WORDS
+from ..formats.element import Activation
 from ..formats.float32_reference import NAN, float_add, float_multiply, float_to_int8
 from .alu_reference import alu
 from .ops import AluOp, SfuOp
@@ -18,18 +19,40 @@ ARGMAX_START = (NAN, 0)
 """Value and index of an argmax before its first element."""
 
 
-def quantise(x):
-    """float32 (.., 32*n) in blocks of 32: elements int8 (.., 32*n), scale float32 (.., n), sum int16 (.., n)."""
+def quantise(x, activation=Activation.INT8):
+    """float32 (.., 32*n) in blocks of 32 of the format ``activation``.
+
+    Returns the elements' codes int8 (.., 32*n), scales float32 (.., n) and sums int64 (.., n), in units of the format.
+    """
+    activation = Activation(activation)
     x = np.ascontiguousarray(x, np.float32)
     blocks = x.reshape(*x.shape[:-1], -1, BLOCK)
     largest = np.abs(blocks).max(-1)  # NaN if any is
+    codes, scale = (_quantise_mx if activation.mx else _quantise_int8)(blocks, largest, activation)
+    total = activation.integers(codes.view(np.uint8)).sum(-1).astype(np.int64)
+    return codes.reshape(x.shape), scale.astype(np.float32), total
+
+
+def _quantise_int8(blocks, largest, activation):
     finite = np.isfinite(largest)
     regular = finite & (largest >= SMALLEST)
     amax = np.where(regular, largest, np.float32(1))
     scale = np.where(regular, float_multiply(amax, INVERSE_127), np.where(finite, np.float32(0), NAN))
     inverse = float_multiply(sfu(SfuOp.RECIPROCAL, amax), np.float32(127))
-    q = float_to_int8(float_multiply(np.where(regular[..., None], blocks, np.float32(0)), inverse[..., None]))
-    return q.reshape(x.shape), scale.astype(np.float32), q.sum(-1, dtype=np.int16)
+    return float_to_int8(float_multiply(np.where(regular[..., None], blocks, np.float32(0)), inverse[..., None])), scale
+
+
+def _quantise_mx(blocks, largest, activation):
+    form = activation.element.format
+    finite = np.isfinite(largest)
+    amax = np.where(finite, largest, np.float32(0)).astype(np.float64)
+    largest_exponent = form.max_exponent if form.exponent_bits else 0
+    exponent = np.where(amax == 0, -127, np.maximum(np.frexp(amax)[1] - 1 - largest_exponent, -127))
+    x = np.where(finite[..., None], blocks, np.float32(0)).astype(np.float64)
+    # An integer element counts units; a floating-point element's format knows its unit.
+    unit = 0 if form.exponent_bits else activation.unit
+    codes = form.encode(np.ldexp(x, -exponent[..., None] - unit)).view(np.int8)
+    return codes, np.where(finite, np.ldexp(np.float32(1), exponent), NAN)
 
 
 def _reduce(x, start, operation):

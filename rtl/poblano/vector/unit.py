@@ -201,7 +201,8 @@ class VectorUnit(wiring.Component):
     def _sinks(self, m, command, start, finished, beat, en):
         """Hands each beat to all its takers at once, and their results to the writer."""
         lanes = self.config.tile.lanes
-        quantiser, reducer = place(m, "quantiser", Quantiser(lanes)), place(m, "reducer", Reducer(lanes))
+        quantiser = place(m, "quantiser", Quantiser(lanes, self.config.tile.array.arithmetic))
+        reducer = place(m, "reducer", Reducer(lanes))
         argmax, writer = place(m, "argmax", Argmax(lanes)), place(m, "writer", VectorWriter(self.config))
         is_argmax = command.reduce == REDUCE_ARGMAX
         takers = (
@@ -213,6 +214,7 @@ class VectorUnit(wiring.Component):
             ready.eq(Cat(port.ready | ~takes for takes, port in takers).all()),
             en.eq(ready | ~beat.valid),
             writer.i_row.payload.eq(beat.data),
+            quantiser.activation.eq(command.activation),
             quantiser.i.payload.eq(beat.data),
             reducer.i.payload.data.eq(beat.data),
             reducer.i.payload.last.eq(beat.last_block),

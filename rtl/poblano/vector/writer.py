@@ -39,7 +39,7 @@ class VectorWriter(wiring.Component):
             "dst": In(16), "dst_stride": In(16), "rows": In(16), "blocks": In(11), "r": In(16), "tiles": In(32),
             "results": In(16), "tile": In(5),
             "i_row": In(stream.Signature(32 * config.tile.lanes)),
-            "i_block": In(stream.Signature(QuantisedBlock())),
+            "i_block": In(stream.Signature(QuantisedBlock(config.tile.array.arithmetic))),
             "i_result": In(stream.Signature(32)),
             "local": Out(stream.Signature(local_write(config))),
             "bus": Out(stream.Signature(bus_write(config))),
