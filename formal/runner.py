@@ -24,7 +24,7 @@ __all__ = ["FILES", "Job", "jobs", "run_job"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "formal"
-FILES = ("fifo", "round_robin", "axi_arbiter", "broadcast", "walk", "memory")
+FILES = ("fifo", "round_robin", "axi_arbiter", "broadcast", "walk", "memory", "array")
 """Property files: modules of this package with a tuple ``PROPERTIES``."""
 
 
@@ -80,7 +80,7 @@ PREPARE = [
     "opt -keepdc -fast", "memory -nomap", "memory_map", "opt -keepdc -fast", "check", "setundef -undriven -anyseq", "opt -keepdc -fast",
 ]
 AIGER = ["delete t:$print", "setundef -anyseq", "simplemap", "techmap", "dffunmap", "opt_clean", "aigmap", "opt_clean",
-         "write_aiger -I -B -L -zinit -map design.map design.aig"]
+         "write_aiger -I -B -L -zinit -ywmap design.ywmap design.aig"]
 SMT2 = ["delete t:$print", "setundef -anyseq", "async2sync", "dffunmap", "opt_clean", "write_smt2 -wires design.smt2"]
 
 
@@ -161,7 +161,11 @@ def _execute(file, name, kind, explain):
             log = _abc(folder, f"read_aiger design.aig; fold; strash; bmc3 -a -F {prop.frames + 1} -T {prop.timeout}", prop.timeout)
             found = set(re.findall(r"Output (\d+) .*was asserted in frame", log))
             total = len(harness.covers)
-            return ("covered" if len(found) == total else "unknown"), f"{len(found)} of {total} covers"
+            names = [path[-1] for path in json.loads((folder / "design.ywmap").read_text())["asserts"]]
+            if len(names) != total:
+                raise ValueError(f"{file}/{name}: {total} covers, {len(names)} outputs")
+            missing = [n for n in range(total) if str(n) not in found]
+            return ("unknown" if missing else "covered"), f"{len(found)} of {total} covers" + (f", not {missing} {names}" if missing else "")
         if kind == "mutation":
             if induction:
                 _yosys(text, PREPARE + SMT2, folder)
