@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from .formats.element import Arithmetic
+from .formats.multiply import MULTIPLIERS
 
 __all__ = ["BLOCK", "LINE_BYTES", "LINE_WORDS", "ArrayConfig", "ChipConfig", "ConfigError", "MemoryConfig", "PRESETS",
            "TileConfig", "preset"]
@@ -41,7 +42,8 @@ class ArrayConfig:
     A block of 32 along K takes ``passes`` weight tiles when the array is lower than a block; an array of more rows, a multiple
     of 32, computes ``segments`` blocks at a time. ``formats`` are the number formats that it computes with (names of
     :data:`~poblano.formats.element.FORMATS`). ``load_rows`` rows of weights (columns, of a transposed stream) enter in a cycle.
-    ``fp4_rate`` 2: a processing element multiplies two 4-bit weights a cycle.
+    ``fp4_rate`` 2: a processing element multiplies two 4-bit weights a cycle. ``multiplier`` "lut" builds its multipliers from carry
+    chains, for FPGAs without free DSP blocks.
     """
 
     rows: int = 16
@@ -49,8 +51,10 @@ class ArrayConfig:
     formats: tuple = DEFAULT_FORMATS
     load_rows: int = 1
     fp4_rate: int = 1
+    multiplier: str = "dsp"
 
     def __post_init__(self):
+        _require(self.multiplier in MULTIPLIERS, f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}")
         _require(isinstance(self.rows, int) and self.rows >= 1 and (self.rows < BLOCK or self.rows % BLOCK == 0),
                  f"array rows must be below {BLOCK} or a multiple of it, not {self.rows!r}")
         _require(isinstance(self.cols, int) and self.cols >= 1, f"array cols must be at least 1, not {self.cols!r}")
@@ -250,7 +254,7 @@ PRESETS = {
         memory=MemoryConfig(data_width=256, bandwidth=_row_bandwidth(2, 16))),
     "tile64": ChipConfig(
         name="tile64", tiles=1,
-        tile=TileConfig(array=ArrayConfig(rows=64, cols=64), lanes=32, tokens=256, vmem_lines=16384, amem_blocks=8192,
+        tile=TileConfig(array=ArrayConfig(rows=64, cols=64), lanes=32, scalers=64, tokens=256, vmem_lines=16384, amem_blocks=8192,
                         fifo_bytes=65536),
         memory=MemoryConfig(data_width=256, bandwidth=Fraction(32))),
 }

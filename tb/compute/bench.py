@@ -346,7 +346,8 @@ async def cycles(dut):
         period = (ARRAY.passes_4bit if kind["element"].bits == 4 else ARRAY.passes) * max(rows, items)
         words = -(-step_bytes(CONFIG, **{"minimum": False} | {k: v for k, v in kind.items() if k != "transpose"}) // CONFIG.stream_bytes)
         recurrence = 2 + 4 * ARRAY.segments
-        if rows > TILE.tokens or rows * parts > period or words > period or recurrence > period:
+        if rows > TILE.tokens or rows * parts > period or words > period or recurrence > period \
+                or rows * ARRAY.cols // TILE.lanes > steps * period:
             continue
         for count in (1, 3):
             await b.reset()
@@ -356,6 +357,6 @@ async def cycles(dut):
             b.finished()
             taken = b.done_at[-1] - b.offered_at[0]
             work = count * groups * steps * period
-            bound = 2 * ARRAY.rows + ARRAY.cols + rows * parts + 80
+            bound = 2 * ARRAY.rows + ARRAY.cols + rows * ARRAY.cols // TILE.lanes + 80
             dut._log.info(f"rows {rows} steps {steps} groups {groups} {kind} x{count}: {taken} cycles, {work} of work, bound +{bound}")
             assert taken <= work + bound

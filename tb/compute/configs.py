@@ -8,10 +8,11 @@ from poblano.formats.element import FORMATS
 __all__ = ["CONFIGS"]
 
 
-def _config(name, *, rows, cols, lanes, width, tiles=2, tokens=8, scalers=None, formats=("int8", "int4"), load_rows=1, fp4_rate=1):
+def _config(name, *, rows, cols, lanes, width, tiles=2, tokens=8, scalers=None, formats=("int8", "int4"), load_rows=1, fp4_rate=1,
+            amem_blocks=256):
     array = ArrayConfig(rows=rows, cols=cols, formats=formats, load_rows=load_rows, fp4_rate=fp4_rate)
     return ChipConfig(name=name, tiles=tiles,
-                      tile=TileConfig(array=array, lanes=lanes, scalers=scalers, tokens=tokens, vmem_lines=1024, amem_blocks=256,
+                      tile=TileConfig(array=array, lanes=lanes, scalers=scalers, tokens=tokens, vmem_lines=1024, amem_blocks=amem_blocks,
                                       fifo_bytes=4096),
                       memory=MemoryConfig(data_width=width, bandwidth=Fraction(width // 8)))
 
@@ -32,4 +33,8 @@ CONFIGS = {c.name: c for c in (
     _config("square", rows=32, cols=32, lanes=16, scalers=32, width=256, tokens=64),
     _config("segments", rows=64, cols=32, lanes=8, width=256, formats=("int8", "int4", "mxfp8_e4m3"), load_rows=2),
     PRESETS["tile64"],
+    *(_config(f"gemm16{name}", rows=16, cols=16, lanes=8, width=256, tokens=128, amem_blocks=4096, **options) for name, options in {
+        "": {}, "_load2": {"load_rows": 2}, "_load4": {"load_rows": 4},
+        "_fp4": {"load_rows": 4, "fp4_rate": 2, "scalers": 16, "formats": ("int8", "int4", "mxfp8_e4m3", "mxfp4_e2m1")}}.items()),
 )}
+"""What ``gemm*`` are for: ``scripts/bench_gemm.py``."""

@@ -41,8 +41,8 @@ class ArrayRow(wiring.Component):
     Weights from the left enter at ``bands`` places, the first of each ``cols / bands`` columns.
     """
 
-    def __init__(self, *, cols, arithmetic: Arithmetic, transpose, bands):
-        self.cols, self.arithmetic, self.transpose, self.bands = cols, arithmetic, transpose, bands
+    def __init__(self, *, cols, arithmetic: Arithmetic, transpose, bands, multiplier):
+        self.cols, self.arithmetic, self.transpose, self.bands, self.multiplier = cols, arithmetic, transpose, bands, multiplier
         weights, sums = data.ArrayLayout(arithmetic.weight_operand, cols), data.ArrayLayout(arithmetic.sum_layout, cols)
         members = {
             "en": In(1), "i_a": In(arithmetic.activation_lane), "i_swap": In(1), "i_capture": In(1),
@@ -58,7 +58,7 @@ class ArrayRow(wiring.Component):
         left = None
         band = self.cols // self.bands
         for c in range(self.cols):
-            pe = place(m, f"pe{c}", PE(arithmetic=self.arithmetic, transpose=self.transpose))
+            pe = place(m, f"pe{c}", PE(arithmetic=self.arithmetic, transpose=self.transpose, multiplier=self.multiplier))
             m.d.comb += [
                 pe.en.eq(self.en),
                 pe.i_a.eq(left.o_a if left else self.i_a),
@@ -163,7 +163,8 @@ class SystolicArray(wiring.Component):
         items = self.w.payload.data
         placed = []
         for r in range(rows):
-            row = place(m, f"row{r}", ArrayRow(cols=cols, arithmetic=config.arithmetic, transpose=self.transpose, bands=bands))
+            row = place(m, f"row{r}", ArrayRow(cols=cols, arithmetic=config.arithmetic, transpose=self.transpose, bands=bands,
+                                             multiplier=config.multiplier))
             tag, direction, valid = edge(r)
             m.d.comb += [
                 row.en.eq(en),

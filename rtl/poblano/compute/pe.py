@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..formats.element import Arithmetic
+from ..formats.multiply import multiply
 
 __all__ = ["PE"]
 
@@ -26,6 +27,7 @@ class PE(wiring.Component):
     ----------
     arithmetic : Arithmetic
     transpose : whether weights can also flow from left to right
+    multiplier : one of :data:`~poblano.formats.multiply.MULTIPLIERS`
 
     Members
     -------
@@ -43,8 +45,8 @@ class PE(wiring.Component):
     i_capture_down, o_capture_down : keep the weight, flowing down
     """
 
-    def __init__(self, *, arithmetic: Arithmetic, transpose):
-        self.arithmetic, self.transpose = arithmetic, transpose
+    def __init__(self, *, arithmetic: Arithmetic, transpose, multiplier="dsp"):
+        self.arithmetic, self.transpose, self.multiplier = arithmetic, transpose, multiplier
         lane, operand, total = arithmetic.activation_lane, arithmetic.weight_operand, arithmetic.sum_layout
         members = {
             "en": In(1),
@@ -75,7 +77,7 @@ class PE(wiring.Component):
             across, capture_down = Signal(), Signal()
             m.d.comb += [self.o_across.eq(across), self.o_capture_down.eq(capture_down)]
             weight, keep = Mux(self.i_across, self.i_left.as_value(), weight), self.i_capture | self.i_capture_down
-        value, special = (self._product if arithmetic.fp4_rate == 1 else self._products)(a, active)
+        value, special = (self._product if arithmetic.fp4_rate == 1 else self._products)(m, a, active)
         with m.If(self.en):
             m.d.sync += [a.eq(self.i_a), swap.eq(self.i_swap), flow.as_value().eq(weight), capture.eq(self.i_capture),
                          total.value.eq(self.i_sum.value + value), total.special.eq(self.i_sum.special | special)]
@@ -87,14 +89,20 @@ class PE(wiring.Component):
                 m.d.sync += active.eq(shadow)
         return m
 
-    def _product(self, a, w):
-        return _shifted(a.significand * w.significand, a.exponent, w.exponent), self._special(
+    def _multiply(self, m, name, a, significand, exponent):
+        """``a`` times ``significand`` shifted left by ``exponent``; exponents may have no bits."""
+        product = multiply(m, a.significand, significand, multiplier=self.multiplier, name=name)
+        shift = [e for e in (a.exponent, exponent) if len(e)]
+        return product << sum(shift[1:], shift[0]) if shift else product
+
+    def _product(self, m, a, w):
+        return self._multiply(m, "product", a, w.significand, w.exponent), self._special(
             a, w.special, w.significand[-1], w.significand == 0)
 
-    def _products(self, a, w):
+    def _products(self, m, a, w):
         """Of two weights, or of the halves of one with the same activation."""
-        low = _shifted(a[0].significand * w.low, a[0].exponent, w.exponent)
-        high = _shifted(a[1].significand * w.high, a[1].exponent, w.exponent)
+        low = self._multiply(m, "low_product", a[0], w.low, w.exponent)
+        high = self._multiply(m, "high_product", a[1], w.high, w.exponent)
         first = self._special(a[0], w.special, Mux(w.dual, w.low[-1], w.high[-1]), (w.low == 0) & (w.dual | (w.high == 0)))
         second = self._special(a[1], w.special, w.high[-1], w.high == 0)
         return low + Mux(w.dual, high, high << NARROW), first | Mux(w.dual, second, 0)
@@ -107,9 +115,3 @@ class PE(wiring.Component):
         nan = a.special.all() | special.all() | (a.special.any() & zero) | (special.any() & (a.significand == 0))
         infinite, negative = a.special.any() | special.any(), a.significand[-1] ^ sign
         return Cat(nan | infinite & ~negative, nan | infinite & negative)
-
-
-def _shifted(product, *exponents):
-    """``product`` shifted left by the sum of ``exponents``, some of which may have no bits."""
-    shift = sum(exponent for exponent in exponents if len(exponent))
-    return product << shift if not isinstance(shift, int) else product

@@ -47,17 +47,17 @@ class ResultWriter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tile = self.config.tile
-        parts = tile.array.cols // tile.lanes
+        parts, pieces = tile.array.cols // tile.lanes, tile.scalers // tile.lanes  # rows of a result, of a word from the accumulator
         walk = place(m, "walk", Walk(fields=WRITER_COMMAND, loops={"group": "groups", "row": "rows", "part": parts}))
         connect(m, flipped(self.cmd), walk.cmd)
         at = walk.o.payload
+        piece = at.index.part[:exact_log2(pieces)]
 
         # The FIFO cuts the path from the memories' readiness to the accumulator's clock enable.
-        m.submodules.results = results = SyncFIFOBuffered(width=32 * tile.scalers, depth=4)
+        # Where results come faster than rows are written, it holds those of a group, so that the next group goes on.
+        late = tile.tokens * parts // pieces * (pieces - 1) // pieces
+        m.submodules.results = results = SyncFIFOBuffered(width=32 * tile.scalers, depth=late + 4)
         m.d.comb += [results.w_data.eq(self.i.payload), results.w_en.eq(self.i.valid), self.i.ready.eq(results.w_rdy)]
-
-        pieces = tile.scalers // tile.lanes  # of a word from the accumulator
-        piece = at.index.part[:exact_log2(pieces)]
 
         def lines(value):
             """Lines as rows of vector memory."""
