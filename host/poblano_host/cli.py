@@ -18,6 +18,7 @@ import typer
 from poblano.config import PRESETS, ConfigError, preset
 from poblano.control.commands import CommandError
 
+from .area import area
 from .assembler import AssemblyError, assemble, disassemble
 from .compiler import CompileError, MatmulJob
 from .formats_table import formats
@@ -302,6 +303,9 @@ def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argume
     if report is not None:
         write_report(report, title, runs, config)
     _print_summaries(title, ("matmul",), [summary])
+
+
+app.command()(area)
 
 
 @app.command()
