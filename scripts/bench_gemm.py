@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "rtl"), str(ROOT / "host")]
 
 from poblano.compute.matmul import MatmulUnit  # noqa: E402
 from tb.common.runner import run_bench  # noqa: E402
-from tb.compute.configs import CONFIGS  # noqa: E402
+from tb.compute.configs import CONFIGS, REPEATED  # noqa: E402
 
 PAGE = ROOT / "docs" / "utilisation.md"
 INT8, Q4_1 = ("S8", "F16", "INT8"), ("U4", "F16", "INT8")
@@ -41,7 +41,7 @@ def measure(config, shapes):
     """``[{cycles, bytes}]`` of ``shapes`` on the configuration called ``config``."""
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder, "figures.json")
-        run_bench(MatmulUnit(CONFIGS[config]), name=f"matmul_{config}", module="tb.compute.gemm", build_args=("--no-public-flat-rw",),
+        run_bench(MatmulUnit(CONFIGS[config]), name=f"matmul_{config}", module="tb.compute.gemm", build_args=("--no-public-flat-rw",), no_inline=REPEATED,
                   env={"CONFIG": config, "SHAPES": json.dumps(shapes), "FIGURES": str(figures)})
         return json.loads(figures.read_text())
 

@@ -4,7 +4,7 @@ import pytest
 
 from poblano.compute.matmul import MatmulUnit
 from tb.common.runner import run_bench
-from tb.compute.configs import CONFIGS
+from tb.compute.configs import CONFIGS, REPEATED
 
 ARGUMENTS = ("--no-public-flat-rw",)
 """Only ports are visible in the bench: the rest is optimised and compiles ten times faster."""
@@ -14,7 +14,8 @@ QUICK = {"nano": "6", "least": "10", "four": "8", "mx": "8", "eight": "8"}
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.nightly) for n in CONFIGS])
 def test_matmul_unit(name):
     env = {"CONFIG": name, "COUNT": QUICK.get(name, "8")}
-    assert run_bench(MatmulUnit(CONFIGS[name]), name=f"matmul_{name}", module="tb.compute.bench", env=env, build_args=ARGUMENTS) == 5
+    assert run_bench(MatmulUnit(CONFIGS[name]), name=f"matmul_{name}", module="tb.compute.bench", env=env, build_args=ARGUMENTS,
+                     no_inline=() if name in QUICK else REPEATED) == 5
 
 
 @pytest.mark.parametrize("latency", [1, 3])

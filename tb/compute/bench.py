@@ -347,7 +347,7 @@ async def cycles(dut):
         words = -(-step_bytes(CONFIG, **{"minimum": False} | {k: v for k, v in kind.items() if k != "transpose"}) // CONFIG.stream_bytes)
         recurrence = 2 + 4 * ARRAY.segments
         if rows > TILE.tokens or rows * parts > period or words > period or recurrence > period \
-                or rows * ARRAY.cols // TILE.lanes > steps * period:
+                or rows * ARRAY.cols // TILE.lanes >= steps * period:
             continue
         for count in (1, 3):
             await b.reset()

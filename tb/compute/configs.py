@@ -5,7 +5,10 @@ from fractions import Fraction
 from poblano.config import PRESETS, ArrayConfig, ChipConfig, MemoryConfig, TileConfig
 from poblano.formats.element import FORMATS
 
-__all__ = ["CONFIGS"]
+__all__ = ["CONFIGS", "REPEATED"]
+
+REPEATED = ("array_row", "float_add", "float_multiply", "fixed_to_float")
+"""Modules of a large unit that a simulator should compile once."""
 
 
 def _config(name, *, rows, cols, lanes, width, tiles=2, tokens=8, scalers=None, formats=("int8", "int4"), load_rows=1, fp4_rate=1,

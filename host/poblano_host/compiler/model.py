@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
+from poblano.compute.weight_format import ScaleFormat, step_bytes
 from poblano.formats.element import Activation
 from poblano.vector.ops import AluOp, SfuOp
 
@@ -215,7 +216,7 @@ class CompiledModel:
             return image.array(np.pad(values, (0, BLOCK * self.dim_blocks - c.dim)))
 
         # (KV heads, ..): bytes of a head's cache
-        self.key_step_bytes = array.segments * array.cols * (4 + BLOCK)
+        self.key_step_bytes = step_bytes(config, scale=ScaleFormat.F32)
         self.key_group_bytes = self.key_step_bytes * self.head_steps // array.segments
         self.key_bytes = align(self.key_group_bytes * self.positions // array.cols, 64)
         self.value_bytes = align(align(c.head_dim, array.cols) * self.positions, 64)

@@ -22,7 +22,7 @@ __all__ = ["EVENT", "Simulation", "SimulationError", "build_library", "chip_rtl"
 SOURCES = ("harness.cpp", "memory.h")
 FLAGS = ["--cc", "--top-module", "chip", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
          "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "20000"]
-REPEATED = ("tile", "array_row", "vector_lane", "float_multiply", "float_add", "lane_alu", "unit_queue")
+REPEATED = ("tile", "array_row", "vector_lane", "float_multiply", "float_add", "fixed_to_float", "lane_alu", "unit_queue")
 """Modules that Verilator keeps as functions: inlined, their copies would take minutes to compile."""
 INLINE = "`verilator_config\n" + "".join(f'no_inline -module "poblano_{name}"\n' for name in REPEATED)
 CXXFLAGS = ["-fPIC", "-fno-plt", "-std=gnu++17", "-fno-strict-aliasing"]
