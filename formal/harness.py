@@ -49,8 +49,9 @@ class Property:
     name : str, unique in its file
     build : callable that makes the :class:`Harness`
     proves : str, in words
-    method : "pdr" (unbounded) or "induction" (unbounded, k-induction of ``depth`` steps)
-    depth : steps of the induction
+    method : "pdr" (unbounded), "induction" (unbounded, k-induction of ``depth`` steps), or "bounded": ``depth`` steps, for a harness
+        in which nothing happens after them
+    depth : steps
     frames : steps within which each mutation's counterexample and each cover must be found
     mutations : each must make an assertion fail
     timeout : seconds for the proof
@@ -114,17 +115,24 @@ class Harness(Elaboratable):
         assert name not in self.inputs, name
         self.inputs[name] = value
 
-    def add(self, name, block, *, driven=(), reset=None):
+    def add(self, name, block, *, driven=(), reset=None, module=None):
         """Adds ``block`` as a submodule; its inputs are free, except those whose path begins with one of ``driven``.
 
         ``reset`` resets it beside the reset of cycle 0."""
         m = self._m
-        m.submodules[name] = block if reset is None else ResetInserter(reset)(block)
+        module = block if module is None else module
+        m.submodules[name] = module if reset is None else ResetInserter(reset)(module)
         for path, member, value in block.signature.flatten(block):
             text = "__".join(map(str, path))
             if member.flow.name == "In" and len(Value.cast(value)) and not any(text == d or text.startswith(d + "__") for d in driven):
                 self._expose(f"{name}__{text}", value)
         return block
+
+    def peek(self, name, block):
+        """Like :meth:`add`; returns the block and its registers and wires by name, for invariants."""
+        inside = block.elaborate(None)
+        self.add(name, block, module=inside)
+        return block, {signal.name: signal for signal in inside._driving}
 
     def constant(self, name, shape=1):
         """An arbitrary value that never changes."""

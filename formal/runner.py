@@ -24,7 +24,7 @@ __all__ = ["FILES", "Job", "jobs", "run_job"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "formal"
-FILES = ("fifo", "round_robin", "axi_arbiter", "broadcast", "walk", "memory", "array")
+FILES = ("fifo", "round_robin", "axi_arbiter", "broadcast", "walk", "memory", "array", "pe", "overflow", "queue")
 """Property files: modules of this package with a tuple ``PROPERTIES``."""
 
 
@@ -149,7 +149,7 @@ def _execute(file, name, kind, explain):
     text = rtlil.convert(fragment, name="top", ports=ports)
     if not harness.checks:
         raise ValueError(f"{file}/{name} checks nothing")
-    induction = prop.method == "induction"
+    induction = prop.method in ("induction", "bounded")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         if kind == "cover":
@@ -182,7 +182,8 @@ def _execute(file, name, kind, explain):
             return "failed", f"cycle {found[2]} {where}".strip()
         if induction:
             _yosys(text, PREPARE + SMT2, folder)
-            for part, options in (("base", ()), ("induction", ("-i",))):
+            parts = [("base", ()), ("induction", ("-i",))] if prop.method == "induction" else [("base", ())]
+            for part, options in parts:
                 log = _smtbmc(folder, [*options, "-t", str(prop.depth), "--dump-vcd", "trace.vcd"], prop.timeout)
                 if "Status: PASSED" not in log:
                     verdict = "failed" if part == "base" and "Status: FAILED" in log else "unknown"
@@ -245,7 +246,7 @@ def run_job(job, *, explain=False):
     seconds = time.monotonic() - start
     if result.returncode:
         log = (result.stderr or result.stdout).strip()
-        return False, "error", log[-600:] if explain else log.splitlines()[-1][:400], seconds
+        return False, "error", log[-3000:] if os.environ.get("FORMAL_DEBUG") else log.splitlines()[-1][:400], seconds
     verdict, details = json.loads(result.stdout.splitlines()[-1])
     return verdict == Job.WANTED[job.kind], verdict, details, seconds
 

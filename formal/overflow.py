@@ -1,0 +1,94 @@
+"""Block sums fit: 32 products of any pair of formats, in the sum's derived width."""
+
+from functools import partial
+
+from amaranth.hdl import *
+from amaranth.lib import data
+
+from poblano.formats.element import BLOCK, FORMATS, Arithmetic, decode_operand
+
+from .harness import Harness, Mutation, Property
+
+
+class Fits(Harness):
+    """Codes are free. With :mod:`.pe`, which proves that a processing element adds the exact product, this makes block sums exact.
+
+    For each weight element, in the arithmetic of the two formats alone (the narrowest sum): the operands of all finite codes have
+    the values of the format's table, and 32 products of such values fit the sum, step by step.
+    """
+
+    def __init__(self, name):
+        super().__init__()
+        self.name, self.activation = name, FORMATS[name][0]
+
+    def prove(self, m):
+        a_code, w_code = self.free("a_code", 8), self.free("w_code", 8)
+        for other, (_, weights) in FORMATS.items():
+            arithmetic = Arithmetic(tuple(sorted({self.name, other})))
+            bits = arithmetic.special_bits
+            a = decode_operand(C(self.activation.element), a_code, arithmetic.activation_elements, bits, symmetric=True)
+            a = data.View(arithmetic.activation_operand, a)
+            values = self.activation.integers(range(256))
+            self._operand(f"activation {other}", a, a_code, values, bits, self.activation.largest)
+            for weight in weights:
+                w = data.View(arithmetic.weight_operand, decode_operand(C(weight), w_code, arithmetic.weights, bits))
+                values = weight.values(range(256)) * 2.0 ** -weight.format.unit
+                self._operand(f"{other} {weight.name}", w, w_code, values, bits, weight.format.largest)
+                largest = self.activation.largest * weight.format.largest
+                width = arithmetic.sum_width
+                name = f"{other}_{weight.name}"
+                product, before = self.free(f"product_{name}", signed(width)), self.free(f"before_{name}", signed(width))
+                terms = self.free(f"terms_{name}", range(BLOCK))
+                legal = (product <= largest) & (product >= -largest) & (before <= terms * largest) & (before >= -(terms * largest))
+                total = product + before
+                self.check(f"fits {name}", ~legal | (
+                    (total[:width].as_signed() == total) & (total <= (terms + 1) * largest) & (total >= -((terms + 1) * largest))))
+                self.check(f"width {name}", 2 ** (width - 1) > BLOCK * largest)
+                self.cover(f"full {name}", legal & (total == BLOCK * largest))
+
+    def _operand(self, name, operand, code, values, special_bits, largest):
+        finite, value = _finite(values, code), _value(values, code)
+        exact = operand.significand << operand.exponent if len(operand.exponent) else operand.significand
+        self.check(f"value {name}", ~finite | (exact == value))
+        self.check(f"largest {name}", ~finite | ((value <= largest) & (value >= -largest)))
+        if special_bits:
+            self.check(f"special {name}", finite == (operand.special == 0))
+
+
+def _value(values, code):
+    """The integer of a code, of NaN and infinities 0."""
+    table = [int(v) if abs(v) < 2.0 ** 100 else 0 for v in values]
+    width = max(abs(v) for v in table).bit_length() + 1
+    words = [C(v, signed(width)) for v in table]
+    for bit in range(8):
+        words = [Mux(code[bit], odd, even) for even, odd in zip(words[0::2], words[1::2])]
+    return words[0]
+
+
+def _finite(values, code):
+    bad = [n for n, v in enumerate(values) if not abs(v) < 2.0 ** 100]
+    return ~Cat(code == n for n in bad).any() if bad else Const(1)
+
+
+ELEMENT = "poblano.formats.element"
+MUTATIONS = {
+    "int8": (
+        Mutation("one bit short", ELEMENT, "(BLOCK * activation.largest * weight.format.largest).bit_length() + 1",
+                 "(BLOCK * activation.largest * weight.format.largest).bit_length()"),
+        Mutation("not symmetric", ELEMENT, "if symmetric and form.bits == 8:", "if 0:"),
+    ),
+    "mxfp8_e5m2": (
+        Mutation("infinities forgotten", ELEMENT, "special = Cat(nan | top & ~sign, nan | top & sign)", "special = Cat(nan, nan)"),
+    ),
+    "mxfp8_e4m3": (
+        Mutation("hidden bit", ELEMENT, "magnitude = Cat(fraction, normal)", "magnitude = Cat(fraction, C(1, 1))"),
+        Mutation("subnormal exponent", ELEMENT, "shift = (biased - normal)[:form.exponent_bits]", "shift = biased"),
+    ),
+}
+
+
+PROPERTIES = tuple(
+    Property(name, partial(Fits, name),
+             "with every weight element: operands have their codes' values, and 32 products fit the derived sum width",
+             method="bounded", depth=2, frames=2, mutations=MUTATIONS.get(name, ()))
+    for name in FORMATS if FORMATS[name][0] is not None)

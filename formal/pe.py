@@ -1,0 +1,122 @@
+"""The processing element: products, sums and specials."""
+
+from functools import partial
+
+from amaranth.hdl import *
+from amaranth.lib import data
+
+from poblano.compute.pe import PE
+from poblano.formats.element import Arithmetic
+
+from .harness import Harness, Mutation, Property
+
+
+class Multiply(Harness):
+    """Everything is free, in any order. The specification keeps the last weight captured, the one active and the last activation;
+    it is tied to the block's own registers, of which nothing is known until a weight has been captured and swapped in."""
+
+    def __init__(self, formats, fp4_rate=1, multiplier="dsp", transpose=True):
+        super().__init__()
+        self.arithmetic = Arithmetic(formats, fp4_rate)
+        self.multiplier, self.transpose = multiplier, transpose
+
+    def prove(self, m):
+        pe, inside = self.peek("dut", PE(arithmetic=self.arithmetic, transpose=self.transpose, multiplier=self.multiplier))
+        en = pe.en
+        weight, keep = pe.i_w.as_value(), pe.i_capture
+        if self.transpose:
+            weight, keep = Mux(pe.i_across, pe.i_left.as_value(), weight), pe.i_capture | pe.i_capture_down
+        operand, lane = self.arithmetic.weight_operand, self.arithmetic.activation_lane
+        shadow, active = Signal(operand, reset_less=True), Signal(operand, reset_less=True)
+        a = Signal(lane, reset_less=True)
+        captured, ready, fed = Signal(), Signal(), Signal()
+        with m.If(en):
+            m.d.sync += [a.eq(pe.i_a), fed.eq(1)]
+            with m.If(keep):
+                m.d.sync += [shadow.as_value().eq(weight), captured.eq(1)]
+            with m.If(pe.i_swap):
+                m.d.sync += [active.eq(shadow), ready.eq(captured)]
+        self.check("shadow", ~captured | (shadow.as_value() == inside["shadow"]))
+        self.check("active", ~ready | (active.as_value() == inside["active"]))
+        self.check("activation", ~fed | (a.as_value() == pe.o_a.as_value()))
+        # The sum that must stand one enabled cycle later, of the block's own registers, which are equal: the solver need not
+        # compare two multipliers with different inputs.
+        own_a, own = data.View(lane, inside["a"]), data.View(operand, inside["active"])
+        legal = Const(1)
+        if self.arithmetic.fp4_rate == 2:
+            # A weight that is not dual is low + 16*high; both activations are the same then.
+            legal = active.dual | (a[0].as_value() == a[1].as_value())
+            pairs = [(own_a[0], own.low), (own_a[1], own.high)]
+        else:
+            pairs = [(own_a, own.significand)]
+        products = [_shift(x.significand * w, x.exponent, own.exponent) for x, w in pairs]
+        exact = pe.i_sum.value + products[0]
+        if self.arithmetic.fp4_rate == 2:
+            exact = exact + Mux(own.dual, products[1], products[1] * 16)
+        total = Signal.like(pe.o_sum.value, reset_less=True)
+        known = Signal()
+        with m.If(en):
+            m.d.sync += [total.eq(exact), known.eq(ready & fed & legal)]
+        self.check("sum", ~known | (pe.o_sum.value == total))
+        if self.arithmetic.special_bits:
+            special = Signal.like(pe.o_sum.special, reset_less=True)
+            (x, w), = pairs
+            with m.If(en):
+                m.d.sync += special.eq(pe.i_sum.special | self._special(x, own.special, w))
+            self.check("special", ~known | (pe.o_sum.special == special))
+            self.cover("special", known & (special != 0))
+        for name, out, value in (("swap", pe.o_swap, pe.i_swap), ("capture", pe.o_capture, pe.i_capture), ("flow", pe.o_w.as_value(), weight)):
+            before = Signal.like(Value.cast(out), name=name + "_before")
+            with m.If(en):
+                m.d.sync += before.eq(value)
+            self.check("passes " + name, ~fed | (out == before))
+        self.cover("product", known & (total == 3))
+
+    def _special(self, a, special, weight):
+        """NaN alone; or plus infinity, minus infinity, and both for NaN, by IEEE-754's rules for a product."""
+        if self.arithmetic.special_bits == 1:
+            return a.special | special
+        a_nan, w_nan = a.special == 3, special == 3
+        a_inf, w_inf = (a.special == 1) | (a.special == 2), (special == 1) | (special == 2)
+        nan = a_nan | w_nan | (a_inf & (weight == 0)) | (w_inf & (a.significand == 0))
+        negative = (a.significand < 0) ^ (weight < 0)
+        return Mux(nan, 3, Mux(a_inf | w_inf, Mux(negative, 2, 1), 0))
+
+
+def _shift(product, *exponents):
+    """``product`` times two to the sum of ``exponents``, one of whose values is chosen."""
+    exponents = [exponent for exponent in exponents if len(exponent)]
+    if not exponents:
+        return product
+    total = sum(exponents[1:], exponents[0])
+    result = product
+    for bit in range(len(total)):
+        result = Mux(total[bit], result * 2 ** (1 << bit) if bit < 6 else 0, result)
+    return result
+
+
+MODULE, MULTIPLY = "poblano.compute.pe", "poblano.formats.multiply"
+PROPERTIES = (
+    *(Property(f"{'-'.join(formats)}{'-dual' if rate == 2 else ''}{'-lut' if multiplier == 'lut' else ''}",
+               partial(Multiply, formats, rate, multiplier),
+               "the sum is i_sum plus the product with the weight that is active, specials follow IEEE-754, all outputs pass on unchanged",
+               method="induction", depth=2, frames=5, mutations=mutations, timeout=300)
+      for formats, rate, multiplier, mutations in (
+          (("int8",), 1, "dsp", (
+              Mutation("no sum", MODULE, "total.value.eq(self.i_sum.value + value)", "total.value.eq(value)"),
+              Mutation("moves always", MODULE, "with m.If(self.en):", "with m.If(1):"),
+              Mutation("late capture", MODULE, "m.d.sync += active.eq(shadow)", "m.d.sync += active.as_value().eq(Mux(keep, weight, shadow.as_value()))"),
+          )),
+          (("mxfp8_e5m2",), 1, "dsp", (
+              Mutation("no exponent", MODULE, "shift = [e for e in (a.exponent, exponent) if len(e)]", "shift = [a.exponent]"),
+              Mutation("infinity times zero", MODULE, "(a.special.any() & zero)", "C(0)"),
+              Mutation("sign", MODULE, "a.significand[-1] ^ sign", "sign"),
+          )),
+          (("mxfp8_e4m3",), 1, "dsp", ()),
+          (("int8", "int4"), 2, "dsp", (
+              Mutation("never dual", MODULE, "low + Mux(w.dual, high, high << NARROW)", "low + (high << NARROW)"),
+          )),
+          (("int8",), 1, "lut", (
+              Mutation("top row added", MULTIPLY, "upper - high if negative else upper + high", "upper + high"),
+          )))),
+)
