@@ -79,7 +79,7 @@ def main():
             pattern = re.compile(rf"(?<=<!-- {re.escape(name)} -->\n).*?(?=<!-- end -->)", re.DOTALL)
             if not pattern.search(page):
                 sys.exit(f"{PAGE} has no place for {name!r}")
-            PAGE.write_text(pattern.sub(lambda _: "\n".join(lines) + "\n", page))
+            PAGE.write_text(pattern.sub(lambda _: "\n".join(lines) + "\n", page, count=1))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A layer with MX weights and activations on the RTL against the golden chip: every local memory and all of memory, bit for bit."""
+"""The chip with MX formats, on the RTL against the golden chip, bit for bit: products of awkward shapes, and a layer of a model."""
 
 from dataclasses import replace
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from poblano.config import ArrayConfig, ChipConfig, MemoryConfig, TileConfig
-from poblano_host.compiler import CompiledModel
+from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import Model, load_model
 from poblano_host.models.quantise import quantise_model
-from poblano_host.runtime import GoldenBackend, SimulationBackend
+from poblano_host.runtime import GoldenBackend, SimulationBackend, open_backend, run_job
 
 from .test_first_light import dump
 
@@ -59,3 +59,20 @@ def test_layer(which, case):
         np.testing.assert_array_equal(*results)
     for chip in chips:
         chip.close()
+
+
+@pytest.mark.slow
+def test_products():
+    """Shapes that divide by nothing, very wide and very tall, in every pair of the chip's formats."""
+    rng = np.random.default_rng(1)
+    shapes = [(1, 1, 1), (7, 40, 9), (33, 65, 17), (3, 32, 700), (200, 33, 3), (2, 1500, 5)]
+    pairs = [(weights, activations) for weights in ("q8_0", "q4_0", "q4_1", "mxfp8_e4m3", "mxfp4_e2m1")
+             for activations in ("int8", "mxfp8_e4m3", "mxfp4_e2m1")]
+    for n, (weights, activations) in enumerate(pairs):
+        m, k, columns = shapes[n % len(shapes)]
+        a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((m, k), (k, columns)))
+        job = MatmulJob(a, b, CONFIG, format=weights, activation=activations)
+        golden, simulated = (run_job(job, open_backend(name, CONFIG, job.memory_bytes, job.ring))[0] for name in ("golden", "sim"))
+        np.testing.assert_array_equal(simulated, golden, err_msg=f"{m} x {k} x {columns}, {weights}, {activations}")
+        exact = a.astype(np.float64) @ b
+        assert golden.shape == exact.shape and np.abs(golden - exact).mean() < 0.35 * max(1, np.abs(exact).mean())

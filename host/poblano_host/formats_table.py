@@ -14,6 +14,7 @@ from poblano.compute.reference import matmul
 from poblano.formats.element import FORMATS, Activation, Arithmetic, Element
 from poblano.vector.reference import quantise
 
+from .area import measure
 from .compiler.weights import FORMATS as STORED
 from .models import BlockTensor, FloatModel, ModelError, load_model
 from .models.quantise import QUANTISERS
@@ -43,6 +44,8 @@ class Format:
     sum_width: int
     """Bits of the exact sum of 32 products with itself, of INT4 with INT8."""
     macs: str
+    pe_luts: int | None = None
+    """LUT4s of a processing element for this format alone (INT4: with INT8) on ECP5 without DSP blocks."""
     error: float | None = None
     """Relative RMS error of a layer's product in this format, of INT4 with INT8 activations."""
 
@@ -75,8 +78,8 @@ def layer_error(layer, weights, activation):
     return float(np.sqrt(np.square(product - exact).mean() / np.square(exact).mean()))
 
 
-def all_formats(layer=None):
-    """A list of :class:`Format`, with errors if there is a :class:`Layer`."""
+def all_formats(layer=None, *, area=False):
+    """A list of :class:`Format`, with errors if there is a :class:`Layer`, with LUTs if ``area`` (some seconds of synthesis)."""
     result = []
     for name, (activation, elements) in FORMATS.items():
         used, element = Activation.INT8 if activation is None else activation, elements[0]
@@ -89,6 +92,7 @@ def all_formats(layer=None):
             name=name, bits=form.bits, scales=scales, largest=float(np.ldexp(float(largest), unit)), smallest=2.0 ** unit,
             specials=specials, sum_width=max(Arithmetic.pair_width(used, e) for e in elements),
             macs="1, or 2 with fp4_rate 2" if form.bits == 4 else "1",
+            pe_luts=measure((name,) if activation is not None else ("int8", name), "ecp5").luts if area else None,
             error=None if layer is None else layer_error(layer, WEIGHTS.get(name, name), used)))
     return result
 
@@ -117,16 +121,16 @@ def _model(name):
 
 def formats(model: str = typer.Option(None, help="The model whose layer is multiplied; smollm2, or default where that can't be had."),
             json_file: str = typer.Option(None, "--json", help="Write the figures to this file.")):
-    """List the number formats: bits, range, exact sums, and the error on a real layer."""
+    """List the number formats: bits, range, exact sums, a processing element's cells, and the error on a real layer."""
     layer = Layer.of(_model(model))
-    rows = all_formats(layer)
+    rows = all_formats(layer, area=True)
     if json_file is not None:
         content = dict(layer=layer.name, formats=[asdict(row) for row in rows], sum_widths=pair_widths())
         Path(json_file).write_text(json.dumps(content, indent=2) + "\n")
     table = Table("format", title=f"Errors: {layer.name}", title_justify="left")
-    for column in ("bits", "scales", "largest", "smallest", "specials", "exact sum bits", "MAC/cycle of a PE", "RMS error"):
+    for column in ("bits", "scales", "largest", "smallest", "specials", "exact sum bits", "MAC/cycle of a PE", "PE LUT4", "RMS error"):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(row.name, str(row.bits), ", ".join(row.scales), f"{row.largest:g}", f"{row.smallest:g}", row.specials,
-                      str(row.sum_width), row.macs, f"{100 * row.error:.2f} %")
+                      str(row.sum_width), row.macs, str(row.pe_luts), f"{100 * row.error:.2f} %")
     Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)

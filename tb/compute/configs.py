@@ -32,9 +32,9 @@ CONFIGS = {c.name: c for c in (
     _config("mx", rows=8, cols=8, lanes=4, width=64, formats=("mxfp8_e4m3", "mxfp4_e2m1")),
     _config("wide", rows=8, cols=16, lanes=16, width=128, tiles=5),
     _config("broad", rows=16, cols=32, lanes=8, scalers=16, width=256, tokens=64, formats=("int8", "mxint8", "mxfp8_e4m3"), load_rows=2),
-    _config("tall", rows=32, cols=16, lanes=4, width=128, tokens=16),
+    _config("tall", rows=32, cols=4, lanes=4, width=128, tokens=16),
     _config("square", rows=32, cols=32, lanes=16, scalers=32, width=256, tokens=64),
-    _config("segments", rows=64, cols=32, lanes=8, width=256, formats=("int8", "int4", "mxfp8_e4m3"), load_rows=2),
+    _config("segments", rows=64, cols=8, lanes=4, width=128, formats=("int8", "int4", "mxfp8_e4m3"), load_rows=2),
     PRESETS["tile64"],
     *(_config(f"gemm16{name}", rows=16, cols=16, lanes=8, width=256, tokens=128, amem_blocks=4096, **options) for name, options in {
         "": {}, "_load2": {"load_rows": 2}, "_load4": {"load_rows": 4},
