@@ -6,15 +6,12 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .element import Activation
-
 __all__ = ["ElementEncoder", "select"]
 
 
 def select(activation, table):
-    """The entry of ``table`` (Values or integers by :class:`Activation`) of the number ``activation`` (a Value)."""
-    result, *others = [(choice, value) for choice, value in table.items()]
-    result = result[1]
+    """The entry of ``table`` (Values or integers by :class:`.Activation`) of the number ``activation`` (a Value)."""
+    (_, result), *others = table.items()
     for choice, value in others:
         result = Mux(activation == choice, value, result)
     return Value.cast(result)
@@ -47,7 +44,7 @@ class ElementEncoder(wiring.Component):
 
     Parameters
     ----------
-    activations : the :class:`Activation` formats, all of them MX
+    activations : the :class:`.Activation` formats, all of them MX
 
     Members
     -------

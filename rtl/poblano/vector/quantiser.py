@@ -198,12 +198,11 @@ class Quantiser(wiring.Component):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
 
         x = [elements.r_data[32 * lane:32 * lane + 32] for lane in range(self.lanes)]
-        is_int8 = self.activation == Activation.INT8 if self.mx else C(1)
-        codes, beat_sum = None, None
         if self.mx:
             codes, beat_sum = self._mx_elements(m, en, x, scales.r_data[23:31])
         if self.int8:
             integers = self._int8_elements(m, en, x, scales.r_data[32:])
+            is_int8 = self.activation == Activation.INT8
             codes = [Mux(is_int8, integer, code) for integer, code in zip(integers, codes)] if self.mx else integers
             beat_sum = Mux(is_int8, sum(integers), beat_sum) if self.mx else sum(integers)
         valid, first, last = delay(m, en, "flags", Cat(issue, beat == 0, last_beat), self.ELEMENT, reset_less=False)
