@@ -47,7 +47,9 @@ class Fits(Harness):
                 self.cover(f"full {name}", legal & (total == BLOCK * largest))
 
     def _operand(self, name, operand, code, values, special_bits, largest):
-        finite, value = _finite(values, code), _value(values, code)
+        table = _value(values, code)
+        finite, value = Signal(name="finite_" + name.replace(" ", "_")), Signal(table.shape(), name="value_" + name.replace(" ", "_"))
+        self._m.d.comb += [finite.eq(_finite(values, code)), value.eq(table)]
         exact = operand.significand << operand.exponent if len(operand.exponent) else operand.significand
         self.check(f"value {name}", ~finite | (exact == value))
         self.check(f"largest {name}", ~finite | ((value <= largest) & (value >= -largest)))
@@ -90,5 +92,5 @@ MUTATIONS = {
 PROPERTIES = tuple(
     Property(name, partial(Fits, name),
              "with every weight element: operands have their codes' values, and 32 products fit the derived sum width",
-             method="bounded", depth=2, frames=2, mutations=MUTATIONS.get(name, ()))
+             method="pdr", frames=2, mutations=MUTATIONS.get(name, ()))
     for name in FORMATS if FORMATS[name][0] is not None)

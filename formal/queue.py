@@ -42,7 +42,7 @@ class Queue(Harness):
         watch = Watch(self, m, "queue", put=put, put_data=nop, get=dut.start, get_data=~given, capacity=self.depth)
         kept = Signal(2, reset_less=True)
         waits = [Signal(32, name=f"wait{n}", reset_less=True) for n in range(WAITS)]
-        with m.If(put & self_pick(watch)):
+        with m.If(put & watch.pick & ~watch.seen):
             m.d.sync += [kept.eq(tag), *(wait.eq(command[32 * (n + 1):32 * (n + 2)]) for n, wait in enumerate(waits))]
         self.check("command", ~(watch.ends & given) | (dut.cmd.payload[511] == kept[0]))
         # Each of its waits holds when it starts, and keeps holding once it has been seen to.
@@ -77,13 +77,11 @@ class Queue(Harness):
         with m.Elif(running & dut.unit_done):
             m.d.sync += [running.eq(before != 0), before.eq(before - 1)]
         self.check("index", ~running | (before != 0) | (dut.index[0] == kept[1]))
-        self.cover("waited", watch.ends & given & (waits[0][:8] == 0) & (waits[3][:8] == 1) & self.past(~ready, "not_ready"))
+        waited = Signal()
+        m.d.sync += waited.eq(waited | (watch.watching & (watch.ahead == 0) & ~ready))
+        self.cover("waited", watch.ends & given & (waits[0][:8] == 0) & (waits[3][:8] == 1) & waited)
         self.cover("nop", watch.ends & ~given)
         self.cover("full unit", inside == self.IN_FLIGHT)
-
-
-def self_pick(watch):
-    return watch.pick & ~watch.seen
 
 
 MODULE = "poblano.control.queue"
