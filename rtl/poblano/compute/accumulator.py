@@ -30,7 +30,7 @@ class Accumulator(wiring.Component):
     """Scales block sums and adds them up over the steps and segments, in ascending order, as ``docs/architecture.md`` defines it.
 
     ``scalers`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums come in, and steps follow
-    each other without a gap (short ones, of fewer than :attr:`recurrence` cycles, only that long after the one before).
+    each other without a gap (short ones, of fewer than :attr:`recurrence` cycles, start only that long after the one before).
     Results come :attr:`latency` cycles after their sums are read, after the last step of each group; a result that is not
     accepted stops the drain, and then the sums.
 
@@ -89,12 +89,12 @@ class Accumulator(wiring.Component):
         # Cycle 0: read sums and scales, take the activations' scales and sums.
         en, issue = Signal(), Signal()
         at = walk.o.payload
-        starts = at.first.row & at.first.part
-        cooldown = Signal(range(self.recurrence + 1))
-        short = Signal()
+        # A step reads each total as many reads after the step before as it has reads itself: with more in the pipeline it waits.
+        recent = Signal(self.recurrence - 1)
+        soon = Signal()
         m.d.comb += [
-            short.eq(at.command.rows < -(-self.recurrence // parts)),
-            issue.eq(en & walk.o.valid & sums.full & self.meta.valid & ~(starts & short & (cooldown != 0))),
+            soon.eq(sum(recent) >= at.command.rows << exact_log2(parts)),
+            issue.eq(en & walk.o.valid & sums.full & self.meta.valid & ~soon),
             walk.o.ready.eq(issue),
             self.meta.ready.eq(issue & at.last.part),
             sums.en.eq(en),
@@ -106,7 +106,7 @@ class Accumulator(wiring.Component):
             self.scales.release.eq(at.last.row & at.last.part),
         ]
         with m.If(en):
-            m.d.sync += cooldown.eq(Mux(issue, self.recurrence - 1, Mux(cooldown == 0, 0, cooldown - 1)))
+            m.d.sync += recent.eq(Cat(issue, recent))
 
         depth = tile.tokens * parts
         row = Cat(at.index.part, at.index.row)[:exact_log2(depth)]
