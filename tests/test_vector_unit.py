@@ -18,7 +18,7 @@ def test_vector_unit(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latency", ["4"])
+@pytest.mark.parametrize("latency", ["1", "4"])
 def test_read_latency(latency):
     """The unit does not depend on the latency of vector memory."""
     run_bench(VectorUnit(CONFIGS["nano"]), name="vector_nano", module="tb.vector.bench",
