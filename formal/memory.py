@@ -118,8 +118,7 @@ BANKED_MUTATIONS = (
              "Cat(port.valid for port in self.write)"),
     Mutation("no mask", BANKED, "Mux(writer.request.any(), row.mask, 0)", "writer.request.any().replicate(len(row.mask))"),
     Mutation("turns held", BANKED, "reader.accept.eq(1)", "reader.accept.eq(writer.request.any())"),
-    Mutation("transparent", BANKED, "read, write = memory.read_port(), memory.write_port(granularity=self.granularity)",
-             "write = memory.write_port(granularity=self.granularity); read = memory.read_port(transparent_for=(write,))"),
+    Mutation("next word", BANKED, "write.addr.eq(row.addr[bank_bits:])", "write.addr.eq(row.addr[bank_bits:] + 1)"),
     Mutation("ready for all", BANKED, "port.req.ready.eq(granted.any())", "port.req.ready.eq(1)"),
 )
 ACTIVATION_MUTATIONS = (

@@ -253,6 +253,24 @@ def run_job(job, *, explain=False):
     return verdict == Job.WANTED[job.kind], verdict, details, seconds
 
 
+def table(done):
+    """A table in Markdown of jobs and their seconds: a line for each property."""
+    lines = ["| Property | What is proven | Method | Depth | Seconds | Covers | Mutations |", "|---|---|---|---|---|---|---|"]
+    rows = {}
+    for job, seconds in done:
+        row = rows.setdefault(f"{job.file}/{job.prop.name}", {"prop": job.prop, "proof": 0.0, "cover": 0.0, "mutations": []})
+        if job.kind == "mutation":
+            row["mutations"].append(job.mutation.name)
+        else:
+            row[job.kind] = seconds
+    for name, row in rows.items():
+        prop = row["prop"]
+        depth = prop.depth if prop.method != "pdr" else "any"
+        covers = f"{prop.frames} cycles" if prop.covers else ""
+        lines.append(f"| `{name}` | {prop.proves} | {prop.method} | {depth} | {row['proof']:.1f} | {covers} | {', '.join(row['mutations'])} |")
+    return "\n".join(lines)
+
+
 def _child(request):
     request = json.loads(request)
     if request["mutation"]:
@@ -269,19 +287,23 @@ def main():
     parser.add_argument("--kind", choices=tuple(Job.WANTED), help="only proofs, covers or mutations")
     parser.add_argument("--explain", action="store_true", help="say which assertion catches a mutation")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="print the results as README.md's table")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
         _child(arguments.job)
         return 0
     todo = [job for job in jobs(arguments.names) if arguments.kind in (None, job.kind)]
-    failures, start = 0, time.monotonic()
+    failures, start, done = 0, time.monotonic(), []
     with ThreadPoolExecutor(arguments.processes) as pool:
         results = pool.map(lambda job: run_job(job, explain=arguments.explain), todo)
         for job, (good, verdict, details, seconds) in zip(todo, results):
             failures += not good
+            done.append((job, seconds))
             print(f"{'ok  ' if good else 'FAIL'} {str(job):60} {verdict:8} {seconds:6.1f} s  {details}", flush=True)
     print(f"{len(todo) - failures} of {len(todo)} as wanted in {time.monotonic() - start:.0f} s")
+    if arguments.table:
+        print(table(done))
     return 1 if failures else 0
 
 
