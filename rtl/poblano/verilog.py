@@ -4,6 +4,7 @@ Amaranth emits a module for every submodule, so an array of 4,096 processing ele
 component added with :func:`place` is, while :func:`emit` runs, an instance of a module that stands once in the output.
 """
 
+from collections import Counter
 import contextvars
 import re
 import subprocess
@@ -16,7 +17,7 @@ from amaranth.hdl import ClockSignal, Const, Instance, ResetInserter, ResetSigna
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-__all__ = ["emit", "place"]
+__all__ = ["emit", "emitting", "place", "source"]
 
 _emitter = contextvars.ContextVar("emitter", default=None)
 
@@ -43,6 +44,7 @@ class _Emitter:
         self.prefix = prefix
         self.names = {}
         self.pending = []
+        self.sources = {}
 
     def name_of(self, component):
         key = _key(component)
@@ -64,7 +66,7 @@ def place(m, name, component, *, reset=None):
 
     The component's class and public attributes (its constructor's arguments) must determine its hardware: all equal ones
     become one Verilog module. ``reset`` is an optional synchronous reset beside the domain's. In Amaranth's simulator this
-    is a plain submodule.
+    is a plain submodule. A component with ``VERILOG``, a file, is an instance of that file's module, with ``verilog_parameters``.
     """
     emitter = _emitter.get()
     if emitter is None:
@@ -72,11 +74,30 @@ def place(m, name, component, *, reset=None):
         return component
     component._MustUse__used = True  # elaborated by emit(), perhaps as another, equal component
     ports = {("i_" if flow == wiring.In else "o_") + port: value for port, value, flow in _ports(component)}
+    if hasattr(component, "VERILOG"):
+        source(m, name, component.VERILOG, parameters=component.verilog_parameters, **ports)
+        return component
     sync_reset = ResetSignal("sync", allow_reset_less=True)
     ports["i_clk"] = ClockSignal("sync")
     ports["i_rst"] = sync_reset if reset is None else sync_reset | reset
     setattr(m.submodules, name, Instance(emitter.name_of(component), **ports))
     return component
+
+
+def emitting():
+    """Whether Verilog is being written: submodules need not be simulated."""
+    return _emitter.get() is not None
+
+
+def source(m, name, path, *, parameters, **ports):
+    """Add to ``m``, as ``name``, an instance of the module ``poblano_`` and the name of the Verilog file ``path``; only while emitting.
+
+    ``ports`` are those of :class:`~amaranth.hdl.Instance`, besides ``clk``.
+    """
+    module = f"poblano_{path.stem}"
+    _emitter.get().sources[module] = path.read_text()
+    setattr(m.submodules, name, Instance(module, **{f"p_{key}": value for key, value in parameters.items()}, **ports,
+                                         i_clk=ClockSignal("sync")))
 
 
 def _rtlil(component, name):
@@ -87,9 +108,24 @@ def _rtlil(component, name):
     # Memories start at zero in simulation anyway; spelled out, they are most of the text.
     text = re.sub(r"^  cell \$meminit_v2 .*\n(?:    parameter .*\n)*    connect \\ADDR .*\n    connect \\DATA \d+'0+\n(?:    connect .*\n)*"
                   r"  end\n", "", text, flags=re.MULTILINE)
+    text = _without_fields(text)
     # Amaranth names submodules with dots and, anonymous ones, with dollar signs.
-    return re.sub(r"^(\s*(?:module|cell) \\)(\S+)", lambda match: match[1] + re.sub(r"[.$]", "_", match[2]), text,
+    return re.sub(r"^( *(?:module|cell) \\)(\S+)", lambda match: match[1] + re.sub(r"[.$]", "_", match[2]), text,
                   flags=re.MULTILINE)
+
+
+def _without_fields(text):
+    """``text`` without the wires that only show fields of structs and elements of arrays: most of what a wide struct takes."""
+    used = Counter(re.findall(r"\\\S+", text))
+    driven = set(re.findall(r"^ {0,2}connect (\\\S+) ", text, re.MULTILINE))
+    shown = lambda name: ("." in name or "[" in name) and name in driven and used[name] == 2  # declared and driven
+    lines = []
+    for line in text.splitlines(keepends=True):
+        words = line.split()
+        if line.startswith("  wire ") and shown(words[-1]) or line.startswith(("connect ", "  connect ")) and shown(words[1]):
+            continue
+        lines.append(line)
+    return "".join(lines)
 
 
 def emit(component, name, *, prefix="poblano_"):
@@ -110,7 +146,7 @@ def emit(component, name, *, prefix="poblano_"):
     clocked = {module: (clk, rst) for module, clk, rst in done}
     text = "\n".join(_connect_only_existing(t, clocked) for t in texts)
 
-    return _yosys_verilog(text)
+    return "\n".join([_yosys_verilog(text), *emitter.sources.values()])
 
 
 def _yosys_verilog(text):

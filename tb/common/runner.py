@@ -38,7 +38,7 @@ def run_bench(component, *, name, module, env=None, build_args=(), testcase=None
         os.environ["PATH"] = str(root / "bin") + os.pathsep + path
     arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "--timing",
                  "--no-public-flat-rw", "--public-depth", "1",  # the ports only: thousands of public signals take minutes to compile
-                 "-CFLAGS", "-O1", *build_args]
+                 "-CFLAGS", "-O1", "--output-split", "20000", "--output-split-cfuncs", "2000", *build_args]
     digest = hashlib.sha256(json.dumps([verilog, arguments]).encode()).hexdigest()[:16]
     folder = BUILD / f"{name}-{digest}"
     runner = get_runner("verilator")

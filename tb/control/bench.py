@@ -348,9 +348,11 @@ async def programs(dut):
     bench.stall, bench.slow = 0, 2
     await bench.run_program(LENGTH, ring=4)
     await bench.reset_queue()
-    bench.stall, bench.slow, bench.doorbell = 0.8, 100, 0.01  # commands pile up before the units
+    bench.stall, bench.slow, bench.doorbell = 0.1, 300, 0.01  # commands pile up before the units
+    await bench.run_program(40, ring=64)
+    await bench.reset_queue()
+    bench.stall, bench.slow, bench.doorbell = 0.8, 20, 0.1
     await bench.run_program(LENGTH // 3, ring=64)
-    bench.slow = 20
     await bench.submit(random_program_after(bench, LENGTH // 3))
     assert await bench.finish() == Irq.DONE
     assert not any(bench.expected)

@@ -340,7 +340,10 @@ async def random_transfers(dut):
         await b.until(lambda: b.done["dma"] == count["dma"] + len(dma))
         for t in range(CONFIG.tiles):
             total = b.check_words(t, streams[t])
-            await b.until(lambda: len(b.words[t]) == total)
+            # A NOP at the end is done after the last word has been taken.
+            await b.until(lambda: len(b.words[t]) == total
+                          and b.done[f"streams__{t}"] == count[f"streams__{t}"] + len(streams[t]), 5000)
+            await b.cycles(20)
             assert b.done[f"streams__{t}"] == count[f"streams__{t}"] + len(streams[t])
             b.check_words(t, streams[t])
         for command in dma:

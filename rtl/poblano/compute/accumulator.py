@@ -2,7 +2,6 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
@@ -10,6 +9,7 @@ from ..config import ChipConfig
 from ..formats.element import Activation
 from ..formats.float32 import NAN, FixedToFloat, FloatAdd, FloatMultiply
 from ..interfaces import block_meta
+from ..memory.sram import SRAM
 from ..verilog import place
 from .array import SumsLayout
 from .block_sums import SUMS_COMMAND, BlockSums
@@ -146,8 +146,8 @@ class Accumulator(wiring.Component):
                 block_sums.append(convert.o)
 
         # The FP32 memory, of which all columns' accumulators are read in cycle VALUE - 1.
-        m.submodules.memory = memory = Memory(shape=32 * lanes, depth=depth, init=[])
-        read_port, write_port = memory.read_port(), memory.write_port()
+        memory = place(m, "memory", SRAM(width=32 * lanes, depth=depth))
+        read_port, write_port = memory.read, memory.write
         totals = Signal(data.ArrayLayout(32, lanes))
         m.d.comb += [
             read_port.en.eq(en), read_port.addr.eq(at_read[:row_bits]),

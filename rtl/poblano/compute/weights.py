@@ -3,12 +3,12 @@
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import BLOCK, ChipConfig
 from ..formats.element import Element, decode_operand, operand_layout
 from ..formats.float32 import NAN, float16_to_float32
+from ..memory.sram import SRAM
 from ..verilog import place
 from .array import WeightItemLayout
 from .delay import word_mux
@@ -146,24 +146,27 @@ class WeightLoader(wiring.Component):
         # A word holds this many FP32 values, twice as many F16, or four times as many E8M0.
         total = array.segments * array.cols
         count = min(word_bytes // 4, total)
-        fill = lambda words: (Cat(words[:total]).replicate(total // min(len(words), total)))
-        wholes = fill([self.i.payload.word_select(k, 32) for k in range(word_bytes // 4)])
-        halves = fill([float16_to_float32(self.i.payload.word_select(k, 16)) for k in range(word_bytes // 2)])
+
+        def fill(name, words):
+            values = Signal(32 * min(len(words), total), name=name)
+            m.d.comb += values.eq(Cat(words[:total]))
+            return values.replicate(total // min(len(words), total))
+
+        wholes = fill("wholes", [self.i.payload.word_select(k, 32) for k in range(word_bytes // 4)])
+        halves = fill("halves", [float16_to_float32(self.i.payload.word_select(k, 16)) for k in range(word_bytes // 2)])
         at = word[:(total // count).bit_length()]
         enables = Signal(total // count)
         one, two = C(1, 1) << at, C(3, 2) << Cat(0, at)
         values = Mux(half, halves, wholes)
         if array.arithmetic.mx_weights:
-            values = Mux(byte, fill([_power_of_two(self.i.payload.word_select(k, 8)) for k in range(word_bytes)]), values)
+            values = Mux(byte, fill("powers", [_power_of_two(self.i.payload.word_select(k, 8)) for k in range(word_bytes)]), values)
         m.d.comb += enables.eq(Mux(half, two, Mux(byte, C(15, 4) << Cat(C(0, 2), at), one)))
         part = Signal.like(port.part)
         with m.If(port.en):
             m.d.sync += part.eq(port.part)
         for name, write, target in (("scale_store", write_scales, port.scales), ("minimum_store", write_minima, port.minima)):
-            memory = Memory(shape=32 * total, depth=slots, init=[])
-            m.submodules[name] = memory
-            write_port = memory.write_port(granularity=32 * count)
-            read_port = memory.read_port()
+            memory = place(m, name, SRAM(width=32 * total, depth=slots, granularity=32 * count))
+            write_port, read_port = memory.write, memory.read
             m.d.comb += [
                 write_port.addr.eq(newest), write_port.data.eq(values), write_port.en.eq(Mux(write, enables, 0)),
                 read_port.addr.eq(oldest), read_port.en.eq(port.en),

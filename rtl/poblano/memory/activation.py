@@ -2,13 +2,14 @@
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
 from ..bus.round_robin import RoundRobin, select
 from ..config import BLOCK
 from ..interfaces import block_meta, block_port, local_write, matmul_data_port, matmul_meta_port
+from ..verilog import place
+from .sram import SRAM
 
 __all__ = ["ActivationMemory"]
 
@@ -48,10 +49,9 @@ class ActivationMemory(wiring.Component):
         segment_bits = exact_log2(segments)
         meta_bits = block_meta(self.config).size
         depth = self.config.tile.amem_words
-        m.submodules.words = words = Memory(shape=BLOCK_BITS * segments, depth=depth, init=[])
-        m.submodules.metas = metas = Memory(shape=meta_bits * segments, depth=depth, init=[])
-        word_read, meta_read = words.read_port(), metas.read_port()
-        word_write, meta_write = words.write_port(granularity=BLOCK_BITS), metas.write_port(granularity=meta_bits)
+        words = place(m, "words", SRAM(width=BLOCK_BITS * segments, depth=depth, granularity=BLOCK_BITS))
+        metas = place(m, "metas", SRAM(width=meta_bits * segments, depth=depth, granularity=meta_bits))
+        word_read, meta_read, word_write, meta_write = words.read, metas.read, words.write, metas.write
 
         m.submodules.turn = turn = RoundRobin(count=self.write_ports)
         row = Signal(local_write(self.config))

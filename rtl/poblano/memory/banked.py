@@ -2,12 +2,13 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2, exact_log2
 
 from ..bus.round_robin import RoundRobin, select
 from ..interfaces import ReadPortSignature
+from ..verilog import place
+from .sram import SRAM
 
 __all__ = ["BankedMemory"]
 
@@ -52,9 +53,8 @@ class BankedMemory(wiring.Component):
         bank_bits = exact_log2(self.banks)
         reads, writes, row_data = [], [], []  # by bank: grants to read ports, grants to write ports, data
         for b in range(self.banks):
-            memory = Memory(shape=self.width, depth=self.rows // self.banks, init=[])
-            m.submodules[f"bank{b}"] = memory
-            read, write = memory.read_port(), memory.write_port(granularity=self.granularity)
+            memory = place(m, f"bank{b}", SRAM(width=self.width, depth=self.rows // self.banks, granularity=self.granularity))
+            read, write = memory.read, memory.write
             m.submodules[f"read{b}"] = reader = RoundRobin(count=self.read_ports)
             m.submodules[f"write{b}"] = writer = RoundRobin(count=self.write_ports)
             row = Signal.like(self.write[0].payload, name=f"row{b}")
