@@ -13,8 +13,8 @@ from .harness import Harness, Mutation, Property
 class Fits(Harness):
     """Codes are free. With :mod:`.pe`, which proves that a processing element adds the exact product, this makes block sums exact.
 
-    For each weight element, in the arithmetic of the two formats alone (the narrowest sum): the operands of all finite codes have
-    the values of the format's table, and 32 products of such values fit the sum, step by step.
+    The operands of all finite codes of the format have the values of its table, in an array of this format alone and in one of all
+    formats; and with every weight element, 32 products of such values fit, step by step, the sum of the two formats alone, the narrowest.
     """
 
     def __init__(self, name):
@@ -23,19 +23,22 @@ class Fits(Harness):
 
     def prove(self, m):
         a_code, w_code = self.free("a_code", 8), self.free("w_code", 8)
-        for other, (_, weights) in FORMATS.items():
-            arithmetic = Arithmetic(tuple(sorted({self.name, other})))
+        own = (self.name, "int4") if self.name == "int8" else (self.name,)
+        for context, formats in (("own", own), ("all", tuple(FORMATS))):
+            arithmetic = Arithmetic(formats)
             bits = arithmetic.special_bits
-            a = decode_operand(C(self.activation.element), a_code, arithmetic.activation_elements, bits, symmetric=True)
-            a = data.View(arithmetic.activation_operand, a)
-            values = self.activation.integers(range(256))
-            self._operand(f"activation {other}", a, a_code, values, bits, self.activation.largest)
-            for weight in weights:
+            element = self.activation.element
+            a = decode_operand(C(element), a_code, arithmetic.activation_elements, bits, symmetric=True)
+            self._operand(f"activation {context}", data.View(arithmetic.activation_operand, a), a_code,
+                          self.activation.integers(range(256)), bits, self.activation.largest)
+            for weight in (weight for name in own for weight in FORMATS[name][1]):
                 w = data.View(arithmetic.weight_operand, decode_operand(C(weight), w_code, arithmetic.weights, bits))
-                values = weight.values(range(256)) * 2.0 ** -weight.format.unit
-                self._operand(f"{other} {weight.name}", w, w_code, values, bits, weight.format.largest)
+                self._operand(f"weight {weight.name} {context}", w, w_code, weight.values(range(256)) * 2.0 ** -weight.format.unit, bits,
+                              weight.format.largest)
+        for other, (_, weights) in FORMATS.items():
+            width = Arithmetic(tuple(sorted({self.name, other}))).sum_width
+            for weight in weights:
                 largest = self.activation.largest * weight.format.largest
-                width = arithmetic.sum_width
                 name = f"{other}_{weight.name}"
                 product, before = self.free(f"product_{name}", signed(width)), self.free(f"before_{name}", signed(width))
                 terms = self.free(f"terms_{name}", range(BLOCK))
