@@ -21,15 +21,15 @@ class Sums(Harness):
 
     ROWS = 2
 
-    def __init__(self, array_rows, apart):
+    def __init__(self, items, apart):
         super().__init__()
-        self.array_rows, self.apart = array_rows, apart
+        self.items, self.apart = items, apart
 
     def prove(self, m):
         for field in SUMS_COMMAND:
             SUMS_COMMAND[field] = 2  # bits, of each loop's bound
         arithmetic = SimpleNamespace(sum_layout=data.StructLayout({"value": signed(3), "special": 1}))
-        array = SimpleNamespace(rows=self.array_rows, cols=1, segments=1, arithmetic=arithmetic)
+        array = SimpleNamespace(items=self.items, cols=1, segments=1, arithmetic=arithmetic)
         dut = self.add("dut", BlockSums(SimpleNamespace(tile=SimpleNamespace(array=array, tokens=self.ROWS))), driven=["row", "last", "read"])
         command, put = dut.cmd.payload, dut.cmd.valid & dut.cmd.ready
         for field in SUMS_COMMAND:
@@ -90,7 +90,8 @@ class Sums(Harness):
 
 MODULE = "poblano.compute.block_sums"
 PROPERTIES = (
-    Property("one-item", partial(Sums, 1, False), "the same for an array of one row, where passes may come in consecutive cycles", frames=24, timeout=400),
+    Property("one-item", partial(Sums, 1, False), "the same where a weight tile is one item, and passes may come in consecutive cycles", frames=24, timeout=400,
+             mutations=(Mutation("stale sum", MODULE, "if array.items < 2", "if array.items < 1"),)),
     Property("sums", partial(Sums, 2, True),
              "what is read of a step is the total of its passes, whatever comes in and stalls meanwhile; only complete steps are shown; at "
              "most two are kept", frames=24, timeout=400, mutations=(

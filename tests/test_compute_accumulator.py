@@ -16,6 +16,8 @@ SMALL = {
                            memory=MemoryConfig(data_width=64, bandwidth=Fraction(8))),
     "one_part": ChipConfig(tiles=1, tile=TileConfig(array=ArrayConfig(rows=8, cols=4), lanes=4, tokens=4),
                            memory=MemoryConfig(data_width=64, bandwidth=Fraction(8))),
+    "one_item": ChipConfig(tiles=1, tile=TileConfig(array=ArrayConfig(rows=4, cols=4, load_rows=4), lanes=2, tokens=4),
+                           memory=MemoryConfig(data_width=64, bandwidth=Fraction(8))),
     "nano": CONFIGS["nano"],
 }
 
@@ -34,9 +36,9 @@ class Work:
         total = rng.integers(-4096, 4096, shape)
         d = rng.normal(0, 1, (groups, steps, segments, cols)).astype(np.float32)
         low = rng.normal(0, 100, d.shape).astype(np.float32)
-        # As from the array, a pass takes at least as many cycles as the array has rows: None is an idle one.
+        # As from the array, a pass takes at least as many cycles as a tile has items: None is an idle one.
         self.sums = [beat and [[{"value": x} for x in row] for row in beat] for pass_ in sums.reshape(-1, rows, segments, cols).tolist()
-                     for beat in pass_ + [None] * (array.rows - rows)]
+                     for beat in pass_ + [None] * (array.items - rows)]
         self.meta = [[{"scale": int(s), "sum": int(x)} for s, x in zip(a, b)]
                      for a, b in zip(scale.view(np.uint32).reshape(-1, segments), total.reshape(-1, segments))]
         self.scales = list(zip(*(x.view(np.uint32).reshape(-1, segments, cols).tolist() for x in (d, low))))
@@ -112,7 +114,7 @@ def simulate(config, works, *, gaps, seed=0):
     return at
 
 
-@pytest.mark.parametrize("name", [n if n == "nano" else pytest.param(n, marks=pytest.mark.slow) for n in SMALL])
+@pytest.mark.parametrize("name", [n if n in ("nano", "one_item") else pytest.param(n, marks=pytest.mark.slow) for n in SMALL])
 @pytest.mark.parametrize("gaps", [(0.0, 0.0, 0.0), (0.3, 0.5, 0.3), (0.0, 0.0, 0.8)])
 def test_random(name, gaps):
     config = SMALL[name]
@@ -122,7 +124,7 @@ def test_random(name, gaps):
     simulate(config, works, gaps=gaps)
 
 
-@pytest.mark.parametrize("name", ["one_part", "nano"])
+@pytest.mark.parametrize("name", ["one_part", "one_item", "nano"])
 def test_short_steps(name):
     """Steps of one token that pile up behind blocked results: the recurrence holds the next one back."""
     config = SMALL[name]

@@ -88,6 +88,11 @@ class ArrayConfig:
         return -(-BLOCK // (self.rows * self.fp4_rate))
 
     @property
+    def items(self):
+        """Cycles in which a weight tile enters the array, by rows or columns, the fewer."""
+        return min(self.rows, self.cols) // self.load_rows
+
+    @property
     def sum_width(self):
         """Bits of a signed block sum."""
         return self.arithmetic.sum_width

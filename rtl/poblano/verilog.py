@@ -145,6 +145,8 @@ def emit(component, name, *, prefix="poblano_"):
         _emitter.reset(token)
     clocked = {module: (clk, rst) for module, clk, rst in done}
     text = "\n".join(_connect_only_existing(t, clocked) for t in texts)
+    if both := {name, *emitter.names.values()} & set(emitter.sources):
+        raise ValueError(f"a component and a Verilog file have the same module name: {', '.join(sorted(both))}")
 
     return "\n".join([_yosys_verilog(text), *emitter.sources.values()])
 

@@ -68,7 +68,7 @@ def chip_rtl(config, *, report=lambda text: None):
     """The Verilog of a chip; kept in the cache for each version of the hardware's sources and each configuration."""
     hardware = replace(config, name="").with_memory(bandwidth=Fraction(1), latency=MemoryConfig.latency)
     folder = Path(poblano.__file__).parent
-    sources = [path.read_text() for path in sorted(folder.rglob("*.py"))]
+    sources = [path.read_text() for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.v")])]
     versions = [metadata.version(package) for package in ("amaranth", "pyosys")]
     path = cache_folder() / f"chip-{_digest(repr(hardware), *versions, *sources)}.v"
     if not path.exists():

@@ -91,8 +91,8 @@ class BlockSums(wiring.Component):
             memory = Memory(shape=len(beat.as_value()), depth=tokens, init=[])
             m.submodules[f"bank{b}"] = memory
             write_port = memory.write_port()
-            # Rows of consecutive passes come at least `rows` cycles apart.
-            read_port = memory.read_port(transparent_for=(write_port,) if array.rows < 2 else ())
+            # A row of consecutive passes comes at least a tile's items apart.
+            read_port = memory.read_port(transparent_for=(write_port,) if array.items < 2 else ())
             adding = Signal(name=f"adding{b}")
             m.d.comb += [
                 adding.eq(accept & ~at.first.pass_ & (fill_bank == b)),

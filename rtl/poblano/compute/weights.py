@@ -80,7 +80,7 @@ class WeightLoader(wiring.Component):
         """Steps whose scales are kept: one that is drained, those in the array, one that is loaded, one that is parsed."""
         array = self.config.tile.array
         latency = array.rows + array.cols + 16
-        need = 2 + -(-latency // (array.passes_4bit * min(array.rows, array.cols) // array.load_rows))
+        need = 2 + -(-latency // (array.passes_4bit * array.items))
         return 1 << (need - 1).bit_length()
 
     def elaborate(self, platform):

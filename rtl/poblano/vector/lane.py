@@ -10,10 +10,10 @@ from .alu import LaneALU
 from .ops import AluOp, SfuOp
 from .sfu import SpecialFunction
 
-__all__ = ["DelayLine", "VectorLane"]
+__all__ = ["RingDelay", "VectorLane"]
 
 
-class DelayLine(wiring.Component):
+class RingDelay(wiring.Component):
     """``o`` is ``i`` of ``cycles`` cycles with ``en`` before: a memory that is written and read in a circle.
 
     What comes out before anything came in is undefined.
@@ -68,7 +68,7 @@ class VectorLane(wiring.Component):
         first = place(m, "first", LaneALU())
         function = place(m, "function", SpecialFunction())
         second = place(m, "second", LaneALU())
-        y2 = place(m, "y2_delay", DelayLine(width=32, cycles=self.SECOND))
+        y2 = place(m, "y2_delay", RingDelay(width=32, cycles=self.SECOND))
         m.d.comb += [
             first.op.eq(self.op1), first.a.eq(self.x), first.b.eq(self.y1), first.en.eq(self.en),
             function.op.eq(self.sfu), function.x.eq(first.o), function.en.eq(self.en),

@@ -14,7 +14,7 @@ from ..formats.encoder import ElementEncoder, select
 from ..formats.float32 import NAN, FloatMultiply, FloatToInt8
 from ..interfaces import MetaLayout
 from ..verilog import place
-from .lane import DelayLine
+from .lane import RingDelay
 from .ops import SfuOp
 from .reference import INVERSE_127, SMALLEST
 from .sfu import SpecialFunction
@@ -165,7 +165,7 @@ class Quantiser(wiring.Component):
         if self.mx:
             late_mx_scale = delay(m, C(1), "mx_scale_delay", mx_scale, FloatMultiply.LATENCY)
             late_scale = Mux(self.activation == Activation.INT8, late_scale, late_mx_scale)
-        wait = place(m, "scale_delay", DelayLine(width=33, cycles=self.scale_latency - FloatMultiply.LATENCY))
+        wait = place(m, "scale_delay", RingDelay(width=33, cycles=self.scale_latency - FloatMultiply.LATENCY))
         m.d.comb += [wait.i.eq(Cat(late_scale, late_regular)), wait.en.eq(1)]
         # Any number times 0 becomes the integer 0, NaN and infinity too.
         return Cat(wait.o[:32], Mux(wait.o[32], factor.o, 0)[:32])
