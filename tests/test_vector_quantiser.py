@@ -208,7 +208,7 @@ def test_mx_formats(activation, lanes):
 def test_multipliers(activation):
     """Only INT8 multiplies."""
     verilog = emit(Quantiser(2, Arithmetic((NAMES[activation],))), "quantiser")
-    for module in ("special_function", "float_multiply", "float_to_int8", "delay_line"):
+    for module in ("special_function", "float_multiply", "float_to_int8", "ring_delay"):
         assert (f"module poblano_{module}" in verilog) == (activation is Activation.INT8)
     assert ("module poblano_element_encoder" in verilog) == activation.mx
     assert (" * " in verilog) == (activation is Activation.INT8)

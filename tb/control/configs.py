@@ -4,6 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from poblano.config import PRESETS, ArrayConfig, ChipConfig, MemoryConfig, TileConfig
+from poblano.formats.element import FORMATS
 
 __all__ = ["CHECKED", "CONFIGS"]
 
@@ -29,6 +30,8 @@ CHECKED = (
     PRESETS["desk"],
     PRESETS["tile64"],
     _config("full", tiles=32, rows=32, cols=32, lanes=16, width=256, vmem_lines=65536, amem_blocks=65536, addr_width=40),
+    replace(_config("formats", tiles=2), formats=tuple(FORMATS)),
+    replace(_config("mx", tiles=1), formats=("mxfp8_e4m3", "mxfp4_e2m1")),
     _config("least", tiles=1, rows=2, cols=2, lanes=2, width=32, vmem_lines=16, amem_blocks=16, addr_width=16),
 )
-"""The checker's: fewer and more lanes than a line has words, several segments, the smallest and the largest memories."""
+"""The checker's: fewer and more lanes than a line has words, several segments, the smallest and the largest memories, all formats and two."""

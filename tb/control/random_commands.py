@@ -3,6 +3,7 @@
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.control.check import MAX_BLOCKS
 from poblano.control.commands import FIELDS, NO_UNIT, WAITS, Command, Opcode, unit_index
+from poblano.formats.element import Element
 
 __all__ = ["mutated", "valid_command"]
 
@@ -31,6 +32,7 @@ def _memory(rng, memory_bytes, rows, row_bytes, unit):
 
 def _operands(rng, opcode, config, memory_bytes):
     tile, array = config.tile, config.tile.array
+    arithmetic = array.arithmetic
     beat, word = config.memory.data_bytes, config.stream_bytes
     row_lines = max(LINE_WORDS, tile.lanes) // LINE_WORDS
     rows = 1 + _pick(rng, rng.choice((0, 7, 0xFFFE)))
@@ -62,9 +64,11 @@ def _operands(rng, opcode, config, memory_bytes):
         groups = 1 + _pick(rng, most - 1)
         local("a", tile.amem_blocks, k_blocks, array.segments, rows)
         local("dst", tile.vmem_lines, -(-groups * array.cols // LINE_WORDS), row_lines, rows)
-        scale, transpose = rng.randrange(3), rng.randrange(2)
-        o |= dict(rows=rows, k_blocks=k_blocks, groups=groups, tiles=_tiles(rng, config), scale=scale, transpose=transpose,
-                  element=0 if transpose else rng.randrange(3), minimum=rng.randrange(2) if scale == 1 else 0)
+        element = rng.choice(arithmetic.weights)
+        scale = rng.randrange(4 if element in arithmetic.mx_weights else 3)
+        o |= dict(rows=rows, k_blocks=k_blocks, groups=groups, tiles=_tiles(rng, config), scale=scale, element=element,
+                  activation=rng.choice(arithmetic.activations), transpose=rng.randrange(2) if element.bits == 8 else 0,
+                  minimum=rng.randrange(2) if scale == 1 and element in (Element.S4, Element.U4) else 0)
     elif opcode is Opcode.VECTOR:
         rows = min(rows, LINE_WORDS * tile.vmem_lines)
         lines = BLOCK // LINE_WORDS
@@ -74,6 +78,8 @@ def _operands(rng, opcode, config, memory_bytes):
         for name in ("a", "b"):
             local(name, tile.vmem_lines, blocks * lines, row_lines, rows)
         local("dst", *((tile.amem_blocks, blocks) if sink == 2 else (tile.vmem_lines, blocks * lines, row_lines)), rows=rows)
+        if sink == 2:
+            o["activation"] = rng.choice(arithmetic.activations)
         o |= dict(rows=rows, blocks=blocks, sink=sink, reduce=rng.randrange(3 if sink == 2 else 4), sfu=rng.randrange(6),
                   op1=rng.randrange(7), op2=rng.randrange(7), sel1=rng.randrange(3), sel2=rng.randrange(3),
                   swap=rng.randrange(2), fill=rng.randrange(2), first=rng.randrange(2),
