@@ -19,6 +19,8 @@ from poblano.config import PRESETS, ConfigError, preset
 from poblano.control.commands import CommandError
 
 from .area import area
+from .asic.command import asic
+from .asic.tools import AsicError
 from .assembler import AssemblyError, assemble, disassemble
 from .compiler import CompileError, MatmulJob
 from .formats_table import formats
@@ -51,7 +53,7 @@ def main():
         _leave(error, BAD_INPUT)
     except OSError as error:
         _leave(f"{error.filename}: {error.strerror}" if error.filename else error, BAD_INPUT)
-    except (ChipError, SimulationError, GoldenError) as error:
+    except (ChipError, SimulationError, GoldenError, AsicError) as error:
         _leave(error, CHIP_FAILED)
     except Mismatch as error:
         _leave(error, DIFFERENT)
@@ -306,6 +308,7 @@ def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argume
 
 
 app.command()(area)
+app.command()(asic)
 
 
 @app.command()

@@ -1,0 +1,139 @@
+"""The command ``poblano asic``: area, critical path and power of a preset, an array or anyone's Verilog in standard cells."""
+
+from dataclasses import replace
+import json
+from pathlib import Path
+import re
+import sys
+
+from rich.console import Console
+from rich.table import Table
+import typer
+
+from poblano.config import ConfigError, preset
+
+from ..report import check_report_path
+from .equivalence import prove
+from .flow import MEMORY_UM2_PER_BIT, Design, array_source, chip_source, peer_source
+from .liberty import load_library
+from .plots import write_plots
+from .timing import MACRO_ACCESS
+from .tools import AsicError, sta_program
+
+__all__ = ["asic"]
+
+WIDTH = 170
+"""Columns of a table that goes to a file."""
+
+
+def asic(preset_name: str = typer.Option(None, "--preset", help="A chip: see `poblano presets`; tile64 unless --array or --peer is given."),
+         array: str = typer.Option(None, help="An array alone, as 16x16."),
+         formats: str = typer.Option(None, help="Number formats, as int8,mxfp8_e4m3; the preset's, or int8, by default."),
+         peer: list[str] = typer.Option(None, help="Verilog of anyone's, through the same flow; may be repeated, with as many --top."),
+         top: list[str] = typer.Option(None, help="The top module of a --peer."),
+         library: str = typer.Option("osu018", help="Standard cells."),
+         power: bool = typer.Option(True, "--power/--no-power", help="Simulate the netlist with a layer of the default model."),
+         check: bool = typer.Option(False, "--check", help="Prove each module's netlist equal to its RTL."),
+         json_file: str = typer.Option(None, "--json", help="Write the figures to this file."),
+         report: str = typer.Option(None, help="Write plots to this .html or .png file."),
+         netlist: str = typer.Option(None, help="Write the netlist (of the first design) to this Verilog file.")):
+    """Synthesise to standard cells: area by block, critical path, power."""
+    peers, tops = peer or [], top or []
+    if len(peers) != len(tops):
+        raise ConfigError(f"each --peer needs its --top: {len(peers)} and {len(tops)} were given")
+    if report is not None:
+        check_report_path(report)
+    for path in (json_file, report, netlist):
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise FileNotFoundError(2, "its folder does not exist", path)
+    note = lambda line: print(line, file=sys.stderr, flush=True)
+    sources = []
+    chosen = tuple(formats.split(",")) if formats else None
+    if array is not None:
+        sizes = re.fullmatch(r"(\d+)x(\d+)", array)
+        if not sizes:
+            raise ConfigError(f"an array is rows x columns, as 16x16, not {array!r}")
+        sources.append(array_source(int(sizes[1]), int(sizes[2]), chosen or ("int8",)))
+    if preset_name is not None or array is None and not peers:
+        config = preset(preset_name or "tile64")
+        sources.insert(0, chip_source(config if chosen is None else replace(config, name=f"{config.name} with {formats}", formats=chosen)))
+    sources += [peer_source(Path(path), name) for path, name in zip(peers, tops)]
+    load_library(library)
+    sta_program()
+    designs = []
+    for source in sources:
+        design = Design.build(source, library=library, report=note)
+        design.analyse(report=note)
+        designs.append(design)
+    verdicts = []
+    if power:
+        from .activity import measure_power
+        for design in designs:
+            if design.source.config is not None:
+                design.power = measure_power(design, report=note)
+    if check:
+        for design in designs:
+            if design.source.file in ("chip.v", "array.v"):
+                verdicts += prove(design.modules, design.counts, design.library, report=note)
+    if netlist is not None:
+        from .netlist import structural
+        Path(netlist).write_text(structural(designs[0].modules, designs[0].library))
+    if json_file is not None:
+        content = {"designs": [design.as_json() for design in designs]} | ({"equivalence": [vars(v) for v in verdicts]} if check else {})
+        Path(json_file).write_text(json.dumps(content, indent=2) + "\n")
+    if report is not None:
+        write_plots(report, designs)
+    for design in designs:
+        _print(design)
+    if len(designs) > 1:
+        _compare(designs)
+    if check:
+        _print_verdicts(verdicts)
+        if any(verdict.result == "different" for verdict in verdicts):
+            raise AsicError("a netlist differs from its RTL")
+
+
+def _console():
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+def _table(title, columns, rows):
+    table = Table(columns[0], title=title, title_justify="left")
+    for name in columns[1:]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def _print(design):
+    print(f"\n{design.source.title}: {design.library.title}; corner {design.library.corner}; synthesised, not placed: wires have no load")
+    rows = []
+    for block in design.blocks():
+        rows.append(("  " * block.depth + block.path.rsplit("/", 1)[-1], block.module.removeprefix("poblano_"), f"{block.count:,}", f"{block.cells:,}",
+                     f"{block.flip_flops:,}", f"{block.area:,.0f}", f"{100 * block.area / max(design.total.area, 1):.1f} %", f"{block.memory_bits:,}",
+                     f"{block.memory_area / 1e6:,.2f}"))
+    _table("Area", ["block", "module", "copies", "cells", "flip-flops", "cell area um2", "", "memory bits", "memory mm2 (estimate)"], rows)
+    if design.total.memory_bits:
+        print(f"Memories are black boxes: {MEMORY_UM2_PER_BIT:g} um2 a bit and {MACRO_ACCESS:g} ns of access are estimates, not the library's.")
+    rows = [(title, f"{timing.period:.2f}", f"{timing.fmax:.1f}", timing.paths[0].start, timing.paths[0].end, str(len(timing.paths[0].steps)),
+             "yes" if timing.paths[0].macros else "") for title, timing in design.timing.items()]
+    _table("Critical paths (OpenSTA)", ["of", "ns", "MHz", "from", "to", "cells", "with a memory's estimate"], rows)
+    if design.power is not None:
+        print(design.power.words())
+        _table("Power", ["block", "pJ/cycle", "clock pins", "inside cells", "pins' charge", f"mW at {design.power.frequency:.0f} MHz"], design.power.rows())
+
+
+def _compare(designs):
+    rows = []
+    for design in designs:
+        timing = design.timing.get("all")
+        rows.append((design.source.title, f"{design.total.cells:,}", f"{design.total.flip_flops:,}", f"{design.total.area:,.0f}",
+                     f"{design.total.memory_bits:,}", f"{timing.period:.2f}" if timing else "", f"{timing.fmax:.1f}" if timing else ""))
+    _table(f"Side by side, in {designs[0].library.title}, {designs[0].library.corner}",
+           ["design", "cells", "flip-flops", "cell area um2", "memory bits", "critical path ns", "MHz"], rows)
+
+
+def _print_verdicts(verdicts):
+    rows = [(v.module, v.result, str(v.registers), str(v.outputs), "the netlist's" if v.same_multiplier else "") for v in verdicts]
+    _table("Netlist = RTL", ["module", "result", "registers", "signals compared", "multipliers"], rows)

@@ -1,0 +1,247 @@
+"""Whether a netlist computes what its RTL does: module by module, cut at registers and submodules, by abc.
+
+Registers and the pins of submodules and memories have the same names on both sides. From equal registers and equal inputs,
+the next values of all registers and all outputs must be equal; then, by induction, they are in every cycle.
+"""
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import random
+import subprocess
+import tempfile
+
+from .netlist import Instance, Module
+from .synthesis import MAP_MEMORIES, _MEMORY_BOX, _memories, _memory_map, run_yosys
+from .tools import AsicError
+
+__all__ = ["Verdict", "check", "mutated"]
+
+GOLDEN = ("proc", "setattr -unset init w:*", "opt_clean", "memory -nomap", "opt_clean", MAP_MEMORIES, "memory_map")
+"""The RTL's cells before any optimisation."""
+GATES = ("techmap", "simplemap", "dffunmap", "techmap", "simplemap", "opt_clean")
+
+_GOLDEN_GATES = {  # inputs and the function
+    "$_BUF_": ("A", lambda a: a), "$_NOT_": ("A", lambda a: 1 - a), "$_AND_": ("AB", lambda a, b: a & b), "$_OR_": ("AB", lambda a, b: a | b),
+    "$_XOR_": ("AB", lambda a, b: a ^ b), "$_XNOR_": ("AB", lambda a, b: 1 - (a ^ b)), "$_NAND_": ("AB", lambda a, b: 1 - (a & b)),
+    "$_NOR_": ("AB", lambda a, b: 1 - (a | b)), "$_ANDNOT_": ("AB", lambda a, b: a & 1 - b), "$_ORNOT_": ("AB", lambda a, b: a | 1 - b),
+    "$_MUX_": ("ABS", lambda a, b, s: b if s else a), "$_NMUX_": ("ABS", lambda a, b, s: 1 - (b if s else a)),
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``result``: "proved", "different" or "unknown"; ``registers`` compared, of ``free`` ones neither side's outputs may depend on the value;
+    ``outputs`` compared, with those to submodules; ``same_multiplier``: the RTL's had been built by the same pass as the netlist's."""
+
+    module: str
+    result: str
+    registers: int
+    free: int
+    outputs: int
+    same_multiplier: bool
+
+
+def check(module, modules, library, *, same_multiplier=False, timeout=120):
+    """The :class:`Verdict` on ``module``, of cells, against ``module.rtl``.
+
+    With ``same_multiplier`` the RTL's multipliers are built by the pass that built the netlist's: large ones are too hard otherwise.
+    """
+    if not module.rtl:
+        raise AsicError(f"{module.name} has no RTL to compare with")
+    golden = _golden(module, same_multiplier)
+    with tempfile.TemporaryDirectory() as folder:
+        sides, registers, free, outputs = _problem(module, golden, modules, library)
+        for name, text in zip(("rtl.blif", "netlist.blif"), sides):
+            Path(folder, name).write_text(text)
+        return Verdict(module.name, _cec(folder, timeout), registers, free, outputs, same_multiplier)
+
+
+def _golden(module, same_multiplier):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "design.il").write_text(module.rtl)
+        Path(folder, "memory_map.v").write_text(_memory_map())
+        Path(folder, "memory.v").write_text(_MEMORY_BOX)
+        booth = ["booth"] if same_multiplier else []
+        run_yosys(["read_rtlil design.il", "read_verilog -lib memory.v", f"hierarchy -top {module.name}", *GOLDEN, *booth, *GATES,
+                   "write_json design.json"], folder, module.name)
+        content = json.loads(Path(folder, "design.json").read_text())["modules"][module.name]
+    golden = Module.from_json(module.name, content)
+    golden.boxes = _memories(golden, content)
+    return golden
+
+
+class _Side:
+    """One of the two circuits: ``state`` is Q to D, ``gates`` (output, inputs, minterms)."""
+
+    def __init__(self):
+        self.state, self.gates, self.children = {}, [], {}
+
+
+def _problem(module, golden, modules, library):
+    rtl, net = _Side(), _Side()
+    for instance in golden.instances:
+        if instance.kind in _GOLDEN_GATES:
+            pins, function = _GOLDEN_GATES[instance.kind]
+            rtl.gates.append((instance.pins["Y"][0], [instance.pins[pin][0] for pin in pins], _minterms(len(pins), function)))
+        elif instance.kind == "$_DFF_P_":
+            _same_clock(golden, instance.pins["C"][0])
+            rtl.state[instance.pins["Q"][0]] = instance.pins["D"][0]
+        elif instance.kind.startswith("$"):
+            raise AsicError(f"{module.name}: can't compare a {instance.kind}")
+        else:
+            rtl.children[instance.name] = instance
+    for instance in module.instances:
+        cell = library.cells.get(instance.kind)
+        if cell is None:
+            net.children[instance.name] = instance
+        elif cell.state:
+            if cell.state[1].tree != cell.state[1].pins[0] or cell.state[0].tree != "D":
+                raise AsicError(f"{module.name}: can't compare a {cell.name}")
+            _same_clock(module, instance.pins[cell.state[1].tree][0])
+            net.state[instance.pins[cell.outputs[0]][0]] = instance.pins["D"][0]
+        elif cell.sequential:
+            raise AsicError(f"{module.name}: can't compare a {cell.name}")
+        else:
+            for pin, function in cell.functions.items():
+                if instance.pins.get(pin):
+                    net.gates.append((instance.pins[pin][0], [instance.pins[p][0] for p in function.pins], function.minterms()))
+    known = {**modules, **golden.boxes}
+    inputs, outputs = [], []  # (signal on the RTL's side, on the netlist's side)
+    for port, bits in golden.inputs.items():
+        inputs += zip(bits, module.ports[port][1])
+    for port, bits in golden.outputs.items():
+        outputs += zip(bits, module.ports[port][1])
+    if set(rtl.children) != set(net.children):
+        # A submodule that nothing reads has been left out.
+        for name in set(rtl.children) ^ set(net.children):
+            if name not in rtl.children:
+                raise AsicError(f"{module.name}: the RTL has no {name}")
+            inputs += [(bit, None) for pin, bits in rtl.children[name].pins.items() if known[rtl.children[name].kind].ports[pin][0] == "output"
+                       for bit in bits]
+    for name, instance in net.children.items():
+        if rtl.children[name].kind != instance.kind:
+            raise AsicError(f"{module.name}: {name} is a {instance.kind}, in the RTL a {rtl.children[name].kind}")
+        for pin, (direction, bits) in known[instance.kind].ports.items():
+            mine, theirs = instance.pins.get(pin) or [None] * len(bits), rtl.children[name].pins.get(pin) or [None] * len(bits)
+            (inputs if direction == "output" else outputs).extend(zip(theirs, mine))
+    # Registers by their names; of several RTL registers that became one, each.
+    named = {}
+    for wire, bits in module.names.items():
+        for n, bit in enumerate(bits):
+            named[wire, n] = bit
+    partner = {}
+    for wire, bits in golden.names.items():
+        for n, bit in enumerate(bits):
+            if bit in rtl.state and (wire, n) in named:
+                found = named[wire, n]
+                if found in net.state or found in ("0", "1"):
+                    partner.setdefault(bit, found)
+    compared = 0
+    for q in rtl.state:
+        inputs.append((q, partner.get(q)))
+        if q in partner:
+            outputs.append((rtl.state[q], net.state.get(partner[q], partner[q])))
+            compared += 1
+    free = [q for q in rtl.state if q not in partner]
+    unmatched = [q for q in net.state if q not in set(partner.values())]
+    inputs += [(None, q) for q in unmatched]
+    pairs = [(a, b) for a, b in outputs if a is not None and b is not None]
+    return _blifs(rtl, net, inputs, pairs), compared, len(free) + len(unmatched), len(pairs)
+
+
+def _same_clock(module, bit):
+    if bit not in module.inputs.get("clk", []):
+        raise AsicError(f"{module.name}: a register's clock is not clk")
+
+
+def _minterms(count, function):
+    values = [tuple(n >> k & 1 for k in range(count)) for n in range(1 << count)]
+    return [value for value in values if function(*value)]
+
+
+def _blifs(rtl, net, inputs, outputs):
+    """Both circuits with the same inputs; a register of one side is an input, tied to its partner's."""
+    names, sources = ({}, {}), []
+    for a, b in inputs:
+        known = next((names[side][bit] for side, bit in ((0, a), (1, b)) if isinstance(bit, int) and bit in names[side]), None)
+        constant = next((bit for bit in (a, b) if bit in ("0", "1")), None)
+        if constant is None and known is None:
+            known = f"i{len(sources)}"
+            sources.append(known)
+        for side, bit in ((0, a), (1, b)):
+            if isinstance(bit, int) and bit not in names[side]:
+                names[side][bit] = f"const{constant}" if constant is not None else known
+    result = []
+    for side, circuit in enumerate((rtl, net)):
+        at = names[side]
+        name = lambda bit: f"const{bit}" if isinstance(bit, str) else at.get(bit, f"n{bit}")
+        lines = [".model top", ".inputs " + " ".join(sources), ".outputs " + " ".join(f"o{n}" for n in range(len(outputs))),
+                 ".names const0", ".names const1", "1"]
+        driven = set(at)
+        for output, pins, minterms in circuit.gates:
+            if output in at:
+                continue
+            driven.add(output)
+            lines.append(".names " + " ".join([*map(name, pins), f"n{output}"]))
+            lines += ["".join(map(str, values)) + " 1" for values in minterms]
+        read = {bit for gate in circuit.gates for bit in gate[1]} | {pair[side] for pair in outputs}
+        lines += [f".names n{bit}" for bit in read if isinstance(bit, int) and bit not in driven]
+        for n, pair in enumerate(outputs):
+            lines += [f".names {name(pair[side])} o{n}", "1 1"]
+        result.append("\n".join([*lines, ".end", ""]))
+    return result
+
+
+def _cec(folder, timeout):
+    import pyosys
+    program = Path(pyosys.__file__).parent / "yosys-abc"
+    try:
+        result = subprocess.run([program, "-c", f"cec -T {timeout} -C 1000000 rtl.blif netlist.blif"], capture_output=True, text=True, cwd=folder,
+                                timeout=timeout + 30)
+    except subprocess.TimeoutExpired:
+        return "unknown"
+    if "Networks are equivalent" in result.stdout:
+        return "proved"
+    if "NOT EQUIVALENT" in result.stdout:
+        return "different"
+    if "UNDECIDED" in result.stdout.upper():
+        return "unknown"
+    raise AsicError("abc failed: " + (result.stdout + result.stderr).strip()[-300:])
+
+
+def mutated(module, library, seed):
+    """``module`` with one cell, chosen by ``seed``, replaced by another of the same pins; and what was done, in words."""
+    kinds = {}
+    for cell in library.cells.values():
+        if cell.functions and not cell.sequential:
+            kinds.setdefault((tuple(cell.inputs), tuple(cell.outputs)), []).append(cell)
+    same = lambda a, b: all(a.functions[pin].minterms() == b.functions[pin].minterms() and a.functions[pin].pins == b.functions[pin].pins for pin in a.outputs)
+    generator = random.Random(seed)
+    places = list(range(len(module.instances)))
+    generator.shuffle(places)
+    for place in places:
+        old = library.cells.get(module.instances[place].kind)
+        if old is None or not old.functions:
+            continue
+        others = [cell for cell in kinds.get((tuple(old.inputs), tuple(old.outputs)), ()) if not same(old, cell)]
+        if others:
+            new = generator.choice(others)
+            instances = list(module.instances)
+            instances[place] = Instance(instances[place].name, new.name, instances[place].pins)
+            changed = Module(module.name, module.ports, instances, module.names, rtl=module.rtl, boxes=module.boxes)
+            return changed, f"{instances[place].name}: {old.name} became {new.name}"
+    raise AsicError(f"{module.name} has no cell to mutate")
+
+
+def prove(modules, counts, library, *, report=lambda text: None, timeout=60):
+    """The :class:`Verdict` on each module: first with the RTL's own multipliers, those too hard with the netlist's kind."""
+    verdicts = []
+    for name in counts:
+        if modules[name].macro:
+            continue
+        report(f"comparing {name}")
+        hard = "$mul" in modules[name].rtl
+        verdict = check(modules[name], modules, library, same_multiplier=hard, timeout=timeout)
+        verdicts.append(verdict)
+    return verdicts

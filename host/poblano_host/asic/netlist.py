@@ -1,0 +1,202 @@
+"""A module of standard cells: its cells and nets, long nets buffered, and its Verilog."""
+
+from dataclasses import dataclass, field
+import re
+
+__all__ = ["Instance", "Module", "buffered", "structural", "summary"]
+
+
+@dataclass
+class Instance:
+    """A cell of the library, or another module; ``pins`` has the bits of each: numbers of nets, "0" or "1"."""
+
+    name: str
+    kind: str
+    pins: dict
+
+
+@dataclass
+class Module:
+    """A module of cells.
+
+    ``ports``: name to (direction, bits). ``names``: public name to bits, in the RTL's words. ``macro``: a black box, whose
+    ``parameters`` say its size; ``boxes``: those of the module's own memories. ``rtl`` is the module's RTLIL.
+    """
+
+    name: str
+    ports: dict
+    instances: list
+    names: dict = field(default_factory=dict)
+    macro: bool = False
+    parameters: dict = field(default_factory=dict)
+    rtl: str = ""
+    boxes: dict = field(default_factory=dict)
+
+    @property
+    def inputs(self):
+        return {name: bits for name, (direction, bits) in self.ports.items() if direction == "input"}
+
+    @property
+    def outputs(self):
+        return {name: bits for name, (direction, bits) in self.ports.items() if direction == "output"}
+
+    @staticmethod
+    def from_json(name, content):
+        """Of yosys' JSON; x and z become 0."""
+        clean = lambda bits: [bit if isinstance(bit, int) else "1" if bit == "1" else "0" for bit in bits]
+        ports = {port: (value["direction"], clean(value["bits"])) for port, value in content["ports"].items()}
+        instances = [Instance(cell, value["type"], {pin: clean(bits) for pin, bits in value["connections"].items()})
+                     for cell, value in content["cells"].items() if value["type"] != "$scopeinfo"]
+        names = {wire: clean(value["bits"]) for wire, value in content["netnames"].items() if not value["hide_name"] or wire.startswith("$memory")}
+        called = {}
+        for wire, bits in names.items():
+            for n, bit in enumerate(bits):
+                called.setdefault(bit, f"{wire}_{n}" if len(bits) > 1 else wire)
+        taken = {instance.name for instance in instances}
+        for n, instance in enumerate(instances):
+            if instance.name.startswith("$"):
+                # A cell of the library, by what it drives.
+                output = [bits[0] for pin, bits in instance.pins.items() if pin in ("Q", "Y") and bits]
+                named = re.sub(r"\W", "_", called.get(output[0], "")) if output else ""
+                instance.name = named if named and named not in taken else f"g{n}"
+                while instance.name in taken:
+                    instance.name += "_"
+                taken.add(instance.name)
+        return Module(name, ports, instances, names)
+
+
+def summary(modules, top):
+    """How often each module stands in ``top`` (itself once)."""
+    counts = {name: 0 for name in modules}
+
+    def order(name, seen, result):
+        if name not in seen:
+            seen.add(name)
+            for instance in modules[name].instances:
+                if instance.kind in modules:
+                    order(instance.kind, seen, result)
+            result.append(name)
+        return result
+
+    counts[top] = 1
+    for name in reversed(order(top, set(), [])):
+        for instance in modules[name].instances:
+            if instance.kind in counts:
+                counts[instance.kind] += counts[name]
+    return {name: count for name, count in counts.items() if count}
+
+
+LONG = 0.2
+"""pF that a net may have before it is given buffers."""
+BRANCH = 0.3
+"""pF that a buffer of a tree may drive."""
+
+
+def buffered(modules, top, library, *, clocks=("clk",)):
+    """``modules`` with trees of buffers on all nets but ``clocks`` that have more to drive than a cell should; submodules first.
+
+    Wires have no capacitance yet: a load is what pins have. Returns the new modules (by name) and the loads of their input ports.
+    """
+    buffer = library.buffers[-1]
+    buffer_in, (buffer_out,) = buffer.inputs[0], buffer.outputs
+    result, loads = {}, {}
+
+    def of(name):
+        if name in result:
+            return
+        module = modules[name]
+        if module.macro:
+            result[name] = module
+            loads[name] = {port: [MACRO_LOAD] * len(bits) for port, bits in module.inputs.items()}
+            return
+        sinks = {}
+        for index, instance in enumerate(module.instances):
+            if instance.kind in modules:
+                of(instance.kind)
+                for port, bits in instance.pins.items():
+                    if port in loads[instance.kind]:
+                        for n, bit in enumerate(bits):
+                            if isinstance(bit, int):
+                                sinks.setdefault(bit, []).append((loads[instance.kind][port][n], index, port, n))
+            elif instance.kind in library.cells:
+                for pin, load in library.cells[instance.kind].capacitance.items():
+                    for n, bit in enumerate(instance.pins.get(pin, ())):
+                        if isinstance(bit, int):
+                            sinks.setdefault(bit, []).append((load, index, pin, n))
+        clock_bits = {bit for port, bits in module.inputs.items() if port in clocks for bit in bits}
+        clock_bits |= {bit for instance in module.instances if instance.kind in library.cells and library.cells[instance.kind].state
+                       for bit in instance.pins[library.cells[instance.kind].state[1].tree]}
+        instances = [Instance(i.name, i.kind, {pin: list(bits) for pin, bits in i.pins.items()}) for i in module.instances]
+        fresh = 1 + max([bit for i in instances for bits in i.pins.values() for bit in bits if isinstance(bit, int)]
+                        + [bit for _, bits in module.ports.values() for bit in bits if isinstance(bit, int)] + [1])
+        total = {}
+        for net, pins in sorted(sinks.items()):
+            if net in clock_bits:
+                total[net] = sum(pin[0] for pin in pins)
+                continue
+            level, number = pins, 0
+            while sum(pin[0] for pin in level) > LONG and len(level) > 1:
+                groups, size = [[]], 0.0
+                for pin in level:
+                    if groups[-1] and size + pin[0] > BRANCH:
+                        groups.append([])
+                        size = 0.0
+                    groups[-1].append(pin)
+                    size += pin[0]
+                if len(groups) == len(level):
+                    break
+                level = []
+                for group in groups:
+                    tree = Instance(f"fanout_{net}_{number}", buffer.name, {buffer_in: [net], buffer_out: [fresh]})
+                    for _, index, pin, n in group:
+                        instances[index].pins[pin][n] = fresh
+                    level.append((buffer.capacitance[buffer_in], len(instances), buffer_in, 0))
+                    instances.append(tree)
+                    fresh, number = fresh + 1, number + 1
+            total[net] = sum(pin[0] for pin in level)
+        result[name] = Module(module.name, module.ports, instances, module.names, rtl=module.rtl)
+        loads[name] = {port: [total.get(bit, 0.0) for bit in bits] for port, bits in module.inputs.items()}
+
+    of(top)
+    return result, loads
+
+
+MACRO_LOAD = 0.02
+"""pF of a black box's input."""
+
+
+def _identifier(name):
+    return name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"\\{name} "
+
+
+def structural(modules, library):
+    """Verilog of ``modules``; black boxes have a pin for each bit."""
+    return "\n".join(_structural(module, modules) for module in modules.values() if not module.macro)
+
+
+def _structural(module, modules):
+    lines = [f"module {_identifier(module.name)}({', '.join(map(_identifier, module.ports))});"]
+    net = {"0": "1'b0", "1": "1'b1"}
+    for port, (direction, bits) in module.ports.items():
+        lines.append(f"  {direction} {f'[{len(bits) - 1}:0] ' if len(bits) > 1 else ''}{_identifier(port)};")
+        if direction == "input":
+            for n, bit in enumerate(bits):
+                net[bit] = f"{_identifier(port)}[{n}]" if len(bits) > 1 else _identifier(port)
+    bit_name = lambda bit: net.get(bit, f"_n{bit}")
+    used = {bit for i in module.instances for bits in i.pins.values() for bit in bits if bit not in net}
+    used |= {bit for _, bits in module.ports.values() for bit in bits if bit not in net}
+    lines += [f"  wire _n{bit};" for bit in sorted(used)]
+    vector = lambda bits: bit_name(bits[0]) if len(bits) == 1 else "{" + ", ".join(bit_name(bit) for bit in reversed(bits)) + "}"
+    for instance in module.instances:
+        child = modules.get(instance.kind)
+        if child is not None and child.macro:
+            pins = [f".{pin}_{n}({bit_name(bit)})" for pin, bits in instance.pins.items() for n, bit in enumerate(bits)]
+        else:
+            pins = [f".{_identifier(pin)}({vector(bits)})" for pin, bits in instance.pins.items() if bits]
+        lines.append(f"  {_identifier(instance.kind)} {_identifier(instance.name)} ({', '.join(pins)});")
+    for port, bits in module.outputs.items():
+        if len(bits) == 1:
+            lines.append(f"  assign {_identifier(port)} = {bit_name(bits[0])};")
+        else:
+            lines += [f"  assign {_identifier(port)}[{n}] = {bit_name(bit)};" for n, bit in enumerate(bits)]
+    return "\n".join([*lines, "endmodule", ""])

@@ -1,0 +1,230 @@
+"""Verilog to modules of standard cells by yosys: each distinct module once, hierarchy kept, results in the cache."""
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+import json
+import os
+from pathlib import Path
+import pickle
+import re
+import subprocess
+import sys
+import tempfile
+
+from ..sim.simulation import _digest, _keep, cache_folder
+from .netlist import Module
+from .tools import AsicError
+
+__all__ = ["MACRO", "elaborate", "run_yosys", "synthesise"]
+
+MACRO = "poblano_sram"
+"""The module that a memory macro replaces: a black box."""
+
+_PROGRAM = "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\n" \
+           "for command in open(sys.argv[1]).read().splitlines():\n    libyosys.run_pass(command, design)\n"
+
+MEMORY_BITS, MEMORY_WORDS = 2048, 16
+"""A memory of so many bits and words, with one write port and synchronous read ports, is a black box: a macro, not flip-flops."""
+
+_MEMORY_MAP = """
+(* techmap_celltype = "$mem_v2" *)
+module poblano_memory_map(RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA, WR_CLK, WR_EN, WR_ADDR, WR_DATA);
+  parameter MEMID = "", SIZE = 4, OFFSET = 0, ABITS = 2, WIDTH = 8, INIT = 1'bx;
+  parameter RD_PORTS = 1, RD_CLK_ENABLE = 0, RD_CLK_POLARITY = 0, RD_TRANSPARENCY_MASK = 0, RD_COLLISION_X_MASK = 0;
+  parameter RD_WIDE_CONTINUATION = 0, RD_CE_OVER_SRST = 0, RD_ARST_VALUE = 0, RD_SRST_VALUE = 0, RD_INIT_VALUE = 0;
+  parameter WR_PORTS = 1, WR_CLK_ENABLE = 1, WR_CLK_POLARITY = 1, WR_PRIORITY_MASK = 0, WR_WIDE_CONTINUATION = 0;
+  parameter _TECHMAP_CONSTMSK_RD_ARST_ = 0, _TECHMAP_CONSTMSK_RD_SRST_ = 0, _TECHMAP_CONSTVAL_RD_ARST_ = 0, _TECHMAP_CONSTVAL_RD_SRST_ = 0;
+  localparam ALL = {RD_PORTS{1'b1}};
+  input [RD_PORTS-1:0] RD_CLK, RD_EN, RD_ARST, RD_SRST;
+  input [RD_PORTS*ABITS-1:0] RD_ADDR;
+  output [RD_PORTS*WIDTH-1:0] RD_DATA;
+  input WR_CLK;
+  input [WIDTH-1:0] WR_EN, WR_DATA;
+  input [ABITS-1:0] WR_ADDR;
+  wire _TECHMAP_FAIL_ = SIZE * WIDTH < @BITS@ || SIZE < @WORDS@ || WR_PORTS != 1 || RD_CLK_ENABLE != ALL || RD_CLK_POLARITY != ALL
+    || WR_CLK_ENABLE != 1 || WR_CLK_POLARITY != 1 || RD_WIDE_CONTINUATION != 0 || OFFSET != 0 || INIT !== {SIZE*WIDTH{1'bx}}
+    || _TECHMAP_CONSTMSK_RD_ARST_ != ALL || _TECHMAP_CONSTVAL_RD_ARST_ != 0 || _TECHMAP_CONSTMSK_RD_SRST_ != ALL
+    || _TECHMAP_CONSTVAL_RD_SRST_ != 0;
+  poblano_memory #(.SIZE(SIZE), .ABITS(ABITS), .WIDTH(WIDTH), .PORTS(RD_PORTS), .TRANSPARENT(RD_TRANSPARENCY_MASK)) memory (
+    .RD_CLK(RD_CLK), .RD_EN(RD_EN), .RD_ADDR(RD_ADDR), .RD_DATA(RD_DATA), .WR_CLK(WR_CLK), .WR_EN(WR_EN), .WR_ADDR(WR_ADDR),
+    .WR_DATA(WR_DATA));
+endmodule
+"""
+
+_MEMORY_BOX = """
+(* blackbox *)
+module poblano_memory #(parameter SIZE = 1, ABITS = 1, WIDTH = 1, PORTS = 1, TRANSPARENT = 0) (
+  input [PORTS-1:0] RD_CLK, RD_EN, input [PORTS*ABITS-1:0] RD_ADDR, output [PORTS*WIDTH-1:0] RD_DATA,
+  input WR_CLK, input [WIDTH-1:0] WR_EN, WR_DATA, input [ABITS-1:0] WR_ADDR);
+endmodule
+"""
+
+MAP_MEMORIES = "techmap -map memory_map.v"
+
+PREPARE = ("proc", "setattr -unset init w:*", "opt_expr", "opt_clean", "check", "opt -nodffe -nosdff", "wreduce", "peepopt", "opt_clean",
+           "booth", "alumacc", "opt", "memory -nomap", "opt_clean", "opt -fast -full", MAP_MEMORIES, "memory_map", "opt -undriven -fine",
+           "techmap", "opt -fast", "opt", "simplemap")
+DELAY = 1000
+"""ps that abc aims at: less than any module takes, so that it makes all as fast as it can."""
+CONSTRAINTS = "set_driving_cell INVX4\nset_load 0.05\n"
+FORMAT = 2
+"""Counts changes of what is kept in the cache."""
+BATCH = 200_000
+"""Characters of RTLIL that one process synthesises, unless a module has more."""
+
+
+def run_yosys(commands, folder, what):
+    """Run yosys ``commands`` in ``folder`` in a process of their own; AsicError with yosys' error."""
+    script = Path(folder, "commands")
+    script.write_text("\n".join(commands))
+    result = subprocess.run([sys.executable, "-c", _PROGRAM, str(script)], capture_output=True, text=True, cwd=folder)
+    if result.returncode:
+        log = (result.stdout + result.stderr).strip().splitlines() or ["it ended without a word"]
+        errors = [line for line in log if "ERROR:" in line]
+        raise AsicError(f"{what}: " + (errors[0] if errors else log[-1]).replace("ERROR: ", "").strip())
+
+
+def elaborate(verilog, top, *, name="design.v"):
+    """The RTLIL of each module under ``top``, by name; :data:`MACRO` and undefined black boxes as they are. AsicError if it does not parse."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, name).write_text(verilog)
+        if not re.search(rf"^\s*module\s+\\?{re.escape(top)}\b", verilog, re.MULTILINE):
+            # yosys has an error for it too, but only of what was read without one
+            run_yosys([f"read_verilog -sv {name}"], folder, name)
+            raise AsicError(f"{name}: there is no module {top!r}")
+        run_yosys([f"read_verilog -sv {name}", f"hierarchy -check -top {top}", "setattr -unset src", "setattr -mod -unset src *",
+                   "write_rtlil design.il"], folder, name)
+        text = Path(folder, "design.il").read_text()
+    return _split(text)
+
+
+def _split(text):
+    """Modules of RTLIL by name, parametrised ones by their parameters, private names numbered: text that only the module determines."""
+    modules, names = {}, {}
+    for match in re.finditer(r"^((?:attribute [^\n]*\n)*)module (\S+)\n(.*?)^end\n", text, re.MULTILINE | re.DOTALL):
+        attributes, name, body = match.groups()
+        base = re.search(r'^attribute \\hdlname "\\?(.*)"$', attributes, re.MULTILINE)
+        friendly = name[1:]
+        if name.startswith("$paramod"):
+            base = base[1] if base else name.rsplit("\\", 1)[1]
+            values = re.findall(r"^  parameter \\(\w+) (.*)$", body, re.MULTILINE)
+            friendly = "_".join([base, *(f"{key.lower()}{_number(value)}" for key, value in values)])
+        names[name] = friendly
+        modules[name] = attributes, body
+    result = {}
+    for name, (attributes, body) in modules.items():
+        kept = "".join(line + "\n" for line in attributes.splitlines() if "\\blackbox" in line)
+        body = re.sub(r"^(  cell )(\S+)", lambda cell: cell[1] + ("\\" + names[cell[2]] if cell[2] in names else cell[2]), body, flags=re.MULTILINE)
+        numbers = {}
+        body = re.sub(r"(?<= )\$\S*\$\d+", lambda private: numbers.setdefault(private[0], f"$n{len(numbers)}"), body)
+        result[names[name]] = f"{kept}module \\{names[name]}\n{body}end\n"
+    return result
+
+
+def _number(value):
+    if match := re.fullmatch(r"(?:\d+')?s?([01]+)", value):
+        return int(match[1], 2)
+    return re.sub(r"\W", "_", value)
+
+
+def _black_box(text):
+    """The module of ``text`` as a black box: its ports."""
+    name = re.search(r"^module (\S+)$", text, re.MULTILINE)[1]
+    wires = re.findall(r"^  wire .*\b(?:input|output|inout) \d+ .*$", text, re.MULTILINE)
+    return "\n".join(["attribute \\blackbox 1", f"module {name}", *wires, "end", ""])
+
+
+def _is_macro(name, text):
+    return name == MACRO or name.startswith(MACRO + "_") or "attribute \\blackbox" in text.split("module ")[0]
+
+
+def _macro(name, text):
+    ports = {}
+    for wire in re.findall(r"^  wire (.*)$", text, re.MULTILINE):
+        if match := re.search(r"\b(input|output) \d+ .*?\\(\S+)$", wire):
+            width = re.search(r"width (\d+)", wire)
+            ports[match[2]] = match[1], list(range(2, 2 + int(width[1] if width else 1)))
+    parameters = {key: _number(value) for key, value in re.findall(r"^  parameter \\(\w+) (.*)$", text, re.MULTILINE)}
+    return Module(name, ports, [], macro=True, parameters=parameters, rtl=text)
+
+
+def _children(text):
+    return list(dict.fromkeys(re.findall(r"^  cell \\(\S+) ", text, re.MULTILINE)))
+
+
+def synthesise(rtl, library, *, what="the design", report=lambda text: None, recipe=PREPARE):
+    """The :class:`Module` of cells of ``library`` for each module of ``rtl`` (:func:`elaborate`)."""
+    modules, missing = {}, {}
+    version = metadata.version("pyosys")
+    liberty = Path(library.path).read_text()
+    for name, text in rtl.items():
+        if _is_macro(name, text):
+            modules[name] = _macro(name, text)
+            continue
+        boxes = "".join(_black_box(rtl[child]) for child in _children(text))
+        unknown = [child for child in _children(text) if child not in rtl]
+        if unknown:
+            raise AsicError(f"{what}: {name} has cells of the unknown module {unknown[0]}")
+        path = cache_folder() / "asic" / f"{_digest(boxes, text, version, liberty, repr((recipe, DELAY, CONSTRAINTS, _memory_map(), FORMAT)))}.pickle"
+        if path.exists():
+            modules[name] = pickle.loads(path.read_bytes())
+        else:
+            missing[name] = boxes + text, path
+    if missing:
+        report(f"synthesising {len(missing)} of {len(rtl)} modules of {what}")
+    batches, size = [[]], 0
+    for name in sorted(missing, key=lambda name: -len(missing[name][0])):
+        if batches[-1] and size + len(missing[name][0]) > BATCH:
+            batches.append([])
+            size = 0
+        batches[-1].append(name)
+        size += len(missing[name][0])
+    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8))) as pool:
+        for done in pool.map(lambda batch: _batch({name: missing[name][0] for name in batch}, library, what, recipe), batches if missing else ()):
+            for name, module in done.items():
+                module.rtl = missing[name][0]
+                _keep(missing[name][1], pickle.dumps(module))
+                modules[name] = module
+    return {**{box.name: box for name in rtl for box in modules[name].boxes.values()}, **{name: modules[name] for name in rtl}}
+
+
+def _memory_map():
+    return _MEMORY_MAP.replace("@BITS@", str(MEMORY_BITS)).replace("@WORDS@", str(MEMORY_WORDS))
+
+
+def _memories(module, content):
+    """Give the memories in a ``module`` names of their sizes; the black boxes, by name."""
+    boxes = {}
+    for instance in module.instances:
+        if instance.kind == "poblano_memory" or instance.kind.endswith("\\poblano_memory"):
+            values = {key: int(value, 2) if isinstance(value, str) else value
+                      for key, value in content["cells"][instance.name]["parameters"].items()}
+            instance.kind = f"poblano_memory_{values['SIZE']}x{values['WIDTH']}_{values['PORTS']}r_{values['TRANSPARENT']:x}"
+            ports, place = {}, 2
+            for pin, bits in instance.pins.items():
+                ports[pin] = "output" if pin == "RD_DATA" else "input", list(range(place, place + len(bits)))
+                place += len(bits)
+            boxes[instance.kind] = Module(instance.kind, ports, [], macro=True, parameters=values)
+    return boxes
+
+
+def _batch(texts, library, what, recipe):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "constraints").write_text(CONSTRAINTS)
+        Path(folder, "memory_map.v").write_text(_memory_map())
+        Path(folder, "memory.v").write_text(_MEMORY_BOX)
+        commands = []
+        for n, (name, text) in enumerate(texts.items()):
+            Path(folder, f"{n}.il").write_text(text)
+            commands += ["design -reset", f"read_rtlil {n}.il", "read_verilog -lib memory.v", f"hierarchy -top {name}", *recipe, f"dfflibmap -liberty {library.path}", "opt",
+                         f"abc -liberty {library.path} -constr constraints -D {DELAY}", "setundef -zero", "opt_clean", f"write_json {n}.json"]
+        run_yosys(commands, folder, what)
+        result = {}
+        for n, name in enumerate(texts):
+            content = json.loads(Path(folder, f"{n}.json").read_text())["modules"]
+            result[name] = Module.from_json(name, content[name])
+            result[name].boxes = _memories(result[name], content[name])
+            strange = {i.kind for i in result[name].instances} - set(library.cells) - set(_children(texts[name])) - set(result[name].boxes)
+            if strange:
+                raise AsicError(f"{what}: the library has no cell for {', '.join(sorted(strange))} in {name}")
+        return result
