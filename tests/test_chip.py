@@ -27,7 +27,7 @@ def memory_of(job):
 
 
 @pytest.mark.parametrize("config, format, shape, seed", [
-    (SMALL, "q4_1", (5, 64, 72), 3), (SMALL, "q8_0", (17, 40, 33), None), (PRESETS["nano"], "q4_0", (3, 96, 20), 5)],
+    (SMALL, "q4_1", (5, 64, 72), 3), (SMALL, "q8_0", (17, 40, 33), None), pytest.param(PRESETS["nano"], "q4_0", (3, 96, 20), 5, marks=pytest.mark.nightly)],
     ids=lambda value: getattr(value, "name", str(value)))
 def test_matmul_with_axi_ram(config, format, shape, seed, tmp_path):
     """A product on the chip with cocotbext-axi's memory and random stalls, after a reset of the queue in the middle."""

@@ -13,7 +13,7 @@ from tb.common.bulk import build
 from tb.common.operands import item_operands, operand, packed
 
 SHAPES = [(1, 3), (2, 2), (3, 5), (4, 3), (4, 4), (8, 8), (8, 16)]
-LARGE = [(16, 16), (32, 32), (64, 4)]
+LARGE = [(16, 16), pytest.param(64, 4, marks=pytest.mark.slow), pytest.param(32, 32, marks=pytest.mark.nightly)]
 EVERY = Arithmetic(tuple(FORMATS))
 MIXED = ("int8", "mxfp8_e5m2", "mxfp4_e2m1")
 
@@ -246,7 +246,8 @@ def test_formats(rows, cols):
     check_shape(rows, cols, tiles=12, formats=MIXED)
 
 
-@pytest.mark.parametrize("rows,cols,load_rows", [(2, 2, 2), (4, 8, 2), (8, 4, 4), (16, 6, 2), (64, 4, 2), (64, 4, 4)])
+@pytest.mark.parametrize("rows,cols,load_rows", [(2, 2, 2), (4, 8, 2), (8, 4, 4), (16, 6, 2), pytest.param(64, 4, 2, marks=pytest.mark.nightly),
+                                                 pytest.param(64, 4, 4, marks=pytest.mark.nightly)])
 def test_load_rows(rows, cols, load_rows):
     """Several rows or columns of weights enter in a cycle."""
     check_shape(rows, cols, load_rows=load_rows, tiles=8 if rows < 64 else 3)
@@ -258,7 +259,7 @@ def test_fp4_rate(rows, cols, load_rows, formats):
     check_shape(rows, cols, load_rows=load_rows, fp4_rate=2, formats=formats, tiles=12)
 
 
-@pytest.mark.parametrize("rows,cols", [pytest.param(r, c, marks=() if r == 16 else pytest.mark.slow) for r, c in LARGE])
+@pytest.mark.parametrize("rows,cols", LARGE)
 def test_large(rows, cols):
     check_shape(rows, cols, tiles=3)
 

@@ -8,7 +8,7 @@ from tb.compute.configs import CONFIGS, REPEATED
 
 ARGUMENTS = ("--no-public-flat-rw",)
 """Only ports are visible in the bench: the rest is optimised and compiles ten times faster."""
-QUICK = {"nano": "6", "least": "10", "four": "8", "mx": "8", "eight": "8"}
+QUICK = {"nano": "6", "mx": "8", "eight": "8"}
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.nightly) for n in CONFIGS])

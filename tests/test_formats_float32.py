@@ -75,7 +75,7 @@ def test_bulk(operation):
     check(dut(a=a, b=b, stall=3)["o"], function(a.view(np.float32), b.view(np.float32)), a, b)
 
 
-@pytest.mark.parametrize("width", [2, 8, 17, 20, 24])
+@pytest.mark.parametrize("width", [2, 20, *(pytest.param(n, marks=pytest.mark.nightly) for n in (8, 17, 24))])
 def test_integers_bulk(width):
     """Without exponents, exact."""
     dtype = np.int8 if width <= 8 else np.int16 if width <= 16 else np.int32
@@ -85,7 +85,8 @@ def test_integers_bulk(width):
     check(build(FixedToFloat(width))(i=i, stall=5)["o"], i.astype(np.float32), i)
 
 
-@pytest.mark.parametrize("width, special_bits", [(13, 0), (22, 0), (25, 1), (38, 0), (42, 1), (64, 2), (70, 2), (128, 2)])
+@pytest.mark.parametrize("width, special_bits", [
+    (22, 0), (42, 1), (70, 2), *(pytest.param(*case, marks=pytest.mark.nightly) for case in ((13, 0), (25, 1), (38, 0), (64, 2), (128, 2)))])
 def test_fixed_to_float_bulk(width, special_bits):
     """Integers of every length times powers of two over the whole range, at ties and just beside them, specials between."""
     rng = random.Random(width)

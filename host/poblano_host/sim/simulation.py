@@ -1,6 +1,7 @@
 """The chip's RTL, compiled by Verilator with a memory behind it, as a Python object."""
 
 import ctypes
+import fcntl
 from dataclasses import replace
 from fractions import Fraction
 import hashlib
@@ -79,12 +80,24 @@ def chip_rtl(config, *, report=lambda text: None):
     return path.read_text()
 
 
-def build_library(verilog, *, report=lambda text: None):
-    """The path of the shared library of ``verilog`` (top ``chip``); built once for each text, kept in the cache."""
-    sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES}
+def build_library(verilog, *, report=lambda text: None, sources=None):
+    """The path of the shared library of ``verilog`` (top ``chip``); built once for each text, kept in the cache.
+
+    ``sources``: more of C++, by file name.
+    """
+    sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES} | (sources or {})
     library = cache_folder() / f"chip-{_digest(verilog, *sources.values(), INLINE, *FLAGS, *CXXFLAGS, FAST, SLOW)}.so"
     if library.exists():
         return library
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with open(library.with_suffix(".lock"), "w") as lock:  # another process may build the same
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.exists():
+            _build(library, verilog, sources, report)
+    return library
+
+
+def _build(library, verilog, sources, report):
     try:
         root, verilator = verilator_root(), verilator_command()
     except VerilatorError as error:
@@ -102,7 +115,6 @@ def build_library(verilog, *, report=lambda text: None):
         (objects / "library.mk").write_text(_makefile(objects, root / "include"))
         _run(["make", "-j", str(os.cpu_count() or 1), "-f", "library.mk"], objects, "g++")
         _keep(library, (objects / "chip.so").read_bytes())
-    return library
 
 
 def _makefile(objects, support):
@@ -148,16 +160,18 @@ class Simulation:
     memory_bytes : int
     report : called with a line for each slow step of building the model
     verilog : the RTL (top ``chip``), instead of the chip's
+    sources : more of C++, by file name, that it calls
 
     Members
     -------
     memory : uint8 array, shared with the simulation; gone after :meth:`close`
     """
 
-    def __init__(self, config, memory_bytes, *, report=lambda text: None, verilog=None):
+    def __init__(self, config, memory_bytes, *, report=lambda text: None, verilog=None, sources=None):
         self.config = config
         self._handle = None
-        self._library = _load(build_library(chip_rtl(config, report=report) if verilog is None else verilog, report=report))
+        self._library = _load(build_library(chip_rtl(config, report=report) if verilog is None else verilog, report=report,
+                                            sources=sources))
         memory = config.memory
         self._handle = self._library.poblano_create(memory_bytes, memory.data_bytes, memory.latency,
                                                     memory.bandwidth.numerator, memory.bandwidth.denominator)
