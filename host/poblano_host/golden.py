@@ -277,7 +277,13 @@ class _Order:
     def _arrived(self, unit):
         """Whether the first STREAM under way has all its bytes in the FIFO or beyond."""
         tile = (unit - 1) // 3
-        return self.started[unit] > 0 and self._held(tile) - sum(list(self.streamed[tile])[1:]) <= self.capacity
+        if not self.started[unit]:
+            return False
+        # A MATMUL whose waits hold takes weights as they come.
+        following = self.queues[unit + 1]
+        takes = following and following[0][1].opcode is Opcode.MATMUL and self.chip.ready(following[0][1])
+        room = self.capacity + (self.chip.stream_size(following[0][1].operands) if takes else 0)
+        return self._held(tile) - sum(list(self.streamed[tile])[1:]) <= room
 
     def _hang(self):
         heads = []
