@@ -245,6 +245,9 @@ def _row_bandwidth(tiles, cols):
     return Fraction(tiles * cols * 5, 8)
 
 
+_TILE64 = TileConfig(array=ArrayConfig(rows=64, cols=64), lanes=32, scalers=64, tokens=256, vmem_lines=16384, amem_blocks=8192,
+                     fifo_bytes=65536)
+
 PRESETS = {
     "nano": ChipConfig(
         name="nano", tiles=1,
@@ -257,12 +260,15 @@ PRESETS = {
         tile=TileConfig(array=ArrayConfig(rows=16, cols=16), lanes=8, tokens=128, vmem_lines=8192, amem_blocks=4096,
                         fifo_bytes=8192),
         memory=MemoryConfig(data_width=256, bandwidth=_row_bandwidth(2, 16))),
-    "tile64": ChipConfig(
-        name="tile64", tiles=1,
-        tile=TileConfig(array=ArrayConfig(rows=64, cols=64), lanes=32, scalers=64, tokens=256, vmem_lines=16384, amem_blocks=8192,
-                        fifo_bytes=65536),
-        memory=MemoryConfig(data_width=256, bandwidth=Fraction(32))),
+    "tile64": ChipConfig(name="tile64", tiles=1, tile=_TILE64, memory=MemoryConfig(data_width=256, bandwidth=Fraction(32))),
+    "flagship": ChipConfig(
+        name="flagship", tiles=16, tile=_TILE64,
+        memory=MemoryConfig(data_width=256, addr_width=40, outstanding=32, bandwidth=Fraction(32), latency=200), queue_depth=8),
 }
+"""``nano`` fits a small FPGA; ``desk`` is simulated; ``tile64`` is the block of an ASIC, one 64x64 array with its buffers. ``flagship`` is
+the whole data-centre chip, for export and for the performance model: 16 of these tiles (65,536 MAC a cycle) and a memory with HBM's
+latency and 40-bit addresses. Its one memory port is the widest there is, 32 bytes a cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s),
+not a stack (819 GB/s)."""
 
 
 def preset(name):

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..interfaces import AXIReadSignature
+from ..verilog import place
 from .round_robin import RoundRobin, select
 
 __all__ = ["AXIReadArbiter"]
@@ -37,7 +38,7 @@ class AXIReadArbiter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.turn = turn = RoundRobin(count=len(self.i))
+        turn = place(m, "turn", RoundRobin(count=len(self.i)))
         ar, r = self.o.ar, self.o.r
         free = Signal()
         m.d.comb += [

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interfaces import bus_write, local_write
+from ..verilog import place
 from .round_robin import RoundRobin, select
 
 __all__ = ["BroadcastBus"]
@@ -34,7 +35,7 @@ class BroadcastBus(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tiles = self.config.tiles
-        m.submodules.turn = turn = RoundRobin(count=len(self.i))
+        turn = place(m, "turn", RoundRobin(count=len(self.i)))
         transfer = Signal(bus_write(self.config))
         active = Signal()
         taken = Signal(tiles)  # tiles that already have the transfer in progress

@@ -17,13 +17,76 @@ from .delay import delay, word_mux
 from .walk import CommandFork, Walk
 from .weights import ScalePortSignature
 
-__all__ = ["ACCUMULATOR_COMMAND", "Accumulator"]
+__all__ = ["ACCUMULATOR_COMMAND", "Accumulator", "AccumulatorLane"]
 
 ACCUMULATOR_COMMAND = SUMS_COMMAND | {"scaled": 1, "minimum": 1, "e8m0": 1, "mx": 1, "unit": signed(7), "activation_unit": signed(6)}
 """The loops' bounds; whether the weight blocks have scales and minima; whether the weights' scales (``e8m0``) and the activations' (``mx``)
 are powers of two; log2 of what sums of products, and of activations, count."""
 
 ONE = 0x3F800000
+
+
+class AccumulatorLane(wiring.Component):
+    """A column's value of one segment, added to the total so far.
+
+    Inputs come in the :class:`Accumulator`'s cycle 1, but for ``block_sum`` in its cycle FLOAT, ``factor`` in SHIFTED, and ``total``
+    ``delay_cycles`` after VALUE; ``o`` follows ``total`` after ``FloatAdd.LATENCY``. All state moves only while ``en``.
+    """
+
+    # Cycles after the read of the sums.
+    SELECTED = 2
+    FLOAT = SELECTED + FixedToFloat.LATENCY
+    SCALED = FLOAT + FloatMultiply.LATENCY
+    SHIFTED = SCALED + FloatAdd.LATENCY
+    VALUE = SHIFTED + FloatMultiply.LATENCY
+
+    def __init__(self, arithmetic, *, delay_cycles):
+        self.arithmetic, self.delay_cycles = arithmetic, delay_cycles
+        members = {"en": In(1), "number": In(arithmetic.sum_layout), "scale": In(32), "total": In(32), "o": Out(32)}
+        if arithmetic.scaled_sums:
+            members |= {"exponent": In(signed(FixedToFloat.EXPONENT_BITS)), "nan": In(1)}
+        if arithmetic.minima:
+            members |= {"low": In(32), "block_sum": In(32)}
+        if Activation.INT8 in arithmetic.activations:
+            members |= {"factor": In(32)}
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        en, arithmetic, scale = self.en, self.arithmetic, self.scale
+        # Cycle 2: to float.
+        convert = place(m, "float", FixedToFloat(arithmetic.sum_width, scaled=arithmetic.scaled_sums, special_bits=arithmetic.special_bits))
+        number = data.View(arithmetic.sum_layout, delay(m, en, "number_delay", self.number, 1))
+        m.d.comb += [convert.en.eq(en), convert.i.eq(number.value)]
+        if arithmetic.scaled_sums:
+            m.d.comb += [convert.exponent.eq(delay(m, en, "exponent_delay", self.exponent, 1).as_signed()),
+                         convert.nan.eq(delay(m, en, "nan_delay", self.nan, 1))]
+        if arithmetic.special_bits:
+            m.d.comb += convert.special.eq(number.special)
+        # Cycle FLOAT.
+        product = place(m, "scaled", FloatMultiply())
+        m.d.comb += [product.en.eq(en), product.a.eq(convert.o), product.b.eq(delay(m, en, "scale_delay", scale, self.FLOAT - 1))]
+        # Cycle SCALED.
+        if arithmetic.minima:
+            offset, shift = place(m, "minimum", FloatMultiply()), place(m, "shift", FloatAdd())
+            m.d.comb += [
+                offset.en.eq(en), offset.a.eq(self.block_sum), offset.b.eq(delay(m, en, "low_delay", self.low, self.FLOAT - 1)),
+                shift.en.eq(en), shift.a.eq(product.o), shift.b.eq(offset.o),
+            ]
+            shifted = shift.o
+        else:
+            shifted = delay(m, en, "shifted", product.o, FloatAdd.LATENCY)
+        # Cycle SHIFTED.
+        if Activation.INT8 in arithmetic.activations:
+            value = place(m, "value", FloatMultiply())
+            m.d.comb += [value.en.eq(en), value.a.eq(self.factor), value.b.eq(shifted)]
+            value = value.o
+        else:
+            value = delay(m, en, "value", shifted, FloatMultiply.LATENCY)
+        # Cycle VALUE.
+        add = place(m, "add", FloatAdd())
+        m.d.comb += [add.en.eq(en), add.a.eq(self.total), add.b.eq(delay(m, en, "value_delay", value, self.delay_cycles)), self.o.eq(add.o)]
+        return m
 
 
 class Accumulator(wiring.Component):
@@ -44,11 +107,7 @@ class Accumulator(wiring.Component):
     """
 
     # Cycles after the read of the sums.
-    SELECTED = 2
-    FLOAT = SELECTED + FixedToFloat.LATENCY
-    SCALED = FLOAT + FloatMultiply.LATENCY
-    SHIFTED = SCALED + FloatAdd.LATENCY
-    VALUE = SHIFTED + FloatMultiply.LATENCY
+    SELECTED, SHIFTED, VALUE = AccumulatorLane.SELECTED, AccumulatorLane.SHIFTED, AccumulatorLane.VALUE
 
     def __init__(self, config: ChipConfig):
         self.config = config
@@ -168,51 +227,20 @@ class Accumulator(wiring.Component):
                     scaled_here = scaled & ~e8m0
                 else:
                     scaled_here = scaled
-                total = self._lane(
-                    m, en, f"{lane}_{s}", delay_cycles=s * FloatAdd.LATENCY, total=total, factor=factors[s], exponent=exponent, nan=nan,
-                    block_sum=block_sums[s] if block_sums else None,
-                    number=word_mux(part, [sums.data[s][j * lanes + lane].as_value() for j in range(parts)]),
-                    scale=Mux(scaled_here, scale, ONE), low=Mux(minimum, self.scales.minima[s][lane], 0))
+                unit = place(m, f"lane{lane}_{s}", AccumulatorLane(arithmetic, delay_cycles=s * FloatAdd.LATENCY))
+                m.d.comb += [
+                    unit.en.eq(en), unit.total.eq(total), unit.scale.eq(Mux(scaled_here, scale, ONE)),
+                    unit.number.as_value().eq(word_mux(part, [sums.data[s][j * lanes + lane].as_value() for j in range(parts)])),
+                ]
+                if arithmetic.scaled_sums:
+                    m.d.comb += [unit.exponent.eq(exponent), unit.nan.eq(nan)]
+                if Activation.INT8 in arithmetic.activations:
+                    m.d.comb += unit.factor.eq(factors[s])
+                if arithmetic.minima:
+                    m.d.comb += [unit.block_sum.eq(block_sums[s]), unit.low.eq(Mux(minimum, self.scales.minima[s][lane], 0))]
+                total = unit.o
             m.d.comb += totals[lane].eq(total)
         return m
-
-    def _lane(self, m, en, name, *, delay_cycles, total, factor, exponent, nan, block_sum, number, scale, low):
-        """``total`` and a block's value, which is delayed by ``delay_cycles`` to meet it."""
-        arithmetic = self.config.tile.array.arithmetic
-        unit = lambda kind, component: place(m, f"{kind}{name}", component)
-        # Cycle 2: to float.
-        convert = unit("float", FixedToFloat(arithmetic.sum_width, scaled=arithmetic.scaled_sums, special_bits=arithmetic.special_bits))
-        number = data.View(arithmetic.sum_layout, delay(m, en, f"number{name}", number, 1))
-        m.d.comb += [convert.en.eq(en), convert.i.eq(number.value)]
-        if arithmetic.scaled_sums:
-            m.d.comb += [convert.exponent.eq(delay(m, en, f"exponent{name}", exponent, 1).as_signed()),
-                         convert.nan.eq(delay(m, en, f"nan{name}", nan, 1))]
-        if arithmetic.special_bits:
-            m.d.comb += convert.special.eq(number.special)
-        # Cycle FLOAT.
-        product = unit("scale", FloatMultiply())
-        m.d.comb += [product.en.eq(en), product.a.eq(convert.o), product.b.eq(delay(m, en, f"scale_delay{name}", scale, self.FLOAT - 1))]
-        # Cycle SCALED.
-        if arithmetic.minima:
-            offset, shift = unit("minimum", FloatMultiply()), unit("shift", FloatAdd())
-            m.d.comb += [
-                offset.en.eq(en), offset.a.eq(block_sum), offset.b.eq(delay(m, en, f"low_delay{name}", low, self.FLOAT - 1)),
-                shift.en.eq(en), shift.a.eq(product.o), shift.b.eq(offset.o),
-            ]
-            shifted = shift.o
-        else:
-            shifted = delay(m, en, f"shift{name}", product.o, FloatAdd.LATENCY)
-        # Cycle SHIFTED.
-        if Activation.INT8 in arithmetic.activations:
-            value = unit("value", FloatMultiply())
-            m.d.comb += [value.en.eq(en), value.a.eq(factor), value.b.eq(shifted)]
-            value = value.o
-        else:
-            value = delay(m, en, f"value{name}", shifted, FloatMultiply.LATENCY)
-        # Cycle VALUE.
-        add = unit("add", FloatAdd())
-        m.d.comb += [add.en.eq(en), add.a.eq(total), add.b.eq(delay(m, en, f"value_delay{name}", value, delay_cycles))]
-        return add.o
 
 
 def _exponent(scale):

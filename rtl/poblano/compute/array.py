@@ -10,7 +10,7 @@ from ..verilog import place
 from .delay import delay
 from .pe import PE
 
-__all__ = ["ActivationLayout", "ArrayRow", "SumsLayout", "SystolicArray", "WeightItemLayout"]
+__all__ = ["ActivationLayout", "ArrayRow", "ArraySegment", "SumsLayout", "SystolicArray", "WeightItemLayout"]
 
 
 class WeightItemLayout(data.StructLayout):
@@ -74,6 +74,50 @@ class ArrayRow(wiring.Component):
                     pe.i_capture_down.eq(self.i_capture_down[c]), self.o_capture_down[c].eq(pe.o_capture_down),
                 ]
             left = pe
+        return m
+
+
+class ArraySegment(wiring.Component):
+    """Rows of PEs below each other, a block of K: sums start at 0 at the top.
+
+    The ports of ``row`` are those of its :class:`ArrayRow` from the left edge. ``i_w`` enters the first row of each of ``bands`` bands,
+    ``o_w`` leaves the last one; ``i_capture_down`` enters the first row of all.
+    """
+
+    def __init__(self, *, rows, cols, arithmetic: Arithmetic, transpose, bands, multiplier):
+        self.rows, self.cols, self.arithmetic = rows, cols, arithmetic
+        self.transpose, self.bands, self.multiplier = transpose, bands, multiplier
+        row = {"i_a": Out(arithmetic.activation_lane), "i_swap": Out(1), "i_capture": Out(1)}
+        weights = data.ArrayLayout(arithmetic.weight_operand, cols)
+        members = {"en": In(1), "i_w": In(weights).array(bands), "o_w": Out(weights).array(bands),
+                   "o_sum": Out(data.ArrayLayout(arithmetic.sum_layout, cols))}
+        if transpose:
+            row |= {"i_across": Out(1), "i_left": Out(data.ArrayLayout(arithmetic.weight_operand, bands))}
+            members |= {"i_capture_down": In(cols), "o_capture_down": Out(cols)}
+        super().__init__(members | {"row": In(wiring.Signature(row)).array(rows)})
+
+    def elaborate(self, platform):
+        m = Module()
+        band = self.rows // self.bands
+        above = None
+        for r, edge in enumerate(self.row):
+            row = place(m, f"row{r}", ArrayRow(cols=self.cols, arithmetic=self.arithmetic, transpose=self.transpose, bands=self.bands,
+                                               multiplier=self.multiplier))
+            m.d.comb += [
+                row.en.eq(self.en), row.i_a.eq(edge.i_a), row.i_swap.eq(edge.i_swap), row.i_capture.eq(edge.i_capture),
+                row.i_w.eq(above.o_w if r % band else self.i_w[r // band]),
+            ]
+            if r % band == band - 1:
+                m.d.comb += self.o_w[r // band].eq(row.o_w)
+            if above is not None:
+                m.d.comb += row.i_sum.eq(above.o_sum)
+            if self.transpose:
+                m.d.comb += [row.i_across.eq(edge.i_across), row.i_left.eq(edge.i_left),
+                             row.i_capture_down.eq(self.i_capture_down if above is None else above.o_capture_down)]
+            above = row
+        m.d.comb += self.o_sum.eq(above.o_sum)
+        if self.transpose:
+            m.d.comb += self.o_capture_down.eq(above.o_capture_down)
         return m
 
 
@@ -161,40 +205,36 @@ class SystolicArray(wiring.Component):
             return entry[:tag_bits], entry[tag_bits], entry[tag_bits + 1]
 
         items = self.w.payload.data
-        placed = []
-        for r in range(rows):
-            row = place(m, f"row{r}", ArrayRow(cols=cols, arithmetic=config.arithmetic, transpose=self.transpose, bands=bands,
-                                             multiplier=config.multiplier))
-            tag, direction, valid = edge(r)
-            m.d.comb += [
-                row.en.eq(en),
-                row.i_a.as_value().eq(delay(m, en, f"a{r}", self.a.payload.data[row_of[r]], r)),
-                row.i_swap.eq(swaps[r - 1] if r else swap),
-                row.i_capture.eq(valid & ~direction & (tag == row_of[r] // bands)),
-            ]
-            # The row that the band's items pass before this one.
-            before = r - 1 if r % band_rows else r - segment + band_rows - 1 if r >= segment else None
-            if before is None:
-                weights = [delay(m, en, f"weight{r}_{c}", items[r // band_rows][col_of[c]], r + c) for c in range(cols)]
-            else:
-                weights = [delay(m, en, f"weight{r}", placed[before].o_w, r - before - 1)]
-            m.d.comb += row.i_w.as_value().eq(Cat(weights))
+        above = None
+        for s in range(rows // segment):
+            part = place(m, f"segment{s}", ArraySegment(rows=segment, cols=cols, arithmetic=config.arithmetic, transpose=self.transpose,
+                                                        bands=bands, multiplier=config.multiplier))
+            m.d.comb += part.en.eq(en)
+            for r, row in enumerate(part.row, s * segment):
+                tag, direction, valid = edge(r)
+                m.d.comb += [
+                    row.i_a.as_value().eq(delay(m, en, f"a{r}", self.a.payload.data[row_of[r]], r)),
+                    row.i_swap.eq(swaps[r - 1] if r else swap),
+                    row.i_capture.eq(valid & ~direction & (tag == row_of[r] // bands)),
+                ]
+                if self.transpose:
+                    m.d.comb += row.i_across.eq(direction)
+                    for b in range(bands):
+                        m.d.comb += row.i_left[b].as_value().eq(
+                            delay(m, en, f"left{r}_{b}", items[b][row_of[r]], r + b * band_cols))
+            for b in range(bands):
+                # A band's items pass its rows in the segment above before these.
+                r = s * segment + b * band_rows
+                weights = [delay(m, en, f"weight{r}_{c}", items[b][col_of[c]], r + c) for c in range(cols)] if above is None else [
+                    delay(m, en, f"weight{r}", above.o_w[b], segment - band_rows)]
+                m.d.comb += part.i_w[b].as_value().eq(Cat(weights))
             if self.transpose:
-                m.d.comb += row.i_across.eq(direction)
-                for b in range(bands):
-                    m.d.comb += row.i_left[b].as_value().eq(
-                        delay(m, en, f"left{r}_{b}", items[b][row_of[r]], r + b * band_cols))
-                for c in range(0 if r else cols):
-                    tag, direction, valid = edge(c)
-                    m.d.comb += row.i_capture_down[c].eq(valid & direction & (tag == col_of[c] // bands))
-                if r:
-                    m.d.comb += row.i_capture_down.eq(placed[-1].o_capture_down)
-            if r % segment:
-                m.d.comb += row.i_sum.eq(placed[-1].o_sum)
-            if r % segment == segment - 1:
-                s = r // segment
-                for c in range(cols):
-                    m.d.comb += self.o.payload[s][col_of[c]].as_value().eq(
-                        delay(m, en, f"sum{s}_{c}", row.o_sum[c], (rows - 1 - r) + (cols - 1 - c)))
-            placed.append(row)
+                if above is None:
+                    tops = [edge(c) for c in range(cols)]
+                    downs = Cat(valid & direction & (tag == col_of[c] // bands) for c, (tag, direction, valid) in enumerate(tops))
+                m.d.comb += part.i_capture_down.eq(downs if above is None else above.o_capture_down)
+            for c in range(cols):
+                m.d.comb += self.o.payload[s][col_of[c]].as_value().eq(
+                    delay(m, en, f"sum{s}_{c}", part.o_sum[c], (rows - (s + 1) * segment) + (cols - 1 - c)))
+            above = part
         return m

@@ -64,8 +64,8 @@ class ActivationReader(wiring.Component):
         pass_bits = (passes - 1).bit_length()
         word = Value.cast(port.data)
         width = len(word) // (passes if array.fp4_rate == 1 or self.meta else array.passes_4bit)
-        m.submodules.parts = parts = SyncFIFO(width=pass_bits + len(format), depth=self.DEPTH)
-        m.submodules.words = words = SyncFIFOBuffered(width=width + len(format), depth=self.DEPTH)
+        parts = place(m, "parts", SyncFIFO(width=pass_bits + len(format), depth=self.DEPTH))
+        words = place(m, "words", SyncFIFOBuffered(width=width + len(format), depth=self.DEPTH))
 
         base, base_reg, addr, addr_reg = Signal(16), Signal(16), Signal(16), Signal(16)
         room = Signal(range(self.DEPTH + 1), init=self.DEPTH)

@@ -16,7 +16,7 @@ from .pe import NARROW
 from .walk import Walk
 from .weight_format import ScaleFormat
 
-__all__ = ["LOADER_COMMAND", "ScalePortSignature", "WeightLoader"]
+__all__ = ["HalfDecoder", "LOADER_COMMAND", "OperandDecoder", "ScalePortSignature", "WeightLoader"]
 
 LOADER_COMMAND = {"element": 3, "scale": 2, "minimum": 1, "transpose": 1, "steps": 16, "groups": 16}
 """A loader's command: the stream's format and its steps along K in each group of columns."""
@@ -40,6 +40,32 @@ class ScalePortSignature(wiring.Signature):
             "en": Out(1), "part": Out((tile.array.cols // tile.scalers - 1).bit_length()), "release": Out(1),
             "scales": In(values), "minima": In(values),
         })
+
+
+class OperandDecoder(wiring.Component):
+    """The operand of a weight's 8-bit code, a 4-bit one in its low nibble; combinational."""
+
+    def __init__(self, arithmetic):
+        self.arithmetic = arithmetic
+        super().__init__({"element": In(Element), "code": In(8), "o": Out(arithmetic.weight_operand)})
+
+    def elaborate(self, platform):
+        m = Module()
+        arithmetic = self.arithmetic
+        m.d.comb += self.o.as_value().eq(decode_operand(self.element, self.code, arithmetic.weights, arithmetic.special_bits))
+        return m
+
+
+class HalfDecoder(wiring.Component):
+    """A binary16 number in binary32; combinational."""
+
+    i: In(16)
+    o: Out(32)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(float16_to_float32(self.i))
+        return m
 
 
 class WeightLoader(wiring.Component):
@@ -92,7 +118,7 @@ class WeightLoader(wiring.Component):
 
         array, word_bytes = self.config.tile.array, self.config.stream_bytes
         blocks = array.segments * array.cols
-        lines = m.submodules.lines = SyncFIFOBuffered(width=8 * word_bytes + 4, depth=self.lines)
+        lines = place(m, "lines", SyncFIFOBuffered(width=8 * word_bytes + 4, depth=self.lines))
 
         # Parse: a step is its scales, its minima, its elements; section counts those that are complete.
         section = Signal(range(3))
@@ -153,7 +179,9 @@ class WeightLoader(wiring.Component):
             return values.replicate(total // min(len(words), total))
 
         wholes = fill("wholes", [self.i.payload.word_select(k, 32) for k in range(word_bytes // 4)])
-        halves = fill("halves", [float16_to_float32(self.i.payload.word_select(k, 16)) for k in range(word_bytes // 2)])
+        decoders = [place(m, f"half{k}", HalfDecoder()) for k in range(word_bytes // 2)]
+        m.d.comb += [decoder.i.eq(self.i.payload.word_select(k, 16)) for k, decoder in enumerate(decoders)]
+        halves = fill("halves", [decoder.o for decoder in decoders])
         at = word[:(total // count).bit_length()]
         enables = Signal(total // count)
         one, two = C(1, 1) << at, C(3, 2) << Cat(0, at)
@@ -212,11 +240,11 @@ class WeightLoader(wiring.Component):
                 if array.rows != array.cols:
                     byte = Mux(transpose, line.word_select(b * array.rows + k, 8), byte)
                 nibble = line.word_select(b * array.cols + k, 4)
-                decode = lambda code: decode_operand(element, code, arithmetic.weights, arithmetic.special_bits)
                 target = self.o.payload.data[b][k]
                 if array.fp4_rate == 1:
+                    decoder = place(m, f"decoder{b}_{k}", OperandDecoder(arithmetic))
                     code = Mux(narrow, nibble, byte) if any(e.bits == 4 for e in arithmetic.weights) else byte
-                    m.d.comb += target.as_value().eq(decode(code[:8]))
+                    m.d.comb += [decoder.element.eq(element), decoder.code.eq(code[:8]), target.eq(decoder.o)]
                 else:
                     self._pair(m, target, byte, narrow, element)
 

@@ -56,7 +56,7 @@ class ResultWriter(wiring.Component):
         # The FIFO cuts the path from the memories' readiness to the accumulator's clock enable.
         # Where results come faster than rows are written, it holds those of a group, so that the next group goes on.
         late = tile.tokens * parts // pieces * (pieces - 1) // pieces
-        m.submodules.results = results = SyncFIFOBuffered(width=32 * tile.scalers, depth=late + 4)
+        results = place(m, "results", SyncFIFOBuffered(width=32 * tile.scalers, depth=late + 4))
         m.d.comb += [results.w_data.eq(self.i.payload), results.w_en.eq(self.i.valid), self.i.ready.eq(results.w_rdy)]
 
         def lines(value):

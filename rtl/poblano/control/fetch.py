@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from ..config import ChipConfig
 from ..interfaces import AXIReadSignature
+from ..verilog import place
 from .commands import COMMAND_BYTES
 
 __all__ = ["BURST_COMMANDS", "CommandFetch", "FetchedLayout"]
@@ -66,7 +67,7 @@ class CommandFetch(wiring.Component):
         beat_bits = exact_log2(beats)
         burst = min(BURST_COMMANDS * beats, self.config.memory.burst_beats)
         depth = BURSTS_AHEAD * BURST_COMMANDS * beats
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=width + 1, depth=depth)
+        fifo = place(m, "fifo", SyncFIFOBuffered(width=width + 1, depth=depth))
         ar, r = self.axi.ar, self.axi.r
 
         # All in beats: asked for since the reset, left up to the tail, to a burst's boundary.

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from ..verilog import place
 from .commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Opcode
 
 __all__ = ["QueuedLayout", "UnitQueue"]
@@ -65,8 +66,8 @@ class UnitQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layout = QueuedLayout()
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=layout.size, depth=self.depth)
-        m.submodules.indices = indices = SyncFIFO(width=32, depth=IN_FLIGHT)
+        fifo = place(m, "fifo", SyncFIFOBuffered(width=layout.size, depth=self.depth))
+        indices = place(m, "indices", SyncFIFO(width=32, depth=IN_FLIGHT))
         m.d.comb += [fifo.w_data.eq(self.i.payload), fifo.w_en.eq(self.i.valid), self.i.ready.eq(fifo.w_rdy)]
         head = layout(fifo.r_data)
 

@@ -53,7 +53,7 @@ class ActivationMemory(wiring.Component):
         metas = place(m, "metas", SRAM(width=meta_bits * segments, depth=depth, granularity=meta_bits))
         word_read, meta_read, word_write, meta_write = words.read, metas.read, words.write, metas.write
 
-        m.submodules.turn = turn = RoundRobin(count=self.write_ports)
+        turn = place(m, "turn", RoundRobin(count=self.write_ports))
         row = Signal(local_write(self.config))
         enable = Signal(segments)
         m.d.comb += [

@@ -6,6 +6,7 @@ from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..interfaces import AXIReadSignature
+from ..verilog import place
 from .bursts import BOUNDARY_BYTES, Bursts, TransferLayout
 
 __all__ = ["AXIReader"]
@@ -53,11 +54,11 @@ class AXIReader(wiring.Component):
         capacity = self.depth * ratio
         # At most half of the FIFO: what is left of a partial word must not keep a burst out.
         longest = min(self.burst_beats, 8 * BOUNDARY_BYTES // self.data_width, 1 << (capacity // 2).bit_length() - 1)
-        m.submodules.bursts = bursts = Bursts(addr_width=self.addr_width, data_width=self.data_width, burst_beats=longest)
+        bursts = place(m, "bursts", Bursts(addr_width=self.addr_width, data_width=self.data_width, burst_beats=longest))
         # One more word than there are credits: a SyncFIFOBuffered can refuse its last one for a cycle.
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=self.word_width, depth=self.depth + 1)
+        fifo = place(m, "fifo", SyncFIFOBuffered(width=self.word_width, depth=self.depth + 1))
         # Of each burst in flight, whether it is its transfer's last.
-        m.submodules.in_flight = in_flight = SyncFIFO(width=1, depth=self.outstanding)
+        in_flight = place(m, "in_flight", SyncFIFO(width=1, depth=self.outstanding))
         connect(m, flipped(self.cmd), bursts.cmd)
 
         ar, r = self.axi.ar, self.axi.r

@@ -6,6 +6,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..interfaces import AXIWriteSignature
+from ..verilog import place
 from .bursts import BOUNDARY_BYTES, Bursts, TransferLayout
 
 __all__ = ["AXIWriter"]
@@ -45,12 +46,12 @@ class AXIWriter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         longest = min(self.burst_beats, 8 * BOUNDARY_BYTES // self.data_width)
-        m.submodules.bursts = bursts = Bursts(addr_width=self.addr_width, data_width=self.data_width, burst_beats=longest)
+        bursts = place(m, "bursts", Bursts(addr_width=self.addr_width, data_width=self.data_width, burst_beats=longest))
         # Of each unanswered burst, whether it is its transfer's last.
-        m.submodules.in_flight = in_flight = SyncFIFO(width=1, depth=self.outstanding)
+        in_flight = place(m, "in_flight", SyncFIFO(width=1, depth=self.outstanding))
         # Bursts whose data are to be sent: some of those in flight, so that there is always room.
         pending = data.StructLayout({"len": 8, "strb": self.data_width // 8})
-        m.submodules.pending = pending_fifo = SyncFIFO(width=pending.size, depth=self.outstanding)
+        pending_fifo = place(m, "pending", SyncFIFO(width=pending.size, depth=self.outstanding))
         connect(m, flipped(self.cmd), bursts.cmd)
 
         aw, w, b = self.axi.aw, self.axi.w, self.axi.b

@@ -55,8 +55,8 @@ class BankedMemory(wiring.Component):
         for b in range(self.banks):
             memory = place(m, f"bank{b}", SRAM(width=self.width, depth=self.rows // self.banks, granularity=self.granularity))
             read, write = memory.read, memory.write
-            m.submodules[f"read{b}"] = reader = RoundRobin(count=self.read_ports)
-            m.submodules[f"write{b}"] = writer = RoundRobin(count=self.write_ports)
+            reader = place(m, f"read{b}", RoundRobin(count=self.read_ports))
+            writer = place(m, f"write{b}", RoundRobin(count=self.write_ports))
             row = Signal.like(self.write[0].payload, name=f"row{b}")
             m.d.comb += [
                 reader.request.eq(Cat(port.req.valid & (port.req.payload[:bank_bits] == b) for port in self.read)),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..control.commands import ErrorCode, Opcode
 from ..interfaces import (AXIReadSignature, AXIWriteSignature, UnitSignature, block_port, bus_write, vmem_port)
+from ..verilog import place
 from .load import LoadEngine
 from .store import StoreEngine
 
@@ -45,8 +46,8 @@ class DMAUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         unit = self.unit
-        m.submodules.load = load = LoadEngine(self.config)
-        m.submodules.store = store = StoreEngine(self.config)
+        load = place(m, "load", LoadEngine(self.config))
+        store = place(m, "store", StoreEngine(self.config))
         connect(m, load.axi, flipped(self.read))
         connect(m, store.axi, flipped(self.write))
         connect(m, load.bus, flipped(self.bus))

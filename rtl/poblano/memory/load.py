@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 from ..config import LINE_BYTES
 from ..control.commands import COMMAND_BYTES, Opcode
 from ..interfaces import AXIReadSignature, bus_write
+from ..verilog import place
 from .axi_reader import AXIReader
 from .operands import operands
 from .walk import RegionLayout, Walk
@@ -54,13 +55,13 @@ class LoadEngine(wiring.Component):
         beat_lanes = lanes // row_beats
         width = 16 + line_bits
 
-        m.submodules.reader = reader = AXIReader(
+        reader = place(m, "reader", AXIReader(
             addr_width=memory.addr_width, data_width=memory.data_width, word_width=memory.data_width,
             depth=max(2, memory.outstanding * memory.burst_beats), burst_beats=memory.burst_beats,
-            outstanding=memory.outstanding)
-        m.submodules.walk = walk = Walk(width=width)
+            outstanding=memory.outstanding))
+        walk = place(m, "walk", Walk(width=width))
         target = data.StructLayout({"region": RegionLayout(width=width), "tiles": tiles})
-        m.submodules.queue = queue = SyncFIFO(width=target.size, depth=QUEUED)
+        queue = place(m, "queue", SyncFIFO(width=target.size, depth=QUEUED))
         connect(m, reader.axi, flipped(self.axi))
 
         command = operands(self.cmd.payload, Opcode.LOAD)

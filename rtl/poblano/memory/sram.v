@@ -14,11 +14,11 @@ module poblano_sram #(
   input [ADDR-1:0] write__addr,
   input [WIDTH-1:0] write__data
 );
-  reg [WIDTH-1:0] memory [0:DEPTH-1];
+  reg [WIDTH-1:0] content [0:DEPTH-1];
   integer i;
   always @(posedge clk) begin
-    if (read__en) read__data <= memory[read__addr];
+    if (read__en) read__data <= content[read__addr];
     for (i = 0; i < WIDTH / GRANULARITY; i = i + 1)
-      if (write__en[i]) memory[write__addr][i*GRANULARITY +: GRANULARITY] <= write__data[i*GRANULARITY +: GRANULARITY];
+      if (write__en[i]) content[write__addr][i*GRANULARITY +: GRANULARITY] <= write__data[i*GRANULARITY +: GRANULARITY];
   end
 endmodule

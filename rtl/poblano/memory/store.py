@@ -12,6 +12,7 @@ from amaranth.utils import exact_log2
 from ..config import BLOCK, LINE_BYTES
 from ..control.commands import COMMAND_BYTES, Opcode
 from ..interfaces import AXIWriteSignature, block_port, vmem_port
+from ..verilog import place
 from .axi_writer import AXIWriter
 from .operands import operands
 from .walk import Walk
@@ -60,11 +61,11 @@ class StoreEngine(wiring.Component):
         row_bits = exact_log2(4 * self.config.tile.lanes // beat_bytes)
         width = 16 + line_bits
 
-        m.submodules.writer = writer = AXIWriter(
+        writer = place(m, "writer", AXIWriter(
             addr_width=memory.addr_width, data_width=memory.data_width, burst_beats=memory.burst_beats,
-            outstanding=memory.outstanding)
-        m.submodules.walk = walk = Walk(width=width)
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=memory.data_width, depth=ROOM + 1)
+            outstanding=memory.outstanding))
+        walk = place(m, "walk", Walk(width=width))
+        fifo = place(m, "fifo", SyncFIFOBuffered(width=memory.data_width, depth=ROOM + 1))
         connect(m, writer.axi, flipped(self.axi))
 
         # A command, when the reads of the one before have been answered.
@@ -131,7 +132,7 @@ class StoreEngine(wiring.Component):
         sub_bits = max(row_bits, line_bits)
         sub = C(0)
         if sub_bits:
-            m.submodules.subs = subs = SyncFIFO(width=sub_bits, depth=ROOM)
+            subs = place(m, "subs", SyncFIFO(width=sub_bits, depth=ROOM))
             m.d.comb += [subs.w_en.eq(asked), subs.w_data.eq(index), subs.r_en.eq(answered)]
             sub = subs.r_data
         row = reduce(or_, [Mux(port.valid, port.data, 0) for port in self.vmem])

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..control.commands import ErrorCode, Opcode
 from ..interfaces import AXIReadSignature, UnitSignature
+from ..verilog import place
 from .axi_reader import AXIReader
 from .operands import operands
 
@@ -38,10 +39,10 @@ class StreamUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         memory, unit = self.config.memory, self.unit
-        m.submodules.reader = reader = AXIReader(
+        reader = place(m, "reader", AXIReader(
             addr_width=memory.addr_width, data_width=memory.data_width, word_width=8 * self.config.stream_bytes,
             depth=self.config.tile.fifo_bytes // self.config.stream_bytes, burst_beats=memory.burst_beats,
-            outstanding=memory.outstanding)
+            outstanding=memory.outstanding))
         connect(m, reader.axi, flipped(self.axi))
         connect(m, reader.o, flipped(self.o))
 

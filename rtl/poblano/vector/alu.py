@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from poblano.formats.float32 import NAN, FloatAdd, FloatMultiply
 from poblano.vector.ops import AluOp
+from poblano.verilog import place
 
 __all__ = ["LaneALU"]
 
@@ -40,8 +41,8 @@ class LaneALU(wiring.Component):
         op = Signal(3)
         m.d.comb += op.eq(self.op)
 
-        m.submodules.add = add = FloatAdd()
-        m.submodules.multiply = multiply = FloatMultiply()
+        add = place(m, "add", FloatAdd())
+        multiply = place(m, "multiply", FloatMultiply())
         m.d.comb += [
             add.a.eq(Cat(self.a[:31], self.a[31] ^ (op == AluOp.RSUB))),
             add.b.eq(Cat(self.b[:31], self.b[31] ^ (op == AluOp.SUB))),

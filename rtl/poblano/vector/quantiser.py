@@ -142,7 +142,7 @@ class Quantiser(wiring.Component):
         m.d.comb += finite.eq(running < _bits(np.inf))
         mx_scale = self._mx_scale(running, finite) if self.mx else None
         word = self._int8_scale(m, running, finite, mx_scale) if self.int8 else mx_scale
-        m.submodules.scales = scales = SyncFIFOBuffered(width=len(word), depth=self.depth // self.beats + 2)
+        scales = place(m, "scales", SyncFIFOBuffered(width=len(word), depth=self.depth // self.beats + 2))
         m.d.comb += [
             scales.w_en.eq(delay(m, C(1), "complete_delay", complete, self.scale_latency, reset_less=False)),
             scales.w_data.eq(word),
@@ -182,7 +182,7 @@ class Quantiser(wiring.Component):
 
     def _elements(self, m, scales):
         """Encodes and collects elements."""
-        m.submodules.elements = elements = SyncFIFOBuffered(width=32 * self.lanes, depth=self.depth)
+        elements = place(m, "elements", SyncFIFOBuffered(width=32 * self.lanes, depth=self.depth))
         m.d.comb += [self.i.ready.eq(elements.w_rdy), elements.w_en.eq(self.i.valid), elements.w_data.eq(self.i.payload)]
 
         en, issue, last_beat = Signal(), Signal(), Signal()

@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 from ..bus.round_robin import RoundRobin, select
 from ..config import ChipConfig
 from ..interfaces import vmem_port
+from ..verilog import place
 
 __all__ = ["RowReader", "ScalarReader", "SharedPort"]
 
@@ -41,7 +42,7 @@ class RowReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         port = self.port
-        m.submodules.words = words = SyncFIFOBuffered(width=32 * self.config.tile.lanes, depth=self.DEPTH)
+        words = place(m, "words", SyncFIFOBuffered(width=32 * self.config.tile.lanes, depth=self.DEPTH))
         active, request = Signal(), Signal()
         rows_left, beats_left = Signal(16), Signal(16)
         row, addr, next_row = Signal.like(self.base), Signal.like(self.base), Signal.like(self.base)
@@ -96,7 +97,7 @@ class ScalarReader(wiring.Component):
         m = Module()
         port = self.port
         lane_bits = exact_log2(self.config.tile.lanes)
-        m.submodules.numbers = numbers = SyncFIFOBuffered(width=32, depth=self.DEPTH)
+        numbers = place(m, "numbers", SyncFIFOBuffered(width=32, depth=self.DEPTH))
         rows_left = Signal(16)
         addr, lane = Signal.like(self.base), Signal(lane_bits)
         room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
@@ -136,8 +137,8 @@ class SharedPort(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.turn = turn = RoundRobin(count=2)
-        m.submodules.asked = asked = SyncFIFO(width=1, depth=self.DEPTH)
+        turn = place(m, "turn", RoundRobin(count=2))
+        asked = place(m, "asked", SyncFIFO(width=1, depth=self.DEPTH))
         m.d.comb += [
             turn.request.eq(Cat(port.req.valid for port in self.i)),
             turn.accept.eq(self.o.req.ready & self.o.req.valid),

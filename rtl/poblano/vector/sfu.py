@@ -10,6 +10,7 @@ from poblano.vector.ops import SfuOp
 from poblano.vector.sfu_reference import (ADDRESS_BITS, C0_BITS, C1_BITS, C2_BITS, EXP2_BASE, FRACTION_BITS,
                                           RECIPROCAL_BASE, RSQRT_BASE, SIGMOID_4_BASE, SIGMOID_8_BASE, SIGMOID_BASE,
                                           T_BITS, coefficients)
+from poblano.verilog import place
 
 __all__ = ["SpecialFunction"]
 
@@ -199,7 +200,7 @@ class SpecialFunction(wiring.Component):
         r8_result = register("r8_result", Cat(magnitude, negatives[7] & (cases[7] != _NAN)))
 
         # Cycles 9 to 11: SILU's product. Minus infinity times zero would be a NaN.
-        m.submodules.multiply = multiply = FloatMultiply()
+        multiply = place(m, "multiply", FloatMultiply())
         is_silu = ops[8] == SfuOp.SILU
         m.d.comb += [
             multiply.a.eq(r8_result),

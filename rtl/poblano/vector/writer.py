@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 from ..bus.round_robin import RoundRobin
 from ..config import BLOCK, LINE_WORDS, ChipConfig
 from ..interfaces import bus_write, local_write
+from ..verilog import place
 from .quantiser import QuantisedBlock
 
 __all__ = ["VectorWriter"]
@@ -52,7 +53,7 @@ class VectorWriter(wiring.Component):
         lane_bits = exact_log2(tile.lanes)
         queues = []
         for name, port, depth in (("rows", self.i_row, 4), ("blocks", self.i_block, 2), ("results", self.i_result, 4)):
-            m.submodules[f"{name}_fifo"] = queue = SyncFIFOBuffered(width=len(Value.cast(port.payload)), depth=depth)
+            queue = place(m, f"{name}_fifo", SyncFIFOBuffered(width=len(Value.cast(port.payload)), depth=depth))
             m.d.comb += [queue.w_data.eq(port.payload), queue.w_en.eq(port.valid), port.ready.eq(queue.w_rdy)]
             queues.append(queue)
         rows, blocks, results = queues
@@ -70,7 +71,7 @@ class VectorWriter(wiring.Component):
         rows_left, parts_left, results_left = Signal(16), Signal(16), Signal(16)
         word = Signal(tile.vmem_addr_width + lane_bits)
 
-        m.submodules.turn = turn = RoundRobin(count=2)
+        turn = place(m, "turn", RoundRobin(count=2))
         element, result = turn.grant
         own, move = Signal(), Signal()
         write = Signal(local_write(self.config))
