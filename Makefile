@@ -35,10 +35,9 @@ nightly: $(VENV)/.test shared-python
 formal: $(VENV)/.test
 	@nice $(BIN)/python -m formal.runner $(PROPERTIES)
 
+# Verilog of PRESET and all that an ASIC flow needs with it, in build/PRESET.
 verilog: $(VENV)/.run
-	@mkdir -p build
-	$(BIN)/python -c 'from poblano.chip import chip_verilog; from poblano.config import preset; \
-	  print(chip_verilog(preset("$(PRESET)")), end="")' > build/chip-$(PRESET).v
+	$(BIN)/poblano verilog --preset "$(PRESET)" -o build/$(PRESET) $(ARGS)
 
 # Names the Debian package of a missing tool.
 tools:

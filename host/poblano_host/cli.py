@@ -23,6 +23,7 @@ from .asic.command import asic
 from .asic.tools import AsicError
 from .assembler import AssemblyError, assemble, disassemble
 from .compiler import CompileError, MatmulJob
+from .export import verilog
 from .formats_table import formats
 from .golden import GoldenError
 from .models import ModelError, load_model, quantise_model
@@ -309,6 +310,7 @@ def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argume
 
 app.command()(area)
 app.command()(asic)
+app.command()(verilog)
 
 
 @app.command()

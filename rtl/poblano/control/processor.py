@@ -3,7 +3,6 @@
 from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import exact_log2
 
 from ..config import ChipConfig
 from ..interfaces import AXIReadSignature, UnitSignature
@@ -13,8 +12,7 @@ from .checker import CommandChecker
 from .commands import ErrorCode
 from .fetch import CommandFetch
 from .queue import UnitQueue
-from .registers import (COUNTERS, IDENTITY, NO_ERROR_UNIT, REGISTERS, RING_ALIGNMENT, SMALLEST_RING, VERSION_NUMBER,
-                        Control, Irq, Status, address)
+from .registers import COUNTERS, NO_ERROR_UNIT, REGISTERS, RING_ALIGNMENT, SMALLEST_RING, Control, Irq, Status, address, constants
 
 __all__ = ["AXILiteSignature", "CommandProcessor"]
 
@@ -172,14 +170,8 @@ class CommandProcessor(wiring.Component):
                              ("HEAD", "TAIL", "ERROR_CODE", "ERROR_INDEX", "ERROR_UNIT", "IRQ_STATUS")]
 
         self._count(m, values, counters, queues, clear_counters, cycles_read)
-        tile, memory = self.config.tile, self.config.memory
+        m.d.comb += [values[name].eq(value) for name, value in constants(self.config).items()]
         m.d.comb += [
-            values["ID"].eq(IDENTITY),
-            values["VERSION"].eq(VERSION_NUMBER),
-            values["CONFIG0"].eq(Cat(C(n, 8) for n in (self.config.tiles, tile.lanes, memory.data_bytes, count))),
-            values["CONFIG1"].eq(Cat(C(n, 16) for n in (tile.array.rows, tile.array.cols))),
-            values["CONFIG2"].eq(Cat(C(exact_log2(n), 8) for n in
-                                     (tile.vmem_lines, tile.amem_blocks, tile.fifo_bytes, tile.tokens))),
             values["CONTROL"].eq(Mux(enable, Control.ENABLE, 0) | Mux(resetting, Control.QUEUE_RESET, 0)),
             values["STATUS"].eq(Mux(finished, 0, Status.RUNNING) | Mux(error, Status.ERROR, 0) | Mux(idle, Status.IDLE, 0)),
         ]

@@ -1,0 +1,288 @@
+"""``poblano verilog``: the files are whole, lint-clean and agree with the source; bad input leaves nothing behind."""
+
+import json
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from systemrdl import RDLCompiler
+from systemrdl.node import RegNode
+
+from poblano.clock_gate import CLOCK_GATE, CLOCK_GATE_FILE, clock_gate_pass
+from poblano.compute.array import SystolicArray
+from poblano.config import PRESETS, ArrayConfig, preset
+from poblano.control.registers import COUNTERS, REGISTERS, Control, Irq, Status, address, constants
+from poblano.verilog import emit
+from poblano_host import cli, export
+from poblano_host.sim.verilator import verilator_command
+
+
+@pytest.fixture
+def poblano(monkeypatch, capfd):
+    """Runs the command; its exit code, standard output and standard error."""
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["poblano", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capfd.readouterr()
+        return left.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "nano"
+    export.export(export.chip_design(preset("nano")), folder, period=12.5)
+    return folder
+
+
+def lint(folder, top):
+    """Verilator's and, where it is there, Icarus' opinion."""
+    result = subprocess.run([*verilator_command(), "--lint-only", "-Wall", "--top-module", top, f"{top}.vlt", "-f", f"{top}.f"], cwd=folder,
+                            capture_output=True, text=True)
+    assert result.returncode == 0 and "%" not in result.stderr, result.stderr[-2000:]
+    if shutil.which("iverilog"):
+        result = subprocess.run(["iverilog", "-g2005", "-Wall", "-t", "null", "-s", top, "-f", f"{top}.f"], cwd=folder, capture_output=True,
+                                text=True)
+        assert result.returncode == 0 and not result.stderr, result.stderr[-2000:]
+
+
+def test_modules(nano):
+    """A file for each module, of its name, with its class and parameters; names that need no escapes; each module is used."""
+    listed = (nano / "poblano_chip.f").read_text().split()
+    assert sorted(listed) == sorted(f"rtl/{path.name}" for path in (nano / "rtl").iterdir())
+    texts = {Path(name).stem: (nano / name).read_text() for name in listed}
+    for name, text in texts.items():
+        assert re.findall(r"^module (\w+)", text, re.MULTILINE) == [name]
+        assert "\\" not in text and "$auto" not in text
+        assert text.startswith("// Poblano nano")
+    assert "// poblano.tile.Tile: Three units" in texts["poblano_tile"]
+    assert "// config.tile.array.rows = 4\n" in texts["poblano_chip"]
+    assert "// transpose = True\n" in texts["poblano_pe"]
+    assert "poblano_tile tile0 (" in texts["poblano_chip"]
+    assert "poblano_array_row row3 (" in texts["poblano_array_segment"]
+    instances = set(re.findall(r"^  (poblano_\w+) ", "\n".join(texts.values()), re.MULTILINE))
+    assert instances == texts.keys() - {"poblano_chip", CLOCK_GATE}
+
+
+def test_memories(nano):
+    """Whatever is large is a poblano_sram: no other module has an array of more than 1,024 bits."""
+    for path in (nano / "rtl").iterdir():
+        for width, depth in re.findall(r"^  reg (?:\[(\d+):0\] )?\w+ \[(\d+):0\]", path.read_text(), re.MULTILINE):
+            assert (int(width or 0) + 1) * (int(depth) + 1) <= 1024 or path.stem == "poblano_special_function", path
+    assert "poblano_sram #(" in (nano / "rtl/poblano_block_sums.v").read_text()
+
+
+def test_lint(nano):
+    lint(nano, "poblano_chip")
+
+
+def test_constraints(nano):
+    """Every port but the clock has a delay; the period is the one asked for."""
+    text = (nano / "poblano_chip.sdc").read_text()
+    assert "set period 12.5\n" in text
+    constrained = {}
+    for direction, ports in re.findall(r"set_(input|output)_delay .*\[get_ports \{([^}]*)\}\]", text):
+        constrained |= {name.removesuffix("[*]"): (direction, name.endswith("[*]")) for name in ports.split()}
+    declared = re.findall(r"^  (input|output) (\[.*\] )?(\w+);", (nano / "rtl/poblano_chip.v").read_text(), re.MULTILINE)
+    assert constrained == {name: (direction, bool(vector)) for direction, vector, name in declared if name != "clk"}
+
+
+def test_flows(nano, tmp_path):
+    """LibreLane and SiliconCompiler are given all files; FuseSoC understands its core file."""
+    listed = (nano / "poblano_chip.f").read_text().split()
+    librelane = json.loads((nano / "librelane.json").read_text())
+    assert librelane["VERILOG_FILES"] == [f"dir::{name}" for name in listed]
+    assert (librelane["DESIGN_NAME"], librelane["CLOCK_PORT"], librelane["CLOCK_PERIOD"]) == ("poblano_chip", "clk", 12.5)
+    for value in librelane.values():
+        if isinstance(value, str) and value.startswith("dir::"):
+            assert (nano / value.removeprefix("dir::")).is_file()
+    script = (nano / "siliconcompiler_flow.py").read_text()
+    compile(script, "siliconcompiler_flow.py", "exec")
+    assert re.findall(r"^    '(rtl/\w+\.v)',$", script, re.MULTILINE) == listed
+    result = subprocess.run([Path(sys.executable).with_name("fusesoc"), "--cores-root", nano, "run", "--setup", "--target", "lint",
+                             "poblano:chip:nano"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (script,) = tmp_path.rglob("*.vc")
+    assert all(name in script.read_text() for name in listed) and "poblano_chip.vlt" in script.read_text()
+
+
+def expected_registers(config):
+    """Addresses and reset values by name, from the table."""
+    registers = {name: (address(name), constants(config).get(name, 0)) for name in REGISTERS}
+    return registers | {f"unit[{n}].{name}": (address(name, n), 0) for n in range(config.units) for name in COUNTERS}
+
+
+def test_systemrdl(nano):
+    compiler = RDLCompiler()
+    compiler.compile_file(str(nano / "registers/poblano_registers.rdl"))
+    top = compiler.elaborate().top
+    found, fields = {}, {}
+    for node in top.descendants(unroll=True):
+        if isinstance(node, RegNode):
+            reset = sum((field.get_property("reset") or 0) << field.low for field in node.fields())
+            found[node.get_path().split(".", 1)[1]] = node.absolute_address, reset
+            fields |= {(node.inst_name, field.inst_name): (1 << field.width) - 1 << field.low for field in node.fields()}
+            access = REGISTERS[node.inst_name].access if node.inst_name in REGISTERS else "ro"
+            assert all(field.is_sw_writable == (access != "ro") for field in node.fields())
+    assert found == expected_registers(preset("nano"))
+    for register, bits in (("CONTROL", Control), ("STATUS", Status), ("IRQ_ENABLE", Irq), ("IRQ_STATUS", Irq)):
+        assert {field: mask for (name, field), mask in fields.items() if name == register} == {
+            name: value for name, value in vars(bits).items() if name.isupper()}
+
+
+def test_c_header(nano, tmp_path):
+    """The compiler places every register where the table says."""
+    checks = [f"static_assert(offsetof(poblano_registers_t, {name}) == {place:#x}, \"{name}\");"
+              for name, (place, _) in expected_registers(preset("nano")).items()]
+    checks += [f"static_assert(POBLANO_REGISTERS__CONTROL__{name}_bm == {value}, \"{name}\");"
+               for name, value in vars(Control).items() if name.isupper()]
+    (tmp_path / "check.cpp").write_text("#include <cstddef>\n#include \"poblano_registers.h\"\n" + "\n".join(checks) + "\n")
+    result = subprocess.run(["g++", "-fsyntax-only", "-std=c++17", "-I", nano / "registers", tmp_path / "check.cpp"], capture_output=True,
+                            text=True)
+    assert result.returncode == 0, result.stderr
+    assert (nano / "registers/html/index.html").is_file()
+
+
+def test_array(poblano, tmp_path):
+    """A bare array, into a folder that has other files and an older export."""
+    folder = tmp_path / "a" / "b"
+    status, out, _ = poblano("verilog", "--array", "4x8", "-o", folder)
+    assert status == 0 and "array 4x8: 6 modules, top poblano_array" in out
+    lint(folder, "poblano_array")
+    (folder / "notes").write_text("mine")
+    (folder / "rtl/poblano_old.v").write_text("module poblano_old; endmodule")
+    assert poblano("verilog", "--array", "4x4", "--formats", "mxfp4_e2m1", "-o", folder)[0] == 0
+    assert (folder / "notes").read_text() == "mine" and not (folder / "rtl/poblano_old.v").exists()
+    assert not (folder / "registers").exists()
+    assert {path.name for path in folder.iterdir()} == {
+        "notes", "rtl", "poblano_array.f", "poblano_array.vlt", "poblano_array.sdc", "poblano_array.core", "librelane.json",
+        "siliconcompiler_flow.py"}
+    lint(folder, "poblano_array")
+
+
+def test_same_twice():
+    """Neither names nor their order depend on anything but the design."""
+    texts = {emit(SystolicArray(ArrayConfig(rows=4, cols=2)), "array") for _ in range(2)}
+    assert len(texts) == 1
+
+
+def fails(result, message):
+    """One line on standard error, no trace back."""
+    status, _, error = result
+    assert status == 2 and error.startswith("poblano: ") and error.count("\n") == 1
+    assert re.search(message, error), error
+
+
+def test_bad_input(poblano, tmp_path):
+    folder = tmp_path / "out"
+    command = lambda *arguments: poblano("verilog", *arguments, "-o", folder)
+    fails(command("--preset", "tile65"), "unknown preset 'tile65'; the presets are nano, desk, tile64, flagship$")
+    fails(command("--array", "128"), "an array is given by its rows and columns, as 128x128, not '128'$")
+    fails(command("--array", "33x4"), "array rows must be below 32 or a multiple of it, not 33$")
+    fails(command("--array", "0x4"), "array rows must be below 32 or a multiple of it, not 0$")
+    fails(command("--array", "1024x4"), "an array has at most 512 rows and columns, not 1024x4$")
+    fails(command("--array", "4x4", "--preset", "nano"), "--array is for a bare array: --preset and --tiles can't go with it$")
+    fails(command("--array", "4x4", "--formats", "int9"), "unknown format 'int9'")
+    fails(command("--tiles", 40), "tiles must be 1 to 32, not 40$")
+    fails(command("--array", "4x4", "--period", 0), "the clock's period must be 0.01 to 1000000 ns, not 0$")
+    assert poblano("verilog", "--preset", "nano")[0] == 2  # no folder
+    (tmp_path / "file").write_text("mine")
+    fails(poblano("verilog", "--preset", "nano", "-o", tmp_path / "file"), "file: is not a folder$")
+    fails(poblano("verilog", "--preset", "nano", "-o", tmp_path / "file/a"), "file/a: Not a directory$")
+    fails(poblano("verilog", "--preset", "nano", "-o", "/proc/poblano/a"), "/proc/poblano/a: No such file or directory$")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("where, present", [("emit_modules", False), ("emit_modules", True), ("_librelane", False), ("_librelane", True),
+                                            ("_replace", True)])
+def test_nothing_half_written(poblano, tmp_path, monkeypatch, where, present):
+    """Whatever fails, the folder is as it was."""
+    folder = tmp_path / "a/b"
+    if present:
+        (folder / "rtl").mkdir(parents=True)
+        (folder / "rtl/mine.v").write_text("mine")
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "x.v")
+
+    if where == "_replace":
+        monkeypatch.setattr(Path, "rename", lambda self, target, rename=Path.rename:
+                            full() if target == folder / "rtl" and self.parent.name != ".old" else rename(self, target))
+    else:
+        monkeypatch.setattr(export, where, full)
+    fails(poblano("verilog", "--array", "2x2", "-o", folder), "x.v: No space left on device$")
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == (["a", "a/b", "a/b/rtl", "a/b/rtl/mine.v"] if present else [])
+
+
+BENCH = """
+module bench;
+  reg clk = 0, rst = 1;
+  reg w_valid = 0, a_valid = 0, o_ready = 0;
+  reg [WEIGHTS-1:0] w = 0;
+  reg [ACTIVATIONS-1:0] a = 0;
+  wire [3:0] flags, gated_flags;
+  wire [SUMS-1:0] o, gated_o;
+  integer n, seed = 1, sums = 0;
+  array dut (.clk(clk), .rst(rst), .w__valid(w_valid), .w__payload(w), .w__ready(flags[0]), .a__valid(a_valid), .a__payload(a),
+    .a__ready(flags[1]), .o__valid(flags[2]), .o__payload(o), .o__ready(o_ready), .loaded(flags[3]));
+  gated copy (.clk(clk), .rst(rst), .w__valid(w_valid), .w__payload(w), .w__ready(gated_flags[0]), .a__valid(a_valid), .a__payload(a),
+    .a__ready(gated_flags[1]), .o__valid(gated_flags[2]), .o__payload(gated_o), .o__ready(o_ready), .loaded(gated_flags[3]));
+  initial begin
+    for (n = 0; n < 3000; n = n + 1) begin
+      #1 rst = n < 3; w_valid = $random(seed); a_valid = $random(seed); o_ready = $random(seed);
+      w = {4{$random(seed)}}; w[WEIGHTS-1] = n / 64; a = {4{$random(seed)}};
+      #1 if (n > 3 && flags !== gated_flags) begin $display("differs at %0d", n); $finish; end
+      if (n > 3 && flags[2]) begin
+        sums = sums + 1;
+        if (sums > 8 && o !== gated_o) begin $display("sums differ at %0d", n); $finish; end
+      end
+      #1 clk = 1;
+      #1 clk = 0;
+    end
+    $display("same, %0d sums", sums);
+    $finish;
+  end
+endmodule
+"""
+
+
+def test_clock_gate(tmp_path):
+    """Synthesis can gate almost all flip-flops of an array by their enables, and the array does what it did."""
+    array = SystolicArray(ArrayConfig(rows=2, cols=2))
+    text = emit(array, "array")
+    (tmp_path / "array.v").write_text(text)
+    flops = "dfflegalize -cell $_DFF_P_ 01 -cell $_DFFE_PP_ 01 -cell $_SDFF_PP0_ 01 -cell $_SDFFE_PP0P_ 01"
+    commands = ["read_verilog array.v", "hierarchy -top array", "proc", "flatten", "opt", "opt_dff", "simplemap", flops, "opt_clean",
+                "tee -q -o before.json stat -json", clock_gate_pass(), "tee -q -o after.json stat -json", "rename array gated",
+                "write_verilog -noattr gated.v"]
+    program = "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\nfor command in sys.argv[1:]:\n    libyosys.run_pass(command, design)\n"
+    result = subprocess.run([sys.executable, "-c", program, *commands], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr
+    counts = [json.loads(re.search(r"\{.*", (tmp_path / name).read_text(), re.DOTALL)[0])["design"]["num_cells_by_type"]
+              for name in ("before.json", "after.json")]
+    flip_flops = sum(number for kind, number in counts[0].items() if "DFF" in kind)
+    assert counts[1]["$_DFF_P_"] > 0.85 * flip_flops and counts[1][CLOCK_GATE] < flip_flops / 16
+    if not shutil.which("iverilog"):
+        pytest.skip("iverilog is not installed: apt-get install iverilog")
+    sizes = {"WEIGHTS": array.w.payload, "ACTIVATIONS": array.a.payload, "SUMS": array.o.payload}
+    bench = BENCH
+    for name, value in sizes.items():
+        bench = bench.replace(name, str(len(value.as_value())))
+    (tmp_path / "bench.v").write_text(bench)
+    (tmp_path / "gate.v").write_text(CLOCK_GATE_FILE.read_text())
+    run = lambda *command: subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (result := run("iverilog", "-g2005", "-s", "bench", "-o", "bench", "bench.v", "array.v", "gated.v", "gate.v")).returncode == 0, result.stderr
+    assert re.match(r"same, \d{3,} sums", (result := run("vvp", "-n", "bench")).stdout), result.stdout
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("arguments", [*(("--preset", name) for name in PRESETS), ("--array", "128x128")], ids=" ".join)
+def test_lint_of_all(poblano, tmp_path, arguments):
+    assert poblano("verilog", *arguments, "-o", tmp_path)[0] == 0
+    lint(tmp_path, "poblano_array" if arguments[0] == "--array" else "poblano_chip")
