@@ -105,7 +105,7 @@ class UnitQueue(wiring.Component):
             indices.w_en.eq(given),
             indices.r_en.eq(self.unit_done),
             self.index.eq(indices.r_data),
-            self.empty.eq((fifo.level == 0) & (outstanding == 0)),
+            self.empty.eq((fifo.r_level == 0) & (outstanding == 0)),
         ]
         m.d.sync += outstanding.eq(outstanding + given - self.unit_done)
         with m.If(self.done):
