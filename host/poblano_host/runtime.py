@@ -225,7 +225,12 @@ BACKENDS = {"sim": SimulationBackend, "golden": GoldenBackend}
 
 
 def open_backend(name, config, memory_bytes, ring, *, report=lambda text: None):
-    """The backend called ``name``, with a memory of ``memory_bytes`` zero bytes; ConfigError for another name."""
+    """The backend called ``name``, with a memory of ``memory_bytes`` zero bytes; ConfigError for another name.
+
+    ``name`` can also be a function that makes one of the other arguments.
+    """
+    if callable(name):
+        return name(config, memory_bytes, ring, report=report)
     if name not in BACKENDS:
         raise ConfigError(f"unknown backend {name!r}; there are {', '.join(BACKENDS)}")
     return BACKENDS[name](config, memory_bytes, ring, report=report)
@@ -288,7 +293,7 @@ class Session:
     ----------
     model : Model
     config : ChipConfig
-    backend : name of the backend
+    backend : name of the backend, or a function that makes it: see :func:`open_backend`
     context : positions of the KV caches
     activations : the format of the activations, as of ``CompiledModel``
     check : run the golden model beside, and raise :class:`Mismatch` at the first difference in what is in memory

@@ -255,6 +255,12 @@ PRESETS = {
                         fifo_bytes=512),
         memory=MemoryConfig(data_width=64, burst_beats=8, outstanding=4, bandwidth=_row_bandwidth(1, 4)),
         queue_depth=2),
+    "ulx3s": ChipConfig(
+        name="ulx3s", tiles=1,
+        tile=TileConfig(array=ArrayConfig(rows=4, cols=4), lanes=2, tokens=16, vmem_lines=1024, amem_blocks=512,
+                        fifo_bytes=512),
+        memory=MemoryConfig(data_width=32, burst_beats=16, outstanding=4, bandwidth=Fraction(4), latency=4),
+        queue_depth=2),
     "desk": ChipConfig(
         name="desk", tiles=2,
         tile=TileConfig(array=ArrayConfig(rows=16, cols=16), lanes=8, tokens=128, vmem_lines=8192, amem_blocks=4096,
@@ -265,8 +271,8 @@ PRESETS = {
         name="flagship", tiles=16, tile=_TILE64,
         memory=MemoryConfig(data_width=256, addr_width=40, outstanding=32, bandwidth=Fraction(32), latency=200), queue_depth=8),
 }
-"""``nano`` fits a small FPGA; ``desk`` is simulated; ``tile64`` is the block of an ASIC, one 64x64 array with its buffers. ``flagship`` is
-the whole data-centre chip, for export and for the performance model: 16 of these tiles (65,536 MAC a cycle) and a memory with HBM's
+"""``nano`` fits a small FPGA; ``ulx3s`` is the same with a memory port for an FPGA's block RAM; ``desk`` is simulated; ``tile64`` is the block
+of an ASIC, one 64x64 array with its buffers. ``flagship`` is the whole data-centre chip, for export and for the performance model: 16 of these tiles (65,536 MAC a cycle) and a memory with HBM's
 latency and 40-bit addresses. Its one memory port is the widest there is, 32 bytes a cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s),
 not a stack (819 GB/s)."""
 
