@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from poblano.config import preset
+from poblano.config import PRESETS, preset
 from poblano.formats.element import FORMATS
 from poblano_host import cli, runtime
 from poblano_host.formats_table import width_table
@@ -66,7 +66,7 @@ def test_bad_input(poblano, tmp_path, monkeypatch):
     fails(poblano(*golden, "--prompt", ""), "the prompt is empty$")
     fails(poblano(*golden, "--prompt", " \n"), "the prompt is empty$")
     fails(poblano(*golden, "--prompt", "word " * 300), r"the prompt has \d+ tokens; the context of poblano-1m is 256$")
-    fails(poblano(*golden, "--preset", "desktop"), "unknown preset 'desktop'; the presets are nano, desk, tile64, flagship$")
+    fails(poblano(*golden, "--preset", "desktop"), f"unknown preset 'desktop'; the presets are {', '.join(PRESETS)}$")
     fails(poblano(*golden, "--model", "none"), "none: no model; give default, smollm2, a .gguf file or a directory")
     fails(poblano(*golden, "--model", tmp_path / "none.gguf"), "none.gguf: no such file$")
     fails(poblano(*golden, "--bandwidth", "fast"), "memory bandwidth must be a number or a fraction like 20 or 5/2, not 'fast'")
@@ -173,7 +173,7 @@ def test_formats_of_a_model(poblano):
 
 def test_presets(poblano):
     status, out, _ = poblano("presets")
-    assert status == 0 and all(name in out for name in ("nano", "desk", "tile64", "flagship"))
+    assert status == 0 and all(name in out for name in PRESETS)
 
 
 def test_assembler(poblano, tmp_path):

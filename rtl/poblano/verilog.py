@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 from amaranth.back import rtlil
-from amaranth.hdl import ClockSignal, Const, Format, Fragment, Instance, ResetInserter, ResetSignal, Shape, Value, ValueCastable
+from amaranth.hdl import ClockSignal, Const, Format, Fragment, Instance, ResetInserter, ResetSignal, Shape, Signal, Value, ValueCastable
 from amaranth.hdl import _nir
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, wiring
@@ -66,6 +66,13 @@ def port_values(component):
             yield "__".join(map(str, path)), value, member.flow
 
 
+def _name_ports(component, prefix):
+    """The names of the signals of its ports in the module that has it (or in its own, with no ``prefix``)."""
+    for port, value, _ in port_values(component):
+        if isinstance(value, Signal):
+            value.name = prefix + port
+
+
 def arguments(component):
     """What, besides its class, determines a component's hardware: its constructor's arguments, kept as attributes."""
     members = FIFO_PORTS if isinstance(component, FIFOInterface) else getattr(component, "signature", wiring.Signature({})).members
@@ -111,6 +118,7 @@ def place(m, name, component, *, reset=None):
         setattr(m.submodules, name, component if reset is None else ResetInserter(reset)(component))
         return component
     component._MustUse__used = True  # elaborated by emit(), perhaps as another, equal component
+    _name_ports(component, f"{name}__")
     ports = {("i_" if flow == wiring.In else "o_") + port: value for port, value, flow in port_values(component)}
     if hasattr(component, "VERILOG"):
         source(m, name, component.VERILOG, parameters=component.verilog_parameters, **ports)
@@ -272,6 +280,7 @@ def emit_modules(component, name, *, prefix="poblano_", loops=True):
             done = []
             while emitter.pending:
                 module, placed = emitter.pending.pop(0)
+                _name_ports(placed, "")
                 text = _rtlil(placed, module, emitter.origins)
                 done.append((module, re.search(r"wire width 1 input \d+\s+\\clk$", text, re.MULTILINE) is not None,
                              re.search(r"wire width 1 input \d+\s+\\rst$", text, re.MULTILINE) is not None))
@@ -292,8 +301,11 @@ def emit_modules(component, name, *, prefix="poblano_", loops=True):
 
 
 def _tidy(text):
-    """``text`` of a module by yosys, with each port declared once."""
+    """``text`` of a module by yosys, with each port declared once, and the next value of a register called so."""
     text = re.sub(r"^(  (?:in|out)put ((?:\[.*?\] )?\w+;)\n)  wire \2\n", r"\1", text, flags=re.MULTILINE)
+    following = {temporary: f"{register}_next" for register, temporary in re.findall(r"^    (\w+) <= (_\d+_);$", text, re.MULTILINE)}
+    taken = set(re.findall(r"\w+_next\b", text))
+    text = re.sub(r"\b_\d+_\b", lambda match: name if (name := following.get(match[0])) and name not in taken else match[0], text)
     # It makes processes run at the start of a simulation.
     return re.sub(r"\\\$auto\$verilog_backend\S+ ?", "simulation_start", text)
 
