@@ -213,7 +213,7 @@ class PagedBackend:
             if progress is not None and at % 64 == 0:
                 progress(at, len(self.pieces), 0)
         self._issue()
-        self._until(lambda: not self._read("STATUS") & Status.RUNNING)
+        self._until(self._finished)
         if progress is not None:
             progress(len(self.pieces), len(self.pieces), 0)
         result = self._result(len(decoded), begun)
@@ -286,6 +286,9 @@ class PagedBackend:
             self._completed[unit] = self._read("COMPLETED", unit)
         return self._in_use() < self.look_ahead
 
+    def _finished(self):
+        return self._read("STATUS") & (Status.RUNNING | Status.ERROR) == 0
+
     def _until(self, holds):
         """Wait until ``holds()``. Raises ChipError, and PagingError for a chip that hangs."""
         seen, fruitless = None, 0
@@ -300,8 +303,6 @@ class PagedBackend:
                 counts = ", ".join(f"{unit_name(unit)} {count}" for unit, count in enumerate(counts))
                 raise PagingError(f"the chip hangs: {self._read('HEAD')} of {len(self.pieces)} pieces of commands are dispatched, and "
                                   f"completed are {counts}")
-        if self._read("STATUS") & Status.ERROR:
-            self._fail()
 
     def _fail(self):
         code, at, unit = (self._read(f"ERROR_{name}") for name in ("CODE", "INDEX", "UNIT"))
