@@ -1,0 +1,345 @@
+"""A host on a UART becomes an AXI4-Lite master of registers and an AXI4 master of memory."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from ..config import ConfigError
+from ..control.axi_lite import ADDRESS_BITS, AXILiteSignature
+from ..interfaces import AXIReadSignature, AXIWriteSignature
+from ..memory.sram import SRAM
+from ..verilog import place
+from .framing import FrameReceiver, FrameTransmitter
+from .protocol import AXI_ERROR, HEADER_BYTES, PROTOCOL_VERSION, STATISTICS, Operation, Status
+from .uart import DIVIDER_BITS, LEAST_DIVIDER, UARTReceiver, UARTTransmitter
+
+__all__ = ["Bridge", "BridgeConfig"]
+
+DATA_BITS = 32
+WORD = DATA_BITS // 8
+BOUNDARY = 4096
+"""Bytes of a page that a burst does not leave."""
+COUNTER_BITS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgeConfig:
+    """``payload``: most bytes of data in a frame; ``design``: four characters that say what is behind the bridge;
+    ``memory_bytes``: of the memory, as IDENTIFY tells the host. ``baud`` is the speed after a reset and after a break, a line that is 0
+    for ``2**break_bits`` cycles."""
+
+    clock_hz: int
+    baud: int
+    payload: int = 256
+    addr_width: int = 32
+    design: str = "none"
+    memory_bytes: int = 0
+    break_bits: int = 20
+
+    def __post_init__(self):
+        if not 16 <= self.payload <= 1024 or self.payload & (self.payload - 1):
+            raise ConfigError(f"bridge payload must be a power of two from 16 to 1024, not {self.payload!r}")
+        if not 12 <= self.addr_width <= DATA_BITS:
+            raise ConfigError(f"bridge addr_width must be 12 to {DATA_BITS}, not {self.addr_width!r}")
+        if len(self.design.encode("ascii", "replace")) != 4:
+            raise ConfigError(f"bridge design must be four ASCII characters, not {self.design!r}")
+        if not LEAST_DIVIDER <= self.divider < 1 << DIVIDER_BITS:
+            raise ConfigError(f"{self.baud} baud from {self.clock_hz} Hz needs a divider of {self.divider}; it must be at least {LEAST_DIVIDER} "
+                              f"and below {1 << DIVIDER_BITS}")
+        error = abs(self.clock_hz / self.divider / self.baud - 1)
+        if error > 0.02:
+            raise ConfigError(f"{self.clock_hz} Hz gives {self.clock_hz // self.divider} baud, {100 * error:.1f} % from {self.baud}")
+
+    @property
+    def divider(self):
+        """Clock cycles in a bit after a reset."""
+        return round(self.clock_hz / self.baud)
+
+    @property
+    def identity(self):
+        """The words of the answer to IDENTIFY."""
+        return (PROTOCOL_VERSION | self.payload << 16, int.from_bytes(self.design.encode("ascii"), "little"), self.clock_hz,
+                self.memory_bytes)
+
+
+class Bridge(wiring.Component):
+    """Executes the requests of ``protocol.py``, one at a time, and answers each.
+
+    A request acts only after all of it has come with a right FCS. While one is executed and answered, what comes in is skipped. One with
+    the sequence number of the one before is not executed again but gets the same answer again; sequence number 0 is always executed. A
+    break sets the divider to its reset value. One AXI transaction is in flight at most; bursts of
+    whole words, which do not cross 4 KiB. A slave that never answers hangs the bridge.
+
+    Parameters
+    ----------
+    config : BridgeConfig
+
+    Members
+    -------
+    rx : In(1), synchronised to the clock
+    tx : Out(1)
+    registers : Out(AXILiteSignature())
+    read, write : Out(AXIReadSignature), Out(AXIWriteSignature), 32-bit data
+    active : Out(1), a request is executed or answered
+    """
+
+    def __init__(self, config: BridgeConfig):
+        self.config = config
+        axi = dict(addr_width=config.addr_width, data_width=DATA_BITS, id_width=1)
+        super().__init__({
+            "rx": In(1), "tx": Out(1, init=1), "registers": Out(AXILiteSignature()),
+            "read": Out(AXIReadSignature(**axi)), "write": Out(AXIWriteSignature(**axi)), "active": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, payload = self.config, self.config.payload
+        receiver, transmitter = place(m, "uart_receiver", UARTReceiver()), place(m, "uart_transmitter", UARTTransmitter())
+        frame = place(m, "frame_receiver", FrameReceiver(longest=HEADER_BYTES + payload))
+        answer = place(m, "frame_transmitter", FrameTransmitter())
+        buffer = place(m, "buffer", SRAM(width=8, depth=2 * payload))  # a request's data, then its answer's
+        divider, new_divider = Signal(DIVIDER_BITS, init=config.divider), Signal(DIVIDER_BITS, init=config.divider)
+        low = Signal(config.break_bits)
+        connect(m, receiver.o, frame.i)
+        connect(m, answer.o, transmitter.i)
+        m.d.comb += [
+            receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
+            receiver.divider.eq(divider), transmitter.divider.eq(divider),
+            frame.abort.eq(receiver.error),
+        ]
+        m.d.sync += low.eq(Mux(self.rx, 0, low + ~low.all()))
+
+        sequence, operation, count, address = (Signal(bits, name=name) for name, bits in (
+            ("sequence", 8), ("operation", 8), ("count", 16), ("address", DATA_BITS)))
+        header = Cat(sequence, operation, count, address)
+        size = Signal(range(payload + 1))  # bytes of data in the request
+        last_sequence, answer_bytes = Signal(8), Signal(range(payload + 1))
+        status = Signal(Status)
+        dropped, line_errors, repeats = counters = [Signal(COUNTER_BITS, name=name) for name in STATISTICS]
+
+        def increment(counter):
+            m.d.sync += counter.eq(counter + ~counter.all())
+
+        with m.If(frame.write & (frame.index < HEADER_BYTES)):
+            m.d.sync += header.eq(Cat(header[8:], frame.byte))
+        with m.If(frame.end & (~frame.good | (frame.length < HEADER_BYTES))):
+            increment(dropped)
+        with m.If(receiver.error):
+            increment(line_errors)
+
+        # A word and the buffer's bytes: `got` bytes of the request have been read, `answer_bytes` of the answer written.
+        word, left = Signal(DATA_BITS), Signal(range(WORD + 1))
+        got, read_answer, fresh = Signal(range(payload + 1)), Signal(), Signal()
+        put, address_pending, value_pending = Signal(), Signal(), Signal()
+        m.d.comb += [
+            buffer.write.addr.eq(Mux(put, payload | answer_bytes, (frame.index - HEADER_BYTES)[:(payload - 1).bit_length()])),
+            buffer.write.data.eq(Mux(put, word[:8], frame.byte)),
+            buffer.write.en.eq(put | (frame.write & (frame.index >= HEADER_BYTES) & (frame.index < HEADER_BYTES + payload))),
+            buffer.read.addr.eq(Cat(got[:(payload - 1).bit_length()], read_answer)),
+            buffer.read.en.eq(1),
+        ]
+
+        # Words that are left of a burst and after it.
+        words = count[2:]
+        burst = Signal(range(payload // WORD + 1))
+        to_page = (BOUNDARY // WORD) - address[2:12]
+        first = Signal.like(burst)
+        beats = Signal.like(burst)
+        m.d.comb += first.eq(Mux(words > to_page, to_page, words))
+        read, write, registers = self.read, self.write, self.registers
+        m.d.comb += [
+            read.ar.payload.addr.eq(address), read.ar.payload.len.eq(burst - 1),
+            write.aw.payload.addr.eq(address), write.aw.payload.len.eq(burst - 1),
+            write.w.payload.data.eq(word), write.w.payload.strb.eq(~0), write.w.payload.last.eq(beats == 1),
+            registers.ar.payload.eq(address[:ADDRESS_BITS]), registers.aw.payload.eq(address[:ADDRESS_BITS]),
+            registers.w.payload.data.eq(word), registers.w.payload.strb.eq(~0),
+        ]
+
+        # The address channel of a burst is valid until it is taken, whatever happens to the data.
+        m.d.comb += write.aw.valid.eq(address_pending & (operation == Operation.WRITE_MEMORY))
+        with m.If(write.aw.valid & write.aw.ready):
+            m.d.sync += address_pending.eq(0)
+
+        def finish(code):
+            """Answer without data."""
+            m.d.sync += [status.eq(code), answer_bytes.eq(0)]
+            m.next = "ANSWER"
+
+        def note(response):
+            """Keep the first error."""
+            with m.If(response[1] & (status == Status.OK)):
+                m.d.sync += status.eq(Cat(response, C(AXI_ERROR >> 2)))
+
+        def accepted(channel, state):
+            m.d.comb += channel.valid.eq(1)
+            with m.If(channel.ready):
+                m.next = state
+
+        # A frame's data are less than a page: they pass the last address only from the last page.
+        passes = address[12:config.addr_width].all() & (address[:12] + count > BOUNDARY)
+        bad_address = (address[:2] != 0) | (address[config.addr_width:] != 0) | passes
+        bad_register = (address[:2] != 0) | (address[ADDRESS_BITS:] != 0)
+        bad_count = (count[:2] != 0) | (count == 0) | (count > payload)
+        m.d.comb += self.active.eq(~frame.en)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += frame.en.eq(1)
+                m.d.sync += got.eq(0)
+                with m.If(low.all()):
+                    m.d.sync += [divider.eq(config.divider), new_divider.eq(config.divider)]
+                with m.If(frame.end & frame.good & (frame.length >= HEADER_BYTES)):
+                    with m.If((sequence == last_sequence) & (sequence != 0)):
+                        increment(repeats)
+                        m.next = "ANSWER"
+                    with m.Else():
+                        m.d.sync += [last_sequence.eq(sequence), status.eq(Status.OK), answer_bytes.eq(0),
+                                     size.eq(frame.length - HEADER_BYTES)]
+                        m.next = "CHECK"
+            with m.State("CHECK"):
+                for known in Operation:
+                    with m.If(operation == known):
+                        self._check(m, known, finish, size, count, bad_count, bad_address, bad_register, address)
+                with m.If(operation > max(Operation)):
+                    finish(Status.UNKNOWN_OPERATION)
+                m.d.sync += left.eq(0)
+
+            with m.State("WORDS"):  # of IDENTIFY and STATISTICS
+                for choice, values in ((Operation.IDENTIFY, config.identity), (Operation.STATISTICS, counters)):
+                    with m.If(operation == choice):
+                        m.d.sync += word.eq(Array([C(value, DATA_BITS) if isinstance(value, int) else value
+                                                   for value in values])[answer_bytes[2:4]])
+                        with m.If(answer_bytes == WORD * len(values)):
+                            m.next = "ANSWER"
+                        with m.Else():
+                            m.next = "PUT"
+            with m.State("SET"):
+                m.d.sync += new_divider.eq(address)
+                m.next = "ANSWER"
+
+            with m.State("GET"):  # a word of the request
+                # Cycle 1: the byte after those in `word` is read.
+                m.d.sync += fresh.eq(1)
+                with m.If(fresh):
+                    m.d.sync += [word.eq(Cat(word[8:], buffer.read.data)), got.eq(got + 1), left.eq(left + 1), fresh.eq(0)]
+                    with m.If(left == WORD - 1):
+                        m.d.sync += left.eq(0)
+                        m.next = "WRITE"
+            with m.State("PUT"):  # a word of the answer
+                m.d.comb += put.eq(1)
+                m.d.sync += [word.eq(word >> 8), answer_bytes.eq(answer_bytes + 1), left.eq(left + 1)]
+                with m.If(left == WORD - 1):
+                    m.d.sync += left.eq(0)
+                    with m.If(operation == Operation.READ_REGISTER):
+                        m.next = "ANSWER"
+                    with m.Elif(operation != Operation.READ_MEMORY):
+                        m.next = "WORDS"
+                    with m.Elif(beats != 0):
+                        m.next = "READ DATA"
+                    with m.Else():
+                        m.next = "NEXT"
+
+            with m.State("READ REGISTER"):
+                accepted(registers.ar, "REGISTER DATA")
+            with m.State("REGISTER DATA"):
+                m.d.comb += registers.r.ready.eq(1)
+                m.d.sync += word.eq(registers.r.payload.data)
+                with m.If(registers.r.valid):
+                    note(registers.r.payload.resp)
+                    m.next = "PUT"
+            with m.State("WRITE REGISTER"):
+                # A slave may wait for both before it takes either.
+                for channel, pending in ((registers.aw, address_pending), (registers.w, value_pending)):
+                    m.d.comb += channel.valid.eq(pending)
+                    with m.If(channel.ready):
+                        m.d.sync += pending.eq(0)
+                m.d.comb += registers.b.ready.eq(~address_pending & ~value_pending)
+                with m.If(registers.b.valid & registers.b.ready):
+                    note(registers.b.payload)
+                    m.next = "ANSWER"
+
+            with m.State("NEXT"):  # burst
+                m.d.sync += [burst.eq(first), beats.eq(first), count[2:].eq(words - first)]
+                with m.If(words == 0):
+                    m.next = "ANSWER"
+                with m.Elif(operation == Operation.READ_MEMORY):
+                    m.next = "READ"
+                with m.Else():
+                    m.d.sync += address_pending.eq(1)
+                    m.next = "GET"
+            with m.State("READ"):
+                accepted(read.ar, "READ DATA")
+                with m.If(read.ar.ready):
+                    m.d.sync += address[2:].eq(address[2:] + burst)
+            with m.State("READ DATA"):
+                m.d.comb += read.r.ready.eq(1)
+                m.d.sync += word.eq(read.r.payload.data)
+                with m.If(read.r.valid):
+                    note(read.r.payload.resp)
+                    m.d.sync += beats.eq(beats - 1)
+                    m.next = "PUT"
+            with m.State("WRITE"):
+                with m.If(operation == Operation.WRITE_REGISTER):
+                    m.d.sync += [address_pending.eq(1), value_pending.eq(1)]
+                    m.next = "WRITE REGISTER"
+                with m.Else():
+                    m.d.comb += write.w.valid.eq(1)
+                    with m.If(write.w.ready):
+                        m.d.sync += beats.eq(beats - 1)
+                        m.next = "GET"
+                        with m.If(beats == 1):
+                            m.next = "WRITE DONE"
+            with m.State("WRITE DONE"):
+                m.d.comb += write.b.ready.eq(1)
+                with m.If(write.b.valid):
+                    note(write.b.payload.resp)
+                    m.d.sync += address[2:].eq(address[2:] + burst)
+                    m.next = "NEXT"
+
+            with m.State("ANSWER"):
+                m.d.comb += [answer.i.valid.eq(1), answer.i.payload.data.eq(last_sequence)]
+                m.d.sync += got.eq(0)
+                with m.If(status != Status.OK):
+                    m.d.sync += answer_bytes.eq(0)
+                with m.If(answer.i.ready):
+                    m.next = "ANSWER STATUS"
+            with m.State("ANSWER STATUS"):
+                m.d.comb += [answer.i.valid.eq(1), answer.i.payload.data.eq(status), answer.i.payload.last.eq(answer_bytes == 0),
+                             read_answer.eq(1)]
+                with m.If(answer.i.ready):
+                    m.next = "ANSWER DATA"
+                    with m.If(answer_bytes == 0):
+                        m.next = "DRAIN"
+            with m.State("ANSWER DATA"):
+                # A byte takes the line longer than the buffer.
+                m.d.comb += [answer.i.valid.eq(fresh), answer.i.payload.data.eq(buffer.read.data), read_answer.eq(1),
+                             answer.i.payload.last.eq(got == answer_bytes - 1)]
+                m.d.sync += fresh.eq(1)
+                with m.If(fresh & answer.i.ready):
+                    m.d.sync += [got.eq(got + 1), fresh.eq(0)]
+                    with m.If(answer.i.payload.last):
+                        m.next = "DRAIN"
+            with m.State("DRAIN"):
+                with m.If(answer.idle & ((new_divider == divider) | transmitter.idle)):
+                    m.d.sync += divider.eq(new_divider)
+                    m.next = "IDLE"
+        return m
+
+    def _check(self, m, operation, finish, size, count, bad_count, bad_address, bad_register, address):
+        """What is wrong with a request, or its first state."""
+        writes = operation in (Operation.WRITE_REGISTER, Operation.WRITE_MEMORY)
+        plain = operation in (Operation.IDENTIFY, Operation.STATISTICS, Operation.SET_DIVIDER)
+        one = operation in (Operation.READ_REGISTER, Operation.WRITE_REGISTER)
+        bad_length = (size != (count if writes else 0)) | ((count != 0) if plain else (count != WORD) if one else bad_count)
+        if operation == Operation.SET_DIVIDER:
+            bad = (address < LEAST_DIVIDER) | (address >= 1 << DIVIDER_BITS)
+        else:
+            bad = C(0) if plain else bad_register if one else bad_address
+        with m.If(bad_length):
+            finish(Status.BAD_LENGTH)
+        with m.Elif(bad):
+            finish(Status.BAD_ADDRESS)
+        with m.Else():
+            m.next = {Operation.SET_DIVIDER: "SET", Operation.READ_REGISTER: "READ REGISTER", Operation.WRITE_REGISTER: "GET",
+                      Operation.READ_MEMORY: "NEXT", Operation.WRITE_MEMORY: "NEXT"}.get(operation, "WORDS")

@@ -1,0 +1,136 @@
+"""Frames as RFC 1662 has them: flags between them, escapes within, and an FCS of 32 bits at the end."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
+from amaranth.lib.wiring import In, Out
+
+from .protocol import ESCAPE, FCS_BYTES, FLAG, FLIP
+
+__all__ = ["FrameReceiver", "FrameTransmitter"]
+
+
+class FrameReceiver(wiring.Component):
+    """Removes flags and escapes, and checks each frame.
+
+    Bytes are given as they come, those of the FCS too, with their index in the frame; only ``end`` with ``good`` says that they were a
+    frame. A frame of no bytes (flag after flag) is nothing. What comes before the first flag after a reset, an ``abort`` or a cycle
+    without ``en`` is skipped. Combinational from ``i``; takes a byte every second cycle at most.
+
+    Parameters
+    ----------
+    longest : most bytes of a frame, without its FCS
+
+    Members
+    -------
+    i : In(stream(8)), always accepted
+    en, abort : In(1), take what comes; what came so far of this frame is not to be believed
+    byte : Out(8), index : Out, write : Out(1), the byte of that index is here
+    end, good : Out(1), a frame has ended; it has a right FCS and 1 to ``longest`` bytes
+    length : Out, at ``end``, bytes of the frame without its FCS
+    """
+
+    def __init__(self, *, longest):
+        self.longest = longest
+        index = range(longest + FCS_BYTES + 2)
+        super().__init__({
+            "i": In(stream.Signature(8)), "en": In(1), "abort": In(1),
+            "byte": Out(8), "index": Out(index), "write": Out(1),
+            "end": Out(1), "good": Out(1), "length": Out(range(longest + 1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
+        inside, escaped, bad = Signal(), Signal(), Signal()
+        byte, flag, escape = self.i.payload, Signal(), Signal()
+        too_long = self.longest + FCS_BYTES + 1
+        m.d.comb += [
+            self.i.ready.eq(1),
+            flag.eq(self.i.valid & (byte == FLAG)),
+            escape.eq(self.i.valid & (byte == ESCAPE)),
+            self.byte.eq(byte ^ Mux(escaped, FLIP, 0)),
+            self.write.eq(self.i.valid & ~flag & ~escape & inside),
+            self.end.eq(self.en & flag & inside & ((self.index != 0) | escaped | bad)),
+            self.good.eq(crc.match_detected & ~escaped & ~bad & (self.index > FCS_BYTES) & (self.index != too_long)),
+            self.length.eq(self.index - FCS_BYTES),
+            crc.data.eq(self.byte),
+            crc.valid.eq(self.write),
+            crc.start.eq(flag),
+        ]
+        with m.If(flag):
+            m.d.sync += [inside.eq(1), escaped.eq(0), bad.eq(0), self.index.eq(0)]
+        with m.Elif(escape):
+            # An escape after an escape is none of RFC 1662's.
+            m.d.sync += [escaped.eq(1), bad.eq(bad | escaped)]
+        with m.Elif(self.i.valid):
+            m.d.sync += escaped.eq(0)
+            with m.If(inside & (self.index != too_long)):
+                m.d.sync += self.index.eq(self.index + 1)
+        with m.If(self.abort):
+            m.d.sync += bad.eq(1)
+        with m.If(~self.en):
+            m.d.sync += inside.eq(0)
+        return m
+
+
+class FrameTransmitter(wiring.Component):
+    """Puts flags around a frame's bytes, escapes them, and adds the FCS.
+
+    Members
+    -------
+    i : In(stream), ``data`` and ``last``
+    o : Out(stream(8))
+    idle : Out(1), no frame is under way
+    """
+
+    def __init__(self):
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({"data": 8, "last": 1}))), "o": Out(stream.Signature(8)), "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
+        escaped, taken = Signal(), Signal()
+        byte = Signal(8)
+        fcs = Signal(32)
+        left = Signal(range(FCS_BYTES))
+        special = Signal()
+        m.d.comb += special.eq(((byte == FLAG) | (byte == ESCAPE)) & ~escaped)
+
+        def put(valid):
+            """The byte or its escape; ``taken`` when all of it is."""
+            m.d.comb += [
+                self.o.valid.eq(valid),
+                self.o.payload.eq(Mux(special, ESCAPE, byte ^ Mux(escaped, FLIP, 0))),
+                taken.eq(valid & self.o.ready & ~special),
+            ]
+            with m.If(valid & self.o.ready):
+                m.d.sync += escaped.eq(special)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += [self.idle.eq(1), self.o.payload.eq(FLAG), self.o.valid.eq(self.i.valid), crc.start.eq(1)]
+                with m.If(self.i.valid & self.o.ready):
+                    m.next = "DATA"
+            with m.State("DATA"):
+                m.d.comb += [byte.eq(self.i.payload.data), self.i.ready.eq(taken), crc.data.eq(byte), crc.valid.eq(taken)]
+                put(self.i.valid)
+                with m.If(taken & self.i.payload.last):
+                    m.next = "FCS"
+            with m.State("FCS"):
+                m.d.sync += [fcs.eq(crc.crc), left.eq(FCS_BYTES - 1)]
+                m.next = "PUT FCS"
+            with m.State("PUT FCS"):
+                m.d.comb += byte.eq(fcs[:8])
+                put(C(1))
+                with m.If(taken):
+                    m.d.sync += [fcs.eq(fcs >> 8), left.eq(left - 1)]
+                    with m.If(left == 0):
+                        m.next = "END"
+            with m.State("END"):
+                m.d.comb += [self.o.payload.eq(FLAG), self.o.valid.eq(1)]
+                with m.If(self.o.ready):
+                    m.next = "IDLE"
+        return m

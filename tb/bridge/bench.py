@@ -1,0 +1,329 @@
+"""cocotb bench of :class:`Bridge`: every request against a memory and registers that stall, and what can go wrong on the line."""
+
+import os
+import random
+import struct
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+from cocotbext.axi import AddressSpace, AxiBus, AxiLiteBus, AxiLiteSlave, AxiSlave, MemoryRegion
+
+from poblano.bridge.protocol import (FLAG, HEADER_BYTES, IDENTITY_WORDS, STATISTICS, Operation, Request, Status, decode_frame,
+                                     encode_frame)
+from tb.bridge.configs import CONFIGS
+
+CONFIG = CONFIGS[os.environ["CONFIG"]]
+LENGTH = int(os.environ.get("LENGTH", "60"))
+MEMORY = 3 * 4096
+REGISTERS = 1024
+
+
+class Memory(MemoryRegion):
+    """Counts its writes; bytes from ``bad`` on answer with SLVERR."""
+
+    def __init__(self, size, bad):
+        super().__init__(size)
+        self.bad, self.writes = bad, 0
+
+    async def _read(self, address, length, **kwargs):
+        if address + length > self.bad:
+            raise ValueError("bad address")
+        return await super()._read(address, length, **kwargs)
+
+    async def _write(self, address, data, **kwargs):
+        if address + len(data) > self.bad:
+            raise ValueError("bad address")
+        self.writes += 1
+        await super()._write(address, data, **kwargs)
+
+
+class Bench:
+    def __init__(self, dut, name):
+        self.dut, self.rng = dut, random.Random(f"{name} {os.environ.get('SEED', '1')}")
+        self.divider = CONFIG.divider
+        self.memory, self.registers = Memory(MEMORY, MEMORY - 512), Memory(REGISTERS, REGISTERS - 64)
+        for region in self.memory, self.registers:
+            region.mem[:] = self.rng.randbytes(region.size)
+        self.expected = [bytearray(region.mem) for region in (self.memory, self.registers)]
+        axi = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, target=self.memory)
+        lite = AxiLiteSlave(AxiLiteBus.from_prefix(dut, "m_axil"), dut.clk, dut.rst, target=self.registers)
+        for slave in axi, lite:
+            for part in slave.write_if, slave.read_if:
+                part.log.setLevel("CRITICAL")
+            for channel in (slave.write_if.aw_channel, slave.write_if.w_channel, slave.write_if.b_channel, slave.read_if.ar_channel,
+                            slave.read_if.r_channel):
+                channel.set_pause_generator(self.stalls())
+        self.sequence, self.frames = 0, []
+        self.dropped = self.repeats = self.line_errors = 0
+
+    def stalls(self):
+        while True:
+            yield self.rng.random() < 0.4
+
+    async def start(self):
+        self.dut.rx.value = 1
+        self.dut.rst.value = 1
+        cocotb.start_soon(Clock(self.dut.clk, 10, unit="ns").start())
+        await ClockCycles(self.dut.clk, 5)
+        self.dut.rst.value = 0
+        await ClockCycles(self.dut.clk, 5)
+        cocotb.start_soon(self.watch())
+        cocotb.start_soon(self.check_bursts())
+
+    async def check_bursts(self):
+        dut = self.dut
+        while True:
+            await RisingEdge(dut.clk)
+            for valid, address, length in ((dut.m_axi_awvalid, dut.m_axi_awaddr, dut.m_axi_awlen),
+                                           (dut.m_axi_arvalid, dut.m_axi_araddr, dut.m_axi_arlen)):
+                if valid.value == 1:
+                    first, last = int(address.value), int(address.value) + 4 * int(length.value)
+                    assert first >> 12 == last >> 12, f"a burst from {first:#x} to {last:#x}"
+
+    async def send_byte(self, byte, stop=1):
+        for bit in [0, *(byte >> n & 1 for n in range(8)), stop]:
+            self.dut.rx.value = bit
+            await ClockCycles(self.dut.clk, self.divider)
+        self.dut.rx.value = 1
+
+    async def send(self, line):
+        for byte in line:
+            await self.send_byte(byte)
+            if self.rng.random() < 0.05:
+                await ClockCycles(self.dut.clk, self.rng.randrange(1, 5 * self.divider))
+
+    async def watch(self):
+        """Collects what is between the flags on tx."""
+        body = bytearray()
+        while True:
+            await FallingEdge(self.dut.tx)
+            await ClockCycles(self.dut.clk, self.divider // 2)
+            assert self.dut.tx.value == 0
+            byte = 0
+            for n in range(8):
+                await ClockCycles(self.dut.clk, self.divider)
+                byte |= int(self.dut.tx.value) << n
+            await ClockCycles(self.dut.clk, self.divider)
+            assert self.dut.tx.value == 1, "stop bit"
+            if byte != FLAG:
+                body.append(byte)
+            elif body:
+                content = decode_frame(bytes(body))
+                assert content is not None, body.hex()
+                self.frames.append(content)
+                body.clear()
+
+    async def answer(self):
+        """The next frame; None if none comes in the time of the longest."""
+        for _ in range(2 * (CONFIG.payload + 20) * 10 * self.divider // 100 + 40):
+            if self.frames:
+                return self.frames.pop(0)
+            await ClockCycles(self.dut.clk, 100)
+
+    def request(self, operation, count=0, address=0, data=b""):
+        self.sequence = self.sequence % 255 + 1
+        return Request(self.sequence, operation, count, address, data)
+
+    async def exchange(self, request):
+        """Status and data of the answer."""
+        await self.send(encode_frame(request.encode()))
+        answer = await self.answer()
+        assert answer is not None, f"no answer to {request}"
+        assert answer[0] == request.sequence
+        return answer[1], answer[2:]
+
+    async def words(self, operation):
+        status, data = await self.exchange(self.request(operation))
+        assert status == Status.OK
+        return struct.unpack(f"<{len(data) // 4}I", data)
+
+    def random_request(self):
+        """A request and what it must be answered with; ``expected`` is changed as it must change the memories."""
+        rng = self.rng
+        operation = rng.choice([Operation.READ_REGISTER, Operation.WRITE_REGISTER] + 2 * [Operation.READ_MEMORY, Operation.WRITE_MEMORY])
+        register = operation in (Operation.READ_REGISTER, Operation.WRITE_REGISTER)
+        region, content = (self.registers, self.expected[1]) if register else (self.memory, self.expected[0])
+        count = 4 if register else 4 * rng.choice([1, 2, rng.randrange(1, CONFIG.payload // 4 + 1), CONFIG.payload // 4])
+        address = 4 * rng.randrange((region.size - count) // 4 + 1)
+        if not register and rng.random() < 0.4:  # over the end of a page
+            address = max(0, 4096 * rng.randrange(1, 3) - 4 * rng.randrange(0, count // 4 + 2))
+        writes = operation in (Operation.WRITE_REGISTER, Operation.WRITE_MEMORY)
+        data = bytes(rng.choices([FLAG, FLAG ^ 3, *rng.randbytes(6)], k=count)) if writes else b""
+        kind = rng.random()
+        if kind < 0.05:
+            return self.request(rng.randrange(len(Operation), 256), count, address, data), Status.UNKNOWN_OPERATION, b""
+        if kind < 0.1:
+            return self.request(operation, count, address | rng.randrange(1, 4), data), Status.BAD_ADDRESS, b""
+        if kind < 0.13:
+            outside = 1 << (12 if register else CONFIG.addr_width)
+            beyond = [outside - 4] * (not register and count > 4) + [outside] * (outside < 1 << 32)
+            if beyond:
+                return self.request(operation, count, rng.choice(beyond), data), Status.BAD_ADDRESS, b""
+        if kind < 0.2:
+            wrong = rng.choice([count + 1, 0, count + 2, CONFIG.payload + 4, 65532])
+            return self.request(operation, wrong, address, data), Status.BAD_LENGTH, b""
+        bad = self.request(operation, count, address, data), Status.SLAVE_ERROR, b""
+        if writes:
+            # Bursts before the page's end take effect on their own.
+            at = address
+            while at < address + count:
+                end = min(address + count, (at // 4096 + 1) * 4096)
+                for word in range(at, min(end, region.bad), 4):
+                    content[word:word + 4] = data[word - address:word - address + 4]
+                at = end
+        if address + count > region.bad:
+            return bad
+        return self.request(operation, count, address, data), Status.OK, b"" if writes else bytes(content[address:address + count])
+
+    def compare(self):
+        for region, content in zip((self.memory, self.registers), self.expected):
+            assert bytes(region.mem) == bytes(content)
+
+    async def counters(self):
+        assert await self.words(Operation.STATISTICS) == (self.dropped, self.line_errors, self.repeats)
+
+
+async def setup(dut, name):
+    bench = Bench(dut, name)
+    await bench.start()
+    return bench
+
+
+@cocotb.test()
+async def identify(dut):
+    bench = await setup(dut, "identify")
+    assert await bench.words(Operation.IDENTIFY) == CONFIG.identity
+    assert len(CONFIG.identity) == len(IDENTITY_WORDS) and len(STATISTICS) == 3
+    await bench.counters()
+
+
+@cocotb.test()
+async def random_requests(dut):
+    bench = await setup(dut, "random")
+    for _ in range(LENGTH):
+        request, status, data = bench.random_request()
+        got = await bench.exchange(request)
+        assert got == (status, data), f"{request}: {got}"
+        bench.compare()
+    await bench.counters()
+
+
+@cocotb.test()
+async def repeated(dut):
+    """A request whose answer was lost is answered again, and acts once; sequence number 0 always acts."""
+    bench = await setup(dut, "repeated")
+    for _ in range(LENGTH // 4):
+        request, status, data = bench.random_request()
+        answers = [await bench.exchange(request)]
+        bench.compare()
+        writes = bench.memory.writes, bench.registers.writes
+        bench.memory.mem[0:4], old = bench.rng.randbytes(4), bytes(bench.memory.mem[0:4])
+        other = Request(request.sequence, Operation.WRITE_REGISTER, 4, 0, bytes(4))
+        answers += [await bench.exchange(again) for again in (request, other)]
+        bench.memory.mem[0:4] = old
+        bench.repeats += 2
+        assert answers == [(status, data)] * 3
+        assert writes == (bench.memory.writes, bench.registers.writes)
+    await bench.counters()
+    for value in range(3):
+        assert (await bench.exchange(Request(0, Operation.WRITE_REGISTER, 4, 8, bytes([value] * 4))))[0] == Status.OK
+        assert bytes(bench.registers.mem[8:12]) == bytes([value] * 4)
+
+
+@cocotb.test()
+async def corrupted(dut):
+    """Frames with flipped bits, that end early, or that are too long are dropped and counted, and nothing else."""
+    bench = await setup(dut, "corrupted")
+    rng = bench.rng
+    for n in range(LENGTH // 2):
+        request = bench.request(Operation.WRITE_MEMORY, 8, 64, rng.randbytes(8))
+        line = bytearray(encode_frame(request.encode()))
+        kind = n % 6
+        if kind == 0:  # never to a flag or an escape, or from one
+            at = rng.choice([i for i in range(1, len(line) - 1) if line[i] not in (0x7E, 0x7D)])
+            line[at] = rng.choice([line[at] ^ 1 << b for b in range(8) if line[at] ^ 1 << b not in (0x7E, 0x7D)])
+        elif kind == 1:
+            line[rng.randrange(2, len(line) - 1):] = bytes([FLAG])
+        elif kind == 2:  # aborted by an escape before the flag
+            line[-1:] = b"\x7d\x7e"
+        elif kind == 3:
+            line = bytearray(encode_frame(request.encode() + rng.randbytes(CONFIG.payload + rng.choice([-7, 1, 100]))))
+        elif kind == 4:
+            line = bytearray(encode_frame(rng.randbytes(rng.randrange(1, HEADER_BYTES))))
+        else:
+            del line[rng.randrange(1, len(line) - 1)]
+        await bench.send(line)
+        bench.dropped += 1
+        if rng.random() < 0.3:
+            await bench.send(bytes([FLAG]) * rng.randrange(1, 4))
+        if rng.random() < 0.3 and kind != 3:
+            # Bytes outside of frames; the flag that ends them closes a bad frame.
+            await bench.send(rng.randbytes(5).replace(b"\x7e", b"x").replace(b"\x7d", b"y") + bytes([FLAG]))
+            bench.dropped += 1
+        if rng.random() < 0.3:
+            await bench.counters()
+    await ClockCycles(dut.clk, 100 * bench.divider)
+    assert not bench.frames and not bench.memory.writes
+    bench.compare()
+    await bench.counters()
+
+
+@cocotb.test()
+async def line_errors(dut):
+    """A byte without a stop bit spoils its frame; a start bit that is too short does nothing."""
+    bench = await setup(dut, "line")
+    for n in range(4):
+        line = encode_frame(bench.request(Operation.WRITE_REGISTER, 4, 4, b"abcd").encode())
+        for i, byte in enumerate(line):
+            bad = i == 3 + n
+            await bench.send_byte(byte, stop=not bad)
+            await ClockCycles(dut.clk, bench.divider)
+        bench.line_errors += 1
+        bench.dropped += 1
+        dut.rx.value = 0
+        await ClockCycles(dut.clk, max(1, bench.divider // 2 - 2))
+        dut.rx.value = 1
+        await ClockCycles(dut.clk, 2 * bench.divider)
+        await bench.counters()
+    assert not bench.registers.writes
+
+
+@cocotb.test()
+async def back_to_back(dut):
+    """A flag ends a frame and begins the next; what comes during an answer is skipped."""
+    bench = await setup(dut, "back to back")
+    size = min(64, CONFIG.payload)
+    read = bench.request(Operation.READ_MEMORY, size, 128)
+    lost = bench.request(Operation.WRITE_REGISTER, 4, 4, b"abcd")
+    await bench.send(encode_frame(read.encode()) + encode_frame(lost.encode()))
+    answer = await bench.answer()
+    assert answer == bytes([read.sequence, Status.OK]) + bytes(bench.memory.mem[128:128 + size])
+    assert await bench.answer() is None and not bench.registers.writes
+    bad = bytearray(encode_frame(lost.encode()))
+    bad[3] ^= 1
+    await bench.send(bad[:-1] + encode_frame(lost.encode()))
+    assert await bench.answer() == bytes([lost.sequence, Status.OK])
+    bench.dropped += 1
+    await bench.counters()
+
+
+@cocotb.test()
+async def divider(dut):
+    """The answer comes at the old speed; a break brings the first speed back."""
+    bench = await setup(dut, "divider")
+    for value in (4, 5, 33, 7):
+        status, _ = await bench.exchange(bench.request(Operation.SET_DIVIDER, 0, value))
+        assert status == Status.OK
+        await ClockCycles(dut.clk, 2 * bench.divider)
+        bench.divider = value
+        await bench.counters()
+    for value in (0, 3, 1 << 16, 1 << 31):
+        assert await bench.exchange(bench.request(Operation.SET_DIVIDER, 0, value)) == (Status.BAD_ADDRESS, b"")
+    dut.rx.value = 0
+    await ClockCycles(dut.clk, (1 << CONFIG.break_bits) + 10)
+    dut.rx.value = 1
+    bench.divider = CONFIG.divider
+    await ClockCycles(dut.clk, 20 * bench.divider)
+    bench.line_errors += 1
+    await bench.counters()
