@@ -43,10 +43,13 @@ class GoldenChip:
     ``run`` executes commands in an order that the chip could choose: dispatched in order into queues of ``queue_depth``,
     started when their waits hold. It is the ring's order where that is possible. ``shuffle``, a seed, makes every choice
     at random, and half of the seeds give weight FIFOs no room: a program whose waits suffice gives the same bits.
+
+    ``block_sums``, see :func:`~poblano.compute.reference.matmul`, is what computes the MATMULs' sums, on a device for example.
     """
 
-    def __init__(self, config, memory):
+    def __init__(self, config, memory, *, block_sums=None):
         self.config = config
+        self.block_sums = block_sums
         self.memory = memory
         self.tiles = [_Tile(config) for _ in range(config.tiles)]
         self.completed = [0] * config.units
@@ -162,7 +165,8 @@ class GoldenChip:
                 self._weights[key] = known
         blocks = (o["a"] + o["a_stride"] * np.arange(o["rows"]))[:, None] + np.arange(o["k_blocks"])  # (rows, k_blocks)
         result = matmul(tile.amem_q[blocks].reshape(o["rows"], -1), tile.amem_scale[blocks], tile.amem_sum[blocks],
-                        *known[1], activation=Activation(o["activation"]), element=element, scale_format=scale)
+                        *known[1], activation=Activation(o["activation"]), element=element, scale_format=scale,
+                        block_sums=self.block_sums)
         for target in self._selected(o["tiles"]):
             self._write_rows(target, o["dst"], o["dst_stride"], result)
 

@@ -14,7 +14,7 @@ _CACHED = 1 << 17
 
 
 def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None, *, activation=Activation.INT8, element=Element.S8,
-           scale_format=None):
+           scale_format=None, block_sums=None):
     """The product of quantised activations and weights, float32 (M, N), as ``docs/architecture.md`` defines it.
 
     Parameters
@@ -25,6 +25,8 @@ def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None, *, activation=Act
     w_q : codes of ``element`` (K, N); integers of type float32 need no conversion
     w_scale, w_min : float32 or float16 (K/32, N), or None
     scale_format : ScaleFormat.E8M0 if ``w_scale`` are powers of two or NaN that MX formats mean; others make no difference
+    block_sums : None, or what computes the exact sums of the blocks of INT8 and INT4 products: a function of two int8 arrays, (M, K) and
+        (K, N), that returns integers (K/32, M, N)
     """
     a_q, w_q = np.asarray(a_q), np.asarray(w_q)
     activation, element = Activation(activation), Element(element)
@@ -47,6 +49,9 @@ def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None, *, activation=Act
         w_min = float16_to_float32(w_min) if w_min.dtype == np.float16 else np.asarray(w_min, np.float32)
     if w_scale is not None:
         w_scale = float16_to_float32(w_scale) if w_scale.dtype == np.float16 else np.asarray(w_scale, np.float32)
+    given = None
+    if block_sums is not None and simple and not unit:
+        given = block_sums(a.astype(np.int8), np.asarray(w_q if element in _INTEGERS else _integers(element, w_q)).astype(np.int8))
     acc = np.zeros((rows, cols), np.float32)
     width = max(BLOCK, min(cols, _CACHED // max(1, rows)))
     with np.errstate(all="ignore"):
@@ -55,7 +60,9 @@ def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None, *, activation=Act
             out = acc[:, part]
             for kb in range(blocks):
                 w = w_q[kb * BLOCK:(kb + 1) * BLOCK, part]
-                if simple:
+                if given is not None:
+                    u = given[kb][:, part].astype(np.float32)
+                elif simple:
                     # Sums of 32 products are below 2**24: float32 arithmetic is exact in any order.
                     w = w.astype(np.float32, copy=False) if element in _INTEGERS else _integers(element, w).astype(np.float32)
                     u = a_blocks[kb] @ w

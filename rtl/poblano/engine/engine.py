@@ -1,0 +1,261 @@
+"""The systolic array and its block sums between two memories that a host fills and empties."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..compute.array import SystolicArray
+from ..compute.block_sums import BlockSums
+from ..compute.walk import Walk
+from ..control.axi_lite import AXILiteSignature, AXILiteSlave
+from ..formats.element import Element, decode_operand
+from ..interfaces import AXIReadSignature, AXIWriteSignature
+from ..verilog import place
+from .axi_memory import AXIMemory
+from .config import IDENTITY, REGISTERS, STEP_BITS, VERSION, EngineConfig, Fault
+from .memory import LANE, EngineMemory, MemoryPortSignature
+
+__all__ = ["Engine"]
+
+
+class _Fetch(wiring.Component):
+    """Words of a memory as a stream, with the ``first`` of their addresses; a word a cycle.
+
+    Members
+    -------
+    i : In(stream), ``addr`` and ``first``
+    read : the memory's read port
+    o : Out(stream), ``data`` and ``first``
+    """
+
+    def __init__(self, *, width, depth):
+        self.width, self.depth = width, depth
+        port = MemoryPortSignature(width=width, depth=depth).members["read"].signature
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({"addr": (depth - 1).bit_length(), "first": 1}))),
+            "read": Out(port),
+            "o": Out(stream.Signature(data.StructLayout({"data": width, "first": 1}))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        read = self.read
+        fresh, kept = Signal(), Signal()  # the word is at the memory's output, or in `word`
+        word = Signal(self.width, reset_less=True)
+        m.d.comb += [
+            read.addr.eq(self.i.payload.addr),
+            read.en.eq(self.i.valid & (~self.o.valid | self.o.ready)),
+            self.i.ready.eq(~self.o.valid | self.o.ready),
+            self.o.valid.eq(fresh | kept),
+            self.o.payload.data.eq(Mux(kept, word, read.data)),
+        ]
+        m.d.sync += [fresh.eq(self.i.valid & self.i.ready), kept.eq(self.o.valid & ~self.o.ready)]
+        with m.If(fresh):
+            m.d.sync += word.eq(read.data)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += self.o.payload.first.eq(self.i.payload.first)
+        return m
+
+
+class Engine(wiring.Component):
+    """Computes the exact block sums of INT8 activations and weights, a job at a time.
+
+    A job of ``ROWS`` activation rows, ``K_BLOCKS`` blocks of 32 along K and ``GROUPS`` groups of the array's columns. In memory, in words:
+    of activations, for each block, each of its passes and each row, the row's elements of the pass; of weights, for each group, block and
+    pass, each row's elements; of results, for each group, block and row, the sums of 32 bits, :attr:`EngineConfig.result_words` words.
+    Elements past a block's 32nd, in the last pass, must be zero. An activation of -128 reads as -127, as in the chip.
+
+    A job takes ``K_BLOCKS * GROUPS`` steps of max(passes * max(ROWS, array rows), ROWS * result words) cycles, more where a memory has one
+    port, and about 2 * rows + cols + ROWS * result words more. While it runs, accesses to memory wait; writes of registers
+    answer with SLVERR.
+
+    Members
+    -------
+    registers : In(AXILiteSignature()), see :data:`REGISTERS`
+    read, write : In(AXIReadSignature), In(AXIWriteSignature), the two memories, one after the other
+    busy : Out(1)
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        axi = dict(addr_width=config.addr_width, data_width=LANE, id_width=1)
+        super().__init__({"registers": In(AXILiteSignature()), "read": In(AXIReadSignature(**axi)), "write": In(AXIWriteSignature(**axi)),
+                          "busy": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        config, array_config = self.config, self.config.array
+        width, depth, bits = 8 * config.word_bytes, config.words, config.word_addr_width
+        memories = [place(m, name, EngineMemory(width=width, depth=depth, ports=config.ports)).port
+                    for name in ("activations", "weights_and_results")]
+        array = place(m, "array", SystolicArray(array_config, transpose=False))
+        sums = place(m, "block_sums", BlockSums(config))
+        fetches = [place(m, f"{name}_fetch", _Fetch(width=width, depth=depth)) for name in ("activation", "weight")]
+        counts = {"steps": STEP_BITS, "groups": STEP_BITS}
+        blocks = {"group": "groups", "step": "steps", "pass_": array_config.passes}
+        rows_walk = place(m, "activation_walk", Walk(fields=counts | {"rows": len(sums.row) + 1}, loops=blocks | {"row": "rows"}))
+        items_walk = place(m, "weight_walk", Walk(fields=counts, loops=blocks | {"item": array_config.rows}))
+
+        job = self._registers(m)
+        start, running, fault = job["start"], self.busy, job["fault"]
+
+        # Host's accesses, and the engine's while it is busy.
+        axi = place(m, "axi_memory", AXIMemory(addr_width=config.addr_width, size=2 * config.memory_bytes))
+        connect(m, flipped(self.read), axi.read)
+        connect(m, flipped(self.write), axi.write)
+        lanes = width // LANE
+        lane_bits = (lanes - 1).bit_length()
+        lane, chosen = axi.addr[:lane_bits], axi.addr[-1]
+        last_lane, last_chosen = Signal.like(lane), Signal()
+        with m.If(axi.read_en):
+            m.d.sync += [last_lane.eq(lane), last_chosen.eq(chosen)]
+        m.d.comb += [axi.busy.eq(running | start), job["idle"].eq(axi.idle),
+                     axi.read_data.eq(Mux(last_chosen, memories[1].read.data, memories[0].read.data).word_select(last_lane, LANE))]
+        for n, memory in enumerate(memories):
+            fetch = fetches[n].read
+            m.d.comb += [
+                memory.read.en.eq(Mux(running, fetch.en, axi.read_en & (chosen == n))),
+                memory.read.addr.eq(Mux(running, fetch.addr, axi.addr[lane_bits:-1])),
+                fetch.data.eq(memory.read.data),
+                memory.write.addr.eq(axi.addr[lane_bits:-1]),
+                memory.write.data.eq(axi.write_data.replicate(lanes)),
+                memory.write.en.eq(Mux(axi.write_en & (chosen == n), C(1, lanes) << lane, 0)),
+            ]
+
+        # Commands of the parts.
+        for part in rows_walk.cmd, items_walk.cmd, sums.cmd:
+            fields = part.payload.shape().members
+            m.d.comb += [part.valid.eq(start), part.payload.steps.eq(job["K_BLOCKS"]), part.payload.groups.eq(job["GROUPS"])]
+            if "rows" in fields:
+                m.d.comb += part.payload.rows.eq(job["ROWS"])
+            if "passes" in fields:
+                m.d.comb += part.payload.passes.eq(array_config.passes)
+
+        # Activations: a step begins when one of the two banks of sums will be free when its first sums come, so that the array never
+        # stands still.
+        flight = Signal(range(3))
+        begins, drained = Signal(), Signal()
+        at, fetch = rows_walk.o.payload, fetches[0].i
+        opens = at.first.pass_ & at.first.row
+        may = Signal()
+        position = Signal(bits + 1)
+        here = Signal(bits + 1)
+        m.d.comb += [
+            may.eq(~opens | (flight < 2)),
+            here.eq(Mux(opens & at.first.step, job["ACTIVATIONS"], position)),
+            fetch.valid.eq(rows_walk.o.valid & may), rows_walk.o.ready.eq(fetch.ready & may),
+            fetch.payload.addr.eq(here), fetch.payload.first.eq(at.first.row),
+            begins.eq(fetch.valid & fetch.ready & opens),
+        ]
+        with m.If(fetch.valid & fetch.ready):
+            m.d.sync += position.eq(here + 1)
+            with m.If(here[-1]):
+                m.d.sync += fault.eq(Fault.BAD_ADDRESS)
+        m.d.sync += flight.eq(flight + begins - drained)
+
+        # Weights, in the order of memory.
+        fetch = fetches[1].i
+        weight = Signal(bits + 1)
+        m.d.comb += [fetch.valid.eq(items_walk.o.valid), items_walk.o.ready.eq(fetch.ready), fetch.payload.addr.eq(weight)]
+        with m.If(start):
+            m.d.sync += weight.eq(job["WEIGHTS"])
+        with m.Elif(fetch.valid & fetch.ready):
+            m.d.sync += weight.eq(weight + 1)
+            with m.If(weight[-1]):
+                m.d.sync += fault.eq(Fault.BAD_ADDRESS)
+
+        decode = lambda code, symmetric: decode_operand(C(Element.S8, 3), code, (Element.S8,), 0, symmetric=symmetric)
+        words = [fetch.o.payload.data for fetch in fetches]
+        connect_valid = lambda source, target: m.d.comb.__iadd__([target.valid.eq(source.valid), source.ready.eq(target.ready)])
+        connect_valid(fetches[0].o, array.a)
+        connect_valid(fetches[1].o, array.w)
+        m.d.comb += array.a.payload.first.eq(fetches[0].o.payload.first)
+        for r in range(array_config.rows):
+            m.d.comb += array.a.payload.data[r].as_value().eq(decode(words[0].word_select(r, 8), True))
+        for c in range(array_config.cols):
+            m.d.comb += array.w.payload.data[0][c].as_value().eq(decode(words[1].word_select(c, 8), False))
+
+        # Constant, so that no clock enable runs through the array.
+        m.d.comb += [sums.i.payload.eq(array.o.payload), sums.i.valid.eq(array.o.valid), array.o.ready.eq(1)]
+        with m.If(array.o.valid & ~sums.i.ready):
+            m.d.sync += fault.eq(Fault.OVERRUN)
+        self._results(m, job, sums, memories[1].write, drained)
+        with m.If(running & ~start & ~rows_walk.o.valid & ~items_walk.o.valid & (flight == 0)):
+            m.d.sync += running.eq(0)
+        return m
+
+    def _results(self, m, job, sums, write, drained):
+        """Writes the sums of each complete step, row by row."""
+        config = self.config
+        parts, lanes, cols = config.result_words, config.word_bytes // 4, config.array.cols
+        holds, ends = Signal(), Signal()  # a row is at the output of `sums`; it ends its step
+        part = Signal(range(max(2, parts)))
+        result = Signal(config.word_addr_width + 1)
+        whole = Signal()
+        m.d.comb += [
+            whole.eq((part == parts - 1) & write.ready),
+            sums.en.eq(~holds | whole), sums.read.eq(sums.full), sums.last.eq(sums.row == job["ROWS"] - 1),
+            drained.eq(holds & whole & ends),
+        ]
+        with m.If(job["start"]):
+            m.d.sync += result.eq(job["RESULTS"])
+        with m.If(sums.en):
+            m.d.sync += [holds.eq(sums.read), ends.eq(sums.read & sums.last), part.eq(0)]
+            with m.If(sums.read):
+                m.d.sync += sums.row.eq(Mux(sums.last, 0, sums.row + 1))
+        with m.Elif(write.ready):
+            m.d.sync += part.eq(part + 1)
+        values = [sums.data[0][c].value for c in range(cols)]
+        extended = [Cat(value, value[-1].replicate(LANE - len(value))) for value in values] + [C(0, LANE)] * (parts * lanes - cols)
+        with m.If(self.busy):
+            m.d.comb += [write.addr.eq(result), write.data.eq(Cat(extended).word_select(part, lanes * LANE) if parts > 1 else Cat(extended)),
+                         write.en.eq((holds & ~result[-1]).replicate(lanes))]
+        with m.If(holds & write.ready):
+            m.d.sync += result.eq(Cat((result + 1)[:-1], result[-1] | result[:-1].all()))
+            with m.If(result[-1]):
+                m.d.sync += job["fault"].eq(Fault.BAD_ADDRESS)
+
+    def _registers(self, m):
+        """The registers; what the job needs of them, ``start`` (a cycle), ``fault``, and ``idle``, which is to be driven."""
+        config = self.config
+        slave = place(m, "registers_slave", AXILiteSlave())
+        connect(m, flipped(self.registers), slave.axi)
+        bits, skip = config.word_addr_width, (config.word_bytes - 1).bit_length()
+        job = {name: Signal(width, name=name.lower()) for name, width in (
+            ("ROWS", config.tokens.bit_length()), ("K_BLOCKS", STEP_BITS), ("GROUPS", STEP_BITS),
+            ("ACTIVATIONS", bits), ("WEIGHTS", bits), ("RESULTS", bits))}
+        fault, pending, start, idle = Signal(Fault), Signal(), Signal(), Signal()
+        cycles = Signal(32)
+        bad = (job["ROWS"] == 0) | (job["ROWS"] > config.tokens) | (job["K_BLOCKS"] == 0) | (job["GROUPS"] == 0)
+        busy = Signal()
+        m.d.comb += [busy.eq(pending | self.busy), start.eq(pending & idle & ~self.busy & ~bad)]
+        values = {
+            "ID": IDENTITY, "VERSION": VERSION, "ARRAY": config.array.rows | config.array.cols << 8 | config.word_bytes << 16,
+            "LIMITS": config.tokens | config.array.passes << 16, "MEMORY_BYTES": config.memory_bytes, "CONTROL": 0,
+            "STATUS": Cat(busy, fault), "CYCLES": cycles,
+            **{name: signal << (skip if name in ("ACTIVATIONS", "WEIGHTS", "RESULTS") else 0) for name, signal in job.items()},
+        }
+        with m.Switch(slave.read_address):
+            for name, at in REGISTERS.items():
+                with m.Case(at):
+                    m.d.comb += [slave.read_data.eq(values[name]), slave.read_ok.eq(1)]
+        with m.If(~busy):
+            with m.Switch(slave.write_address):
+                with m.Case(REGISTERS["CONTROL"]):
+                    m.d.comb += slave.write_ok.eq(slave.write_data == 1)
+                    with m.If(slave.write & slave.write_ok):
+                        m.d.sync += [pending.eq(1), fault.eq(Fault.NONE), cycles.eq(0)]
+                for name, signal in job.items():
+                    low = skip if len(signal) == bits and name in ("ACTIVATIONS", "WEIGHTS", "RESULTS") else 0
+                    with m.Case(REGISTERS[name]):
+                        top = slave.write_data[low + len(signal):]
+                        m.d.comb += slave.write_ok.eq((top == 0) & (slave.write_data[:low] == 0))
+                        with m.If(slave.write & slave.write_ok):
+                            m.d.sync += signal.eq(slave.write_data[low:])
+        with m.If(pending & bad):
+            m.d.sync += [pending.eq(0), fault.eq(Fault.BAD_JOB)]
+        with m.Elif(start):
+            m.d.sync += [pending.eq(0), self.busy.eq(1)]
+        with m.If(self.busy):
+            m.d.sync += cycles.eq(cycles + 1)
+        return job | {"start": start, "fault": fault, "idle": idle}
