@@ -1,0 +1,38 @@
+"""Synthesis by yosys in a process of its own, which ends on errors and writes its log to standard output.
+
+Run as a program: reads commands, one a line, from standard input; ``pair_products`` is one of them.
+"""
+
+import subprocess
+import sys
+
+__all__ = ["run_yosys"]
+
+
+class SynthesisError(RuntimeError):
+    """Yosys failed."""
+
+
+def run_yosys(commands, *, folder):
+    """Run yosys ``commands`` in ``folder``; the log. SynthesisError has its last lines."""
+    result = subprocess.run([sys.executable, "-m", "poblano_fpga.yosys"], input="\n".join(commands), cwd=folder, capture_output=True, text=True)
+    if result.returncode:
+        raise SynthesisError("yosys failed:\n" + (result.stdout + result.stderr)[-2000:])
+    return result.stdout
+
+
+def main():
+    from pyosys import libyosys
+
+    from poblano_fpga.pairing import pair_products
+
+    design = libyosys.Design()
+    for command in sys.stdin.read().splitlines():
+        if command == "pair_products":
+            pair_products(design)
+        else:
+            libyosys.run_pass(command, design)
+
+
+if __name__ == "__main__":
+    main()
