@@ -26,16 +26,16 @@ class Product(Harness):
     otherwise; those of all other activations must be 0. What the ports carry without a transfer is free. ``block`` rows make a segment.
     """
 
-    def __init__(self, rows, cols, load_rows, block):
+    def __init__(self, rows, cols, load_rows, block, registered=False):
         super().__init__()
-        self.rows, self.cols, self.load_rows, self.block = rows, cols, load_rows, block
+        self.rows, self.cols, self.load_rows, self.block, self.registered = rows, cols, load_rows, block, registered
 
     def prove(self, m):
         rows, cols, bands = self.rows, self.cols, self.load_rows
         array.BLOCK = self.block
         segments = max(1, rows // self.block)
         dut = self.add("dut", SystolicArray(SimpleNamespace(rows=rows, cols=cols, load_rows=bands, segments=segments, arithmetic=_narrow(),
-                                                             multiplier="dsp")))
+                                                             multiplier="dsp", product_register=self.registered)))
         taken, given = dut.a.valid & dut.a.ready, dut.o.valid & dut.o.ready
         item = dut.w.valid & dut.w.ready
         first, transpose = dut.a.payload.first, dut.w.payload.transpose
@@ -117,8 +117,9 @@ MUTATIONS = (
     Mutation("swap after its activation", PE, "with m.If(self.i_swap):", "with m.If(swap):"),
 )
 PROPERTIES = tuple(
-    Property(f"{rows}x{cols}-load{load}-block{block}", partial(Product, rows, cols, load, block),
+    Property(f"{rows}x{cols}-load{load}-block{block}{'-registered' * registered}", partial(Product, rows, cols, load, block, registered),
              "a sum has the product of an activation and a weight exactly if they are in the same row and tile; in order, once, after "
-             "rows + cols cycles, under any stall", frames=30, timeout=400,
-             mutations=MUTATIONS if (rows, cols, load) == (2, 2, 1) else ())
-    for rows, cols, load, block in ((2, 2, 1, 32), (2, 2, 2, 32), (2, 2, 1, 1), (2, 3, 1, 32)))
+             f"rows + cols{' + 1' * registered} cycles, under any stall", frames=30, timeout=400,
+             mutations=MUTATIONS if (rows, cols, load, registered) == (2, 2, 1, False) else ())
+    for rows, cols, load, block, registered in ((2, 2, 1, 32, False), (2, 2, 2, 32, False), (2, 2, 1, 1, False), (2, 3, 1, 32, False),
+                                                (2, 2, 1, 32, True)))

@@ -15,13 +15,14 @@ class Multiply(Harness):
     """Everything is free, in any order. The specification keeps the last weight captured, the one active and the last activation;
     it is tied to the block's own registers, of which nothing is known until a weight has been captured and swapped in."""
 
-    def __init__(self, formats, fp4_rate=1, multiplier="dsp", transpose=True):
+    def __init__(self, formats, fp4_rate=1, multiplier="dsp", transpose=True, registered=False):
         super().__init__()
         self.arithmetic = Arithmetic(formats, fp4_rate)
-        self.multiplier, self.transpose = multiplier, transpose
+        self.multiplier, self.transpose, self.registered = multiplier, transpose, registered
 
     def prove(self, m):
-        pe, inside = self.peek("dut", PE(arithmetic=self.arithmetic, transpose=self.transpose, multiplier=self.multiplier))
+        pe, inside = self.peek("dut", PE(arithmetic=self.arithmetic, transpose=self.transpose, multiplier=self.multiplier,
+                                              product_register=self.registered))
         en = pe.en
         weight, keep = pe.i_w.as_value(), pe.i_capture
         if self.transpose:
@@ -50,13 +51,20 @@ class Multiply(Harness):
         else:
             pairs = [(own_a, own.significand)]
         products = [_shift(x.significand * w, x.exponent, own.exponent) for x, w in pairs]
-        exact = pe.i_sum.value + products[0]
+        product, product_known = products[0], ready & fed & legal
         if self.arithmetic.fp4_rate == 2:
-            exact = exact + Mux(own.dual, products[1], products[1] * 16)
+            product = product + Mux(own.dual, products[1], products[1] * 16)
+        if self.registered:
+            kept, kept_known = Signal.like(inside["product"], name="kept", reset_less=True), Signal()
+            with m.If(en):
+                m.d.sync += [kept.eq(product), kept_known.eq(product_known)]
+            self.check("product", ~kept_known | (kept == inside["product"]))
+            product, product_known = kept, kept_known
+        exact = pe.i_sum.value + product
         total = Signal.like(pe.o_sum.value, reset_less=True)
         known = Signal()
         with m.If(en):
-            m.d.sync += [total.eq(exact), known.eq(ready & fed & legal)]
+            m.d.sync += [total.eq(exact), known.eq(product_known)]
         self.check("sum", ~known | (pe.o_sum.value == total))
         if self.arithmetic.special_bits:
             special = Signal.like(pe.o_sum.special, reset_less=True)
@@ -97,26 +105,29 @@ def _shift(product, *exponents):
 
 MODULE, MULTIPLY = "poblano.compute.pe", "poblano.formats.multiply"
 PROPERTIES = (
-    *(Property(f"{'-'.join(formats)}{'-dual' if rate == 2 else ''}{'-lut' if multiplier == 'lut' else ''}",
-               partial(Multiply, formats, rate, multiplier),
+    *(Property(f"{'-'.join(formats)}{'-dual' if rate == 2 else ''}{'-lut' if multiplier == 'lut' else ''}{'-registered' if registered else ''}",
+               partial(Multiply, formats, rate, multiplier, registered=registered),
                "the sum is i_sum plus the product with the weight that is active, specials follow IEEE-754, all outputs pass on unchanged",
                method="induction", depth=2, frames=5, mutations=mutations, timeout=300)
-      for formats, rate, multiplier, mutations in (
-          (("int8",), 1, "dsp", (
+      for formats, rate, multiplier, registered, mutations in (
+          (("int8",), 1, "dsp", True, (
+              Mutation("not registered", MODULE, "value.eq(product[0])", "value.eq(0)"),
+          )),
+          (("int8",), 1, "dsp", False, (
               Mutation("no sum", MODULE, "total.value.eq(self.i_sum.value + value)", "total.value.eq(value)"),
               Mutation("moves always", MODULE, "with m.If(self.en):", "with m.If(1):"),
               Mutation("late capture", MODULE, "m.d.sync += active.eq(shadow)", "m.d.sync += active.as_value().eq(Mux(keep, weight, shadow.as_value()))"),
           )),
-          (("mxfp8_e5m2",), 1, "dsp", (
+          (("mxfp8_e5m2",), 1, "dsp", False, (
               Mutation("no exponent", MODULE, "shift = [e for e in (a.exponent, exponent) if len(e)]", "shift = [a.exponent]"),
               Mutation("infinity times zero", MODULE, "(a.special.any() & zero)", "C(0)"),
               Mutation("sign", MODULE, "a.significand[-1] ^ sign", "sign"),
           )),
-          (("mxfp8_e4m3",), 1, "dsp", ()),
-          (("int8", "int4"), 2, "dsp", (
+          (("mxfp8_e4m3",), 1, "dsp", False, ()),
+          (("int8", "int4"), 2, "dsp", False, (
               Mutation("never dual", MODULE, "low + Mux(w.dual, high, high << NARROW)", "low + (high << NARROW)"),
           )),
-          (("int8",), 1, "lut", (
+          (("int8",), 1, "lut", False, (
               Mutation("top row added", MULTIPLY, "upper - high if negative else upper + high", "upper + high"),
           )))),
 )
