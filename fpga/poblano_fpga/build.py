@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 
+from poblano_host.bridge import BoardError
+
 from .synthesis import cell_counts, check_fits, synthesise
 
 __all__ = ["BuildError", "BuildReport", "build", "program", "tool"]
@@ -23,7 +25,7 @@ _DSPS = {"ice40": "ICESTORM_DSP", "ecp5": "MULT18X18D", "gowin": "MULT9X9"}
 _RAMS = {"ice40": "ICESTORM_RAM", "ecp5": "DP16KD", "gowin": "BSRAM"}
 
 
-class BuildError(RuntimeError):
+class BuildError(BoardError):
     """A tool is missing or fails."""
 
 
@@ -138,7 +140,7 @@ def _report(board, netlist, report, log):
     clocks = [entry["achieved"] for name, entry in report["fmax"].items()]
     if not clocks:
         raise BuildError("place and route reported no clock")
-    array = board.engine.array
+    array = board.array
     return BuildReport(board=board.name, rows=array.rows, cols=array.cols, used=used, available=available,
                        fmax=min(clocks), clock=board.clock_hz / 1e6, macs_per_second=board.macs_per_second)
 

@@ -4,12 +4,10 @@ from dataclasses import dataclass, fields
 
 from poblano.board.system import ChipSystem
 from poblano.config import ChipConfig, ConfigError, preset
-from poblano.verilog import emit
-from poblano_host.sim.pins import SimulatedPort
 
 from .boards import BOARDS, Board
 
-__all__ = ["CHIP_BOARDS", "ChipBoard", "chip_board", "simulated_port"]
+__all__ = ["CHIP_BOARDS", "ChipBoard", "chip_board"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +18,8 @@ class ChipBoard(Board):
     memory_bytes: int = 0
 
     @property
-    def macs_per_second(self):
-        return self.chip.macs_per_cycle * self.clock_hz
+    def array(self):
+        return self.chip.tile.array
 
     def system(self):
         return ChipSystem(self.chip, memory_bytes=self.memory_bytes, clock_hz=self.clock_hz, baud=self.baud, payload=self.payload)
@@ -30,7 +28,7 @@ class ChipBoard(Board):
 def _with_chip(name, chip, **changes):
     board = BOARDS[name]
     values = {f.name: getattr(board, f.name) for f in fields(Board)}
-    return ChipBoard(**values | dict(title=f"{board.title}, the whole chip", engine=None, chip=preset(chip)) | changes)
+    return ChipBoard(**values | dict(name=f"{name}-chip", title=f"{board.title}, the whole chip", engine=None, chip=preset(chip)) | changes)
 
 
 CHIP_BOARDS = {
@@ -44,14 +42,3 @@ def chip_board(name):
     if name not in CHIP_BOARDS:
         raise ConfigError(f"no board {name!r} holds the whole chip; {', '.join(CHIP_BOARDS)} does")
     return CHIP_BOARDS[name]
-
-
-def simulated_port(board, *, netlist=False, report=lambda text: None):
-    """A :class:`SimulatedPort` at the pins of the board's RTL, or of its ``netlist``."""
-    if netlist:
-        from .simulation import netlist_port
-        from .synthesis import synthesise
-
-        return netlist_port(board, synthesise(board, report=report), report=report)
-    report("writing the RTL")
-    return SimulatedPort(emit(board.system(), "pins"), clock_hz=board.clock_hz, baudrate=board.baud, report=report)

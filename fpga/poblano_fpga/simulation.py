@@ -7,7 +7,6 @@ import tempfile
 
 import pyosys
 
-from poblano.engine.system import EngineSystem
 from poblano.verilog import emit
 from poblano_host.sim.pins import SimulatedPort
 from poblano_host.sim.simulation import _digest, _keep, cache_folder
@@ -85,5 +84,4 @@ def netlist_port(board, netlist, *, report=lambda text: None):
 
 def rtl_port(board, *, report=lambda text: None):
     """A :class:`SimulatedPort` at the pins of the same design's RTL."""
-    system = EngineSystem(board.engine, clock_hz=board.clock_hz, baud=board.baud, payload=board.payload)
-    return SimulatedPort(emit(system, "pins"), clock_hz=board.clock_hz, baudrate=board.baud, report=report)
+    return SimulatedPort(emit(board.system(), "pins"), clock_hz=board.clock_hz, baudrate=board.baud, report=report)

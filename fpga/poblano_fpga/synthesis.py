@@ -70,6 +70,6 @@ def check_fits(board, cells):
     """ConfigError if the netlist has more LUTs or flip-flops than the device."""
     for what, used, available in zip(("LUTs", "flip-flops"), cell_counts(board, cells), (board.luts, board.flip_flops)):
         if used > available:
-            array = board.engine.array
+            array = board.array
             raise ConfigError(f"an array of {array.rows} x {array.cols} takes {used} {what}, {used - available} more than the {available} of "
                               f"{board.title}")

@@ -5,7 +5,6 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from poblano.engine.system import EngineSystem
 from poblano.verilog import emit, place
 
 __all__ = ["BoardTop", "PORTS", "top_verilog"]
@@ -14,7 +13,7 @@ PORTS = {"clk": "input", "rx": "input", "tx": "output", "led_active": "output", 
 
 
 class BoardTop(wiring.Component):
-    """The engine's system with the clock of the board's PLL, in reset until that has locked.
+    """The board's system with the clock of the board's PLL, in reset until that has locked.
 
     Members
     -------
@@ -38,7 +37,7 @@ class BoardTop(wiring.Component):
         m.submodules.pll = {"ice40": self._ice40, "ecp5": self._ecp5, "gowin": self._gowin}[board.family](clock, locked)
         m.d.comb += ClockSignal().eq(clock)
         m.submodules.reset = ResetSynchronizer(~locked)
-        system = place(m, "system", EngineSystem(board.engine, clock_hz=board.clock_hz, baud=board.baud, payload=board.payload))
+        system = place(m, "system", board.system())
         invert = lambda value: ~value if board.led_low else value
         m.d.comb += [system.rx.eq(self.rx), self.tx.eq(system.tx), self.led_active.eq(invert(system.active)),
                      self.led_busy.eq(invert(system.busy))]

@@ -6,10 +6,12 @@ Run as a program: reads commands, one a line, from standard input; ``pair_produc
 import subprocess
 import sys
 
-__all__ = ["run_yosys"]
+from poblano_host.bridge import BoardError
+
+__all__ = ["SynthesisError", "run_yosys"]
 
 
-class SynthesisError(RuntimeError):
+class SynthesisError(BoardError):
     """Yosys failed."""
 
 

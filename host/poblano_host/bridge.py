@@ -7,14 +7,18 @@ import time
 from poblano.bridge.protocol import (ANSWER_BYTES, FLAG, IDENTITY_WORDS, PROTOCOL_VERSION, STATISTICS, Operation, Request, Status,
                                      decode_frame, encode_frame)
 
-__all__ = ["BridgeError", "Identity", "Link", "open_port"]
+__all__ = ["BoardError", "BridgeError", "Identity", "Link", "open_port"]
 
 LINE_BITS = 10
 """Bits of a byte on the line."""
 BREAK_SECONDS = 0.1
 
 
-class BridgeError(RuntimeError):
+class BoardError(RuntimeError):
+    """A board, or a tool that it needs, fails."""
+
+
+class BridgeError(BoardError):
     """The design does not answer, is not the one that was expected, or answers a request with an error."""
 
 
