@@ -17,16 +17,20 @@ import typer
 
 from poblano.config import PRESETS, ConfigError, preset
 from poblano.control.commands import CommandError
+from poblano_fpga.command import fpga
 
 from .area import area
 from .asic.command import asic
 from .asic.tools import AsicError
 from .assembler import AssemblyError, assemble, disassemble
+from .board import OnBoard
+from .bridge import BoardError
 from .compiler import CompileError, MatmulJob
 from .export import verilog
 from .formats_table import formats
 from .golden import GoldenError
 from .models import ModelError, load_model, quantise_model
+from .paging import PagingError
 from .report import Run, check_report_path, summarise, summary_rows, write_report
 from .runtime import ChipError, Mismatch, Sampler, Session, open_backend, run_job
 from .sim.simulation import SimulationError
@@ -54,7 +58,7 @@ def main():
         _leave(error, BAD_INPUT)
     except OSError as error:
         _leave(f"{error.filename}: {error.strerror}" if error.filename else error, BAD_INPUT)
-    except (ChipError, SimulationError, GoldenError, AsicError) as error:
+    except (ChipError, SimulationError, GoldenError, AsicError, PagingError, BoardError) as error:
         _leave(error, CHIP_FAILED)
     except Mismatch as error:
         _leave(error, DIFFERENT)
@@ -216,12 +220,27 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
         temperature: float = typer.Option(0.0, help="0: the chip's argmax; else sampled on the host."),
         top_k: int = typer.Option(40, help="Sample from so many best tokens; 0: from all."),
         seed: int = typer.Option(0, min=0, help="Of the sampling."),
+        board: str = typer.Option(None, help="Run on a board that holds the chip (ulx3s), at --port or with --simulate."),
+        port: str = typer.Option(None, help="The board's serial port, as /dev/ttyUSB0."),
+        baud: int = typer.Option(None, min=1, help="Speed of the line; the board's by default."),
+        simulate: bool = typer.Option(False, "--simulate", help="The board's RTL in simulation, at the pins of its UART."),
         bandwidth: str = BANDWIDTH, latency: int = LATENCY, json_file: str = JSON, trace: str = TRACE, report: str = REPORT):
     """Decode text from a prompt with a language model."""
-    config = _config(preset_name, bandwidth, latency, formats=formats_)
     sampler = Sampler(temperature, top_k, seed)
     if report is not None:
         check_report_path(report)
+    if board is None and (port or simulate or baud):
+        raise ConfigError("--port, --baud and --simulate need --board")
+    if board is not None:
+        if bool(port) == simulate:
+            raise ConfigError("--board needs either --port or --simulate")
+        if trace or report or bandwidth or latency or formats_:
+            raise ConfigError("a board's chip is as it is and has no timeline: --trace, --report, --bandwidth, --latency and --formats can't go "
+                              "with --board")
+        maker = OnBoard(board, port=port, baud=baud)
+        config = maker.config
+    else:
+        config, maker = _config(preset_name, bandwidth, latency, formats=formats_), backend
     if backend == "golden" and (trace or report or check):
         raise ConfigError("the golden model has no cycles: --trace, --report and --check need --backend sim")
     _check_outputs(json_file, trace, report)
@@ -234,11 +253,11 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
     display, text, runs, chosen = _Display(), loaded.tokenizer.stream(), [], []
     summary = lambda phase: summarise([run for run in runs if run.phase == phase], config)
     figures = lambda exact: dict(
-        model=name, preset=config.name, backend=backend, prompt=prompt, prompt_tokens=len(ids), text=display.text, tokens=chosen,
-        bit_exact=exact, prefill=summary("prefill").as_json(), decode=summary("decode").as_json())
+        model=name, preset=config.name, backend="board" if board else backend, prompt=prompt, prompt_tokens=len(ids), text=display.text,
+        tokens=chosen, bit_exact=exact, prefill=summary("prefill").as_json(), decode=summary("decode").as_json())
     try:
         with display.running():
-            session = Session(loaded, config, backend=backend, context=context, activations=activations, check=check,
+            session = Session(loaded, config, backend=maker, context=context, activations=activations, check=check,
                               report=display.note, progress=display.progress)
             for step, token in session.generate(ids, tokens, sampler, stop={loaded.config.eos_id}):
                 runs.append(Run(step.phase, step.count, step.program, step.result))
@@ -310,6 +329,7 @@ def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argume
 
 app.command()(area)
 app.command()(asic)
+app.command()(fpga)
 app.command()(verilog)
 
 
