@@ -120,18 +120,18 @@ class GoldenBackend(_Memory):
 class SimulationBackend(_Memory):
     """The RTL in simulation behind :class:`Backend`.
 
-    ``report`` is called with a line for each slow step of building the model. A chip that starts and completes nothing for
-    long is a :class:`SimulationError`.
+    ``report`` is called with a line for each slow step of building the model; ``simulation`` makes the :class:`Simulation`. A chip
+    that starts and completes nothing for long is a :class:`SimulationError`.
     """
 
     SLICE = 10000
     """Cycles between calls of ``progress``."""
 
-    def __init__(self, config, memory_bytes, ring, *, report=lambda text: None):
+    def __init__(self, config, memory_bytes, ring, *, report=lambda text: None, simulation=Simulation):
         self.config = config
         self.ring_address, self.ring_size = ring
         self.patience = max(2 ** 31 // config.macs_per_cycle, 2 ** 20)
-        self.simulation = Simulation(config, memory_bytes, report=report)
+        self.simulation = simulation(config, memory_bytes, report=report)
         self.memory = self.simulation.memory
         identity = self._read("ID"), self._read("VERSION"), self._read("CONFIG0") & 0xFF
         if identity != (IDENTITY, VERSION_NUMBER, config.tiles):

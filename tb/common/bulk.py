@@ -96,11 +96,12 @@ class Bulk:
                 for name, array in results.items()}
 
 
-def build(component, *, latency=None):
+def build(component, *, latency=None, transform=None):
     """Compile ``component`` (once for each distinct Verilog) and return a :class:`Bulk`.
 
     Its ports are not structs of streams: operands in, results out ``latency`` (default: its
-    ``LATENCY``) cycles later, and optionally a clock enable ``en``. A combinational component has latency 0.
+    ``LATENCY``) cycles later, and optionally a clock enable ``en``. A combinational component has latency 0. ``transform(verilog, name)``
+    gives Verilog to run in place of the RTL's.
     """
     inputs, outputs = {}, {}
     for path, member, _ in component.signature.flatten(component):
@@ -108,12 +109,17 @@ def build(component, *, latency=None):
         (inputs if member.flow == wiring.In else outputs)["__".join(map(str, path))] = width
     latency = component.LATENCY if latency is None else latency
     verilog = emit(component, "dut")
-    clocked = "input clk" in verilog.split("module dut(")[1]
+    top = verilog.split("module dut(")[1].split("endmodule")[0]
+    clocked = "input clk" in top
     reset = ""
-    if clocked and "input rst;" in verilog.split("module dut(")[1].split("endmodule")[0]:
+    if clocked and "input rst;" in top:
         reset = "top.rst = 1; for (int i = 0; i < 4; ++i) { top.clk = i & 1; top.eval(); } top.rst = 0;"
     enable = "top.en = enabled;" if inputs.pop("en", None) else ""
     cast = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
+
+    def member(name):
+        """Verilator's C++ name of a port."""
+        return name.replace("__", "___05F")
 
     def words(width):
         return range(-(-width // 32))
@@ -123,13 +129,15 @@ def build(component, *, latency=None):
             f"(({cast[_dtype(width).itemsize]} *){side}[{k}])"
 
     drive = "\n        ".join(
-        "".join(f"top.{name}[{w}] = (((const uint32_t *)in[{k}])[index * {len(words(width))} + {w}] ^ (uint32_t)noise)"
+        "".join(f"top.{member(name)}[{w}] = (((const uint32_t *)in[{k}])[index * {len(words(width))} + {w}] ^ (uint32_t)noise)"
                 f" & {hex(min((1 << width - 32 * w) - 1, 0xFFFFFFFF))}u; " for w in words(width)) if width > 64 else
-        f"top.{name} = ({element(name, width, k, 'in', 'const')}[index] ^ noise) & {hex((1 << width) - 1)}ull;"
+        f"top.{member(name)} = ({element(name, width, k, 'in', 'const')}[index] ^ noise) & {hex((1 << width) - 1)}ull;"
         for k, (name, width) in enumerate(inputs.items()))
-    sample = "\n            ".join("".join(f"((uint32_t *)out[{k}])[got * {len(words(width))} + {w}] = top.{name}[{w}]; "
-                                           for w in words(width)) if width > 64 else f"{element(name, width, k, 'out')}[got] = top.{name};"
+    sample = "\n            ".join("".join(f"((uint32_t *)out[{k}])[got * {len(words(width))} + {w}] = top.{member(name)}[{w}]; "
+                                           for w in words(width)) if width > 64 else f"{element(name, width, k, 'out')}[got] = top.{member(name)};"
                                    for k, (name, width) in enumerate(outputs.items()))
+    if transform is not None:
+        verilog = transform(verilog, "dut")
     harness = _HARNESS.format(name="dut", reset=reset, enable=enable, drive=drive, sample=sample)
     if not clocked:
         harness = harness.replace("top.clk = 0;", "").replace("top.clk = 1;", "")

@@ -11,14 +11,14 @@ import random
 import subprocess
 import tempfile
 
+import numpy as np
+
 from .netlist import Instance, Module
-from .synthesis import MAP_MEMORIES, _MEMORY_BOX, _memories, _memory_map, run_yosys
+from .synthesis import MEMORIES, _MEMORY_BOX, _memories, _memory_map, run_yosys
 from .tools import AsicError
 
 __all__ = ["Verdict", "check", "mutated"]
 
-GOLDEN = ("proc", "setattr -unset init w:*", "opt_clean", "memory -nomap", "opt_clean", MAP_MEMORIES, "memory_map")
-"""The RTL's cells before any optimisation."""
 GATES = ("techmap", "simplemap", "dffunmap", "techmap", "simplemap", "opt_clean")
 
 _GOLDEN_GATES = {  # inputs and the function
@@ -51,10 +51,17 @@ def check(module, modules, library, *, same_multiplier=False, timeout=120):
         raise AsicError(f"{module.name} has no RTL to compare with")
     golden = _golden(module, same_multiplier)
     with tempfile.TemporaryDirectory() as folder:
-        sides, registers, free, outputs = _problem(module, golden, modules, library)
-        for name, text in zip(("rtl.blif", "netlist.blif"), sides):
-            Path(folder, name).write_text(text)
-        return Verdict(module.name, _cec(folder, timeout), registers, free, outputs, same_multiplier)
+        for constant in (False, True):
+            sides, registers, free, outputs = _problem(module, golden, modules, library, constant)
+            if len(sides[0].split("\n")[1].split()) - 1 <= EXHAUSTIVE:
+                result = "proved" if all(map(np.array_equal, *map(_values, sides))) else "different"
+            else:
+                for name, text in zip(("rtl.blif", "netlist.blif"), sides):
+                    Path(folder, name).write_text(text)
+                result = _cec(folder, timeout)
+            if result == "proved" or not free:
+                break
+        return Verdict(module.name, result, registers, free, outputs, same_multiplier)
 
 
 def _golden(module, same_multiplier):
@@ -63,7 +70,7 @@ def _golden(module, same_multiplier):
         Path(folder, "memory_map.v").write_text(_memory_map())
         Path(folder, "memory.v").write_text(_MEMORY_BOX)
         booth = ["booth"] if same_multiplier else []
-        run_yosys(["read_rtlil design.il", "read_verilog -lib memory.v", f"hierarchy -top {module.name}", *GOLDEN, *booth, *GATES,
+        run_yosys(["read_rtlil design.il", "read_verilog -lib memory.v", f"hierarchy -top {module.name}", *MEMORIES, *booth, *GATES,
                    "write_json design.json"], folder, module.name)
         content = json.loads(Path(folder, "design.json").read_text())["modules"][module.name]
     golden = Module.from_json(module.name, content)
@@ -78,7 +85,8 @@ class _Side:
         self.state, self.gates, self.children = {}, [], {}
 
 
-def _problem(module, golden, modules, library):
+def _problem(module, golden, modules, library, constant):
+    """The BLIF of both sides, and counts. ``constant``: registers that the netlist does not have are claimed to stay 0."""
     rtl, net = _Side(), _Side()
     for instance in golden.instances:
         if instance.kind in _GOLDEN_GATES:
@@ -137,13 +145,15 @@ def _problem(module, golden, modules, library):
                 found = named[wire, n]
                 if found in net.state or found in ("0", "1"):
                     partner.setdefault(bit, found)
+    free = [q for q in rtl.state if q not in partner]
+    if constant:
+        partner |= {q: "0" for q in free}
     compared = 0
     for q in rtl.state:
         inputs.append((q, partner.get(q)))
         if q in partner:
             outputs.append((rtl.state[q], net.state.get(partner[q], partner[q])))
             compared += 1
-    free = [q for q in rtl.state if q not in partner]
     unmatched = [q for q in net.state if q not in set(partner.values())]
     inputs += [(None, q) for q in unmatched]
     pairs = [(a, b) for a, b in outputs if a is not None and b is not None]
@@ -191,6 +201,44 @@ def _blifs(rtl, net, inputs, outputs):
             lines += [f".names {name(pair[side])} o{n}", "1 1"]
         result.append("\n".join([*lines, ".end", ""]))
     return result
+
+
+EXHAUSTIVE = 16
+"""Inputs up to which all values are tried: fast where a multiplier is hard to prove."""
+
+
+def _values(text):
+    """Each output of a circuit in BLIF for all values of its inputs, as bits in arrays of bytes."""
+    lines = text.splitlines()
+    sources, outputs = lines[1].split()[1:], lines[2].split()[1:]
+    count = max(8, 1 << len(sources))
+    numbers = np.arange(count)
+    values = {name: np.packbits((numbers >> n & 1).astype(bool)) for n, name in enumerate(sources)}
+    gates, last = {}, None
+    for line in lines[3:]:
+        if line.startswith(".names"):
+            *pins, last = line.split()[1:]
+            gates[last] = pins, []
+        elif not line.startswith("."):
+            gates[last][1].append(line.split()[0] if gates[last][0] else "")
+    todo = list(outputs)
+    while todo:
+        name = todo[-1]
+        if name in values:
+            todo.pop()
+            continue
+        pins, terms = gates[name]
+        if missing := [pin for pin in pins if pin not in values]:
+            todo += missing
+            continue
+        value = np.zeros(count // 8, np.uint8)
+        for term in terms:
+            product = np.full(count // 8, 0xFF, np.uint8)
+            for pin, wanted in zip(pins, term):
+                product &= values[pin] if wanted == "1" else ~values[pin]
+            value |= product
+        values[name] = value
+    return [values[name] for name in outputs]
 
 
 def _cec(folder, timeout):

@@ -10,8 +10,9 @@ from poblano.verilog import emit
 
 from .liberty import load_library
 from .netlist import buffered, summary
-from .synthesis import MACRO, elaborate, synthesise
+from .synthesis import elaborate, synthesise
 from .timing import analyse
+from .tools import AsicError
 
 __all__ = ["Block", "Design", "Source", "array_source", "chip_source", "peer_source"]
 
@@ -26,14 +27,21 @@ DEPTH, LEAST = 4, 0.01
 
 @dataclass(frozen=True)
 class Source:
-    """Verilog and its top; ``config`` of a chip whose netlist can run programs, ``array`` (its module) what of it is meant."""
+    """Verilog and its top; ``config`` of a chip, whose netlist can run programs; ``peer``: someone else's."""
 
     title: str
     verilog: str
     top: str
     file: str
     config: object = None
-    array: str | None = None
+    peer: bool = False
+
+    def elaborate(self):
+        """The RTLIL of its modules; ConfigError for a peer's that does not parse."""
+        try:
+            return elaborate(self.verilog, self.top, name=self.file)
+        except AsicError as error:
+            raise ConfigError(str(error)) if self.peer else error from None
 
 
 def chip_source(config):
@@ -43,8 +51,7 @@ def chip_source(config):
 def array_source(rows, cols, formats):
     """An array alone."""
     config = ArrayConfig(rows=rows, cols=cols, formats=tuple(formats))
-    return Source(f"array {rows}x{cols} {','.join(formats)}", emit(SystolicArray(config), "systolic_array"), "systolic_array", "array.v",
-                  array="systolic_array")
+    return Source(f"array {rows}x{cols} {','.join(formats)}", emit(SystolicArray(config), "systolic_array"), "systolic_array", "array.v")
 
 
 def peer_source(path, top):
@@ -53,7 +60,7 @@ def peer_source(path, top):
         text = path.read_text()
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text") from None
-    return Source(f"{path.name} ({top})", text, top, path.name)
+    return Source(f"{path.name} ({top})", text, top, path.name, peer=True)
 
 
 @dataclass
@@ -86,9 +93,10 @@ class Design:
     power: object = None
 
     @staticmethod
-    def build(source, *, library="osu018", report=lambda text: None):
+    def build(source, *, library="osu018", rtl=None, report=lambda text: None):
+        """Synthesise ``source``, whose elaborated ``rtl`` may be given."""
         cells = load_library(library)
-        rtl = elaborate(source.verilog, source.top, name=source.file)
+        rtl = source.elaborate() if rtl is None else rtl
         modules, loads = buffered(synthesise(rtl, cells, what=source.title, report=report), source.top, cells)
         return Design(source, cells, modules, loads)
 

@@ -165,8 +165,17 @@ MACRO_LOAD = 0.02
 """pF of a black box's input."""
 
 
+KEYWORDS = set("""always and assign automatic before begin bit buf byte case cell checker class clocking config const cover default disable do edge
+else end enum event expect export extends extern final first_match for force foreach forever fork function generate if import initial inout
+input inside int integer interface join library local logic longint loop module new nor not null or output package parameter primitive
+priority program property protected pure rand real ref reg release repeat return sequence shortint signed solve static string strong struct
+super table tagged task this time tran tri type typedef union unique unsigned use uwire var virtual void wait wand weak while wire with within
+wor xnor xor""".split())
+"""Of SystemVerilog, that a name may be in Verilog."""
+
+
 def _identifier(name):
-    return name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"\\{name} "
+    return name if re.fullmatch(r"[A-Za-z_]\w*", name) and name not in KEYWORDS else f"\\{name} "
 
 
 def structural(modules, library):

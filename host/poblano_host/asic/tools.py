@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import tempfile
 
+from poblano.config import ConfigError
+
 from ..sim.simulation import cache_folder
 
 __all__ = ["AsicError", "LIBRARIES", "library_file", "sta_program"]
@@ -34,7 +36,7 @@ LIBRARIES = {
 def library_file(name="osu018"):
     """The path of the Liberty file of the library ``name``."""
     if name not in LIBRARIES:
-        raise AsicError(f"unknown library {name!r}; the libraries are {', '.join(LIBRARIES)}")
+        raise ConfigError(f"unknown library {name!r}; the libraries are {', '.join(LIBRARIES)}")
     known = LIBRARIES[name]
     return _installed(known.path) or _fetched(known.package, known.path)
 
