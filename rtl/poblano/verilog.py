@@ -119,6 +119,8 @@ def place(m, name, component, *, reset=None):
         return component
     component._MustUse__used = True  # elaborated by emit(), perhaps as another, equal component
     _name_ports(component, f"{name}__")
+    if isinstance(component, FIFOInterface):
+        m.d.comb += component.level.eq(component.r_level)  # else not a port, and 0
     ports = {("i_" if flow == wiring.In else "o_") + port: value for port, value, flow in port_values(component)}
     if hasattr(component, "VERILOG"):
         source(m, name, component.VERILOG, parameters=component.verilog_parameters, **ports)
