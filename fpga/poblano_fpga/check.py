@@ -29,10 +29,10 @@ def awkward_matrices(shape=AWKWARD, seed=0):
     return a, b
 
 
-def matmul_on(device, a, b, *, format="q8_0", config=None):
+def matmul_on(device, a, b, *, format="q8_0", activation=None, config=None):
     """The product on ``device`` and its :class:`RunResult`; Mismatch where it differs from the golden model's."""
     config = preset(PRESET) if config is None else config
-    job = MatmulJob(a, b, config, format=format)
+    job = MatmulJob(a, b, config, format=format, activation=activation)
     chips = [EngineBackend(device, config, job.memory_bytes, job.ring), GoldenBackend(config, job.memory_bytes, job.ring)]
     (product, result), (golden, _) = (run_job(job, chip) for chip in chips)
     different = np.argwhere(product.view(np.uint32) != golden.view(np.uint32))

@@ -17,11 +17,11 @@ from poblano_host.engine import EngineDevice, engine_traffic
 
 from .boards import BOARDS, board as find_board, with_array
 from .build import BITSTREAM, build, program as load, tool
-from .check import AWKWARD, check_layer, check_matmul, token_products
-from .simulation import FASTEST, netlist_port
+from .check import AWKWARD, check_layer, check_matmul, matmul_on, token_products
+from .simulation import FASTEST, netlist_port, rtl_port
 from .synthesis import check_fits, synthesise
 
-__all__ = ["device", "fpga", "tokens_per_second"]
+__all__ = ["device", "fpga", "matmul_on_board", "tokens_per_second"]
 
 WIDTH = 150
 """Columns of a table that goes to a file."""
@@ -33,15 +33,36 @@ def tokens_per_second(board):
     return 1 / (10 * traffic.line_bytes / board.baud + traffic.cycles / board.clock_hz)
 
 
-def device(board, *, port=None, report=lambda text: None):
-    """The :class:`EngineDevice` on the serial port ``port``, or in the board's netlist in simulation."""
+def device(board, *, port=None, rtl=False, report=lambda text: None):
+    """The :class:`EngineDevice` on the serial port ``port``, or in simulation, of the board's netlist or its ``rtl``."""
     if port is not None:
         return EngineDevice(Link(open_port(port, board.baud)))
-    netlist = synthesise(board, report=report)
-    check_fits(board, netlist.cells)
-    link = Link(netlist_port(board, netlist, report=report))
+    if rtl:
+        link = Link(rtl_port(board, report=report))
+    else:
+        netlist = synthesise(board, report=report)
+        check_fits(board, netlist.cells)
+        link = Link(netlist_port(board, netlist, report=report))
     link.set_baud(board.clock_hz // FASTEST)
     return EngineDevice(link)
+
+
+def matmul_on_board(name, port, a, b, *, format, activation, config):
+    """The product with the board's block sums, at a serial port or (None) of its RTL in simulation, and figures; prints them.
+
+    Mismatch if it differs from the golden model's.
+    """
+    board = find_board(name)
+    engine = device(board, port=port, rtl=True, report=lambda line: print(line, file=sys.stderr, flush=True))
+    begun = time.monotonic()
+    product, _ = matmul_on(engine, a, b, format=format, activation=activation, config=config)
+    if not engine.traffic.macs:
+        raise ConfigError(f"a board's engine computes INT8 and INT4 blocks, not {format} with {activation or 'these activations'}")
+    figures = dict(board=board.name, bytes_to_board=engine.traffic.to_device, bytes_from_board=engine.traffic.from_device,
+                   cycles=engine.traffic.cycles, macs=engine.traffic.macs, seconds=round(time.monotonic() - begun, 3), bit_exact=True)
+    engine.link.close()
+    _print_checks(board.title, {"matmul": figures})
+    return product, figures
 
 
 def _chosen(name, array):

@@ -23,6 +23,14 @@ _SCRIPTS = {
     "ecp5": ("synth_ecp5 -top top",),
     "gowin": ("synth_gowin -family gw2a -top top",),
 }
+
+
+def _script(board):
+    """Yosys commands. An engine never uses a word that it reads in the cycle in which it is written."""
+    relaxed = " -no-rw-check" if board.engine is not None else ""
+    return [command + relaxed if command.startswith("synth_") else command for command in _SCRIPTS[board.family]]
+
+
 LUTS = {"ice40": {"SB_LUT4": 1}, "ecp5": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}, "gowin": {"LUT": 1, "ALU": 1, "RAM16S": 4}}
 FLIP_FLOPS = {"ice40": "SB_DFF", "ecp5": "TRELLIS_FF", "gowin": "DFF"}
 
@@ -40,7 +48,7 @@ def synthesise(board, *, report=lambda text: None):
     """The :class:`Netlist` of the board's design; kept in the cache for each design and version of the tools."""
     report("writing the RTL")
     verilog = top_verilog(board)
-    script = _SCRIPTS[board.family]
+    script = _script(board)
     pairing = Path(pair_products.__code__.co_filename).read_text()
     key = _digest(verilog, *script, pairing, metadata.version("pyosys"))
     folder = cache_folder()

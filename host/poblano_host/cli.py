@@ -17,7 +17,7 @@ import typer
 
 from poblano.config import PRESETS, ConfigError, preset
 from poblano.control.commands import CommandError
-from poblano_fpga.command import fpga
+from poblano_fpga.command import fpga, matmul_on_board
 
 from .area import area
 from .asic.command import asic
@@ -291,6 +291,11 @@ def _load_array(path):
     return array
 
 
+def _save(path, array):
+    with open(path, "wb") as file:
+        np.save(file, array)
+
+
 @app.command()
 def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argument(help="B (K, N), .npy"),
            output: str = typer.Option(None, "-o", "--output", help="Write the product (M, N), float32, to this .npy file."),
@@ -298,6 +303,9 @@ def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argume
            activations: str = ACTIVATIONS, formats_: str = FORMATS,
            preset_name: str = PRESET, tiles: int = typer.Option(None, help="Tiles of the chip; the preset's by default."),
            golden: bool = typer.Option(False, "--golden", help="On the golden model."),
+           board: str = typer.Option(None, help="The sums of the blocks on a board's array engine, at --port or with --simulate: see `poblano fpga`."),
+           port: str = typer.Option(None, help="The board's serial port, as /dev/ttyUSB1."),
+           simulate: bool = typer.Option(False, "--simulate", help="The board's RTL in simulation, at the pins of its UART."),
            bandwidth: str = BANDWIDTH, latency: int = LATENCY, json_file: str = JSON, trace: str = TRACE, report: str = REPORT):
     """Multiply two matrices; A is quantised in blocks of 32 to the activations' format (INT8), B to a stored format."""
     config = _config(preset_name, bandwidth, latency, tiles, formats_)
@@ -305,8 +313,18 @@ def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argume
         check_report_path(report)
     if golden and (trace or report):
         raise ConfigError("the golden model has no cycles: --trace and --report can't go with --golden")
+    if board is None and (port or simulate):
+        raise ConfigError("--port and --simulate need --board")
+    if board is not None and (golden or trace or report or bool(port) == simulate):
+        raise ConfigError("--board needs either --port or --simulate, and --golden, --trace and --report can't go with it")
     _check_outputs(output, json_file, trace, report)
     left, right = _load_array(a), _load_array(b)
+    if board is not None:
+        product, figures = matmul_on_board(board, port, left, right, format=format_, activation=activations, config=config)
+        if output is not None:
+            _save(output, product)
+        _write_json(json_file, dict(shapes=[left.shape, right.shape], format=format_, **figures))
+        return
     job = MatmulJob(left, right, config, format=format_, activation=activations)
     chip = open_backend("golden" if golden else "sim", config, job.memory_bytes, job.ring,
                         report=lambda line: print(line, file=sys.stderr, flush=True))
@@ -315,8 +333,7 @@ def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argume
     runs = [Run("matmul", left.shape[0], job.program, result)]
     summary = summarise(runs, config)
     if output is not None:
-        with open(output, "wb") as file:
-            np.save(file, product)
+        _save(output, product)
     title = f"({left.shape[0]}, {left.shape[1]}) times ({right.shape[0]}, {right.shape[1]}) in {format_} on {config.name}"
     _write_json(json_file, dict(shapes=[left.shape, right.shape], format=format_, preset=config.name,
                                 backend="golden" if golden else "sim", **summary.as_json()))
