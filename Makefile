@@ -7,6 +7,7 @@ PROMPT := In the beginning
 TOKENS := 24
 MODEL := default
 PRESET := desk
+BOARD := icebreaker
 ARGS :=
 PROPERTIES :=
 RESULTS := build/run
@@ -15,7 +16,7 @@ RESULTS := build/run
 override PROMPT := $(value PROMPT)
 export PROMPT
 
-.PHONY: run test fast nightly formal verilog tools shared-python clean
+.PHONY: run test fast nightly formal verilog fpga tools shared-python clean
 
 run: $(VENV)/.run
 	@mkdir -p $(RESULTS)
@@ -39,6 +40,10 @@ formal: $(VENV)/.test
 verilog: $(VENV)/.run
 	$(BIN)/poblano verilog --preset "$(PRESET)" -o build/$(PRESET) $(ARGS)
 
+# A bitstream and its figures for a board; make fpga BOARD=icebreaker ARGS=--simulate checks the netlist's answers instead.
+fpga: $(VENV)/.fpga
+	$(BIN)/poblano fpga --board $(BOARD) $(ARGS)
+
 # Names the Debian package of a missing tool.
 tools:
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -58,6 +63,10 @@ $(VENV)/bin/python: | tools
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install -q --disable-pip-version-check -e .
 	@touch $@
+
+$(VENV)/.fpga: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[fpga]"
+	@touch $@ $(VENV)/.run
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[test]"
