@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 
 from poblano.board.system import DESIGN, ChipSystem
-from poblano.config import LINE_BYTES, LINE_WORDS, ConfigError, MemoryConfig, preset
-from poblano.control.commands import Command, Opcode, UnitKind, unit_index
+from poblano.config import ConfigError, MemoryConfig, preset
+from poblano.control.commands import COMMAND_BYTES, Command
 from poblano.verilog import emit
+from poblano_fpga.chip_check import check_layer, check_product
+from poblano_host.board import OnBoard
 from poblano_host.bridge import BridgeError, Identity, Link
-from poblano_host.compiler import CompiledModel, MatmulJob
-from poblano_host.models import load_model
+from poblano_host.compiler import MatmulJob
 from poblano_host.paging import PagedBackend
 from poblano_host.paging.link import LinkDevice
-from poblano_host.runtime import open_backend, run_job
+from poblano_host.runtime import GoldenBackend, Mismatch, open_backend, run_job
 from poblano_host.sim.pins import SimulatedPort
 
-from .models_tiny import chip
+from .models_tiny import chip, tiny_model
 
 CLOCK, BAUD, FAST = 40_000_000, 2_000_000, 10_000_000
 SMALL = replace(chip(4, 4, lanes=2, tiles=1, data_width=64), memory=MemoryConfig(data_width=32, bandwidth=Fraction(4)))
@@ -64,33 +65,42 @@ def test_refusals():
         LinkDevice(link)
 
 
-def first_layer(compiled, tokens):
-    """What a step needs in memory, and its commands to the end of the first layer; then the residual is stored as the logits."""
-    step, c = compiled.step(tokens, 0), compiled.model.config
-    end = next(n for n, command in enumerate(step.commands) if command.label == "layer1.attn_norm.squares")
-    # Weights of the next layer would have no room.
-    commands = [command for command in step.commands[:end] if not (command.opcode is Opcode.STREAM and command.label.startswith("layer1"))]
-    vector = unit_index(UnitKind.VECTOR)
-    lines = c.dim // LINE_WORDS
-    commands.append(Command(Opcode.STORE, unit_index(UnitKind.DMA), dict(
-        mem_addr=compiled.logits, mem_stride=LINE_BYTES * lines, src=compiled.buffers.x, src_stride=lines, rows=len(tokens), lines=lines,
-        tile=0), ((vector, sum(command.unit == vector for command in commands)),)))
-    return step.inputs, b"".join(command.encode() for command in commands)
+def test_checks(monkeypatch):
+    """The checks find a wrong bit."""
+    paged = lambda config, memory_bytes, ring, *, report: Paged(config, memory_bytes, ring)
+    monkeypatch.setattr("poblano_fpga.chip_check.load_model", lambda name: tiny_model(dim=128))
+    assert check_product(paged, SMALL)["bit_exact"] and check_layer(paged, SMALL)["bytes_to_board"] == 0
+    Paged.flip = 1
+    with pytest.raises(Mismatch, match="the product differs from the golden model's, first in element"):
+        check_product(paged, SMALL)
+    with pytest.raises(Mismatch, match="memory differs from the golden model's, first in element"):
+        check_layer(paged, SMALL)
+
+
+class Paged(GoldenBackend):
+    """The golden model with the members of a paged backend."""
+
+    cache = type("Cache", (), {"bytes_up": 0, "bytes_down": 0})
+    flip = 0
+
+    def run(self, commands, *, progress=None):
+        result = super().run(commands, progress=progress)
+        store = Command.decode(commands[-COMMAND_BYTES:])
+        self.memory[store.operands["mem_addr"] + 3] ^= self.flip
+        return result
 
 
 @pytest.mark.nightly
 def test_layer_at_pins():
     """The first layer of the default model on the board's chip: K and V in memory, and all of the residual."""
-    config = preset("ulx3s")
-    compiled = CompiledModel(load_model("default"), config, context=64)
-    link = connect(config, 1 << 17)
-    chips = [open_backend(name, config, compiled.memory_bytes, compiled.ring) for name in (on_board(link), "golden")]
-    inputs, commands = first_layer(compiled, [5, 6, 7])
-    for backend in chips:
-        for address, data in compiled.image + inputs:
-            backend.write(address, data)
-        backend.run(commands)
-    np.testing.assert_array_equal(*(backend.memory for backend in chips))
-    residual = np.frombuffer(chips[0].read(compiled.logits, 4 * 3 * 128), np.float32)
-    assert np.isfinite(residual).all() and residual.std() > 0.01
-    chips[0].close()
+    board = OnBoard("ulx3s")
+    assert check_layer(board, board.config)["bytes_to_board"] > 200_000
+    assert board.device.link.repeats == 0
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(4 * 3600)
+def test_netlist_at_pins():
+    """The netlist of the ULX3S."""
+    board = OnBoard("ulx3s", netlist=True)
+    assert check_product(board, board.config)["bit_exact"]

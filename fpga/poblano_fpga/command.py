@@ -12,11 +12,14 @@ from rich.table import Table
 import typer
 
 from poblano.config import ConfigError
+from poblano_host.board import OnBoard
 from poblano_host.bridge import Link, open_port
 from poblano_host.engine import EngineDevice, engine_traffic
 
 from .boards import BOARDS, board as find_board, with_array
 from .build import BITSTREAM, build, program as load, tool
+from .chip import CHIP_BOARDS, chip_board
+from .chip_check import check_chip
 from .check import AWKWARD, check_layer, check_matmul, matmul_on, token_products
 from .simulation import FASTEST, netlist_port, rtl_port
 from .synthesis import check_fits, synthesise
@@ -96,10 +99,13 @@ def fpga(board_name: str = typer.Option(..., "--board", help=f"{', '.join(BOARDS
          simulate: bool = typer.Option(False, "--simulate", help="Instead of a bitstream: check the answers of the netlist in simulation."),
          program: bool = typer.Option(False, "--program", help="Load the bitstream with openFPGALoader."),
          port: str = typer.Option(None, help="Check the answers of the board at this serial port, as /dev/ttyUSB1."),
-         layer: bool = typer.Option(True, help="Check a layer of the default model too, not a matrix product alone."),
+         chip: bool = typer.Option(False, "--chip", help=f"The whole chip instead of an array: {', '.join(CHIP_BOARDS)}."),
+        layer: bool = typer.Option(True, help="Check a layer of the default model too, not a matrix product alone."),
          json_file: str = typer.Option(None, "--json", help="Write the figures to this file.")):
-    """Build an array engine for an FPGA board, and compare what it computes with the golden model."""
-    board = _chosen(board_name, array)
+    """Build an array engine (or the whole chip) for an FPGA board, and compare what it computes with the golden model."""
+    if chip and array is not None:
+        raise ConfigError("--array is of an engine; the chip's array is that of its preset")
+    board = chip_board(board_name) if chip else _chosen(board_name, array)
     if simulate and (program or port):
         raise ConfigError("--simulate needs no board: it can't go with --program or --port")
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
@@ -107,20 +113,26 @@ def fpga(board_name: str = typer.Option(..., "--board", help=f"{', '.join(BOARDS
     if program:
         tool("openFPGALoader")
     note = lambda line: print(line, file=sys.stderr, flush=True)
-    figures = {"board": board.name, "title": board.title, "array": [board.engine.array.rows, board.engine.array.cols]}
-    if simulate:
+    figures = {"board": board.name, "title": board.title, "array": [board.array.rows, board.array.cols]}
+    if simulate and chip:
+        figures["netlist"] = check_chip(OnBoard(board_name, netlist=True), layer, note)
+        _print_checks(f"The netlist for {board.title} in simulation", figures["netlist"])
+    elif simulate:
         engine = device(board, report=note)
         figures["netlist"] = _check(board, engine, layer, note)
         _print_checks(f"The netlist for {board.title} in simulation", figures["netlist"])
     else:
         if port is None or program:
             result = build(board, output, report=note)
-            figures |= result.as_json() | {"tokens_per_second": round(tokens_per_second(board), 4)}
-            _print_figures(board, result, figures["tokens_per_second"])
+            figures |= result.as_json() | ({} if chip else {"tokens_per_second": round(tokens_per_second(board), 4)})
+            _print_figures(board, result, figures.get("tokens_per_second"))
         if program:
             note(f"loading {board.title}")
             load(board, Path(output, f"{board.name}.{BITSTREAM[board.family]}"))
-        if port is not None:
+        if port is not None and chip:
+            figures["on_board"] = check_chip(OnBoard(board_name, port=port), layer, note)
+            _print_checks(f"{board.title} at {port}", figures["on_board"])
+        elif port is not None:
             engine = device(board, port=port)
             figures["on_board"] = _check(board, engine, layer, note)
             engine.link.close()
@@ -140,6 +152,8 @@ def _print_figures(board, result, tokens):
     _print(table)
     print(f"clock {result.clock:g} MHz, fastest {result.fmax:.1f} MHz, slack {result.slack_ns:.2f} ns; "
           f"{result.macs_per_second / 1e6:,.0f} million MACs per second (the array's times the clock)")
+    if tokens is None:
+        return
     print(f"default model: {tokens:.3f} tokens per second, computed from the {board.baud:,} baud of the UART, which carries every weight, and the "
           "engine's cycles")
 

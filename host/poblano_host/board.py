@@ -1,5 +1,7 @@
 """The whole chip on a board, as a backend: on a serial port, or in simulation at the pins of its UART."""
 
+from contextlib import suppress
+
 from .bridge import Link, open_port
 from .paging import PagedBackend
 from .paging.link import LinkDevice
@@ -22,7 +24,7 @@ class OnBoard:
     Members
     -------
     config : ChipConfig of the board's chip
-    device : LinkDevice, once a backend has been made
+    device : LinkDevice, once a backend has been made; all share it, one after the other
     """
 
     def __init__(self, name, *, port=None, netlist=False, baud=None):
@@ -33,15 +35,22 @@ class OnBoard:
         self.config, self.device = self.board.chip, None
 
     def __call__(self, config, memory_bytes, ring, *, report=lambda text: None):
+        if self.device is None:
+            self.device = LinkDevice(self._link(report))
+        return PagedBackend(config, memory_bytes, ring, self.device)
+
+    def _link(self, report):
         if self.port is not None:
-            link, baud = Link(open_port(self.port, self.board.baud)), self.baud
+            port = open_port(self.port, self.board.baud)
+            # An adapter else keeps short answers for 16 ms.
+            with suppress(AttributeError, NotImplementedError, OSError, ValueError):
+                port.set_low_latency_mode(True)
+            link, baud = Link(port), self.baud
         else:
-            link = Link(self._simulated(report))
-            baud = self.baud or self.board.clock_hz // BEST_DIVIDER
+            link, baud = Link(self._simulated(report)), self.baud or self.board.clock_hz // BEST_DIVIDER
         if baud is not None:
             link.set_baud(baud)
-        self.device = LinkDevice(link)
-        return PagedBackend(config, memory_bytes, ring, self.device)
+        return link
 
     def _simulated(self, report):
         from poblano_fpga.simulation import netlist_port, rtl_port

@@ -1,0 +1,82 @@
+"""What a board's chip must compute as the golden model: a matrix product, and the first layer of the default model."""
+
+import time
+
+import numpy as np
+
+from poblano.config import LINE_BYTES, LINE_WORDS
+from poblano.control.commands import Command, Opcode, UnitKind, unit_index
+from poblano_host.compiler import CompiledModel, MatmulJob
+from poblano_host.models import load_model
+from poblano_host.runtime import Mismatch, open_backend, run_job
+
+__all__ = ["check_chip", "check_layer", "check_product", "first_layer"]
+
+SHAPE = (5, 70, 96)
+CONTEXT = 64
+
+
+def first_layer(compiled, tokens):
+    """What a step needs in memory, and its commands to the end of the first layer; then the residual is stored as the logits."""
+    step, c = compiled.step(tokens, 0), compiled.model.config
+    end = next(n for n, command in enumerate(step.commands) if command.label == "layer1.attn_norm.squares")
+    # Weights of the next layer would have no room.
+    commands = [command for command in step.commands[:end] if not (command.opcode is Opcode.STREAM and command.label.startswith("layer1"))]
+    vector = unit_index(UnitKind.VECTOR)
+    lines = c.dim // LINE_WORDS
+    commands.append(Command(Opcode.STORE, unit_index(UnitKind.DMA), dict(
+        mem_addr=compiled.logits, mem_stride=LINE_BYTES * lines, src=compiled.buffers.x, src_stride=lines, rows=len(tokens), lines=lines,
+        tile=0), ((vector, sum(command.unit == vector for command in commands)),)))
+    return step.inputs, b"".join(command.encode() for command in commands)
+
+
+def check_product(backend, config):
+    """Run a product on what makes a :class:`PagedBackend`; figures. Mismatch if it differs from the golden model's."""
+    generator = np.random.default_rng(2)
+    m, k, n = SHAPE
+    job = MatmulJob(generator.normal(size=(m, k)), generator.normal(size=(k, n)), config, format="q4_1")
+    chips = [open_backend(name, config, job.memory_bytes, job.ring) for name in (backend, "golden")]
+    begun = time.monotonic()
+    product, result = run_job(job, chips[0])
+    seconds = time.monotonic() - begun
+    expected, _ = run_job(job, chips[1])
+    _same("the product", product, expected)
+    return _figures(chips[0], result, seconds)
+
+
+def check_layer(backend, config, tokens=(5, 6, 7)):
+    """Run the first layer on what makes a :class:`PagedBackend`; figures. Mismatch if any byte of memory differs from the golden model's."""
+    compiled = CompiledModel(load_model("default"), config, context=CONTEXT)
+    inputs, commands = first_layer(compiled, list(tokens))
+    chips = [open_backend(name, config, compiled.memory_bytes, compiled.ring) for name in (backend, "golden")]
+    begun, seconds, results = time.monotonic(), [], []
+    for chip in chips:
+        for address, data in compiled.image + inputs:
+            chip.write(address, data)
+        results.append(chip.run(commands))
+        seconds.append(time.monotonic() - begun)
+    figures = _figures(chips[0], results[0], seconds[0])
+    _same("memory", *(chip.memory for chip in chips))
+    return figures
+
+
+def check_chip(backend, layer, note):
+    """Both checks, the second if ``layer``, on an :class:`~poblano_host.board.OnBoard`; figures by their names."""
+    figures = {}
+    for name, check in (("matmul", check_product), ("layer", check_layer))[:1 + layer]:
+        note(f"{name}: " + ("A ({}, {}) times B ({}, {})".format(*SHAPE[:2], *SHAPE[1:]) if name == "matmul" else
+                            "the first layer of the default model"))
+        figures[name] = check(backend, backend.config)
+    backend.device.close()
+    return figures
+
+
+def _same(what, ours, golden):
+    if not np.array_equal(ours, golden):
+        first = int(np.flatnonzero(ours.ravel() != golden.ravel())[0])
+        raise Mismatch(f"{what} differs from the golden model's, first in element {first}")
+
+
+def _figures(chip, result, seconds):
+    return dict(bytes_to_board=chip.cache.bytes_up, bytes_from_board=chip.cache.bytes_down, cycles=result.cycles, seconds=round(seconds, 3),
+                bit_exact=True)
