@@ -1,11 +1,10 @@
 """A board's netlist with the models of the device's cells, compiled by Verilator, behind its UART's pins."""
 
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 import re
 import tempfile
-
-import pyosys
 
 from poblano.verilog import emit
 from poblano_host.sim.pins import SimulatedPort
@@ -15,7 +14,7 @@ from .yosys import run_yosys
 
 __all__ = ["FASTEST", "netlist_port", "netlist_verilog", "rtl_port"]
 
-SHARE = Path(pyosys.__file__).parent / "share"
+SHARE = Path(find_spec("pyosys").origin).parent / "share"
 MODELS = Path(__file__).with_name("models")
 CELLS = {"ice40": "ice40/cells_sim.v", "ecp5": "ecp5/cells_sim.v", "gowin": "gowin/cells_sim.v"}
 BLOCKS = ("SB_MAC16", "SB_RAM40_4K", "SB_SPRAM256KA", "MULT18X18D", "DP16KD", "MULT9X9", "SDPB", "SDPX9B", "DPB", "DPX9B")
