@@ -24,7 +24,7 @@ __all__ = ["FILES", "Job", "jobs", "run_job"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "formal"
-FILES = ("fifo", "round_robin", "axi_arbiter", "broadcast", "walk", "memory", "array", "pe", "overflow", "queue", "block_sums", "accumulator")
+FILES = ("fifo", "round_robin", "axi_arbiter", "axi_ram", "broadcast", "walk", "memory", "array", "pe", "overflow", "queue", "block_sums", "accumulator")
 """Property files: modules of this package with a tuple ``PROPERTIES``."""
 
 
