@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 from fractions import Fraction
+import json
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from poblano.config import ConfigError, MemoryConfig, preset
 from poblano.control.commands import COMMAND_BYTES, Command
 from poblano.verilog import emit
 from poblano_fpga.chip_check import check_layer, check_product
+from poblano_host import cli
 from poblano_host.board import OnBoard
 from poblano_host.bridge import BridgeError, Identity, Link
 from poblano_host.compiler import MatmulJob
@@ -88,6 +92,36 @@ class Paged(GoldenBackend):
         store = Command.decode(commands[-COMMAND_BYTES:])
         self.memory[store.operands["mem_addr"] + 3] ^= self.flip
         return result
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (["--port", "x"], "--port, --baud and --simulate need --board"),
+    (["--board", "ulx3s"], "--board needs either --port or --simulate"),
+    (["--board", "ulx3s", "--simulate", "--port", "x"], "--board needs either --port or --simulate"),
+    (["--board", "abc", "--simulate"], "no board 'abc' holds the whole chip; ulx3s does"),
+    (["--board", "ulx3s", "--simulate", "--trace", "x.json"], "a board's chip is as it is and has no timeline: --trace, .* can't go with --board"),
+    (["--board", "ulx3s", "--port", "/dev/none"], "/dev/none: could not open port|the package pyserial is not installed"),
+])
+def test_run_refuses(monkeypatch, capfd, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["poblano", "run", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    error = capfd.readouterr().err
+    assert left.value.code in (2, 3) and re.search(f"^poblano: {message}", error, re.MULTILINE) and "Traceback" not in error, error
+
+
+def test_run(monkeypatch, capfd, tmp_path):
+    """The command with a golden model in the board's place: the same tokens as those of another chip."""
+    monkeypatch.setattr(OnBoard, "__call__", lambda self, config, memory_bytes, ring, *, report: GoldenBackend(config, memory_bytes, ring))
+    texts = []
+    for chosen in (["--board", "ulx3s", "--simulate"], ["--backend", "golden"]):
+        figures = tmp_path / "figures.json"
+        monkeypatch.setattr(sys, "argv", ["poblano", "run", "--prompt", "And the LORD", "--tokens", "3", "--json", str(figures), *chosen])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert not left.value.code, capfd.readouterr().err
+        texts.append(json.loads(figures.read_text()))
+    assert texts[0]["text"] == texts[1]["text"] and texts[0]["preset"] == "ulx3s" and texts[0]["backend"] == "board"
 
 
 @pytest.mark.nightly
