@@ -107,6 +107,7 @@ def test_refused(spram):
     (dict(array=ArrayConfig(rows=4, cols=4)), "formats int8"), (dict(array=ArrayConfig(rows=64, cols=4, formats=("int8",))), "at most 32 rows"),
     (dict(array=ArrayConfig(rows=4, cols=4, formats=("int8",)), tokens=3), "tokens must be a power of two .* not 3"),
     (dict(array=ArrayConfig(rows=4, cols=4, formats=("int8",)), ports=3), "ports must be 1 or 2, not 3"),
+    (dict(array=ArrayConfig(rows=12, cols=12, formats=("int8",)), tokens=32, memory_bytes=2048), "memory_bytes must be at least 2112 for a block"),
     (dict(array=ArrayConfig(rows=4, cols=65, formats=("int8",))), "at most 64 cols, not 65"),
 ])
 def test_bad_configuration(options, message):

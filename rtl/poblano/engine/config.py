@@ -53,6 +53,9 @@ class EngineConfig:
             _require(low <= value <= high and value & (value - 1) == 0, f"engine {name} must be a power of two from {low} to {high}, not {value!r}")
         _require(self.ports in (1, 2), f"engine ports must be 1 or 2, not {self.ports!r}")
         _require(self.word_bytes <= 64, f"an engine's array has at most 64 cols, not {array.cols}")
+        least = max(array.passes * array.rows + self.tokens * self.result_words, array.passes * self.tokens) * self.word_bytes
+        _require(self.memory_bytes >= least, f"engine memory_bytes must be at least {least} for a block of an array of {array.rows} x "
+                                             f"{array.cols} and {self.tokens} tokens, not {self.memory_bytes}")
 
     @property
     def tile(self):
