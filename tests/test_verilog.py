@@ -36,7 +36,7 @@ class Memory(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("width, depth, granularity", [(8, 16, 8), (32, 8, 8), (64, 2, 16), (5, 3, 5), (24, 1, 12)])
+@pytest.mark.parametrize("width, depth, granularity", [(8, 16, 8), (64, 2, 16), (5, 3, 5)])
 def test_sram(width, depth, granularity):
     """Random reads and writes, often of the same word: a read gets the old one, and stays."""
     rng = np.random.default_rng(1)
@@ -77,7 +77,7 @@ class Line(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("cycles", [1, 2, 3, 40])
+@pytest.mark.parametrize("cycles", [1, 3, 40])
 def test_delay_line(cycles):
     """In its own module or in place, the value comes so many enabled cycles later."""
     i = np.random.default_rng(2).integers(0, 1 << 13, 500).astype("u2")
