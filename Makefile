@@ -16,7 +16,7 @@ RESULTS := build/run
 override PROMPT := $(value PROMPT)
 export PROMPT
 
-.PHONY: run test fast nightly formal verilog fpga tools shared-python clean
+.PHONY: run test fast nightly formal verilog fpga asic tools shared-python clean
 
 run: $(VENV)/.run
 	@mkdir -p $(RESULTS)
@@ -39,6 +39,11 @@ formal: $(VENV)/.test
 # Verilog of PRESET and all that an ASIC flow needs with it, in build/PRESET.
 verilog: $(VENV)/.run
 	$(BIN)/poblano verilog --preset "$(PRESET)" -o build/$(PRESET) $(ARGS)
+
+# Standard cells of PRESET: area, critical path, power, in build/asic. Names the packages it needs.
+asic: $(VENV)/.run
+	@mkdir -p build/asic
+	$(BIN)/poblano asic --preset "$(PRESET)" --json "build/asic/$(PRESET).json" --report "build/asic/$(PRESET).html" $(ARGS)
 
 # A bitstream and its figures for a board; make fpga BOARD=icebreaker ARGS=--simulate checks the netlist's answers instead.
 fpga: $(VENV)/.fpga

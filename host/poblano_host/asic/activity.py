@@ -55,7 +55,8 @@ def layer_program(config, *, tokens=TOKENS):
 def run_layer(config, verilog, *, sources=None, tokens=TOKENS, report=lambda text: None, start=lambda simulation: None):
     """Run :func:`layer_program` on ``verilog`` and on the golden model: the :class:`RunResult`; Mismatch if their memories differ."""
     compiled, program, count = layer_program(config, tokens=tokens)
-    chips = [SimulationBackend(config, compiled.memory_bytes, compiled.ring, report=report, simulation=partial(Simulation, verilog=verilog, sources=sources)),
+    simulation = partial(Simulation, verilog=verilog, sources=sources)
+    chips = [SimulationBackend(config, compiled.memory_bytes, compiled.ring, report=report, simulation=simulation),
              GoldenBackend(config, compiled.memory_bytes, compiled.ring)]
     for chip in chips:
         for address, data in compiled.image + program.inputs:
@@ -90,7 +91,7 @@ class BlockPower:
 
 @dataclass
 class Power:
-    """``blocks``: the first is the whole chip; ``cycles`` counted of ``total_cycles``; ``frequency`` in MHz; ``macs`` in the cycles of the array."""
+    """``blocks``, the first is the whole chip; the ``cycles`` that were counted; ``tokens`` of the prompt; ``frequency`` in MHz."""
 
     blocks: list
     cycles: int

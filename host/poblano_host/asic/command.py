@@ -13,15 +13,19 @@ import typer
 from poblano.config import ConfigError, preset
 
 from ..report import check_report_path
+from .activity import measure_power
 from .equivalence import prove
 from .flow import MEMORY_UM2_PER_BIT, Design, array_source, chip_source, peer_source
 from .liberty import load_library
+from .netlist import structural
 from .plots import write_plots
 from .timing import MACRO_ACCESS
 from .tools import AsicError, sta_program
 
 __all__ = ["asic"]
 
+SIMULATED = 600_000
+"""Cells up to which a netlist is simulated unless it is asked for: larger ones compile for an hour and more."""
 WIDTH = 170
 """Columns of a table that goes to a file."""
 
@@ -32,7 +36,8 @@ def asic(preset_name: str = typer.Option(None, "--preset", help="A chip: see `po
          peer: list[str] = typer.Option(None, help="Verilog of anyone's, through the same flow; may be repeated, with as many --top."),
          top: list[str] = typer.Option(None, help="The top module of a --peer."),
          library: str = typer.Option("osu018", help="Standard cells."),
-         power: bool = typer.Option(True, "--power/--no-power", help="Simulate the netlist with a layer of the default model."),
+         power: bool = typer.Option(None, "--power/--no-power", help="Simulate a chip's netlist with a layer of the default model; by "
+                                                                     f"default, of chips of up to {SIMULATED:,} cells."),
          check: bool = typer.Option(False, "--check", help="Prove each module's netlist equal to its RTL."),
          json_file: str = typer.Option(None, "--json", help="Write the figures to this file."),
          report: str = typer.Option(None, help="Write plots to this .html or .png file."),
@@ -66,18 +71,18 @@ def asic(preset_name: str = typer.Option(None, "--preset", help="A chip: see `po
         design = Design.build(source, library=library, rtl=parsed.get(source.title), report=note)
         design.analyse(report=note)
         designs.append(design)
-    verdicts = []
-    if power:
-        from .activity import measure_power
-        for design in designs:
-            if design.source.config is not None:
+    for design in designs:
+        if design.source.config is not None and power is not False:
+            if power or design.total.cells <= SIMULATED:
                 design.power = measure_power(design, report=note)
+            else:
+                note(f"no power: {design.total.cells:,} cells are many to simulate; --power does it")
+    verdicts = []
     if check:
         for design in designs:
             if not design.source.peer:
                 verdicts += prove(design.modules, design.counts, design.library, report=note)
     if netlist is not None:
-        from .netlist import structural
         Path(netlist).write_text(structural(designs[0].modules, designs[0].library))
     if json_file is not None:
         content = {"designs": [design.as_json() for design in designs]} | ({"equivalence": [vars(v) for v in verdicts]} if check else {})

@@ -70,8 +70,8 @@ def _golden(module, same_multiplier):
         Path(folder, "memory_map.v").write_text(_memory_map())
         Path(folder, "memory.v").write_text(_MEMORY_BOX)
         booth = ["booth"] if same_multiplier else []
-        run_yosys(["read_rtlil design.il", "read_verilog -lib memory.v", f"hierarchy -top {module.name}", *MEMORIES, *booth, *GATES,
-                   "write_json design.json"], folder, module.name)
+        run_yosys([["read_rtlil design.il", "read_verilog -lib memory.v", f"hierarchy -top {module.name}", *MEMORIES, *booth, *GATES,
+                    "write_json design.json"]], folder, module.name)
         content = json.loads(Path(folder, "design.json").read_text())["modules"][module.name]
     golden = Module.from_json(module.name, content)
     golden.boxes = _memories(golden, content)

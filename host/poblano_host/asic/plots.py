@@ -7,6 +7,8 @@ from pathlib import Path
 
 __all__ = ["write_plots"]
 
+LABELS = {"clock": "clock pins", "internal": "inside cells", "switching": "pins' charge"}
+
 
 def write_plots(path, designs):
     """Write area, path and power of ``designs`` to ``path``, .html or .png."""
@@ -71,7 +73,7 @@ def _power(axes, design):
     left = [0.0] * len(blocks)
     for kind in ("clock", "internal", "switching"):
         values = [getattr(block, kind) for block in blocks]
-        axes.barh([block.name for block in blocks], values, left=left, label={"clock": "clock pins", "internal": "inside cells", "switching": "pins' charge"}[kind])
+        axes.barh([block.name for block in blocks], values, left=left, label=LABELS[kind])
         left = [a + b for a, b in zip(left, values)]
     axes.invert_yaxis()
     axes.set_xlabel("pJ a cycle")

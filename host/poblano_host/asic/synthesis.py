@@ -20,8 +20,20 @@ __all__ = ["MACRO", "elaborate", "run_yosys", "synthesise"]
 MACRO = "poblano_sram"
 """The module that a memory macro replaces: a black box."""
 
-_PROGRAM = "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\n" \
-           "for command in open(sys.argv[1]).read().splitlines():\n    libyosys.run_pass(command, design)\n"
+_PROGRAM = """
+import os, sys
+from pyosys import libyosys
+for script in sys.argv[1:]:
+    process = os.fork()
+    if not process:
+        design = libyosys.Design()
+        for command in open(script).read().splitlines():
+            libyosys.run_pass(command, design)
+        os._exit(0)
+    if os.waitpid(process, 0)[1]:
+        sys.exit(1)
+"""
+"""Each script in a fresh yosys: the numbers in its names, on which abc's result depends, start again."""
 
 MEMORY_BITS, MEMORY_WORDS = 2048, 16
 """A memory of so many bits and words, with one write port and synchronous read ports, is a black box: a macro, not flip-flops."""
@@ -90,17 +102,19 @@ stime -p
 """
 """For abc. Without dc2, which makes chains of gates to save area: a tenth more area of control logic, a fifth to a third less delay."""
 CONSTRAINTS = "set_driving_cell INVX4\nset_load 0.05\n"
-FORMAT = 3
+FORMAT = 6
 """Counts changes of what is kept in the cache."""
 BATCH = 200_000
-"""Characters of RTLIL that one process synthesises, unless a module has more."""
+"""Characters of RTLIL that one process has for its children, unless a module has more."""
 
 
-def run_yosys(commands, folder, what):
-    """Run yosys ``commands`` in ``folder`` in a process of their own; AsicError with yosys' error."""
-    script = Path(folder, "commands")
-    script.write_text("\n".join(commands))
-    result = subprocess.run([sys.executable, "-c", _PROGRAM, str(script)], capture_output=True, text=True, cwd=folder)
+def run_yosys(scripts, folder, what):
+    """Run each of ``scripts``, lists of yosys commands, in ``folder``, in a process apart; AsicError with yosys' error."""
+    files = []
+    for n, commands in enumerate(scripts):
+        files.append(f"commands{n}")
+        Path(folder, files[-1]).write_text("\n".join(commands))
+    result = subprocess.run([sys.executable, "-c", _PROGRAM, *files], capture_output=True, text=True, cwd=folder)
     if result.returncode:
         log = (result.stdout + result.stderr).strip().splitlines() or ["it ended without a word"]
         errors = [line for line in log if "ERROR:" in line]
@@ -114,10 +128,10 @@ def elaborate(verilog, top, *, name="design.v"):
         Path(folder, name).write_text(verilog)
         if not re.search(rf"^\s*module\s+\\?{re.escape(top)}\b", verilog, re.MULTILINE):
             # yosys has an error for it too, but only of what was read without one
-            run_yosys([f"read_verilog -sv {name}"], folder, name)
+            run_yosys([[f"read_verilog -sv {name}"]], folder, name)
             raise AsicError(f"{name}: there is no module {top!r}")
-        run_yosys([f"read_verilog -sv {name}", f"hierarchy -check -top {top}", "setattr -unset src", "setattr -mod -unset src *",
-                   "write_rtlil design.il"], folder, name)
+        run_yosys([[f"read_verilog -sv {name}", f"hierarchy -check -top {top}", "setattr -unset src", "setattr -mod -unset src *",
+                    "write_rtlil design.il"]], folder, name)
         text = Path(folder, "design.il").read_text()
     return _split(text)
 
@@ -139,6 +153,7 @@ def _split(text):
     for name, (attributes, body) in modules.items():
         kept = "".join(line + "\n" for line in attributes.splitlines() if "\\blackbox" in line)
         body = re.sub(r"^(  cell )(\S+)", lambda cell: cell[1] + ("\\" + names[cell[2]] if cell[2] in names else cell[2]), body, flags=re.MULTILINE)
+        body = re.sub(r"^ *attribute \\src .*\n", "", body, flags=re.MULTILINE)  # of processes, which setattr leaves
         numbers = {}
         body = re.sub(r"(?<= )\$\S*\$\d+", lambda private: numbers.setdefault(private[0], f"$n{len(numbers)}"), body)
         result[names[name]] = f"{kept}module \\{names[name]}\n{body}end\n"
@@ -190,7 +205,8 @@ def synthesise(rtl, library, *, what="the design", report=lambda text: None, rec
         unknown = [child for child in _children(text) if child not in rtl]
         if unknown:
             raise AsicError(f"{what}: {name} has cells of the unknown module {unknown[0]}")
-        path = cache_folder() / "asic" / f"{_digest(boxes, text, version, liberty, repr((recipe, DELAY, MAPPING, CONSTRAINTS, _memory_map(), FORMAT)))}.pickle"
+        settings = repr((recipe, DELAY, MAPPING, CONSTRAINTS, _memory_map(), FORMAT))
+        path = cache_folder() / "asic" / f"{_digest(boxes, text, version, liberty, settings)}.pickle"
         if path.exists():
             modules[name] = pickle.loads(path.read_bytes())
         else:
@@ -239,12 +255,16 @@ def _batch(texts, library, what, recipe):
         Path(folder, "mapping").write_text(MAPPING)
         Path(folder, "memory_map.v").write_text(_memory_map())
         Path(folder, "memory.v").write_text(_MEMORY_BOX)
-        commands = []
+        # Cells for clocks are large, and abc takes them for strong buffers.
+        unused = " ".join(f"-dont_use {cell}" for cell in library.cells if cell.startswith("CLK"))
+        scripts = []
         for n, (name, text) in enumerate(texts.items()):
             Path(folder, f"{n}.il").write_text(text)
-            commands += ["design -reset", f"read_rtlil {n}.il", "read_verilog -lib memory.v", f"hierarchy -top {name}", *recipe, f"dfflibmap -liberty {library.path}", "opt",
-                         f"abc -liberty {library.path} -constr constraints -D {DELAY} -script mapping", "setundef -zero", "opt_clean", f"write_json {n}.json"]
-        run_yosys(commands, folder, what)
+            scripts.append([f"read_rtlil {n}.il", "read_verilog -lib memory.v", f"hierarchy -top {name}", *recipe,
+                            f"dfflibmap -liberty {library.path}", "opt",
+                            f"abc -liberty {library.path} {unused} -constr constraints -D {DELAY} -script mapping", "setundef -zero", "opt_clean",
+                            f"write_json {n}.json"])
+        run_yosys(scripts, folder, what)
         result = {}
         for n, name in enumerate(texts):
             content = json.loads(Path(folder, f"{n}.json").read_text())["modules"]
