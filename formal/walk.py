@@ -91,11 +91,12 @@ PROPERTIES = (
     Property("loops", Loops, "each iteration once, in order, in consecutive cycles; first, last and index are right; no gap between commands",
              frames=24, mutations=(
                  Mutation("wrong order", MODULE, "for name in reversed(self.loops):", "for name in self.loops:"),
-                 Mutation("one too few", MODULE, "C(bound - 1, width)", "C(bound - 2, width)"),
+                 Mutation("one too few", MODULE, "(bound - 2) %", "(bound - 3) %"),
+                 Mutation("never alone", MODULE, "single[name].eq(value == 1)", "single[name].eq(0)"),
                  Mutation("command lost", MODULE, "self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))",
                           "self.cmd.ready.eq(~active | o.last.as_value().all())"),
                  Mutation("gap", MODULE, "self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))", "self.cmd.ready.eq(~active)"),
                  Mutation("not waiting", MODULE, "with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):"),
-                 Mutation("starts late", MODULE, "Mux(o.last[name], 0, index[name] + 1)", "Mux(o.last[name], 1, index[name] + 1)"),
+                 Mutation("starts late", MODULE, "Mux(last[name], 0, index[name] + 1)", "Mux(last[name], 1, index[name] + 1)"),
              )),
 )

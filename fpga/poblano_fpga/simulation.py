@@ -30,7 +30,7 @@ FASTEST = 4
 
 def _modules(text):
     """The Verilog modules of ``text`` by name."""
-    return {match[1]: match[0] for match in re.finditer(r"^module\s+(\w+).*?^endmodule", text, re.MULTILINE | re.DOTALL)}
+    return {match[1]: match[0] for match in re.finditer(r"^[ \t]*module\s+(\w+).*?^[ \t]*endmodule", text, re.MULTILINE | re.DOTALL)}
 
 
 def _models(family):

@@ -11,6 +11,7 @@ from ..control.axi_lite import ADDRESS_BITS, AXILiteSignature
 from ..interfaces import AXIReadSignature, AXIWriteSignature
 from ..memory.sram import SRAM
 from ..verilog import place
+from .answer import AnswerSender
 from .framing import FrameReceiver, FrameTransmitter
 from .protocol import AXI_ERROR, HEADER_BYTES, PROTOCOL_VERSION, STATISTICS, Operation, Status
 from .uart import DIVIDER_BITS, LEAST_DIVIDER, UARTReceiver, UARTTransmitter
@@ -99,11 +100,13 @@ class Bridge(wiring.Component):
         receiver, transmitter = place(m, "uart_receiver", UARTReceiver()), place(m, "uart_transmitter", UARTTransmitter())
         frame = place(m, "frame_receiver", FrameReceiver(longest=HEADER_BYTES + payload))
         answer = place(m, "frame_transmitter", FrameTransmitter())
+        sender = place(m, "answer_sender", AnswerSender(payload=payload))
         buffer = place(m, "buffer", SRAM(width=8, depth=2 * payload))  # a request's data, then its answer's
         divider, new_divider = Signal(DIVIDER_BITS, init=config.divider), Signal(DIVIDER_BITS, init=config.divider)
         low = Signal(config.break_bits)
         connect(m, receiver.o, frame.i)
         connect(m, answer.o, transmitter.i)
+        connect(m, sender.o, answer.i)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
             receiver.divider.eq(divider), transmitter.divider.eq(divider),
@@ -131,15 +134,19 @@ class Bridge(wiring.Component):
 
         # A word and the buffer's bytes: `got` bytes of the request have been read, `answer_bytes` of the answer written.
         word, left = Signal(DATA_BITS), Signal(range(WORD + 1))
-        got, read_answer, fresh = Signal(range(payload + 1)), Signal(), Signal()
-        put, address_pending, value_pending = Signal(), Signal(), Signal()
+        got, byte = Signal(range(payload + 1)), Signal(8)
+        put, address_pending = Signal(), Signal()
+        register_pending, value_pending = Signal(), Signal()
         m.d.comb += [
             buffer.write.addr.eq(Mux(put, payload | answer_bytes, (frame.index - HEADER_BYTES)[:(payload - 1).bit_length()])),
             buffer.write.data.eq(Mux(put, word[:8], frame.byte)),
             buffer.write.en.eq(put | (frame.write & (frame.index >= HEADER_BYTES) & (frame.index < HEADER_BYTES + payload))),
-            buffer.read.addr.eq(Cat(got[:(payload - 1).bit_length()], read_answer)),
+            buffer.read.addr.eq(Mux(sender.start, payload | sender.addr, got)),
             buffer.read.en.eq(1),
+            sender.sequence.eq(last_sequence), sender.status.eq(status), sender.size.eq(Mux(status == Status.OK, answer_bytes, 0)),
+            sender.data.eq(buffer.read.data),
         ]
+        m.d.sync += byte.eq(buffer.read.data)
 
         # Words that are left of a burst and after it.
         words = count[2:]
@@ -157,10 +164,11 @@ class Bridge(wiring.Component):
             registers.w.payload.data.eq(word), registers.w.payload.strb.eq(~0),
         ]
 
-        # The address channel of a burst is valid until it is taken, whatever happens to the data.
-        m.d.comb += write.aw.valid.eq(address_pending & (operation == Operation.WRITE_MEMORY))
-        with m.If(write.aw.valid & write.aw.ready):
-            m.d.sync += address_pending.eq(0)
+        # These channels are valid until they are taken, whatever happens to the others.
+        for channel, pending in ((write.aw, address_pending), (registers.aw, register_pending), (registers.w, value_pending)):
+            m.d.comb += channel.valid.eq(pending)
+            with m.If(channel.ready):
+                m.d.sync += pending.eq(0)
 
         def finish(code):
             """Answer without data."""
@@ -180,8 +188,16 @@ class Bridge(wiring.Component):
         # A frame's data are less than a page: they pass the last address only from the last page.
         passes = address[12:config.addr_width].all() & (address[:12] + count > BOUNDARY)
         bad_address = (address[:2] != 0) | (address[config.addr_width:] != 0) | passes
-        bad_register = (address[:2] != 0) | (address[ADDRESS_BITS:] != 0)
-        bad_count = (count[:2] != 0) | (count == 0) | (count > payload)
+        facts = {
+            "bad_address": bad_address,
+            "bad_register": (address[:2] != 0) | (address[ADDRESS_BITS:] != 0),
+            "bad_divider": (address < LEAST_DIVIDER) | (address[DIVIDER_BITS:] != 0),
+            "bad_count": (count[:2] != 0) | (count == 0) | (count > payload),
+            "no_count": count == 0, "one_word": count == WORD, "no_data": size == 0, "all_data": size == count,
+        }
+        facts |= {f"is_{known.name.lower()}": operation == known for known in Operation} | {"unknown": operation > max(Operation)}
+        known = {name: Signal(name=name) for name in facts}
+        is_op = lambda which: known[f"is_{which.name.lower()}"]
         m.d.comb += self.active.eq(~frame.en)
         with m.FSM():
             with m.State("IDLE"):
@@ -198,16 +214,18 @@ class Bridge(wiring.Component):
                                      size.eq(frame.length - HEADER_BYTES)]
                         m.next = "CHECK"
             with m.State("CHECK"):
-                for known in Operation:
-                    with m.If(operation == known):
-                        self._check(m, known, finish, size, count, bad_count, bad_address, bad_register, address)
-                with m.If(operation > max(Operation)):
+                m.d.sync += [known[name].eq(fact) for name, fact in facts.items()] + [left.eq(0)]
+                m.next = "DECIDE"
+            with m.State("DECIDE"):
+                for which in Operation:
+                    with m.If(is_op(which)):
+                        self._decide(m, which, finish, known)
+                with m.If(known["unknown"]):
                     finish(Status.UNKNOWN_OPERATION)
-                m.d.sync += left.eq(0)
 
             with m.State("WORDS"):  # of IDENTIFY and STATISTICS
                 for choice, values in ((Operation.IDENTIFY, config.identity), (Operation.STATISTICS, counters)):
-                    with m.If(operation == choice):
+                    with m.If(is_op(choice)):
                         m.d.sync += word.eq(Array([C(value, DATA_BITS) if isinstance(value, int) else value
                                                    for value in values])[answer_bytes[2:4]])
                         with m.If(answer_bytes == WORD * len(values)):
@@ -218,22 +236,25 @@ class Bridge(wiring.Component):
                 m.d.sync += new_divider.eq(address)
                 m.next = "ANSWER"
 
-            with m.State("GET"):  # a word of the request
-                # Cycle 1: the byte after those in `word` is read.
-                m.d.sync += fresh.eq(1)
-                with m.If(fresh):
-                    m.d.sync += [word.eq(Cat(word[8:], buffer.read.data)), got.eq(got + 1), left.eq(left + 1), fresh.eq(0)]
-                    with m.If(left == WORD - 1):
-                        m.d.sync += left.eq(0)
-                        m.next = "WRITE"
+            # A word of the request. Cycle 1: a byte is read. Cycle 2: it is registered.
+            with m.State("GET"):
+                m.next = "GET KEEP"
+            with m.State("GET KEEP"):
+                m.next = "GET BYTE"
+            with m.State("GET BYTE"):
+                m.d.sync += [word.eq(Cat(word[8:], byte)), got.eq(got + 1), left.eq(left + 1)]
+                m.next = "GET"
+                with m.If(left == WORD - 1):
+                    m.d.sync += left.eq(0)
+                    m.next = "WRITE"
             with m.State("PUT"):  # a word of the answer
                 m.d.comb += put.eq(1)
                 m.d.sync += [word.eq(word >> 8), answer_bytes.eq(answer_bytes + 1), left.eq(left + 1)]
                 with m.If(left == WORD - 1):
                     m.d.sync += left.eq(0)
-                    with m.If(operation == Operation.READ_REGISTER):
+                    with m.If(is_op(Operation.READ_REGISTER)):
                         m.next = "ANSWER"
-                    with m.Elif(operation != Operation.READ_MEMORY):
+                    with m.Elif(~is_op(Operation.READ_MEMORY)):
                         m.next = "WORDS"
                     with m.Elif(beats != 0):
                         m.next = "READ DATA"
@@ -250,11 +271,7 @@ class Bridge(wiring.Component):
                     m.next = "PUT"
             with m.State("WRITE REGISTER"):
                 # A slave may wait for both before it takes either.
-                for channel, pending in ((registers.aw, address_pending), (registers.w, value_pending)):
-                    m.d.comb += channel.valid.eq(pending)
-                    with m.If(channel.ready):
-                        m.d.sync += pending.eq(0)
-                m.d.comb += registers.b.ready.eq(~address_pending & ~value_pending)
+                m.d.comb += registers.b.ready.eq(~register_pending & ~value_pending)
                 with m.If(registers.b.valid & registers.b.ready):
                     note(registers.b.payload)
                     m.next = "ANSWER"
@@ -263,7 +280,7 @@ class Bridge(wiring.Component):
                 m.d.sync += [burst.eq(first), beats.eq(first), count[2:].eq(words - first)]
                 with m.If(words == 0):
                     m.next = "ANSWER"
-                with m.Elif(operation == Operation.READ_MEMORY):
+                with m.Elif(is_op(Operation.READ_MEMORY)):
                     m.next = "READ"
                 with m.Else():
                     m.d.sync += address_pending.eq(1)
@@ -280,8 +297,8 @@ class Bridge(wiring.Component):
                     m.d.sync += beats.eq(beats - 1)
                     m.next = "PUT"
             with m.State("WRITE"):
-                with m.If(operation == Operation.WRITE_REGISTER):
-                    m.d.sync += [address_pending.eq(1), value_pending.eq(1)]
+                with m.If(is_op(Operation.WRITE_REGISTER)):
+                    m.d.sync += [register_pending.eq(1), value_pending.eq(1)]
                     m.next = "WRITE REGISTER"
                 with m.Else():
                     m.d.comb += write.w.valid.eq(1)
@@ -298,48 +315,27 @@ class Bridge(wiring.Component):
                     m.next = "NEXT"
 
             with m.State("ANSWER"):
-                m.d.comb += [answer.i.valid.eq(1), answer.i.payload.data.eq(last_sequence)]
-                m.d.sync += got.eq(0)
-                with m.If(status != Status.OK):
-                    m.d.sync += answer_bytes.eq(0)
-                with m.If(answer.i.ready):
-                    m.next = "ANSWER STATUS"
-            with m.State("ANSWER STATUS"):
-                m.d.comb += [answer.i.valid.eq(1), answer.i.payload.data.eq(status), answer.i.payload.last.eq(answer_bytes == 0),
-                             read_answer.eq(1)]
-                with m.If(answer.i.ready):
-                    m.next = "ANSWER DATA"
-                    with m.If(answer_bytes == 0):
-                        m.next = "DRAIN"
-            with m.State("ANSWER DATA"):
-                # A byte takes the line longer than the buffer.
-                m.d.comb += [answer.i.valid.eq(fresh), answer.i.payload.data.eq(buffer.read.data), read_answer.eq(1),
-                             answer.i.payload.last.eq(got == answer_bytes - 1)]
-                m.d.sync += fresh.eq(1)
-                with m.If(fresh & answer.i.ready):
-                    m.d.sync += [got.eq(got + 1), fresh.eq(0)]
-                    with m.If(answer.i.payload.last):
-                        m.next = "DRAIN"
+                m.d.comb += sender.start.eq(1)
+                with m.If(sender.done):
+                    m.next = "DRAIN"
             with m.State("DRAIN"):
                 with m.If(answer.idle & ((new_divider == divider) | transmitter.idle)):
                     m.d.sync += divider.eq(new_divider)
                     m.next = "IDLE"
         return m
 
-    def _check(self, m, operation, finish, size, count, bad_count, bad_address, bad_register, address):
-        """What is wrong with a request, or its first state."""
+    def _decide(self, m, operation, finish, known):
+        """What is wrong with a request of which ``known`` are the facts, or its first state."""
         writes = operation in (Operation.WRITE_REGISTER, Operation.WRITE_MEMORY)
-        plain = operation in (Operation.IDENTIFY, Operation.STATISTICS, Operation.SET_DIVIDER)
-        one = operation in (Operation.READ_REGISTER, Operation.WRITE_REGISTER)
-        bad_length = (size != (count if writes else 0)) | ((count != 0) if plain else (count != WORD) if one else bad_count)
-        if operation == Operation.SET_DIVIDER:
-            bad = (address < LEAST_DIVIDER) | (address >= 1 << DIVIDER_BITS)
+        if operation in (Operation.IDENTIFY, Operation.STATISTICS, Operation.SET_DIVIDER):
+            bad_length, bad, first = ~known["no_count"], known["bad_divider"] if operation == Operation.SET_DIVIDER else C(0), "WORDS"
+        elif operation in (Operation.READ_REGISTER, Operation.WRITE_REGISTER):
+            bad_length, bad, first = ~known["one_word"], known["bad_register"], "GET" if writes else "READ REGISTER"
         else:
-            bad = C(0) if plain else bad_register if one else bad_address
-        with m.If(bad_length):
+            bad_length, bad, first = known["bad_count"], known["bad_address"], "NEXT"
+        with m.If(bad_length | ~known["all_data" if writes else "no_data"]):
             finish(Status.BAD_LENGTH)
         with m.Elif(bad):
             finish(Status.BAD_ADDRESS)
         with m.Else():
-            m.next = {Operation.SET_DIVIDER: "SET", Operation.READ_REGISTER: "READ REGISTER", Operation.WRITE_REGISTER: "GET",
-                      Operation.READ_MEMORY: "NEXT", Operation.WRITE_MEMORY: "NEXT"}.get(operation, "WORDS")
+            m.next = "SET" if operation == Operation.SET_DIVIDER else first

@@ -15,7 +15,7 @@ class FrameReceiver(wiring.Component):
 
     Bytes are given as they come, those of the FCS too, with their index in the frame; only ``end`` with ``good`` says that they were a
     frame. A frame of no bytes (flag after flag) is nothing. What comes before the first flag after a reset, an ``abort`` or a cycle
-    without ``en`` is skipped. Combinational from ``i``; takes a byte every second cycle at most.
+    without ``en`` is skipped. Bytes are given, and ``end``, a cycle after they came; takes a byte every third cycle at most.
 
     Parameters
     ----------
@@ -44,29 +44,33 @@ class FrameReceiver(wiring.Component):
         m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
         inside, escaped, bad = Signal(), Signal(), Signal()
         byte, flag, escape = self.i.payload, Signal(), Signal()
+        plain, is_byte, index, begins = Signal(8), Signal(), Signal.like(self.index), Signal()
         too_long = self.longest + FCS_BYTES + 1
         m.d.comb += [
             self.i.ready.eq(1),
             flag.eq(self.i.valid & (byte == FLAG)),
             escape.eq(self.i.valid & (byte == ESCAPE)),
-            self.byte.eq(byte ^ Mux(escaped, FLIP, 0)),
-            self.write.eq(self.i.valid & ~flag & ~escape & inside),
-            self.end.eq(self.en & flag & inside & ((self.index != 0) | escaped | bad)),
-            self.good.eq(crc.match_detected & ~escaped & ~bad & (self.index > FCS_BYTES) & (self.index != too_long)),
-            self.length.eq(self.index - FCS_BYTES),
+            plain.eq(byte ^ Mux(escaped, FLIP, 0)),
+            is_byte.eq(self.i.valid & ~flag & ~escape & inside),
             crc.data.eq(self.byte),
             crc.valid.eq(self.write),
-            crc.start.eq(flag),
+            crc.start.eq(begins),
+        ]
+        m.d.sync += [
+            self.byte.eq(plain), self.write.eq(is_byte), self.index.eq(index), begins.eq(flag),
+            self.end.eq(self.en & flag & inside & ((index != 0) | escaped | bad)),
+            self.good.eq(crc.match_detected & ~escaped & ~bad & (index > FCS_BYTES) & (index != too_long)),
+            self.length.eq(index - FCS_BYTES),
         ]
         with m.If(flag):
-            m.d.sync += [inside.eq(1), escaped.eq(0), bad.eq(0), self.index.eq(0)]
+            m.d.sync += [inside.eq(1), escaped.eq(0), bad.eq(0), index.eq(0)]
         with m.Elif(escape):
             # An escape after an escape is none of RFC 1662's.
             m.d.sync += [escaped.eq(1), bad.eq(bad | escaped)]
         with m.Elif(self.i.valid):
             m.d.sync += escaped.eq(0)
-            with m.If(inside & (self.index != too_long)):
-                m.d.sync += self.index.eq(self.index + 1)
+            with m.If(inside & (index != too_long)):
+                m.d.sync += index.eq(index + 1)
         with m.If(self.abort):
             m.d.sync += bad.eq(1)
         with m.If(~self.en):
@@ -92,45 +96,53 @@ class FrameTransmitter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
-        escaped, taken = Signal(), Signal()
-        byte = Signal(8)
-        fcs = Signal(32)
-        left = Signal(range(FCS_BYTES))
-        special = Signal()
-        m.d.comb += special.eq(((byte == FLAG) | (byte == ESCAPE)) & ~escaped)
+        byte, escaped, last, in_fcs = Signal(8), Signal(), Signal(), Signal()
+        fcs = Signal(8 * FCS_BYTES)
+        left = Signal(range(FCS_BYTES + 1))
+        free, special = Signal(), Signal()
+        m.d.comb += [
+            free.eq(~self.o.valid), special.eq(((byte == FLAG) | (byte == ESCAPE)) & ~escaped),
+            crc.data.eq(self.i.payload.data), crc.valid.eq(self.i.valid & self.i.ready),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
 
-        def put(valid):
-            """The byte or its escape; ``taken`` when all of it is."""
-            m.d.comb += [
-                self.o.valid.eq(valid),
-                self.o.payload.eq(Mux(special, ESCAPE, byte ^ Mux(escaped, FLIP, 0))),
-                taken.eq(valid & self.o.ready & ~special),
-            ]
-            with m.If(valid & self.o.ready):
-                m.d.sync += escaped.eq(special)
+        def put(value, state):
+            """``value``, and then ``state``, when there is room."""
+            with m.If(free):
+                m.d.sync += [self.o.payload.eq(value), self.o.valid.eq(1)]
+                m.next = state
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += [self.idle.eq(1), self.o.payload.eq(FLAG), self.o.valid.eq(self.i.valid), crc.start.eq(1)]
-                with m.If(self.i.valid & self.o.ready):
-                    m.next = "DATA"
-            with m.State("DATA"):
-                m.d.comb += [byte.eq(self.i.payload.data), self.i.ready.eq(taken), crc.data.eq(byte), crc.valid.eq(taken)]
-                put(self.i.valid)
-                with m.If(taken & self.i.payload.last):
-                    m.next = "FCS"
+                m.d.comb += [self.idle.eq(free), crc.start.eq(1)]
+                m.d.sync += in_fcs.eq(0)
+                with m.If(self.i.valid):
+                    put(FLAG, "LOAD")
+            with m.State("LOAD"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [byte.eq(self.i.payload.data), last.eq(self.i.payload.last)]
+                with m.If(self.i.valid):
+                    m.next = "BYTE"
+            with m.State("BYTE"):
+                put(byte ^ Mux(escaped, FLIP, 0), "LOAD")
+                with m.If(free):
+                    m.d.sync += escaped.eq(special)
+                    with m.If(special):
+                        m.d.sync += self.o.payload.eq(ESCAPE)
+                        m.next = "BYTE"
+                    with m.Elif(in_fcs):
+                        m.next = "LOAD FCS"
+                    with m.Elif(last):
+                        m.next = "FCS"
             with m.State("FCS"):
-                m.d.sync += [fcs.eq(crc.crc), left.eq(FCS_BYTES - 1)]
-                m.next = "PUT FCS"
-            with m.State("PUT FCS"):
-                m.d.comb += byte.eq(fcs[:8])
-                put(C(1))
-                with m.If(taken):
-                    m.d.sync += [fcs.eq(fcs >> 8), left.eq(left - 1)]
-                    with m.If(left == 0):
-                        m.next = "END"
+                m.d.sync += [fcs.eq(crc.crc), left.eq(FCS_BYTES), in_fcs.eq(1)]
+                m.next = "LOAD FCS"
+            with m.State("LOAD FCS"):
+                m.d.sync += [byte.eq(fcs[:8]), fcs.eq(fcs >> 8), left.eq(left - 1)]
+                m.next = "BYTE"
+                with m.If(left == 0):
+                    m.next = "END"
             with m.State("END"):
-                m.d.comb += [self.o.payload.eq(FLAG), self.o.valid.eq(1)]
-                with m.If(self.o.ready):
-                    m.next = "IDLE"
+                put(FLAG, "IDLE")
         return m

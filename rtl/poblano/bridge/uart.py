@@ -13,7 +13,7 @@ DATA_BITS = 8
 
 
 class UARTReceiver(wiring.Component):
-    """Takes each bit in its middle; a byte comes in the middle of its stop bit.
+    """Takes each bit in its middle; a byte comes in the cycle after the middle of its stop bit.
 
     A byte that is not accepted in the cycle in which it comes is lost. A start bit that ends before its middle is ignored. After a stop
     bit that is 0, the line must become 1 before the next start bit.
@@ -39,11 +39,13 @@ class UARTReceiver(wiring.Component):
         m.d.comb += [
             sample.eq((left != 0) & (count == 0)),
             stop.eq(sample & (left == 1)),
-            self.o.payload.eq(byte),
-            self.o.valid.eq(stop & self.rx),
-            self.error.eq(stop & ~self.rx),
         ]
-        m.d.sync += [count.eq(Mux(sample, self.divider - 1, count - 1)), high.eq(self.rx | (high & ~stop))]
+        m.d.sync += [
+            self.o.valid.eq(stop & self.rx), self.error.eq(stop & ~self.rx),
+            count.eq(Mux(sample, self.divider - 1, count - 1)), high.eq(self.rx | (high & ~stop)),
+        ]
+        with m.If(stop):
+            m.d.sync += self.o.payload.eq(byte)
         with m.If(left == 0):
             m.d.sync += count.eq((self.divider >> 1) - 1)
             with m.If(high & ~self.rx):
@@ -54,7 +56,7 @@ class UARTReceiver(wiring.Component):
 
 
 class UARTTransmitter(wiring.Component):
-    """Sends a byte in ``10 * divider`` cycles, from the cycle after its transfer on, without a gap.
+    """Sends a byte in ``10 * divider`` cycles, from the cycle after its transfer on; a cycle later the next is taken.
 
     Members
     -------
@@ -73,7 +75,7 @@ class UARTTransmitter(wiring.Component):
         left = Signal(range(DATA_BITS + 3))  # bits to be sent, with start and stop bit
         bits = Signal(DATA_BITS + 1)  # what follows the bit on the line
         ends = Signal()
-        m.d.comb += [ends.eq(count == 0), self.idle.eq(left == 0), self.i.ready.eq((left == 0) | ((left == 1) & ends))]
+        m.d.comb += [ends.eq(count == 0), self.idle.eq(left == 0), self.i.ready.eq(self.idle)]
         m.d.sync += count.eq(Mux(ends | self.idle, self.divider - 1, count - 1))
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [self.tx.eq(0), bits.eq(Cat(self.i.payload, 1)), left.eq(DATA_BITS + 2)]

@@ -19,7 +19,12 @@ SUMS_COMMAND = {"rows": 16, "steps": 16, "passes": 6, "groups": 16}
 class BlockSums(wiring.Component):
     """Adds each token's partial sums over the passes, and keeps the sums of a step until they have been drained.
 
-    Takes a beat a cycle; a beat of a new step waits while its token in the bank still has to be drained.
+    Takes a beat a cycle; a beat of a new step waits while its token in the bank still has to be drained, without ``early`` while any has.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    early : whether rows are taken for a new step before all of the bank has been drained
 
     Members
     -------
@@ -33,8 +38,8 @@ class BlockSums(wiring.Component):
     data : Out(SumsLayout), from the cycle after ``read`` to the next cycle with ``en``
     """
 
-    def __init__(self, config: ChipConfig):
-        self.config = config
+    def __init__(self, config: ChipConfig, *, early=True):
+        self.config, self.early = config, early
         sums = SumsLayout(config.tile.array)
         super().__init__({
             "cmd": In(stream.Signature(data.StructLayout(SUMS_COMMAND))),
@@ -58,7 +63,7 @@ class BlockSums(wiring.Component):
         m.d.comb += [
             # Rows that have been read are overwritten early, but not so that the bank is read or completed again.
             free.eq(~full.bit_select(fill_bank, 1) | (
-                at.first.pass_ & ~at.last.row & Mux(drain_bank == fill_bank, fill_row < self.row, ended))),
+                at.first.pass_ & ~at.last.row & Mux(drain_bank == fill_bank, fill_row < self.row, ended) if self.early else 0)),
             self.i.ready.eq(walk.o.valid & free),
             accept.eq(self.i.valid & self.i.ready),
             walk.o.ready.eq(accept),

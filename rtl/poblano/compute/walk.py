@@ -59,17 +59,33 @@ class Walk(wiring.Component):
         o = self.o.payload
         command = Signal(data.StructLayout(self.fields))
         index = Signal(o.index.shape())
-        m.d.comb += [self.o.valid.eq(active), o.command.eq(command), o.index.eq(index),
+        first, last = Signal(o.first.shape()), Signal(o.last.shape())
+        m.d.comb += [self.o.valid.eq(active), o.command.eq(command), o.index.eq(index), o.first.eq(first), o.last.eq(last),
                      self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))]
+        # Flags are registers, computed an iteration ahead: `before` is the index of the last but one, `single` that there is one alone.
+        before, single = {}, {}
         for name, bound in self.loops.items():
             width = len(index[name])
-            limit = (command[bound] - 1)[:width] if isinstance(bound, str) else C(bound - 1, width)
-            m.d.comb += [o.first[name].eq(index[name] == 0), o.last[name].eq(index[name] == limit)]
+            if isinstance(bound, str):
+                before[name], single[name] = Signal(width, name=f"{name}_before"), Signal(name=f"{name}_single")
+            else:
+                before[name], single[name] = C((bound - 2) % (1 << width), width), C(bound == 1, 1)
         with m.If(self.o.valid & self.o.ready):
-            step = 1
+            step = C(1)
             for name in reversed(self.loops):
-                m.d.sync += index[name].eq(Mux(step, Mux(o.last[name], 0, index[name] + 1), index[name]))
-                step = step & o.last[name]
+                with m.If(step):
+                    m.d.sync += [
+                        index[name].eq(Mux(last[name], 0, index[name] + 1)),
+                        first[name].eq(last[name]),
+                        last[name].eq(Mux(last[name], single[name], index[name] == before[name])),
+                    ]
+                step = step & last[name]
         with m.If(self.cmd.ready):
-            m.d.sync += [active.eq(self.cmd.valid), command.eq(self.cmd.payload)]
+            m.d.sync += [active.eq(self.cmd.valid), command.eq(self.cmd.payload), index.eq(0), first.eq(~0)]
+            for name, bound in self.loops.items():
+                if isinstance(bound, str):
+                    value = self.cmd.payload[bound]
+                    m.d.sync += [before[name].eq(value - 2), single[name].eq(value == 1), last[name].eq(value == 1)]
+                else:
+                    m.d.sync += last[name].eq(bound == 1)
         return m

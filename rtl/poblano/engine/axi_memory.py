@@ -13,17 +13,16 @@ OKAY, SLVERR, DECERR = 0, 2, 3
 
 
 class AXIMemory(wiring.Component):
-    """One INCR burst of whole words at a time, writes first; a read takes three cycles a word.
+    """One INCR burst of whole words at a time, writes first; a read takes four cycles a word.
 
-    Words past ``size`` bytes answer with DECERR. A burst waits while the owner is ``busy``; ``idle`` says that none is under way, and
-    the owner may become busy only then. Strobes must be all ones, or the beat is not written and the burst answers with SLVERR.
+    Words past ``size`` bytes answer with DECERR. A burst waits while the owner is ``busy``; ``idle`` says that none is under way. Strobes must be all ones, or the beat is not written and the burst answers with SLVERR.
 
     Members
     -------
     read, write : In(AXIReadSignature), In(AXIWriteSignature)
     busy : In(1), idle : Out(1)
     addr : Out, of a word; read_en, write_en : Out(1), never both; write_data : Out(32)
-    read_data : In(32), in the cycle after ``read_en``
+    read_data : In(32), from two cycles after ``read_en`` until the next
     """
 
     def __init__(self, *, addr_width, size):
@@ -44,7 +43,7 @@ class AXIMemory(wiring.Component):
         m.d.comb += [
             self.addr.eq(addr), outside.eq(addr >= self.size // WORD), self.write_data.eq(w.payload.data),
             r.payload.id.eq(ident), b.payload.id.eq(ident), b.payload.resp.eq(response), r.payload.resp.eq(response),
-            r.payload.last.eq(left == 0),
+            r.payload.last.eq(left == 0), r.payload.data.eq(self.read_data),
         ]
 
         def take(channel, state):
@@ -54,7 +53,7 @@ class AXIMemory(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.idle.eq(~aw.valid & ~ar.valid)
+                m.d.comb += self.idle.eq(1)
                 m.d.sync += response.eq(OKAY)
                 with m.If(~self.busy & aw.valid):
                     take(aw, "WRITE")
@@ -79,8 +78,6 @@ class AXIMemory(wiring.Component):
                 m.d.sync += [response.eq(Mux(outside, DECERR, OKAY)), addr.eq(addr + 1)]
                 m.next = "KEEP"
             with m.State("KEEP"):
-                # The memory need not keep what it read.
-                m.d.sync += r.payload.data.eq(self.read_data)
                 m.next = "DATA"
             with m.State("DATA"):
                 m.d.comb += r.valid.eq(1)

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..compute.array import SystolicArray
@@ -19,7 +20,7 @@ __all__ = ["Engine"]
 
 
 class _Fetch(wiring.Component):
-    """Words of a memory as a stream, with the ``first`` of their addresses; a word a cycle.
+    """Words of a memory as a stream, with the ``first`` of their addresses; a word a cycle, three cycles after its address.
 
     Members
     -------
@@ -27,6 +28,8 @@ class _Fetch(wiring.Component):
     read : the memory's read port
     o : Out(stream), ``data`` and ``first``
     """
+
+    DEPTH = 8
 
     def __init__(self, *, width, depth):
         self.width, self.depth = width, depth
@@ -40,20 +43,17 @@ class _Fetch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         read = self.read
-        fresh, kept = Signal(), Signal()  # the word is at the memory's output, or in `word`
-        word = Signal(self.width, reset_less=True)
+        m.submodules.words = words = SyncFIFOBuffered(width=self.width + 1, depth=self.DEPTH)
+        room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
+        fresh, first = Signal(), Signal()  # the word is at the memory's output
         m.d.comb += [
             read.addr.eq(self.i.payload.addr),
-            read.en.eq(self.i.valid & (~self.o.valid | self.o.ready)),
-            self.i.ready.eq(~self.o.valid | self.o.ready),
-            self.o.valid.eq(fresh | kept),
-            self.o.payload.data.eq(Mux(kept, word, read.data)),
+            self.i.ready.eq(room != 0),
+            read.en.eq(self.i.valid & self.i.ready),
+            words.w_en.eq(fresh), words.w_data.eq(Cat(read.data, first)),
+            self.o.payload.eq(words.r_data), self.o.valid.eq(words.r_rdy), words.r_en.eq(self.o.ready),
         ]
-        m.d.sync += [fresh.eq(self.i.valid & self.i.ready), kept.eq(self.o.valid & ~self.o.ready)]
-        with m.If(fresh):
-            m.d.sync += word.eq(read.data)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += self.o.payload.first.eq(self.i.payload.first)
+        m.d.sync += [fresh.eq(read.en), first.eq(self.i.payload.first), room.eq(room - read.en + (self.o.valid & self.o.ready))]
         return m
 
 
@@ -89,7 +89,7 @@ class Engine(wiring.Component):
         memories = [place(m, name, EngineMemory(width=width, depth=depth, ports=config.ports)).port
                     for name in ("activations", "weights_and_results")]
         array = place(m, "array", SystolicArray(array_config, transpose=False))
-        sums = place(m, "block_sums", BlockSums(config))
+        sums = place(m, "block_sums", BlockSums(config, early=False))
         fetches = [place(m, f"{name}_fetch", _Fetch(width=width, depth=depth)) for name in ("activation", "weight")]
         counts = {"steps": STEP_BITS, "groups": STEP_BITS}
         blocks = {"group": "groups", "step": "steps", "pass_": array_config.passes}
@@ -106,11 +106,14 @@ class Engine(wiring.Component):
         lanes = width // LANE
         lane_bits = (lanes - 1).bit_length()
         lane, chosen = axi.addr[:lane_bits], axi.addr[-1]
-        last_lane, last_chosen = Signal.like(lane), Signal()
+        last_lane, last_chosen, fresh = Signal.like(lane), Signal(), Signal()
+        word = Signal(width, reset_less=True)
+        m.d.sync += fresh.eq(axi.read_en)
         with m.If(axi.read_en):
             m.d.sync += [last_lane.eq(lane), last_chosen.eq(chosen)]
-        m.d.comb += [axi.busy.eq(running | start), job["idle"].eq(axi.idle),
-                     axi.read_data.eq(Mux(last_chosen, memories[1].read.data, memories[0].read.data).word_select(last_lane, LANE))]
+        with m.If(fresh):
+            m.d.sync += word.eq(Mux(last_chosen, memories[1].read.data, memories[0].read.data))
+        m.d.comb += [axi.busy.eq(running | job["pending"]), job["idle"].eq(axi.idle), axi.read_data.eq(word.word_select(last_lane, LANE))]
         for n, memory in enumerate(memories):
             fetch = fetches[n].read
             m.d.comb += [
@@ -216,10 +219,17 @@ class Engine(wiring.Component):
                 m.d.sync += job["fault"].eq(Fault.BAD_ADDRESS)
 
     def _registers(self, m):
-        """The registers; what the job needs of them, ``start`` (a cycle), ``fault``, and ``idle``, which is to be driven."""
+        """The registers; what the job needs of them, ``start`` (a cycle, after ``pending``), ``fault``, and ``idle``, which is to be driven."""
         config = self.config
         slave = place(m, "registers_slave", AXILiteSlave())
-        connect(m, flipped(self.registers), slave.axi)
+        lite, inside = self.registers, slave.axi
+        # Addresses and values are decoded in the cycle before the access; until it they stay.
+        may_write, may_read = Signal(), Signal()
+        m.d.sync += [may_write.eq(lite.aw.valid & lite.w.valid & ~may_write), may_read.eq(lite.ar.valid & ~may_read)]
+        for outer, inner, may in ((lite.aw, inside.aw, may_write), (lite.w, inside.w, may_write), (lite.ar, inside.ar, may_read)):
+            m.d.comb += [inner.payload.eq(outer.payload), inner.valid.eq(outer.valid & may), outer.ready.eq(inner.ready & may)]
+        connect(m, inside.b, flipped(lite.b))
+        connect(m, inside.r, flipped(lite.r))
         bits, skip = config.word_addr_width, (config.word_bytes - 1).bit_length()
         job = {name: Signal(width, name=name.lower()) for name, width in (
             ("ROWS", config.tokens.bit_length()), ("K_BLOCKS", STEP_BITS), ("GROUPS", STEP_BITS),
@@ -235,27 +245,29 @@ class Engine(wiring.Component):
             "STATUS": Cat(busy, fault), "CYCLES": cycles,
             **{name: signal << (skip if name in ("ACTIVATIONS", "WEIGHTS", "RESULTS") else 0) for name, signal in job.items()},
         }
-        with m.Switch(slave.read_address):
+        m.d.sync += [slave.read_data.eq(0), slave.read_ok.eq(0)]
+        with m.Switch(lite.ar.payload):
             for name, at in REGISTERS.items():
                 with m.Case(at):
-                    m.d.comb += [slave.read_data.eq(values[name]), slave.read_ok.eq(1)]
-        with m.If(~busy):
-            with m.Switch(slave.write_address):
-                with m.Case(REGISTERS["CONTROL"]):
-                    m.d.comb += slave.write_ok.eq(slave.write_data == 1)
-                    with m.If(slave.write & slave.write_ok):
-                        m.d.sync += [pending.eq(1), fault.eq(Fault.NONE), cycles.eq(0)]
-                for name, signal in job.items():
-                    low = skip if len(signal) == bits and name in ("ACTIVATIONS", "WEIGHTS", "RESULTS") else 0
-                    with m.Case(REGISTERS[name]):
-                        top = slave.write_data[low + len(signal):]
-                        m.d.comb += slave.write_ok.eq((top == 0) & (slave.write_data[:low] == 0))
-                        with m.If(slave.write & slave.write_ok):
-                            m.d.sync += signal.eq(slave.write_data[low:])
+                    m.d.sync += [slave.read_data.eq(values[name]), slave.read_ok.eq(1)]
+        written = []
+        for name, signal in {"CONTROL": None, **job}.items():
+            low = skip if name in ("ACTIVATIONS", "WEIGHTS", "RESULTS") else 0
+            value = lite.w.payload.data
+            fits = value == 1 if signal is None else (value[:low] == 0) & (value[low + len(signal):] == 0)
+            here = Signal(name=f"{name.lower()}_here")
+            written.append(here)
+            m.d.sync += here.eq((lite.aw.payload == REGISTERS[name]) & fits)
+            with m.If(slave.write & here & ~busy):
+                if signal is None:
+                    m.d.sync += [pending.eq(1), fault.eq(Fault.NONE), cycles.eq(0)]
+                else:
+                    m.d.sync += signal.eq(slave.write_data[low:])
+        m.d.comb += slave.write_ok.eq(Cat(written).any() & ~busy)
         with m.If(pending & bad):
             m.d.sync += [pending.eq(0), fault.eq(Fault.BAD_JOB)]
         with m.Elif(start):
             m.d.sync += [pending.eq(0), self.busy.eq(1)]
         with m.If(self.busy):
             m.d.sync += cycles.eq(cycles + 1)
-        return job | {"start": start, "fault": fault, "idle": idle}
+        return job | {"start": start, "pending": pending, "fault": fault, "idle": idle}
