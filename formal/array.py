@@ -35,7 +35,7 @@ class Product(Harness):
         array.BLOCK = self.block
         segments = max(1, rows // self.block)
         dut = self.add("dut", SystolicArray(SimpleNamespace(rows=rows, cols=cols, load_rows=bands, segments=segments, arithmetic=_narrow(),
-                                                             multiplier="dsp", product_register=self.registered)))
+                                                             multiplier="dsp", multiplier_registers=self.registered)))
         taken, given = dut.a.valid & dut.a.ready, dut.o.valid & dut.o.ready
         item = dut.w.valid & dut.w.ready
         first, transpose = dut.a.payload.first, dut.w.payload.transpose
@@ -119,7 +119,7 @@ MUTATIONS = (
 PROPERTIES = tuple(
     Property(f"{rows}x{cols}-load{load}-block{block}{'-registered' * registered}", partial(Product, rows, cols, load, block, registered),
              "a sum has the product of an activation and a weight exactly if they are in the same row and tile; in order, once, after "
-             f"rows + cols{' + 1' * registered} cycles, under any stall", frames=30, timeout=400,
+             f"rows + cols{' + 2' * registered} cycles, under any stall", frames=30, timeout=400,
              mutations=MUTATIONS if (rows, cols, load, registered) == (2, 2, 1, False) else ())
     for rows, cols, load, block, registered in ((2, 2, 1, 32, False), (2, 2, 2, 32, False), (2, 2, 1, 1, False), (2, 3, 1, 32, False),
                                                 (2, 2, 1, 32, True)))

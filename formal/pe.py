@@ -22,7 +22,7 @@ class Multiply(Harness):
 
     def prove(self, m):
         pe, inside = self.peek("dut", PE(arithmetic=self.arithmetic, transpose=self.transpose, multiplier=self.multiplier,
-                                              product_register=self.registered))
+                                              multiplier_registers=self.registered))
         en = pe.en
         weight, keep = pe.i_w.as_value(), pe.i_capture
         if self.transpose:
@@ -42,7 +42,8 @@ class Multiply(Harness):
         self.check("activation", ~fed | (a.as_value() == pe.o_a.as_value()))
         # The sum that must stand one enabled cycle later, of the block's own registers, which are equal: the solver need not
         # compare two multipliers with different inputs.
-        own_a, own = data.View(lane, inside["a"]), data.View(operand, inside["active"])
+        suffix = "_operand" if self.registered else ""
+        own_a, own = data.View(lane, inside["a" + suffix]), data.View(operand, inside["active" + suffix])
         legal = Const(1)
         if self.arithmetic.fp4_rate == 2:
             # A weight that is not dual is low + 16*high; both activations are the same then.
@@ -52,6 +53,16 @@ class Multiply(Harness):
             pairs = [(own_a, own.significand)]
         products = [_shift(x.significand * w, x.exponent, own.exponent) for x, w in pairs]
         product, product_known = products[0], ready & fed & legal
+        if self.registered:
+            operands_known = Signal()
+            with m.If(en):
+                m.d.sync += operands_known.eq(product_known)
+            for name, signal, value in (("activation", a, own_a), ("weight", active, own)):
+                before = Signal.like(signal.as_value(), name=f"{name}_before", reset_less=True)
+                with m.If(en):
+                    m.d.sync += before.eq(signal)
+                self.check(f"operand {name}", ~operands_known | (before == value.as_value()))
+            product_known = operands_known
         if self.arithmetic.fp4_rate == 2:
             product = product + Mux(own.dual, products[1], products[1] * 16)
         if self.registered:
@@ -108,10 +119,11 @@ PROPERTIES = (
     *(Property(f"{'-'.join(formats)}{'-dual' if rate == 2 else ''}{'-lut' if multiplier == 'lut' else ''}{'-registered' if registered else ''}",
                partial(Multiply, formats, rate, multiplier, registered=registered),
                "the sum is i_sum plus the product with the weight that is active, specials follow IEEE-754, all outputs pass on unchanged",
-               method="induction", depth=2, frames=5, mutations=mutations, timeout=300)
+               method="induction", depth=2, frames=7, mutations=mutations, timeout=300)
       for formats, rate, multiplier, registered, mutations in (
           (("int8",), 1, "dsp", True, (
               Mutation("not registered", MODULE, "value.eq(product[0])", "value.eq(0)"),
+              Mutation("weight not registered", MODULE, "operands[1].eq(active)", "operands[1].eq(shadow)"),
           )),
           (("int8",), 1, "dsp", False, (
               Mutation("no sum", MODULE, "total.value.eq(self.i_sum.value + value)", "total.value.eq(value)"),

@@ -284,14 +284,14 @@ def test_period(rows, cols, transpose, extra, load_rows):
 
 @pytest.mark.parametrize("formats,fp4_rate,rows,cols", [(("int8", "int4"), 1, 4, 4), (("int8",), 1, 3, 5), (MIXED, 1, 4, 3),
                                                         (("int8", "int4"), 2, 4, 4)])
-def test_product_register(formats, fp4_rate, rows, cols):
-    """The same sums, a cycle later."""
-    config = ArrayConfig(rows=rows, cols=cols, formats=formats, fp4_rate=fp4_rate, product_register=True)
+def test_multiplier_registers(formats, fp4_rate, rows, cols):
+    """The same sums, two cycles later."""
+    config = ArrayConfig(rows=rows, cols=cols, formats=formats, fp4_rate=fp4_rate, multiplier_registers=True)
     rng = np.random.default_rng(4)
     tiles = [Tile(rng, config, int(rng.integers(1, 9)), bool(rng.integers(2))) for _ in range(12)]
     simulate(SystolicArray(config), tiles, gaps=(0.3, 0.3, 0.3))
     sent, got = simulate(SystolicArray(config), tiles)
-    assert all(b - a == rows + cols + 1 for a, b in zip(sent, got))
+    assert all(b - a == rows + cols + 2 for a, b in zip(sent, got))
 
 
 def test_reset():

@@ -51,8 +51,8 @@ class Board:
         return EngineSystem(self.engine, clock_hz=self.clock_hz, baud=self.baud, payload=self.payload)
 
 
-def _engine(rows, cols, *, product_register=False, **options):
-    return EngineConfig(array=ArrayConfig(rows=rows, cols=cols, formats=("int8",), product_register=product_register), **options)
+def _engine(rows, cols, *, multiplier_registers=False, **options):
+    return EngineConfig(array=ArrayConfig(rows=rows, cols=cols, formats=("int8",), multiplier_registers=multiplier_registers), **options)
 
 
 BOARDS = {b.name: b for b in (
@@ -66,7 +66,7 @@ BOARDS = {b.name: b for b in (
         name="ulx3s", title="ULX3S-85F (ECP5)", family="ecp5", device="LFE5U-85F-6BG381C", input_hz=25_000_000, clock_hz=80_000_000,
         baud=2_000_000, pll=dict(CLKI_DIV=5, CLKFB_DIV=16, CLKOP_DIV=7, CLKOP_CPHASE=3),
         pins=dict(clk="G2", rx="M1", tx="L4", led_active="B2", led_busy="C2"), led_low=False, fixed={"L3": 1},
-        engine=_engine(12, 12, product_register=True, tokens=16, memory_bytes=32768, ports=2), multipliers=156, multiplier_cells="156 MULT18X18D, one product each",
+        engine=_engine(12, 12, multiplier_registers=True, tokens=16, memory_bytes=32768, ports=2), multipliers=156, multiplier_cells="156 MULT18X18D, one product each",
         luts=83640, flip_flops=83640, block_rams=208, payload=1024, loader=("-b", "ulx3s")),
     Board(
         name="tangnano20k", title="Tang Nano 20K (GW2AR-18)", family="gowin", device="GW2AR-LV18QN88C8/I7", input_hz=27_000_000,

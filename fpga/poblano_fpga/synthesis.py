@@ -9,18 +9,21 @@ import tempfile
 from poblano.config import ConfigError
 from poblano_host.sim.simulation import _digest, _keep, cache_folder
 
-from .pairing import pair_products
+from . import multipliers
 from .top import top_verilog
 from .yosys import run_yosys
 
 __all__ = ["Netlist", "cell_counts", "check_fits", "synthesise"]
 
 _ICE40 = "-device u -spram -top top"
+_FLAGS = "w:*.o_swap w:*.o_capture %u %ci1:+[Q] t:$*dff* %i"
 _SCRIPTS = {
     # The products are paired before the mapping of the rest.
     "ice40": (f"synth_ice40 {_ICE40} -run begin:coarse", "opt_expr", "opt_clean", "wreduce t:$mul", "pair_products",
               f"synth_ice40 {_ICE40} -run coarse:"),
-    "ecp5": ("synth_ecp5 -top top",),
+    # Flags of PEs on one diagonal of the array are equal: as one register they would be a net across the device.
+    "ecp5": ("synth_ecp5 -top top -run begin:coarse", "proc", "flatten", "opt_expr", "opt_clean", f"setattr -set keep 1 {_FLAGS}", "wreduce t:$mul",
+             "opt_clean", "register_products", "synth_ecp5 -top top -run coarse:"),
     "gowin": ("synth_gowin -family gw2a -top top",),
 }
 
@@ -49,8 +52,7 @@ def synthesise(board, *, report=lambda text: None):
     report("writing the RTL")
     verilog = top_verilog(board)
     script = _script(board)
-    pairing = Path(pair_products.__code__.co_filename).read_text()
-    key = _digest(verilog, *script, pairing, metadata.version("pyosys"))
+    key = _digest(verilog, *script, Path(multipliers.__file__).read_text(), metadata.version("pyosys"))
     folder = cache_folder()
     kept = [folder / f"fpga-{key}.{kind}" for kind in ("json", "v", "stat")]
     if not all(path.exists() for path in kept):

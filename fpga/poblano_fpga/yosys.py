@@ -1,6 +1,6 @@
 """Synthesis by yosys in a process of its own, which ends on errors and writes its log to standard output.
 
-Run as a program: reads commands, one a line, from standard input; ``pair_products`` is one of them.
+Run as a program: reads commands, one a line, from standard input; those of ``multipliers`` are among them.
 """
 
 import subprocess
@@ -26,12 +26,12 @@ def run_yosys(commands, *, folder):
 def main():
     from pyosys import libyosys
 
-    from poblano_fpga.pairing import pair_products
+    from poblano_fpga import multipliers
 
     design = libyosys.Design()
     for command in sys.stdin.read().splitlines():
-        if command == "pair_products":
-            pair_products(design)
+        if command in multipliers.__all__:
+            getattr(multipliers, command)(design)
         else:
             libyosys.run_pass(command, design)
 

@@ -43,7 +43,7 @@ class ArrayConfig:
     of 32, computes ``segments`` blocks at a time. ``formats`` are the number formats that it computes with (names of
     :data:`~poblano.formats.element.FORMATS`). ``load_rows`` rows of weights (columns, of a transposed stream) enter in a cycle.
     ``fp4_rate`` 2: a processing element multiplies two 4-bit weights a cycle. ``multiplier`` "lut" builds its multipliers from carry
-    chains, for FPGAs without free DSP blocks; ``product_register`` registers their products, for a faster clock.
+    chains, for FPGAs without free DSP blocks; ``multiplier_registers`` gives them registers at their inputs and outputs, for a faster clock.
     """
 
     rows: int = 16
@@ -52,7 +52,7 @@ class ArrayConfig:
     load_rows: int = 1
     fp4_rate: int = 1
     multiplier: str = "dsp"
-    product_register: bool = False
+    multiplier_registers: bool = False
 
     def __post_init__(self):
         _require(self.multiplier in MULTIPLIERS, f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}")

@@ -1,4 +1,4 @@
-// What yosys' models of the ECP5 leave empty: the PLL as a wire, the multiplier without its registers, and the block RAM.
+// What yosys' models of the ECP5 leave empty: the PLL as a wire, the multiplier with registers of CLK0 or none, and the block RAM.
 module EHXPLLL #(
   parameter CLKI_DIV = 1, parameter CLKFB_DIV = 1, parameter CLKOP_DIV = 8, parameter CLKOP_CPHASE = 0, parameter CLKOP_FPHASE = 0,
   parameter CLKOP_ENABLE = "ENABLED", parameter FEEDBK_PATH = "CLKOP", parameter PLLRST_ENA = "DISABLED", parameter INTFB_WAKE = "DISABLED",
@@ -18,13 +18,30 @@ module MULT18X18D #(
   input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
   input B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0,
   input C17, C16, C15, C14, C13, C12, C11, C10, C9, C8, C7, C6, C5, C4, C3, C2, C1, C0,
-  input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB,
+  input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, CLK0, CE0, RST0,
   output P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0
 );
+  generate if (REG_INPUTC_CLK != "NONE" || REG_PIPELINE_CLK != "NONE") unsupported_mult18x18d fail(); endgenerate
   wire signed [18:0] a = {SIGNEDA & A17, A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
   wire signed [18:0] b = {SIGNEDB & B17, B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
-  wire signed [37:0] product = a * b;
-  assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = product[35:0];
+  reg signed [18:0] ra = 0, rb = 0;
+  reg [35:0] rp = 0;
+  wire signed [18:0] xa = REG_INPUTA_CLK == "NONE" ? a : ra;
+  wire signed [18:0] xb = REG_INPUTB_CLK == "NONE" ? b : rb;
+  wire signed [37:0] product = xa * xb;
+  assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = REG_OUTPUT_CLK == "NONE" ? product[35:0] : rp;
+  always @(posedge CLK0) begin
+    if (CE0) begin
+      ra <= a;
+      rb <= b;
+      rp <= product[35:0];
+    end
+    if (RST0) begin
+      ra <= 0;
+      rb <= 0;
+      rp <= 0;
+    end
+  end
 endmodule
 
 module DP16KD #(

@@ -41,9 +41,9 @@ class ArrayRow(wiring.Component):
     Weights from the left enter at ``bands`` places, the first of each ``cols / bands`` columns.
     """
 
-    def __init__(self, *, cols, arithmetic: Arithmetic, transpose, bands, multiplier, product_register):
+    def __init__(self, *, cols, arithmetic: Arithmetic, transpose, bands, multiplier, multiplier_registers):
         self.cols, self.arithmetic, self.transpose, self.bands = cols, arithmetic, transpose, bands
-        self.multiplier, self.product_register = multiplier, product_register
+        self.multiplier, self.multiplier_registers = multiplier, multiplier_registers
         weights, sums = data.ArrayLayout(arithmetic.weight_operand, cols), data.ArrayLayout(arithmetic.sum_layout, cols)
         members = {
             "en": In(1), "i_a": In(arithmetic.activation_lane), "i_swap": In(1), "i_capture": In(1),
@@ -60,7 +60,7 @@ class ArrayRow(wiring.Component):
         band = self.cols // self.bands
         for c in range(self.cols):
             pe = place(m, f"pe{c}", PE(arithmetic=self.arithmetic, transpose=self.transpose, multiplier=self.multiplier,
-                                       product_register=self.product_register))
+                                       multiplier_registers=self.multiplier_registers))
             m.d.comb += [
                 pe.en.eq(self.en),
                 pe.i_a.eq(left.o_a if left else self.i_a),
@@ -86,9 +86,9 @@ class ArraySegment(wiring.Component):
     ``o_w`` leaves the last one; ``i_capture_down`` enters the first row of all.
     """
 
-    def __init__(self, *, rows, cols, arithmetic: Arithmetic, transpose, bands, multiplier, product_register):
+    def __init__(self, *, rows, cols, arithmetic: Arithmetic, transpose, bands, multiplier, multiplier_registers):
         self.rows, self.cols, self.arithmetic = rows, cols, arithmetic
-        self.transpose, self.bands, self.multiplier, self.product_register = transpose, bands, multiplier, product_register
+        self.transpose, self.bands, self.multiplier, self.multiplier_registers = transpose, bands, multiplier, multiplier_registers
         row = {"i_a": Out(arithmetic.activation_lane), "i_swap": Out(1), "i_capture": Out(1)}
         weights = data.ArrayLayout(arithmetic.weight_operand, cols)
         members = {"en": In(1), "i_w": In(weights).array(bands), "o_w": Out(weights).array(bands),
@@ -104,7 +104,7 @@ class ArraySegment(wiring.Component):
         above = None
         for r, edge in enumerate(self.row):
             row = place(m, f"row{r}", ArrayRow(cols=self.cols, arithmetic=self.arithmetic, transpose=self.transpose, bands=self.bands,
-                                               multiplier=self.multiplier, product_register=self.product_register))
+                                               multiplier=self.multiplier, multiplier_registers=self.multiplier_registers))
             m.d.comb += [
                 row.en.eq(self.en), row.i_a.eq(edge.i_a), row.i_swap.eq(edge.i_swap), row.i_capture.eq(edge.i_capture),
                 row.i_w.eq(above.o_w if r % band else self.i_w[r // band]),
@@ -129,7 +129,7 @@ class SystolicArray(wiring.Component):
     A weight tile is ``rows / load_rows`` row items, or ``cols / load_rows`` column items (``transpose``; modes may change with every
     tile), in ascending order. An activation with ``first`` waits until a whole new tile is in, and makes it the active one; from that
     same cycle on the next tile's items are accepted. So a tile with M activations takes max(M, items) cycles. Gaps are allowed
-    everywhere. The sums of an activation come after ``rows + cols`` cycles, one more with ``product_register``; the whole array stands still while ``o`` is not accepted.
+    everywhere. The sums of an activation come after ``rows + cols`` cycles, two more with ``multiplier_registers``; the whole array stands still while ``o`` is not accepted.
     The first activation after reset must be a ``first``.
 
     With ``load_rows`` L, weights enter at L places: the rows (of each segment) are L bands of consecutive PEs, row k of a tile is the
@@ -160,7 +160,7 @@ class SystolicArray(wiring.Component):
     @property
     def latency(self):
         """Cycles from an activation's transfer to its sums, if nothing stalls."""
-        return self.config.rows + self.config.cols + self.config.product_register
+        return self.config.rows + self.config.cols + 2 * self.config.multiplier_registers
 
     def elaborate(self, platform):
         m = Module()
@@ -211,7 +211,7 @@ class SystolicArray(wiring.Component):
         for s in range(rows // segment):
             part = place(m, f"segment{s}", ArraySegment(rows=segment, cols=cols, arithmetic=config.arithmetic, transpose=self.transpose,
                                                         bands=bands, multiplier=config.multiplier,
-                                                        product_register=config.product_register))
+                                                        multiplier_registers=config.multiplier_registers))
             m.d.comb += part.en.eq(en)
             for r, row in enumerate(part.row, s * segment):
                 tag, direction, valid = edge(r)

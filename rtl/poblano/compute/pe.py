@@ -19,7 +19,7 @@ class PE(wiring.Component):
     All state moves only while ``en``. Activations with their ``swap`` flag leave to the right after one cycle. A weight
     that flows past leaves down (and right) after one cycle; with a capture flag it is also kept in the shadow register.
     ``swap`` makes the shadow the active weight, from the activation it came with on; a capture in the same cycle is too
-    late for it. ``o_sum``, after two cycles (three with ``product_register``) for the activation and one for ``i_sum``, is ``i_sum`` plus the exact product of the
+    late for it. ``o_sum``, after two cycles (four with ``multiplier_registers``) for the activation and one for ``i_sum``, is ``i_sum`` plus the exact product of the
     operands' significands times two to the sum of their exponents; with ``fp4_rate`` 2 and a dual weight, the products of both weights
     with one activation each. Specials are OR-ed; the value of a sum with a special means nothing.
 
@@ -28,7 +28,7 @@ class PE(wiring.Component):
     arithmetic : Arithmetic
     transpose : whether weights can also flow from left to right
     multiplier : one of :data:`~poblano.formats.multiply.MULTIPLIERS`
-    product_register : whether the product is registered before it is added
+    multiplier_registers : whether the multiplier has registers at its inputs and its output
 
     Members
     -------
@@ -46,8 +46,9 @@ class PE(wiring.Component):
     i_capture_down, o_capture_down : keep the weight, flowing down
     """
 
-    def __init__(self, *, arithmetic: Arithmetic, transpose, multiplier="dsp", product_register=False):
-        self.arithmetic, self.transpose, self.multiplier, self.product_register = arithmetic, transpose, multiplier, product_register
+    def __init__(self, *, arithmetic: Arithmetic, transpose, multiplier="dsp", multiplier_registers=False):
+        self.arithmetic, self.transpose = arithmetic, transpose
+        self.multiplier, self.multiplier_registers = multiplier, multiplier_registers
         lane, operand, total = arithmetic.activation_lane, arithmetic.weight_operand, arithmetic.sum_layout
         members = {
             "en": In(1),
@@ -78,14 +79,17 @@ class PE(wiring.Component):
             across, capture_down = Signal(), Signal()
             m.d.comb += [self.o_across.eq(across), self.o_capture_down.eq(capture_down)]
             weight, keep = Mux(self.i_across, self.i_left.as_value(), weight), self.i_capture | self.i_capture_down
-        value, special = (self._product if arithmetic.fp4_rate == 1 else self._products)(m, a, active)
-        if self.product_register:
+        operands = a, active
+        if self.multiplier_registers:
+            operands = tuple(Signal(signal.shape(), name=f"{signal.as_value().name}_operand", reset_less=True) for signal in operands)
+        value, special = (self._product if arithmetic.fp4_rate == 1 else self._products)(m, *operands)
+        if self.multiplier_registers:
             product = value, special
             value = Signal(product[0].shape(), name="product", reset_less=True)
             special = Signal(arithmetic.special_bits, name="product_special", reset_less=True)
         with m.If(self.en):
-            if self.product_register:
-                m.d.sync += [value.eq(product[0]), special.eq(product[1])]
+            if self.multiplier_registers:
+                m.d.sync += [operands[0].eq(a), operands[1].eq(active), value.eq(product[0]), special.eq(product[1])]
             m.d.sync += [a.eq(self.i_a), swap.eq(self.i_swap), flow.as_value().eq(weight), capture.eq(self.i_capture),
                          total.value.eq(self.i_sum.value + value), total.special.eq(self.i_sum.special | special)]
             if self.transpose:
