@@ -17,6 +17,7 @@ from poblano_fpga.boards import BOARDS, board, with_array
 from poblano_fpga.build import BuildError, BuildReport, build, tool
 from poblano_fpga.check import awkward_matrices, check_layer, check_matmul, matmul_on, token_products
 from poblano_fpga.command import device
+from poblano_fpga.floorplan import place_multipliers
 from poblano_fpga.simulation import rtl_port
 from poblano_fpga.synthesis import Netlist, check_fits, synthesise
 from poblano_host import cli
@@ -117,6 +118,21 @@ def test_icebreaker_netlist():
     product = check_matmul(engine)
     assert product.shape == (5, 13) and np.abs(product).max() > 1e3
     assert not any(engine.link.statistics().values()) and engine.link.port._call("bad") == 0
+
+
+@pytest.mark.slow
+def test_ulx3s_netlist():
+    """A small array for the ECP5: multipliers with their registers inside, each in a place of its own; the same sums."""
+    b = with_array(board("ulx3s"), 4, 3)
+    netlist = synthesise(b)
+    cells = json.loads(place_multipliers(netlist.json, b.array))["modules"]["top"]["cells"]
+    products = {name: cell for name, cell in cells.items() if cell["type"] == "MULT18X18D"}
+    assert len(products) == 12 and len({cell["attributes"]["BEL"] for cell in products.values()}) == 12
+    assert all(cell["parameters"][f"REG_{name}_CLK"] == "CLK0" for cell in products.values() for name in ("INPUTA", "INPUTB", "OUTPUT"))
+    with pytest.raises(ValueError, match="12 multipliers of 20 were found"):
+        place_multipliers(netlist.json, with_array(b, 4, 5).array)
+    assert place_multipliers(netlist.json, with_array(b, 16, 4).array) == netlist.json
+    check_matmul(device(b))
 
 
 @pytest.mark.nightly

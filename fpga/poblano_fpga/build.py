@@ -12,6 +12,7 @@ import tempfile
 
 from poblano_host.bridge import BoardError
 
+from .floorplan import place_multipliers
 from .synthesis import cell_counts, check_fits, synthesise
 
 __all__ = ["BuildError", "BuildReport", "build", "program", "tool"]
@@ -99,7 +100,8 @@ def build(board, folder, *, report=lambda text: None):
     folder = Path(folder)
     with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
         temporary = Path(temporary)
-        (temporary / "design.json").write_text(netlist.json)
+        placed = board.family == "ecp5" and board.array.multiplier_registers
+        (temporary / "design.json").write_text(place_multipliers(netlist.json, board.array) if placed else netlist.json)
         name, text = _constraints(board)
         (temporary / name).write_text(text)
         report(f"placing and routing for {board.title}")

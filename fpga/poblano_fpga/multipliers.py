@@ -50,7 +50,7 @@ def pair_products(design):
 
 def register_products(design):
     """Replace the signed products of at most 8 bits in the top of ``design`` (pyosys) whose operands and result are plain registers by
-    MULT18X18D with these registers inside; their number. Signals must have one name each, as after opt_clean.
+    MULT18X18D with these registers inside, named after the result; their number. Signals must have one name each, as after opt_clean.
 
     Operands are in the upper bits: lower ones are 0 without a wire, where copies of the sign would each need one.
     """
@@ -86,7 +86,7 @@ def register_products(design):
         clocks = {before[bit][1] for operand in operands for bit in operand} | {bits(register.getPort(ident("\\CLK")))[0]}
         if len(clocks) != 1:
             continue
-        block = module.addCell(ident(f"\\product{number}"), ident("\\MULT18X18D"))
+        block = module.addCell(ident(register.getPort(ident("\\Q")).as_wire().name.str() + "_multiplier"), ident("\\MULT18X18D"))
         for name in "INPUTA", "INPUTB", "OUTPUT":
             block.setParam(ident(f"\\REG_{name}_CLK"), ys.Const("CLK0"))
         connect = lambda port, bit: block.setPort(ident(f"\\{port}"), ys.SigSpec(bit, 1))
