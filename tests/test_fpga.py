@@ -145,7 +145,7 @@ def test_netlist(name):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name,mhz,dsps", [("icebreaker", 24, 8), ("ulx3s", 80, 0.9 * 156), ("tangnano20k", 48, 64)])
+@pytest.mark.parametrize("name,mhz,dsps", [("icebreaker", 24, 8), ("ulx3s", 80, 0.92 * 156), ("tangnano20k", 48, 96)])
 def test_build(tmp_path, name, mhz, dsps):
     result = build(board(name), tmp_path)
     assert result.fmax >= result.clock >= mhz and result.used["DSP"] >= dsps

@@ -71,7 +71,7 @@ BOARDS = {b.name: b for b in (
     Board(
         name="tangnano20k", title="Tang Nano 20K (GW2AR-18)", family="gowin", device="GW2AR-LV18QN88C8/I7", input_hz=27_000_000,
         clock_hz=54_000_000, baud=3_000_000, pll=dict(FCLKIN="27", IDIV_SEL=0, FBDIV_SEL=1, ODIV_SEL=16),
-        pins=dict(clk="4", rx="70", tx="69", led_active="15", led_busy="16"), engine=_engine(8, 8, tokens=16, memory_bytes=16384, ports=2),
+        pins=dict(clk="4", rx="70", tx="69", led_active="15", led_busy="16"), engine=_engine(8, 12, tokens=16, memory_bytes=16384, ports=2),
         multipliers=96, multiplier_cells="96 MULT9X9", luts=20736, flip_flops=15552, block_rams=46, payload=1024,
         loader=("-b", "tangnano20k")),
 )}

@@ -19,7 +19,7 @@ extern "C" void poblano_changes(int base, unsigned int changed) {
         changed &= changed - 1;
     }
 }
-extern "C" void poblano_cycle() { ++cycles; }
+extern "C" void poblano_tick() { ++cycles; }
 extern "C" void poblano_count(uint64_t *array, uint64_t most) { counts = array; limit = most; cycles = 0; }
 extern "C" uint64_t poblano_counted() { return cycles < limit ? cycles : limit; }
 """
@@ -125,10 +125,10 @@ def _behavioural(module, modules, library, counting, is_top):
                 head.append(f"  reg [{len(word) - 1}:0] before{n}, now{n};")
                 text += [f"    now{n} = {vector(word)};", f"    poblano_changes({base + 32 * n}, now{n} ^ before{n});", f"    before{n} = now{n};"]
             if is_top:
-                text.append("    poblano_cycle();")
+                text.append("    poblano_tick();")
             head.append('  import "DPI-C" function void poblano_changes(input int base, input int unsigned changed);')
             if is_top:
-                head.append('  import "DPI-C" function void poblano_cycle();')
+                head.append('  import "DPI-C" function void poblano_tick();')
         for instance, cell in flops:
             text.append(f"    _n{instance.pins[cell.outputs[0]][0]} <= {cell.state[0].verilog({pin: name(instance.pins[pin][0]) for pin in cell.state[0].pins})};")
         text.append("  end")
