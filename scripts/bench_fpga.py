@@ -18,16 +18,16 @@ parser.add_argument("--document", type=Path, default=Path(__file__).parents[1] /
 parser.add_argument("--output", type=Path, default=Path("build/fpga"))
 arguments = parser.parse_args()
 
-text = arguments.document.read_text()
-before, rest = text.split(BEGIN)
-old, after = rest.split(END)
-rows = {line.split(" | ")[0]: line for line in old.splitlines()[2:]}
+measured = {}
 for name in arguments.boards:
     chosen = board(name)
     result = build(chosen, arguments.output, report=lambda line: print(line, file=sys.stderr, flush=True))
     cells = [f"{result.used[kind]:,} of {result.available[kind]:,}" for kind in ("LUT", "FF", "DSP", "BRAM")]
-    rows[f"| {chosen.title}"] = " | ".join([f"| {chosen.title}", f"{result.rows} x {result.cols}", *cells, f"{result.clock:g}", f"{result.fmax:.1f}",
-                                            f"{result.macs_per_second / 1e6:,.0f}", f"{tokens_per_second(chosen):.2f} |"])
+    measured[f"| {chosen.title}"] = " | ".join([f"| {chosen.title}", f"{result.rows} x {result.cols}", *cells, f"{result.clock:g}", f"{result.fmax:.1f}",
+                                                f"{result.macs_per_second / 1e6:,.0f}", f"{tokens_per_second(chosen):.2f} |"])
+before, rest = arguments.document.read_text().split(BEGIN)
+old, after = rest.split(END)
+rows = {line.split(" | ")[0]: line for line in old.splitlines()[2:]} | measured
 order = [f"| {chosen.title}" for chosen in BOARDS.values()]
 lines = HEAD + [rows[key] for key in order if key in rows]
 arguments.document.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after)

@@ -64,7 +64,7 @@ BOARDS = {b.name: b for b in (
         loader=("-b", "ice40_generic")),
     Board(
         name="ulx3s", title="ULX3S-85F (ECP5)", family="ecp5", device="LFE5U-85F-6BG381C", input_hz=25_000_000, clock_hz=90_000_000,
-        baud=2_000_000, pll=dict(CLKI_DIV=5, CLKFB_DIV=18, CLKOP_DIV=7, CLKOP_CPHASE=3),
+        baud=3_000_000, pll=dict(CLKI_DIV=5, CLKFB_DIV=18, CLKOP_DIV=7, CLKOP_CPHASE=3),
         pins=dict(clk="G2", rx="M1", tx="L4", led_active="B2", led_busy="C2"), led_low=False, fixed={"L3": 1},
         engine=_engine(12, 12, multiplier_registers=True, tokens=16, memory_bytes=32768, ports=2), multipliers=156, multiplier_cells="156 MULT18X18D, one product each",
         luts=83640, flip_flops=83640, block_rams=208, payload=1024, loader=("-b", "ulx3s")),
