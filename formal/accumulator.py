@@ -147,5 +147,5 @@ PROPERTIES = (
     Property("scale", partial(Totals, 1, 1, "scale"), "the same for the weights' scales", frames=40, timeout=900, mutations=(
         Mutation("scale of another", MODULE, "scale, self.FLOAT - 1))]", "scale, self.FLOAT))]"),)),
     Property("factor", partial(Totals, 1, 1, "factor"), "the same for the activations' scales", frames=40, timeout=900, mutations=(
-        Mutation("factor of another", MODULE, "factor, self.SHIFTED))", "factor, self.SHIFTED - 1))"),)),
+        Mutation("factor of another", MODULE, "factor, self.SHIFTED - 1))", "factor, self.SHIFTED - 2))"),)),
 )

@@ -29,8 +29,8 @@ ONE = 0x3F800000
 class AccumulatorLane(wiring.Component):
     """A column's value of one segment, added to the total so far.
 
-    Inputs come in the :class:`Accumulator`'s cycle 1, but for ``block_sum`` in its cycle FLOAT, ``factor`` in SHIFTED, and ``total``
-    ``delay_cycles`` after VALUE; ``o`` follows ``total`` after ``FloatAdd.LATENCY``. All state moves only while ``en``.
+    Inputs come in the :class:`Accumulator`'s cycle 1, but for ``block_sum`` and ``factor``, which all lanes share, in the cycle before FLOAT and
+    SHIFTED: each lane registers them; and ``total`` ``delay_cycles`` after VALUE; ``o`` follows ``total`` after ``FloatAdd.LATENCY``. All state moves only while ``en``.
     """
 
     # Cycles after the read of the sums.
@@ -70,7 +70,7 @@ class AccumulatorLane(wiring.Component):
         if arithmetic.minima:
             offset, shift = place(m, "minimum", FloatMultiply()), place(m, "shift", FloatAdd())
             m.d.comb += [
-                offset.en.eq(en), offset.a.eq(self.block_sum), offset.b.eq(delay(m, en, "low_delay", self.low, self.FLOAT - 1)),
+                offset.en.eq(en), offset.a.eq(delay(m, en, "block_sum_delay", self.block_sum, 1)), offset.b.eq(delay(m, en, "low_delay", self.low, self.FLOAT - 1)),
                 shift.en.eq(en), shift.a.eq(product.o), shift.b.eq(offset.o),
             ]
             shifted = shift.o
@@ -79,7 +79,7 @@ class AccumulatorLane(wiring.Component):
         # Cycle SHIFTED.
         if Activation.INT8 in arithmetic.activations:
             value = place(m, "value", FloatMultiply())
-            m.d.comb += [value.en.eq(en), value.a.eq(self.factor), value.b.eq(shifted)]
+            m.d.comb += [value.en.eq(en), value.a.eq(delay(m, en, "factor_delay", self.factor, 1)), value.b.eq(shifted)]
             value = value.o
         else:
             value = delay(m, en, "value", shifted, FloatMultiply.LATENCY)
@@ -193,15 +193,15 @@ class Accumulator(wiring.Component):
                 factor = Mux(command.mx, ONE, factor)
                 mx_exponent, mx_nan = Mux(command.mx, _exponent(meta.scale), 0), command.mx & _is_nan(meta.scale)
                 exponent, sum_exponent, nan = exponent + mx_exponent, sum_exponent + mx_exponent, mx_nan
-            factors.append(delay(m, en, f"factor{s}", factor, self.SHIFTED))
+            factors.append(delay(m, en, f"factor{s}", factor, self.SHIFTED - 1))
             exponents.append(delay(m, en, f"exponent{s}", exponent, 1).as_signed())
             nans.append(delay(m, en, f"nan{s}", nan, 1))
             if arithmetic.minima:
                 convert = place(m, f"sum_float{s}", FixedToFloat(arithmetic.activation_sum_width, scaled=scaled_sums))
                 total = Mux(command.minimum, meta.sum, 0)  # else it could be infinite, and infinity times zero NaN
-                m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"block_sum{s}", total, self.SELECTED).as_signed())]
+                m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"block_sum{s}", total, self.SELECTED - 1).as_signed())]
                 if scaled_sums:
-                    m.d.comb += convert.exponent.eq(delay(m, en, f"sum_exponent{s}", sum_exponent, self.SELECTED).as_signed())
+                    m.d.comb += convert.exponent.eq(delay(m, en, f"sum_exponent{s}", sum_exponent, self.SELECTED - 1).as_signed())
                 block_sums.append(convert.o)
 
         # The FP32 memory, of which all columns' accumulators are read in cycle VALUE - 1.

@@ -182,14 +182,15 @@ class CommandProcessor(wiring.Component):
         m.d.comb += values["CYCLES_LO"].eq(cycles[:32])
         with m.If(cycles_read):
             m.d.sync += values["CYCLES_HI"].eq(cycles[32:])
-        counting = [(cycles, 1), (values["READ_BEATS"], self.read_beats), (values["WRITE_BEATS"], self.write_beats)]
+        counting = [(values["READ_BEATS"], self.read_beats), (values["WRITE_BEATS"], self.write_beats)]
         for n, (port, queue) in enumerate(zip(self.units, queues)):
             m.d.comb += counters[n]["COMPLETED"].eq(queue.count)
             counting += [(counters[n][name.upper()], getattr(port, name)) for name in ("busy", "stall_in", "stall_out")]
-        for counter, event in counting:
-            m.d.sync += counter.eq(counter + event)
-            with m.If(clear):
-                m.d.sync += counter.eq(0)
+        # Events come late in their cycle: they are counted in the next.
+        late = [(counter, Signal.like(event, name=f"{counter.name}_event"), event) for counter, event in counting]
+        m.d.sync += [cycles.eq(cycles + 1), *(counter.eq(counter + held) for counter, held, _ in late), *(held.eq(event) for _, held, event in late)]
+        with m.If(clear):
+            m.d.sync += [cycles.eq(0), *(counter.eq(0) for counter, _, _ in late), *(held.eq(0) for _, held, _ in late)]
 
     def _registers(self, m, values, counters):
         """The registers on AXI4-Lite: for those with side effects, by name, whether they are written in this cycle; the
