@@ -107,12 +107,32 @@ def test_traffic_is_the_engines():
     assert abs(engine.traffic.cycles / counted.cycles - 1) < 0.15
 
 
+def check_crossing(netlist):
+    """The only input that is not of the clock, rx, goes to a flip-flop, on iCE40 inverted, whose output goes to one more alone."""
+    module = json.loads(netlist)["modules"]["top"]
+    bit, = module["ports"]["rx"]["bits"]
+
+    def reader():
+        (cell, port), = [(cell, port) for cell in module["cells"].values() for port, bits in cell["connections"].items()
+                         if bit in bits and cell["port_directions"][port] == "input"]
+        return cell, port
+
+    cell, port = reader()
+    if cell["type"] == "SB_LUT4" and sum(isinstance(bits[0], int) for bits in cell["connections"].values()) == 2:
+        bit, = cell["connections"]["O"]
+    for _ in range(2):
+        cell, port = reader()
+        assert re.match("SB_DFF|TRELLIS_FF", cell["type"]) and port in ("D", "DI"), (cell["type"], port)
+        bit, = cell["connections"]["Q"]
+
+
 @pytest.mark.slow
 def test_icebreaker_netlist():
     """The synthesised iCE40 design, with the vendor's cells, computes an awkward product bit for bit."""
     b = board("icebreaker")
     netlist = synthesise(b)
     check_fits(b, netlist.cells)
+    check_crossing(netlist.json)
     assert netlist.cells["SB_MAC16"] == 8 and netlist.cells["SB_SPRAM256KA"] == 4 and "SB_RAM40_4K" in netlist.cells
     engine = device(b)
     product = check_matmul(engine)
@@ -125,6 +145,7 @@ def test_ulx3s_netlist():
     """A small array for the ECP5: multipliers with their registers inside, each in a place of its own; the same sums."""
     b = with_array(board("ulx3s"), 4, 3)
     netlist = synthesise(b)
+    check_crossing(netlist.json)
     cells = json.loads(place_multipliers(netlist.json, b.array))["modules"]["top"]["cells"]
     products = {name: cell for name, cell in cells.items() if cell["type"] == "MULT18X18D"}
     assert len(products) == 12 and len({cell["attributes"]["BEL"] for cell in products.values()}) == 12
