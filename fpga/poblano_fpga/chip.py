@@ -32,8 +32,8 @@ def _with_chip(name, chip, **changes):
 
 
 CHIP_BOARDS = {
-    "ulx3s": _with_chip("ulx3s", "ulx3s", memory_bytes=1 << 18, clock_hz=45_000_000, baud=3_000_000,
-                        pll=dict(CLKI_DIV=5, CLKFB_DIV=9, CLKOP_DIV=13, CLKOP_CPHASE=6)),
+    "ulx3s": _with_chip("ulx3s", "ulx3s", memory_bytes=1 << 18, clock_hz=30_000_000, baud=3_000_000,
+                        pll=dict(CLKI_DIV=5, CLKFB_DIV=6, CLKOP_DIV=20, CLKOP_CPHASE=10)),
 }
 
 
