@@ -16,7 +16,7 @@ def pair_products(design):
 
     ident = ys.IdString
     module = design.top_module()
-    cells = [cell for cell in module.cells_.values() if cell.type.str() == "$mul" and _narrow(cell, ident)]
+    cells = _products(module, ident)
     cells.sort(key=lambda cell: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", cell.name.str())])
     pairs = [cells[n:n + 2] for n in range(0, len(cells), 2)]
     for number, pair in enumerate(pairs):
@@ -60,9 +60,10 @@ def register_products(design):
     module = design.top_module()
     bits = lambda signal: signal.to_sigbit_vector()
     cells = list(module.cells_.values())
-    registers = [cell for cell in cells if cell.type.str() == "$dff" and cell.getParam(ident("\\CLK_POLARITY")).as_int()]
     before, after = {}, {}  # of a register's output bit: its input and clock; of an input bit: the register
-    for cell in registers:
+    for cell in cells:
+        if cell.type.str() != "$dff" or not cell.getParam(ident("\\CLK_POLARITY")).as_int():
+            continue
         clock = bits(cell.getPort(ident("\\CLK")))[0]
         for d, q in zip(bits(cell.getPort(ident("\\D"))), bits(cell.getPort(ident("\\Q")))):
             before[q] = d, clock
@@ -73,9 +74,9 @@ def register_products(design):
             if not cell.output(port):
                 for bit in bits(signal):
                     readers[bit] = readers.get(bit, 0) + 1
-    products = [cell for cell in cells if cell.type.str() == "$mul" and _narrow(cell, ident)]
     number = 0
-    for cell in products:
+    low = 2 * (DSP_WIDTH - WIDTH)  # the lowest bit of the product
+    for cell in _products(module, ident):
         operands = [bits(cell.getPort(ident(f"\\{port}"))) for port in "AB"]
         result = bits(cell.getPort(ident("\\Y")))
         register = after.get(result[0])
@@ -86,7 +87,8 @@ def register_products(design):
         clocks = {before[bit][1] for operand in operands for bit in operand} | {bits(register.getPort(ident("\\CLK")))[0]}
         if len(clocks) != 1:
             continue
-        block = module.addCell(ident(register.getPort(ident("\\Q")).as_wire().name.str() + "_multiplier"), ident("\\MULT18X18D"))
+        output = register.getPort(ident("\\Q"))
+        block = module.addCell(ident(output.as_wire().name.str() + "_multiplier"), ident("\\MULT18X18D"))
         for name in "INPUTA", "INPUTB", "OUTPUT":
             block.setParam(ident(f"\\REG_{name}_CLK"), ys.Const("CLK0"))
         connect = lambda port, bit: block.setPort(ident(f"\\{port}"), ys.SigSpec(bit, 1))
@@ -94,22 +96,19 @@ def register_products(design):
         for port, value in (("CLK0", clocks.pop()), ("CE0", one), ("RST0", zero), ("SIGNEDA", one), ("SIGNEDB", one), ("SOURCEA", zero), ("SOURCEB", zero)):
             connect(port, value)
         for port, operand in zip("AB", operands):
-            for n in range(DSP_WIDTH):
-                at = n - (DSP_WIDTH - len(operand))
-                connect(f"{port}{n}", before[operand[at]][0] if at >= 0 else zero)
-        low = 2 * DSP_WIDTH - sum(map(len, operands))
-        output = register.getPort(ident("\\Q"))
-        outputs = bits(output)
-        for n in range(min(2 * DSP_WIDTH - low, len(outputs))):
-            connect(f"P{low + n}", outputs[n])
+            values = [before[bit][0] for bit in operand]
+            for n, value in enumerate([zero] * (DSP_WIDTH - WIDTH) + values + values[-1:] * (WIDTH - len(values))):
+                connect(f"{port}{n}", value)
+        for n, bit in enumerate(bits(output), low):
+            connect(f"P{n}", bit)
         module.remove(register)
         module.remove(cell)
-        for bit in outputs[2 * DSP_WIDTH - low:]:
-            module.connect(ys.SigSpec(bit, 1), ys.SigSpec(outputs[2 * DSP_WIDTH - low - 1], 1))
         number += 1
     return number
 
 
-def _narrow(cell, ident):
-    parameter = lambda name: cell.getParam(ident(f"\\{name}")).as_int()
-    return all(parameter(f"{port}_SIGNED") and 1 < parameter(f"{port}_WIDTH") <= WIDTH for port in "AB")
+def _products(module, ident):
+    """The signed products of at most 8 bits in ``module``."""
+    parameter = lambda cell, name: cell.getParam(ident(f"\\{name}")).as_int()
+    return [cell for cell in module.cells_.values() if cell.type.str() == "$mul" and all(
+        parameter(cell, f"{port}_SIGNED") and 1 < parameter(cell, f"{port}_WIDTH") <= WIDTH for port in "AB")]

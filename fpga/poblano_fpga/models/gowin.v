@@ -48,31 +48,29 @@ module DPX9B #(
   integer i;
   initial for (i = 0; i < 1024; i = i + 1) words[i] = init[18*i +: 18];
 
-  wire [17:0] olda = words[ADA[13:4]];
-  wire [17:0] nexta = BIT_WIDTH_0 == 9 ? (ADA[3] ? {DIA[8:0], olda[8:0]} : {olda[17:9], DIA[8:0]}) :
-                      {ADA[1] ? DIA[17:9] : olda[17:9], ADA[0] ? DIA[8:0] : olda[8:0]};
-  wire [17:0] showna = WREA && WRITE_MODE0 == 1 ? nexta : olda;
-  reg [17:0] outa = 0;
-  assign DOA = outa;
-  always @(posedge CLKA) begin
-    if (CEA && BLKSELA == BLK_SEL_0) begin
-      if (WREA) words[ADA[13:4]] <= nexta;
-      if (!WREA || WRITE_MODE0 != 0) outa <= BIT_WIDTH_0 == 9 ? (ADA[3] ? showna[17:9] : showna[8:0]) : showna;
-    end
-    if (RESETA) outa <= 0;
-  end
+  wire [17:0] nexta, nextb;
+  wire writea, writeb;
+  poblano_dpx9b_port #(.BIT_WIDTH(BIT_WIDTH_0), .BLK_SEL(BLK_SEL_0), .WRITE_MODE(WRITE_MODE0)) porta (.CLK(CLKA), .CE(CEA), .RESET(RESETA), .WRE(WREA),
+    .AD(ADA[3:0]), .DI(DIA), .BLKSEL(BLKSELA), .DO(DOA), .old(words[ADA[13:4]]), .next(nexta), .write(writea));
+  poblano_dpx9b_port #(.BIT_WIDTH(BIT_WIDTH_1), .BLK_SEL(BLK_SEL_1), .WRITE_MODE(WRITE_MODE1)) portb (.CLK(CLKB), .CE(CEB), .RESET(RESETB), .WRE(WREB),
+    .AD(ADB[3:0]), .DI(DIB), .BLKSEL(BLKSELB), .DO(DOB), .old(words[ADB[13:4]]), .next(nextb), .write(writeb));
+  always @(posedge CLKA) if (writea) words[ADA[13:4]] <= nexta;
+  always @(posedge CLKB) if (writeb) words[ADB[13:4]] <= nextb;
+endmodule
 
-  wire [17:0] oldb = words[ADB[13:4]];
-  wire [17:0] nextb = BIT_WIDTH_1 == 9 ? (ADB[3] ? {DIB[8:0], oldb[8:0]} : {oldb[17:9], DIB[8:0]}) :
-                      {ADB[1] ? DIB[17:9] : oldb[17:9], ADB[0] ? DIB[8:0] : oldb[8:0]};
-  wire [17:0] shownb = WREB && WRITE_MODE1 == 1 ? nextb : oldb;
-  reg [17:0] outb = 0;
-  assign DOB = outb;
-  always @(posedge CLKB) begin
-    if (CEB && BLKSELB == BLK_SEL_1) begin
-      if (WREB) words[ADB[13:4]] <= nextb;
-      if (!WREB || WRITE_MODE1 != 0) outb <= BIT_WIDTH_1 == 9 ? (ADB[3] ? shownb[17:9] : shownb[8:0]) : shownb;
-    end
-    if (RESETB) outb <= 0;
+// A port: of the word `old` at its address, what it shows and what it writes.
+module poblano_dpx9b_port #(parameter BIT_WIDTH = 18, parameter [2:0] BLK_SEL = 0, parameter WRITE_MODE = 2'b00) (
+  input CLK, CE, RESET, WRE, input [3:0] AD, input [17:0] DI, input [2:0] BLKSEL, output [17:0] DO,
+  input [17:0] old, output [17:0] next, output write
+);
+  wire selected = CE && BLKSEL == BLK_SEL;
+  assign write = selected && WRE;
+  assign next = BIT_WIDTH == 9 ? (AD[3] ? {DI[8:0], old[8:0]} : {old[17:9], DI[8:0]}) : {AD[1] ? DI[17:9] : old[17:9], AD[0] ? DI[8:0] : old[8:0]};
+  wire [17:0] shown = WRE && WRITE_MODE == 1 ? next : old;
+  reg [17:0] out = 0;
+  assign DO = out;
+  always @(posedge CLK) begin
+    if (selected && (!WRE || WRITE_MODE != 0)) out <= BIT_WIDTH == 9 ? (AD[3] ? shown[17:9] : shown[8:0]) : shown;
+    if (RESET) out <= 0;
   end
 endmodule

@@ -187,10 +187,14 @@ class CommandProcessor(wiring.Component):
             m.d.comb += counters[n]["COMPLETED"].eq(queue.count)
             counting += [(counters[n][name.upper()], getattr(port, name)) for name in ("busy", "stall_in", "stall_out")]
         # Events come late in their cycle: they are counted in the next.
-        late = [(counter, Signal.like(event, name=f"{counter.name}_event"), event) for counter, event in counting]
-        m.d.sync += [cycles.eq(cycles + 1), *(counter.eq(counter + held) for counter, held, _ in late), *(held.eq(event) for _, held, event in late)]
+        m.d.sync += cycles.eq(cycles + 1)
         with m.If(clear):
-            m.d.sync += [cycles.eq(0), *(counter.eq(0) for counter, _, _ in late), *(held.eq(0) for _, held, _ in late)]
+            m.d.sync += cycles.eq(0)
+        for counter, event in counting:
+            held = Signal.like(event, name=f"{counter.name}_event")
+            m.d.sync += [counter.eq(counter + held), held.eq(event)]
+            with m.If(clear):
+                m.d.sync += [counter.eq(0), held.eq(0)]
 
     def _registers(self, m, values, counters):
         """The registers on AXI4-Lite: for those with side effects, by name, whether they are written in this cycle; the
