@@ -139,13 +139,15 @@ WHAT = ("each step's total of a row is the one before plus the block's own value
 PROPERTIES = (
     Property("number", partial(Totals, 1, 1, "number"), WHAT, frames=40, timeout=900, mutations=(
         Mutation("read too soon", MODULE, "soon.eq(sum(recent) >= at.command.rows << exact_log2(parts))", "soon.eq(0)"),
-        Mutation("one cycle short", MODULE, "return 2 + FloatAdd.LATENCY", "return 1 + FloatAdd.LATENCY"),
-        Mutation("goes on from the last group", MODULE, "Mux(at_value[row_bits], 0, ", "Mux(0, 0, "),
+        Mutation("one cycle short", MODULE, "2 + FloatAdd.LATENCY * self.config.tile.array.segments",
+                 "1 + FloatAdd.LATENCY * self.config.tile.array.segments"),
+        Mutation("goes on from the last group", MODULE, "Mux(at_value[row_bits], 0, read_port.data.word_select(lane, 32))",
+                 "Mux(0, 0, read_port.data.word_select(lane, 32))"),
         Mutation("row written too early", MODULE, "write_port.addr.eq(at_result[:row_bits])", "write_port.addr.eq(at_value[:row_bits])"),
         Mutation("does not stand still", MODULE, "en.eq(self.o.ready | ~self.o.valid)", "en.eq(1)"),
     )),
     Property("scale", partial(Totals, 1, 1, "scale"), "the same for the weights' scales", frames=40, timeout=900, mutations=(
-        Mutation("scale of another", MODULE, "scale, self.FLOAT - 1))]", "scale, self.FLOAT))]"),)),
+        Mutation("scale of another", MODULE, 'delay(m, en, "scale_delay", scale, self.FLOAT - 1)', 'delay(m, en, "scale_delay", scale, self.FLOAT)'),)),
     Property("factor", partial(Totals, 1, 1, "factor"), "the same for the activations' scales", frames=40, timeout=900, mutations=(
-        Mutation("factor of another", MODULE, "factor, self.SHIFTED - 1))", "factor, self.SHIFTED - 2))"),)),
+        Mutation("factor of another", MODULE, 'delay(m, en, f"factor{s}", factor, self.SHIFTED - 1)', 'delay(m, en, f"factor{s}", factor, self.SHIFTED - 2)'),)),
 )

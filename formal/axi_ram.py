@@ -88,10 +88,10 @@ MODULE = "poblano.board.ram"
 MUTATIONS = (
     Mutation("beats lost", MODULE, "issue.eq(active & (~answer.port.any() | accepted))", "issue.eq(active)"),
     Mutation("burst overtaken", MODULE, "free.eq(~active | issue & (burst.left == 0))", "free.eq(~active | issue)"),
-    Mutation("one beat more", MODULE, "active.eq(burst.left != 0),", "active.eq(1),"),
+    Mutation("one beat more", MODULE, "active.eq(burst.left != 0)", "active.eq(1)"),
     Mutation("wrong end", MODULE, "ends.eq(valid & (burst.left == 0))", "ends.eq(valid & (burst.left[1:] == 0))"),
     Mutation("answer overwritten", MODULE, "free.eq(~active & (~answer.port.any() | answered))", "free.eq(~active)"),
-    Mutation("error forgotten", MODULE, "answer.resp.eq(Mux(bad | outside, DECERR, OKAY))]", "answer.resp.eq(Mux(outside, DECERR, OKAY))]"),
+    Mutation("error forgotten", MODULE, "answer.resp.eq(Mux(bad | outside, DECERR, OKAY))", "answer.resp.eq(Mux(outside, DECERR, OKAY))"),
     Mutation("data of another", MODULE, "port.w.ready.eq(active & burst.port[n])", "port.w.ready.eq(active)"),
 )
 PROPERTIES = tuple(

@@ -91,11 +91,11 @@ class Sums(Harness):
 MODULE = "poblano.compute.block_sums"
 PROPERTIES = (
     Property("one-item", partial(Sums, 1, False), "the same where a weight tile is one item, and passes may come in consecutive cycles", frames=24, timeout=400,
-             mutations=(Mutation("stale sum", MODULE, "if array.items < 2", "if array.items < 1"),)),
+             mutations=(Mutation("stale sum", MODULE, "array.items < 2", "array.items < 1"),)),
     Property("sums", partial(Sums, 2, True),
              "what is read of a step is the total of its passes, whatever comes in and stalls meanwhile; only complete steps are shown; at "
              "most two are kept", frames=24, timeout=400, mutations=(
-                 Mutation("no bank kept", MODULE, "free.eq(~full.bit_select(fill_bank, 1) | (", "free.eq(1 | ("),
+                 Mutation("no bank kept", MODULE, "~full.bit_select(fill_bank, 1)", "1"),
                  Mutation("early completion", MODULE, "complete.eq(accept & at.last.pass_ & at.last.row)", "complete.eq(accept & at.last.row)"),
                  Mutation("overwritten too early", MODULE, "fill_row < self.row", "fill_row <= self.row"),
                  Mutation("passes not added", MODULE, "first.eq(at.first.pass_)", "first.eq(1)"),

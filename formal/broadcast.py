@@ -70,7 +70,7 @@ class Bus(Harness):
 
 MODULE = "poblano.bus.broadcast"
 MUTATIONS = (
-    Mutation("again", MODULE, "waiting.eq(transfer.tiles & ~taken", "waiting.eq(transfer.tiles"),
+    Mutation("again", MODULE, "transfer.tiles & ~taken", "transfer.tiles"),
     Mutation("one is enough", MODULE, "turn.accept.eq(active & ~missing.any())", "turn.accept.eq(active & ~missing.all())"),
     Mutation("forgets to clear", MODULE, "taken.eq(Mux(turn.accept, 0, taken | waiting & ~missing))", "taken.eq(taken | waiting & ~missing)"),
     Mutation("all at once", MODULE, "taken.eq(Mux(turn.accept, 0, taken | waiting & ~missing))", "taken.eq(0)"),

@@ -54,7 +54,7 @@ MUTATIONS = {
     "SyncFIFOBuffered": (
         Mutation("overwrites", MODULE, "self.w_rdy.eq(inner_level != inner_depth)", "self.w_rdy.eq(1)"),
         Mutation("drops the output", MODULE, "do_inner_read  = inner_r_rdy & (~self.r_rdy | self.r_en)", "do_inner_read  = inner_r_rdy"),
-        Mutation("reads twice", MODULE, "with m.If(do_inner_read):\n            m.d.sync += consume", "with m.If(do_inner_read & self.r_en):\n            m.d.sync += consume"),
+        Mutation("reads twice", MODULE, "r_port.en.eq(do_inner_read)", "r_port.en.eq(do_inner_read & self.r_en)"),
     ),
 }
 

@@ -1,43 +1,15 @@
 """What a property file is made of: a harness around a block of the RTL, its properties, and mutations of the block."""
 
-from dataclasses import dataclass, field
-import importlib.util
+from dataclasses import dataclass
 
 from amaranth.hdl import *
+
+from .mutation import Mutation, MutationError
 
 __all__ = ["FAST", "Harness", "Mutation", "MutationError", "Property", "Watch", "popcount"]
 
 FAST = 60
 """Seconds after which an engine gives up, if a property does not say otherwise."""
-
-
-class MutationError(Exception):
-    """A mutation does not fit the source text any more."""
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A wrong block: ``module`` with the one occurrence of ``old`` in its source text replaced by ``new``."""
-
-    name: str
-    module: str
-    old: str
-    new: str
-
-    def apply(self, text):
-        """The mutated source text; :class:`MutationError` unless ``old`` stands in ``text`` exactly once."""
-        count = text.count(self.old)
-        if count != 1 or self.old == self.new:
-            raise MutationError(f"mutation {self.name!r} does not fit {self.module}: {self.old!r} occurs {count} times, not once")
-        return text.replace(self.old, self.new)
-
-    def check(self):
-        """Raises :class:`MutationError` if the mutation does not fit the module's source file."""
-        spec = importlib.util.find_spec(self.module)
-        if spec is None or not spec.origin:
-            raise MutationError(f"mutation {self.name!r}: there is no module {self.module}")
-        with open(spec.origin, encoding="utf-8") as file:
-            self.apply(file.read())
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ PROPERTIES = (
     Property("loops", Loops, "each iteration once, in order, in consecutive cycles; first, last and index are right; no gap between commands",
              frames=24, mutations=(
                  Mutation("wrong order", MODULE, "for name in reversed(self.loops):", "for name in self.loops:"),
-                 Mutation("one too few", MODULE, "(bound - 2) %", "(bound - 3) %"),
+                 Mutation("one too few", MODULE, "(bound - 2) % (1 << width)", "(bound - 3) % (1 << width)"),
                  Mutation("never alone", MODULE, "single[name].eq(value == 1)", "single[name].eq(0)"),
                  Mutation("command lost", MODULE, "self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))",
                           "self.cmd.ready.eq(~active | o.last.as_value().all())"),

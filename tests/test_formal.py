@@ -1,5 +1,7 @@
 """Proofs on the RTL: every property holds, every cover is reached, every mutation of the RTL is caught."""
 
+import ast
+
 import pytest
 
 from formal.harness import Mutation, MutationError
@@ -28,9 +30,26 @@ def test_mutations_of_each_file(file):
 
 
 def test_mutation_of_a_line_that_is_gone():
-    mutation = Mutation("gone", "poblano.bus.round_robin", "no such line", "")
-    with pytest.raises(MutationError, match="'no such line' occurs 0 times, not once"):
+    mutation = Mutation("gone", "poblano.bus.round_robin", "no.such_line(1)", "0")
+    with pytest.raises(MutationError, match="'no.such_line\\(1\\)' occurs 0 times, not once"):
         mutation.check()
+
+
+def test_mutation_that_is_no_code():
+    with pytest.raises(MutationError, match="'wide': 'no such line' is no expression or statement"):
+        Mutation("wide", "poblano.bus.round_robin", "no such line", "0").check()
+
+
+def test_mutation_ignores_layout():
+    """The same code in another layout, with other parentheses and comments, is found; another code is not."""
+    text = "def f(m, a, b):\n    with m.If(a & b):  # both\n        m.d.sync += b.eq(\n            (a + 1),\n        )\n"
+    mutate = lambda old, new: ast.unparse(Mutation("layout", "", old, new).apply(text))
+    assert "b.eq(a - 1)" in mutate("b.eq(a + 1)", "b.eq(a - 1)")
+    assert "m.If(a | b)" in mutate("with m.If(a & b):", "with m.If(a | b):")
+    with pytest.raises(MutationError, match="are not of a kind"):
+        mutate("with m.If(a & b):", "a")
+    with pytest.raises(MutationError, match="occurs 2 times"):
+        Mutation("two", "", "f(1)", "f(2)").apply("f(1)\nf(1)\n")
 
 
 def test_unknown_property():
