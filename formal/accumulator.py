@@ -1,10 +1,11 @@
-"""The accumulator's memory: a total is read after it has been written, and meets the value of its own block."""
+"""The accumulator's memory: a total is read after it has been written, and meets the value of its own
+block."""
 
 from functools import partial
 from types import SimpleNamespace
 
 from amaranth.hdl import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from poblano.formats import float32
@@ -48,11 +49,13 @@ class _Convert(wiring.Component):
 
 
 class Totals(Harness):
-    """Commands of up to ``ROWS`` rows and three steps, of one shape; two parts of one column each, or one of one.
+    """Commands of up to ``ROWS`` rows and three steps, of one shape; two parts of one column each, or one
+    of one.
 
-    Floating-point units are pipelines of ``latency`` cycles that XOR one bit. ``source``: what is free, when its port gives it, the block
-    sums, the scales or the factors; the other two are 0. One arbitrary row and part is followed: what is added up for it in every step
-    must come out after the accumulator's latency, and be a result exactly in the last step.
+    Floating-point units are pipelines of ``latency`` cycles that XOR one bit. ``source``: what is free,
+    when its port gives it, the block sums, the scales or the factors; the other two are 0. One arbitrary
+    row and part is followed: what is added up for it in every step must come out after the accumulator's
+    latency, and be a result exactly in the last step.
     """
 
     ROWS = 2
@@ -80,15 +83,23 @@ class Totals(Harness):
             accumulator.ACCUMULATOR_COMMAND[field] = block_sums.SUMS_COMMAND[field] = 2
         accumulator.BlockSums = Sums
         array = SimpleNamespace(cols=self.parts, segments=1, arithmetic=Arithmetic(("int8",)))
-        return accumulator.Accumulator(SimpleNamespace(tile=SimpleNamespace(array=array, scalers=1, tokens=self.ROWS)))
+        return accumulator.Accumulator(
+            SimpleNamespace(tile=SimpleNamespace(array=array, scalers=1, tokens=self.ROWS))
+        )
 
     def prove(self, m):
         ports = {"number": "sums__payload", "scale": "scales__scales", "factor": "meta__payload"}
-        dut = self.add("dut", self._accumulator(), driven=[port for source, port in ports.items() if source != self.source])
+        dut = self.add(
+            "dut",
+            self._accumulator(),
+            driven=[port for source, port in ports.items() if source != self.source],
+        )
         rows, steps = self.constant("rows", 2), self.constant("steps", 2)
         self.assume((rows != 0) & (rows <= self.ROWS) & (steps != 0))
         command = dut.cmd.payload
-        self.assume((command.rows == rows) & (command.steps == steps) & (command.groups == 1) & command.scaled)
+        self.assume(
+            (command.rows == rows) & (command.steps == steps) & (command.groups == 1) & command.scaled
+        )
         en, issue = Signal(), Signal()
         m.d.comb += [en.eq(dut.o.ready | ~dut.o.valid), issue.eq(dut.scales.en)]
         part, row, step = Signal(range(self.parts + 1)), Signal(2), Signal(2)
@@ -107,7 +118,11 @@ class Totals(Harness):
         part_late, factor = Signal.like(part), Signal(BITS)
         with m.If(en):
             m.d.sync += [part_late.eq(part), factor.eq(dut.meta.payload[0].scale[:BITS])]
-        number = {"number": Mux(part_late == 0, sums[0], sums[-1]), "scale": dut.scales.scales[0][0][:BITS], "factor": factor}[self.source]
+        number = {
+            "number": Mux(part_late == 0, sums[0], sums[-1]),
+            "scale": dut.scales.scales[0][0][:BITS],
+            "factor": factor,
+        }[self.source]
         late = lambda value, cycles, name: self._late(m, en, value, cycles, name)
         watched = late(issue & (row == watched_row) & (part == watched_part), dut.VALUE, "watched")
         valid_last = late(Cat(issue, last_step), dut.VALUE, "valid_last")
@@ -134,20 +149,74 @@ class Totals(Harness):
 
 
 MODULE = "poblano.compute.accumulator"
-WHAT = ("each step's total of a row is the one before plus the block's own value, however short the steps and whatever stalls; it is given "
-        "out in the last step only")
+WHAT = (
+    "each step's total of a row is the one before plus the block's own value, however short the steps and "
+    "whatever stalls; it is given "
+    "out in the last step only"
+)
 PROPERTIES = (
-    Property("number", partial(Totals, 1, 1, "number"), WHAT, frames=40, timeout=900, mutations=(
-        Mutation("read too soon", MODULE, "soon.eq(sum(recent) >= at.command.rows << exact_log2(parts))", "soon.eq(0)"),
-        Mutation("one cycle short", MODULE, "2 + FloatAdd.LATENCY * self.config.tile.array.segments",
-                 "1 + FloatAdd.LATENCY * self.config.tile.array.segments"),
-        Mutation("goes on from the last group", MODULE, "Mux(at_value[row_bits], 0, read_port.data.word_select(lane, 32))",
-                 "Mux(0, 0, read_port.data.word_select(lane, 32))"),
-        Mutation("row written too early", MODULE, "write_port.addr.eq(at_result[:row_bits])", "write_port.addr.eq(at_value[:row_bits])"),
-        Mutation("does not stand still", MODULE, "en.eq(self.o.ready | ~self.o.valid)", "en.eq(1)"),
-    )),
-    Property("scale", partial(Totals, 1, 1, "scale"), "the same for the weights' scales", frames=40, timeout=900, mutations=(
-        Mutation("scale of another", MODULE, 'delay(m, en, "scale_delay", scale, self.FLOAT - 1)', 'delay(m, en, "scale_delay", scale, self.FLOAT)'),)),
-    Property("factor", partial(Totals, 1, 1, "factor"), "the same for the activations' scales", frames=40, timeout=900, mutations=(
-        Mutation("factor of another", MODULE, 'delay(m, en, f"factor{s}", factor, self.SHIFTED - 1)', 'delay(m, en, f"factor{s}", factor, self.SHIFTED - 2)'),)),
+    Property(
+        "number",
+        partial(Totals, 1, 1, "number"),
+        WHAT,
+        frames=40,
+        timeout=900,
+        mutations=(
+            Mutation(
+                "read too soon",
+                MODULE,
+                "soon.eq(sum(recent) >= at.command.rows << exact_log2(parts))",
+                "soon.eq(0)",
+            ),
+            Mutation(
+                "one cycle short",
+                MODULE,
+                "2 + FloatAdd.LATENCY * self.config.tile.array.segments",
+                "1 + FloatAdd.LATENCY * self.config.tile.array.segments",
+            ),
+            Mutation(
+                "goes on from the last group",
+                MODULE,
+                "Mux(at_value[row_bits], 0, read_port.data.word_select(lane, 32))",
+                "Mux(0, 0, read_port.data.word_select(lane, 32))",
+            ),
+            Mutation(
+                "row written too early",
+                MODULE,
+                "write_port.addr.eq(at_result[:row_bits])",
+                "write_port.addr.eq(at_value[:row_bits])",
+            ),
+            Mutation("does not stand still", MODULE, "en.eq(self.o.ready | ~self.o.valid)", "en.eq(1)"),
+        ),
+    ),
+    Property(
+        "scale",
+        partial(Totals, 1, 1, "scale"),
+        "the same for the weights' scales",
+        frames=40,
+        timeout=900,
+        mutations=(
+            Mutation(
+                "scale of another",
+                MODULE,
+                'delay(m, en, "scale_delay", scale, self.FLOAT - 1)',
+                'delay(m, en, "scale_delay", scale, self.FLOAT)',
+            ),
+        ),
+    ),
+    Property(
+        "factor",
+        partial(Totals, 1, 1, "factor"),
+        "the same for the activations' scales",
+        frames=40,
+        timeout=900,
+        mutations=(
+            Mutation(
+                "factor of another",
+                MODULE,
+                'delay(m, en, f"factor{s}", factor, self.SHIFTED - 1)',
+                'delay(m, en, f"factor{s}", factor, self.SHIFTED - 2)',
+            ),
+        ),
+    ),
 )

@@ -16,22 +16,33 @@ SIZE, ADDR_WIDTH = 4, 3
 
 
 class Ram(Harness):
-    """Masters keep what they offer until it is taken; they take answers at any time. Bursts have up to three beats."""
+    """Masters keep what they offer until it is taken; they take answers at any time. Bursts have up to
+    three beats."""
 
     def __init__(self, ports):
         super().__init__()
         self.ports = ports
 
     def prove(self, m):
-        dut = self.add("dut", AXIRam(size=SIZE, addr_width=ADDR_WIDTH, data_width=8, id_widths=(1,) * self.ports))
+        dut = self.add(
+            "dut", AXIRam(size=SIZE, addr_width=ADDR_WIDTH, data_width=8, id_widths=(1,) * self.ports)
+        )
         who = self.constant("who", range(self.ports))
         self.assume(who < self.ports)
         mine = Cat(who == p for p in range(self.ports))
-        reads, writes = ([getattr(dut, f"{side}{p}") for p in range(self.ports)] for side in ("read", "write"))
+        reads, writes = (
+            [getattr(dut, f"{side}{p}") for p in range(self.ports)] for side in ("read", "write")
+        )
         for name, channels in (("ar", [port.ar for port in reads]), ("aw", [port.aw for port in writes])):
             for p, channel in enumerate(channels):
                 waits = self.past(channel.valid & ~channel.ready, f"waits_{name}{p}")
-                self.assume(~waits | (channel.valid & (channel.payload.as_value() == self.past(channel.payload.as_value(), f"{name}{p}"))))
+                self.assume(
+                    ~waits
+                    | (
+                        channel.valid
+                        & (channel.payload.as_value() == self.past(channel.payload.as_value(), f"{name}{p}"))
+                    )
+                )
                 self.assume(channel.payload.len < LONGEST)
             taken = [channel.valid & channel.ready for channel in channels]
             self.check(f"one {name}", sum(taken, C(0, 4)) <= 1)
@@ -45,26 +56,46 @@ class Ram(Harness):
             self.check(f"turn of {name}", others < self.ports)
 
         # Reads: as many beats as were asked for, with their id, the last one marked.
-        pick = lambda ports, channel, name: select(mine, [getattr(getattr(port, channel), name) for port in ports])
-        field = lambda ports, channel, name: select(mine, [getattr(port, channel).payload[name] for port in ports])
-        ar_taken, beat = pick(reads, "ar", "valid") & pick(reads, "ar", "ready"), pick(reads, "r", "valid") & pick(reads, "r", "ready")
+        pick = lambda ports, channel, name: select(
+            mine, [getattr(getattr(port, channel), name) for port in ports]
+        )
+        field = lambda ports, channel, name: select(
+            mine, [getattr(port, channel).payload[name] for port in ports]
+        )
+        ar_taken, beat = (
+            pick(reads, "ar", "valid") & pick(reads, "ar", "ready"),
+            pick(reads, "r", "valid") & pick(reads, "r", "ready"),
+        )
         last = field(reads, "r", "last")
         beats = Signal(range(LONGEST + 1))
         with m.If(beat):
             m.d.sync += beats.eq(Mux(last, 0, beats + 1))
         length = field(reads, "ar", "len")[:2]
-        asked = Watch(self, m, "reads", put=ar_taken, put_data=Cat(field(reads, "ar", "id"), length), get=beat & last,
-                      get_data=Cat(field(reads, "r", "id"), beats[:2]), capacity=2)
+        asked = Watch(
+            self,
+            m,
+            "reads",
+            put=ar_taken,
+            put_data=Cat(field(reads, "ar", "id"), length),
+            get=beat & last,
+            get_data=Cat(field(reads, "r", "id"), beats[:2]),
+            capacity=2,
+        )
         self.check("beats", beats < LONGEST)
         self.check("no answer unasked", ~pick(reads, "r", "valid") | (asked.held != 0))
         answer = Cat(field(reads, "r", name) for name in ("id", "data", "resp", "last"))
         waits = self.past(pick(reads, "r", "valid") & ~pick(reads, "r", "ready"), "waits_r")
-        self.check("answer stays", ~waits | (pick(reads, "r", "valid") & (answer == self.past(answer, "answer"))))
+        self.check(
+            "answer stays", ~waits | (pick(reads, "r", "valid") & (answer == self.past(answer, "answer")))
+        )
         self.check("one reader", sum((port.r.valid for port in reads), C(0, 4)) <= 1)
         self.cover("long read", beat & last & (beats == LONGEST - 1))
 
         # Writes: beats are taken between the address and the answer, as many as were announced.
-        aw_taken, b_taken = pick(writes, "aw", "valid") & pick(writes, "aw", "ready"), pick(writes, "b", "valid") & pick(writes, "b", "ready")
+        aw_taken, b_taken = (
+            pick(writes, "aw", "valid") & pick(writes, "aw", "ready"),
+            pick(writes, "b", "valid") & pick(writes, "b", "ready"),
+        )
         w_taken = pick(writes, "w", "valid") & pick(writes, "w", "ready")
         left = Signal(range(LONGEST + 1))
         outside, ident, under_way = Signal(), Signal(), Signal()
@@ -74,12 +105,20 @@ class Ram(Harness):
         with m.If(b_taken):
             m.d.sync += under_way.eq(0)
         with m.If(aw_taken):
-            m.d.sync += [left.eq(field(writes, "aw", "len") + 1), address.eq(field(writes, "aw", "addr")), outside.eq(0),
-                         ident.eq(field(writes, "aw", "id")), under_way.eq(1)]
+            m.d.sync += [
+                left.eq(field(writes, "aw", "len") + 1),
+                address.eq(field(writes, "aw", "addr")),
+                outside.eq(0),
+                ident.eq(field(writes, "aw", "id")),
+                under_way.eq(1),
+            ]
         self.check("room for beats", ~w_taken | (left != 0))
         self.check("answered whole", ~pick(writes, "b", "valid") | (under_way & (left == 0)))
-        self.check("response", ~pick(writes, "b", "valid") | ((field(writes, "b", "id") == ident)
-                                                              & (field(writes, "b", "resp") == Mux(outside, 3, 0))))
+        self.check(
+            "response",
+            ~pick(writes, "b", "valid")
+            | ((field(writes, "b", "id") == ident) & (field(writes, "b", "resp") == Mux(outside, 3, 0))),
+        )
         self.check("one writer", sum((port.b.valid for port in writes), C(0, 4)) <= 1)
         self.cover("long write", b_taken & outside)
 
@@ -87,16 +126,33 @@ class Ram(Harness):
 MODULE = "poblano.board.ram"
 MUTATIONS = (
     Mutation("beats lost", MODULE, "issue.eq(active & (~answer.port.any() | accepted))", "issue.eq(active)"),
-    Mutation("burst overtaken", MODULE, "free.eq(~active | issue & (burst.left == 0))", "free.eq(~active | issue)"),
+    Mutation(
+        "burst overtaken", MODULE, "free.eq(~active | issue & (burst.left == 0))", "free.eq(~active | issue)"
+    ),
     Mutation("one beat more", MODULE, "active.eq(burst.left != 0)", "active.eq(1)"),
-    Mutation("wrong end", MODULE, "ends.eq(valid & (burst.left == 0))", "ends.eq(valid & (burst.left[1:] == 0))"),
-    Mutation("answer overwritten", MODULE, "free.eq(~active & (~answer.port.any() | answered))", "free.eq(~active)"),
-    Mutation("error forgotten", MODULE, "answer.resp.eq(Mux(bad | outside, DECERR, OKAY))", "answer.resp.eq(Mux(outside, DECERR, OKAY))"),
+    Mutation(
+        "wrong end", MODULE, "ends.eq(valid & (burst.left == 0))", "ends.eq(valid & (burst.left[1:] == 0))"
+    ),
+    Mutation(
+        "answer overwritten", MODULE, "free.eq(~active & (~answer.port.any() | answered))", "free.eq(~active)"
+    ),
+    Mutation(
+        "error forgotten",
+        MODULE,
+        "answer.resp.eq(Mux(bad | outside, DECERR, OKAY))",
+        "answer.resp.eq(Mux(outside, DECERR, OKAY))",
+    ),
     Mutation("data of another", MODULE, "port.w.ready.eq(active & burst.port[n])", "port.w.ready.eq(active)"),
 )
 PROPERTIES = tuple(
-    Property(f"ports-{ports}", partial(Ram, ports),
-             "each master's read bursts are answered in order with their ids and all their beats, an answer stays until it is taken; each write's "
-             "beats are taken once and answered once, with an error if one was outside; no master waits for more than one burst of each other",
-             mutations=MUTATIONS if ports == 2 else ())
-    for ports in (1, 2, 3))
+    Property(
+        f"ports-{ports}",
+        partial(Ram, ports),
+        "each master's read bursts are answered in order with their ids and all their beats, an answer stays "
+        "until it is taken; each write's "
+        "beats are taken once and answered once, with an error if one was outside; no master waits for more "
+        "than one burst of each other",
+        mutations=MUTATIONS if ports == 2 else (),
+    )
+    for ports in (1, 2, 3)
+)

@@ -12,11 +12,13 @@ from .harness import Harness, Mutation, Property
 
 
 class Sums(Harness):
-    """Commands of two rows or one, up to two steps, passes and groups. The reader reads only complete steps, row by row, and ends each.
+    """Commands of two rows or one, up to two steps, passes and groups. The reader reads only complete
+    steps, row by row, and ends each.
 
-    ``apart``: passes of one row do not come in consecutive cycles (an array whose weight tiles take two items or more).
-    One arbitrary row of one arbitrary step (of all steps since the reset) is watched: its sums are followed on the way in, and what is
-    read for it must be their total. Sums have three bits.
+    ``apart``: passes of one row do not come in consecutive cycles (an array whose weight tiles take two
+        items or more).
+    One arbitrary row of one arbitrary step (of all steps since the reset) is watched: its sums are followed
+    on the way in, and what is read for it must be their total. Sums have three bits.
     """
 
     ROWS = 2
@@ -30,13 +32,18 @@ class Sums(Harness):
             SUMS_COMMAND[field] = 2  # bits, of each loop's bound
         arithmetic = SimpleNamespace(sum_layout=data.StructLayout({"value": signed(3), "special": 1}))
         array = SimpleNamespace(items=self.items, cols=1, segments=1, arithmetic=arithmetic)
-        dut = self.add("dut", BlockSums(SimpleNamespace(tile=SimpleNamespace(array=array, tokens=self.ROWS))), driven=["row", "last", "read"])
+        dut = self.add(
+            "dut",
+            BlockSums(SimpleNamespace(tile=SimpleNamespace(array=array, tokens=self.ROWS))),
+            driven=["row", "last", "read"],
+        )
         command, put = dut.cmd.payload, dut.cmd.valid & dut.cmd.ready
         for field in SUMS_COMMAND:
             self.assume((command[field] != 0) & (command[field] <= 2))
         rows = self.constant("rows", 2)
         self.assume((rows != 0) & (rows <= self.ROWS) & (command.rows == rows))
-        # What comes in: row by row, pass by pass; the number of passes of the step that comes in, from the command taken last.
+        # What comes in: row by row, pass by pass; the number of passes of the step that comes in, from the
+        # command taken last.
         accept = dut.i.valid & dut.i.ready
         if self.apart:
             # A pass takes at least two cycles, those of its weights' items.
@@ -47,15 +54,24 @@ class Sums(Harness):
         last_row, last_pass = row_in == rows - 1, pass_in == passes - 1
         ends_in = accept & last_row & last_pass
         with m.If(accept):
-            m.d.sync += [row_in.eq(Mux(last_row, 0, row_in + 1)), pass_in.eq(Mux(last_row, Mux(last_pass, 0, pass_in + 1), pass_in))]
+            m.d.sync += [
+                row_in.eq(Mux(last_row, 0, row_in + 1)),
+                pass_in.eq(Mux(last_row, Mux(last_pass, 0, pass_in + 1), pass_in)),
+            ]
         # What is read.
         row_out = Signal(2)
         reads = Signal()
-        m.d.comb += [dut.row.eq(row_out), dut.last.eq(row_out == rows - 1), dut.read.eq(self.free("read") & dut.full), reads.eq(dut.read & dut.en)]
+        m.d.comb += [
+            dut.row.eq(row_out),
+            dut.last.eq(row_out == rows - 1),
+            dut.read.eq(self.free("read") & dut.full),
+            reads.eq(dut.read & dut.en),
+        ]
         with m.If(reads):
             m.d.sync += row_out.eq(Mux(dut.last, 0, row_out + 1))
         ends_out = reads & dut.last
-        # Steps that are in and not out; the watched one is `ahead` steps behind the one that is read, or comes in.
+        # Steps that are in and not out; the watched one is `ahead` steps behind the one that is read, or
+        # comes in.
         steps = Signal(2)
         m.d.sync += steps.eq(steps + ends_in - ends_out)
         self.check("complete", ~dut.full | (steps != 0))
@@ -75,7 +91,10 @@ class Sums(Harness):
             m.d.sync += [stored.eq(ahead != 0), ahead.eq(ahead - 1)]
         i = dut.i.payload[0][0]
         with m.If(of_step & accept & (row_in == row)):
-            m.d.sync += [total[0].eq(Mux(pass_in == 0, 0, total[0]) + i.value), total[1].eq(Mux(pass_in == 0, 0, total[1]) | i.special)]
+            m.d.sync += [
+                total[0].eq(Mux(pass_in == 0, 0, total[0]) + i.value),
+                total[1].eq(Mux(pass_in == 0, 0, total[1]) | i.special),
+            ]
         # What is read for it is its total, from the next cycle until one with `en`.
         shown = Signal()
         is_read = reads & stored & (ahead == 0) & (row_out == row)
@@ -90,15 +109,38 @@ class Sums(Harness):
 
 MODULE = "poblano.compute.block_sums"
 PROPERTIES = (
-    Property("one-item", partial(Sums, 1, False), "the same where a weight tile is one item, and passes may come in consecutive cycles", frames=24, timeout=400,
-             mutations=(Mutation("stale sum", MODULE, "array.items < 2", "array.items < 1"),)),
-    Property("sums", partial(Sums, 2, True),
-             "what is read of a step is the total of its passes, whatever comes in and stalls meanwhile; only complete steps are shown; at "
-             "most two are kept", frames=24, timeout=400, mutations=(
-                 Mutation("no bank kept", MODULE, "~full.bit_select(fill_bank, 1)", "1"),
-                 Mutation("early completion", MODULE, "complete.eq(accept & at.last.pass_ & at.last.row)", "complete.eq(accept & at.last.row)"),
-                 Mutation("overwritten too early", MODULE, "fill_row < self.row", "fill_row <= self.row"),
-                 Mutation("passes not added", MODULE, "first.eq(at.first.pass_)", "first.eq(1)"),
-                 Mutation("wrong bank shown", MODULE, "Mux(last_bank, so_far[1], so_far[0])", "Mux(drain_bank, so_far[1], so_far[0])"),
-             )),
+    Property(
+        "one-item",
+        partial(Sums, 1, False),
+        "the same where a weight tile is one item, and passes may come in consecutive cycles",
+        frames=24,
+        timeout=400,
+        mutations=(Mutation("stale sum", MODULE, "array.items < 2", "array.items < 1"),),
+    ),
+    Property(
+        "sums",
+        partial(Sums, 2, True),
+        "what is read of a step is the total of its passes, whatever comes in and stalls meanwhile; only "
+        "complete steps are shown; at "
+        "most two are kept",
+        frames=24,
+        timeout=400,
+        mutations=(
+            Mutation("no bank kept", MODULE, "~full.bit_select(fill_bank, 1)", "1"),
+            Mutation(
+                "early completion",
+                MODULE,
+                "complete.eq(accept & at.last.pass_ & at.last.row)",
+                "complete.eq(accept & at.last.row)",
+            ),
+            Mutation("overwritten too early", MODULE, "fill_row < self.row", "fill_row <= self.row"),
+            Mutation("passes not added", MODULE, "first.eq(at.first.pass_)", "first.eq(1)"),
+            Mutation(
+                "wrong bank shown",
+                MODULE,
+                "Mux(last_bank, so_far[1], so_far[0])",
+                "Mux(drain_bank, so_far[1], so_far[0])",
+            ),
+        ),
+    ),
 )

@@ -1,4 +1,5 @@
-"""What a property file is made of: a harness around a block of the RTL, its properties, and mutations of the block."""
+"""What a property file is made of: a harness around a block of the RTL, its properties, and mutations of
+the block."""
 
 from dataclasses import dataclass
 
@@ -21,8 +22,8 @@ class Property:
     name : str, unique in its file
     build : callable that makes the :class:`Harness`
     proves : str, in words
-    method : "pdr" (unbounded), "induction" (unbounded, k-induction of ``depth`` steps), or "bounded": ``depth`` steps, for a harness
-        in which nothing happens after them
+    method : "pdr" (unbounded), "induction" (unbounded, k-induction of ``depth`` steps), or "bounded":
+        ``depth`` steps, for a harness in which nothing happens after them
     depth : steps
     frames : steps within which each mutation's counterexample and each cover must be found
     mutations : each must make an assertion fail
@@ -43,9 +44,9 @@ class Property:
 class Harness(Elaboratable):
     """Wraps a block; its free variables are the top's inputs.
 
-    A subclass overrides ``prove(m)``: it adds the block with :meth:`add` or :meth:`free` and states :meth:`assume`, :meth:`check`
-    and :meth:`cover`. All registers and memories hold anything at first; the reset is high in cycle 0 only. Nothing is assumed,
-    checked or covered in that cycle.
+    A subclass overrides ``prove(m)``: it adds the block with :meth:`add` or :meth:`free` and states
+    :meth:`assume`, :meth:`check` and :meth:`cover`. All registers and memories hold anything at first; the
+    reset is high in cycle 0 only. Nothing is assumed, checked or covered in that cycle.
 
     ``mode``: "assert" checks; "cover" turns every cover into an assertion that it does not happen.
     """
@@ -88,7 +89,8 @@ class Harness(Elaboratable):
         self.inputs[name] = value
 
     def add(self, name, block, *, driven=(), reset=None, module=None):
-        """Adds ``block`` as a submodule; its inputs are free, except those whose path begins with one of ``driven``.
+        """Adds ``block`` as a submodule; its inputs are free, except those whose path begins with one of
+        ``driven``.
 
         ``reset`` resets it beside the reset of cycle 0."""
         m = self._m
@@ -96,7 +98,11 @@ class Harness(Elaboratable):
         m.submodules[name] = module if reset is None else ResetInserter(reset)(module)
         for path, member, value in block.signature.flatten(block):
             text = "__".join(map(str, path))
-            if member.flow.name == "In" and len(Value.cast(value)) and not any(text == d or text.startswith(d + "__") for d in driven):
+            if (
+                member.flow.name == "In"
+                and len(Value.cast(value))
+                and not any(text == d or text.startswith(d + "__") for d in driven)
+            ):
                 self._expose(f"{name}__{text}", value)
         return block
 
@@ -145,12 +151,15 @@ def popcount(value):
 
 
 class Watch:
-    """Follows one arbitrary element through a block that keeps elements in order, at most ``capacity`` of them.
+    """Follows one arbitrary element through a block that keeps elements in order, at most ``capacity`` of
+    them.
 
-    ``put`` and ``get``: an element enters, leaves. Checks that nothing leaves that has not entered, and that the
-    ``n``-th element to leave is the ``n``-th to enter, for any ``n``: nothing is lost, duplicated, changed or reordered.
+    ``put`` and ``get``: an element enters, leaves. Checks that nothing leaves that has not entered, and
+    that the ``n``-th element to leave is the ``n``-th to enter, for any ``n``: nothing is lost, duplicated,
+    changed or reordered.
 
-    ``held`` is the number of elements inside, ``watching`` is 1 while the watched one is inside, ``ahead`` counts those before it.
+    ``held`` is the number of elements inside, ``watching`` is 1 while the watched one is inside, ``ahead``
+    counts those before it.
     """
 
     def __init__(self, h, m, name, *, put, put_data, get, get_data, capacity, combinational=False):
@@ -166,7 +175,12 @@ class Watch:
         ends = Signal(name=name + "_ends")
         m.d.comb += ends.eq(self.watching & get & (self.ahead == 0))
         with m.If(chosen):
-            m.d.sync += [self.seen.eq(1), self.watching.eq(1), self.value.eq(put_data), self.ahead.eq(self.held - get)]
+            m.d.sync += [
+                self.seen.eq(1),
+                self.watching.eq(1),
+                self.value.eq(put_data),
+                self.ahead.eq(self.held - get),
+            ]
         with m.Elif(self.watching & get):
             with m.If(self.ahead == 0):
                 m.d.sync += self.watching.eq(0)

@@ -33,7 +33,8 @@ class Memory(Harness):
 
 
 class Banks(Memory):
-    """One arbitrary word of one arbitrary row, and one arbitrary port each of the read and write ports, are watched."""
+    """One arbitrary word of one arbitrary row, and one arbitrary port each of the read and write ports, are
+    watched."""
 
     def __init__(self, banks, rows, read_ports, write_ports):
         super().__init__()
@@ -41,19 +42,37 @@ class Banks(Memory):
 
     def prove(self, m):
         restart = self.free("restart")
-        dut = self.add("dut", BankedMemory(rows=self.rows, width=2, granularity=1, banks=self.banks, read_ports=self.read_ports,
-                                           write_ports=self.write_ports), reset=restart)
+        dut = self.add(
+            "dut",
+            BankedMemory(
+                rows=self.rows,
+                width=2,
+                granularity=1,
+                banks=self.banks,
+                read_ports=self.read_ports,
+                write_ports=self.write_ports,
+            ),
+            reset=restart,
+        )
         row, word = self.constant("row", range(self.rows)), self.constant("word")
         # The word as it was written last.
         value, known = Signal(), Signal()
-        writes = [port.valid & port.ready & (port.payload.addr == row) & port.payload.mask.bit_select(word, 1) for port in dut.write]
+        writes = [
+            port.valid & port.ready & (port.payload.addr == row) & port.payload.mask.bit_select(word, 1)
+            for port in dut.write
+        ]
         with m.If(Cat(writes).any()):
-            m.d.sync += [known.eq(1), value.eq(select(writes, [port.payload.data.bit_select(word, 1) for port in dut.write]))]
+            m.d.sync += [
+                known.eq(1),
+                value.eq(select(writes, [port.payload.data.bit_select(word, 1) for port in dut.write])),
+            ]
         for p, port in enumerate(dut.read):
             waited = self.stream(f"read{p}", port.req.valid, port.req.ready, port.req.payload, restart)
             self.check(f"read wait {p}", waited <= self.read_ports - 1)
             here = port.req.payload == row
-            valid, expected, compare = self.answers(f"read{p}", port.req.valid & port.req.ready, restart, value, known & here)
+            valid, expected, compare = self.answers(
+                f"read{p}", port.req.valid & port.req.ready, restart, value, known & here
+            )
             self.check(f"latency {p}", port.valid == valid)
             self.check(f"data {p}", ~compare | (port.data.bit_select(word, 1) == expected))
             self.cover(f"read {p}", compare & expected)
@@ -76,10 +95,18 @@ class Activations(Memory):
     def prove(self, m):
         blocks = self.words * self.segments
         addr_width = (blocks - 1).bit_length()
-        config = SimpleNamespace(tile=SimpleNamespace(
-            lanes=1, local_addr_width=addr_width, amem_addr_width=addr_width, amem_words=self.words,
-            amem_word_addr_width=(self.words - 1).bit_length(),
-            array=SimpleNamespace(segments=self.segments, arithmetic=SimpleNamespace(activation_sum_width=1))))
+        config = SimpleNamespace(
+            tile=SimpleNamespace(
+                lanes=1,
+                local_addr_width=addr_width,
+                amem_addr_width=addr_width,
+                amem_words=self.words,
+                amem_word_addr_width=(self.words - 1).bit_length(),
+                array=SimpleNamespace(
+                    segments=self.segments, arithmetic=SimpleNamespace(activation_sum_width=1)
+                ),
+            )
+        )
         restart = self.free("restart")
         dut = self.add("dut", ActivationMemory(config, write_ports=self.write_ports), reset=restart)
         block = self.constant("block", addr_width)
@@ -88,19 +115,33 @@ class Activations(Memory):
         data, meta, known = Signal(), Signal(), Signal()
         writes = [port.valid & port.ready & (port.payload.addr == block) for port in dut.write]
         with m.If(Cat(writes).any()):
-            m.d.sync += [known.eq(1), data.eq(select(writes, [port.payload.data[self.DATA_BIT] for port in dut.write])),
-                         meta.eq(select(writes, [port.payload.data[256 + self.META_BIT] for port in dut.write]))]
+            m.d.sync += [
+                known.eq(1),
+                data.eq(select(writes, [port.payload.data[self.DATA_BIT] for port in dut.write])),
+                meta.eq(select(writes, [port.payload.data[256 + self.META_BIT] for port in dut.write])),
+            ]
         datas = Array(dut.word.data[256 * s + self.DATA_BIT] for s in range(self.segments))
-        metas = Array(dut.meta.data.as_value()[self.META_SIZE * s + self.META_BIT] for s in range(self.segments))
+        metas = Array(
+            dut.meta.data.as_value()[self.META_SIZE * s + self.META_BIT] for s in range(self.segments)
+        )
         own = dut.block.data.as_value()
         for name, port, here, stored, shown in (
-                ("word", dut.word, dut.word.req.payload == word, data, datas[segment]),
-                ("meta", dut.meta, dut.meta.req.payload == word, meta, metas[segment]),
-                ("block", dut.block, dut.block.req.payload == block, Cat(data, meta), Cat(own[self.DATA_BIT], own[256 + self.META_BIT]))):
+            ("word", dut.word, dut.word.req.payload == word, data, datas[segment]),
+            ("meta", dut.meta, dut.meta.req.payload == word, meta, metas[segment]),
+            (
+                "block",
+                dut.block,
+                dut.block.req.payload == block,
+                Cat(data, meta),
+                Cat(own[self.DATA_BIT], own[256 + self.META_BIT]),
+            ),
+        ):
             req = port.req
             waited = self.stream(name, req.valid, req.ready, req.payload, restart)
             self.check(f"wait {name}", waited <= 1)
-            valid, expected, compare = self.answers(name, req.valid & req.ready, restart, stored, known & here)
+            valid, expected, compare = self.answers(
+                name, req.valid & req.ready, restart, stored, known & here
+            )
             self.check(f"latency {name}", port.valid == valid)
             self.check(f"data {name}", ~compare | (shown == expected))
             self.cover(f"read {name}", compare & expected.all())
@@ -113,31 +154,86 @@ class Activations(Memory):
 
 BANKED, ACTIVATION = "poblano.memory.banked", "poblano.memory.activation"
 BANKED_MUTATIONS = (
-    Mutation("late source", BANKED, "m.d.sync += source.eq(granted)", "m.d.sync += source.eq(source | granted)"),
-    Mutation("all banks write", BANKED, "Cat(port.valid & (port.payload.addr[:bank_bits] == b) for port in self.write)",
-             "Cat(port.valid for port in self.write)"),
-    Mutation("no mask", BANKED, "Mux(writer.request.any(), row.mask, 0)", "writer.request.any().replicate(len(row.mask))"),
+    Mutation(
+        "late source", BANKED, "m.d.sync += source.eq(granted)", "m.d.sync += source.eq(source | granted)"
+    ),
+    Mutation(
+        "all banks write",
+        BANKED,
+        "Cat(port.valid & (port.payload.addr[:bank_bits] == b) for port in self.write)",
+        "Cat(port.valid for port in self.write)",
+    ),
+    Mutation(
+        "no mask",
+        BANKED,
+        "Mux(writer.request.any(), row.mask, 0)",
+        "writer.request.any().replicate(len(row.mask))",
+    ),
     Mutation("turns held", BANKED, "reader.accept.eq(1)", "reader.accept.eq(writer.request.any())"),
-    Mutation("next word", BANKED, "write.addr.eq(row.addr[bank_bits:])", "write.addr.eq(row.addr[bank_bits:] + 1)"),
+    Mutation(
+        "next word", BANKED, "write.addr.eq(row.addr[bank_bits:])", "write.addr.eq(row.addr[bank_bits:] + 1)"
+    ),
     Mutation("ready for all", BANKED, "port.req.ready.eq(granted.any())", "port.req.ready.eq(1)"),
 )
 ACTIVATION_MUTATIONS = (
-    Mutation("wrong segment", ACTIVATION, "segment.eq(self.block.req.payload[:segment_bits])", "segment.eq(0)"),
-    Mutation("every segment", ACTIVATION, "enable.eq(turn.request.any() << row.addr[:segment_bits])", "enable.eq(turn.request.any().replicate(segments))"),
-    Mutation("blocks first", ACTIVATION, "self.block.req.valid & (blocks_turn | ~others)", "self.block.req.valid"),
-    Mutation("blocks last", ACTIVATION, "self.block.req.valid & (blocks_turn | ~others)", "self.block.req.valid & ~others"),
-    Mutation("meta left out", ACTIVATION, "others.eq(self.word.req.valid | self.meta.req.valid)", "others.eq(self.word.req.valid)"),
-    Mutation("address of another", ACTIVATION, "meta_read.addr.eq(Mux(block_wins, block_word, self.meta.req.payload))",
-             "meta_read.addr.eq(Mux(block_wins, block_word, self.word.req.payload))"),
-    Mutation("early", ACTIVATION, "self.meta.valid.eq(meta_next)", "self.meta.valid.eq(self.meta.req.valid & ~block_wins)"),
+    Mutation(
+        "wrong segment", ACTIVATION, "segment.eq(self.block.req.payload[:segment_bits])", "segment.eq(0)"
+    ),
+    Mutation(
+        "every segment",
+        ACTIVATION,
+        "enable.eq(turn.request.any() << row.addr[:segment_bits])",
+        "enable.eq(turn.request.any().replicate(segments))",
+    ),
+    Mutation(
+        "blocks first", ACTIVATION, "self.block.req.valid & (blocks_turn | ~others)", "self.block.req.valid"
+    ),
+    Mutation(
+        "blocks last",
+        ACTIVATION,
+        "self.block.req.valid & (blocks_turn | ~others)",
+        "self.block.req.valid & ~others",
+    ),
+    Mutation(
+        "meta left out",
+        ACTIVATION,
+        "others.eq(self.word.req.valid | self.meta.req.valid)",
+        "others.eq(self.word.req.valid)",
+    ),
+    Mutation(
+        "address of another",
+        ACTIVATION,
+        "meta_read.addr.eq(Mux(block_wins, block_word, self.meta.req.payload))",
+        "meta_read.addr.eq(Mux(block_wins, block_word, self.word.req.payload))",
+    ),
+    Mutation(
+        "early",
+        ACTIVATION,
+        "self.meta.valid.eq(meta_next)",
+        "self.meta.valid.eq(self.meta.req.valid & ~block_wins)",
+    ),
 )
 PROPERTIES = (
-    *(Property(f"banked-{banks}-{rows}-{reads}-{writes}", partial(Banks, banks, rows, reads, writes),
-               "a read shows the word as written last by a transfer before it, exactly 2 cycles later; waits of reads and writes are bounded; "
-               "a reset at any time keeps the contents", mutations=BANKED_MUTATIONS if banks == 2 else ())
-      for banks, rows, reads, writes in ((2, 4, 3, 3), (4, 8, 3, 3))),
-    *(Property(f"activation-{segments}", partial(Activations, segments, words, 3),
-               "a read of a word, its scales or a block shows the block as written last, exactly 2 cycles later; each side waits at most one "
-               "cycle; a reset at any time keeps the contents", mutations=ACTIVATION_MUTATIONS if segments == 2 else ())
-      for segments, words in ((1, 4), (2, 2))),
+    *(
+        Property(
+            f"banked-{banks}-{rows}-{reads}-{writes}",
+            partial(Banks, banks, rows, reads, writes),
+            "a read shows the word as written last by a transfer before it, exactly 2 cycles later; waits of "
+            "reads and writes are bounded; "
+            "a reset at any time keeps the contents",
+            mutations=BANKED_MUTATIONS if banks == 2 else (),
+        )
+        for banks, rows, reads, writes in ((2, 4, 3, 3), (4, 8, 3, 3))
+    ),
+    *(
+        Property(
+            f"activation-{segments}",
+            partial(Activations, segments, words, 3),
+            "a read of a word, its scales or a block shows the block as written last, exactly 2 cycles "
+            "later; each side waits at most one "
+            "cycle; a reset at any time keeps the contents",
+            mutations=ACTIVATION_MUTATIONS if segments == 2 else (),
+        )
+        for segments, words in ((1, 4), (2, 2))
+    ),
 )

@@ -16,8 +16,8 @@ class MutationError(Exception):
 class Mutation:
     """A wrong block: ``module`` with the one occurrence of ``old`` in its syntax tree replaced by ``new``.
 
-    ``old`` and ``new`` are expressions, or statements, or the first lines of compound statements whose bodies stay
-    (``with m.If(a):``). Comments and layout of the module do not matter.
+    ``old`` and ``new`` are expressions, or statements, or the first lines of compound statements whose
+    bodies stay (``with m.If(a):``). Comments and layout of the module do not matter.
     """
 
     name: str
@@ -33,7 +33,10 @@ class Mutation:
         replace = _Replace(old, new, header)
         tree = ast.fix_missing_locations(replace.visit(ast.parse(text)))
         if replace.count != 1 or replace.wanted == _shape(new, header):
-            raise MutationError(f"mutation {self.name!r} does not fit {self.module}: {self.old!r} occurs {replace.count} times, not once")
+            raise MutationError(
+                f"mutation {self.name!r} does not fit {self.module}: {self.old!r} occurs {replace.count} "
+                "times, not once"
+            )
         return tree
 
     def _fragment(self, text):

@@ -12,8 +12,9 @@ from .harness import Harness, Mutation, Property
 
 
 class Multiply(Harness):
-    """Everything is free, in any order. The specification keeps the last weight captured, the one active and the last activation;
-    it is tied to the block's own registers, of which nothing is known until a weight has been captured and swapped in."""
+    """Everything is free, in any order. The specification keeps the last weight captured, the one active
+    and the last activation; it is tied to the block's own registers, of which nothing is known until a
+    weight has been captured and swapped in."""
 
     def __init__(self, formats, fp4_rate=1, multiplier="dsp", transpose=True, registered=False):
         super().__init__()
@@ -21,8 +22,15 @@ class Multiply(Harness):
         self.multiplier, self.transpose, self.registered = multiplier, transpose, registered
 
     def prove(self, m):
-        pe, inside = self.peek("dut", PE(arithmetic=self.arithmetic, transpose=self.transpose, multiplier=self.multiplier,
-                                              multiplier_registers=self.registered))
+        pe, inside = self.peek(
+            "dut",
+            PE(
+                arithmetic=self.arithmetic,
+                transpose=self.transpose,
+                multiplier=self.multiplier,
+                multiplier_registers=self.registered,
+            ),
+        )
         en = pe.en
         weight, keep = pe.i_w.as_value(), pe.i_capture
         if self.transpose:
@@ -40,8 +48,8 @@ class Multiply(Harness):
         self.check("shadow", ~captured | (shadow.as_value() == inside["shadow"]))
         self.check("active", ~ready | (active.as_value() == inside["active"]))
         self.check("activation", ~fed | (a.as_value() == pe.o_a.as_value()))
-        # The sum that must stand one enabled cycle later, of the block's own registers, which are equal: the solver need not
-        # compare two multipliers with different inputs.
+        # The sum that must stand one enabled cycle later, of the block's own registers, which are equal:
+        # the solver need not compare two multipliers with different inputs.
         suffix = "_operand" if self.registered else ""
         own_a, own = data.View(lane, inside["a" + suffix]), data.View(operand, inside["active" + suffix])
         legal = Const(1)
@@ -79,12 +87,16 @@ class Multiply(Harness):
         self.check("sum", ~known | (pe.o_sum.value == total))
         if self.arithmetic.special_bits:
             special = Signal.like(pe.o_sum.special, reset_less=True)
-            (x, w), = pairs
+            ((x, w),) = pairs
             with m.If(en):
                 m.d.sync += special.eq(pe.i_sum.special | self._special(x, own.special, w))
             self.check("special", ~known | (pe.o_sum.special == special))
             self.cover("special", known & (special != 0))
-        for name, out, value in (("swap", pe.o_swap, pe.i_swap), ("capture", pe.o_capture, pe.i_capture), ("flow", pe.o_w.as_value(), weight)):
+        for name, out, value in (
+            ("swap", pe.o_swap, pe.i_swap),
+            ("capture", pe.o_capture, pe.i_capture),
+            ("flow", pe.o_w.as_value(), weight),
+        ):
             before = Signal.like(Value.cast(out), name=name + "_before")
             with m.If(en):
                 m.d.sync += before.eq(value)
@@ -92,7 +104,8 @@ class Multiply(Harness):
         self.cover("product", known & (total == 3))
 
     def _special(self, a, special, weight):
-        """NaN alone; or plus infinity, minus infinity, and both for NaN, by IEEE-754's rules for a product."""
+        """NaN alone; or plus infinity, minus infinity, and both for NaN, by IEEE-754's rules for a
+        product."""
         if self.arithmetic.special_bits == 1:
             return a.special | special
         a_nan, w_nan = a.special == 3, special == 3
@@ -116,30 +129,97 @@ def _shift(product, *exponents):
 
 MODULE, MULTIPLY = "poblano.compute.pe", "poblano.formats.multiply"
 PROPERTIES = (
-    *(Property(f"{'-'.join(formats)}{'-dual' if rate == 2 else ''}{'-lut' if multiplier == 'lut' else ''}{'-registered' if registered else ''}",
-               partial(Multiply, formats, rate, multiplier, registered=registered),
-               "the sum is i_sum plus the product with the weight that is active, specials follow IEEE-754, all outputs pass on unchanged",
-               method="induction", depth=2, frames=7, mutations=mutations, timeout=300)
-      for formats, rate, multiplier, registered, mutations in (
-          (("int8",), 1, "dsp", True, (
-              Mutation("not registered", MODULE, "value.eq(product[0])", "value.eq(0)"),
-              Mutation("weight not registered", MODULE, "operands[1].eq(active)", "operands[1].eq(shadow)"),
-          )),
-          (("int8",), 1, "dsp", False, (
-              Mutation("no sum", MODULE, "total.value.eq(self.i_sum.value + value)", "total.value.eq(value)"),
-              Mutation("moves always", MODULE, "with m.If(self.en):", "with m.If(1):"),
-              Mutation("late capture", MODULE, "m.d.sync += active.eq(shadow)", "m.d.sync += active.as_value().eq(Mux(keep, weight, shadow.as_value()))"),
-          )),
-          (("mxfp8_e5m2",), 1, "dsp", False, (
-              Mutation("no exponent", MODULE, "shift = [e for e in (a.exponent, exponent) if len(e)]", "shift = [a.exponent]"),
-              Mutation("infinity times zero", MODULE, "(a.special.any() & zero)", "C(0)"),
-              Mutation("sign", MODULE, "a.significand[-1] ^ sign", "sign"),
-          )),
-          (("mxfp8_e4m3",), 1, "dsp", False, ()),
-          (("int8", "int4"), 2, "dsp", False, (
-              Mutation("never dual", MODULE, "low + Mux(w.dual, high, high << NARROW)", "low + (high << NARROW)"),
-          )),
-          (("int8",), 1, "lut", False, (
-              Mutation("top row added", MULTIPLY, "upper - high if negative else upper + high", "upper + high"),
-          )))),
+    *(
+        Property(
+            "-".join(formats)
+            + "-dual" * (rate == 2)
+            + "-lut" * (multiplier == "lut")
+            + "-registered" * bool(registered),
+            partial(Multiply, formats, rate, multiplier, registered=registered),
+            "the sum is i_sum plus the product with the weight that is active, specials follow IEEE-754, all "
+            "outputs pass on unchanged",
+            method="induction",
+            depth=2,
+            frames=7,
+            mutations=mutations,
+            timeout=300,
+        )
+        for formats, rate, multiplier, registered, mutations in (
+            (
+                ("int8",),
+                1,
+                "dsp",
+                True,
+                (
+                    Mutation("not registered", MODULE, "value.eq(product[0])", "value.eq(0)"),
+                    Mutation(
+                        "weight not registered", MODULE, "operands[1].eq(active)", "operands[1].eq(shadow)"
+                    ),
+                ),
+            ),
+            (
+                ("int8",),
+                1,
+                "dsp",
+                False,
+                (
+                    Mutation(
+                        "no sum", MODULE, "total.value.eq(self.i_sum.value + value)", "total.value.eq(value)"
+                    ),
+                    Mutation("moves always", MODULE, "with m.If(self.en):", "with m.If(1):"),
+                    Mutation(
+                        "late capture",
+                        MODULE,
+                        "m.d.sync += active.eq(shadow)",
+                        "m.d.sync += active.as_value().eq(Mux(keep, weight, shadow.as_value()))",
+                    ),
+                ),
+            ),
+            (
+                ("mxfp8_e5m2",),
+                1,
+                "dsp",
+                False,
+                (
+                    Mutation(
+                        "no exponent",
+                        MODULE,
+                        "shift = [e for e in (a.exponent, exponent) if len(e)]",
+                        "shift = [a.exponent]",
+                    ),
+                    Mutation("infinity times zero", MODULE, "(a.special.any() & zero)", "C(0)"),
+                    Mutation("sign", MODULE, "a.significand[-1] ^ sign", "sign"),
+                ),
+            ),
+            (("mxfp8_e4m3",), 1, "dsp", False, ()),
+            (
+                ("int8", "int4"),
+                2,
+                "dsp",
+                False,
+                (
+                    Mutation(
+                        "never dual",
+                        MODULE,
+                        "low + Mux(w.dual, high, high << NARROW)",
+                        "low + (high << NARROW)",
+                    ),
+                ),
+            ),
+            (
+                ("int8",),
+                1,
+                "lut",
+                False,
+                (
+                    Mutation(
+                        "top row added",
+                        MULTIPLY,
+                        "upper - high if negative else upper + high",
+                        "upper + high",
+                    ),
+                ),
+            ),
+        )
+    ),
 )

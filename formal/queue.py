@@ -12,9 +12,10 @@ from .harness import Harness, Mutation, Property, Watch
 
 
 class Queue(Harness):
-    """Two commands, two units, two commands in the unit. The unit completes only what it has; waits name existing units or none; a wait that
-    holds goes on holding, as counts only grow. Of a command the waits and the opcode, and the lowest bits of the last word and of its index, are
-    followed: the queue only carries the rest. One arbitrary command is watched.
+    """Two commands, two units, two commands in the unit. The unit completes only what it has; waits name
+    existing units or none; a wait that holds goes on holding, as counts only grow. Of a command the waits
+    and the opcode, and the lowest bits of the last word and of its index, are followed: the queue only
+    carries the rest. One arbitrary command is watched.
     """
 
     UNITS, IN_FLIGHT = 2, 2
@@ -39,11 +40,16 @@ class Queue(Harness):
 
         # Commands in the queue, in order; the start tells a NOP from others only by what the unit sees.
         nop = command[:8] == 0
-        watch = Watch(self, m, "queue", put=put, put_data=nop, get=dut.start, get_data=~given, capacity=self.depth)
+        watch = Watch(
+            self, m, "queue", put=put, put_data=nop, get=dut.start, get_data=~given, capacity=self.depth
+        )
         kept = Signal(2, reset_less=True)
         waits = [Signal(32, name=f"wait{n}", reset_less=True) for n in range(WAITS)]
         with m.If(put & watch.pick & ~watch.seen):
-            m.d.sync += [kept.eq(tag), *(wait.eq(command[32 * (n + 1):32 * (n + 2)]) for n, wait in enumerate(waits))]
+            m.d.sync += [
+                kept.eq(tag),
+                *(wait.eq(command[32 * (n + 1) : 32 * (n + 2)]) for n, wait in enumerate(waits)),
+            ]
         self.check("command", ~(watch.ends & given) | (dut.cmd.payload[511] == kept[0]))
         # Each of its waits holds when it starts, and keeps holding once it has been seen to.
         all_hold = []
@@ -86,14 +92,43 @@ class Queue(Harness):
 
 MODULE = "poblano.control.queue"
 PROPERTIES = tuple(
-    Property(f"depth-{depth}", partial(Queue, depth),
-             "commands start once, in order, when all their waits hold, and soon; a NOP completes after all before it; count, index and empty are right",
-             frames=20, timeout=300, mutations=(
-                 Mutation("held not cleared", MODULE, "m.d.sync += held.eq(0)", "m.d.sync += held.eq(held)"),
-                 Mutation("holds unseen", MODULE, "with m.Elif(fifo.r_rdy & holds):", "with m.Elif(fifo.r_rdy):"),
-                 Mutation("last wait skipped", MODULE, "may.eq(fifo.r_rdy & (pending == 0) & ~self.hold)", "may.eq(fifo.r_rdy & (pending[:-1] == 0) & ~self.hold)"),
-                 Mutation("hold ignored", MODULE, "may.eq(fifo.r_rdy & (pending == 0) & ~self.hold)", "may.eq(fifo.r_rdy & (pending == 0))"),
-                 Mutation("nop overtakes", MODULE, "nop_done.eq(may & nop & (outstanding == 0))", "nop_done.eq(may & nop)"),
-                 Mutation("nop not counted", MODULE, "self.done.eq(self.unit_done | nop_done)", "self.done.eq(self.unit_done)"),
-             ) if depth == 2 else ())
-    for depth in (1, 2))
+    Property(
+        f"depth-{depth}",
+        partial(Queue, depth),
+        "commands start once, in order, when all their waits hold, and soon; a NOP completes after all "
+        "before it; count, index and empty are right",
+        frames=20,
+        timeout=300,
+        mutations=(
+            Mutation("held not cleared", MODULE, "m.d.sync += held.eq(0)", "m.d.sync += held.eq(held)"),
+            Mutation("holds unseen", MODULE, "with m.Elif(fifo.r_rdy & holds):", "with m.Elif(fifo.r_rdy):"),
+            Mutation(
+                "last wait skipped",
+                MODULE,
+                "may.eq(fifo.r_rdy & (pending == 0) & ~self.hold)",
+                "may.eq(fifo.r_rdy & (pending[:-1] == 0) & ~self.hold)",
+            ),
+            Mutation(
+                "hold ignored",
+                MODULE,
+                "may.eq(fifo.r_rdy & (pending == 0) & ~self.hold)",
+                "may.eq(fifo.r_rdy & (pending == 0))",
+            ),
+            Mutation(
+                "nop overtakes",
+                MODULE,
+                "nop_done.eq(may & nop & (outstanding == 0))",
+                "nop_done.eq(may & nop)",
+            ),
+            Mutation(
+                "nop not counted",
+                MODULE,
+                "self.done.eq(self.unit_done | nop_done)",
+                "self.done.eq(self.unit_done)",
+            ),
+        )
+        if depth == 2
+        else (),
+    )
+    for depth in (1, 2)
+)

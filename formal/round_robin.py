@@ -38,13 +38,27 @@ class Arbiter(Harness):
 
 MODULE = "poblano.bus.round_robin"
 MUTATIONS = (
-    Mutation("not held", MODULE, "m.d.sync += held.eq(Mux(self.accept, 0, self.grant))", "m.d.sync += held.eq(0)"),
+    Mutation(
+        "not held", MODULE, "m.d.sync += held.eq(Mux(self.accept, 0, self.grant))", "m.d.sync += held.eq(0)"
+    ),
     Mutation("lowest first", MODULE, "later.eq(self.request & after)", "later.eq(0)"),
-    Mutation("turn stays", MODULE, "after.eq(~(self.grant | (self.grant - 1)))", "after.eq(~(self.grant - 1))"),
-    Mutation("two grants", MODULE, "Mux(later.any(), _lowest(later), _lowest(self.request))", "Mux(later.any(), later, _lowest(self.request))"),
+    Mutation(
+        "turn stays", MODULE, "after.eq(~(self.grant | (self.grant - 1)))", "after.eq(~(self.grant - 1))"
+    ),
+    Mutation(
+        "two grants",
+        MODULE,
+        "Mux(later.any(), _lowest(later), _lowest(self.request))",
+        "Mux(later.any(), later, _lowest(self.request))",
+    ),
 )
 PROPERTIES = tuple(
-    Property(f"count-{count}", partial(Arbiter, count),
-             "one grant, to one that asks, kept until accepted; at most count - 1 accepted grants to others before one's own",
-             mutations=MUTATIONS if count == 4 else ())
-    for count in (1, 2, 3, 4, 5, 7))
+    Property(
+        f"count-{count}",
+        partial(Arbiter, count),
+        "one grant, to one that asks, kept until accepted; at most count - 1 accepted grants to others "
+        "before one's own",
+        mutations=MUTATIONS if count == 4 else (),
+    )
+    for count in (1, 2, 3, 4, 5, 7)
+)

@@ -1,6 +1,8 @@
-"""Runs proofs, mutations and covers: Amaranth to RTLIL, through yosys, to abc's PDR or to yices by k-induction.
+"""Runs proofs, mutations and covers: Amaranth to RTLIL, through yosys, to abc's PDR or to yices by
+k-induction.
 
-``python -m formal.runner [file or file/property ...]`` runs all, or those named, two at a time, and fails if anything does.
+``python -m formal.runner [file or file/property ...]`` runs all, or those named, two at a time, and fails
+if anything does.
 """
 
 import argparse
@@ -24,7 +26,21 @@ __all__ = ["FILES", "Job", "jobs", "run_job"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "formal"
-FILES = ("fifo", "round_robin", "axi_arbiter", "axi_ram", "broadcast", "walk", "memory", "array", "pe", "overflow", "queue", "block_sums", "accumulator")
+FILES = (
+    "fifo",
+    "round_robin",
+    "axi_arbiter",
+    "axi_ram",
+    "broadcast",
+    "walk",
+    "memory",
+    "array",
+    "pe",
+    "overflow",
+    "queue",
+    "block_sums",
+    "accumulator",
+)
 """Property files: modules of this package with a tuple ``PROPERTIES``."""
 
 
@@ -61,11 +77,13 @@ def _property(file, name):
 
 # In the process of a job.
 
+
 def _yosys(text, steps, folder):
     """Runs yosys passes in a process of their own on RTLIL ``text``."""
     (folder / "design.il").write_text(text)
-    program = ("from pyosys import libyosys\ndesign = libyosys.Design()\n"
-               + "".join(f"libyosys.run_pass({step!r}, design)\n" for step in ["read_rtlil design.il", *steps]))
+    program = "from pyosys import libyosys\ndesign = libyosys.Design()\n" + "".join(
+        f"libyosys.run_pass({step!r}, design)\n" for step in ["read_rtlil design.il", *steps]
+    )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=folder)
     (folder / "yosys.log").write_text(result.stdout + result.stderr)
     if result.returncode:
@@ -73,22 +91,50 @@ def _yosys(text, steps, folder):
 
 
 PREPARE = [
-    "hierarchy -top top", "proc", "flatten", "chformal -lower",
+    "hierarchy -top top",
+    "proc",
+    "flatten",
+    "chformal -lower",
     # Anything may be in registers and memories at first, but for the flag that makes the reset.
     "delete t:$meminit t:$meminit_v2",
     "setattr -unset init w:* w:formal_running %d",
-    "opt -keepdc -fast", "memory -nomap", "memory_map", "opt -keepdc -fast", "check", "setundef -undriven -anyseq", "opt -keepdc -fast",
+    "opt -keepdc -fast",
+    "memory -nomap",
+    "memory_map",
+    "opt -keepdc -fast",
+    "check",
+    "setundef -undriven -anyseq",
+    "opt -keepdc -fast",
 ]
-AIGER = ["delete t:$print", "setundef -anyseq", "simplemap", "techmap", "dffunmap", "opt_clean", "aigmap", "opt_clean",
-         "write_aiger -I -B -L -zinit -ywmap design.ywmap design.aig"]
-SMT2 = ["delete t:$print", "setundef -anyseq", "async2sync", "dffunmap", "opt_clean", "write_smt2 -wires design.smt2"]
+AIGER = [
+    "delete t:$print",
+    "setundef -anyseq",
+    "simplemap",
+    "techmap",
+    "dffunmap",
+    "opt_clean",
+    "aigmap",
+    "opt_clean",
+    "write_aiger -I -B -L -zinit -ywmap design.ywmap design.aig",
+]
+SMT2 = [
+    "delete t:$print",
+    "setundef -anyseq",
+    "async2sync",
+    "dffunmap",
+    "opt_clean",
+    "write_smt2 -wires design.smt2",
+]
 
 
 def _abc(folder, script, timeout):
     import pyosys
+
     abc = Path(pyosys.__file__).parent / "yosys-abc"
     try:
-        result = subprocess.run([abc, "-c", script], capture_output=True, text=True, cwd=folder, timeout=timeout + 60)
+        result = subprocess.run(
+            [abc, "-c", script], capture_output=True, text=True, cwd=folder, timeout=timeout + 60
+        )
         log = result.stdout + result.stderr
     except subprocess.TimeoutExpired as expired:
         log = (expired.stdout or b"").decode() + "\ntimeout"
@@ -101,7 +147,14 @@ def _smtbmc(folder, arguments, timeout):
     path = os.pathsep.join([str(tool.parent), os.environ.get("PATH", "")])
     command = [str(tool), "-s", "yices", *arguments, "design.smt2"]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=timeout, env={**os.environ, "PATH": path})
+        result = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            timeout=timeout,
+            env={**os.environ, "PATH": path},
+        )
         log = result.stdout + result.stderr
     except subprocess.TimeoutExpired as expired:
         log = (expired.stdout or b"").decode() + "\ntimeout"
@@ -142,6 +195,7 @@ def _keep(folder, name):
 def _execute(file, name, kind, explain):
     """Verdict ("proved", "failed", "covered" or "unknown") and details."""
     from amaranth.back import rtlil
+
     prop = _property(file, name)
     harness = prop.build()
     harness.mode = "cover" if kind == "cover" else "assert"
@@ -163,11 +217,17 @@ def _execute(file, name, kind, explain):
                 raise ValueError(f"{file}/{name}: {len(harness.covers)} covers, {len(names)} outputs")
             missing = []
             for n, output in enumerate(names):
-                log = _abc(folder, f"read_aiger design.aig; fold; strash; cone -O {n}; bmc3 -F {prop.frames + 1} -T {prop.timeout}",
-                           prop.timeout)
+                log = _abc(
+                    folder,
+                    f"read_aiger design.aig; fold; strash; cone -O {n}; bmc3 -F {prop.frames + 1} -T "
+                    f"{prop.timeout}",
+                    prop.timeout,
+                )
                 if not re.search(r"was asserted in frame", log):
                     missing.append(output)
-            return ("unknown" if missing else "covered"), f"{len(names) - len(missing)} of {len(names)} covers"
+            return (
+                "unknown" if missing else "covered"
+            ), f"{len(names) - len(missing)} of {len(names)} covers"
         if kind == "mutation":
             if induction:
                 _yosys(text, PREPARE + SMT2, folder)
@@ -176,7 +236,11 @@ def _execute(file, name, kind, explain):
                     return "failed", ", ".join(_failing(folder / "trace.vcd"))
                 return "unknown", log.strip()[-200:]
             _yosys(text, PREPARE + AIGER, folder)
-            log = _abc(folder, f"read_aiger design.aig; fold; strash; bmc3 -F {prop.frames + 1} -T {prop.timeout}", prop.timeout)
+            log = _abc(
+                folder,
+                f"read_aiger design.aig; fold; strash; bmc3 -F {prop.frames + 1} -T {prop.timeout}",
+                prop.timeout,
+            )
             found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
             if not found:
                 return "unknown", log.strip().splitlines()[-1][:200]
@@ -186,10 +250,15 @@ def _execute(file, name, kind, explain):
             _yosys(text, PREPARE + SMT2, folder)
             parts = [("base", ()), ("induction", ("-i",))] if prop.method == "induction" else [("base", ())]
             for part, options in parts:
-                log = _smtbmc(folder, [*options, "-t", str(prop.depth), "--dump-vcd", "trace.vcd"], prop.timeout)
+                log = _smtbmc(
+                    folder, [*options, "-t", str(prop.depth), "--dump-vcd", "trace.vcd"], prop.timeout
+                )
                 if "Status: PASSED" not in log:
                     verdict = "failed" if part == "base" and "Status: FAILED" in log else "unknown"
-                    return verdict, f"{part}: {_keep(folder, f'{file}-{name}.vcd')} {log.strip().splitlines()[-1]}"
+                    return (
+                        verdict,
+                        f"{part}: {_keep(folder, f'{file}-{name}.vcd')} {log.strip().splitlines()[-1]}",
+                    )
             return "proved", f"{len(harness.checks)} assertions"
         _yosys(text, PREPARE + AIGER, folder)
         read = "read_aiger design.aig; fold; strash; orpos"
@@ -200,11 +269,15 @@ def _execute(file, name, kind, explain):
             return "proved", f"{len(harness.checks)} assertions"
         found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
         if found:
-            return "failed", f"cycle {found[2]}: {_explain(folder, text, int(found[2]) + 1, f'{file}-{name}.vcd')}"
+            return (
+                "failed",
+                f"cycle {found[2]}: {_explain(folder, text, int(found[2]) + 1, f'{file}-{name}.vcd')}",
+            )
         return "unknown", log.strip().splitlines()[-1][:200]
 
 
 # In the parent.
+
 
 class Job:
     """One proof, mutation or set of covers. ``kind``: "proof", "cover" or "mutation"."""
@@ -215,7 +288,9 @@ class Job:
         self.file, self.prop, self.kind, self.mutation = file, prop, kind, mutation
 
     def __str__(self):
-        return f"{self.file}/{self.prop.name} " + (f"mutation {self.mutation.name}" if self.mutation else self.kind)
+        return f"{self.file}/{self.prop.name} " + (
+            f"mutation {self.mutation.name}" if self.mutation else self.kind
+        )
 
 
 def jobs(names=()):
@@ -239,26 +314,49 @@ def run_job(job, *, explain=False):
     """(whether the verdict is the wanted one, verdict, details, seconds)."""
     if job.mutation:
         job.mutation.check()
-    request = {"file": job.file, "name": job.prop.name, "kind": job.kind, "explain": explain,
-               "mutation": job.mutation and vars(job.mutation)}
+    request = {
+        "file": job.file,
+        "name": job.prop.name,
+        "kind": job.kind,
+        "explain": explain,
+        "mutation": job.mutation and vars(job.mutation),
+    }
     start = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "rtl"), os.environ.get("PYTHONPATH", "")])}
-    result = subprocess.run([sys.executable, "-m", "formal.runner", "--job", json.dumps(request)], capture_output=True, text=True,
-                            cwd=ROOT, env=environment)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "rtl"), os.environ.get("PYTHONPATH", "")]),
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "formal.runner", "--job", json.dumps(request)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    )
     seconds = time.monotonic() - start
     if result.returncode:
         log = (result.stderr or result.stdout).strip()
-        return False, "error", log[-3000:] if os.environ.get("FORMAL_DEBUG") else log.splitlines()[-1][:400], seconds
+        return (
+            False,
+            "error",
+            log[-3000:] if os.environ.get("FORMAL_DEBUG") else log.splitlines()[-1][:400],
+            seconds,
+        )
     verdict, details = json.loads(result.stdout.splitlines()[-1])
     return verdict == Job.WANTED[job.kind], verdict, details, seconds
 
 
 def table(done):
     """A table in Markdown of jobs and their seconds: a line for each property."""
-    lines = ["| Property | What is proven | Method | Depth | Seconds | Covers | Mutations |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| Property | What is proven | Method | Depth | Seconds | Covers | Mutations |",
+        "|---|---|---|---|---|---|---|",
+    ]
     rows = {}
     for job, seconds in done:
-        row = rows.setdefault(f"{job.file}/{job.prop.name}", {"prop": job.prop, "proof": 0.0, "cover": 0.0, "mutations": []})
+        row = rows.setdefault(
+            f"{job.file}/{job.prop.name}", {"prop": job.prop, "proof": 0.0, "cover": 0.0, "mutations": []}
+        )
         if job.kind == "mutation":
             row["mutations"].append(job.mutation.name)
         else:
@@ -267,7 +365,10 @@ def table(done):
         prop = row["prop"]
         depth = prop.depth if prop.method != "pdr" else "any"
         covers = f"{prop.frames} cycles" if prop.covers else ""
-        lines.append(f"| `{name}` | {prop.proves} | {prop.method} | {depth} | {row['proof']:.1f} | {covers} | {', '.join(row['mutations'])} |")
+        lines.append(
+            f"| `{name}` | {prop.proves} | {prop.method} | {depth} | {row['proof']:.1f} | {covers} | "
+            f"{', '.join(row['mutations'])} |"
+        )
     return "\n".join(lines)
 
 
@@ -300,7 +401,10 @@ def main():
         for job, (good, verdict, details, seconds) in zip(todo, results):
             failures += not good
             done.append((job, seconds))
-            print(f"{'ok  ' if good else 'FAIL'} {str(job):60} {verdict:8} {seconds:6.1f} s  {details}", flush=True)
+            print(
+                f"{'ok  ' if good else 'FAIL'} {str(job):60} {verdict:8} {seconds:6.1f} s  {details}",
+                flush=True,
+            )
     print(f"{len(todo) - failures} of {len(todo)} as wanted in {time.monotonic() - start:.0f} s")
     if arguments.table:
         print(table(done))

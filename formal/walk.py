@@ -32,7 +32,9 @@ class Fork(Harness):
             self.check(f"payload{n}", ~port.valid | (dut.i.valid & (port.payload == dut.i.payload)))
             self.check(f"offered{n}", ~dut.i.valid | got | port.valid)
             waited = self.past(port.valid & ~port.ready, f"waited{n}")
-            self.check(f"stable{n}", ~waited | (port.valid & (port.payload == self.past(port.payload, f"before{n}"))))
+            self.check(
+                f"stable{n}", ~waited | (port.valid & (port.payload == self.past(port.payload, f"before{n}")))
+            )
             taken.append(got | take)
         self.check("ends", ~dut.i.valid | (done == Cat(taken).all()))
         if self.count > 1:
@@ -53,7 +55,8 @@ class Loops(Harness):
         self.assume((command.a != 0) & (command.b != 0))
         put, o = dut.cmd.valid & dut.cmd.ready, dut.o.payload
         step = dut.o.valid & dut.o.ready
-        # What is expected: the command taken last, iteration by iteration; the position is the iteration's number.
+        # What is expected: the command taken last, iteration by iteration; the position is the iteration's
+        # number.
         active, number = Signal(), Signal(8)
         kept = Signal.like(command.as_value(), reset_less=True)
         expected = command.shape()(kept)
@@ -81,22 +84,57 @@ class Loops(Harness):
 
 
 PROPERTIES = (
-    *(Property(f"fork-{count}", partial(Fork, count), "each consumer takes each command exactly once, as soon as it is ready",
-               mutations=(
-                   Mutation("again", MODULE, "port.valid.eq(self.i.valid & ~taken[n])", "port.valid.eq(self.i.valid)"),
-                   Mutation("one is enough", MODULE, "self.i.ready.eq(have.all())", "self.i.ready.eq(have.any())"),
-                   Mutation("not cleared", MODULE, "taken.eq(Mux(have.all(), 0, have))", "taken.eq(have)"),
-                   Mutation("taken unseen", MODULE, "with m.If(self.i.valid):", "with m.If(1):"),
-               ) if count == 3 else ()) for count in (1, 2, 3, 5)),
-    Property("loops", Loops, "each iteration once, in order, in consecutive cycles; first, last and index are right; no gap between commands",
-             frames=24, mutations=(
-                 Mutation("wrong order", MODULE, "for name in reversed(self.loops):", "for name in self.loops:"),
-                 Mutation("one too few", MODULE, "(bound - 2) % (1 << width)", "(bound - 3) % (1 << width)"),
-                 Mutation("never alone", MODULE, "single[name].eq(value == 1)", "single[name].eq(0)"),
-                 Mutation("command lost", MODULE, "self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))",
-                          "self.cmd.ready.eq(~active | o.last.as_value().all())"),
-                 Mutation("gap", MODULE, "self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))", "self.cmd.ready.eq(~active)"),
-                 Mutation("not waiting", MODULE, "with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):"),
-                 Mutation("starts late", MODULE, "Mux(last[name], 0, index[name] + 1)", "Mux(last[name], 1, index[name] + 1)"),
-             )),
+    *(
+        Property(
+            f"fork-{count}",
+            partial(Fork, count),
+            "each consumer takes each command exactly once, as soon as it is ready",
+            mutations=(
+                Mutation(
+                    "again", MODULE, "port.valid.eq(self.i.valid & ~taken[n])", "port.valid.eq(self.i.valid)"
+                ),
+                Mutation(
+                    "one is enough", MODULE, "self.i.ready.eq(have.all())", "self.i.ready.eq(have.any())"
+                ),
+                Mutation("not cleared", MODULE, "taken.eq(Mux(have.all(), 0, have))", "taken.eq(have)"),
+                Mutation("taken unseen", MODULE, "with m.If(self.i.valid):", "with m.If(1):"),
+            )
+            if count == 3
+            else (),
+        )
+        for count in (1, 2, 3, 5)
+    ),
+    Property(
+        "loops",
+        Loops,
+        "each iteration once, in order, in consecutive cycles; first, last and index are right; no gap "
+        "between commands",
+        frames=24,
+        mutations=(
+            Mutation("wrong order", MODULE, "for name in reversed(self.loops):", "for name in self.loops:"),
+            Mutation("one too few", MODULE, "(bound - 2) % (1 << width)", "(bound - 3) % (1 << width)"),
+            Mutation("never alone", MODULE, "single[name].eq(value == 1)", "single[name].eq(0)"),
+            Mutation(
+                "command lost",
+                MODULE,
+                "self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))",
+                "self.cmd.ready.eq(~active | o.last.as_value().all())",
+            ),
+            Mutation(
+                "gap",
+                MODULE,
+                "self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))",
+                "self.cmd.ready.eq(~active)",
+            ),
+            Mutation(
+                "not waiting", MODULE, "with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):"
+            ),
+            Mutation(
+                "starts late",
+                MODULE,
+                "Mux(last[name], 0, index[name] + 1)",
+                "Mux(last[name], 1, index[name] + 1)",
+            ),
+        ),
+    ),
 )

@@ -1,4 +1,5 @@
-"""Prints how close the golden chip is to float on a text, and fails if a bar is missed; or, with --case, how close formats are."""
+"""Prints how close the golden chip is to float on a text, and fails if a bar is missed; or, with --case,
+how close formats are."""
 
 import argparse
 from pathlib import Path
@@ -14,8 +15,12 @@ parser.add_argument("--text", type=Path, required=True, help="a text file")
 parser.add_argument("--tokens", type=int, default=250)
 parser.add_argument("--chip", default="desk")
 parser.add_argument("--format", default="q8_0", help="blocks for float matrices")
-parser.add_argument("--case", action="append", choices=["all", *CASES],
-                    help="formats to compare with float on the stored weights, and on the case's weights; no bars")
+parser.add_argument(
+    "--case",
+    action="append",
+    choices=["all", *CASES],
+    help="formats to compare with float on the stored weights, and on the case's weights; no bars",
+)
 arguments = parser.parse_args()
 
 text = arguments.text.read_text()
@@ -25,8 +30,14 @@ for path in arguments.models:
         model = quantise_model(load_model(path), arguments.format)
         if arguments.case:
             cases = CASES if "all" in arguments.case else {name: CASES[name] for name in arguments.case}
-            for name, *accuracies in compare_cases(model, preset(arguments.chip), text, arguments.tokens, cases):
-                against = ("chip, stored weights", "chip, its weights", "float with its activations, its weights")
+            for name, *accuracies in compare_cases(
+                model, preset(arguments.chip), text, arguments.tokens, cases
+            ):
+                against = (
+                    "chip, stored weights",
+                    "chip, its weights",
+                    "float with its activations, its weights",
+                )
                 rows += [(f"{name}: {what}", accuracy) for what, accuracy in zip(against, accuracies)]
                 print(report(rows[-3:]), file=sys.stderr, flush=True)
             continue

@@ -6,6 +6,7 @@ from pathlib import Path
 import sys
 
 from document import rewrite
+
 from poblano_host.area import FORMAT_SETS, TARGETS, markdown, measure
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Rewrites the tables in docs/asic.md: the INT8 PE and 16x16 array, and the presets that have a place in it, in standard cells."""
+"""Rewrites the tables in docs/asic.md: the INT8 PE and 16x16 array, and the presets that have a place in
+it, in standard cells."""
 
 import argparse
 from pathlib import Path
 import sys
 
 from document import begin, rewrite
+
 from poblano.config import PRESETS, preset
 from poblano_host.asic.activity import measure_power
 from poblano_host.asic.equivalence import prove
@@ -19,28 +21,46 @@ def note(line):
 
 
 def summary(designs):
-    lines = ["| Design | Cells | Flip-flops | Cell area mm2 | Memory bits | Critical path ns | MHz |", "|---|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| Design | Cells | Flip-flops | Cell area mm2 | Memory bits | Critical path ns | MHz |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
     for title, design, top in designs:
         cells, area, flip_flops, bits = design.whole[top]
         timing = design.timing["all" if top == design.source.top else "PE"]
         memory = " (a memory's estimate in it)" if timing.paths[0].macros else ""
-        lines.append(f"| {title} | {cells:,} | {flip_flops:,} | {area / 1e6:.4f} | {bits:,} | {timing.period:.2f}{memory} | {timing.fmax:.0f} |")
+        lines.append(
+            f"| {title} | {cells:,} | {flip_flops:,} | {area / 1e6:.4f} | {bits:,} | "
+            f"{timing.period:.2f}{memory} | {timing.fmax:.0f} |"
+        )
     return lines
 
 
 def blocks(design):
-    lines = ["| Block | Copies | Cells | Cell area mm2 | | Memory bits | Memory mm2 (estimate) |", "|---|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| Block | Copies | Cells | Cell area mm2 | | Memory bits | Memory mm2 (estimate) |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
     for block in design.blocks():
         if block.depth > 3:
             continue
         name = "&nbsp;" * 2 * block.depth + block.path.rsplit("/", 1)[-1]
-        lines.append(f"| {name} | {block.count:,} | {block.cells:,} | {block.area / 1e6:.3f} | {100 * block.area / design.total.area:.1f} % | "
-                     f"{block.memory_bits:,} | {block.memory_area / 1e6:.2f} |")
+        lines.append(
+            f"| {name} | {block.count:,} | {block.cells:,} | {block.area / 1e6:.3f} | "
+            f"{100 * block.area / design.total.area:.1f} % | "
+            f"{block.memory_bits:,} | {block.memory_area / 1e6:.2f} |"
+        )
     return lines
 
 
 def power(power):
-    lines = [f"{power.words()}.", "", f"| Block | pJ a cycle | clock pins | inside cells | pins' charge | mW at {power.frequency:.0f} MHz |", "|---|--:|--:|--:|--:|--:|"]
+    lines = [
+        f"{power.words()}.",
+        "",
+        f"| Block | pJ a cycle | clock pins | inside cells | pins' charge | mW at {power.frequency:.0f} MHz "
+        "|",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     for block, row in zip(power.blocks, power.rows()):
         if block.name.startswith(" " * 8):
             continue
@@ -51,12 +71,17 @@ def power(power):
 def proofs(title, design, verdicts):
     proved = [v for v in verdicts if v.result == "proved"]
     others = ", ".join(f"`{v.module}` ({v.result})" for v in verdicts if v.result != "proved")
-    return [f"| {title} | {len(proved)} of {len(verdicts)} | {sum(v.registers for v in proved):,} | {sum(v.outputs for v in proved):,} | {others or 'none'} |"]
+    return [
+        f"| {title} | {len(proved)} of {len(verdicts)} | {sum(v.registers for v in proved):,} | "
+        f"{sum(v.outputs for v in proved):,} | {others or 'none'} |"
+    ]
 
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--document", type=Path, default=Path(__file__).parents[1] / "docs" / "asic.md")
-parser.add_argument("--prove", nargs="*", default=["nano"], help="presets whose netlists are proved equal to the RTL")
+parser.add_argument(
+    "--prove", nargs="*", default=["nano"], help="presets whose netlists are proved equal to the RTL"
+)
 arguments = parser.parse_args()
 has = lambda name: begin(NAME.format(name)) in arguments.document.read_text()
 write = lambda name, lines: rewrite(arguments.document, NAME.format(name), lines)
@@ -76,6 +101,8 @@ for name in PRESETS:
     if has(f"power of {name}"):
         write(f"power of {name}", power(measure_power(design, report=note)))
     if name in arguments.prove:
-        proved += proofs(f"`{name}`", design, prove(design.modules, design.counts, design.library, report=note))
+        proved += proofs(
+            f"`{name}`", design, prove(design.modules, design.counts, design.library, report=note)
+        )
 write("summary", summary(rows))
 write("proofs", proved)

@@ -1,8 +1,9 @@
 """Cycles of matrix products on one array, measured in RTL simulation: ``python scripts/bench_gemm.py``.
 
-Beside them SCALE-Sim's formula for the same products on a weight-stationary array, ``(2R + C + M - 2) * ceil(K/R) * ceil(N/C)``
-(Samajdar et al., ISPASS 2020, equation 5): it loads a tile, computes and drains, one after the other. Utilisation is M*K*N over
-cycles*R*C; more than 1 only where an element multiplies two weights a cycle. Writes the tables of ``docs/utilisation.md``.
+Beside them SCALE-Sim's formula for the same products on a weight-stationary array, ``(2R + C + M - 2) *
+ceil(K/R) * ceil(N/C)`` (Samajdar et al., ISPASS 2020, equation 5): it loads a tile, computes and drains,
+one after the other. Utilisation is M*K*N over cycles*R*C; more than 1 only where an element multiplies two
+weights a cycle. Writes the tables of ``docs/utilisation.md``.
 """
 
 import argparse
@@ -28,11 +29,21 @@ TABLES = {
     "16x16": ("gemm16", [(m, 576, 128, *INT8) for m in TOKENS]),
     "16x16, two rows of weights a cycle": ("gemm16_load2", [(m, 576, 128, *INT8) for m in TOKENS]),
     "16x16, four rows of weights a cycle": ("gemm16_load4", [(m, 576, 128, *INT8) for m in TOKENS]),
-    "16x16, four rows a cycle, two 4-bit weights a PE, Q4_1": ("gemm16_fp4", [(m, 576, 128, *Q4_1) for m in TOKENS]),
+    "16x16, four rows a cycle, two 4-bit weights a PE, Q4_1": (
+        "gemm16_fp4",
+        [(m, 576, 128, *Q4_1) for m in TOKENS],
+    ),
     "16x16, four rows a cycle, two 4-bit weights a PE, MXFP4 with MXFP8 activations": (
-        "gemm16_fp4", [(m, 576, 128, *MXFP4) for m in TOKENS]),
-    "16x16, awkward shapes": ("gemm16", [(*shape, *INT8) for shape in ((1, 1, 1), (7, 40, 9), (33, 65, 17), (128, 32, 1000),
-                                                                       (128, 4096, 16))]),
+        "gemm16_fp4",
+        [(m, 576, 128, *MXFP4) for m in TOKENS],
+    ),
+    "16x16, awkward shapes": (
+        "gemm16",
+        [
+            (*shape, *INT8)
+            for shape in ((1, 1, 1), (7, 40, 9), (33, 65, 17), (128, 32, 1000), (128, 4096, 16))
+        ],
+    ),
     "64x64": ("tile64", [(m, 576, 1536, *INT8) for m in (1, 16, 64, 128, 256)]),
 }
 
@@ -41,8 +52,14 @@ def measure(config, shapes):
     """``[{cycles, bytes}]`` of ``shapes`` on the configuration called ``config``."""
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder, "figures.json")
-        run_bench(MatmulUnit(CONFIGS[config]), name=f"matmul_{config}", module="tb.compute.gemm", build_args=("--no-public-flat-rw",), no_inline=REPEATED,
-                  env={"CONFIG": config, "SHAPES": json.dumps(shapes), "FIGURES": str(figures)})
+        run_bench(
+            MatmulUnit(CONFIGS[config]),
+            name=f"matmul_{config}",
+            module="tb.compute.gemm",
+            build_args=("--no-public-flat-rw",),
+            no_inline=REPEATED,
+            env={"CONFIG": config, "SHAPES": json.dumps(shapes), "FIGURES": str(figures)},
+        )
         return json.loads(figures.read_text())
 
 
@@ -50,21 +67,28 @@ def table(config, shapes, figures):
     """Lines of Markdown."""
     array = CONFIGS[config].tile.array
     rows, cols = array.rows, array.cols
-    lines = ["| M x K x N | cycles | bound | utilisation | weight bytes/cycle | SCALE-Sim | its utilisation |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| M x K x N | cycles | bound | utilisation | weight bytes/cycle | SCALE-Sim | its utilisation |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for (m, k, n, element, *_), figure in zip(shapes, figures):
         rate = array.fp4_rate if element in ("U4", "S4", "E2M1") else 1
         tiles = ceil(k / rows) * ceil(n / cols)
         bound = ceil(k / (rows * rate)) * ceil(n / cols) * max(m, rows // array.load_rows)
         scale_sim = (2 * rows + cols + m - 2) * tiles
         share = lambda cycles: f"{100 * m * k * n / (cycles * rows * cols):.1f} %"
-        lines.append(f"| {m} x {k} x {n} | {figure['cycles']:,} | {bound:,} | {share(figure['cycles'])} | "
-                     f"{figure['bytes'] / figure['cycles']:.1f} | {scale_sim:,} | {share(scale_sim)} |")
+        lines.append(
+            f"| {m} x {k} x {n} | {figure['cycles']:,} | {bound:,} | {share(figure['cycles'])} | "
+            f"{figure['bytes'] / figure['cycles']:.1f} | {scale_sim:,} | {share(scale_sim)} |"
+        )
     return lines
 
 
 def main():
     parser = argparse.ArgumentParser(description="Measure matrix products in RTL simulation.")
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"which; all by default: {'; '.join(TABLES)}")
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", help=f"which; all by default: {'; '.join(TABLES)}"
+    )
     parser.add_argument("--write", action="store_true", help="put the tables into docs/utilisation.md")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.tables if name not in TABLES]

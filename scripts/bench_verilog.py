@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Time and memory of ``poblano verilog`` for every preset and a bare 128x128 array: the table of docs/verilog.md.
+"""Time and memory of ``poblano verilog`` for every preset and a bare 128x128 array: the table of
+docs/verilog.md.
 
-Seconds are of CPU, of the command and all that it runs; on a machine that does nothing else they are the time that passes.
+Seconds are of CPU, of the command and all that it runs; on a machine that does nothing else they are the
+time that passes.
 """
 
 import argparse
@@ -29,8 +31,14 @@ def measure(arguments):
             sys.exit(f"poblano verilog {' '.join(arguments)} failed")
         files = list(Path(folder, "rtl").iterdir())
         size = sum(path.stat().st_size for path in files)
-        return [arguments[1], len(files), f"{size / 1e6:.1f}", f"{usage.ru_utime + usage.ru_stime:.1f}", f"{wall:.1f}",
-                f"{usage.ru_maxrss / 1024:.0f}"]
+        return [
+            arguments[1],
+            len(files),
+            f"{size / 1e6:.1f}",
+            f"{usage.ru_utime + usage.ru_stime:.1f}",
+            f"{wall:.1f}",
+            f"{usage.ru_maxrss / 1024:.0f}",
+        ]
 
 
 def main():

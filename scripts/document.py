@@ -1,4 +1,5 @@
-"""The parts of documents that the benchmarks write, between a line that names what writes them and the next END."""
+"""The parts of documents that the benchmarks write, between a line that names what writes them and the next
+END."""
 
 __all__ = ["begin", "lines_of", "rewrite"]
 
@@ -22,6 +23,7 @@ def lines_of(document, name):
 
 
 def rewrite(document, name, lines):
-    """Put ``lines`` in the part's place; the rest is kept as it is now. ValueError if ``document`` has none of the name."""
+    """Put ``lines`` in the part's place; the rest is kept as it is now. ValueError if ``document`` has none
+    of the name."""
     before, _, after = _parts(document, name)
     document.write_text(before + begin(name) + "\n".join(lines) + "\n" + END + after)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Train the default model: pip install .[train]; apt-get install bible-kjv bible-kjv-text; scripts/train_default.py."""
+"""Train the default model: pip install .[train]; apt-get install bible-kjv bible-kjv-text;
+scripts/train_default.py."""
 
 import argparse
 
@@ -13,5 +14,7 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="limit of time; the result then depends on the machine")
     arguments = parser.parse_args()
-    loss = train(arguments.folder, steps=arguments.steps, threads=arguments.threads, minutes=arguments.minutes)
+    loss = train(
+        arguments.folder, steps=arguments.steps, threads=arguments.threads, minutes=arguments.minutes
+    )
     print(f"held-out loss {loss:.3f}")

@@ -12,8 +12,20 @@ __all__ = ["Run", "chip", "tiny_model"]
 
 def tiny_model(*, seed=0, formats=("q8_0",), **changes):
     """Random weights; the matrices' formats take turns."""
-    sizes = dict(architecture="llama", name="tiny", dim=64, layers=2, heads=4, kv_heads=2, head_dim=32, ffn_dim=96, vocab=72,
-                 context=96, rope_base=10000.0, norm_eps=1e-5)
+    sizes = dict(
+        architecture="llama",
+        name="tiny",
+        dim=64,
+        layers=2,
+        heads=4,
+        kv_heads=2,
+        head_dim=32,
+        ffn_dim=96,
+        vocab=72,
+        context=96,
+        rope_base=10000.0,
+        norm_eps=1e-5,
+    )
     config = ModelConfig(**sizes | changes)
     generator = np.random.default_rng(seed)
     tensors = {}
@@ -26,21 +38,32 @@ def tiny_model(*, seed=0, formats=("q8_0",), **changes):
     return Model(config, tensors, None)
 
 
-def chip(rows=16, cols=16, lanes=8, tiles=2, tokens=16, vmem_lines=2048, amem_blocks=512, data_width=256, **changes):
+def chip(
+    rows=16, cols=16, lanes=8, tiles=2, tokens=16, vmem_lines=2048, amem_blocks=512, data_width=256, **changes
+):
     """A chip of small memories."""
-    tile = TileConfig(array=ArrayConfig(rows=rows, cols=cols), lanes=lanes, tokens=tokens, vmem_lines=vmem_lines,
-                      amem_blocks=amem_blocks, fifo_bytes=2048)
-    return ChipConfig(tiles=tiles, tile=tile, memory=MemoryConfig(data_width=data_width, bandwidth=8), **changes)
+    tile = TileConfig(
+        array=ArrayConfig(rows=rows, cols=cols),
+        lanes=lanes,
+        tokens=tokens,
+        vmem_lines=vmem_lines,
+        amem_blocks=amem_blocks,
+        fifo_bytes=2048,
+    )
+    return ChipConfig(
+        tiles=tiles, tile=tile, memory=MemoryConfig(data_width=data_width, bandwidth=8), **changes
+    )
 
 
 class Run:
-    """A compiled model on the golden chip; ``steps`` gives the logits of tokens, in steps of the given lengths."""
+    """A compiled model on the golden chip; ``steps`` gives the logits of tokens, in steps of the given
+    lengths."""
 
     def __init__(self, compiled):
         self.compiled = compiled
         self.memory = np.zeros(compiled.memory_bytes, np.uint8)
         for address, data in compiled.image:
-            self.memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
+            self.memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
         self.chip = GoldenChip(compiled.config, self.memory)
 
     def step(self, tokens, position, *, logits="all", shuffle=None):
@@ -50,21 +73,30 @@ class Run:
 
     def run(self, program, *, shuffle=None):
         for address, data in program.inputs:
-            self.memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
+            self.memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
         self.chip.reset_queue()
         self.chip.run(program.encode(), shuffle=shuffle)
         if program.logits is None:
             return None, []
         address, rows = program.logits
-        stored = self.memory[address:address + rows * self.compiled.vocab_stride].view(np.float32).reshape(rows, -1)
-        best = [(self.memory[at:at + 4].view(np.float32)[0], int(self.memory[at + 4:at + 8].view(np.uint32)[0]))
-                for at in program.best]
-        return stored[:, :self.compiled.model.config.vocab].copy(), best
+        stored = (
+            self.memory[address : address + rows * self.compiled.vocab_stride]
+            .view(np.float32)
+            .reshape(rows, -1)
+        )
+        best = [
+            (
+                self.memory[at : at + 4].view(np.float32)[0],
+                int(self.memory[at + 4 : at + 8].view(np.uint32)[0]),
+            )
+            for at in program.best
+        ]
+        return stored[:, : self.compiled.model.config.vocab].copy(), best
 
     def steps(self, tokens, lengths, *, shuffle=None):
         position, logits = 0, []
         for i, length in enumerate(lengths):
-            some = tokens[position:position + length]
+            some = tokens[position : position + length]
             logits.append(self.step(some, position, shuffle=None if shuffle is None else shuffle + i)[0])
             position += length
         return np.concatenate(logits)

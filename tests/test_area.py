@@ -1,4 +1,5 @@
-"""Area of a processing element: the bars of INT8, no cost of formats that are off, and the table in docs/area.md."""
+"""Area of a processing element: the bars of INT8, no cost of formats that are off, and the table in
+docs/area.md."""
 
 from functools import cache
 import json
@@ -16,9 +17,11 @@ from poblano_host.area import FORMAT_SETS, TARGETS, count, markdown, measure, pr
 DOCUMENT = Path(__file__).parents[1] / "docs" / "area.md"
 
 VERILOG = """
-module pe(input clk, input rst, input en, input signed [7:0] i_a, output reg signed [7:0] o_a, input i_swap, output reg o_swap,
+module pe(input clk, input rst, input en, input signed [7:0] i_a, output reg signed [7:0] o_a,
+          input i_swap, output reg o_swap,
           input [7:0] i_w, output reg [7:0] o_w, input i_capture, output reg o_capture,
-          input i_across, output reg o_across, input [7:0] i_left, input i_capture_down, output reg o_capture_down,
+          input i_across, output reg o_across, input [7:0] i_left,
+          input i_capture_down, output reg o_capture_down,
           input signed [19:0] i_sum, output reg signed [19:0] o_sum);
   reg signed [7:0] shadow, active;
   wire [7:0] weight = i_across ? i_left : i_w;
@@ -58,8 +61,12 @@ def test_int8_with_dsp(transpose):
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_int8_costs_no_more_than_by_hand(target):
-    """Cells where the multiplier is a DSP block, else LUTs; a hundredth of the gates is the noise of logic optimisation."""
-    by_hand, found = count(("int8",), target, synthesise(VERILOG, target, verilog=True)), measured(("int8",), target)
+    """Cells where the multiplier is a DSP block, else LUTs; a hundredth of the gates is the noise of logic
+    optimisation."""
+    by_hand, found = (
+        count(("int8",), target, synthesise(VERILOG, target, verilog=True)),
+        measured(("int8",), target),
+    )
     assert found.flip_flops == by_hand.flip_flops and found.dsps == by_hand.dsps
     if target == "gates":
         assert found.nand2 <= 1.01 * by_hand.nand2
@@ -84,6 +91,7 @@ def test_formats_cost_only_where_they_are(target):
 
 def test_int8_hardware_is_that_of_int8_alone():
     """Neither exponents nor specials nor wider sums exist in it."""
+
     def bits(*formats):
         pe = processing_element(formats, "ecp5")
         pe._MustUse__used = True
@@ -114,19 +122,30 @@ def run(monkeypatch, capfd, *arguments):
 
 
 def test_command(monkeypatch, capfd, tmp_path):
-    status, out, _ = run(monkeypatch, capfd, "--target", "ecp5-dsp", "--formats", "int8", "--json", tmp_path / "area.json")
+    status, out, _ = run(
+        monkeypatch, capfd, "--target", "ecp5-dsp", "--formats", "int8", "--json", tmp_path / "area.json"
+    )
     assert status == 0 and re.search(r"int8 +\S ECP5, DSP", out)
-    figures, = json.loads((tmp_path / "area.json").read_text())
+    (figures,) = json.loads((tmp_path / "area.json").read_text())
     assert figures["formats"] == ["int8"] and figures["target"] == "ecp5-dsp" and figures["dsps"] == 1
-    assert figures["cells"]["MULT18X18D"] == 1 and figures["luts"] == figures["cells"]["LUT4"] + 2 * figures["cells"]["CCU2C"]
+    assert (
+        figures["cells"]["MULT18X18D"] == 1
+        and figures["luts"] == figures["cells"]["LUT4"] + 2 * figures["cells"]["CCU2C"]
+    )
 
 
-@pytest.mark.parametrize("arguments,message", [
-    (("--target", "virtex"), r"unknown target 'virtex'; the targets are ice40, ecp5, ecp5-dsp, gowin, gates$"),
-    (("--formats", "int8,int9"), r"unknown format 'int9'; the formats are int8, .*$"),
-    (("--formats", "int4"), r"formats int4 have none for activations$"),
-    (("--json", "/nonexistent/area.json"), r"/nonexistent/area.json: its folder does not exist$"),
-])
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (
+            ("--target", "virtex"),
+            r"unknown target 'virtex'; the targets are ice40, ecp5, ecp5-dsp, gowin, gates$",
+        ),
+        (("--formats", "int8,int9"), r"unknown format 'int9'; the formats are int8, .*$"),
+        (("--formats", "int4"), r"formats int4 have none for activations$"),
+        (("--json", "/nonexistent/area.json"), r"/nonexistent/area.json: its folder does not exist$"),
+    ],
+)
 def test_bad_input(monkeypatch, capfd, arguments, message):
     status, out, error = run(monkeypatch, capfd, *arguments)
     assert status == 2 and not out and re.search("^poblano: " + message, error), error

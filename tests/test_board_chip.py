@@ -1,4 +1,5 @@
-"""The whole chip behind its UART's pins: the host's software, the bridge, a small memory and the chip, bit for bit the golden model."""
+"""The whole chip behind its UART's pins: the host's software, the bridge, a small memory and the chip, bit
+for bit the golden model."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -26,7 +27,9 @@ from poblano_host.sim.pins import SimulatedPort
 from .models_tiny import chip, tiny_model
 
 CLOCK, BAUD, FAST = 40_000_000, 2_000_000, 10_000_000
-SMALL = replace(chip(4, 4, lanes=2, tiles=1, data_width=64), memory=MemoryConfig(data_width=32, bandwidth=Fraction(4)))
+SMALL = replace(
+    chip(4, 4, lanes=2, tiles=1, data_width=64), memory=MemoryConfig(data_width=32, bandwidth=Fraction(4))
+)
 
 
 def connect(config, memory_bytes):
@@ -40,14 +43,19 @@ def connect(config, memory_bytes):
 
 def on_board(link):
     """What makes a backend of the board."""
-    return lambda config, memory_bytes, ring, *, report: PagedBackend(config, memory_bytes, ring, LinkDevice(link))
+    return lambda config, memory_bytes, ring, *, report: PagedBackend(
+        config, memory_bytes, ring, LinkDevice(link)
+    )
 
 
 def test_product_at_pins():
     """A product whose image is larger than the memory, and the accesses that the memory refuses."""
     link = connect(SMALL, 1 << 13)
     generator = np.random.default_rng(2)
-    a, b = generator.normal(size=(5, 70)).astype(np.float32), generator.normal(size=(70, 96)).astype(np.float32)
+    a, b = (
+        generator.normal(size=(5, 70)).astype(np.float32),
+        generator.normal(size=(70, 96)).astype(np.float32),
+    )
     job = MatmulJob(a, b, SMALL, format="q4_1")
     expected, _ = run_job(job, open_backend("golden", SMALL, job.memory_bytes, job.ring))
     backend = open_backend(on_board(link), SMALL, job.memory_bytes, job.ring)
@@ -94,39 +102,65 @@ class Paged(GoldenBackend):
         return result
 
 
-@pytest.mark.parametrize("arguments,message", [
-    (["--port", "x"], "--port, --baud and --simulate need --board"),
-    (["--board", "ulx3s"], "--board needs either --port or --simulate"),
-    (["--board", "ulx3s", "--simulate", "--port", "x"], "--board needs either --port or --simulate"),
-    (["--board", "abc", "--simulate"], "no board 'abc' holds the whole chip; ulx3s does"),
-    (["--board", "ulx3s", "--simulate", "--trace", "x.json"], "a board's chip is as it is and has no timeline: --trace, .* can't go with --board"),
-    (["--board", "ulx3s", "--port", "/dev/none"], "/dev/none: could not open port|the package pyserial is not installed"),
-])
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["--port", "x"], "--port, --baud and --simulate need --board"),
+        (["--board", "ulx3s"], "--board needs either --port or --simulate"),
+        (["--board", "ulx3s", "--simulate", "--port", "x"], "--board needs either --port or --simulate"),
+        (["--board", "abc", "--simulate"], "no board 'abc' holds the whole chip; ulx3s does"),
+        (
+            ["--board", "ulx3s", "--simulate", "--trace", "x.json"],
+            "a board's chip is as it is and has no timeline: --trace, .* can't go with --board",
+        ),
+        (
+            ["--board", "ulx3s", "--port", "/dev/none"],
+            "/dev/none: could not open port|the package pyserial is not installed",
+        ),
+    ],
+)
 def test_run_refuses(monkeypatch, capfd, arguments, message):
     monkeypatch.setattr(sys, "argv", ["poblano", "run", *arguments])
     with pytest.raises(SystemExit) as left:
         cli.main()
     error = capfd.readouterr().err
-    assert left.value.code in (2, 3) and re.search(f"^poblano: {message}", error, re.MULTILINE) and "Traceback" not in error, error
+    assert (
+        left.value.code in (2, 3)
+        and re.search(f"^poblano: {message}", error, re.MULTILINE)
+        and "Traceback" not in error
+    ), error
 
 
 def test_run(monkeypatch, capfd, tmp_path):
     """The command with a golden model in the board's place: the same tokens as those of another chip."""
-    monkeypatch.setattr(OnBoard, "__call__", lambda self, config, memory_bytes, ring, *, report: GoldenBackend(config, memory_bytes, ring))
+    monkeypatch.setattr(
+        OnBoard,
+        "__call__",
+        lambda self, config, memory_bytes, ring, *, report: GoldenBackend(config, memory_bytes, ring),
+    )
     texts = []
     for chosen in (["--board", "ulx3s", "--simulate"], ["--backend", "golden"]):
         figures = tmp_path / "figures.json"
-        monkeypatch.setattr(sys, "argv", ["poblano", "run", "--prompt", "And the LORD", "--tokens", "3", "--json", str(figures), *chosen])
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            ["poblano", "run", "--prompt", "And the LORD", "--tokens", "3", "--json", str(figures), *chosen],
+        )
         with pytest.raises(SystemExit) as left:
             cli.main()
         assert not left.value.code, capfd.readouterr().err
         texts.append(json.loads(figures.read_text()))
-    assert texts[0]["text"] == texts[1]["text"] and texts[0]["preset"] == "ulx3s" and texts[0]["backend"] == "board"
+    assert (
+        texts[0]["text"] == texts[1]["text"]
+        and texts[0]["preset"] == "ulx3s"
+        and texts[0]["backend"] == "board"
+    )
 
 
 @pytest.mark.nightly
 def test_layer_at_pins():
-    """The first layer of the default model on the board's chip: K and V in memory, and all of the residual."""
+    """The first layer of the default model on the board's chip: K and V in memory, and all of the
+    residual."""
     board = OnBoard("ulx3s")
     assert check_layer(board, board.config)["bytes_to_board"] > 200_000
     assert board.device.link.repeats == 0

@@ -1,4 +1,5 @@
-"""AXIRam: bursts of several masters against a model, with idle cycles, back-pressure and accesses past the end."""
+"""AXIRam: bursts of several masters against a model, with idle cycles, back-pressure and accesses past the
+end."""
 
 import random
 
@@ -42,7 +43,7 @@ def test_bursts(width, ports, calm):
 
         async def bench(ctx):
             low, high = owned[p]
-            for n in range(60):
+            for _ in range(60):
                 first = rng.randrange(low, high)
                 length = rng.randint(1, min(8, high - first))
                 outside = rng.random() < 0.1
@@ -57,7 +58,15 @@ def test_bursts(width, ports, calm):
                     await send(ctx, write.aw, address)
                     for k in range(length):
                         data, strobes = rng.randbytes(beat), rng.randrange(1 << beat)
-                        await send(ctx, write.w, {"data": int.from_bytes(data, "little"), "strb": strobes, "last": k == length - 1})
+                        await send(
+                            ctx,
+                            write.w,
+                            {
+                                "data": int.from_bytes(data, "little"),
+                                "strb": strobes,
+                                "last": k == length - 1,
+                            },
+                        )
                         for i in range(beat if inside[k] else 0):
                             if strobes >> i & 1:
                                 memory[(first + k) * beat + i] = data[i]
@@ -67,10 +76,17 @@ def test_bursts(width, ports, calm):
                     await send(ctx, read.ar, address)
                     for k in range(length):
                         r = await receive(ctx, read.r)
-                        assert r.id == ident and r.last == (k == length - 1) and r.resp == (0 if inside[k] else 3)
+                        assert (
+                            r.id == ident
+                            and r.last == (k == length - 1)
+                            and r.resp == (0 if inside[k] else 3)
+                        )
                         if inside[k]:
-                            assert r.data.to_bytes(beat, "little") == memory[(first + k) * beat:(first + k + 1) * beat]
-            waited[p] = n
+                            assert (
+                                r.data.to_bytes(beat, "little")
+                                == memory[(first + k) * beat : (first + k + 1) * beat]
+                            )
+            waited[p] = 60
 
         return bench
 
@@ -104,7 +120,9 @@ def test_full_speed():
 
 
 def test_sizes():
-    with pytest.raises(ValueError, match="size must be a power of two of at least two beats of 32 bits, not 100 bytes"):
+    with pytest.raises(
+        ValueError, match="size must be a power of two of at least two beats of 32 bits, not 100 bytes"
+    ):
         AXIRam(size=100, addr_width=16)
     with pytest.raises(ValueError, match="size 131072 is more than 16 bits address"):
         AXIRam(size=1 << 17, addr_width=16)

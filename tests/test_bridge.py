@@ -1,4 +1,5 @@
-"""The UART bridge: frames, its configuration, the host's end over a bad line, and the hardware on Verilator."""
+"""The UART bridge: frames, its configuration, the host's end over a bad line, and the hardware on
+Verilator."""
 
 from pathlib import Path
 import random
@@ -19,7 +20,13 @@ from tb.common.runner import run_bench
 DOCUMENT = Path(__file__).parents[1] / "docs" / "bridge.md"
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "small" else pytest.mark.nightly) if n != "fast" else n for n in CONFIGS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n == "small" else pytest.mark.nightly) if n != "fast" else n
+        for n in CONFIGS
+    ],
+)
 def test_bridge(name):
     env = {"CONFIG": name, "LENGTH": "24" if name == "large" else "60"}
     assert run_bench(BridgeTop(CONFIGS[name]), name=f"bridge_{name}", module="tb.bridge.bench", env=env) == 7
@@ -56,11 +63,17 @@ def test_no_frames(content, data):
     assert decode_frame(encode_frame(content)[1:-1] + bytes([ESCAPE])) is None
 
 
-@pytest.mark.parametrize("options,message", [
-    (dict(baud=12_000_000), "a divider of 2; it must be at least 4"), (dict(baud=100), "must be at least 4 and below 65536"),
-    (dict(baud=4_400_000), r"gives 4800000 baud, 9\.1 % from 4400000"), (dict(payload=48), "payload must be a power of two .* not 48"),
-    (dict(design="long one"), "four ASCII characters, not 'long one'"), (dict(addr_width=33), "addr_width must be 12 to 32, not 33"),
-])
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        (dict(baud=12_000_000), "a divider of 2; it must be at least 4"),
+        (dict(baud=100), "must be at least 4 and below 65536"),
+        (dict(baud=4_400_000), r"gives 4800000 baud, 9\.1 % from 4400000"),
+        (dict(payload=48), "payload must be a power of two .* not 48"),
+        (dict(design="long one"), "four ASCII characters, not 'long one'"),
+        (dict(addr_width=33), "addr_width must be 12 to 32, not 33"),
+    ],
+)
 def test_bad_configuration(options, message):
     with pytest.raises(ConfigError, match=message):
         BridgeConfig(**{"clock_hz": 24_000_000, "baud": 3_000_000, **options})
@@ -102,7 +115,7 @@ class Board:
         if kind < 0.3:
             answer[self.rng.randrange(len(answer))] ^= 16
         elif kind < 0.6:
-            answer = answer[:self.rng.randrange(len(answer))]
+            answer = answer[: self.rng.randrange(len(answer))]
         elif kind < 0.8:
             answer = self.rng.randbytes(5) + b"\x7e" + answer  # an old answer's rest
         self.waiting += answer
@@ -123,13 +136,17 @@ class Board:
             self.registers[address] = data
             return bytes([0])
         if operation == Operation.READ_REGISTER:
-            return bytes([0]) + self.registers[address] if address in self.registers else bytes([Status.SLAVE_ERROR])
+            return (
+                bytes([0]) + self.registers[address]
+                if address in self.registers
+                else bytes([Status.SLAVE_ERROR])
+            )
         if address + count > len(self.memory):
             return bytes([Status.DECODE_ERROR])
         if operation == Operation.WRITE_MEMORY:
-            self.memory[address:address + count] = data
+            self.memory[address : address + count] = data
             return bytes([0])
-        return bytes([0]) + bytes(self.memory[address:address + count])
+        return bytes([0]) + bytes(self.memory[address : address + count])
 
 
 def test_link_over_a_bad_line():
@@ -160,14 +177,18 @@ def test_link_speed():
 def test_link_errors():
     board = Board(random.Random(3))
     link = Link(board)
-    for access, message in ((lambda: link.read_register(8), "READ_REGISTER of 4 bytes at 0x8: slave error"),
-                            (lambda: link.write_memory(4092, bytes(8)), "WRITE_MEMORY of 8 bytes at 0xffc: decode error")):
+    for access, message in (
+        (lambda: link.read_register(8), "READ_REGISTER of 4 bytes at 0x8: slave error"),
+        (lambda: link.write_memory(4092, bytes(8)), "WRITE_MEMORY of 8 bytes at 0xffc: decode error"),
+    ):
         with pytest.raises(BridgeError, match=message):
             access()
     with pytest.raises(ValueError, match="multiples of 4"):
         link.read_memory(2, 4)
     board.speed = 1
-    with pytest.raises(BridgeError, match="no answer from the board to READ_REGISTER at 115200 baud, asked 5 times"):
+    with pytest.raises(
+        BridgeError, match="no answer from the board to READ_REGISTER at 115200 baud, asked 5 times"
+    ):
         link.read_register(0)
     with pytest.raises(BridgeError, match="version 7 of the bridge's protocol"):
         Link(Board(random.Random(4), version=7))

@@ -1,4 +1,5 @@
-"""AXIReadArbiter: bursts of all ports, answered out of order between ports and interleaved, come back to their ports."""
+"""AXIReadArbiter: bursts of all ports, answered out of order between ports and interleaved, come back to
+their ports."""
 
 import random
 
@@ -28,7 +29,9 @@ def test_routes_by_id(name, ready):
                 offering[p] |= sent[p] < count and rng.random() < 0.7
                 ctx.set(port.ar.valid, offering[p])
                 if offering[p]:
-                    ctx.set(port.ar.payload, {"id": sent[p] & 1, "addr": p << 12 | sent[p], "len": sent[p] % 4})
+                    ctx.set(
+                        port.ar.payload, {"id": sent[p] & 1, "addr": p << 12 | sent[p], "len": sent[p] % 4}
+                    )
             take = rng.random() < ready
             ctx.set(dut.o.ar.ready, take)
             # A beat of any port's oldest burst; it stays until it is taken, which is at once.
@@ -37,8 +40,15 @@ def test_routes_by_id(name, ready):
             ctx.set(dut.o.r.valid, chosen is not None)
             if chosen is not None:
                 address, left = bursts[chosen][0]
-                ctx.set(dut.o.r.payload, {"id": chosen << 1 | address & 1, "data": address << 8 | left, "resp": left & 3,
-                                          "last": left == 0})
+                ctx.set(
+                    dut.o.r.payload,
+                    {
+                        "id": chosen << 1 | address & 1,
+                        "data": address << 8 | left,
+                        "resp": left & 3,
+                        "last": left == 0,
+                    },
+                )
                 bursts[chosen][0] = (address, left - 1)
                 if left == 0:
                     bursts[chosen].pop(0)
@@ -47,7 +57,12 @@ def test_routes_by_id(name, ready):
                 assert ctx.get(port.r.valid) == (p == chosen)
                 if p == chosen:
                     r = ctx.get(port.r.payload)
-                    assert r.id == address & 1 and r.data == address << 8 | left and r.resp == left & 3 and r.last == (left == 0)
+                    assert (
+                        r.id == address & 1
+                        and r.data == address << 8 | left
+                        and r.resp == left & 3
+                        and r.last == (left == 0)
+                    )
                     got[p].append(address)
                 if offering[p] and ctx.get(port.ar.ready):
                     sent[p] += 1
@@ -62,7 +77,11 @@ def test_routes_by_id(name, ready):
             if valid and take:
                 ar = ctx.get(dut.o.ar.payload)
                 p = ar.id >> 1
-                assert ar.addr == p << 12 | accepted[p] and ar.id & 1 == accepted[p] & 1 and ar.len == accepted[p] % 4
+                assert (
+                    ar.addr == p << 12 | accepted[p]
+                    and ar.id & 1 == accepted[p] & 1
+                    and ar.len == accepted[p] % 4
+                )
                 bursts[p].append((ar.addr, ar.len))
                 accepted[p] += 1
             await ctx.tick()

@@ -1,4 +1,5 @@
-"""BroadcastBus: each addressed tile gets each transfer once, in each source's order; completion; throughput; fairness."""
+"""BroadcastBus: each addressed tile gets each transfer once, in each source's order; completion;
+throughput; fairness."""
 
 import random
 
@@ -18,9 +19,21 @@ def run(config, *, count, offer, take):
 
     async def bench(ctx):
         nonlocal cycles
-        todo = [[{"tiles": rng.randrange(1 << tiles),
-                  "write": {"space": rng.getrandbits(1), "addr": i % 64, "mask": rng.getrandbits(2),
-                            "data": s << 16 | i}} for i in range(count)] for s in range(sources)]
+        todo = [
+            [
+                {
+                    "tiles": rng.randrange(1 << tiles),
+                    "write": {
+                        "space": rng.getrandbits(1),
+                        "addr": i % 64,
+                        "mask": rng.getrandbits(2),
+                        "data": s << 16 | i,
+                    },
+                }
+                for i in range(count)
+            ]
+            for s in range(sources)
+        ]
         sent, got = [0] * sources, [[[] for _ in range(sources)] for _ in range(tiles)]
         offering, waited = [False] * sources, [0] * sources
         while sum(sent) < count * sources:
@@ -45,7 +58,9 @@ def run(config, *, count, offer, take):
             assert len(done) <= 1
             for s in done:
                 for t in range(tiles):
-                    assert (got[t][s][-1:] == [sent[s]]) == bool(todo[s][sent[s]]["tiles"] >> t & 1), "completed too early"
+                    assert (got[t][s][-1:] == [sent[s]]) == bool(todo[s][sent[s]]["tiles"] >> t & 1), (
+                        "completed too early"
+                    )
                 sent[s] += 1
                 offering[s] = False
                 for other in range(sources):

@@ -1,47 +1,65 @@
 """The chip's RTL against the golden chip: all of memory, and all local memories, bit for bit."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from poblano.chip import Chip
 from poblano.config import PRESETS, ArrayConfig, ChipConfig, MemoryConfig, TileConfig
-from poblano.control.commands import Opcode, Command, UnitKind, unit_index
-from poblano_host.compiler import CompiledModel, MatmulJob
+from poblano_host.compiler import MatmulJob
 from poblano_host.golden import GoldenChip
-from poblano_host.models import load_model
 from tb.common.runner import run_bench
 
 SMALL = ChipConfig(
-    name="small", tiles=2,
-    tile=TileConfig(array=ArrayConfig(rows=8, cols=8), lanes=4, tokens=16, vmem_lines=512, amem_blocks=256, fifo_bytes=512),
-    memory=MemoryConfig(data_width=128, burst_beats=8, outstanding=4, bandwidth=16))
+    name="small",
+    tiles=2,
+    tile=TileConfig(
+        array=ArrayConfig(rows=8, cols=8), lanes=4, tokens=16, vmem_lines=512, amem_blocks=256, fifo_bytes=512
+    ),
+    memory=MemoryConfig(data_width=128, burst_beats=8, outstanding=4, bandwidth=16),
+)
 
 
 def memory_of(job):
     memory = np.zeros(job.memory_bytes, np.uint8)
     for address, data in job.image:
-        memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
+        memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
     return memory
 
 
-@pytest.mark.parametrize("config, format, shape, seed", [
-    (SMALL, "q4_1", (5, 64, 72), 3), (SMALL, "q8_0", (17, 40, 33), None), pytest.param(PRESETS["nano"], "q4_0", (3, 96, 20), 5, marks=pytest.mark.nightly)],
-    ids=lambda value: getattr(value, "name", str(value)))
+@pytest.mark.parametrize(
+    "config, format, shape, seed",
+    [
+        (SMALL, "q4_1", (5, 64, 72), 3),
+        (SMALL, "q8_0", (17, 40, 33), None),
+        pytest.param(PRESETS["nano"], "q4_0", (3, 96, 20), 5, marks=pytest.mark.nightly),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
 def test_matmul_with_axi_ram(config, format, shape, seed, tmp_path):
-    """A product on the chip with cocotbext-axi's memory and random stalls, after a reset of the queue in the middle."""
+    """A product on the chip with cocotbext-axi's memory and random stalls, after a reset of the queue in
+    the middle."""
     rng = np.random.default_rng(1)
     rows, inner, cols = shape
-    job = MatmulJob(rng.standard_normal((rows, inner)), rng.standard_normal((inner, cols)), config, format=format)
+    job = MatmulJob(
+        rng.standard_normal((rows, inner)), rng.standard_normal((inner, cols)), config, format=format
+    )
     memory = memory_of(job)
     code = job.program.encode()
     ring, size = job.ring
-    memory[ring:ring + len(code)] = np.frombuffer(code, np.uint8)
+    memory[ring : ring + len(code)] = np.frombuffer(code, np.uint8)
     expected = memory.copy()
     GoldenChip(config, expected).run(code)
     np.save(tmp_path / "image.npy", memory)
-    run_bench(Chip(config), name="chip", module="tb.chip.bench", testcase="ring", env={
-        "CHIP_IMAGE": str(tmp_path / "image.npy"), "CHIP_RESULT": str(tmp_path / "result.npy"),
-        "CHIP_RING": f"{ring} {len(code) // 64} {size}", "CHIP_STALL": "" if seed is None else str(seed)})
+    run_bench(
+        Chip(config),
+        name="chip",
+        module="tb.chip.bench",
+        testcase="ring",
+        env={
+            "CHIP_IMAGE": str(tmp_path / "image.npy"),
+            "CHIP_RESULT": str(tmp_path / "result.npy"),
+            "CHIP_RING": f"{ring} {len(code) // 64} {size}",
+            "CHIP_STALL": "" if seed is None else str(seed),
+        },
+    )
     np.testing.assert_array_equal(np.load(tmp_path / "result.npy"), expected)

@@ -21,6 +21,7 @@ from poblano_host.models.gguf import export_gguf
 @pytest.fixture
 def poblano(monkeypatch, capfd):
     """Runs the command; its exit code, standard output and standard error."""
+
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["poblano", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
@@ -41,7 +42,9 @@ def fails(result, message, code=2):
 
 def test_run_golden(poblano, tmp_path):
     figures = tmp_path / "figures.json"
-    status, out, error = poblano("run", "--backend", "golden", "--prompt", "And the LORD spake unto", "--tokens", 5, "--json", figures)
+    status, out, error = poblano(
+        "run", "--backend", "golden", "--prompt", "And the LORD spake unto", "--tokens", 5, "--json", figures
+    )
     assert status == 0
     content = json.loads(figures.read_text())
     assert content["text"] in out and content["text"].startswith(" Moses")
@@ -65,38 +68,66 @@ def test_bad_input(poblano, tmp_path, monkeypatch):
     golden = "run", "--backend", "golden"
     fails(poblano(*golden, "--prompt", ""), "the prompt is empty$")
     fails(poblano(*golden, "--prompt", " \n"), "the prompt is empty$")
-    fails(poblano(*golden, "--prompt", "word " * 300), r"the prompt has \d+ tokens; the context of poblano-1m is 256$")
-    fails(poblano(*golden, "--preset", "desktop"), f"unknown preset 'desktop'; the presets are {', '.join(PRESETS)}$")
-    fails(poblano(*golden, "--model", "none"), "none: no model; give default, smollm2, a .gguf file or a directory")
+    fails(
+        poblano(*golden, "--prompt", "word " * 300),
+        r"the prompt has \d+ tokens; the context of poblano-1m is 256$",
+    )
+    fails(
+        poblano(*golden, "--preset", "desktop"),
+        f"unknown preset 'desktop'; the presets are {', '.join(PRESETS)}$",
+    )
+    fails(
+        poblano(*golden, "--model", "none"),
+        "none: no model; give default, smollm2, a .gguf file or a directory",
+    )
     fails(poblano(*golden, "--model", tmp_path / "none.gguf"), "none.gguf: no such file$")
-    fails(poblano(*golden, "--bandwidth", "fast"), "memory bandwidth must be a number or a fraction like 20 or 5/2, not 'fast'")
-    fails(poblano(*golden, "--bandwidth", "33"), "memory bandwidth must be above 0 and at most 32 bytes per cycle, not 33")
+    fails(
+        poblano(*golden, "--bandwidth", "fast"),
+        "memory bandwidth must be a number or a fraction like 20 or 5/2, not 'fast'",
+    )
+    fails(
+        poblano(*golden, "--bandwidth", "33"),
+        "memory bandwidth must be above 0 and at most 32 bytes per cycle, not 33",
+    )
     fails(poblano(*golden, "--latency", "0"), "memory latency must be at least 1 cycle, not 0")
     fails(poblano(*golden, "--json", tmp_path / "none" / "x.json"), "x.json: its folder does not exist$")
     fails(poblano("run", "--backend", "fpga"), "unknown backend 'fpga'; there are sim, golden$")
     fails(poblano("run", "--report", tmp_path / "x.pdf"), "x.pdf: a report is an .html or a .png file$")
-    fails(poblano(*golden, "--check"), "the golden model has no cycles: --trace, --report and --check need --backend sim$")
+    fails(
+        poblano(*golden, "--check"),
+        "the golden model has no cycles: --trace, --report and --check need --backend sim$",
+    )
     assert poblano("run", "--tokens", "0")[0] == poblano("walk")[0] == poblano("run", "--tokens", "x")[0] == 2
     nano = preset("nano")
     monkeypatch.setattr(cli, "preset", lambda name: replace(nano, tile=replace(nano.tile, vmem_lines=64)))
-    fails(poblano(*golden), "poblano-1m: a step of 1 token needs vector memory of at least [0-9]+ lines; there are 64$")
+    fails(
+        poblano(*golden),
+        "poblano-1m: a step of 1 token needs vector memory of at least [0-9]+ lines; there are 64$",
+    )
 
 
 def test_bad_models(poblano, tmp_path):
     path = tmp_path / "model.gguf"
     export_gguf(load_model("default"), path)
     data = path.read_bytes()
-    run = lambda content: (path.write_bytes(content), poblano("run", "--backend", "golden", "--tokens", 1, "--model", path))[1]
+    run = lambda content: (
+        path.write_bytes(content),
+        poblano("run", "--backend", "golden", "--tokens", 1, "--model", path),
+    )[1]
     assert run(data)[0] == 0
-    fails(run(data[:len(data) // 2]), "model.gguf: truncated or corrupt GGUF")
+    fails(run(data[: len(data) // 2]), "model.gguf: truncated or corrupt GGUF")
     fails(run(data[:100]), "model.gguf: truncated or corrupt GGUF")
     fails(run(b"not a model"), "model.gguf: truncated or corrupt GGUF")
     name = b"\x05\0\0\0\0\0\0\0llama"
-    fails(run(data.replace(name, name[:-5] + b"mamba")), "model.gguf: unknown architecture 'mamba'; known are llama")
+    fails(
+        run(data.replace(name, name[:-5] + b"mamba")),
+        "model.gguf: unknown architecture 'mamba'; known are llama",
+    )
 
 
 def test_chip_errors(poblano, monkeypatch):
     """A chip that fails, or differs from the golden model, has its own exit code."""
+
     class Failing(runtime.GoldenBackend):
         def run(self, commands, *, progress=None):
             raise runtime.ChipError(runtime.ErrorCode.AXI_READ, 0, 0, bytes([1]) + bytes(63))
@@ -108,7 +139,11 @@ def test_chip_errors(poblano, monkeypatch):
             return result
 
     monkeypatch.setitem(runtime.BACKENDS, "sim", Failing)
-    fails(poblano("run"), r"chip error AXI_READ \(memory answered a read with an error\) at command 0 \(dma\): dma LOAD", 3)
+    fails(
+        poblano("run"),
+        r"chip error AXI_READ \(memory answered a read with an error\) at command 0 \(dma\): dma LOAD",
+        3,
+    )
     monkeypatch.setitem(runtime.BACKENDS, "sim", Differing)
     fails(poblano("run", "--check"), "positions 0 on: memory differs from the golden model's", 1)
 
@@ -120,7 +155,9 @@ def test_matmul(poblano, tmp_path):
     np.save(paths[0], a)
     np.save(paths[1], b)
     figures = tmp_path / "figures.json"
-    status, out, _ = poblano("matmul", *paths[:2], "-o", paths[2], "--golden", "--format", "q4_1", "--tiles", 3, "--json", figures)
+    status, out, _ = poblano(
+        "matmul", *paths[:2], "-o", paths[2], "--golden", "--format", "q4_1", "--tiles", 3, "--json", figures
+    )
     assert status == 0 and "(5, 40) times (40, 7) in q4_1 on desk with 3 tiles" in out
     product = np.load(paths[2])
     assert product.shape == (5, 7) and product.dtype == np.float32 and np.abs(product - a @ b).max() < 2.5
@@ -144,9 +181,21 @@ def test_formats(poblano, tmp_path):
     assert status == 0
     figures = json.loads((tmp_path / "formats.json").read_text())
     rows = {row["name"]: row for row in figures["formats"]}
-    assert list(rows) == list(FORMATS) and all(name in out for name in FORMATS) and "poblano-1m, blk.2.ffn_up" in out
+    assert (
+        list(rows) == list(FORMATS)
+        and all(name in out for name in FORMATS)
+        and "poblano-1m, blk.2.ffn_up" in out
+    )
     assert rows["mxfp8_e4m3"]["largest"] == 448 and rows["mxfp4_e2m1"]["sum_width"] == 14
-    assert rows["int8"]["error"] < rows["mxint8"]["error"] < 0.02 < rows["mxfp8_e4m3"]["error"] < 0.06 < rows["mxfp4_e2m1"]["error"] < 0.3
+    assert (
+        rows["int8"]["error"]
+        < rows["mxint8"]["error"]
+        < 0.02
+        < rows["mxfp8_e4m3"]["error"]
+        < 0.06
+        < rows["mxfp4_e2m1"]["error"]
+        < 0.3
+    )
     assert figures["sum_widths"]["MXFP8_E5M2"]["E5M2"] == 70
     assert width_table() in (Path(__file__).parents[1] / "docs/formats.md").read_text()
 
@@ -156,12 +205,23 @@ def test_formats_of_a_product(poblano, tmp_path):
     a, b = generator.normal(size=(5, 64)), generator.normal(size=(64, 33))
     np.save(tmp_path / "a.npy", a)
     np.save(tmp_path / "b.npy", b)
-    product = ("matmul", tmp_path / "a.npy", tmp_path / "b.npy", "--golden", "-o", tmp_path / "c.npy", "--format", "mxfp8_e4m3")
+    product = (
+        "matmul",
+        tmp_path / "a.npy",
+        tmp_path / "b.npy",
+        "--golden",
+        "-o",
+        tmp_path / "c.npy",
+        "--format",
+        "mxfp8_e4m3",
+    )
     assert poblano(*product, "--activations", "mxfp8_e4m3", "--formats", "int8,mxfp8_e4m3")[0] == 0
     error = np.load(tmp_path / "c.npy") - a @ b
     assert 0 < np.square(error).mean() < 0.01 * np.square(a @ b).mean()
     fails(poblano(*product), "this array has no E4M3 weights; it has INT8, INT4, UINT4$")
-    fails(poblano(*product, "--formats", "mxfp9"), "unknown format 'mxfp9'; the formats are int8, int4, mxint8")
+    fails(
+        poblano(*product, "--formats", "mxfp9"), "unknown format 'mxfp9'; the formats are int8, int4, mxint8"
+    )
 
 
 def test_formats_of_a_model(poblano):
@@ -218,7 +278,9 @@ def test_terminal(monkeypatch, capfd):
 def test_run_simulated(poblano, tmp_path):
     """The default model on the RTL of desk, beside the golden model, with all that it writes."""
     figures, trace, report = (tmp_path / name for name in ("figures.json", "trace.json", "report.html"))
-    status, out, _ = poblano("run", "--tokens", 4, "--check", "--json", figures, "--trace", trace, "--report", report)
+    status, out, _ = poblano(
+        "run", "--tokens", 4, "--check", "--json", figures, "--trace", trace, "--report", report
+    )
     content = json.loads(figures.read_text())
     assert status == 0 and content["bit_exact"] is True and "bit-exact" in out
     status, golden, _ = poblano("run", "--backend", "golden", "--tokens", 4)
@@ -236,6 +298,18 @@ def test_matmul_simulated(poblano, tmp_path):
     paths = [tmp_path / f"{name}.npy" for name in "abcd"]
     np.save(paths[0], generator.normal(size=(20, 96)))
     np.save(paths[1], generator.normal(size=(96, 80)))
-    assert poblano("matmul", *paths[:2], "-o", paths[2], "--trace", tmp_path / "trace.json", "--report", tmp_path / "plot.png")[0] == 0
+    assert (
+        poblano(
+            "matmul",
+            *paths[:2],
+            "-o",
+            paths[2],
+            "--trace",
+            tmp_path / "trace.json",
+            "--report",
+            tmp_path / "plot.png",
+        )[0]
+        == 0
+    )
     assert poblano("matmul", *paths[:2], "-o", paths[3], "--golden")[0] == 0
     np.testing.assert_array_equal(np.load(paths[2]), np.load(paths[3]))

@@ -1,4 +1,5 @@
-"""Compiled models on the golden chip: close to float, the same bits however the work is split, and clear errors."""
+"""Compiled models on the golden chip: close to float, the same bits however the work is split, and clear
+errors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,16 +30,18 @@ CONFIGS = {
     "little memory": chip(vmem_lines=512, amem_blocks=64),
 }
 MOBY_DICK = """\
-Call me Ishmael. Some years ago—never mind how long precisely—having little or no money in my purse, and nothing particular \
-to interest me on shore, I thought I would sail about a little and see the watery part of the world. It is a way I have of \
-driving off the spleen and regulating the circulation. Whenever I find myself growing grim about the mouth; whenever it is a \
-damp, drizzly November in my soul; whenever I find myself involuntarily pausing before coffin warehouses, and bringing up the \
-rear of every funeral I meet; and especially whenever my hypos get such an upper hand of me, that it requires a strong moral \
-principle to prevent me from deliberately stepping into the street, and methodically knocking people's hats off—then, I \
-account it high time to get to sea as soon as I can. This is my substitute for pistol and ball. With a philosophical flourish \
-Cato throws himself upon his sword; I quietly take to the ship. There is nothing surprising in this. If they but knew it, \
-almost all men in their degree, some time or other, cherish very nearly the same feelings towards the ocean with me. \
-There now is your insular city of the Manhattoes, belted round by wharves as Indian isles by coral reefs."""
+Call me Ishmael. Some years ago—never mind how long precisely—having little or no money in my purse, and \
+nothing particular to interest me on shore, I thought I would sail about a little and see the watery \
+part of the world. It is a way I have of driving off the spleen and regulating the circulation. Whenever \
+I find myself growing grim about the mouth; whenever it is a damp, drizzly November in my soul; whenever \
+I find myself involuntarily pausing before coffin warehouses, and bringing up the rear of every funeral \
+I meet; and especially whenever my hypos get such an upper hand of me, that it requires a strong moral \
+principle to prevent me from deliberately stepping into the street, and methodically knocking people's \
+hats off—then, I account it high time to get to sea as soon as I can. This is my substitute for pistol \
+and ball. With a philosophical flourish Cato throws himself upon his sword; I quietly take to the ship. \
+There is nothing surprising in this. If they but knew it, almost all men in their degree, some time or \
+other, cherish very nearly the same feelings towards the ocean with me. There now is your insular city \
+of the Manhattoes, belted round by wharves as Indian isles by coral reefs."""
 TOKENS = np.random.default_rng(1).integers(0, 72, 40).tolist()
 
 
@@ -56,7 +59,9 @@ def expected(model):
 def test_close_to_float(model, expected):
     reference = FloatModel(model).forward(TOKENS)
     accuracy = compare(reference, expected, TOKENS)
-    assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1 and abs(accuracy.perplexity_ratio - 1) < 0.02, accuracy
+    assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1 and abs(accuracy.perplexity_ratio - 1) < 0.02, (
+        accuracy
+    )
 
 
 @pytest.mark.parametrize("lengths", [[16, 16, 8], [1, 15, 3, 2, 1, 16, 2], [7] * 5 + [5], [2] * 20], ids=str)
@@ -71,7 +76,7 @@ def test_configuration_does_not_change_bits(model, expected, name):
     lengths = [most] * (len(TOKENS) // most)
     lengths += [1] * min(3, len(TOKENS) - sum(lengths))
     got = Run(compiled).steps(TOKENS, lengths)
-    np.testing.assert_array_equal(got, expected[:len(got)])
+    np.testing.assert_array_equal(got, expected[: len(got)])
 
 
 @pytest.mark.parametrize("name", ["one tile", "three tiles", "nano", "64x64", "little memory"])
@@ -80,7 +85,7 @@ def test_waits_suffice(model, expected, name, seed):
     compiled = CompiledModel(model, CONFIGS[name])
     most = min(16, compiled.max_tokens)
     got = Run(compiled).steps(TOKENS, [most, 1, 2], shuffle=100 * seed)
-    np.testing.assert_array_equal(got, expected[:most + 3])
+    np.testing.assert_array_equal(got, expected[: most + 3])
 
 
 def test_shuffling_finds_missing_waits(model):
@@ -95,7 +100,10 @@ def test_shuffling_finds_missing_waits(model):
         commands = list(program.commands)
         commands[i] = replace(commands[i], waits=commands[i].waits[1:])
         run = Run(compiled)
-        found += any(not np.array_equal(run.run(replace(program, commands=commands), shuffle=seed)[0], good) for seed in range(4))
+        found += any(
+            not np.array_equal(run.run(replace(program, commands=commands), shuffle=seed)[0], good)
+            for seed in range(4)
+        )
     assert found >= 6, found
 
 
@@ -115,14 +123,28 @@ def test_a_new_sequence_overwrites_the_caches(model, expected):
     np.testing.assert_array_equal(run.steps(TOKENS, [5, 1]), expected[:6])
 
 
-@pytest.mark.parametrize("changes", [
-    dict(dim=96, heads=3, kv_heads=1, head_dim=32, ffn_dim=160), dict(heads=2, kv_heads=2, head_dim=64),
-    dict(heads=6, kv_heads=2, head_dim=96, vocab=50), dict(dim=32, heads=1, kv_heads=1, ffn_dim=32, vocab=33)], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(dim=96, heads=3, kv_heads=1, head_dim=32, ffn_dim=160),
+        dict(heads=2, kv_heads=2, head_dim=64),
+        dict(heads=6, kv_heads=2, head_dim=96, vocab=50),
+        dict(dim=32, heads=1, kv_heads=1, ffn_dim=32, vocab=33),
+    ],
+    ids=str,
+)
 def test_other_shapes(changes):
     model = tiny_model(seed=2, **changes)
     tokens = [t % model.config.vocab for t in TOKENS[:8]]
-    results = [Run(CompiledModel(model, config)).steps(tokens, [5, 1, 1]) for config in (
-        chip(vmem_lines=4096), chip(tiles=3, vmem_lines=4096), CONFIGS["64x64"], chip(8, 8, tiles=1, data_width=128, vmem_lines=4096))]
+    results = [
+        Run(CompiledModel(model, config)).steps(tokens, [5, 1, 1])
+        for config in (
+            chip(vmem_lines=4096),
+            chip(tiles=3, vmem_lines=4096),
+            CONFIGS["64x64"],
+            chip(8, 8, tiles=1, data_width=128, vmem_lines=4096),
+        )
+    ]
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
     assert compare(FloatModel(model).forward(tokens[:7]), results[0], tokens[:7]).kl < 0.02
@@ -150,20 +172,30 @@ def test_default_model():
     np.testing.assert_array_equal(run.step(tokens[:-1], 0, shuffle=3)[0], logits)
     decoded = run.step(tokens[-1:], len(tokens) - 1, logits="last")[0]
     np.testing.assert_array_equal(golden_logits(compiled, tokens), np.concatenate([logits, decoded]))
-    accuracy = measure(model, preset("desk"), "And God said, Let there be light: and there was light. " * 4, 40)
+    accuracy = measure(
+        model, preset("desk"), "And God said, Let there be light: and there was light. " * 4, 40
+    )
     assert accuracy.clear_top1 == 1 and accuracy.kl < 0.01, accuracy
     assert Bars().failures(accuracy) == ["40 tokens; at least 250 are needed"]
     assert "poblano-1m" in report([("poblano-1m", accuracy)])
 
 
 MX = ("mxint8", "mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1")
-KL = {"mxint8": 0.02, "mxfp8_e4m3": 0.15, "mxfp8_e5m2": 0.4, "mxfp6_e2m3": 0.15, "mxfp6_e3m2": 0.4, "mxfp4_e2m1": 1.0}
+KL = {
+    "mxint8": 0.02,
+    "mxfp8_e4m3": 0.15,
+    "mxfp8_e5m2": 0.4,
+    "mxfp6_e2m3": 0.15,
+    "mxfp6_e3m2": 0.4,
+    "mxfp4_e2m1": 1.0,
+}
 
 
 @pytest.mark.parametrize("attention", ["int8", None])
 @pytest.mark.parametrize("form", MX)
 def test_formats(model, form, attention):
-    """A model in an MX format, with INT8 attention and without: close to float, the same bits however it is split."""
+    """A model in an MX format, with INT8 attention and without: close to float, the same bits however it is
+    split."""
     if form == "mxfp4_e2m1" and attention is None:
         pytest.skip("keys are bytes")
     formats = (form,) if attention is None else ("int8", form)
@@ -172,21 +204,32 @@ def test_formats(model, form, attention):
     compiled = CompiledModel(quantised, chip(formats=formats), activations=activations)
     assert compiled.linear.name.lower() == form and compiled.attention.name.lower() == (attention or form)
     expected = Run(compiled).steps(TOKENS, [16, 16, 8])
-    for config, lengths in ((chip(formats=formats), [1] * 9), (chip(tiles=3, formats=formats), [7, 1, 2, 9]),
-                            (chip(rows=4, cols=4, lanes=2, tiles=1, data_width=64, queue_depth=2, formats=formats), [8, 1, 1]),
-                            (chip(rows=128, cols=64, lanes=16, tiles=1, vmem_lines=4096, formats=formats), [8, 1, 1])):
+    for config, lengths in (
+        (chip(formats=formats), [1] * 9),
+        (chip(tiles=3, formats=formats), [7, 1, 2, 9]),
+        (chip(rows=4, cols=4, lanes=2, tiles=1, data_width=64, queue_depth=2, formats=formats), [8, 1, 1]),
+        (chip(rows=128, cols=64, lanes=16, tiles=1, vmem_lines=4096, formats=formats), [8, 1, 1]),
+    ):
         got = Run(CompiledModel(quantised, config, activations=activations)).steps(TOKENS, lengths, shuffle=5)
-        np.testing.assert_array_equal(got, expected[:len(got)])
+        np.testing.assert_array_equal(got, expected[: len(got)])
     accuracy = compare(FloatModel(quantised).forward(TOKENS), expected, TOKENS)
     assert accuracy.kl < KL[form], accuracy
 
 
 def test_mixed_formats(model):
     """Weights of several formats in one model; INT8 attention by default where there is INT8."""
-    mixed = quantise_model(model, {"blk.*.ffn_*": "mxfp4_e2m1", "blk.*.attn_?.weight": "mxint8", "token*": "mxfp8_e4m3"}, again=True)
+    mixed = quantise_model(
+        model,
+        {"blk.*.ffn_*": "mxfp4_e2m1", "blk.*.attn_?.weight": "mxint8", "token*": "mxfp8_e4m3"},
+        again=True,
+    )
     kinds = {name: tensor.format for name, tensor in mixed.tensors.items() if hasattr(tensor, "format")}
     assert kinds["blk.1.ffn_up.weight"] == "mxfp4_e2m1" and kinds["blk.0.attn_k.weight"] == "mxint8"
-    assert kinds["token_embd.weight"] == "mxfp8_e4m3" and kinds["blk.0.attn_output.weight"] in ("q8_0", "q4_1", "q4_0")
+    assert kinds["token_embd.weight"] == "mxfp8_e4m3" and kinds["blk.0.attn_output.weight"] in (
+        "q8_0",
+        "q4_1",
+        "q4_0",
+    )
     compiled = CompiledModel(mixed, chip(formats=tuple(CHIP_FORMATS)), activations="mxfp8_e4m3")
     assert compiled.attention.name == "INT8" and compiled.linear.name == "MXFP8_E4M3"
     logits = Run(compiled).steps(TOKENS, [16, 16, 8])
@@ -195,9 +238,16 @@ def test_mixed_formats(model):
 
 def test_float_matrices_take_the_chips_format():
     floats = tiny_model()
-    floats = type(floats)(floats.config, {n: t.dequantise() if hasattr(t, "format") else t for n, t in floats.tensors.items()}, None)
+    floats = type(floats)(
+        floats.config,
+        {n: t.dequantise() if hasattr(t, "format") else t for n, t in floats.tensors.items()},
+        None,
+    )
     compiled = CompiledModel(floats, chip(formats=("mxfp8_e4m3",)))
-    expected = CompiledModel(quantise_model(floats, {"blk.*": "mxfp8_e4m3", "output*": "mxfp8_e4m3"}), chip(formats=("mxfp8_e4m3",)))
+    expected = CompiledModel(
+        quantise_model(floats, {"blk.*": "mxfp8_e4m3", "output*": "mxfp8_e4m3"}),
+        chip(formats=("mxfp8_e4m3",)),
+    )
     # The embedding rows stay float; the output projection, tied to them, is quantised.
     np.testing.assert_array_equal(Run(compiled).steps(TOKENS, [9]), Run(expected).steps(TOKENS, [9]))
 
@@ -220,10 +270,15 @@ def test_format_errors(model):
         CompiledModel(quantise_model(model, "mxfp8_e4m3", again=True), chip())
     with pytest.raises(CompileError, match="this array has no MXFP8_E4M3 activations; it has INT8$"):
         CompiledModel(model, chip(), activations="mxfp8_e4m3")
-    with pytest.raises(CompileError, match="unknown part 'mlp' of a model; activations have the parts linear and attention"):
+    with pytest.raises(
+        CompileError, match="unknown part 'mlp' of a model; activations have the parts linear and attention"
+    ):
         CompiledModel(model, chip(), activations={"mlp": "int8"})
-    with pytest.raises(CompileError, match="the keys of MXFP4_E2M1 attention would have 4 bits; a transposed stream holds elements "
-                                           "of a byte$"):
+    with pytest.raises(
+        CompileError,
+        match="the keys of MXFP4_E2M1 attention would have 4 bits; a transposed stream holds elements "
+        "of a byte$",
+    ):
         CompiledModel(model, chip(formats=("mxfp4_e2m1",)))
 
 
@@ -237,12 +292,21 @@ def test_errors(model):
         compiled.step([0, 0], 95)
     with pytest.raises(ValueError, match="logits must be last, all or none, not 'some'"):
         compiled.step([0], 0, logits="some")
-    with pytest.raises(CompileError, match="tiny: a step of 1 token needs vector memory of at least [0-9]+ lines; there are 32$"):
+    with pytest.raises(
+        CompileError,
+        match="tiny: a step of 1 token needs vector memory of at least [0-9]+ lines; there are 32$",
+    ):
         CompiledModel(model, chip(vmem_lines=32))
-    with pytest.raises(CompileError, match="tiny: a step of 1 token needs activation memory of at least 17 blocks; there are 16$"):
+    with pytest.raises(
+        CompileError,
+        match="tiny: a step of 1 token needs activation memory of at least 17 blocks; there are 16$",
+    ):
         CompiledModel(tiny_model(ffn_dim=416), chip(amem_blocks=16))
-    with pytest.raises(CompileError, match="tiny: attention over 30000 positions needs [0-9]+ lines of vector memory and "
-                                           "[0-9]+ blocks of activation memory; there are [0-9]+ and [0-9]+ beside 1 token$"):
+    with pytest.raises(
+        CompileError,
+        match="tiny: attention over 30000 positions needs [0-9]+ lines of vector memory and "
+        "[0-9]+ blocks of activation memory; there are [0-9]+ and [0-9]+ beside 1 token$",
+    ):
         CompiledModel(model, chip(), context=30000)
     with pytest.raises(CompileError, match="tiny: a context of 0 positions"):
         CompiledModel(model, chip(), context=0)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from poblano.control.commands import Opcode, WAITS, unit_index
-from poblano_host.compiler.image import Allocator, align
+from poblano.control.commands import WAITS, Opcode, unit_index
 from poblano_host.compiler.errors import CompileError
+from poblano_host.compiler.image import Allocator, align
 from poblano_host.compiler.program import ProgramBuilder
 
 from .models_tiny import chip
@@ -38,7 +38,9 @@ def test_waits_that_follow_from_others_are_dropped():
     b = builder()
     b.load([0, 1], 0, 0, 0, 0, 1, 4, reads=())
     b.vector(0, [0, 1], blocks=1, a=0, sink=1, dst=16)
-    b.vector(1, blocks=1, a=0, b=16, op1=1, sel1=0, sink=1, dst=32)  # needs both; the vector command has waited for the load
+    b.vector(
+        1, blocks=1, a=0, b=16, op1=1, sel1=0, sink=1, dst=32
+    )  # needs both; the vector command has waited for the load
     assert last(b).waits == ((VECTOR, 1),)
     b.vector(1, blocks=1, a=16, sink=1, dst=36)  # known since the command before
     assert last(b).waits == ()
@@ -87,7 +89,8 @@ def test_memory_by_name():
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_streams_move_ahead(depth):
-    """A stream moves up to the product that drains the stream ``queue_depth`` before it, and stays behind what it waits for."""
+    """A stream moves up to the product that drains the stream ``queue_depth`` before it, and stays behind
+    what it waits for."""
     b = builder(queue_depth=depth)
     for n in range(6):
         for _ in range(3):
@@ -112,7 +115,9 @@ def test_streams_move_ahead(depth):
             assert place == earliest, (n, place, earliest)
         else:
             assert place == max(earliest, streams[4] + 1)
-    assert sorted(command.encode() for command in commands) == sorted(command.encode() for command in b.commands)
+    assert sorted(command.encode() for command in commands) == sorted(
+        command.encode() for command in b.commands
+    )
 
 
 def test_allocator():

@@ -12,12 +12,21 @@ from poblano.formats.float32_reference import float_add, float_multiply
 from tb.compute.configs import CONFIGS
 
 SMALL = {
-    "segments": ChipConfig(tiles=1, tile=TileConfig(array=ArrayConfig(rows=64, cols=32), lanes=2, tokens=4),
-                           memory=MemoryConfig(data_width=64, bandwidth=Fraction(8))),
-    "one_part": ChipConfig(tiles=1, tile=TileConfig(array=ArrayConfig(rows=8, cols=4), lanes=4, tokens=4),
-                           memory=MemoryConfig(data_width=64, bandwidth=Fraction(8))),
-    "one_item": ChipConfig(tiles=1, tile=TileConfig(array=ArrayConfig(rows=4, cols=4, load_rows=4), lanes=2, tokens=4),
-                           memory=MemoryConfig(data_width=64, bandwidth=Fraction(8))),
+    "segments": ChipConfig(
+        tiles=1,
+        tile=TileConfig(array=ArrayConfig(rows=64, cols=32), lanes=2, tokens=4),
+        memory=MemoryConfig(data_width=64, bandwidth=Fraction(8)),
+    ),
+    "one_part": ChipConfig(
+        tiles=1,
+        tile=TileConfig(array=ArrayConfig(rows=8, cols=4), lanes=4, tokens=4),
+        memory=MemoryConfig(data_width=64, bandwidth=Fraction(8)),
+    ),
+    "one_item": ChipConfig(
+        tiles=1,
+        tile=TileConfig(array=ArrayConfig(rows=4, cols=4, load_rows=4), lanes=2, tokens=4),
+        memory=MemoryConfig(data_width=64, bandwidth=Fraction(8)),
+    ),
     "nano": CONFIGS["nano"],
 }
 
@@ -28,19 +37,33 @@ class Work:
     def __init__(self, rng, config, *, rows, steps, groups, scaled, minimum):
         array = config.tile.array
         segments, cols = array.segments, array.cols
-        self.command = {"rows": rows, "steps": steps, "passes": array.passes, "groups": groups, "scaled": int(scaled),
-                        "minimum": int(minimum)}
+        self.command = {
+            "rows": rows,
+            "steps": steps,
+            "passes": array.passes,
+            "groups": groups,
+            "scaled": int(scaled),
+            "minimum": int(minimum),
+        }
         shape = (groups, steps, rows, segments)
-        sums = rng.integers(-(1 << 18), 1 << 18, (groups, steps, array.passes, rows, segments, cols)) // array.passes
+        sums = (
+            rng.integers(-(1 << 18), 1 << 18, (groups, steps, array.passes, rows, segments, cols))
+            // array.passes
+        )
         scale = rng.normal(0, 1, shape).astype(np.float32)
         total = rng.integers(-4096, 4096, shape)
         d = rng.normal(0, 1, (groups, steps, segments, cols)).astype(np.float32)
         low = rng.normal(0, 100, d.shape).astype(np.float32)
         # As from the array, a pass takes at least as many cycles as a tile has items: None is an idle one.
-        self.sums = [beat and [[{"value": x} for x in row] for row in beat] for pass_ in sums.reshape(-1, rows, segments, cols).tolist()
-                     for beat in pass_ + [None] * (array.items - rows)]
-        self.meta = [[{"scale": int(s), "sum": int(x)} for s, x in zip(a, b)]
-                     for a, b in zip(scale.view(np.uint32).reshape(-1, segments), total.reshape(-1, segments))]
+        self.sums = [
+            beat and [[{"value": x} for x in row] for row in beat]
+            for pass_ in sums.reshape(-1, rows, segments, cols).tolist()
+            for beat in pass_ + [None] * (array.items - rows)
+        ]
+        self.meta = [
+            [{"scale": int(s), "sum": int(x)} for s, x in zip(a, b)]
+            for a, b in zip(scale.view(np.uint32).reshape(-1, segments), total.reshape(-1, segments))
+        ]
         self.scales = list(zip(*(x.view(np.uint32).reshape(-1, segments, cols).tolist() for x in (d, low))))
         acc = np.zeros((groups, rows, cols), np.float32)
         for k in range(steps):
@@ -49,7 +72,9 @@ class Work:
                 if scaled:
                     u = float_multiply(u, d[:, None, k, s])
                 if minimum:
-                    u = float_add(u, float_multiply(total[:, k, :, s, None].astype(np.float32), low[:, None, k, s]))
+                    u = float_add(
+                        u, float_multiply(total[:, k, :, s, None].astype(np.float32), low[:, None, k, s])
+                    )
                 acc = float_add(acc, float_multiply(scale[:, k, :, s, None], u))
         self.results = acc.view(np.uint32).reshape(-1, config.tile.scalers).tolist()
 
@@ -58,7 +83,7 @@ def simulate(config, works, *, gaps, seed=0):
     """Returns the cycle of each result."""
     rng = np.random.default_rng(seed)
     dut = Accumulator(config)
-    array, lanes = config.tile.array, config.tile.scalers
+    lanes = config.tile.scalers
     at, cycle = [], 0
 
     async def count(ctx):
@@ -78,12 +103,15 @@ def simulate(config, works, *, gaps, seed=0):
                 ctx.set(port.valid, 1)
                 await ctx.tick().until(port.ready)
                 ctx.set(port.valid, 0)
+
         return bench
 
     async def scale_store(ctx):
         steps = iter([pair for work in works for pair in work.scales])
         scales, minima = next(steps)
-        async for _, _, en, part, release in ctx.tick().sample(dut.scales.en, dut.scales.part, dut.scales.release):
+        async for _, _, en, part, release in ctx.tick().sample(
+            dut.scales.en, dut.scales.part, dut.scales.release
+        ):
             if en:
                 columns = slice(part * lanes, (part + 1) * lanes)
                 ctx.set(dut.scales.scales, [row[columns] for row in scales])
@@ -98,7 +126,7 @@ def simulate(config, works, *, gaps, seed=0):
                 while rng.random() < gaps[2]:
                     await ctx.tick()
                 ctx.set(dut.o.ready, 1)
-                payload, = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
+                (payload,) = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
                 at.append(cycle)
                 assert [payload[k] for k in range(lanes)] == expected
 
@@ -114,13 +142,25 @@ def simulate(config, works, *, gaps, seed=0):
     return at
 
 
-@pytest.mark.parametrize("name", [n if n in ("nano", "one_item") else pytest.param(n, marks=pytest.mark.slow) for n in SMALL])
+@pytest.mark.parametrize(
+    "name", [n if n in ("nano", "one_item") else pytest.param(n, marks=pytest.mark.slow) for n in SMALL]
+)
 @pytest.mark.parametrize("gaps", [(0.0, 0.0, 0.0), (0.3, 0.5, 0.3), (0.0, 0.0, 0.8)])
 def test_random(name, gaps):
     config = SMALL[name]
     rng = np.random.default_rng(1)
-    works = [Work(rng, config, rows=int(rng.integers(1, config.tile.tokens + 1)), steps=int(rng.integers(1, 4)),
-                  groups=int(rng.integers(1, 3)), scaled=bool(n & 1), minimum=bool(n & 2)) for n in range(4)]
+    works = [
+        Work(
+            rng,
+            config,
+            rows=int(rng.integers(1, config.tile.tokens + 1)),
+            steps=int(rng.integers(1, 4)),
+            groups=int(rng.integers(1, 3)),
+            scaled=bool(n & 1),
+            minimum=bool(n & 2),
+        )
+        for n in range(4)
+    ]
     simulate(config, works, gaps=gaps)
 
 
@@ -129,14 +169,25 @@ def test_short_steps(name):
     """Steps of one token that pile up behind blocked results: the recurrence holds the next one back."""
     config = SMALL[name]
     rng = np.random.default_rng(2)
-    simulate(config, [Work(rng, config, rows=1, steps=3, groups=20, scaled=True, minimum=True)], gaps=(0.0, 0.0, 0.995))
+    simulate(
+        config,
+        [Work(rng, config, rows=1, steps=3, groups=20, scaled=True, minimum=True)],
+        gaps=(0.0, 0.0, 0.995),
+    )
 
 
 @pytest.mark.parametrize("passes", [2, 4])
 def test_drain_without_gaps(passes):
     """Where the drain takes as long as the sums come in, there is a result every cycle, step after step."""
-    config = ChipConfig(tiles=1, tile=TileConfig(array=ArrayConfig(rows=32 // passes, cols=4 * passes), lanes=4, tokens=32),
-                        memory=MemoryConfig(data_width=64, bandwidth=Fraction(4)))
+    config = ChipConfig(
+        tiles=1,
+        tile=TileConfig(array=ArrayConfig(rows=32 // passes, cols=4 * passes), lanes=4, tokens=32),
+        memory=MemoryConfig(data_width=64, bandwidth=Fraction(4)),
+    )
     rng = np.random.default_rng(3)
-    at = simulate(config, [Work(rng, config, rows=32 // passes, steps=1, groups=4, scaled=True, minimum=False)], gaps=(0.0, 0.0, 0.0))
+    at = simulate(
+        config,
+        [Work(rng, config, rows=32 // passes, steps=1, groups=4, scaled=True, minimum=False)],
+        gaps=(0.0, 0.0, 0.0),
+    )
     assert at[-1] - at[0] == len(at) - 1

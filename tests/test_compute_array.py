@@ -1,4 +1,5 @@
-"""PE and systolic array in Amaranth's simulator: every product, every shape, random gaps and stalls, exact periods."""
+"""PE and systolic array in Amaranth's simulator: every product, every shape, random gaps and stalls, exact
+periods."""
 
 from amaranth.hdl import Const, Module, ResetInserter, Shape, Signal
 from amaranth.sim import Simulator
@@ -13,7 +14,11 @@ from tb.common.bulk import build
 from tb.common.operands import item_operands, operand, packed
 
 SHAPES = [(1, 3), (2, 2), (3, 5), (4, 3), (4, 4), (8, 8), (8, 16)]
-LARGE = [(16, 16), pytest.param(64, 4, marks=pytest.mark.slow), pytest.param(32, 32, marks=pytest.mark.nightly)]
+LARGE = [
+    (16, 16),
+    pytest.param(64, 4, marks=pytest.mark.slow),
+    pytest.param(32, 32, marks=pytest.mark.nightly),
+]
 EVERY = Arithmetic(tuple(FORMATS))
 MIXED = ("int8", "mxfp8_e5m2", "mxfp4_e2m1")
 
@@ -29,19 +34,28 @@ def test_decode(element, formats):
         layout = operand_layout(elements, arithmetic.special_bits)
         code, out = Signal(8), Signal(layout.size)
         m = Module()
-        m.d.comb += out.eq(decode_operand(Const(element, 3), code, elements, arithmetic.special_bits, symmetric=symmetric))
+        m.d.comb += out.eq(
+            decode_operand(Const(element, 3), code, elements, arithmetic.special_bits, symmetric=symmetric)
+        )
 
         async def bench(ctx):
             for value in range(1 << element.bits):
                 ctx.set(code, value)
                 await ctx.delay(1e-9)
-                got, want = layout.from_bits(ctx.get(out)), operand(element, value, layout, symmetric=symmetric)
+                got, want = (
+                    layout.from_bits(ctx.get(out)),
+                    operand(element, value, layout, symmetric=symmetric),
+                )
                 assert got["special"] == want["special"], hex(value)
                 if want["special"]:
                     negative = got["significand"] < 0
-                    assert got["significand"] and (np.isnan(element.values(value)) or negative == (want["significand"] < 0)), hex(value)
+                    assert got["significand"] and (
+                        np.isnan(element.values(value)) or negative == (want["significand"] < 0)
+                    ), hex(value)
                 else:
-                    assert (got["significand"], got["exponent"]) == (want["significand"], want["exponent"]), hex(value)
+                    assert (got["significand"], got["exponent"]) == (want["significand"], want["exponent"]), (
+                        hex(value)
+                    )
 
         simulator = Simulator(m)
         simulator.add_testbench(bench)
@@ -54,32 +68,45 @@ def every_format_pe():
 
 
 def products(dut, arithmetic, a, w, expected, special, *, stalls=(0,)):
-    """Runs operands (packed integers) through the PE, each weight loaded through the shadow register, with random sums."""
+    """Runs operands (packed integers) through the PE, each weight loaded through the shadow register, with
+    random sums."""
     rng = np.random.default_rng(0)
     count = a.size
     margin = 1 << arithmetic.sum_width - 2
-    total = np.array([int(x) for x in rng.integers(-min(margin, 1 << 62), min(margin, 1 << 62), count)], object)
+    total = np.array(
+        [int(x) for x in rng.integers(-min(margin, 1 << 62), min(margin, 1 << 62), count)], object
+    )
     before = rng.integers(0, 1 << arithmetic.special_bits, count) * (rng.random(count) < 0.1)
-    # The weight of product n passes in cycle n, becomes active with the activation in n + 1; the sum is there in n + 3.
+    # The weight of product n passes in cycle n, becomes active with the activation in n + 1; the sum is
+    # there in n + 3.
     left = rng.integers(0, 2, count)
     noise = rng.permutation(w)
     ones = np.ones(count, np.int64)
     width = arithmetic.sum_width
     sums = (total % (1 << width)) + (before.astype(object) << width)
     kind = lambda bits: object if bits > 64 else next(f"u{size}" for size in (1, 2, 4, 8) if bits <= 8 * size)
-    bits = {"i_w": arithmetic.weight_operand.size, "i_left": arithmetic.weight_operand.size,
-            "i_a": Shape.cast(arithmetic.activation_lane).width, "i_sum": arithmetic.sum_layout.size}
+    bits = {
+        "i_w": arithmetic.weight_operand.size,
+        "i_left": arithmetic.weight_operand.size,
+        "i_a": Shape.cast(arithmetic.activation_lane).width,
+        "i_sum": arithmetic.sum_layout.size,
+    }
     inputs = {
-        "i_w": np.where(left, noise, w), "i_left": np.where(left, w, noise), "i_across": left,
-        "i_capture": 1 - left, "i_capture_down": left, "i_swap": np.concatenate([[0], ones[:-1]]),
-        "i_a": np.concatenate([[0], a[:-1]]), "i_sum": np.concatenate([[0, 0], sums[:-2]]),
+        "i_w": np.where(left, noise, w),
+        "i_left": np.where(left, w, noise),
+        "i_across": left,
+        "i_capture": 1 - left,
+        "i_capture_down": left,
+        "i_swap": np.concatenate([[0], ones[:-1]]),
+        "i_a": np.concatenate([[0], a[:-1]]),
+        "i_sum": np.concatenate([[0, 0], sums[:-2]]),
     }
     inputs = {k: np.concatenate([v, [0] * 3]) for k, v in inputs.items()}
     inputs["i_a"][count], inputs["i_swap"][count] = a[-1], 1
-    inputs["i_sum"][count:count + 2] = sums[-2:]
+    inputs["i_sum"][count : count + 2] = sums[-2:]
     inputs = {k: v.astype(kind(bits.get(k, 1))) for k, v in inputs.items()}
     for stall in stalls:
-        got = np.array([int(x) for x in dut(**inputs, stall=stall)["o_sum"][3:count + 3]], object)
+        got = np.array([int(x) for x in dut(**inputs, stall=stall)["o_sum"][3 : count + 3]], object)
         value = (total + expected) % (1 << width)
         if arithmetic.special_bits:
             flags = before | special
@@ -88,24 +115,46 @@ def products(dut, arithmetic, a, w, expected, special, *, stalls=(0,)):
         assert np.array_equal(got, value)
 
 
-@pytest.mark.parametrize("activation", [Activation.INT8, Activation.MXFP8_E4M3, Activation.MXFP8_E5M2, Activation.MXFP6_E2M3,
-                                        Activation.MXFP6_E3M2, Activation.MXFP4_E2M1], ids=lambda a: a.name)
+@pytest.mark.parametrize(
+    "activation",
+    [
+        Activation.INT8,
+        Activation.MXFP8_E4M3,
+        Activation.MXFP8_E5M2,
+        Activation.MXFP6_E2M3,
+        Activation.MXFP6_E3M2,
+        Activation.MXFP4_E2M1,
+    ],
+    ids=lambda a: a.name,
+)
 def test_every_product(every_format_pe, activation):
     """All products of all codes of an activation format and of every weight format."""
     element = activation.element
     for weight in Element:
-        a, w = (x.ravel() for x in np.meshgrid(np.arange(1 << element.format.bits), np.arange(1 << weight.format.bits)))
-        pack = lambda layout, e, codes, symmetric: np.array([
-            packed(layout, operand(e, c, layout, symmetric=symmetric)) for c in range(1 << e.format.bits)])[codes]
-        number = lambda values, unit: np.array([int(x) if np.isfinite(x) else 0 for x in np.ldexp(values, -unit)], object)
+        a, w = (
+            x.ravel()
+            for x in np.meshgrid(np.arange(1 << element.format.bits), np.arange(1 << weight.format.bits))
+        )
+        pack = lambda layout, e, codes, symmetric: np.array(
+            [packed(layout, operand(e, c, layout, symmetric=symmetric)) for c in range(1 << e.format.bits)]
+        )[codes]
+        number = lambda values, unit: np.array(
+            [int(x) if np.isfinite(x) else 0 for x in np.ldexp(values, -unit)], object
+        )
         a_values = activation.integers(np.arange(1 << element.format.bits))
         w_values = weight.values(np.arange(1 << weight.format.bits))
         with np.errstate(all="ignore"):
             exact = a_values[a] * w_values[w]
         special = np.where(np.isnan(exact), 3, np.where(exact == np.inf, 1, np.where(exact == -np.inf, 2, 0)))
         expected = number(a_values, 0)[a] * number(w_values, weight.format.unit)[w]
-        products(every_format_pe, EVERY, pack(EVERY.activation_operand, element, a, True),
-                 pack(EVERY.weight_operand, weight, w, False), expected, special)
+        products(
+            every_format_pe,
+            EVERY,
+            pack(EVERY.activation_operand, element, a, True),
+            pack(EVERY.weight_operand, weight, w, False),
+            expected,
+            special,
+        )
 
 
 def test_every_int8_product():
@@ -117,7 +166,8 @@ def test_every_int8_product():
 
 
 class Tile:
-    """A weight tile and the activations that it meets; with ``fp4_rate`` 2 and 4-bit weights, twice the rows."""
+    """A weight tile and the activations that it meets; with ``fp4_rate`` 2 and 4-bit weights, twice the
+    rows."""
 
     def __init__(self, rng, config, count, transpose):
         arithmetic = config.arithmetic
@@ -134,28 +184,44 @@ class Tile:
         if rng.random() < 0.7:  # mostly finite
             w[~np.isfinite(weight.values(w))] = 1
             a[~np.isfinite(activation.integers(a))] = 1
-        self.w = [[operand(weight, c, operand_layout(arithmetic.weights, arithmetic.special_bits)) for c in row] for row in w.tolist()]
-        self.a = [[operand(activation.element, c, arithmetic.activation_operand, symmetric=True) for c in row] for row in a.tolist()]
+        self.w = [
+            [operand(weight, c, operand_layout(arithmetic.weights, arithmetic.special_bits)) for c in row]
+            for row in w.tolist()
+        ]
+        self.a = [
+            [operand(activation.element, c, arithmetic.activation_operand, symmetric=True) for c in row]
+            for row in a.tolist()
+        ]
         segments = config.segments
         x, y = activation.integers(a), np.ldexp(weight.values(w), -weight.format.unit)
-        exact = lambda v: np.array([int(e) if np.isfinite(e) else 0 for e in v.ravel()], object).reshape(v.shape)
+        exact = lambda v: np.array([int(e) if np.isfinite(e) else 0 for e in v.ravel()], object).reshape(
+            v.shape
+        )
         shape = lambda v: v.reshape(count, segments, -1)
         with np.errstate(all="ignore"):
-            self.special = np.stack([shape(x)[:, s] @ y.reshape(segments, -1, config.cols)[s] for s in range(segments)], 1)
-        self.sums = np.stack([shape(exact(x))[:, s] @ exact(y).reshape(segments, -1, config.cols)[s] for s in range(segments)], 1)
+            self.special = np.stack(
+                [shape(x)[:, s] @ y.reshape(segments, -1, config.cols)[s] for s in range(segments)], 1
+            )
+        self.sums = np.stack(
+            [shape(exact(x))[:, s] @ exact(y).reshape(segments, -1, config.cols)[s] for s in range(segments)],
+            1,
+        )
 
     def lanes(self):
         """Activations as the array takes them."""
         if self.config.fp4_rate == 1:
             return self.a
-        return [[[row[2 * k], row[2 * k + 1]] if self.dual else [row[k], row[k]] for k in range(self.config.rows)] for row in self.a]
+        return [
+            [[row[2 * k], row[2 * k + 1]] if self.dual else [row[k], row[k]] for k in range(self.config.rows)]
+            for row in self.a
+        ]
 
     def items(self):
         config = self.config
         w = item_operands(self.w, config.fp4_rate, self.dual)
         if self.transpose:
             w = [[w[k][c] for k in range(config.rows)] for c in range(config.cols)]
-        return [w[k:k + config.load_rows] for k in range(0, len(w), config.load_rows)]
+        return [w[k : k + config.load_rows] for k in range(0, len(w), config.load_rows)]
 
     def check(self, m, payload):
         """The array's output for activation ``m``."""
@@ -194,11 +260,24 @@ def simulate(dut, tiles, *, gaps=(0.0, 0.0, 0.0), seed=0):
             cycle += 1
 
     async def weights(ctx):
-        await drive(ctx, dut.w, [{"data": [part + part[:1] * (size - len(part)) for part in item], "transpose": t.transpose}
-                                 for t in tiles for item in t.items()], gaps[0])
+        await drive(
+            ctx,
+            dut.w,
+            [
+                {"data": [part + part[:1] * (size - len(part)) for part in item], "transpose": t.transpose}
+                for t in tiles
+                for item in t.items()
+            ],
+            gaps[0],
+        )
 
     async def activations(ctx):
-        await drive(ctx, dut.a, [{"data": row, "first": n == 0} for t in tiles for n, row in enumerate(t.lanes())], gaps[1])
+        await drive(
+            ctx,
+            dut.a,
+            [{"data": row, "first": n == 0} for t in tiles for n, row in enumerate(t.lanes())],
+            gaps[1],
+        )
 
     async def results(ctx):
         for tile in tiles:
@@ -207,7 +286,7 @@ def simulate(dut, tiles, *, gaps=(0.0, 0.0, 0.0), seed=0):
                 while rng.random() < gaps[2]:
                     await ctx.tick()
                 ctx.set(dut.o.ready, 1)
-                payload, = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
+                (payload,) = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
                 got.append(cycle)
                 tile.check(m, payload)
 
@@ -225,8 +304,10 @@ def check_shape(rows, cols, transpose=True, tiles=8, seed=0, **options):
     config = ArrayConfig(rows=rows, cols=cols, **options)
     rng = np.random.default_rng(seed)
     for gaps in ((0.0, 0.0, 0.0), (0.3, 0.3, 0.3), (0.0, 0.5, 0.2)):
-        work = [Tile(rng, config, int(rng.choice([1, 2, rows, rows + 1])), transpose and bool(rng.integers(0, 2)))
-                for _ in range(tiles)]
+        work = [
+            Tile(rng, config, int(rng.choice([1, 2, rows, rows + 1])), transpose and bool(rng.integers(0, 2)))
+            for _ in range(tiles)
+        ]
         simulate(SystolicArray(config, transpose=transpose), work, gaps=gaps, seed=seed)
 
 
@@ -246,14 +327,25 @@ def test_formats(rows, cols):
     check_shape(rows, cols, tiles=12, formats=MIXED)
 
 
-@pytest.mark.parametrize("rows,cols,load_rows", [(2, 2, 2), (4, 8, 2), (8, 4, 4), (16, 6, 2), pytest.param(64, 4, 2, marks=pytest.mark.nightly),
-                                                 pytest.param(64, 4, 4, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "rows,cols,load_rows",
+    [
+        (2, 2, 2),
+        (4, 8, 2),
+        (8, 4, 4),
+        (16, 6, 2),
+        pytest.param(64, 4, 2, marks=pytest.mark.nightly),
+        pytest.param(64, 4, 4, marks=pytest.mark.nightly),
+    ],
+)
 def test_load_rows(rows, cols, load_rows):
     """Several rows or columns of weights enter in a cycle."""
     check_shape(rows, cols, load_rows=load_rows, tiles=8 if rows < 64 else 3)
 
 
-@pytest.mark.parametrize("rows,cols,load_rows,formats", [(2, 2, 1, ("int8", "int4")), (3, 5, 1, MIXED), (8, 4, 2, MIXED)])
+@pytest.mark.parametrize(
+    "rows,cols,load_rows,formats", [(2, 2, 1, ("int8", "int4")), (3, 5, 1, MIXED), (8, 4, 2, MIXED)]
+)
 def test_fp4_rate(rows, cols, load_rows, formats):
     """Two 4-bit weights for each PE, and one of 8 bits, from tile to tile."""
     check_shape(rows, cols, load_rows=load_rows, fp4_rate=2, formats=formats, tiles=12)
@@ -269,7 +361,8 @@ def test_large(rows, cols):
 @pytest.mark.parametrize("extra", [-100, 0, 3])
 @pytest.mark.parametrize("load_rows", [1, 4])
 def test_period(rows, cols, transpose, extra, load_rows):
-    """A tile takes max(activations, items) cycles, and its sums come rows + cols cycles after the activations."""
+    """A tile takes max(activations, items) cycles, and its sums come rows + cols cycles after the
+    activations."""
     if rows % load_rows or cols % load_rows:
         pytest.skip("does not divide")
     config = ArrayConfig(rows=rows, cols=cols, load_rows=load_rows)
@@ -282,8 +375,10 @@ def test_period(rows, cols, transpose, extra, load_rows):
     assert all(b - a == config.rows + config.cols for a, b in zip(sent, got))
 
 
-@pytest.mark.parametrize("formats,fp4_rate,rows,cols", [(("int8", "int4"), 1, 4, 4), (("int8",), 1, 3, 5), (MIXED, 1, 4, 3),
-                                                        (("int8", "int4"), 2, 4, 4)])
+@pytest.mark.parametrize(
+    "formats,fp4_rate,rows,cols",
+    [(("int8", "int4"), 1, 4, 4), (("int8",), 1, 3, 5), (MIXED, 1, 4, 3), (("int8", "int4"), 2, 4, 4)],
+)
 def test_multiplier_registers(formats, fp4_rate, rows, cols):
     """The same sums, two cycles later."""
     config = ArrayConfig(rows=rows, cols=cols, formats=formats, fp4_rate=fp4_rate, multiplier_registers=True)
@@ -320,7 +415,7 @@ def test_reset():
                 await ctx.tick().until(array.a.ready)
             ctx.set(array.a.valid, 0)
             for k in range(3):
-                payload, = await ctx.tick().sample(array.o.payload).until(array.o.valid)
+                (payload,) = await ctx.tick().sample(array.o.payload).until(array.o.valid)
                 tile.check(k, payload)
             # Something in flight for the next reset: a part of a tile, and an activation.
             ctx.set(array.w.valid, 1)

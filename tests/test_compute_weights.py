@@ -1,4 +1,5 @@
-"""Weight loader in Amaranth's simulator: items and scales of random streams, and one item a cycle across the scales."""
+"""Weight loader in Amaranth's simulator: items and scales of random streams, and one item a cycle across
+the scales."""
 
 from amaranth.sim import Simulator
 import numpy as np
@@ -8,12 +9,11 @@ from poblano.compute.reference import pack_weights
 from poblano.compute.weight_format import Element, ScaleFormat
 from poblano.compute.weights import WeightLoader
 from poblano.config import BLOCK
-from poblano.formats.element import operand_layout
 from poblano.formats import float32_reference as reference
+from poblano.formats.element import operand_layout
 from poblano.formats.float32_reference import float16_to_float32
 from tb.common.operands import item_operands, operand, packed
 from tb.compute.configs import CONFIGS
-
 
 powers = np.append(np.ldexp(np.float32(1), np.arange(-127, 128)), reference.NAN).astype(np.float32)
 """The value of each E8M0 code."""
@@ -30,40 +30,75 @@ class Load:
         arithmetic, dual = array.arithmetic, array.fp4_rate == 2 and element.bits == 4
         layout = operand_layout(arithmetic.weights, arithmetic.special_bits)
         known = {int(q): operand(element, int(q) & 255, layout) for q in np.unique(w_q)}
-        halves = lambda: rng.integers(0, 0x7C00, (blocks, n)).astype(np.uint16).view(np.float16)  # subnormals included
-        w_scale = {ScaleFormat.NONE: lambda: None, ScaleFormat.F16: lambda: float16_to_float32(halves()),
-                   ScaleFormat.F32: lambda: rng.normal(0, 1, (blocks, n)).astype(np.float32),
-                   ScaleFormat.E8M0: lambda: powers[rng.integers(0, 256, (blocks, n))]}[scale]()
+        halves = lambda: (
+            rng.integers(0, 0x7C00, (blocks, n)).astype(np.uint16).view(np.float16)
+        )  # subnormals included
+        w_scale = {
+            ScaleFormat.NONE: lambda: None,
+            ScaleFormat.F16: lambda: float16_to_float32(halves()),
+            ScaleFormat.F32: lambda: rng.normal(0, 1, (blocks, n)).astype(np.float32),
+            ScaleFormat.E8M0: lambda: powers[rng.integers(0, 256, (blocks, n))],
+        }[scale]()
         w_min = float16_to_float32(halves()) if minimum else None
         stream = pack_weights(w_q, w_scale, w_min, config, element, scale, transpose)
         size = config.stream_bytes
-        self.words = [int.from_bytes(stream[k:k + size], "little") for k in range(0, len(stream), size)]
-        self.command = {"element": int(element), "scale": int(scale), "minimum": int(minimum), "transpose": int(transpose),
-                        "steps": steps, "groups": groups}
-        self.items, self.scales = [], []  # (transpose, values); (scales, minima) of each step, [segment][column]
+        self.words = [int.from_bytes(stream[k : k + size], "little") for k in range(0, len(stream), size)]
+        self.command = {
+            "element": int(element),
+            "scale": int(scale),
+            "minimum": int(minimum),
+            "transpose": int(transpose),
+            "steps": steps,
+            "groups": groups,
+        }
+        self.items, self.scales = (
+            [],
+            [],
+        )  # (transpose, values); (scales, minima) of each step, [segment][column]
         for g in range(groups):
             cols = slice(g * array.cols, (g + 1) * array.cols)
             for k in range(steps):
-                part = w_q[k * BLOCK * array.segments:(k + 1) * BLOCK * array.segments, cols]
+                part = w_q[k * BLOCK * array.segments : (k + 1) * BLOCK * array.segments, cols]
                 if transpose:
-                    part = part.reshape(array.passes, array.rows, array.cols).transpose(0, 2, 1).reshape(-1, array.rows)
+                    part = (
+                        part.reshape(array.passes, array.rows, array.cols)
+                        .transpose(0, 2, 1)
+                        .reshape(-1, array.rows)
+                    )
                 part = item_operands([[known[q] for q in row] for row in part.tolist()], array.fp4_rate, dual)
-                self.items += [(int(transpose), part[k:k + array.load_rows]) for k in range(0, len(part), array.load_rows)]
+                self.items += [
+                    (int(transpose), part[k : k + array.load_rows])
+                    for k in range(0, len(part), array.load_rows)
+                ]
                 rows = slice(k * array.segments, (k + 1) * array.segments)
-                self.scales.append([None if x is None else x[rows, cols].view(np.uint32).tolist() for x in (w_scale, w_min)])
+                self.scales.append(
+                    [None if x is None else x[rows, cols].view(np.uint32).tolist() for x in (w_scale, w_min)]
+                )
 
 
 def random_load(rng, config, **kwargs):
     arithmetic = config.tile.array.arithmetic
     element = kwargs.get("element", arithmetic.weights[int(rng.integers(len(arithmetic.weights)))])
-    return Load(rng, config, **({
-        "steps": int(rng.integers(1, 4)), "groups": int(rng.integers(1, 3)), "element": element,
-        "scale": ScaleFormat(int(rng.integers(0, 3 + (element in arithmetic.mx_weights)))), "minimum": bool(rng.integers(0, 2)),
-        "transpose": element.bits == 8 and bool(rng.integers(0, 2))} | kwargs))
+    return Load(
+        rng,
+        config,
+        **(
+            {
+                "steps": int(rng.integers(1, 4)),
+                "groups": int(rng.integers(1, 3)),
+                "element": element,
+                "scale": ScaleFormat(int(rng.integers(0, 3 + (element in arithmetic.mx_weights)))),
+                "minimum": bool(rng.integers(0, 2)),
+                "transpose": element.bits == 8 and bool(rng.integers(0, 2)),
+            }
+            | kwargs
+        ),
+    )
 
 
 def simulate(config, loads, *, gaps, seed=0, drain_after=0):
-    """Runs the commands; returns the cycle of each item. Scales are drained once ``drain_after`` more items are out."""
+    """Runs the commands; returns the cycle of each item. Scales are drained once ``drain_after`` more items
+    are out."""
     rng = np.random.default_rng(seed)
     dut = WeightLoader(config)
     array, lanes = config.tile.array, config.tile.scalers
@@ -97,14 +132,18 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
                 while rng.random() < gaps[1]:
                     await ctx.tick()
                 ctx.set(dut.o.ready, 1)
-                payload, = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
+                (payload,) = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
                 at.append(cycle)
                 assert payload.transpose == transpose
                 for b, row in enumerate(values):
                     for k, want in enumerate(row):
                         got = payload.data[b][k]
                         # Of a special, that alone counts, and an infinity's sign.
-                        assert got.as_bits() == packed(layout, want) or want["special"] and got["special"] == want["special"]
+                        assert (
+                            got.as_bits() == packed(layout, want)
+                            or want["special"]
+                            and got["special"] == want["special"]
+                        )
         ctx.set(dut.o.ready, 0)
 
     async def scales(ctx):
@@ -125,7 +164,7 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
                     for values, port in zip(pair, (dut.scales.scales, dut.scales.minima)):
                         if values is not None:
                             got = [[ctx.get(port[s][k]) for k in range(lanes)] for s in range(array.segments)]
-                            assert got == [row[j * lanes:(j + 1) * lanes] for row in values]
+                            assert got == [row[j * lanes : (j + 1) * lanes] for row in values]
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-9)
@@ -138,8 +177,19 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
     return at
 
 
-@pytest.mark.parametrize("name", ["nano", "row", "least", "four", "eight", pytest.param("segments", marks=pytest.mark.slow),
-                                  pytest.param("wide", marks=pytest.mark.slow), pytest.param("desk", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nano",
+        "row",
+        "least",
+        "four",
+        "eight",
+        pytest.param("segments", marks=pytest.mark.slow),
+        pytest.param("wide", marks=pytest.mark.slow),
+        pytest.param("desk", marks=pytest.mark.slow),
+    ],
+)
 def test_random(name):
     config = CONFIGS[name]
     rng = np.random.default_rng(1)
@@ -148,15 +198,25 @@ def test_random(name):
 
 
 @pytest.mark.parametrize("name", ["nano", pytest.param("desk", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", [
-    {"element": Element.U4, "scale": ScaleFormat.F16, "minimum": True, "transpose": False},
-    {"element": Element.S8, "scale": ScaleFormat.F16, "minimum": True, "transpose": False},
-    {"element": Element.S8, "scale": ScaleFormat.F32, "minimum": False, "transpose": True}])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"element": Element.U4, "scale": ScaleFormat.F16, "minimum": True, "transpose": False},
+        {"element": Element.S8, "scale": ScaleFormat.F16, "minimum": True, "transpose": False},
+        {"element": Element.S8, "scale": ScaleFormat.F32, "minimum": False, "transpose": True},
+    ],
+)
 def test_one_item_a_cycle(name, kind):
-    """Across steps, groups and commands, with scales drained as late as the array and the accumulator do it."""
+    """Across steps, groups and commands, with scales drained as late as the array and the accumulator do
+    it."""
     config = CONFIGS[name]
     assert config.stream_bytes == 2 * config.tile.array.cols
     rng = np.random.default_rng(2)
     latency = config.tile.array.rows + config.tile.array.cols
-    at = simulate(config, [random_load(rng, config, **kind, steps=3, groups=2) for _ in range(2)], gaps=(0.0, 0.0), drain_after=latency)
+    at = simulate(
+        config,
+        [random_load(rng, config, **kind, steps=3, groups=2) for _ in range(2)],
+        gaps=(0.0, 0.0),
+        drain_after=latency,
+    )
     assert at[-1] - at[0] == len(at) - 1

@@ -21,12 +21,39 @@ STORE = dict(mem_addr=0, mem_stride=64, src=0, src_stride=2, rows=4, lines=2, ti
 STORE_BLOCK = dict(mem_addr=8, mem_stride=16, src=0, src_stride=1, rows=4, offset=8, length=8, tile=1)
 STORE_SCALE = dict(mem_addr=4, mem_stride=4, src=0, src_stride=1, rows=4, tile=1)
 STREAM = dict(mem_addr=64, mem_stride=128, row_bytes=64, rows=3)
-MATMUL = dict(element=1, scale=1, minimum=1, a=0, a_stride=4, rows=8, k_blocks=4, groups=2, dst=0, dst_stride=8, tiles=1)
-VECTOR = dict(a=0, a_stride=8, b=64, b_stride=8, dst=128, dst_stride=8, rows=4, blocks=2, c=1, r=3, op1=1, op2=3, sel2=1,
-              sink=1, reduce=1, limit=65535, tiles=1)
+MATMUL = dict(
+    element=1, scale=1, minimum=1, a=0, a_stride=4, rows=8, k_blocks=4, groups=2, dst=0, dst_stride=8, tiles=1
+)
+VECTOR = dict(
+    a=0,
+    a_stride=8,
+    b=64,
+    b_stride=8,
+    dst=128,
+    dst_stride=8,
+    rows=4,
+    blocks=2,
+    c=1,
+    r=3,
+    op1=1,
+    op2=3,
+    sel2=1,
+    sink=1,
+    reduce=1,
+    limit=65535,
+    tiles=1,
+)
 UNITS = {Opcode.STREAM: 1, Opcode.MATMUL: 2, Opcode.VECTOR: 3}
-BASE = {Opcode.LOAD: LOAD, Opcode.STORE: STORE, Opcode.STORE_BLOCK: STORE_BLOCK, Opcode.STORE_SCALE: STORE_SCALE,
-        Opcode.STREAM: STREAM, Opcode.MATMUL: MATMUL, Opcode.VECTOR: VECTOR, Opcode.NOP: {}}
+BASE = {
+    Opcode.LOAD: LOAD,
+    Opcode.STORE: STORE,
+    Opcode.STORE_BLOCK: STORE_BLOCK,
+    Opcode.STORE_SCALE: STORE_SCALE,
+    Opcode.STREAM: STREAM,
+    Opcode.MATMUL: MATMUL,
+    Opcode.VECTOR: VECTOR,
+    Opcode.NOP: {},
+}
 
 LINES, BLOCKS = DESK.tile.vmem_lines, DESK.tile.amem_blocks
 CASES = [
@@ -134,10 +161,17 @@ def test_header_rules():
             own = UNITS.get(opcode, 0)
             fits = unit < 7 if opcode is Opcode.NOP else unit == own or own and unit == own + 3
             assert code_of(bytes(data)) == (None if fits else "UNIT")
-    for word, code in ((0xFF, None), (0x1FF, "FIELD"), (6, None), (0xFFFFFF06, None), (7, "FIELD"), (0xFE, "FIELD")):
+    for word, code in (
+        (0xFF, None),
+        (0x1FF, "FIELD"),
+        (6, None),
+        (0xFFFFFF06, None),
+        (7, "FIELD"),
+        (0xFE, "FIELD"),
+    ):
         for wait in range(4):
             data = bytearray(encode(Opcode.NOP))
-            data[4 + 4 * wait:8 + 4 * wait] = word.to_bytes(4, "little")
+            data[4 + 4 * wait : 8 + 4 * wait] = word.to_bytes(4, "little")
             assert code_of(bytes(data)) == code
 
 

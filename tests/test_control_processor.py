@@ -10,7 +10,12 @@ NIGHTLY = ("many",)
 LENGTH = {"many": "60"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.nightly) if n in NIGHTLY else n for n in CONFIGS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.nightly) if n in NIGHTLY else n for n in CONFIGS]
+)
 def test_processor(name):
     env = {"CONFIG": name, "LENGTH": LENGTH.get(name, "150")}
-    assert run_bench(ProcessorTop(CONFIGS[name]), name=f"processor_{name}", module="tb.control.bench", env=env) == 9
+    assert (
+        run_bench(ProcessorTop(CONFIGS[name]), name=f"processor_{name}", module="tb.control.bench", env=env)
+        == 9
+    )

@@ -37,9 +37,20 @@ async def offer(ctx, dut, command, index=0):
 
 
 COUNTS = (  # completed, waited for, whether it holds
-    (0, 0, True), (0, 1, False), (1, 1, True), (5, 1, True), (0, MODULO - 1, True), (MODULO - 1, 0, False),
-    (0, MODULO // 2, False), (0, MODULO // 2 + 1, True), (MODULO // 2 - 1, 0, True), (MODULO // 2, 0, False),
-    (2, MODULO - 3, True), (MODULO - 3, 2, False), (MODULO - 1, MODULO - 1, True), (MODULO - 2, MODULO - 1, False),
+    (0, 0, True),
+    (0, 1, False),
+    (1, 1, True),
+    (5, 1, True),
+    (0, MODULO - 1, True),
+    (MODULO - 1, 0, False),
+    (0, MODULO // 2, False),
+    (0, MODULO // 2 + 1, True),
+    (MODULO // 2 - 1, 0, True),
+    (MODULO // 2, 0, False),
+    (2, MODULO - 3, True),
+    (MODULO - 3, 2, False),
+    (MODULO - 1, MODULO - 1, True),
+    (MODULO - 2, MODULO - 1, False),
 )
 
 
@@ -90,7 +101,8 @@ def test_latency(depth):
 
 
 def test_waits_are_looked_at_while_the_unit_works():
-    """The second command is offered in the cycle after the first is taken, if its waits hold and have been looked at."""
+    """The second command is offered in the cycle after the first is taken, if its waits hold and have been
+    looked at."""
     dut = UnitQueue(depth=4, units=UNITS)
 
     async def bench(ctx):
@@ -153,14 +165,17 @@ def test_at_most_16_in_the_unit():
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_random(depth):
-    """Random commands, waits on a random count, and a unit that may complete in the cycle after it took a command."""
+    """Random commands, waits on a random count, and a unit that may complete in the cycle after it took a
+    command."""
     rng = random.Random(depth)
     dut = UnitQueue(depth=depth, units=UNITS)
     program = []
     target = 0
-    for n in range(200):
+    for _n in range(200):
         target += rng.randrange(3)
-        waits = tuple((2, target % MODULO) if rng.random() < 0.5 else (NO_UNIT, 0) for _ in range(rng.randrange(5)))
+        waits = tuple(
+            (2, target % MODULO) if rng.random() < 0.5 else (NO_UNIT, 0) for _ in range(rng.randrange(5))
+        )
         program.append((Command(rng.choice((Opcode.NOP, Opcode.STREAM)), 1, dict(), waits), target))
 
     async def feed(ctx):
@@ -181,7 +196,9 @@ def test_random(depth):
             if unit:
                 assert ctx.get(dut.index) == 1000 + unit[0]
             assert ctx.get(dut.count) == completed
-            valid, ready, start, finished = (ctx.get(s) for s in (dut.cmd.valid, dut.cmd.ready, dut.start, dut.done))
+            valid, ready, start, finished = (
+                ctx.get(s) for s in (dut.cmd.valid, dut.cmd.ready, dut.start, dut.done)
+            )
             assert valid or not held
             held = valid and not ready
             if start:

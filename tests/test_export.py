@@ -1,4 +1,5 @@
-"""``poblano verilog``: the files are whole, lint-clean and agree with the source; bad input leaves nothing behind."""
+"""``poblano verilog``: the files are whole, lint-clean and agree with the source; bad input leaves nothing
+behind."""
 
 import json
 from pathlib import Path
@@ -23,6 +24,7 @@ from poblano_host.sim.verilator import verilator_command
 @pytest.fixture
 def poblano(monkeypatch, capfd):
     """Runs the command; its exit code, standard output and standard error."""
+
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["poblano", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
@@ -40,24 +42,35 @@ def nano(tmp_path_factory):
     return folder
 
 
-needs_icarus = pytest.mark.skipif(not shutil.which("iverilog"), reason="iverilog is not installed: apt-get install iverilog")
+needs_icarus = pytest.mark.skipif(
+    not shutil.which("iverilog"), reason="iverilog is not installed: apt-get install iverilog"
+)
 
 
 def lint(folder, top):
-    result = subprocess.run([*verilator_command(), "--lint-only", "-Wall", "--top-module", top, f"{top}.vlt", "-f", f"{top}.f"], cwd=folder,
-                            capture_output=True, text=True)
+    result = subprocess.run(
+        [*verilator_command(), "--lint-only", "-Wall", "--top-module", top, f"{top}.vlt", "-f", f"{top}.f"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0 and "%" not in result.stderr, result.stderr[-2000:]
 
 
 def elaborate(folder, top):
     """Icarus accepts it as Verilog-2005."""
-    result = subprocess.run(["iverilog", "-g2005", "-Wall", "-t", "null", "-s", top, "-f", f"{top}.f"], cwd=folder, capture_output=True,
-                            text=True)
+    result = subprocess.run(
+        ["iverilog", "-g2005", "-Wall", "-t", "null", "-s", top, "-f", f"{top}.f"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0 and not result.stderr, result.stderr[-2000:]
 
 
 def test_modules(nano):
-    """A file for each module, of its name, with its class and parameters; names that need no escapes; each module is used."""
+    """A file for each module, of its name, with its class and parameters; names that need no escapes; each
+    module is used."""
     listed = (nano / "poblano_chip.f").read_text().split()
     assert sorted(listed) == sorted(f"rtl/{path.name}" for path in (nano / "rtl").iterdir())
     texts = {Path(name).stem: (nano / name).read_text() for name in listed}
@@ -77,8 +90,12 @@ def test_modules(nano):
 def test_memories(nano):
     """Whatever is large is a poblano_sram: no other module has an array of more than 1,024 bits."""
     for path in (nano / "rtl").iterdir():
-        for width, depth in re.findall(r"^  reg (?:\[(\d+):0\] )?\w+ \[(\d+):0\]", path.read_text(), re.MULTILINE):
-            assert (int(width or 0) + 1) * (int(depth) + 1) <= 1024 or path.stem == "poblano_special_function", path
+        for width, depth in re.findall(
+            r"^  reg (?:\[(\d+):0\] )?\w+ \[(\d+):0\]", path.read_text(), re.MULTILINE
+        ):
+            assert (int(width or 0) + 1) * (
+                int(depth) + 1
+            ) <= 1024 or path.stem == "poblano_special_function", path
     assert "poblano_sram #(" in (nano / "rtl/poblano_block_sums.v").read_text()
 
 
@@ -98,8 +115,12 @@ def test_constraints(nano):
     constrained = {}
     for direction, ports in re.findall(r"set_(input|output)_delay .*\[get_ports \{([^}]*)\}\]", text):
         constrained |= {name.removesuffix("[*]"): (direction, name.endswith("[*]")) for name in ports.split()}
-    declared = re.findall(r"^  (input|output) (\[.*\] )?(\w+);", (nano / "rtl/poblano_chip.v").read_text(), re.MULTILINE)
-    assert constrained == {name: (direction, bool(vector)) for direction, vector, name in declared if name != "clk"}
+    declared = re.findall(
+        r"^  (input|output) (\[.*\] )?(\w+);", (nano / "rtl/poblano_chip.v").read_text(), re.MULTILINE
+    )
+    assert constrained == {
+        name: (direction, bool(vector)) for direction, vector, name in declared if name != "clk"
+    }
 
 
 def test_flows(nano, tmp_path):
@@ -107,15 +128,32 @@ def test_flows(nano, tmp_path):
     listed = (nano / "poblano_chip.f").read_text().split()
     librelane = json.loads((nano / "librelane.json").read_text())
     assert librelane["VERILOG_FILES"] == [f"dir::{name}" for name in listed]
-    assert (librelane["DESIGN_NAME"], librelane["CLOCK_PORT"], librelane["CLOCK_PERIOD"]) == ("poblano_chip", "clk", 12.5)
+    assert (librelane["DESIGN_NAME"], librelane["CLOCK_PORT"], librelane["CLOCK_PERIOD"]) == (
+        "poblano_chip",
+        "clk",
+        12.5,
+    )
     for value in librelane.values():
         if isinstance(value, str) and value.startswith("dir::"):
             assert (nano / value.removeprefix("dir::")).is_file()
     script = (nano / "siliconcompiler_flow.py").read_text()
     compile(script, "siliconcompiler_flow.py", "exec")
     assert re.findall(r"^    '(rtl/\w+\.v)',$", script, re.MULTILINE) == listed
-    result = subprocess.run([Path(sys.executable).with_name("fusesoc"), "--cores-root", nano, "run", "--setup", "--target", "lint",
-                             "poblano:chip:nano"], cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(
+        [
+            Path(sys.executable).with_name("fusesoc"),
+            "--cores-root",
+            nano,
+            "run",
+            "--setup",
+            "--target",
+            "lint",
+            "poblano:chip:nano",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     (script,) = tmp_path.rglob("*.vc")
     assert all(name in script.read_text() for name in listed) and "poblano_chip.vlt" in script.read_text()
@@ -124,7 +162,9 @@ def test_flows(nano, tmp_path):
 def expected_registers(config):
     """Addresses and reset values by name, from the table."""
     registers = {name: (address(name), constants(config).get(name, 0)) for name in REGISTERS}
-    return registers | {f"unit[{n}].{name}": (address(name, n), 0) for n in range(config.units) for name in COUNTERS}
+    return registers | {
+        f"unit[{n}].{name}": (address(name, n), 0) for n in range(config.units) for name in COUNTERS
+    }
 
 
 def test_systemrdl(nano):
@@ -136,24 +176,43 @@ def test_systemrdl(nano):
         if isinstance(node, RegNode):
             reset = sum((field.get_property("reset") or 0) << field.low for field in node.fields())
             found[node.get_path().split(".", 1)[1]] = node.absolute_address, reset
-            fields |= {(node.inst_name, field.inst_name): (1 << field.width) - 1 << field.low for field in node.fields()}
+            fields |= {
+                (node.inst_name, field.inst_name): (1 << field.width) - 1 << field.low
+                for field in node.fields()
+            }
             access = REGISTERS[node.inst_name].access if node.inst_name in REGISTERS else "ro"
             assert all(field.is_sw_writable == (access != "ro") for field in node.fields())
     assert found == expected_registers(preset("nano"))
-    for register, bits in (("CONTROL", Control), ("STATUS", Status), ("IRQ_ENABLE", Irq), ("IRQ_STATUS", Irq)):
+    for register, bits in (
+        ("CONTROL", Control),
+        ("STATUS", Status),
+        ("IRQ_ENABLE", Irq),
+        ("IRQ_STATUS", Irq),
+    ):
         assert {field: mask for (name, field), mask in fields.items() if name == register} == {
-            name: value for name, value in vars(bits).items() if name.isupper()}
+            name: value for name, value in vars(bits).items() if name.isupper()
+        }
 
 
 def test_c_header(nano, tmp_path):
     """The compiler places every register where the table says."""
-    checks = [f"static_assert(offsetof(poblano_registers_t, {name}) == {place:#x}, \"{name}\");"
-              for name, (place, _) in expected_registers(preset("nano")).items()]
-    checks += [f"static_assert(POBLANO_REGISTERS__CONTROL__{name}_bm == {value}, \"{name}\");"
-               for name, value in vars(Control).items() if name.isupper()]
-    (tmp_path / "check.cpp").write_text("#include <cstddef>\n#include \"poblano_registers.h\"\n" + "\n".join(checks) + "\n")
-    result = subprocess.run(["g++", "-fsyntax-only", "-std=c++17", "-I", nano / "registers", tmp_path / "check.cpp"], capture_output=True,
-                            text=True)
+    checks = [
+        f'static_assert(offsetof(poblano_registers_t, {name}) == {place:#x}, "{name}");'
+        for name, (place, _) in expected_registers(preset("nano")).items()
+    ]
+    checks += [
+        f'static_assert(POBLANO_REGISTERS__CONTROL__{name}_bm == {value}, "{name}");'
+        for name, value in vars(Control).items()
+        if name.isupper()
+    ]
+    (tmp_path / "check.cpp").write_text(
+        '#include <cstddef>\n#include "poblano_registers.h"\n' + "\n".join(checks) + "\n"
+    )
+    result = subprocess.run(
+        ["g++", "-fsyntax-only", "-std=c++17", "-I", nano / "registers", tmp_path / "check.cpp"],
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stderr
     assert (nano / "registers/html/index.html").is_file()
 
@@ -170,8 +229,15 @@ def test_array(poblano, tmp_path):
     assert (folder / "notes").read_text() == "mine" and not (folder / "rtl/poblano_old.v").exists()
     assert not (folder / "registers").exists()
     assert {path.name for path in folder.iterdir()} == {
-        "notes", "rtl", "poblano_array.f", "poblano_array.vlt", "poblano_array.sdc", "poblano_array.core", "librelane.json",
-        "siliconcompiler_flow.py"}
+        "notes",
+        "rtl",
+        "poblano_array.f",
+        "poblano_array.vlt",
+        "poblano_array.sdc",
+        "poblano_array.core",
+        "librelane.json",
+        "siliconcompiler_flow.py",
+    }
     lint(folder, "poblano_array")
 
 
@@ -196,7 +262,10 @@ def test_bad_input(poblano, tmp_path):
     fails(command("--array", "33x4"), "array rows must be below 32 or a multiple of it, not 33$")
     fails(command("--array", "0x4"), "array rows must be below 32 or a multiple of it, not 0$")
     fails(command("--array", "1024x4"), "an array has at most 512 rows and columns, not 1024x4$")
-    fails(command("--array", "4x4", "--preset", "nano"), "--array is for a bare array: --preset and --tiles can't go with it$")
+    fails(
+        command("--array", "4x4", "--preset", "nano"),
+        "--array is for a bare array: --preset and --tiles can't go with it$",
+    )
     fails(command("--array", "4x4", "--formats", "int9"), "unknown format 'int9'")
     fails(command("--tiles", 40), "tiles must be 1 to 32, not 40$")
     fails(command("--array", "4x4", "--period", 0), "the clock's period must be 0.01 to 1000000 ns, not 0$")
@@ -204,12 +273,25 @@ def test_bad_input(poblano, tmp_path):
     (tmp_path / "file").write_text("mine")
     fails(poblano("verilog", "--preset", "nano", "-o", tmp_path / "file"), "file: is not a folder$")
     fails(poblano("verilog", "--preset", "nano", "-o", tmp_path / "file/a"), "file/a: Not a directory$")
-    fails(poblano("verilog", "--preset", "nano", "-o", "/proc/poblano/a"), "/proc/poblano/a: No such file or directory$")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "mine"
+    fails(
+        poblano("verilog", "--preset", "nano", "-o", "/proc/poblano/a"),
+        "/proc/poblano/a: No such file or directory$",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (
+        tmp_path / "file"
+    ).read_text() == "mine"
 
 
-@pytest.mark.parametrize("where, present", [("emit_modules", False), ("emit_modules", True), ("_librelane", False), ("_librelane", True),
-                                            ("_replace", True)])
+@pytest.mark.parametrize(
+    "where, present",
+    [
+        ("emit_modules", False),
+        ("emit_modules", True),
+        ("_librelane", False),
+        ("_librelane", True),
+        ("_replace", True),
+    ],
+)
 def test_nothing_half_written(poblano, tmp_path, monkeypatch, where, present):
     """Whatever fails, the folder is as it was."""
     folder = tmp_path / "a/b"
@@ -221,8 +303,13 @@ def test_nothing_half_written(poblano, tmp_path, monkeypatch, where, present):
         raise OSError(28, "No space left on device", "x.v")
 
     if where == "_replace":
-        monkeypatch.setattr(Path, "rename", lambda self, target, rename=Path.rename:
-                            full() if target == folder / "rtl" and self.parent.name != ".old" else rename(self, target))
+        monkeypatch.setattr(
+            Path,
+            "rename",
+            lambda self, target, rename=Path.rename: (
+                full() if target == folder / "rtl" and self.parent.name != ".old" else rename(self, target)
+            ),
+        )
     else:
         monkeypatch.setattr(export, where, full)
     fails(poblano("verilog", "--array", "2x2", "-o", folder), "x.v: No space left on device$")
@@ -239,10 +326,12 @@ module bench;
   wire [3:0] flags, gated_flags;
   wire [SUMS-1:0] o, gated_o;
   integer n, seed = 1, sums = 0;
-  array dut (.clk(clk), .rst(rst), .w__valid(w_valid), .w__payload(w), .w__ready(flags[0]), .a__valid(a_valid), .a__payload(a),
+  array dut (.clk(clk), .rst(rst), .w__valid(w_valid), .w__payload(w), .w__ready(flags[0]),
+    .a__valid(a_valid), .a__payload(a),
     .a__ready(flags[1]), .o__valid(flags[2]), .o__payload(o), .o__ready(o_ready), .loaded(flags[3]));
-  gated copy (.clk(clk), .rst(rst), .w__valid(w_valid), .w__payload(w), .w__ready(gated_flags[0]), .a__valid(a_valid), .a__payload(a),
-    .a__ready(gated_flags[1]), .o__valid(gated_flags[2]), .o__payload(gated_o), .o__ready(o_ready), .loaded(gated_flags[3]));
+  gated copy (.clk(clk), .rst(rst), .w__valid(w_valid), .w__payload(w), .w__ready(gated_flags[0]),
+    .a__valid(a_valid), .a__payload(a), .a__ready(gated_flags[1]), .o__valid(gated_flags[2]),
+    .o__payload(gated_o), .o__ready(o_ready), .loaded(gated_flags[3]));
   initial begin
     for (n = 0; n < 3000; n = n + 1) begin
       #1 rst = n < 3; w_valid = $random(seed); a_valid = $random(seed); o_ready = $random(seed);
@@ -264,19 +353,42 @@ endmodule
 
 @needs_icarus
 def test_clock_gate(tmp_path):
-    """Synthesis can gate almost all flip-flops of an array by their enables, and the array does what it did."""
+    """Synthesis can gate almost all flip-flops of an array by their enables, and the array does what it
+    did."""
     array = SystolicArray(ArrayConfig(rows=2, cols=2))
     text = emit(array, "array")
     (tmp_path / "array.v").write_text(text)
     flops = "dfflegalize -cell $_DFF_P_ 01 -cell $_DFFE_PP_ 01 -cell $_SDFF_PP0_ 01 -cell $_SDFFE_PP0P_ 01"
-    commands = ["read_verilog array.v", "hierarchy -top array", "proc", "flatten", "opt", "opt_dff", "simplemap", flops, "opt_clean",
-                "tee -q -o before.json stat -json", clock_gate_pass(), "tee -q -o after.json stat -json", "rename array gated",
-                "write_verilog -noattr gated.v"]
-    program = "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\nfor command in sys.argv[1:]:\n    libyosys.run_pass(command, design)\n"
-    result = subprocess.run([sys.executable, "-c", program, *commands], cwd=tmp_path, capture_output=True, text=True)
+    commands = [
+        "read_verilog array.v",
+        "hierarchy -top array",
+        "proc",
+        "flatten",
+        "opt",
+        "opt_dff",
+        "simplemap",
+        flops,
+        "opt_clean",
+        "tee -q -o before.json stat -json",
+        clock_gate_pass(),
+        "tee -q -o after.json stat -json",
+        "rename array gated",
+        "write_verilog -noattr gated.v",
+    ]
+    program = (
+        "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\n"
+        "for command in sys.argv[1:]:\n    libyosys.run_pass(command, design)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, *commands], cwd=tmp_path, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr
-    counts = [json.loads(re.search(r"\{.*", (tmp_path / name).read_text(), re.DOTALL)[0])["design"]["num_cells_by_type"]
-              for name in ("before.json", "after.json")]
+    counts = [
+        json.loads(re.search(r"\{.*", (tmp_path / name).read_text(), re.DOTALL)[0])["design"][
+            "num_cells_by_type"
+        ]
+        for name in ("before.json", "after.json")
+    ]
     flip_flops = sum(number for kind, number in counts[0].items() if "DFF" in kind)
     assert counts[1]["$_DFF_P_"] > 0.85 * flip_flops and counts[1][CLOCK_GATE] < flip_flops / 16
     sizes = {"WEIGHTS": array.w.payload, "ACTIVATIONS": array.a.payload, "SUMS": array.o.payload}
@@ -286,26 +398,43 @@ def test_clock_gate(tmp_path):
     (tmp_path / "bench.v").write_text(bench)
     (tmp_path / "gate.v").write_text(CLOCK_GATE_FILE.read_text())
     run = lambda *command: subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (result := run("iverilog", "-g2005", "-s", "bench", "-o", "bench", "bench.v", "array.v", "gated.v", "gate.v")).returncode == 0, result.stderr
+    assert (
+        result := run(
+            "iverilog", "-g2005", "-s", "bench", "-o", "bench", "bench.v", "array.v", "gated.v", "gate.v"
+        )
+    ).returncode == 0, result.stderr
     assert re.match(r"same, \d{3,} sums", (result := run("vvp", "-n", "bench")).stdout), result.stdout
 
 
 def empty(path):
     """Leave only its ports of the module in a file, outputs 0."""
     text = path.read_text()
-    ports = re.search(r"^module .*?;\n", text, re.MULTILINE | re.DOTALL)[0] + "".join(re.findall(r"^  (?:in|out)put .*\n", text, re.MULTILINE))
-    zeros = "".join(f"  assign {name} = 0;\n" for name in re.findall(r"^  output .*?(\w+);\n", text, re.MULTILINE))
-    path.write_text(f"/* verilator lint_off WIDTHEXPAND */\n/* verilator lint_off UNUSEDSIGNAL */\n{ports}{zeros}endmodule\n")
+    ports = re.search(r"^module .*?;\n", text, re.MULTILINE | re.DOTALL)[0] + "".join(
+        re.findall(r"^  (?:in|out)put .*\n", text, re.MULTILINE)
+    )
+    zeros = "".join(
+        f"  assign {name} = 0;\n" for name in re.findall(r"^  output .*?(\w+);\n", text, re.MULTILINE)
+    )
+    path.write_text(
+        "/* verilator lint_off WIDTHEXPAND */\n/* verilator lint_off UNUSEDSIGNAL "
+        f"*/\n{ports}{zeros}endmodule\n"
+    )
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("arguments", [*(("--preset", name) for name in PRESETS), ("--array", "128x128")], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [*(("--preset", name) for name in PRESETS), ("--array", "128x128")], ids=" ".join
+)
 def test_lint_of_all(poblano, tmp_path, arguments):
-    """The tools keep every instance apart. So of a large design a row of an array and a tile are looked at on their own, and what has them
-    around their ports."""
+    """The tools keep every instance apart. So of a large design a row of an array and a tile are looked at
+    on their own, and what has them around their ports."""
     assert poblano("verilog", *arguments, "-o", tmp_path)[0] == 0
     whole = "poblano_array" if arguments[0] == "--array" else "poblano_chip"
-    parts = {"tile64": ["poblano_array_row"], "flagship": ["poblano_array_row", "poblano_tile"], "128x128": ["poblano_array_row"]}
+    parts = {
+        "tile64": ["poblano_array_row"],
+        "flagship": ["poblano_array_row", "poblano_tile"],
+        "128x128": ["poblano_array_row"],
+    }
     for top in (*parts.get(arguments[1], []), whole):
         if top != whole:
             for suffix in "f", "vlt":

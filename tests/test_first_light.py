@@ -1,5 +1,5 @@
-"""The default model on the RTL of the desk chip against the golden chip: after each layer every local memory, at the end all
-of memory, and the tokens."""
+"""The default model on the RTL of the desk chip against the golden chip: after each layer every local
+memory, at the end all of memory, and the tokens."""
 
 import re
 
@@ -31,10 +31,13 @@ def layers_of(commands):
 
 
 def up_to(commands, layers, last):
-    """The program as far as the last command of layer ``last``; streams for later layers, sent ahead, become NOPs."""
+    """The program as far as the last command of layer ``last``; streams for later layers, sent ahead,
+    become NOPs."""
     end = max(i for i, layer in enumerate(layers) if layer <= last) + 1
-    kept = [Command(Opcode.NOP, c.unit, {}, c.waits) if c.opcode is Opcode.STREAM and layer > last else c
-            for c, layer in zip(commands[:end], layers)]
+    kept = [
+        Command(Opcode.NOP, c.unit, {}, c.waits) if c.opcode is Opcode.STREAM and layer > last else c
+        for c, layer in zip(commands[:end], layers)
+    ]
     return b"".join(command.encode() for command in kept)
 
 
@@ -42,10 +45,18 @@ def dump(config, address):
     """Commands that store every tile's local memories from ``address`` on, and the bytes that they write."""
     tile, commands = config.tile, []
     for n in range(config.tiles):
-        commands.append(Command(Opcode.STORE, DMA, dict(mem_addr=address, rows=1, lines=tile.vmem_lines, tile=n)))
+        commands.append(
+            Command(Opcode.STORE, DMA, dict(mem_addr=address, rows=1, lines=tile.vmem_lines, tile=n))
+        )
         address += LINE_BYTES * tile.vmem_lines
         blocks = dict(src=0, src_stride=1, rows=tile.amem_blocks, tile=n)
-        commands.append(Command(Opcode.STORE_BLOCK, DMA, dict(mem_addr=address, mem_stride=BLOCK, offset=0, length=BLOCK, **blocks)))
+        commands.append(
+            Command(
+                Opcode.STORE_BLOCK,
+                DMA,
+                dict(mem_addr=address, mem_stride=BLOCK, offset=0, length=BLOCK, **blocks),
+            )
+        )
         address += BLOCK * tile.amem_blocks
         commands.append(Command(Opcode.STORE_SCALE, DMA, dict(mem_addr=address, mem_stride=4, **blocks)))
         address += 4 * tile.amem_blocks

@@ -8,12 +8,17 @@ from formal.harness import Mutation, MutationError
 from formal.runner import FILES, jobs, run_job
 
 JOBS = jobs()
-"""A property without mutations is another size of one that has some: ``make nightly`` and ``make formal`` prove it."""
+"""A property without mutations is another size of one that has some: ``make nightly`` and ``make formal``
+prove it."""
 MUTATIONS = [job for job in JOBS if job.kind == "mutation"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job", [job if job.prop.mutations else pytest.param(job, marks=pytest.mark.nightly) for job in JOBS], ids=str)
+@pytest.mark.parametrize(
+    "job",
+    [job if job.prop.mutations else pytest.param(job, marks=pytest.mark.nightly) for job in JOBS],
+    ids=str,
+)
 def test_job(job):
     good, verdict, details, seconds = run_job(job)
     assert good, f"{job}: {verdict}: {details}"
@@ -42,7 +47,10 @@ def test_mutation_that_is_no_code():
 
 def test_mutation_ignores_layout():
     """The same code in another layout, with other parentheses and comments, is found; another code is not."""
-    text = "def f(m, a, b):\n    with m.If(a & b):  # both\n        m.d.sync += b.eq(\n            (a + 1),\n        )\n"
+    text = (
+        "def f(m, a, b):\n    with m.If(a & b):  # both\n"
+        "        m.d.sync += b.eq(\n            (a + 1),\n        )\n"
+    )
     mutate = lambda old, new: ast.unparse(Mutation("layout", "", old, new).apply(text))
     assert "b.eq(a - 1)" in mutate("b.eq(a + 1)", "b.eq(a - 1)")
     assert "m.If(a | b)" in mutate("with m.If(a & b):", "with m.If(a | b):")

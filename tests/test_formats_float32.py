@@ -1,15 +1,17 @@
-"""FP32 units against IEEE arithmetic: every pair of special patterns, and a million random ones of each kind."""
+"""FP32 units against IEEE arithmetic: every pair of special patterns, and a million random ones of each
+kind."""
+
+import random
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
-import random
-
 import numpy as np
 import pytest
 
-from poblano.formats import float32, float32_reference as reference
+from poblano.formats import float32
+from poblano.formats import float32_reference as reference
 from poblano.formats.float32 import FixedToFloat, FloatAdd, FloatMultiply, FloatToInt8
 from tb.common.bulk import build
 
@@ -19,8 +21,39 @@ MILLION = 1 << 20
 def special_patterns():
     """Both signs of zeros, subnormals, powers of two at the edges, their neighbours, infinities and NaNs."""
     magnitudes = {0x7F800000, 0x7F800001, 0x7FC00000, 0x7FFFFFFF, 0x7FA55555}
-    for exponent in (0, 1, 2, 22, 23, 24, 25, 26, 27, 62, 63, 64, 100, 103, 104, 125, 126, 127, 128, 129, 149, 150, 151,
-                     152, 190, 191, 192, 230, 252, 253, 254):
+    for exponent in (
+        0,
+        1,
+        2,
+        22,
+        23,
+        24,
+        25,
+        26,
+        27,
+        62,
+        63,
+        64,
+        100,
+        103,
+        104,
+        125,
+        126,
+        127,
+        128,
+        129,
+        149,
+        150,
+        151,
+        152,
+        190,
+        191,
+        192,
+        230,
+        252,
+        253,
+        254,
+    ):
         for fraction in (0, 1, 2, 3, 0x400000, 0x3FFFFF, 0x400001, 0x7FFFFE, 0x7FFFFF, 0x2AAAAA, 0x3504F3):
             magnitudes.add(exponent << 23 | fraction)
     magnitudes.update(1 << k for k in range(23))
@@ -45,8 +78,13 @@ def random_pairs(kind, count=MILLION, seed=1):
         exponent = 127 - (a >> 23 & 0xFF).astype(np.int64) + rng.integers(-26, 4, count)
         b = b & np.uint32(0x807FFFFF) | np.clip(exponent, 0, 254).astype(np.uint32) << np.uint32(23)
     elif kind == "tiny":
-        a, b = (x & np.uint32(0x80FFFFFF) | y << np.uint32(23) for x, y in (
-            (a, rng.integers(0, 3, count, dtype=np.uint32)), (b, rng.integers(0, 3, count, dtype=np.uint32))))
+        a, b = (
+            x & np.uint32(0x80FFFFFF) | y << np.uint32(23)
+            for x, y in (
+                (a, rng.integers(0, 3, count, dtype=np.uint32)),
+                (b, rng.integers(0, 3, count, dtype=np.uint32)),
+            )
+        )
     elif kind == "ties":
         exponent = (a >> 23 & 0xFF).astype(np.int64) + rng.integers(-26, 27, count)
         b = b & np.uint32(0x80600003) | np.clip(exponent, 0, 254).astype(np.uint32) << np.uint32(23)
@@ -59,7 +97,9 @@ def check(actual, expected, *operands):
     expected = expected.view(actual.dtype)
     wrong = np.flatnonzero(actual != expected)
     assert not len(wrong), f"{len(wrong)} wrong: " + "; ".join(
-        " ".join(f"{int(operand[k]):x}" for operand in operands) + f" -> {actual[k]:x}, not {expected[k]:x}" for k in wrong[:5])
+        " ".join(f"{int(operand[k]):x}" for operand in operands) + f" -> {actual[k]:x}, not {expected[k]:x}"
+        for k in wrong[:5]
+    )
 
 
 OPERATIONS = {"add": (FloatAdd, reference.float_add), "multiply": (FloatMultiply, reference.float_multiply)}
@@ -69,7 +109,10 @@ OPERATIONS = {"add": (FloatAdd, reference.float_add), "multiply": (FloatMultiply
 def test_bulk(operation):
     component, function = OPERATIONS[operation]
     dut = build(component())
-    for a, b in [special_pairs(), *(random_pairs(kind) for kind in ("any", "near", "subnormal", "tiny", "ties"))]:
+    for a, b in [
+        special_pairs(),
+        *(random_pairs(kind) for kind in ("any", "near", "subnormal", "tiny", "ties")),
+    ]:
         check(dut(a=a, b=b)["o"], function(a.view(np.float32), b.view(np.float32)), a, b)
     a, b = random_pairs("near", 100_000)
     check(dut(a=a, b=b, stall=3)["o"], function(a.view(np.float32), b.view(np.float32)), a, b)
@@ -85,10 +128,21 @@ def test_integers_bulk(width):
     check(build(FixedToFloat(width))(i=i, stall=5)["o"], i.astype(np.float32), i)
 
 
-@pytest.mark.parametrize("width, special_bits", [
-    (22, 0), (42, 1), (70, 2), *(pytest.param(*case, marks=pytest.mark.nightly) for case in ((13, 0), (25, 1), (38, 0), (64, 2), (128, 2)))])
+@pytest.mark.parametrize(
+    "width, special_bits",
+    [
+        (22, 0),
+        (42, 1),
+        (70, 2),
+        *(
+            pytest.param(*case, marks=pytest.mark.nightly)
+            for case in ((13, 0), (25, 1), (38, 0), (64, 2), (128, 2))
+        ),
+    ],
+)
 def test_fixed_to_float_bulk(width, special_bits):
-    """Integers of every length times powers of two over the whole range, at ties and just beside them, specials between."""
+    """Integers of every length times powers of two over the whole range, at ties and just beside them,
+    specials between."""
     rng = random.Random(width)
     numbers, exponents = [], []
     for _ in range(100_000):
@@ -99,19 +153,37 @@ def test_fixed_to_float_bulk(width, special_bits):
             value = (value & ~(2 * half - 1) | half) + rng.choice((-1, 0, 0, 1))
         numbers.append(value if rng.random() < 0.5 else -value)
         # Results from below the smallest subnormal to above the largest number.
-        exponents.append(max(-512, min(511, rng.choice((0, rng.randint(-153, 130) - length, rng.randint(-512, 511))))))
+        exponents.append(
+            max(-512, min(511, rng.choice((0, rng.randint(-153, 130) - length, rng.randint(-512, 511)))))
+        )
     numbers[:4], exponents[:4] = [0, -1 << width - 1, (1 << width - 1) - 1, -1], [0, 0, -149, -149]
     exponents = np.array(exponents, np.int16)
-    dtype = object if width > 64 else next(t for t in (np.int16, np.int32, np.int64) if width <= 8 * np.dtype(t).itemsize)
+    dtype = (
+        object
+        if width > 64
+        else next(t for t in (np.int16, np.int32, np.int64) if width <= 8 * np.dtype(t).itemsize)
+    )
     generator = np.random.default_rng(3)
     nan = (generator.random(len(numbers)) < 0.01).astype(np.uint8)
-    special = generator.integers(0, 1 << special_bits, len(numbers)).astype(np.uint8) * (generator.random(len(numbers)) < 0.05)
+    special = generator.integers(0, 1 << special_bits, len(numbers)).astype(np.uint8) * (
+        generator.random(len(numbers)) < 0.05
+    )
     expected = reference.fixed_to_float(np.array(numbers, object), exponents)
     if special_bits == 2:
-        expected = np.where(special == 1, np.float32(np.inf), np.where(special == 2, np.float32(-np.inf), expected))
-    expected = np.where((nan != 0) | (special == (1 << special_bits) - 1) & (special_bits > 0), reference.NAN, expected)
-    i = np.array([n % (1 << width) for n in numbers], object) if dtype is object else np.array(numbers).astype(dtype)
-    inputs = {"i": i, "exponent": exponents, "nan": nan} | ({"special": special.astype(np.uint8)} if special_bits else {})
+        expected = np.where(
+            special == 1, np.float32(np.inf), np.where(special == 2, np.float32(-np.inf), expected)
+        )
+    expected = np.where(
+        (nan != 0) | (special == (1 << special_bits) - 1) & (special_bits > 0), reference.NAN, expected
+    )
+    i = (
+        np.array([n % (1 << width) for n in numbers], object)
+        if dtype is object
+        else np.array(numbers).astype(dtype)
+    )
+    inputs = {"i": i, "exponent": exponents, "nan": nan} | (
+        {"special": special.astype(np.uint8)} if special_bits else {}
+    )
     dut = build(FixedToFloat(width, scaled=True, special_bits=special_bits))
     for stall in (0, 3):
         check(dut(**inputs, stall=stall)["o"], expected.astype(np.float32), exponents)
@@ -120,10 +192,16 @@ def test_fixed_to_float_bulk(width, special_bits):
 def test_float_to_int8_bulk():
     rng = np.random.default_rng(3)
     quarters = (np.arange(-140 * 8, 140 * 8) / 8).astype(np.float32)
-    x = np.concatenate([special_patterns(), quarters.view(np.uint32), np.nextafter(quarters, np.float32(1e9)).view(np.uint32),
-                        np.nextafter(quarters, np.float32(-1e9)).view(np.uint32),
-                        rng.integers(0, 1 << 32, MILLION, dtype=np.uint64).astype(np.uint32),
-                        rng.uniform(-130, 130, MILLION).astype(np.float32).view(np.uint32)])
+    x = np.concatenate(
+        [
+            special_patterns(),
+            quarters.view(np.uint32),
+            np.nextafter(quarters, np.float32(1e9)).view(np.uint32),
+            np.nextafter(quarters, np.float32(-1e9)).view(np.uint32),
+            rng.integers(0, 1 << 32, MILLION, dtype=np.uint64).astype(np.uint32),
+            rng.uniform(-130, 130, MILLION).astype(np.float32).view(np.uint32),
+        ]
+    )
     check(build(FloatToInt8())(i=x, stall=5)["o"], reference.float_to_int8(x.view(np.float32)), x)
 
 

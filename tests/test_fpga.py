@@ -34,7 +34,9 @@ class FalseEngine:
 
     def block_sums(self, a, w):
         assert a.dtype == w.dtype == np.int8
-        sums = np.stack([a[:, k:k + 32].astype(int) @ w[k:k + 32].astype(int) for k in range(0, a.shape[1], 32)])
+        sums = np.stack(
+            [a[:, k : k + 32].astype(int) @ w[k : k + 32].astype(int) for k in range(0, a.shape[1], 32)]
+        )
         sums[-1, 0, 0] += self.wrong
         return sums
 
@@ -51,7 +53,9 @@ def test_pins():
                 found |= {io.name: io.ios[0].names[0] for io in resource.ios if io.name in ("rx", "tx")}
         assert found == {name: pin for name, pin in board(name).pins.items() if name in ("clk", "rx", "tx")}
     pins = [pin for b in BOARDS.values() for pin in (*b.pins.values(), *b.fixed)]
-    assert all(len({*b.pins.values(), *b.fixed}) == len(b.pins) + len(b.fixed) for b in BOARDS.values()) and pins
+    assert (
+        all(len({*b.pins.values(), *b.fixed}) == len(b.pins) + len(b.fixed) for b in BOARDS.values()) and pins
+    )
 
 
 def test_clocks():
@@ -75,7 +79,9 @@ def test_check_finds_differences():
     a, b = awkward_matrices((3, 64, 5))
     product, _ = matmul_on(FalseEngine(), a, b, config=config)
     assert product.shape == (3, 5)
-    with pytest.raises(Mismatch, match="1 of 15 elements of the product differ .* the first at row 0, column 0"):
+    with pytest.raises(
+        Mismatch, match="1 of 15 elements of the product differ .* the first at row 0, column 0"
+    ):
         matmul_on(FalseEngine(wrong=True), a, b, config=config)
     assert check_layer(FalseEngine()) > 3
     with pytest.raises(Mismatch, match="layer 0: .* differs from the golden model's, the first byte is at"):
@@ -108,22 +114,30 @@ def test_traffic_is_the_engines():
 
 
 def check_crossing(netlist):
-    """The only input that is not of the clock, rx, goes to a flip-flop, on iCE40 inverted, whose output goes to one more alone."""
+    """The only input that is not of the clock, rx, goes to a flip-flop, on iCE40 inverted, whose output
+    goes to one more alone."""
     module = json.loads(netlist)["modules"]["top"]
-    bit, = module["ports"]["rx"]["bits"]
+    (bit,) = module["ports"]["rx"]["bits"]
 
     def reader():
-        (cell, port), = [(cell, port) for cell in module["cells"].values() for port, bits in cell["connections"].items()
-                         if bit in bits and cell["port_directions"][port] == "input"]
+        ((cell, port),) = [
+            (cell, port)
+            for cell in module["cells"].values()
+            for port, bits in cell["connections"].items()
+            if bit in bits and cell["port_directions"][port] == "input"
+        ]
         return cell, port
 
     cell, port = reader()
-    if cell["type"] == "SB_LUT4" and sum(isinstance(bits[0], int) for bits in cell["connections"].values()) == 2:
-        bit, = cell["connections"]["O"]
+    if (
+        cell["type"] == "SB_LUT4"
+        and sum(isinstance(bits[0], int) for bits in cell["connections"].values()) == 2
+    ):
+        (bit,) = cell["connections"]["O"]
     for _ in range(2):
         cell, port = reader()
         assert re.match("SB_DFF|TRELLIS_FF", cell["type"]) and port in ("D", "DI"), (cell["type"], port)
-        bit, = cell["connections"]["Q"]
+        (bit,) = cell["connections"]["Q"]
 
 
 @pytest.mark.slow
@@ -133,7 +147,11 @@ def test_icebreaker_netlist():
     netlist = synthesise(b)
     check_fits(b, netlist.cells)
     check_crossing(netlist.json)
-    assert netlist.cells["SB_MAC16"] == 8 and netlist.cells["SB_SPRAM256KA"] == 4 and "SB_RAM40_4K" in netlist.cells
+    assert (
+        netlist.cells["SB_MAC16"] == 8
+        and netlist.cells["SB_SPRAM256KA"] == 4
+        and "SB_RAM40_4K" in netlist.cells
+    )
     engine = device(b)
     product = check_matmul(engine)
     assert product.shape == (5, 13) and np.abs(product).max() > 1e3
@@ -142,14 +160,19 @@ def test_icebreaker_netlist():
 
 @pytest.mark.slow
 def test_ulx3s_netlist():
-    """A small array for the ECP5: multipliers with their registers inside, each in a place of its own; the same sums."""
+    """A small array for the ECP5: multipliers with their registers inside, each in a place of its own; the
+    same sums."""
     b = with_array(board("ulx3s"), 4, 3)
     netlist = synthesise(b)
     check_crossing(netlist.json)
     cells = json.loads(place_multipliers(netlist.json, b.array))["modules"]["top"]["cells"]
     products = {name: cell for name, cell in cells.items() if cell["type"] == "MULT18X18D"}
     assert len(products) == 12 and len({cell["attributes"]["BEL"] for cell in products.values()}) == 12
-    assert all(cell["parameters"][f"REG_{name}_CLK"] == "CLK0" for cell in products.values() for name in ("INPUTA", "INPUTB", "OUTPUT"))
+    assert all(
+        cell["parameters"][f"REG_{name}_CLK"] == "CLK0"
+        for cell in products.values()
+        for name in ("INPUTA", "INPUTB", "OUTPUT")
+    )
     with pytest.raises(ValueError, match="12 multipliers of 20 were found"):
         place_multipliers(netlist.json, with_array(b, 4, 5).array)
     assert place_multipliers(netlist.json, with_array(b, 16, 4).array) == netlist.json
@@ -166,7 +189,9 @@ def test_netlist(name):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name,mhz,dsps", [("icebreaker", 24, 8), ("ulx3s", 80, 0.92 * 156), ("tangnano20k", 48, 96)])
+@pytest.mark.parametrize(
+    "name,mhz,dsps", [("icebreaker", 24, 8), ("ulx3s", 80, 0.92 * 156), ("tangnano20k", 48, 96)]
+)
 def test_build(tmp_path, name, mhz, dsps):
     result = build(board(name), tmp_path)
     assert result.fmax >= result.clock >= mhz and result.used["DSP"] >= dsps
@@ -182,18 +207,35 @@ def run(monkeypatch, capfd, *arguments):
     return left.value.code or 0, captured.out, captured.err
 
 
-@pytest.mark.parametrize("arguments,status,message", [
-    (("--board", "ice"), 2, "unknown board 'ice'; the boards are icebreaker, ulx3s, tangnano20k"),
-    (("--board", "icebreaker", "--array", "8x8"), 2, "an array of 8 x 8 needs 64 multipliers, 48 more than the 16 of iCEBreaker .*; 4 x 4 fits"),
-    (("--board", "ulx3s", "--array", "40x3"), 2, "array rows must be below 32 or a multiple of it, not 40"),
-    (("--board", "ulx3s", "--array", "big"), 2, "an array's size is rows x columns, as 4x4, not 'big'"),
-    (("--board", "ulx3s", "--simulate", "--program"), 2, "--simulate needs no board"),
-    (("--board", "ulx3s", "--json", "/nonexistent/x.json"), 2, "/nonexistent/x.json: its folder does not exist"),
-    (("--board", "icebreaker", "--port", "/dev/nonexistent"), 3, "/dev/nonexistent: "),
-])
+@pytest.mark.parametrize(
+    "arguments,status,message",
+    [
+        (("--board", "ice"), 2, "unknown board 'ice'; the boards are icebreaker, ulx3s, tangnano20k"),
+        (
+            ("--board", "icebreaker", "--array", "8x8"),
+            2,
+            "an array of 8 x 8 needs 64 multipliers, 48 more than the 16 of iCEBreaker .*; 4 x 4 fits",
+        ),
+        (
+            ("--board", "ulx3s", "--array", "40x3"),
+            2,
+            "array rows must be below 32 or a multiple of it, not 40",
+        ),
+        (("--board", "ulx3s", "--array", "big"), 2, "an array's size is rows x columns, as 4x4, not 'big'"),
+        (("--board", "ulx3s", "--simulate", "--program"), 2, "--simulate needs no board"),
+        (
+            ("--board", "ulx3s", "--json", "/nonexistent/x.json"),
+            2,
+            "/nonexistent/x.json: its folder does not exist",
+        ),
+        (("--board", "icebreaker", "--port", "/dev/nonexistent"), 3, "/dev/nonexistent: "),
+    ],
+)
 def test_bad_input(monkeypatch, capfd, arguments, status, message):
     code, out, error = run(monkeypatch, capfd, "fpga", *arguments)
-    assert (code, out) == (status, "") and re.match("poblano: " + message, error) and error.count("\n") == 1, error
+    assert (
+        (code, out) == (status, "") and re.match("poblano: " + message, error) and error.count("\n") == 1
+    ), error
 
 
 def test_missing_loader(monkeypatch, capfd):
@@ -206,7 +248,9 @@ def test_missing_loader(monkeypatch, capfd):
 
 def test_too_large():
     """Cells beyond the device's are an error that says how many."""
-    with pytest.raises(ConfigError, match="an array of 4 x 4 takes 6000 LUTs, 720 more than the 5280 of iCEBreaker"):
+    with pytest.raises(
+        ConfigError, match="an array of 4 x 4 takes 6000 LUTs, 720 more than the 5280 of iCEBreaker"
+    ):
         check_fits(board("icebreaker"), {"SB_LUT4": 6000})
     assert with_array(board("tangnano20k"), 4, 6).engine.array.cols == 6
 
@@ -217,8 +261,13 @@ def test_nothing_half_written(monkeypatch, tmp_path):
     monkeypatch.setattr(build_module, "synthesise", lambda board, report: Netlist("{}", "", {}))
     with pytest.raises(BuildError, match="false failed"):
         build(board("icebreaker"), tmp_path / "out")
-    monkeypatch.setattr(build_module, "_run", lambda command, folder: (folder / "report.json").write_text(
-        json.dumps(dict(utilization={}, fmax=dict(clk=dict(achieved=20.0))))))
+    monkeypatch.setattr(
+        build_module,
+        "_run",
+        lambda command, folder: (folder / "report.json").write_text(
+            json.dumps(dict(utilization={}, fmax=dict(clk=dict(achieved=20.0))))
+        ),
+    )
     with pytest.raises(BuildError, match="misses its clock: 20.0 MHz of 24 MHz, slack -8.33 ns"):
         build(board("icebreaker"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,5 @@
-"""The golden chip: each command against the references, refused commands, and rings that would hang the chip."""
+"""The golden chip: each command against the references, refused commands, and rings that would hang the
+chip."""
 
 import numpy as np
 import pytest
@@ -42,10 +43,15 @@ def run(golden, *commands, **options):
 
 def test_load_and_store():
     golden = new()
-    run(golden, command(Opcode.LOAD, DMA, mem_addr=64, mem_stride=96, dst=5, dst_stride=3, rows=4, lines=2, tiles=2),
-        command(Opcode.STORE, DMA, mem_addr=4096, mem_stride=64, src=5, src_stride=3, rows=4, lines=2, tile=1))
-    rows = golden.memory[64:64 + 4 * 96].reshape(4, 96)[:, :64]
-    np.testing.assert_array_equal(golden.memory[4096:4096 + 256].reshape(4, 64), rows)
+    run(
+        golden,
+        command(Opcode.LOAD, DMA, mem_addr=64, mem_stride=96, dst=5, dst_stride=3, rows=4, lines=2, tiles=2),
+        command(
+            Opcode.STORE, DMA, mem_addr=4096, mem_stride=64, src=5, src_stride=3, rows=4, lines=2, tile=1
+        ),
+    )
+    rows = golden.memory[64 : 64 + 4 * 96].reshape(4, 96)[:, :64]
+    np.testing.assert_array_equal(golden.memory[4096 : 4096 + 256].reshape(4, 64), rows)
     assert golden.tiles[1].vmem[40:56].tobytes() == rows[0].tobytes()
     assert golden.tiles[0].vmem[40:56].tobytes() != rows[0].tobytes()
     assert golden.completed[DMA] == 2
@@ -53,35 +59,62 @@ def test_load_and_store():
 
 def test_store_block_and_scale():
     golden = new()
-    run(golden, command(Opcode.STORE_BLOCK, DMA, mem_addr=128, mem_stride=40, src=3, src_stride=2, rows=3, offset=16, length=8, tile=1),
-        command(Opcode.STORE_SCALE, DMA, mem_addr=1024, mem_stride=4, src=3, src_stride=2, rows=3, tile=1))
+    run(
+        golden,
+        command(
+            Opcode.STORE_BLOCK,
+            DMA,
+            mem_addr=128,
+            mem_stride=40,
+            src=3,
+            src_stride=2,
+            rows=3,
+            offset=16,
+            length=8,
+            tile=1,
+        ),
+        command(Opcode.STORE_SCALE, DMA, mem_addr=1024, mem_stride=4, src=3, src_stride=2, rows=3, tile=1),
+    )
     tile = golden.tiles[1]
     for row in range(3):
-        assert golden.memory[128 + 40 * row:136 + 40 * row].tobytes() == tile.amem_q[3 + 2 * row, 16:24].tobytes()
+        assert (
+            golden.memory[128 + 40 * row : 136 + 40 * row].tobytes()
+            == tile.amem_q[3 + 2 * row, 16:24].tobytes()
+        )
     assert golden.memory[1024:1036].tobytes() == tile.amem_scale[[3, 5, 7]].tobytes()
 
 
-@pytest.mark.parametrize("transpose, scale", [(0, ScaleFormat.F16), (1, ScaleFormat.F32), (0, ScaleFormat.NONE)])
+@pytest.mark.parametrize(
+    "transpose, scale", [(0, ScaleFormat.F16), (1, ScaleFormat.F32), (0, ScaleFormat.NONE)]
+)
 def test_matmul(transpose, scale):
     """Two products from one stream, the second with strides; results in both tiles."""
     golden = new()
     generator = np.random.default_rng(0)
     w = generator.integers(-127, 128, (64, 48))
     d = None if scale is ScaleFormat.NONE else generator.uniform(0, 1, (2, 48)).astype(np.float16)
-    data = np.frombuffer(pack_weights(w, d, None, golden.config, scale_format=scale, transpose=bool(transpose)), np.uint8)
-    golden.memory[:data.size] = data
+    data = np.frombuffer(
+        pack_weights(w, d, None, golden.config, scale_format=scale, transpose=bool(transpose)), np.uint8
+    )
+    golden.memory[: data.size] = data
     common = dict(scale=int(scale), transpose=transpose, k_blocks=2, tiles=3)
     tile = golden.tiles[0]
-    expected = [matmul(tile.amem_q[blocks].reshape(3, 64), tile.amem_scale[blocks], None, part, part_d)
-                for blocks, part, part_d in (
-                    (np.arange(10, 16).reshape(3, 2), w[:, :32], None if d is None else d[:, :32]),
-                    (np.array([[0, 1], [7, 8], [14, 15]]), w[:, 32:], None if d is None else d[:, 32:]))]
-    run(golden, command(Opcode.STREAM, STREAM, mem_addr=0, mem_stride=0, row_bytes=data.size, rows=1),
+    expected = [
+        matmul(tile.amem_q[blocks].reshape(3, 64), tile.amem_scale[blocks], None, part, part_d)
+        for blocks, part, part_d in (
+            (np.arange(10, 16).reshape(3, 2), w[:, :32], None if d is None else d[:, :32]),
+            (np.array([[0, 1], [7, 8], [14, 15]]), w[:, 32:], None if d is None else d[:, 32:]),
+        )
+    ]
+    run(
+        golden,
+        command(Opcode.STREAM, STREAM, mem_addr=0, mem_stride=0, row_bytes=data.size, rows=1),
         command(Opcode.MATMUL, MATMUL, **common, a=10, a_stride=2, rows=3, groups=2, dst=0, dst_stride=4),
-        command(Opcode.MATMUL, MATMUL, **common, a=0, a_stride=7, rows=3, groups=1, dst=100, dst_stride=9))
+        command(Opcode.MATMUL, MATMUL, **common, a=0, a_stride=7, rows=3, groups=1, dst=100, dst_stride=9),
+    )
     for result in golden.tiles:
         np.testing.assert_array_equal(result.vmem[:96].reshape(3, 32), expected[0])
-        np.testing.assert_array_equal(result.vmem[800:800 + 3 * 72].reshape(3, 72)[:, :16], expected[1])
+        np.testing.assert_array_equal(result.vmem[800 : 800 + 3 * 72].reshape(3, 72)[:, :16], expected[1])
     assert not golden.tiles[0].fifo
 
 
@@ -89,13 +122,31 @@ def test_matmul_minimum():
     golden = new()
     generator = np.random.default_rng(0)
     w, d = generator.integers(0, 16, (32, 16)), generator.normal(size=(1, 16)).astype(np.float16)
-    data = np.frombuffer(pack_weights(w, d, -d, golden.config, element=Element.U4, scale_format=ScaleFormat.F16), np.uint8)
-    golden.memory[:data.size] = data
+    data = np.frombuffer(
+        pack_weights(w, d, -d, golden.config, element=Element.U4, scale_format=ScaleFormat.F16), np.uint8
+    )
+    golden.memory[: data.size] = data
     tile = golden.tiles[0]
     expected = matmul(tile.amem_q[4:6], tile.amem_scale[4:6, None], tile.amem_sum[4:6, None], w, d, -d)
-    run(golden, command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=data.size, rows=1),
-        command(Opcode.MATMUL, MATMUL, element=int(Element.U4), scale=1, minimum=1, a=4, a_stride=1, rows=2, k_blocks=1, groups=1,
-                dst=8, dst_stride=2, tiles=1))
+    run(
+        golden,
+        command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=data.size, rows=1),
+        command(
+            Opcode.MATMUL,
+            MATMUL,
+            element=int(Element.U4),
+            scale=1,
+            minimum=1,
+            a=4,
+            a_stride=1,
+            rows=2,
+            k_blocks=1,
+            groups=1,
+            dst=8,
+            dst_stride=2,
+            tiles=1,
+        ),
+    )
     np.testing.assert_array_equal(tile.vmem[64:96].reshape(2, 16), expected)
 
 
@@ -103,8 +154,16 @@ ALL = tuple(FORMATS)
 
 
 @pytest.mark.parametrize("activation", Activation, ids=lambda a: a.name)
-@pytest.mark.parametrize("element, scale", [(e, s) for e in Element for s in ScaleFormat
-                                            if s is not ScaleFormat.E8M0 or e not in (Element.S4, Element.U4)], ids=lambda v: v.name)
+@pytest.mark.parametrize(
+    "element, scale",
+    [
+        (e, s)
+        for e in Element
+        for s in ScaleFormat
+        if s is not ScaleFormat.E8M0 or e not in (Element.S4, Element.U4)
+    ],
+    ids=lambda v: v.name,
+)
 def test_matmul_of_every_pair(activation, element, scale):
     """Activations that VECTOR quantised times a stream of any format; a minimum where there can be one."""
     golden = new(formats=ALL)
@@ -114,35 +173,88 @@ def test_matmul_of_every_pair(activation, element, scale):
     w = generator.integers(0, 1 << element.format.bits, (64, 32)).astype(np.uint8)
     w[~np.isfinite(element.values(w))] = 1
     w = element.values(w).astype(np.int8) if element in (Element.S8, Element.S4) else w
-    d = {ScaleFormat.NONE: None, ScaleFormat.E8M0: np.ldexp(np.float32(1), generator.integers(-9, 9, (2, 32)))}.get(
-        scale, generator.uniform(0, 1, (2, 32)).astype(np.float16))
+    d = {
+        ScaleFormat.NONE: None,
+        ScaleFormat.E8M0: np.ldexp(np.float32(1), generator.integers(-9, 9, (2, 32))),
+    }.get(scale, generator.uniform(0, 1, (2, 32)).astype(np.float16))
     minimum = -d if scale is ScaleFormat.F16 and element in (Element.S4, Element.U4) else None
-    data = np.frombuffer(pack_weights(w, d, minimum, golden.config, element=element, scale_format=scale), np.uint8)
-    golden.memory[:data.size] = data
-    run(golden, command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=data.size, rows=1),
-        command(Opcode.VECTOR, VECTOR, rows=3, blocks=2, a=0, a_stride=8, sink=2, activation=int(activation), dst=8, dst_stride=2),
-        command(Opcode.MATMUL, MATMUL, [(VECTOR, 1)], activation=int(activation), element=int(element), scale=int(scale),
-                minimum=int(minimum is not None), a=8, a_stride=2, rows=3, k_blocks=2, groups=2, dst=200, dst_stride=4, tiles=1),
-        command(Opcode.STORE_SCALE, DMA, [(VECTOR, 1)], mem_addr=1 << 15, mem_stride=4, src=8, src_stride=1, rows=6, tile=0))
+    data = np.frombuffer(
+        pack_weights(w, d, minimum, golden.config, element=element, scale_format=scale), np.uint8
+    )
+    golden.memory[: data.size] = data
+    run(
+        golden,
+        command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=data.size, rows=1),
+        command(
+            Opcode.VECTOR,
+            VECTOR,
+            rows=3,
+            blocks=2,
+            a=0,
+            a_stride=8,
+            sink=2,
+            activation=int(activation),
+            dst=8,
+            dst_stride=2,
+        ),
+        command(
+            Opcode.MATMUL,
+            MATMUL,
+            [(VECTOR, 1)],
+            activation=int(activation),
+            element=int(element),
+            scale=int(scale),
+            minimum=int(minimum is not None),
+            a=8,
+            a_stride=2,
+            rows=3,
+            k_blocks=2,
+            groups=2,
+            dst=200,
+            dst_stride=4,
+            tiles=1,
+        ),
+        command(
+            Opcode.STORE_SCALE,
+            DMA,
+            [(VECTOR, 1)],
+            mem_addr=1 << 15,
+            mem_stride=4,
+            src=8,
+            src_stride=1,
+            rows=6,
+            tile=0,
+        ),
+    )
     tile = golden.tiles[0]
     assert tile.amem_sum.dtype == np.int64
     np.testing.assert_array_equal(tile.amem_q[8:14].reshape(3, 64), q)
     np.testing.assert_array_equal(tile.amem_sum[8:14].reshape(3, 2), total)
-    assert golden.memory[1 << 15:(1 << 15) + 24].tobytes() == s.tobytes()
+    assert golden.memory[1 << 15 : (1 << 15) + 24].tobytes() == s.tobytes()
     expected = matmul(q, s, total, w, d, minimum, activation=activation, element=element, scale_format=scale)
     np.testing.assert_array_equal(tile.vmem[1600:1696].reshape(3, 32), expected)
     values = np.ldexp(activation.integers(q), activation.unit) * np.repeat(s.astype(np.float64), 32, 1)
-    weights = np.ldexp(np.float64(1), -6 if element is Element.S8 and scale is ScaleFormat.E8M0 else 0) * element.values(w)
-    weights = weights * (1 if d is None else np.repeat(d.astype(np.float64), 32, 0)) + (0 if minimum is None else np.repeat(minimum, 32, 0))
-    np.testing.assert_allclose(expected, values @ weights, rtol=1e-5, atol=1e-5 * np.abs(values @ weights).max())
+    weights = np.ldexp(
+        np.float64(1), -6 if element is Element.S8 and scale is ScaleFormat.E8M0 else 0
+    ) * element.values(w)
+    weights = weights * (1 if d is None else np.repeat(d.astype(np.float64), 32, 0)) + (
+        0 if minimum is None else np.repeat(minimum, 32, 0)
+    )
+    np.testing.assert_allclose(
+        expected, values @ weights, rtol=1e-5, atol=1e-5 * np.abs(values @ weights).max()
+    )
 
 
 def test_formats_that_the_array_lacks():
     golden = new()
-    product = lambda **changes: command(Opcode.MATMUL, MATMUL, **dict(a=0, rows=1, k_blocks=1, groups=1, dst=0, tiles=1) | changes)
-    for changes, message in ((dict(element=3), "this array has no E4M3 weights; it has S8, S4, U4"),
-                             (dict(scale=3), "this array has no S8 weights with E8M0 scales"),
-                             (dict(activation=2), "this array has no activation format 2; it has INT8")):
+    product = lambda **changes: command(
+        Opcode.MATMUL, MATMUL, **dict(a=0, rows=1, k_blocks=1, groups=1, dst=0, tiles=1) | changes
+    )
+    for changes, message in (
+        (dict(element=3), "this array has no E4M3 weights; it has S8, S4, U4"),
+        (dict(scale=3), "this array has no S8 weights with E8M0 scales"),
+        (dict(activation=2), "this array has no activation format 2; it has INT8"),
+    ):
         with pytest.raises(CommandError, match=message):
             run(golden, product(**changes))
     with pytest.raises(CommandError, match="this array has no activation format 1; it has INT8"):
@@ -151,8 +263,9 @@ def test_formats_that_the_array_lacks():
 
 def test_weights_that_change_are_read_again():
     golden = new()
-    stream = command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=544 + 32, rows=1)
-    product = command(Opcode.MATMUL, MATMUL, scale=1, a=4, a_stride=1, rows=1, k_blocks=1, groups=1, dst=8, tiles=1)
+    product = command(
+        Opcode.MATMUL, MATMUL, scale=1, a=4, a_stride=1, rows=1, k_blocks=1, groups=1, dst=8, tiles=1
+    )
     results = []
     for value in (1, 2, 1):
         golden.memory[:32].view(np.float16)[:] = value
@@ -167,13 +280,61 @@ def test_weights_that_change_are_read_again():
 def test_vector():
     golden = new()
     v = golden.tiles[0].vmem.copy()
-    a = v[80:80 + 2 * 96].reshape(2, 96)[:, :64]
+    a = v[80 : 80 + 2 * 96].reshape(2, 96)[:, :64]
     b = v[800:864]
-    run(golden, command(Opcode.VECTOR, VECTOR, rows=2, blocks=2, a=10, a_stride=12, b=100, op1=AluOp.MUL, sel1=0, sfu=SfuOp.SIGMOID,
-                        op2=AluOp.SUB, sel2=2, imm2=0.25, sink=1, dst=200, dst_stride=8, reduce=1, r=150, tiles=3),
-        command(Opcode.VECTOR, VECTOR, rows=2, blocks=2, a=10, a_stride=12, swap=1, limit=5, limit_step=40, fill=1, reduce=2, r=151),
-        command(Opcode.VECTOR, VECTOR, rows=2, blocks=2, a=10, a_stride=12, op1=AluOp.RSUB, sel1=1, c=3, sink=2, dst=7, dst_stride=20,
-                tiles=2))
+    run(
+        golden,
+        command(
+            Opcode.VECTOR,
+            VECTOR,
+            rows=2,
+            blocks=2,
+            a=10,
+            a_stride=12,
+            b=100,
+            op1=AluOp.MUL,
+            sel1=0,
+            sfu=SfuOp.SIGMOID,
+            op2=AluOp.SUB,
+            sel2=2,
+            imm2=0.25,
+            sink=1,
+            dst=200,
+            dst_stride=8,
+            reduce=1,
+            r=150,
+            tiles=3,
+        ),
+        command(
+            Opcode.VECTOR,
+            VECTOR,
+            rows=2,
+            blocks=2,
+            a=10,
+            a_stride=12,
+            swap=1,
+            limit=5,
+            limit_step=40,
+            fill=1,
+            reduce=2,
+            r=151,
+        ),
+        command(
+            Opcode.VECTOR,
+            VECTOR,
+            rows=2,
+            blocks=2,
+            a=10,
+            a_stride=12,
+            op1=AluOp.RSUB,
+            sel1=1,
+            c=3,
+            sink=2,
+            dst=7,
+            dst_stride=20,
+            tiles=2,
+        ),
+    )
     x = sfu(SfuOp.SIGMOID, a * b) - np.float32(0.25)
     for tile in golden.tiles:
         np.testing.assert_array_equal(tile.vmem[1600:1728].reshape(2, 64), x)
@@ -192,16 +353,21 @@ def test_argmax_goes_on():
     golden = new()
     v = golden.tiles[0].vmem
     first, second = argmax(v[:32], 0), argmax(v[32:64], 100, argmax(v[:32], 0))
-    run(golden, command(Opcode.VECTOR, VECTOR, a=0, reduce=3, first=1, index=0, r=50),
-        command(Opcode.VECTOR, VECTOR, a=4, reduce=3, index=100, r=51))
+    run(
+        golden,
+        command(Opcode.VECTOR, VECTOR, a=0, reduce=3, first=1, index=0, r=50),
+        command(Opcode.VECTOR, VECTOR, a=4, reduce=3, index=100, r=51),
+    )
     for at, (value, index) in ((400, first), (408, second)):
-        assert v[at] == value and v[at + 1:at + 2].view(np.uint32)[0] == index
+        assert v[at] == value and v[at + 1 : at + 2].view(np.uint32)[0] == index
 
 
 def test_refused_command():
     """What comes before a refused command is executed, nothing after; the error has its number."""
     golden = new()
-    load = lambda dst, **changes: command(Opcode.LOAD, DMA, **dict(mem_addr=0, dst=dst, rows=1, lines=1, tiles=1) | changes)
+    load = lambda dst, **changes: command(
+        Opcode.LOAD, DMA, **dict(mem_addr=0, dst=dst, rows=1, lines=1, tiles=1) | changes
+    )
     before = golden.tiles[0].vmem.copy()
     with pytest.raises(CommandError, match="mem_addr 4 is not a multiple of 32") as error:
         run(golden, load(0), load(1, mem_addr=4), load(2))
@@ -219,8 +385,13 @@ def test_waits_order_units():
     source = golden.tiles[1].vmem[:32].copy()
     for seed in (None, *range(8)):
         golden.reset_queue()
-        run(golden, copy(VECTOR, 40, 80, [(VECTOR_1, 1)]), copy(VECTOR_1, 0, 40, []), command(Opcode.NOP, DMA, [(VECTOR, 1)]),
-            shuffle=seed)
+        run(
+            golden,
+            copy(VECTOR, 40, 80, [(VECTOR_1, 1)]),
+            copy(VECTOR_1, 0, 40, []),
+            command(Opcode.NOP, DMA, [(VECTOR, 1)]),
+            shuffle=seed,
+        )
         np.testing.assert_array_equal(golden.tiles[0].vmem[640:672], source)
         golden.tiles[0].vmem[640:672] = 0
     assert golden.completed[DMA] == golden.completed[VECTOR] == golden.completed[VECTOR_1] == 1
@@ -238,12 +409,26 @@ def test_counts_go_on_and_wrap():
 @pytest.mark.parametrize("seed", [None, 0, 1, 2, 3])
 def test_hangs(seed):
     stream = lambda waits=(): command(Opcode.STREAM, STREAM, waits, mem_addr=0, row_bytes=512, rows=1)
-    product = lambda groups=1: command(Opcode.MATMUL, MATMUL, a=0, rows=1, k_blocks=1, groups=groups, dst=0, tiles=1)
-    with pytest.raises(GoldenError, match=r"tile0.matmul: command 1 \(MATMUL\) waits for 512 bytes of weights"):
+    product = lambda groups=1: command(
+        Opcode.MATMUL, MATMUL, a=0, rows=1, k_blocks=1, groups=groups, dst=0, tiles=1
+    )
+    with pytest.raises(
+        GoldenError, match=r"tile0.matmul: command 1 \(MATMUL\) waits for 512 bytes of weights"
+    ):
         run(new(), stream(), product(2), shuffle=seed)
-    with pytest.raises(GoldenError, match="dma: command 0 .* waits for tile0.vector >= 1; tile0.vector: command 1 .* waits for dma >= 1"):
-        run(new(), command(Opcode.NOP, DMA, [(VECTOR, 1)]), command(Opcode.NOP, VECTOR, [(DMA, 1)]), shuffle=seed)
-    with pytest.raises(GoldenError, match="no command can go on"):  # the queue of the stream unit blocks the matmuls
+    with pytest.raises(
+        GoldenError,
+        match="dma: command 0 .* waits for tile0.vector >= 1; tile0.vector: command 1 .* waits for dma >= 1",
+    ):
+        run(
+            new(),
+            command(Opcode.NOP, DMA, [(VECTOR, 1)]),
+            command(Opcode.NOP, VECTOR, [(DMA, 1)]),
+            shuffle=seed,
+        )
+    with pytest.raises(
+        GoldenError, match="no command can go on"
+    ):  # the queue of the stream unit blocks the matmuls
         run(new(), *[stream()] * 20, product(), shuffle=seed)
     run(new(), *[stream(), product()] * 20, shuffle=seed)
 

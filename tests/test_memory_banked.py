@@ -8,10 +8,14 @@ import pytest
 from poblano.memory.banked import BankedMemory
 
 
-@pytest.mark.parametrize("rows,width,granularity,banks,reads,writes",
-                         [(16, 64, 32, 4, 3, 3), (32, 32, 8, 2, 1, 2), (8, 32, 32, 8, 2, 1), (16, 24, 12, 1, 2, 2)])
+@pytest.mark.parametrize(
+    "rows,width,granularity,banks,reads,writes",
+    [(16, 64, 32, 4, 3, 3), (32, 32, 8, 2, 1, 2), (8, 32, 32, 8, 2, 1), (16, 24, 12, 1, 2, 2)],
+)
 def test_random(rows, width, granularity, banks, reads, writes):
-    dut = BankedMemory(rows=rows, width=width, granularity=granularity, banks=banks, read_ports=reads, write_ports=writes)
+    dut = BankedMemory(
+        rows=rows, width=width, granularity=granularity, banks=banks, read_ports=reads, write_ports=writes
+    )
     rng = random.Random(rows + width)
     lanes = width // granularity
 
@@ -29,7 +33,11 @@ def test_random(rows, width, granularity, banks, reads, writes):
                 ctx.set(port.req.payload, reading[p] or 0)
             for p, port in enumerate(dut.write):
                 if writing[p] is None and rng.random() < 0.6:
-                    writing[p] = {"addr": rng.randrange(spread), "mask": rng.getrandbits(lanes), "data": rng.getrandbits(width)}
+                    writing[p] = {
+                        "addr": rng.randrange(spread),
+                        "mask": rng.getrandbits(lanes),
+                        "data": rng.getrandbits(width),
+                    }
                     waited_write[p] = 0
                 ctx.set(port.valid, writing[p] is not None)
                 if writing[p]:

@@ -1,4 +1,5 @@
-"""Bursts against a reference, and the throughput of the stream unit and the DMA engine with a memory that never stalls."""
+"""Bursts against a reference, and the throughput of the stream unit and the DMA engine with a memory that
+never stalls."""
 
 from collections import deque
 from dataclasses import replace
@@ -62,7 +63,7 @@ def test_bursts(width, beats):
             while rng.random() < 0.2:
                 await ctx.tick()
             ctx.set(dut.o.ready, 1)
-            payload, = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
+            (payload,) = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
             ctx.set(dut.o.ready, 0)
             assert (payload.addr, payload.len, payload.strb, payload.last) == burst, n
 
@@ -78,7 +79,7 @@ def memory(axi_read=None, axi_write=None, *, latency=20):
     """A testbench: a memory that takes everything and answers after ``latency``; a beat is its own number."""
 
     async def bench(ctx):
-        beats, answers, lengths, cycle = deque(), deque(), deque(), 0
+        beats, answers, cycle = deque(), deque(), 0
         if axi_read is not None:
             ctx.set(axi_read.ar.ready, 1)
         if axi_write is not None:
@@ -89,12 +90,16 @@ def memory(axi_read=None, axi_write=None, *, latency=20):
                 on = bool(beats) and beats[0][0] <= cycle
                 ctx.set(axi_read.r.valid, on)
                 if on:
-                    ctx.set(axi_read.r.payload, {"id": 0, "resp": 0, "data": beats[0][1], "last": beats[0][2]})
+                    ctx.set(
+                        axi_read.r.payload, {"id": 0, "resp": 0, "data": beats[0][1], "last": beats[0][2]}
+                    )
                     beats.popleft()
                 if ctx.get(axi_read.ar.valid):
                     ar = ctx.get(axi_read.ar.payload)
                     size = len(axi_read.r.payload.data) // 8
-                    beats.extend((cycle + latency, ar.addr // size + i, i == ar.len) for i in range(ar.len + 1))
+                    beats.extend(
+                        (cycle + latency, ar.addr // size + i, i == ar.len) for i in range(ar.len + 1)
+                    )
             if axi_write is not None:
                 on = bool(answers) and answers[0] <= cycle
                 ctx.set(axi_write.b.valid, on)
@@ -133,8 +138,14 @@ def test_stream_throughput(name):
     dut = StreamUnit(config)
     words = max(16, 64 * config.memory.data_bytes // config.stream_bytes)
     row_bytes = words * config.stream_bytes
-    commands = [Command(Opcode.STREAM, 1, {"mem_addr": c << 14, "mem_stride": 2 * row_bytes, "row_bytes": row_bytes, "rows": 2})
-                for c in range(2)]
+    commands = [
+        Command(
+            Opcode.STREAM,
+            1,
+            {"mem_addr": c << 14, "mem_stride": 2 * row_bytes, "row_bytes": row_bytes, "rows": 2},
+        )
+        for c in range(2)
+    ]
     beats = 4 * row_bytes // config.memory.data_bytes
     latency = 8
 
@@ -182,7 +193,11 @@ def test_dma_throughput(name):
     async def bench(ctx):
         for commands, beats in plans:
             cycles = await execute(ctx, dut.unit, commands)
-            assert cycles <= beats + latency + 16 + 8 * len(commands), (commands[0].opcode.name, cycles, beats)
+            assert cycles <= beats + latency + 16 + 8 * len(commands), (
+                commands[0].opcode.name,
+                cycles,
+                beats,
+            )
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-9)
@@ -200,7 +215,9 @@ def test_nop_waits_for_what_is_pending():
         ctx.set(dut.o.ready, 1)
         stream = Command(Opcode.STREAM, 1, {"mem_addr": 0, "mem_stride": 0, "row_bytes": 320, "rows": 1})
         done.append(await execute(ctx, dut.unit, [stream]))
-        done.append(await execute(ctx, dut.unit, [stream, Command(Opcode.NOP, 1, {}), Command(Opcode.NOP, 1, {})]))
+        done.append(
+            await execute(ctx, dut.unit, [stream, Command(Opcode.NOP, 1, {}), Command(Opcode.NOP, 1, {})])
+        )
         assert done[1] > done[0] + 1
 
     simulator = Simulator(dut)

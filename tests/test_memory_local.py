@@ -26,9 +26,14 @@ def test_random(name):
         meta = lambda at: sum(metas[at * segments + s] << 45 * s for s in range(segments))
         row = lambda at: vmem[at]
         block = lambda at: blocks[at] | metas[at] << 256
-        ports = [(dut.vector_a, tile.vmem_rows, row), (dut.vector_b, tile.vmem_rows, row), (dut.dma_v, tile.vmem_rows, row),
-                 (dut.matmul_a, tile.amem_words, word), (dut.matmul_meta, tile.amem_words, meta),
-                 (dut.dma_a, tile.amem_blocks, block)]
+        ports = [
+            (dut.vector_a, tile.vmem_rows, row),
+            (dut.vector_b, tile.vmem_rows, row),
+            (dut.dma_v, tile.vmem_rows, row),
+            (dut.matmul_a, tile.amem_words, word),
+            (dut.matmul_meta, tile.amem_words, meta),
+            (dut.dma_a, tile.amem_blocks, block),
+        ]
         writes = [dut.w_vector, dut.w_matmul, dut.w_bus]
         due = [{} for _ in ports]
         reading, waited = [None] * len(ports), [0] * len(ports)
@@ -46,8 +51,12 @@ def test_random(name):
             for p, port in enumerate(writes):
                 if writing[p] is None and rng.random() < 0.6:
                     space = rng.getrandbits(1)
-                    writing[p] = {"space": space, "addr": rng.randrange(16), "mask": rng.getrandbits(tile.lanes),
-                                  "data": rng.getrandbits(301 if space else 32 * tile.lanes)}
+                    writing[p] = {
+                        "space": space,
+                        "addr": rng.randrange(16),
+                        "mask": rng.getrandbits(tile.lanes),
+                        "data": rng.getrandbits(301 if space else 32 * tile.lanes),
+                    }
                     waited_write[p] = 0
                 ctx.set(port.valid, writing[p] is not None)
                 if writing[p]:

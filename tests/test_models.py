@@ -2,19 +2,29 @@
 
 import json
 import shutil
-import struct
 
 import gguf
 import numpy as np
 import pytest
 
-from poblano_host.models import BlockTensor, FloatModel, Model, ModelConfig, ModelError, load_model, quantise_model
-from poblano_host.models import loader
+from poblano_host.models import (
+    BlockTensor,
+    FloatModel,
+    Model,
+    ModelConfig,
+    ModelError,
+    load_model,
+    loader,
+    quantise_model,
+)
 from poblano_host.models.gguf import export_gguf, load_gguf
 from poblano_host.models.quantise import QUANTISERS
 from poblano_host.models.safetensors import load_directory
 
-TEXT = "And the king said unto them, What is this that ye have done in the 21 days? 'Tis naïve; it's 3,000 — \n\n  so."
+TEXT = (
+    "And the king said unto them, What is this that ye have done in the 21 days? "
+    "'Tis naïve; it's 3,000 — \n\n  so."
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +47,11 @@ def llama_cpp(path):
 
 
 def log_probabilities(server, prompt, count):
-    """llama.cpp's log-probabilities of the ``count`` likeliest next tokens, and how many tokens ``prompt`` has."""
-    answer = server.handle_completions({"prompt": prompt, "n_predict": 1, "logprobs": count, "temperature": 0,
-                                        "cache_prompt": False})
+    """llama.cpp's log-probabilities of the ``count`` likeliest next tokens, and how many tokens ``prompt``
+    has."""
+    answer = server.handle_completions(
+        {"prompt": prompt, "n_predict": 1, "logprobs": count, "temperature": 0, "cache_prompt": False}
+    )
     answer = json.loads(answer) if isinstance(answer, (str, bytes)) else answer
     top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
     return {entry["id"]: entry["logprob"] for entry in top}, answer["usage"]["prompt_tokens"]
@@ -94,7 +106,9 @@ def test_quantisers_equal_gguf(name):
     array[5, 32:64] = 0.25
     ours = QUANTISERS[name](array)
     kind = gguf.GGMLQuantizationType[name.upper()]
-    np.testing.assert_array_equal(ours.dequantise(), gguf.dequantize(gguf.quantize(array, kind), kind).reshape(64, 96))
+    np.testing.assert_array_equal(
+        ours.dequantise(), gguf.dequantize(gguf.quantize(array, kind), kind).reshape(64, 96)
+    )
 
 
 @pytest.mark.parametrize("name", ["q8_0", "q4_0", "q4_1"])
@@ -108,7 +122,9 @@ def test_stored_grid_of_gguf(model, name, tmp_path):
     for field in reader.fields.values():
         if not field.name.startswith("GGUF.") and field.name != "general.architecture":
             kind = field.types[0]
-            writer.add_key_value(field.name, field.contents(), kind, field.types[-1] if len(field.types) > 1 else None)
+            writer.add_key_value(
+                field.name, field.contents(), kind, field.types[-1] if len(field.types) > 1 else None
+            )
     kind = gguf.GGMLQuantizationType[name.upper()]
     for tensor in reader.tensors:
         data = np.array(tensor.data)
@@ -133,7 +149,9 @@ def test_decode_equals_prefill(model):
     ids = model.tokenizer.encode(TEXT)
     whole, single = FloatModel(model).forward(ids), FloatModel(model)
     for position, token in enumerate(ids):
-        np.testing.assert_allclose(single.forward([token], position)[0], whole[position], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            single.forward([token], position)[0], whole[position], rtol=1e-4, atol=1e-4
+        )
 
 
 def test_float_model_refuses_positions_past_the_context(model):
@@ -168,7 +186,9 @@ def test_dimension_not_of_blocks(folder):
 
 def test_wrong_shape(folder):
     edit(folder, intermediate_size=416)
-    with pytest.raises(ModelError, match=r"tensor blk.0.ffn_gate.weight has shape \(384, 128\), not \(416, 128\)"):
+    with pytest.raises(
+        ModelError, match=r"tensor blk.0.ffn_gate.weight has shape \(384, 128\), not \(416, 128\)"
+    ):
         load_directory(folder)
 
 

@@ -23,13 +23,22 @@ def exported(tmp_path_factory):
     return path
 
 
-def rewrite(source, path, *, drop=(), change={}, add={}, tensors={}, kind=None):
+def rewrite(source, path, *, drop=(), change=None, add=None, tensors=None, kind=None):
     """The GGUF file ``source`` with other fields and tensors, matrices as ``kind`` if given."""
+    change, add, tensors = change or {}, add or {}, tensors or {}
     reader, writer = gguf.GGUFReader(source), gguf.GGUFWriter(path, "llama")
     for field in reader.fields.values():
-        if not field.name.startswith("GGUF.") and field.name != "general.architecture" and field.name not in drop:
-            writer.add_key_value(field.name, change.get(field.name, field.contents()), field.types[0],
-                                 field.types[-1] if len(field.types) > 1 else None)
+        if (
+            not field.name.startswith("GGUF.")
+            and field.name != "general.architecture"
+            and field.name not in drop
+        ):
+            writer.add_key_value(
+                field.name,
+                change.get(field.name, field.contents()),
+                field.types[0],
+                field.types[-1] if len(field.types) > 1 else None,
+            )
     for name, (value, value_type) in add.items():
         writer.add_key_value(name, value, value_type)
     for tensor in reader.tensors:
@@ -56,40 +65,69 @@ def refused(load, path, message, named=None):
 STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"kind": gguf.GGMLQuantizationType.Q5_0},
-     "token_embd.weight has unsupported type Q5_0; F32, F16, Q4_0, Q4_1 and Q8_0 are read"),
-    ({"tensors": {"blk.0.attn_q.bias": np.zeros(128, np.float32)}}, "unknown tensor blk.0.attn_q.bias$"),
-    ({"tensors": {"rope_freqs.weight": np.ones(16, np.float32)}}, "unknown tensor rope_freqs.weight$"),
-    ({"tensors": {"output_norm.weight": np.full(128, np.nan, np.float32)}},
-     "tensor output_norm.weight has elements that are not finite$"),
-    ({"tensors": {"output.weight": np.ones((1024, 64), np.float32)}},
-     r"output.weight has shape \(1024, 64\), not \(1024, 128\)"),
-    ({"add": {"llama.rope.scaling.type": ("yarn", STRING)}},
-     "llama.rope.scaling.type 'yarn' is not supported, only 'none'"),
-    ({"add": {"llama.expert_count": (8, UINT32)}}, "llama.expert_count 8 is not supported, only 0"),
-    ({"change": {"llama.rope.dimension_count": 16}}, "llama.rope.dimension_count 16 is not supported, only 32"),
-    ({"change": {"llama.attention.value_length": 64}}, "llama.attention.value_length 64 is not supported, only 32"),
-    ({"change": {"llama.feed_forward_length": 380}}, "ffn_dim 380 is not a multiple of 32"),
-    ({"change": {"llama.embedding_length": 100}}, "dim 100 is not a multiple of 32"),
-    ({"change": {"llama.feed_forward_length": 416}}, r"blk.0.ffn_gate.weight has shape \(384, 128\), not \(416, 128\)"),
-    ({"change": {"llama.attention.head_count_kv": 3}}, "4 heads do not divide among 3 KV heads"),
-    ({"change": {"llama.block_count": 0}}, "layers is 0$"),
-    ({"change": {"llama.block_count": 3}}, "unknown tensor blk.3.attn_norm.weight"),
-    ({"change": {"llama.block_count": 5}}, "tensor blk.4.attn_norm.weight is missing"),
-    ({"change": {"llama.rope.freq_base": float("inf")}}, "rope_base is inf"),
-    ({"change": {"llama.attention.layer_norm_rms_epsilon": 0.0}}, "norm_eps is 0.0"),
-    ({"change": {"tokenizer.ggml.eos_token_id": 5000}}, "eos_id is 5000, not a token of the 1024"),
-    ({"drop": ["llama.block_count"]}, "field llama.block_count is missing"),
-    ({"drop": ["tokenizer.ggml.tokens"]}, "field tokenizer.ggml.tokens is missing"),
-    ({"drop": ["tokenizer.ggml.pre"]}, "field tokenizer.ggml.pre is missing"),
-    ({"change": {"tokenizer.ggml.pre": "qwen2"}}, "unknown pre-tokenizer 'qwen2'; known are gpt-2, smollm"),
-    ({"change": {"tokenizer.ggml.pre": "default"}}, "unknown pre-tokenizer 'default'"),
-    ({"change": {"tokenizer.ggml.model": "llama"}}, r"unknown tokenizer 'llama'; gpt2 \(byte-level BPE\) is read"),
-    ({"change": {"tokenizer.ggml.tokens": ["a"] * 1024}}, "not a tokenizer: 1023 tokens occur twice"),
-    ({"change": {"tokenizer.ggml.token_type": [1] * 7}}, "not a tokenizer: 1024 tokens and 7 token types"),
-    ({"change": {"tokenizer.ggml.merges": ["zz qq"]}}, "not a tokenizer: .*out of vocabulary"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"kind": gguf.GGMLQuantizationType.Q5_0},
+            "token_embd.weight has unsupported type Q5_0; F32, F16, Q4_0, Q4_1 and Q8_0 are read",
+        ),
+        ({"tensors": {"blk.0.attn_q.bias": np.zeros(128, np.float32)}}, "unknown tensor blk.0.attn_q.bias$"),
+        ({"tensors": {"rope_freqs.weight": np.ones(16, np.float32)}}, "unknown tensor rope_freqs.weight$"),
+        (
+            {"tensors": {"output_norm.weight": np.full(128, np.nan, np.float32)}},
+            "tensor output_norm.weight has elements that are not finite$",
+        ),
+        (
+            {"tensors": {"output.weight": np.ones((1024, 64), np.float32)}},
+            r"output.weight has shape \(1024, 64\), not \(1024, 128\)",
+        ),
+        (
+            {"add": {"llama.rope.scaling.type": ("yarn", STRING)}},
+            "llama.rope.scaling.type 'yarn' is not supported, only 'none'",
+        ),
+        ({"add": {"llama.expert_count": (8, UINT32)}}, "llama.expert_count 8 is not supported, only 0"),
+        (
+            {"change": {"llama.rope.dimension_count": 16}},
+            "llama.rope.dimension_count 16 is not supported, only 32",
+        ),
+        (
+            {"change": {"llama.attention.value_length": 64}},
+            "llama.attention.value_length 64 is not supported, only 32",
+        ),
+        ({"change": {"llama.feed_forward_length": 380}}, "ffn_dim 380 is not a multiple of 32"),
+        ({"change": {"llama.embedding_length": 100}}, "dim 100 is not a multiple of 32"),
+        (
+            {"change": {"llama.feed_forward_length": 416}},
+            r"blk.0.ffn_gate.weight has shape \(384, 128\), not \(416, 128\)",
+        ),
+        ({"change": {"llama.attention.head_count_kv": 3}}, "4 heads do not divide among 3 KV heads"),
+        ({"change": {"llama.block_count": 0}}, "layers is 0$"),
+        ({"change": {"llama.block_count": 3}}, "unknown tensor blk.3.attn_norm.weight"),
+        ({"change": {"llama.block_count": 5}}, "tensor blk.4.attn_norm.weight is missing"),
+        ({"change": {"llama.rope.freq_base": float("inf")}}, "rope_base is inf"),
+        ({"change": {"llama.attention.layer_norm_rms_epsilon": 0.0}}, "norm_eps is 0.0"),
+        ({"change": {"tokenizer.ggml.eos_token_id": 5000}}, "eos_id is 5000, not a token of the 1024"),
+        ({"drop": ["llama.block_count"]}, "field llama.block_count is missing"),
+        ({"drop": ["tokenizer.ggml.tokens"]}, "field tokenizer.ggml.tokens is missing"),
+        ({"drop": ["tokenizer.ggml.pre"]}, "field tokenizer.ggml.pre is missing"),
+        (
+            {"change": {"tokenizer.ggml.pre": "qwen2"}},
+            "unknown pre-tokenizer 'qwen2'; known are gpt-2, smollm",
+        ),
+        ({"change": {"tokenizer.ggml.pre": "default"}}, "unknown pre-tokenizer 'default'"),
+        (
+            {"change": {"tokenizer.ggml.model": "llama"}},
+            r"unknown tokenizer 'llama'; gpt2 \(byte-level BPE\) is read",
+        ),
+        ({"change": {"tokenizer.ggml.tokens": ["a"] * 1024}}, "not a tokenizer: 1023 tokens occur twice"),
+        (
+            {"change": {"tokenizer.ggml.token_type": [1] * 7}},
+            "not a tokenizer: 1024 tokens and 7 token types",
+        ),
+        ({"change": {"tokenizer.ggml.merges": ["zz qq"]}}, "not a tokenizer: .*out of vocabulary"),
+    ],
+)
 def test_gguf(exported, tmp_path, changes, message):
     path = tmp_path / "bad.gguf"
     rewrite(exported, path, **changes)
@@ -112,28 +150,37 @@ def folder(tmp_path):
     return shutil.copytree(loader.DEFAULT, tmp_path / "model")
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported, only 'silu'"),
-    ({"rope_scaling": {"rope_type": "llama3", "factor": 8}}, "RoPE scaling 'llama3' is not supported"),
-    ({"hidden_size": "128"}, "dim is '128'"),
-    ({"hidden_size": None, "head_dim": None}, "a size or constant is no number"),
-    ({"rms_norm_eps": "small"}, "a size or constant is no number"),
-    ({"num_hidden_layers": None}, "layers is None"),
-    ({"num_attention_heads": 0, "head_dim": None}, "a size or constant is no number"),
-    ({"num_key_value_heads": 0}, "kv_heads is 0"),
-    ({"bos_token_id": -1}, "bos_id is -1, not a token of the 1024"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported, only 'silu'"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8}}, "RoPE scaling 'llama3' is not supported"),
+        ({"hidden_size": "128"}, "dim is '128'"),
+        ({"hidden_size": None, "head_dim": None}, "a size or constant is no number"),
+        ({"rms_norm_eps": "small"}, "a size or constant is no number"),
+        ({"num_hidden_layers": None}, "layers is None"),
+        ({"num_attention_heads": 0, "head_dim": None}, "a size or constant is no number"),
+        ({"num_key_value_heads": 0}, "kv_heads is 0"),
+        ({"bos_token_id": -1}, "bos_id is -1, not a token of the 1024"),
+    ],
+)
 def test_directory_configuration(folder, changes, message):
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     refused(load_directory, folder, message, named=path)
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("config.json", b"\xff\xfe", "not JSON"), ("config.json", b"[]", "not a JSON object"),
-    ("tokenizer.json", b"{}", "not a tokenizer"), ("tokenizer.json", None, "not a tokenizer: No such file"),
-    ("model.safetensors", None, "no such file"), ("model.safetensors", b"", "truncated or corrupt safetensors"),
-])
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("config.json", b"\xff\xfe", "not JSON"),
+        ("config.json", b"[]", "not a JSON object"),
+        ("tokenizer.json", b"{}", "not a tokenizer"),
+        ("tokenizer.json", None, "not a tokenizer: No such file"),
+        ("model.safetensors", None, "no such file"),
+        ("model.safetensors", b"", "truncated or corrupt safetensors"),
+    ],
+)
 def test_directory_files(folder, name, content, message):
     path = folder / name
     path.unlink()
@@ -142,14 +189,28 @@ def test_directory_files(folder, name, content, message):
     refused(load_directory, folder, message, named=path)
 
 
-@pytest.mark.parametrize("name, shape, message", [
-    ("model.layers.0.self_attn.q_proj.bias", (128,), "unknown tensor model.layers.0.self_attn.q_proj.bias"),
-    ("model.layers.0.self_attn.q_proj.weight", (130, 128),
-     r"blk.0.attn_q.weight has shape \(130, 128\), not \(128, 128\)"),
-    ("model.layers.0.self_attn.k_proj.weight", (64,), r"blk.0.attn_k.weight has shape \(64,\), not \(64, 128\)"),
-    ("model.layers.4.mlp.up_proj.weight", (384, 128), "unknown tensor blk.4.ffn_up.weight"),
-    ("model.norm.weight", None, "tensor output_norm.weight is missing"),
-])
+@pytest.mark.parametrize(
+    "name, shape, message",
+    [
+        (
+            "model.layers.0.self_attn.q_proj.bias",
+            (128,),
+            "unknown tensor model.layers.0.self_attn.q_proj.bias",
+        ),
+        (
+            "model.layers.0.self_attn.q_proj.weight",
+            (130, 128),
+            r"blk.0.attn_q.weight has shape \(130, 128\), not \(128, 128\)",
+        ),
+        (
+            "model.layers.0.self_attn.k_proj.weight",
+            (64,),
+            r"blk.0.attn_k.weight has shape \(64,\), not \(64, 128\)",
+        ),
+        ("model.layers.4.mlp.up_proj.weight", (384, 128), "unknown tensor blk.4.ffn_up.weight"),
+        ("model.norm.weight", None, "tensor output_norm.weight is missing"),
+    ],
+)
 def test_directory_tensors(folder, name, shape, message):
     path = folder / "model.safetensors"
     tensors = load_file(path)
@@ -163,20 +224,36 @@ def test_directory_tensors(folder, name, shape, message):
 def test_directory_without_output(folder):
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "tie_word_embeddings": False}))
-    refused(load_directory, folder, "lm_head.weight is missing and tie_word_embeddings is not set",
-            named=folder / "model.safetensors")
+    refused(
+        load_directory,
+        folder,
+        "lm_head.weight is missing and tie_word_embeddings is not set",
+        named=folder / "model.safetensors",
+    )
 
 
 def test_directory_variants(folder):
     """Several ends of text, RoPE's base in its new place and as many KV heads as heads are understood."""
     path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": [3, 1], "rope_theta": None,
-                                "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}))
+    path.write_text(
+        json.dumps(
+            {
+                **json.loads(path.read_text()),
+                "eos_token_id": [3, 1],
+                "rope_theta": None,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 5e5},
+            }
+        )
+    )
     config = load_directory(folder).config
     assert (config.eos_id, config.rope_base) == (3, 5e5)
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_key_value_heads": None}))
-    refused(load_directory, folder, r"blk.0.attn_k.weight has shape \(64, 128\), not \(128, 128\)",
-            named=folder / "model.safetensors")
+    refused(
+        load_directory,
+        folder,
+        r"blk.0.attn_k.weight has shape \(64, 128\), not \(128, 128\)",
+        named=folder / "model.safetensors",
+    )
 
 
 def test_more_tokens_than_embeddings(folder):
@@ -185,14 +262,23 @@ def test_more_tokens_than_embeddings(folder):
     tensors = load_file(folder / "model.safetensors")
     tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"][:1000]
     save_file(tensors, folder / "model.safetensors")
-    refused(load_directory, folder, "the tokenizer has 1024 tokens, the model 1000", named=folder / "model.safetensors")
+    refused(
+        load_directory,
+        folder,
+        "the tokenizer has 1024 tokens, the model 1000",
+        named=folder / "model.safetensors",
+    )
 
 
 def test_export_of_an_unnamed_split(tmp_path):
     model = load_model("default")
     model.tokenizer.pre = None
     path = tmp_path / "model.gguf"
-    refused(lambda path: export_gguf(model, path), path, "GGUF has no name for how poblano-1m's tokenizer splits text")
+    refused(
+        lambda path: export_gguf(model, path),
+        path,
+        "GGUF has no name for how poblano-1m's tokenizer splits text",
+    )
     assert not path.exists()
 
 
@@ -200,9 +286,15 @@ def test_split_of_tokenizer_json(folder):
     path = folder / "tokenizer.json"
     raw = json.loads(path.read_text())
     level = raw["pre_tokenizer"]
-    for split, pre in ((level, "gpt-2"), ({**level, "add_prefix_space": True}, None), (None, None),
-                       ({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]},
-                        "smollm")):
+    for split, pre in (
+        (level, "gpt-2"),
+        ({**level, "add_prefix_space": True}, None),
+        (None, None),
+        (
+            {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]},
+            "smollm",
+        ),
+    ):
         path.write_text(json.dumps({**raw, "pre_tokenizer": split}))
         assert Tokenizer.from_json(path).pre == pre
 

@@ -12,8 +12,13 @@ from poblano_host.models.quantise import QUANTISERS
 
 from .models_tiny import tiny_model
 
-DTYPES = {"mxfp8_e4m3": ml_dtypes.float8_e4m3fn, "mxfp8_e5m2": ml_dtypes.float8_e5m2, "mxfp6_e2m3": ml_dtypes.float6_e2m3fn,
-          "mxfp6_e3m2": ml_dtypes.float6_e3m2fn, "mxfp4_e2m1": ml_dtypes.float4_e2m1fn}
+DTYPES = {
+    "mxfp8_e4m3": ml_dtypes.float8_e4m3fn,
+    "mxfp8_e5m2": ml_dtypes.float8_e5m2,
+    "mxfp6_e2m3": ml_dtypes.float6_e2m3fn,
+    "mxfp6_e3m2": ml_dtypes.float6_e3m2fn,
+    "mxfp4_e2m1": ml_dtypes.float4_e2m1fn,
+}
 EMAX = {"mxint8": 0, "mxfp8_e4m3": 8, "mxfp8_e5m2": 15, "mxfp6_e2m3": 2, "mxfp6_e3m2": 4, "mxfp4_e2m1": 2}
 """The specification's table 1 and section 6.3."""
 
@@ -38,10 +43,14 @@ def test_against_ml_dtypes(name):
     blocks = x.reshape(512, 10, BLOCK).astype(np.float64)
     amax = np.abs(blocks).max(-1)
     with np.errstate(divide="ignore"):
-        exponent = np.clip(np.where(amax > 0, np.floor(np.log2(amax)), -np.inf) - EMAX[name], -127, 127).astype(int)
+        exponent = np.clip(
+            np.where(amax > 0, np.floor(np.log2(amax)), -np.inf) - EMAX[name], -127, 127
+        ).astype(int)
     np.testing.assert_array_equal(tensor.scale, np.ldexp(np.float32(1), exponent))
     assert tensor.scale.dtype == np.float32 and tensor.format == name
-    np.testing.assert_array_equal(tensor.scale.astype(ml_dtypes.float8_e8m0fnu).astype(np.float32), tensor.scale)
+    np.testing.assert_array_equal(
+        tensor.scale.astype(ml_dtypes.float8_e8m0fnu).astype(np.float32), tensor.scale
+    )
     scaled = np.ldexp(blocks, -exponent[..., None])
     if name == "mxint8":
         values = np.clip(np.round(scaled * 64), -127, 127) / 64
@@ -76,8 +85,9 @@ def test_error_is_bounded(name):
     error = np.abs(QUANTISERS[name](x).dequantise() - x).reshape(64, 10, BLOCK).max(-1)
     amax = np.abs(x).reshape(64, 10, BLOCK).max(-1)
     mantissa = MX_FORMATS[name].element.format.mantissa_bits or 6
-    # The largest may be clamped: E4M3 loses up to 2 - 1.75 of 2**8, the others less than an element's last bit and a half.
-    assert (error <= amax * (0.125 if name == "mxfp8_e4m3" else 2.0 ** -mantissa)).all()
+    # The largest may be clamped: E4M3 loses up to 2 - 1.75 of 2**8, the others less than an element's last
+    # bit and a half.
+    assert (error <= amax * (0.125 if name == "mxfp8_e4m3" else 2.0**-mantissa)).all()
 
 
 def test_errors():
@@ -85,17 +95,24 @@ def test_errors():
         QUANTISERS["mxfp8_e4m3"](np.full((1, 32), np.inf))
     with pytest.raises(ValueError, match="rows of 33 elements do not divide into blocks of 32"):
         QUANTISERS["mxfp4_e2m1"](np.ones((1, 33)))
-    with pytest.raises(ModelError, match="unknown format 'mxfp4'; known are q8_0, q4_0, q4_1, mxint8, mxfp8_e4m3"):
+    with pytest.raises(
+        ModelError, match="unknown format 'mxfp4'; known are q8_0, q4_0, q4_1, mxint8, mxfp8_e4m3"
+    ):
         quantise_model(tiny_model(), "mxfp4")
 
 
 def test_models():
     model = tiny_model()
-    assert quantise_model(model, "mxfp8_e4m3").tensors["blk.0.attn_q.weight"] is model.tensors["blk.0.attn_q.weight"]
+    assert (
+        quantise_model(model, "mxfp8_e4m3").tensors["blk.0.attn_q.weight"]
+        is model.tensors["blk.0.attn_q.weight"]
+    )
     again = quantise_model(model, "mxfp8_e4m3", again=True)
     assert {t.format for t in again.tensors.values() if hasattr(t, "format")} == {"mxfp8_e4m3"}
     assert again.tensors["output_norm.weight"] is model.tensors["output_norm.weight"]
-    np.testing.assert_array_equal(again.embed([3, 1]), again.tensors["token_embd.weight"].dequantise()[[3, 1]])
+    np.testing.assert_array_equal(
+        again.embed([3, 1]), again.tensors["token_embd.weight"].dequantise()[[3, 1]]
+    )
     twice = quantise_model(again, "mxfp8_e4m3", again=True)
     assert twice.tensors["blk.0.attn_q.weight"] is again.tensors["blk.0.attn_q.weight"]
     assert np.isfinite(FloatModel(again).forward([1, 2, 3])).all()

@@ -3,17 +3,35 @@
 import json
 import urllib.request
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import pytest
 
 from poblano_host.models import load_model
 from poblano_host.models.gguf import export_gguf, load_gguf
 
 TEXTS = [
-    "And the king said unto them, What is this that ye have done in the 21 days?", "", " ", "\n\n\t x  \n",
-    "日本語 ok", "a" * 300, "1234567 3.14 x2y", "don't WE'LL I'd 'Tis the LORD's, and;them: thee.", "naïve café \u00a0 x",
-    "emoji 😀 👩‍👩‍👧", "  leading", "trailing  ", "a\r\nb\r\n", "١٢٣ ½ Ⅷ", "<|im_start|>user\nhi<|im_end|>\n",
-    "<|endoftext|>x", "def f(x):\n    return x**2\n", "\u200b\u3000.", "!!!???... (so) --the", "e\u0301 ñ"]
+    "And the king said unto them, What is this that ye have done in the 21 days?",
+    "",
+    " ",
+    "\n\n\t x  \n",
+    "日本語 ok",
+    "a" * 300,
+    "1234567 3.14 x2y",
+    "don't WE'LL I'd 'Tis the LORD's, and;them: thee.",
+    "naïve café \u00a0 x",
+    "emoji 😀 👩‍👩‍👧",
+    "  leading",
+    "trailing  ",
+    "a\r\nb\r\n",
+    "١٢٣ ½ Ⅷ",
+    "<|im_start|>user\nhi<|im_end|>\n",
+    "<|endoftext|>x",
+    "def f(x):\n    return x**2\n",
+    "\u200b\u3000.",
+    "!!!???... (so) --the",
+    "e\u0301 ñ",
+]
 MODEL = load_model("default")
 
 
@@ -54,7 +72,9 @@ def test_smollm2_chat_prompt():
     ids = tokenizer.encode(tokenizer.chat_prompt("What is a poblano?"))
     assert ids.count(tokenizer.id_of("<|im_start|>")) == 3 and ids.count(tokenizer.id_of("<|im_end|>")) == 2
     assert tokenizer.is_special(ids[0])
-    assert tokenizer.decode(ids).endswith("<|im_start|>user\nWhat is a poblano?<|im_end|>\n<|im_start|>assistant\n")
+    assert tokenizer.decode(ids).endswith(
+        "<|im_start|>user\nWhat is a poblano?<|im_end|>\n<|im_start|>assistant\n"
+    )
 
 
 def test_chat_prompt_without_chatml():

@@ -1,4 +1,5 @@
-"""The multiplier in carry chains: exact against Python, equal to the operator by proof, and small on an FPGA."""
+"""The multiplier in carry chains: exact against Python, equal to the operator by proof, and small on an
+FPGA."""
 
 import json
 import random
@@ -6,8 +7,8 @@ import re
 import subprocess
 import sys
 
-from amaranth.hdl import *
 from amaranth.back import rtlil
+from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
@@ -21,7 +22,9 @@ class MultiplyAdd(wiring.Component):
 
     def __init__(self, a, b, total, multiplier, registered=False):
         self.multiplier, self.registered = multiplier, registered
-        super().__init__({"a": In(signed(a)), "b": In(signed(b)), "addend": In(signed(total)), "o": Out(signed(total))})
+        super().__init__(
+            {"a": In(signed(a)), "b": In(signed(b)), "addend": In(signed(total)), "o": Out(signed(total))}
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -57,9 +60,13 @@ def span(bits):
 
 def yosys(text, *commands):
     """What yosys prints for ``commands`` on the RTLIL ``text``."""
-    program = ("import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\n"
-               "for command in sys.argv[1:]: libyosys.run_pass(command, design)\n")
-    result = subprocess.run([sys.executable, "-c", program, *commands], input=text, capture_output=True, text=True)
+    program = (
+        "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\n"
+        "for command in sys.argv[1:]: libyosys.run_pass(command, design)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, *commands], input=text, capture_output=True, text=True
+    )
     assert result.returncode == 0, (result.stdout + result.stderr)[-2000:]
     return result.stdout
 
@@ -80,27 +87,46 @@ def test_exhaustive_8x8():
 @pytest.mark.parametrize("b", range(2, 11))
 def test_random(a, b):
     rng = random.Random(a * 16 + b)
-    corner = lambda bits: rng.choice([-1 << bits - 1, (1 << bits - 1) - 1, -1, 0, 1, rng.choice(span(bits)), rng.choice(span(bits))])
-    simulate(MultiplyAdd(a, b, a + b + 4, "lut"), [(corner(a), corner(b), corner(a + b + 4)) for _ in range(200)])
+    corner = lambda bits: rng.choice(
+        [-1 << bits - 1, (1 << bits - 1) - 1, -1, 0, 1, rng.choice(span(bits)), rng.choice(span(bits))]
+    )
+    simulate(
+        MultiplyAdd(a, b, a + b + 4, "lut"), [(corner(a), corner(b), corner(a + b + 4)) for _ in range(200)]
+    )
 
 
 @pytest.mark.parametrize("a,b", [(4, 4), (5, 3), (3, 6), (6, 6), pytest.param(8, 8, marks=pytest.mark.slow)])
 def test_proof(a, b, tmp_path):
-    """SAT: equal to the operator plus the addend for all inputs; each ``b`` separately, because a multiplier is hard to prove."""
-    texts = [rtlil.convert(MultiplyAdd(a, b, a + b + 4, multiplier), name=multiplier) for multiplier in MULTIPLIERS]
+    """SAT: equal to the operator plus the addend for all inputs; each ``b`` separately, because a
+    multiplier is hard to prove."""
+    texts = [
+        rtlil.convert(MultiplyAdd(a, b, a + b + 4, multiplier), name=multiplier) for multiplier in MULTIPLIERS
+    ]
     paths = [tmp_path / f"{multiplier}.il" for multiplier in MULTIPLIERS]
     for path, text in zip(paths, texts):
         path.write_text(text)
-    out = yosys("", *(f"read_rtlil {path}" for path in paths), "proc", "miter -equiv -flatten -make_outputs dsp lut miter",
-                "hierarchy -top miter", "opt -full", *(f"sat -set in_b {b}'d{n} -prove trigger 0 -verify miter" for n in range(1 << b)))
+    out = yosys(
+        "",
+        *(f"read_rtlil {path}" for path in paths),
+        "proc",
+        "miter -equiv -flatten -make_outputs dsp lut miter",
+        "hierarchy -top miter",
+        "opt -full",
+        *(f"sat -set in_b {b}'d{n} -prove trigger 0 -verify miter" for n in range(1 << b)),
+    )
     assert out.count("SAT proof finished - no model found: SUCCESS!") == 1 << b
 
 
 def cells(component, flags, tmp_path):
     (tmp_path / "top.il").write_text(rtlil.convert(component, name="top"))
-    yosys("", f"read_rtlil {tmp_path}/top.il", f"synth_ecp5 -top top {flags}", f"tee -q -o {tmp_path}/stat.json stat -json")
+    yosys(
+        "",
+        f"read_rtlil {tmp_path}/top.il",
+        f"synth_ecp5 -top top {flags}",
+        f"tee -q -o {tmp_path}/stat.json stat -json",
+    )
     text = (tmp_path / "stat.json").read_text()
-    return json.loads(text[text.index("{"):])["design"]["num_cells_by_type"]
+    return json.loads(text[text.index("{") :])["design"]["num_cells_by_type"]
 
 
 @pytest.mark.parametrize("bits,bar", [(4, 50), (6, 100), (8, 160), (10, 240)])
@@ -120,7 +146,9 @@ def test_dsp(tmp_path):
 def test_bad_arguments():
     m = Module()
     m._MustUse__used = True
-    with pytest.raises(ValueError, match=re.escape("operands must be signed and have at least 2 bits, not unsigned(8)")):
+    with pytest.raises(
+        ValueError, match=re.escape("operands must be signed and have at least 2 bits, not unsigned(8)")
+    ):
         multiply(m, Signal(8), Signal(signed(8)))
     with pytest.raises(ValueError, match=re.escape("at least 2 bits, not signed(1)")):
         multiply(m, Signal(signed(8)), Signal(signed(1)))

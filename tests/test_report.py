@@ -9,8 +9,15 @@ import pytest
 from poblano.config import ConfigError, preset
 from poblano.control.commands import Command, Opcode
 from poblano_host.compiler import LayerWork, Program
-from poblano_host.report import (Run, busy_fractions, layer_times, roofline_cycles, summarise, summary_rows,
-                                 write_report)
+from poblano_host.report import (
+    Run,
+    busy_fractions,
+    layer_times,
+    roofline_cycles,
+    summarise,
+    summary_rows,
+    write_report,
+)
 from poblano_host.runtime import RunResult
 from poblano_host.sim.simulation import EVENT
 from poblano_host.timeline import slices, trace_events, write_timeline
@@ -22,16 +29,42 @@ def command(unit, label=""):
     return Command(Opcode.NOP, unit, {}, (), label)
 
 
-COMMANDS = [command(1, "layer0.weights"), command(2, "layer0.q"), command(1, "output.weights"), command(3, "layer0.norm"),
-            command(2, "output")]
-EVENTS = np.array([(0, 1, 0), (5, 2, 0), (8, 1, 0), (9, 1, 1), (39, 2, 1), (40, 3, 0), (59, 1, 1), (59, 3, 1), (60, 2, 0),
-                   (99, 2, 1)], EVENT)
+COMMANDS = [
+    command(1, "layer0.weights"),
+    command(2, "layer0.q"),
+    command(1, "output.weights"),
+    command(3, "layer0.norm"),
+    command(2, "output"),
+]
+EVENTS = np.array(
+    [
+        (0, 1, 0),
+        (5, 2, 0),
+        (8, 1, 0),
+        (9, 1, 1),
+        (39, 2, 1),
+        (40, 3, 0),
+        (59, 1, 1),
+        (59, 3, 1),
+        (60, 2, 0),
+        (99, 2, 1),
+    ],
+    EVENT,
+)
 WORK = [LayerWork("layer0", 512 * 30, 400, 100), LayerWork("output", 512 * 10, 700)]
 
 
 def run(phase, tokens, cycles=100):
     counters = {unit: dict(COMPLETED=1, BUSY=50, STALL_IN=10, STALL_OUT=5) for unit in range(CONFIG.units)}
-    result = RunResult(commands=5, seconds=0.5, cycles=cycles, bytes_read=1200, bytes_written=300, counters=counters, events=EVENTS)
+    result = RunResult(
+        commands=5,
+        seconds=0.5,
+        cycles=cycles,
+        bytes_read=1200,
+        bytes_written=300,
+        counters=counters,
+        events=EVENTS,
+    )
     return Run(phase, tokens, Program(COMMANDS, work=WORK), result)
 
 
@@ -51,7 +84,9 @@ def test_timeline(tmp_path):
     assert content == trace_events(runs)
     threads = {event["tid"]: event["args"]["name"] for event in content if event["name"] == "thread_name"}
     assert threads == {0: "program", 2: "tile0.stream", 3: "tile0.matmul", 4: "tile0.vector"}
-    parts = [(event["tid"], event["name"], event["ts"], event["dur"]) for event in content if event["ph"] == "X"]
+    parts = [
+        (event["tid"], event["name"], event["ts"], event["dur"]) for event in content if event["ph"] == "X"
+    ]
     assert len(parts) == 12 and parts[0] == (0, "prefill 0", 0, 100) and parts[6] == (0, "decode 1", 100, 100)
     assert parts[2] == (3, "layer0.q", 5, 35) and parts[8] == (3, "layer0.q", 105, 35)
 
@@ -59,8 +94,18 @@ def test_timeline(tmp_path):
 def test_summary():
     assert [roofline_cycles(work, CONFIG) for work in WORK] == [30, 35]
     summary = summarise([run("decode", 1), run("decode", 1)], CONFIG)
-    assert (summary.tokens, summary.steps, summary.cycles, summary.roofline_cycles, summary.cycles_per_token) == (2, 2, 200, 130, 100)
-    assert (summary.roofline_fraction, summary.array_utilisation, summary.vector_utilisation) == (0.65, 0.4, 0.35)
+    assert (
+        summary.tokens,
+        summary.steps,
+        summary.cycles,
+        summary.roofline_cycles,
+        summary.cycles_per_token,
+    ) == (2, 2, 200, 130, 100)
+    assert (summary.roofline_fraction, summary.array_utilisation, summary.vector_utilisation) == (
+        0.65,
+        0.4,
+        0.35,
+    )
     assert summary.memory_utilisation == 3000 / (20 * 200) and summary.cycles_per_second == 200
     figures = summary.as_json()
     assert figures["cycles"] == 200 and figures["bytes_read"] == 2400 and json.dumps(figures)
@@ -73,7 +118,9 @@ def test_summary():
 def test_layers():
     layers = layer_times([run("prefill", 8), run("decode", 1), run("decode", 1)])
     assert [(layer.name, layer.macs, layer.bytes, layer.cycles) for layer in layers["decode"]] == [
-        ("layer0", 2 * 512 * 30, 1000, 120), ("output", 2 * 512 * 10, 1400, 80)]
+        ("layer0", 2 * 512 * 30, 1000, 120),
+        ("output", 2 * 512 * 10, 1400, 80),
+    ]
     assert sum(layer.cycles for layer in layers["prefill"]) == 100
 
 
@@ -89,7 +136,9 @@ def test_report(tmp_path):
     runs = [run("prefill", 8), run("decode", 1)]
     write_report(tmp_path / "report.html", "a <model>", runs, CONFIG, text="text & more")
     page = (tmp_path / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2 and "a &lt;model&gt;" in page and "text &amp; more" in page
+    assert (
+        page.count("data:image/png;base64,") == 2 and "a &lt;model&gt;" in page and "text &amp; more" in page
+    )
     assert "65.0%" in page and "http" not in page
     write_report(tmp_path / "report.png", "a model", runs, CONFIG)
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")

@@ -9,7 +9,17 @@ from poblano.config import ConfigError
 from poblano.control.commands import Command, ErrorCode, Opcode
 from poblano_host.compiler import CompileError, MatmulJob
 from poblano_host.models import FloatModel
-from poblano_host.runtime import BACKENDS, ChipError, GoldenBackend, Mismatch, Sampler, Session, Step, open_backend, run_job
+from poblano_host.runtime import (
+    BACKENDS,
+    ChipError,
+    GoldenBackend,
+    Mismatch,
+    Sampler,
+    Session,
+    Step,
+    open_backend,
+    run_job,
+)
 from poblano_host.sim.simulation import SimulationError
 
 from .models_tiny import chip, tiny_model
@@ -30,16 +40,23 @@ def program(*commands):
 
 
 def test_generate(model):
-    """A prompt of several steps, then tokens: the float model's, from an argmax that agrees with the logits."""
+    """A prompt of several steps, then tokens: the float model's, from an argmax that agrees with the
+    logits."""
     seen = []
     session = Session(model, chip(), backend="golden", progress=lambda *arguments: seen.append(arguments))
     steps = list(session.generate(PROMPT, 5))
     assert [(step.phase, step.position, step.count) for step, _ in steps] == [
-        ("prefill", 0, 16), ("prefill", 16, 4), ("decode", 20, 1), ("decode", 21, 1), ("decode", 22, 1), ("decode", 23, 1)]
+        ("prefill", 0, 16),
+        ("prefill", 16, 4),
+        ("decode", 20, 1),
+        ("decode", 21, 1),
+        ("decode", 22, 1),
+        ("decode", 23, 1),
+    ]
     tokens = [token for _, token in steps]
     assert tokens[0] is None and steps[0][0].logits is None and None not in tokens[1:]
     assert all(step.best == step.logits.argmax() == token for step, token in steps[1:])
-    expected = FloatModel(model).forward(PROMPT + tokens[1:-1])[len(PROMPT) - 1:]
+    expected = FloatModel(model).forward(PROMPT + tokens[1:-1])[len(PROMPT) - 1 :]
     for row, (step, _) in zip(expected, steps[1:]):
         assert np.abs(row - step.logits).mean() < 0.15
     phase, done, total, cycles = seen[-1]
@@ -48,8 +65,13 @@ def test_generate(model):
 
 
 def test_generate_ends(model):
-    run = lambda count, **options: [token for _, token in Session(model, chip(), backend="golden", context=22)
-                                    .generate(PROMPT, count, **options) if token is not None]
+    run = lambda count, **options: [
+        token
+        for _, token in Session(model, chip(), backend="golden", context=22).generate(
+            PROMPT, count, **options
+        )
+        if token is not None
+    ]
     free = run(10)
     assert len(free) == 3  # the last is no longer run
     assert run(10, stop={free[0]}) == free[:1]
@@ -58,11 +80,17 @@ def test_generate_ends(model):
 
 def test_sampler():
     generator = np.random.default_rng(5)
-    step = lambda position: Step("decode", position, 1, None, None, 7, generator.normal(size=50).astype(np.float32))
+    step = lambda position: Step(
+        "decode", position, 1, None, None, 7, generator.normal(size=50).astype(np.float32)
+    )
     steps = [step(position) for position in range(400)]
     assert all(Sampler().choose(s) == 7 for s in steps)
     chosen = [Sampler(1.0, 3, 1).choose(s) for s in steps]
-    assert chosen == [Sampler(1.0, 3, 1).choose(s) for s in steps] != [Sampler(1.0, 3, 2).choose(s) for s in steps]
+    assert (
+        chosen
+        == [Sampler(1.0, 3, 1).choose(s) for s in steps]
+        != [Sampler(1.0, 3, 2).choose(s) for s in steps]
+    )
     assert all(token in np.argsort(-s.logits)[:3] for token, s in zip(chosen, steps))
     assert {Sampler(0.01, 0).choose(s) == s.logits.argmax() for s in steps[:20]} == {True}
     spread = [Sampler(100.0, 0, 3).choose(s) for s in steps]
@@ -75,6 +103,7 @@ def test_sampler():
 
 def test_check(model, monkeypatch):
     """A backend whose chip errs in one bit of a cache, or of a logit, is found out."""
+
     class Wrong(GoldenBackend):
         where = None
 
@@ -87,10 +116,15 @@ def test_check(model, monkeypatch):
     session = Session(model, chip(), backend="golden", check=True)
     assert len(list(session.generate(PROMPT, 2))) == 3
     Wrong.where = session.compiled.layers[1].values + 5
-    with pytest.raises(Mismatch, match=f"positions 0 on: memory differs .* the first byte is at 0x{Wrong.where:x}$"):
+    with pytest.raises(
+        Mismatch, match=f"positions 0 on: memory differs .* the first byte is at 0x{Wrong.where:x}$"
+    ):
         list(Session(model, chip(), backend="wrong", check=True).generate(PROMPT[:3], 2))
     Wrong.where = session.compiled.logits + 4 * 9
-    with pytest.raises(Mismatch, match="positions 0 on: 1 logits differ .* the first for token 9: bits 0x[0-9a-f]{8}, golden 0x"):
+    with pytest.raises(
+        Mismatch,
+        match="positions 0 on: 1 logits differ .* the first for token 9: bits 0x[0-9a-f]{8}, golden 0x",
+    ):
         list(Session(model, chip(), backend="wrong", check=True).generate(PROMPT[:3], 2))
 
 
@@ -102,10 +136,20 @@ def chip_errors(backend):
     assert backend.run(program(*good)).commands == 2
     assert backend.read(8192, 128) == data.tobytes()
     with pytest.raises(ChipError) as caught:
-        backend.run(program(good[0], (Opcode.STORE, STORE | dict(mem_addr=12288)), (Opcode.LOAD, LOAD | dict(dst=2048)), good[1]))
+        backend.run(
+            program(
+                good[0],
+                (Opcode.STORE, STORE | dict(mem_addr=12288)),
+                (Opcode.LOAD, LOAD | dict(dst=2048)),
+                good[1],
+            )
+        )
     error = caught.value
     assert (error.code, error.index, error.unit) == (ErrorCode.LOCAL_RANGE, 2, 0)
-    assert "LOCAL_RANGE (local memory address out of range) at command 2 (dma): dma LOAD mem_addr=0x1000" in str(error)
+    assert (
+        "LOCAL_RANGE (local memory address out of range) at command 2 (dma): dma LOAD mem_addr=0x1000"
+        in str(error)
+    )
     backend.write(8192, bytes(128))
     assert backend.run(program(*good)).commands == 2
     assert backend.read(8192, 128) == data.tobytes()
@@ -155,10 +199,14 @@ def test_simulated_ring(simulated):
     """A program longer than the ring is fed; its events, counters and traffic are those of its commands."""
     data = np.random.default_rng(1).integers(0, 256, 128, np.uint8)
     simulated.write(4096, data.tobytes())
-    commands = [(Opcode.LOAD, LOAD)] + [(Opcode.STORE, STORE | dict(mem_addr=8192 + 128 * n)) for n in range(60)]
+    commands = [(Opcode.LOAD, LOAD)] + [
+        (Opcode.STORE, STORE | dict(mem_addr=8192 + 128 * n)) for n in range(60)
+    ]
     seen = []
     result = simulated.run(program(*commands), progress=lambda *arguments: seen.append(arguments))
-    np.testing.assert_array_equal(np.frombuffer(simulated.read(8192, 60 * 128), np.uint8).reshape(60, -1), np.tile(data, (60, 1)))
+    np.testing.assert_array_equal(
+        np.frombuffer(simulated.read(8192, 60 * 128), np.uint8).reshape(60, -1), np.tile(data, (60, 1))
+    )
     assert result.commands == 61 and seen[-1][:2] == (61, 61) and result.counters[0]["COMPLETED"] == 61
     assert result.bytes_written == 60 * 128 and result.bytes_read == 128 + 61 * 64
     assert len(result.events) == 122 and result.events["cycle"][-1] + 1 == result.cycles
@@ -167,17 +215,25 @@ def test_simulated_ring(simulated):
 
 def test_simulated_hang(simulated, monkeypatch):
     monkeypatch.setattr(simulated, "patience", 3000)
-    with pytest.raises(SimulationError, match="the chip hangs: nothing started .* in 3000 cycles; 1 of 1 commands are dispatched, and "
-                                              "completed are dma 0, tile0.stream 0"):
+    with pytest.raises(
+        SimulationError,
+        match="the chip hangs: nothing started .* in 3000 cycles; 1 of 1 commands are dispatched, and "
+        "completed are dma 0, tile0.stream 0",
+    ):
         simulated.run(Command(Opcode.NOP, 0, {}, ((1, 1),)).encode())
     chip_errors(simulated)
 
 
 def test_simulated_product():
     generator = np.random.default_rng(2)
-    a, b = generator.normal(size=(9, 70)).astype(np.float32), generator.normal(size=(70, 40)).astype(np.float32)
+    a, b = (
+        generator.normal(size=(9, 70)).astype(np.float32),
+        generator.normal(size=(70, 40)).astype(np.float32),
+    )
     job = MatmulJob(a, b, SMALL.with_memory(bandwidth=Fraction(5, 2)), format="q4_1")
-    results = [run_job(job, open_backend(name, job.config, job.memory_bytes, job.ring)) for name in ("golden", "sim")]
+    results = [
+        run_job(job, open_backend(name, job.config, job.memory_bytes, job.ring)) for name in ("golden", "sim")
+    ]
     np.testing.assert_array_equal(results[0][0], results[1][0])
     assert results[0][0].shape == (9, 40) and np.abs(results[0][0] - a @ b).max() < 5
     assert results[1][1].cycles > results[1][1].bytes_read / 2.5

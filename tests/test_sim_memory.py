@@ -1,4 +1,5 @@
-"""The simulation's memory and register access, with a stand-in for the chip: latency, bandwidth, strobes, errors, AXI's rules."""
+"""The simulation's memory and register access, with a stand-in for the chip: latency, bandwidth, strobes,
+errors, AXI's rules."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +18,9 @@ SLVERR, DECERR = 2, 3
 
 def simulation(width=256, *, bandwidth=None, latency=10, size=SIZE):
     verilog = (Path(__file__).parent / "sim_chip.v").read_text().replace("`WIDTH", str(width))
-    config = preset("desk").with_memory(data_width=width, bandwidth=Fraction(bandwidth or width // 8),
-                                         latency=latency)
+    config = preset("desk").with_memory(
+        data_width=width, bandwidth=Fraction(bandwidth or width // 8), latency=latency
+    )
     sim = Simulation(config, size, verilog=verilog)
     sim.memory[:] = np.random.default_rng(1).integers(0, 256, size, np.uint8)
     return sim
@@ -26,8 +28,14 @@ def simulation(width=256, *, bandwidth=None, latency=10, size=SIZE):
 
 def transfer(sim, mode, *, source=0, target=0, beats=16, bursts=1, strobes=0xFFFFFFFF):
     """The cycles to the first R and to the end, and the responses."""
-    for register, value in ((SOURCE, source), (TARGET, target), (LENGTH, beats - 1), (BURSTS, bursts), (STROBES, strobes),
-                            (START, mode)):
+    for register, value in (
+        (SOURCE, source),
+        (TARGET, target),
+        (LENGTH, beats - 1),
+        (BURSTS, bursts),
+        (STROBES, strobes),
+        (START, mode),
+    ):
         sim.write(register, value)
     sim.run(100000)
     assert sim.irq and sim.read(WRONG) == 0
@@ -52,7 +60,9 @@ def test_bandwidth(width, bandwidth):
     bytes_ = 256 * width // 8
     for mode, times in ((READ, 1), (WRITE, 1), (READ | WRITE, 2)):
         cycles = transfer(sim, mode, beats=16, bursts=16)[1]
-        assert cycles == pytest.approx(times * bytes_ / Fraction(bandwidth), abs=10 + 2 * width / 8 / Fraction(bandwidth) + 4)
+        assert cycles == pytest.approx(
+            times * bytes_ / Fraction(bandwidth), abs=10 + 2 * width / 8 / Fraction(bandwidth) + 4
+        )
 
 
 @pytest.mark.parametrize("width", [32, 64, 256])
@@ -66,7 +76,7 @@ def test_copy(width):
     strobes = 0x5A5A33CC & (1 << beat) - 1
     transfer(sim, WRITE, target=0x8000, beats=8, bursts=6, strobes=strobes)
     chosen = np.tile([strobes >> n & 1 for n in range(beat)], 48).astype(bool)
-    expected[0x8000:0x8000 + 48 * beat][chosen] = expected[0x1000:0x1000 + 48 * beat][chosen]
+    expected[0x8000 : 0x8000 + 48 * beat][chosen] = expected[0x1000 : 0x1000 + 48 * beat][chosen]
     np.testing.assert_array_equal(sim.memory, expected)
     assert np.subtract(sim.traffic, before).tolist() == [48 * beat, 48 * beat]
 
@@ -94,11 +104,14 @@ def test_errors():
         sim.read(0x30)
 
 
-@pytest.mark.parametrize("what, arguments", [
-    ("burst crosses 4 KiB at 0xf00", dict(source=0xF00)),
-    ("burst not aligned to the beat at 0x10", dict(source=16)),
-    ("AR changed before it was taken at 0x[0-9a-f]+", dict(mode=READ | WITHDRAW, bursts=100, beats=1)),
-])
+@pytest.mark.parametrize(
+    "what, arguments",
+    [
+        ("burst crosses 4 KiB at 0xf00", dict(source=0xF00)),
+        ("burst not aligned to the beat at 0x10", dict(source=16)),
+        ("AR changed before it was taken at 0x[0-9a-f]+", dict(mode=READ | WITHDRAW, bursts=100, beats=1)),
+    ],
+)
 def test_protocol(what, arguments):
     sim = simulation(bandwidth="1/8")
     with pytest.raises(SimulationError, match=f"AXI protocol: cycle [0-9]+: {what}$"):

@@ -1,4 +1,5 @@
-"""LaneALU against numpy: every pair of special patterns and random operands, operations changing every cycle."""
+"""LaneALU against numpy: every pair of special patterns and random operands, operations changing every
+cycle."""
 
 from amaranth.sim import Simulator
 import numpy as np
@@ -9,8 +10,27 @@ from poblano.vector.alu_reference import alu
 from poblano.vector.ops import AluOp
 from tb.common.bulk import build
 
-SPECIAL = np.array([0, 1, 2, 0x7FFFFF, 0x800000, 0x800001, 0x3F800000, 0x3F800001, 0x3F7FFFFF, 0x40000000, 0x7F7FFFFF,
-                    0x7F800000, 0x7F800001, 0x7FC00000, 0x7FFFFFFF, 0x4B000001], np.uint32)
+SPECIAL = np.array(
+    [
+        0,
+        1,
+        2,
+        0x7FFFFF,
+        0x800000,
+        0x800001,
+        0x3F800000,
+        0x3F800001,
+        0x3F7FFFFF,
+        0x40000000,
+        0x7F7FFFFF,
+        0x7F800000,
+        0x7F800001,
+        0x7FC00000,
+        0x7FFFFFFF,
+        0x4B000001,
+    ],
+    np.uint32,
+)
 SPECIAL = np.concatenate([SPECIAL, SPECIAL | np.uint32(1 << 31)])
 
 
@@ -21,7 +41,11 @@ def operands(count):
     rng = np.random.default_rng(5)
     x, y = rng.integers(0, 1 << 32, (2, count), dtype=np.uint64).astype(np.uint32)
     kind = rng.integers(0, 4, count)
-    y = np.where(kind == 0, x ^ (y & np.uint32(0x80000003)), np.where(kind == 1, x & np.uint32(0xFF800000) | y >> np.uint32(9), y))
+    y = np.where(
+        kind == 0,
+        x ^ (y & np.uint32(0x80000003)),
+        np.where(kind == 1, x & np.uint32(0xFF800000) | y >> np.uint32(9), y),
+    )
     op, a, b = np.concatenate([op, rng.choice(ops, count)]), np.concatenate([a, x]), np.concatenate([b, y])
     order = rng.permutation(len(op))
     return op[order], a[order], b[order]
@@ -64,11 +88,23 @@ def test_simulator():
     simulator.run()
 
 
-@pytest.mark.parametrize("op, a, b, o", [
-    (AluOp.MAX, -0.0, 0.0, 0.0), (AluOp.MAX, 0.0, -0.0, 0.0), (AluOp.MIN, 0.0, -0.0, -0.0), (AluOp.MIN, 5.0, -0.0, -0.0),
-    (AluOp.MAX, -5.0, -0.0, -0.0), (AluOp.SUB, 3.0, 1.0, 2.0), (AluOp.RSUB, 3.0, 1.0, -2.0), (AluOp.MUL, -3.0, 0.0, -0.0),
-    (AluOp.MAX, 1.0, np.nan, np.nan), (AluOp.MIN, np.nan, 1.0, np.nan), (AluOp.SUB, np.inf, np.inf, np.nan),
-    (AluOp.PASS, 7.0, np.nan, 7.0)])
+@pytest.mark.parametrize(
+    "op, a, b, o",
+    [
+        (AluOp.MAX, -0.0, 0.0, 0.0),
+        (AluOp.MAX, 0.0, -0.0, 0.0),
+        (AluOp.MIN, 0.0, -0.0, -0.0),
+        (AluOp.MIN, 5.0, -0.0, -0.0),
+        (AluOp.MAX, -5.0, -0.0, -0.0),
+        (AluOp.SUB, 3.0, 1.0, 2.0),
+        (AluOp.RSUB, 3.0, 1.0, -2.0),
+        (AluOp.MUL, -3.0, 0.0, -0.0),
+        (AluOp.MAX, 1.0, np.nan, np.nan),
+        (AluOp.MIN, np.nan, 1.0, np.nan),
+        (AluOp.SUB, np.inf, np.inf, np.nan),
+        (AluOp.PASS, 7.0, np.nan, 7.0),
+    ],
+)
 def test_reference_by_hand(op, a, b, o):
     result = alu(op, np.float32([a]), np.float32([b]))
     assert result.view(np.uint32)[0] == np.float32([o]).view(np.uint32)[0]

@@ -1,5 +1,5 @@
-"""Quantiser against the reference in every format: special blocks, random stalls, latency and rate, reset in the middle; the
-reference against other implementations of the formats."""
+"""Quantiser against the reference in every format: special blocks, random stalls, latency and rate, reset
+in the middle; the reference against other implementations of the formats."""
 
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
@@ -15,22 +15,37 @@ from poblano.vector.reference import quantise
 from poblano.verilog import emit
 
 LANES = [2, 8, 32, pytest.param(4, marks=pytest.mark.slow), pytest.param(16, marks=pytest.mark.slow)]
-LIMITS = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 2.0**-126, 2.0**-100, float(np.nextafter(np.float32(2.0**-100), np.float32(0))),
-          2.0**126, 2.0**127, 3.4e38]
+LIMITS = [
+    0.0,
+    -0.0,
+    np.inf,
+    -np.inf,
+    np.nan,
+    1e-45,
+    2.0**-126,
+    2.0**-100,
+    float(np.nextafter(np.float32(2.0**-100), np.float32(0))),
+    2.0**126,
+    2.0**127,
+    3.4e38,
+]
 INT8 = Arithmetic(("int8", "int4"))
 ALL = Arithmetic(tuple(FORMATS))
 MX = tuple(a for a in Activation if a.mx)
 NAMES = {FORMATS[name][0]: name for name in FORMATS}
 DTYPES = {
-    Activation.MXFP8_E4M3: ml_dtypes.float8_e4m3fn, Activation.MXFP8_E5M2: ml_dtypes.float8_e5m2,
-    Activation.MXFP6_E2M3: ml_dtypes.float6_e2m3fn, Activation.MXFP6_E3M2: ml_dtypes.float6_e3m2fn,
+    Activation.MXFP8_E4M3: ml_dtypes.float8_e4m3fn,
+    Activation.MXFP8_E5M2: ml_dtypes.float8_e5m2,
+    Activation.MXFP6_E2M3: ml_dtypes.float6_e2m3fn,
+    Activation.MXFP6_E3M2: ml_dtypes.float6_e3m2fn,
     Activation.MXFP4_E2M1: ml_dtypes.float4_e2m1fn,
 }
 FORMAT = pytest.mark.parametrize("activation", Activation, ids=lambda a: a.name)
 
 
 def dtype_limits(activation):
-    """Largest magnitude and its exponent, bits of the fraction and the least exponent, as others know them."""
+    """Largest magnitude and its exponent, bits of the fraction and the least exponent, as others know
+    them."""
     if activation in (Activation.INT8, Activation.MXINT8):
         return 127 / 64, 0, 6, 0
     info = ml_dtypes.finfo(DTYPES[activation])
@@ -38,7 +53,8 @@ def dtype_limits(activation):
 
 
 def special_blocks():
-    """Blocks whose largest magnitude is at or beside a limit, one of zeros and one of ties; float32 (blocks, 32)."""
+    """Blocks whose largest magnitude is at or beside a limit, one of zeros and one of ties; float32
+    (blocks, 32)."""
     rng = np.random.default_rng(2)
     x = rng.uniform(-1, 1, (len(LIMITS) + 2, BLOCK)).astype(np.float32)
     for block, limit in zip(x, LIMITS):
@@ -50,14 +66,16 @@ def special_blocks():
 
 
 def corner_blocks(activation):
-    """Blocks at the corners of an MX format, float32 (blocks, 32): zeros of both signs, subnormals, largest magnitudes at and
-    just below powers of two, scales at the least, ties and their neighbours at every exponent, NaN and infinities."""
+    """Blocks at the corners of an MX format, float32 (blocks, 32): zeros of both signs, subnormals, largest
+    magnitudes at and just below powers of two, scales at the least, ties and their neighbours at every
+    exponent, NaN and infinities."""
     rng = np.random.default_rng(4)
     _, top, fraction, least = dtype_limits(activation)
     blocks = [np.zeros(BLOCK), np.full(BLOCK, -0.0), np.where(np.arange(BLOCK) % 2, 0.0, -0.0)]
 
     def add(largest):
-        """A block below ``largest``, of all magnitudes that still count, zeros and the smallest subnormals among them."""
+        """A block below ``largest``, of all magnitudes that still count, zeros and the smallest subnormals
+        among them."""
         spread = 2.0 ** -rng.integers(0, top - least + fraction + 3, BLOCK)
         block = np.float64(largest) * spread * rng.uniform(-1, 1, BLOCK)
         block[:6] = largest, -largest, 0.0, -0.0, 2.0**-149, -(2.0**-149)
@@ -93,7 +111,9 @@ def corner_blocks(activation):
 
 def random_blocks(rng, count):
     """float32 (count, 32): magnitudes and spreads of all sizes, some blocks of any bits."""
-    scale = 2.0 ** rng.integers(-150, 128, (count, 1)) * 2.0 ** -(rng.integers(0, 40, (count, BLOCK)) * rng.integers(0, 2, (count, 1)))
+    scale = 2.0 ** rng.integers(-150, 128, (count, 1)) * 2.0 ** -(
+        rng.integers(0, 40, (count, BLOCK)) * rng.integers(0, 2, (count, 1))
+    )
     x = np.clip(rng.normal(0, 1, (count, BLOCK)) * scale, -3.4e38, 3.4e38).astype(np.float32)
     any_bits = rng.random(count) < 0.1
     x[any_bits] = rng.integers(0, 1 << 32, (int(any_bits.sum()), BLOCK), np.uint32).view(np.float32)
@@ -137,7 +157,10 @@ def simulate(dut, x, activation=Activation.INT8, *, gaps=(0.0, 0.0), resets=(), 
                     k, block = len(got), ctx.get(dut.o.payload)
                     elements = np.frombuffer(block.data.to_bytes(BLOCK, "little"), np.int8)
                     assert (elements == q[k]).all(), f"block {k}: {x[k]} {elements}, not {q[k]}"
-                    assert (block.meta.scale, block.meta.sum) == (int(scale.view(np.uint32)[k, 0]), int(total[k, 0])), f"block {k}"
+                    assert (block.meta.scale, block.meta.sum) == (
+                        int(scale.view(np.uint32)[k, 0]),
+                        int(total[k, 0]),
+                    ), f"block {k}"
                     got.append(cycle)
             await ctx.tick()
             cycle += 1
@@ -181,7 +204,9 @@ def test_reset(lanes):
 
 
 @FORMAT
-@pytest.mark.parametrize("lanes", [8, pytest.param(2, marks=pytest.mark.slow), pytest.param(32, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "lanes", [8, pytest.param(2, marks=pytest.mark.slow), pytest.param(32, marks=pytest.mark.slow)]
+)
 def test_format(activation, lanes):
     """Hardware of the one format: corners at full rate and with the latency that the quantiser states."""
     x = corner_blocks(activation)
@@ -236,12 +261,31 @@ def test_reference_by_hand():
     assert not q[1].any() and np.isnan(scale[1, 0]) and total[1, 0] == 0
 
 
-@pytest.mark.parametrize("activation,codes,scale,total", [
-    (Activation.MXINT8, [127, -96, 1, 0, 0], 1.0, 32),  # 1.99 saturates, -1.5, a step, half a step to even, -0
-    (Activation.MXFP8_E4M3, [0x7E, 0xFC, 0x48, 0x40, 0x80], 2.0**-8, 448 * 512 - 384 * 512 + 4 * 512 + 2 * 512),
-    (Activation.MXFP8_E5M2, [0x7B, 0xFA, 0x60, 0x5C, 0x80], 2.0**-15, (57344 - 49152 + 512 + 256) * 65536),
-    (Activation.MXFP4_E2M1, [0x7, 0xF, 0x0, 0x0, 0x8], 0.25, 0),
-], ids=lambda value: value.name if isinstance(value, Activation) else "")
+@pytest.mark.parametrize(
+    "activation,codes,scale,total",
+    [
+        (
+            Activation.MXINT8,
+            [127, -96, 1, 0, 0],
+            1.0,
+            32,
+        ),  # 1.99 saturates, -1.5, a step, half a step to even, -0
+        (
+            Activation.MXFP8_E4M3,
+            [0x7E, 0xFC, 0x48, 0x40, 0x80],
+            2.0**-8,
+            448 * 512 - 384 * 512 + 4 * 512 + 2 * 512,
+        ),
+        (
+            Activation.MXFP8_E5M2,
+            [0x7B, 0xFA, 0x60, 0x5C, 0x80],
+            2.0**-15,
+            (57344 - 49152 + 512 + 256) * 65536,
+        ),
+        (Activation.MXFP4_E2M1, [0x7, 0xF, 0x0, 0x0, 0x8], 0.25, 0),
+    ],
+    ids=lambda value: value.name if isinstance(value, Activation) else "",
+)
 def test_mx_reference_by_hand(activation, codes, scale, total):
     x = np.zeros(BLOCK, np.float32)
     x[:5] = 1.9999, -1.5, 1 / 64, 1 / 128, -0.0
@@ -251,7 +295,8 @@ def test_mx_reference_by_hand(activation, codes, scale, total):
 
 
 def independent(x, activation):
-    """Codes, scales and decoded elements of the blocks ``x``, by the MX specification's rule and ml_dtypes' conversions."""
+    """Codes, scales and decoded elements of the blocks ``x``, by the MX specification's rule and ml_dtypes'
+    conversions."""
     blocks = x.reshape(-1, BLOCK)
     largest, emax, fraction, _ = dtype_limits(activation)
     amax = np.abs(blocks).max(-1)
@@ -284,11 +329,16 @@ def test_reference_is_independent(activation):
     _, _, fraction, least = dtype_limits(activation)
     step = np.exp2(np.maximum(np.frexp(clamped)[1] - 1, least) - fraction)
     assert (np.abs(decoded - clamped) <= step / 2).all()
-    # The scale is right: the largest magnitude of an element uses the format's largest exponent, if not at the least scale.
+    # The scale is right: the largest magnitude of an element uses the format's largest exponent, if not at
+    # the least scale.
     largest, emax, _, _ = dtype_limits(activation)
     full = finite & (scale[:, 0] > 2.0**-127)
     assert full.any() and (np.abs(decoded[full]).max(-1) >= 2.0**emax).all()
-    smallest_unit = 1 / 64 if activation is Activation.MXINT8 else float(ml_dtypes.finfo(DTYPES[activation]).smallest_subnormal)
+    smallest_unit = (
+        1 / 64
+        if activation is Activation.MXINT8
+        else float(ml_dtypes.finfo(DTYPES[activation]).smallest_subnormal)
+    )
     np.testing.assert_array_equal(total[:, 0], (decoded / smallest_unit).astype(np.int64).sum(-1))
     limit = 1 << activation.sum_width - 1
     assert (-limit <= total).all() and (total < limit).all()
@@ -298,5 +348,8 @@ def test_sums_use_their_width():
     """32 of the largest elements, of either sign."""
     for activation in MX:
         x = np.full((2, BLOCK), 3.4e38, np.float32) * np.float32([[1], [-1]])
-        assert quantise(x, activation)[2][:, 0].tolist() == [BLOCK * activation.largest, -BLOCK * activation.largest]
+        assert quantise(x, activation)[2][:, 0].tolist() == [
+            BLOCK * activation.largest,
+            -BLOCK * activation.largest,
+        ]
         simulate(Quantiser(8, Arithmetic((NAMES[activation],))), x, activation)

@@ -18,7 +18,8 @@ def bits(values):
 
 
 def simulate(dut, beats, expected, *, inputs=None, gaps=(0.0, 0.0), resets=(), seed=0):
-    """``beats``, pairs of numbers and ``last``, in; results compared; returns the cycles of last beats and results."""
+    """``beats``, pairs of numbers and ``last``, in; results compared; returns the cycles of last beats and
+    results."""
     rng = np.random.default_rng(seed)
     reset = Signal()
     sent, got = [], []
@@ -58,8 +59,12 @@ def simulate(dut, beats, expected, *, inputs=None, gaps=(0.0, 0.0), resets=(), s
 
 
 def random_rows(rng, lengths, special):
-    """Rows of ``lengths`` blocks; some with infinities, NaNs, zeros of both signs, and nothing else than these."""
-    rows = [(rng.normal(0, 1, BLOCK * n) * 2.0 ** rng.integers(-12, 12, BLOCK * n)).astype(np.float32) for n in lengths]
+    """Rows of ``lengths`` blocks; some with infinities, NaNs, zeros of both signs, and nothing else than
+    these."""
+    rows = [
+        (rng.normal(0, 1, BLOCK * n) * 2.0 ** rng.integers(-12, 12, BLOCK * n)).astype(np.float32)
+        for n in lengths
+    ]
     if special:
         for row in rows[1::2]:
             row[rng.integers(0, len(row))] = rng.choice([np.inf, -np.inf, np.nan, 1e-45, 3e38])
@@ -69,8 +74,11 @@ def random_rows(rng, lengths, special):
 
 
 def row_beats(rows, lanes):
-    return [(beat, k >= len(row) - BLOCK) for row in rows
-            for k, beat in zip(range(0, len(row), lanes), row.reshape(-1, lanes))]
+    return [
+        (beat, k >= len(row) - BLOCK)
+        for row in rows
+        for k, beat in zip(range(0, len(row), lanes), row.reshape(-1, lanes))
+    ]
 
 
 @pytest.mark.parametrize("lanes", LANES)
@@ -94,15 +102,27 @@ def test_rows(lanes, maximum):
 def test_stalls(lanes, gaps):
     rng = np.random.default_rng(7)
     rows = random_rows(rng, rng.integers(1, 4, 8), special=False)
-    simulate(Reducer(lanes), row_beats(rows, lanes), bits([reduce_sum(row) for row in rows]), inputs={"maximum": 0}, gaps=gaps)
+    simulate(
+        Reducer(lanes),
+        row_beats(rows, lanes),
+        bits([reduce_sum(row) for row in rows]),
+        inputs={"maximum": 0},
+        gaps=gaps,
+    )
 
 
 @pytest.mark.parametrize("lanes", [2, 8])
 def test_reset(lanes):
     rng = np.random.default_rng(8)
     rows = random_rows(rng, [2, 1, 3], special=False)
-    simulate(Reducer(lanes), row_beats(rows, lanes), bits([reduce_sum(row) for row in rows]), inputs={"maximum": 0},
-             gaps=(0.1, 0.1), resets=(5, 6, 29, 55, 75))
+    simulate(
+        Reducer(lanes),
+        row_beats(rows, lanes),
+        bits([reduce_sum(row) for row in rows]),
+        inputs={"maximum": 0},
+        gaps=(0.1, 0.1),
+        resets=(5, 6, 29, 55, 75),
+    )
 
 
 def test_order():
@@ -121,9 +141,16 @@ def test_argmax(lanes):
     rng = np.random.default_rng(lanes)
     dut = Argmax(lanes)
     reset = Signal()
-    searches = [(False, 5, np.full(32, np.nan)), (False, 9, np.full(32, -np.inf)), (False, 0xFFFFFFF0, rng.integers(-3, 3, 96)),
-                (False, 7, rng.integers(-3, 3, 96)), (True, 7, np.full(32, np.nan)), (True, 1, rng.integers(-2, 1, 64) * 0.0),
-                (True, 100, np.where(rng.random(64) < 0.5, np.nan, rng.integers(0, 2, 64))), (False, 3, np.full(32, 9))]
+    searches = [
+        (False, 5, np.full(32, np.nan)),
+        (False, 9, np.full(32, -np.inf)),
+        (False, 0xFFFFFFF0, rng.integers(-3, 3, 96)),
+        (False, 7, rng.integers(-3, 3, 96)),
+        (True, 7, np.full(32, np.nan)),
+        (True, 1, rng.integers(-2, 1, 64) * 0.0),
+        (True, 100, np.where(rng.random(64) < 0.5, np.nan, rng.integers(0, 2, 64))),
+        (False, 3, np.full(32, 9)),
+    ]
 
     async def bench(ctx):
         for _ in range(2):
@@ -134,7 +161,7 @@ def test_argmax(lanes):
                 ctx.set(dut.fresh, fresh)
                 ctx.set(dut.index, index)
                 for k in range(0, len(x), lanes):
-                    ctx.set(dut.i.payload, {"data": bits(x[k:k + lanes]), "last": k + lanes == len(x)})
+                    ctx.set(dut.i.payload, {"data": bits(x[k : k + lanes]), "last": k + lanes == len(x)})
                     ctx.set(dut.i.valid, 1)
                     assert ctx.get(dut.i.ready)
                     await ctx.tick()

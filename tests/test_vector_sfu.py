@@ -14,11 +14,18 @@ RNG = np.random.default_rng(6)
 
 
 def edges():
-    """Bit patterns: the two on either side of every exponent and of every boundary of a segment, in both signs."""
+    """Bit patterns: the two on either side of every exponent and of every boundary of a segment, in both
+    signs."""
     exponents = np.arange(256, dtype=np.int64) << 23
-    segments = np.concatenate([(np.arange(120, 137)[:, None] << 23 | np.arange(128) << 16).ravel(),
-                               (np.arange(1, 512) / 32).astype(np.float32).view(np.uint32)])
-    points = np.unique((np.concatenate([exponents, segments])[:, None] + np.arange(-2, 3)).ravel() & 0x7FFFFFFF)
+    segments = np.concatenate(
+        [
+            (np.arange(120, 137)[:, None] << 23 | np.arange(128) << 16).ravel(),
+            (np.arange(1, 512) / 32).astype(np.float32).view(np.uint32),
+        ]
+    )
+    points = np.unique(
+        (np.concatenate([exponents, segments])[:, None] + np.arange(-2, 3)).ravel() & 0x7FFFFFFF
+    )
     special = [0x7F800001, 0x7FC00000, 0x7FFFFFFF]
     points = np.concatenate([points, special]).astype(np.uint32)
     return np.concatenate([points, points | np.uint32(1 << 31)])
@@ -32,11 +39,15 @@ def log_uniform(low, high, count=MILLION):
 def inputs(op):
     """Numbers over which errors of ``op`` are measured."""
     if op is SfuOp.EXP2:
-        return np.concatenate([RNG.uniform(-126, 128, MILLION), RNG.uniform(-1, 1, MILLION)]).astype(np.float32)
+        return np.concatenate([RNG.uniform(-126, 128, MILLION), RNG.uniform(-1, 1, MILLION)]).astype(
+            np.float32
+        )
     if op in (SfuOp.RECIPROCAL, SfuOp.RSQRT):
         mantissas = np.arange(1 << 24, dtype=np.uint32) + np.uint32(127 << 23)  # every one, in two octaves
         return np.concatenate([mantissas.view(np.float32), log_uniform(-126, 125.99)])
-    return np.concatenate([RNG.uniform(-20, 20, 2 * MILLION), log_uniform(-30, 7), -log_uniform(-30, 7)]).astype(np.float32)
+    return np.concatenate(
+        [RNG.uniform(-20, 20, 2 * MILLION), log_uniform(-30, 7), -log_uniform(-30, 7)]
+    ).astype(np.float32)
 
 
 def sigmoid(x):
@@ -65,22 +76,60 @@ def test_accuracy(op):
 INF, NAN = np.inf, np.nan
 
 
-@pytest.mark.parametrize("op, x, o", [
-    (SfuOp.PASS, -0.0, -0.0), (SfuOp.PASS, 1e-42, 1e-42),
-    (SfuOp.EXP2, 0.0, 1.0), (SfuOp.EXP2, -0.0, 1.0), (SfuOp.EXP2, 1e-45, 1.0), (SfuOp.EXP2, 10.0, 1024.0),
-    (SfuOp.EXP2, -126.0, 2.0**-126), (SfuOp.EXP2, -127.0, 0.0), (SfuOp.EXP2, -128.0, 0.0), (SfuOp.EXP2, -INF, 0.0),
-    (SfuOp.EXP2, 127.0, 2.0**127), (SfuOp.EXP2, 128.0, INF), (SfuOp.EXP2, INF, INF), (SfuOp.EXP2, NAN, NAN),
-    (SfuOp.RECIPROCAL, 1.0, 1.0), (SfuOp.RECIPROCAL, -4.0, -0.25), (SfuOp.RECIPROCAL, 0.0, INF),
-    (SfuOp.RECIPROCAL, -0.0, -INF), (SfuOp.RECIPROCAL, -1e-40, -INF), (SfuOp.RECIPROCAL, INF, 0.0),
-    (SfuOp.RECIPROCAL, -INF, -0.0), (SfuOp.RECIPROCAL, 2.0**126, 2.0**-126), (SfuOp.RECIPROCAL, -(2.0**127), -0.0),
-    (SfuOp.RECIPROCAL, 2.0**-126, 2.0**126), (SfuOp.RECIPROCAL, NAN, NAN),
-    (SfuOp.RSQRT, 1.0, 1.0), (SfuOp.RSQRT, 4.0, 0.5), (SfuOp.RSQRT, 2.0**-126, 2.0**63), (SfuOp.RSQRT, 0.0, INF),
-    (SfuOp.RSQRT, -0.0, INF), (SfuOp.RSQRT, -1e-40, INF), (SfuOp.RSQRT, -1.0, NAN), (SfuOp.RSQRT, INF, 0.0),
-    (SfuOp.RSQRT, -INF, NAN), (SfuOp.RSQRT, NAN, NAN),
-    (SfuOp.SIGMOID, 0.0, 0.5), (SfuOp.SIGMOID, -0.0, 0.5), (SfuOp.SIGMOID, 16.0, 1.0), (SfuOp.SIGMOID, -16.0, 0.0),
-    (SfuOp.SIGMOID, INF, 1.0), (SfuOp.SIGMOID, -INF, 0.0), (SfuOp.SIGMOID, NAN, NAN),
-    (SfuOp.SILU, -0.0, -0.0), (SfuOp.SILU, 100.0, 100.0), (SfuOp.SILU, -100.0, -0.0), (SfuOp.SILU, INF, INF),
-    (SfuOp.SILU, -INF, -0.0), (SfuOp.SILU, NAN, NAN), (SfuOp.SILU, 3e38, 3e38)])
+@pytest.mark.parametrize(
+    "op, x, o",
+    [
+        (SfuOp.PASS, -0.0, -0.0),
+        (SfuOp.PASS, 1e-42, 1e-42),
+        (SfuOp.EXP2, 0.0, 1.0),
+        (SfuOp.EXP2, -0.0, 1.0),
+        (SfuOp.EXP2, 1e-45, 1.0),
+        (SfuOp.EXP2, 10.0, 1024.0),
+        (SfuOp.EXP2, -126.0, 2.0**-126),
+        (SfuOp.EXP2, -127.0, 0.0),
+        (SfuOp.EXP2, -128.0, 0.0),
+        (SfuOp.EXP2, -INF, 0.0),
+        (SfuOp.EXP2, 127.0, 2.0**127),
+        (SfuOp.EXP2, 128.0, INF),
+        (SfuOp.EXP2, INF, INF),
+        (SfuOp.EXP2, NAN, NAN),
+        (SfuOp.RECIPROCAL, 1.0, 1.0),
+        (SfuOp.RECIPROCAL, -4.0, -0.25),
+        (SfuOp.RECIPROCAL, 0.0, INF),
+        (SfuOp.RECIPROCAL, -0.0, -INF),
+        (SfuOp.RECIPROCAL, -1e-40, -INF),
+        (SfuOp.RECIPROCAL, INF, 0.0),
+        (SfuOp.RECIPROCAL, -INF, -0.0),
+        (SfuOp.RECIPROCAL, 2.0**126, 2.0**-126),
+        (SfuOp.RECIPROCAL, -(2.0**127), -0.0),
+        (SfuOp.RECIPROCAL, 2.0**-126, 2.0**126),
+        (SfuOp.RECIPROCAL, NAN, NAN),
+        (SfuOp.RSQRT, 1.0, 1.0),
+        (SfuOp.RSQRT, 4.0, 0.5),
+        (SfuOp.RSQRT, 2.0**-126, 2.0**63),
+        (SfuOp.RSQRT, 0.0, INF),
+        (SfuOp.RSQRT, -0.0, INF),
+        (SfuOp.RSQRT, -1e-40, INF),
+        (SfuOp.RSQRT, -1.0, NAN),
+        (SfuOp.RSQRT, INF, 0.0),
+        (SfuOp.RSQRT, -INF, NAN),
+        (SfuOp.RSQRT, NAN, NAN),
+        (SfuOp.SIGMOID, 0.0, 0.5),
+        (SfuOp.SIGMOID, -0.0, 0.5),
+        (SfuOp.SIGMOID, 16.0, 1.0),
+        (SfuOp.SIGMOID, -16.0, 0.0),
+        (SfuOp.SIGMOID, INF, 1.0),
+        (SfuOp.SIGMOID, -INF, 0.0),
+        (SfuOp.SIGMOID, NAN, NAN),
+        (SfuOp.SILU, -0.0, -0.0),
+        (SfuOp.SILU, 100.0, 100.0),
+        (SfuOp.SILU, -100.0, -0.0),
+        (SfuOp.SILU, INF, INF),
+        (SfuOp.SILU, -INF, -0.0),
+        (SfuOp.SILU, NAN, NAN),
+        (SfuOp.SILU, 3e38, 3e38),
+    ],
+)
 def test_special_values(op, x, o):
     result = sfu(op, np.float32([x]))
     assert result.dtype == np.float32
@@ -91,12 +140,19 @@ def operations(count):
     """(op, x): every function of every edge, then random numbers of many kinds, in random order."""
     op, x = (v.ravel() for v in np.meshgrid(np.array(list(SfuOp), np.uint8), edges(), indexing="ij"))
     each = count // 4
-    random = np.concatenate([
-        RNG.integers(0, 1 << 32, each, dtype=np.uint64).astype(np.uint32),
-        RNG.uniform(-20, 20, each).astype(np.float32).view(np.uint32),
-        RNG.uniform(-130, 130, each).astype(np.float32).view(np.uint32),
-        log_uniform(-40, 8, each).view(np.uint32) | RNG.integers(0, 2, each, dtype=np.uint32) << np.uint32(31)])
-    op, x = np.concatenate([op, RNG.integers(0, len(SfuOp), len(random), dtype=np.uint8)]), np.concatenate([x, random])
+    random = np.concatenate(
+        [
+            RNG.integers(0, 1 << 32, each, dtype=np.uint64).astype(np.uint32),
+            RNG.uniform(-20, 20, each).astype(np.float32).view(np.uint32),
+            RNG.uniform(-130, 130, each).astype(np.float32).view(np.uint32),
+            log_uniform(-40, 8, each).view(np.uint32)
+            | RNG.integers(0, 2, each, dtype=np.uint32) << np.uint32(31),
+        ]
+    )
+    op, x = (
+        np.concatenate([op, RNG.integers(0, len(SfuOp), len(random), dtype=np.uint8)]),
+        np.concatenate([x, random]),
+    )
     order = RNG.permutation(len(op))
     return op[order], x[order]
 
@@ -115,7 +171,10 @@ def test_bulk():
     for part, stall in ((slice(None), 0), (slice(500_000), 3)):
         actual = dut(op=op[part], x=x[part], stall=stall)["o"]
         wrong = np.flatnonzero(actual != o[part])
-        assert not len(wrong), (len(wrong), [(SfuOp(op[k]).name, hex(x[k]), hex(actual[k]), hex(o[k])) for k in wrong[:6]])
+        assert not len(wrong), (
+            len(wrong),
+            [(SfuOp(op[k]).name, hex(x[k]), hex(actual[k]), hex(o[k])) for k in wrong[:6]],
+        )
 
 
 def test_simulator():

@@ -1,4 +1,5 @@
-"""Emission of Verilog: the modules written by hand behave as their Amaranth counterparts, repeated modules stand once, sizes and times."""
+"""Emission of Verilog: the modules written by hand behave as their Amaranth counterparts, repeated modules
+stand once, sizes and times."""
 
 import re
 
@@ -9,8 +10,8 @@ from amaranth.lib.wiring import In, Out
 import numpy as np
 import pytest
 
-from poblano.compute.delay import delay
 from poblano.compute.array import SystolicArray
+from poblano.compute.delay import delay
 from poblano.config import ArrayConfig
 from poblano.memory.sram import SRAM
 from poblano.verilog import emit, place
@@ -23,15 +24,27 @@ class Memory(wiring.Component):
     def __init__(self, width, depth, granularity):
         self.width, self.depth, self.granularity = width, depth, granularity
         addr = max(1, (depth - 1).bit_length())
-        super().__init__({"ren": In(1), "raddr": In(addr), "rdata": Out(width), "wen": In(width // granularity), "waddr": In(addr),
-                          "wdata": In(width)})
+        super().__init__(
+            {
+                "ren": In(1),
+                "raddr": In(addr),
+                "rdata": Out(width),
+                "wen": In(width // granularity),
+                "waddr": In(addr),
+                "wdata": In(width),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         memory = place(m, "memory", SRAM(width=self.width, depth=self.depth, granularity=self.granularity))
         m.d.comb += [
-            memory.read.en.eq(self.ren), memory.read.addr.eq(self.raddr), self.rdata.eq(memory.read.data),
-            memory.write.en.eq(self.wen), memory.write.addr.eq(self.waddr), memory.write.data.eq(self.wdata),
+            memory.read.en.eq(self.ren),
+            memory.read.addr.eq(self.raddr),
+            self.rdata.eq(memory.read.data),
+            memory.write.en.eq(self.wen),
+            memory.write.addr.eq(self.waddr),
+            memory.write.data.eq(self.wdata),
         ]
         return m
 
@@ -43,11 +56,19 @@ def test_sram(width, depth, granularity):
     count, parts = 4000, width // granularity
     kind = lambda bits: next(f"u{size}" for size in (1, 2, 4, 8) if bits <= 8 * size)
     inputs = {
-        "ren": rng.integers(0, 2, count).astype("u1"), "raddr": rng.integers(0, depth, count).astype("u1"),
-        "wen": rng.integers(0, 1 << parts, count).astype("u1"), "waddr": rng.integers(0, depth, count).astype("u1"),
-        "wdata": (rng.integers(0, 1 << 62, count).astype("u8") & np.uint64((1 << width) - 1)).astype(kind(width)),
+        "ren": rng.integers(0, 2, count).astype("u1"),
+        "raddr": rng.integers(0, depth, count).astype("u1"),
+        "wen": rng.integers(0, 1 << parts, count).astype("u1"),
+        "waddr": rng.integers(0, depth, count).astype("u1"),
+        "wdata": (rng.integers(0, 1 << 62, count).astype("u8") & np.uint64((1 << width) - 1)).astype(
+            kind(width)
+        ),
     }
-    inputs["wen"][:depth], inputs["waddr"][:depth], inputs["ren"][:depth] = (1 << parts) - 1, np.arange(depth), 0
+    inputs["wen"][:depth], inputs["waddr"][:depth], inputs["ren"][:depth] = (
+        (1 << parts) - 1,
+        np.arange(depth),
+        0,
+    )
     got = build(Memory(width, depth, granularity), latency=0)(**inputs)["rdata"]
     words, out = [0] * depth, None
     for n in range(count):
@@ -92,10 +113,15 @@ def test_sram_refused():
 
 
 def test_repeated_once():
-    """A PE, a row and a delay line stand once, however large the array is; names have no fields of structs."""
+    """A PE, a row and a delay line stand once, however large the array is; names have no fields of
+    structs."""
     texts = [emit(SystolicArray(ArrayConfig(rows=size, cols=size)), "array") for size in (2, 8)]
     modules = [set(re.findall(r"^module (\w+)", text, re.MULTILINE)) for text in texts]
-    assert modules[0] <= modules[1] == {"array", "poblano_pe", "poblano_array_row", "poblano_array_segment", "poblano_delay_line"}
+    assert (
+        modules[0]
+        <= modules[1]
+        == {"array", "poblano_pe", "poblano_array_row", "poblano_array_segment", "poblano_delay_line"}
+    )
     for text in texts:
         assert len(re.findall(r"^module poblano_pe\b", text, re.MULTILINE)) == 1
         assert "significand" not in text
@@ -111,7 +137,11 @@ class Level(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fifo = place(m, "fifo", SyncFIFOBuffered(width=4, depth=5))
-        m.d.comb += [fifo.w_en.eq(self.push), fifo.r_en.eq(self.pop), self.levels.eq(Cat(fifo.level, fifo.r_level, fifo.w_level))]
+        m.d.comb += [
+            fifo.w_en.eq(self.push),
+            fifo.r_en.eq(self.pop),
+            self.levels.eq(Cat(fifo.level, fifo.r_level, fifo.w_level)),
+        ]
         return m
 
 
@@ -119,4 +149,8 @@ def test_fifo_level():
     rng = np.random.default_rng(3)
     push, pop = (rng.integers(0, 2, 300).astype("u1") for _ in range(2))
     got = build(Level(), latency=0)(push=push, pop=pop)["levels"]
-    assert np.array_equal(got & 7, got >> 3 & 7) and np.array_equal(got & 7, got >> 6) and set(got & 7) == set(range(6))
+    assert (
+        np.array_equal(got & 7, got >> 3 & 7)
+        and np.array_equal(got & 7, got >> 6)
+        and set(got & 7) == set(range(6))
+    )

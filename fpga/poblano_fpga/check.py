@@ -1,4 +1,5 @@
-"""What a board must answer: an awkward matrix product, and a layer of the default model, bit for bit as the golden model."""
+"""What a board must answer: an awkward matrix product, and a layer of the default model, bit for bit as the
+golden model."""
 
 import re
 
@@ -30,16 +31,23 @@ def awkward_matrices(shape=AWKWARD, seed=0):
 
 
 def matmul_on(device, a, b, *, format="q8_0", activation=None, config=None):
-    """The product on ``device`` and its :class:`RunResult`; Mismatch where it differs from the golden model's."""
+    """The product on ``device`` and its :class:`RunResult`; Mismatch where it differs from the golden
+    model's."""
     config = preset(PRESET) if config is None else config
     job = MatmulJob(a, b, config, format=format, activation=activation)
-    chips = [EngineBackend(device, config, job.memory_bytes, job.ring), GoldenBackend(config, job.memory_bytes, job.ring)]
+    chips = [
+        EngineBackend(device, config, job.memory_bytes, job.ring),
+        GoldenBackend(config, job.memory_bytes, job.ring),
+    ]
     (product, result), (golden, _) = (run_job(job, chip) for chip in chips)
     different = np.argwhere(product.view(np.uint32) != golden.view(np.uint32))
     if len(different):
         row, col = different[0]
-        raise Mismatch(f"{len(different)} of {product.size} elements of the product differ from the golden model's, the first at row {row}, "
-                       f"column {col}: {product[row, col]!r}, golden {golden[row, col]!r}")
+        raise Mismatch(
+            f"{len(different)} of {product.size} elements of the product differ from the golden model's, the "
+            f"first at row {row}, "
+            f"column {col}: {product[row, col]!r}, golden {golden[row, col]!r}"
+        )
     return product, result
 
 
@@ -61,18 +69,24 @@ def _first_layer(commands):
         layers.append(layer)
     layers.reverse()
     end = max(i for i, layer in enumerate(layers) if not layer) + 1
-    return b"".join((Command(Opcode.NOP, c.unit, {}, c.waits) if c.opcode is Opcode.STREAM and layer else c).encode()
-                    for c, layer in zip(commands[:end], layers))
+    return b"".join(
+        (Command(Opcode.NOP, c.unit, {}, c.waits) if c.opcode is Opcode.STREAM and layer else c).encode()
+        for c, layer in zip(commands[:end], layers)
+    )
 
 
 def check_layer(device, *, prompt=PROMPT):
-    """Run the first layer of the default model over a prompt; Mismatch if anything that it leaves differs. Its number of tokens."""
+    """Run the first layer of the default model over a prompt; Mismatch if anything that it leaves differs.
+    Its number of tokens."""
     config, model = preset(PRESET), load_model("default")
     compiled = CompiledModel(model, config)
     tokens = model.tokenizer.encode(prompt)
     program = compiled.step(tokens, 0)
     commands = _first_layer(program.commands)
-    chips = [EngineBackend(device, config, compiled.memory_bytes, compiled.ring), GoldenBackend(config, compiled.memory_bytes, compiled.ring)]
+    chips = [
+        EngineBackend(device, config, compiled.memory_bytes, compiled.ring),
+        GoldenBackend(config, compiled.memory_bytes, compiled.ring),
+    ]
     for chip in chips:
         for address, data in [*compiled.image, *program.inputs]:
             chip.write(address, data)
@@ -80,11 +94,17 @@ def check_layer(device, *, prompt=PROMPT):
     ours, golden = chips
     pairs = [("memory", ours.memory, golden.memory)]
     for n, (tile, other) in enumerate(zip(ours.chip.tiles, golden.chip.tiles)):
-        pairs += [(f"{name} of tile {n}", getattr(tile, name), getattr(other, name)) for name in ("vmem", "amem_q", "amem_scale", "amem_sum")]
+        pairs += [
+            (f"{name} of tile {n}", getattr(tile, name), getattr(other, name))
+            for name in ("vmem", "amem_q", "amem_scale", "amem_sum")
+        ]
     for what, x, y in pairs:
         x, y = (array.reshape(-1).view(np.uint8) for array in (x, y))
         if not np.array_equal(x, y):
-            raise Mismatch(f"layer 0: {what} differs from the golden model's, the first byte is at 0x{int(np.argmax(x != y)):x}")
+            raise Mismatch(
+                f"layer 0: {what} differs from the golden model's, the first byte is at "
+                f"0x{int(np.argmax(x != y)):x}"
+            )
     return len(tokens)
 
 

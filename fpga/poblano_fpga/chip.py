@@ -22,18 +22,34 @@ class ChipBoard(Board):
         return self.chip.tile.array
 
     def system(self):
-        return ChipSystem(self.chip, memory_bytes=self.memory_bytes, clock_hz=self.clock_hz, baud=self.baud, payload=self.payload)
+        return ChipSystem(
+            self.chip,
+            memory_bytes=self.memory_bytes,
+            clock_hz=self.clock_hz,
+            baud=self.baud,
+            payload=self.payload,
+        )
 
 
 def _with_chip(name, chip, **changes):
     board = BOARDS[name]
     values = {f.name: getattr(board, f.name) for f in fields(Board)}
-    return ChipBoard(**values | dict(name=f"{name}-chip", title=f"{board.title}, the whole chip", engine=None, chip=preset(chip)) | changes)
+    return ChipBoard(
+        **values
+        | dict(name=f"{name}-chip", title=f"{board.title}, the whole chip", engine=None, chip=preset(chip))
+        | changes
+    )
 
 
 CHIP_BOARDS = {
-    "ulx3s": _with_chip("ulx3s", "ulx3s", memory_bytes=1 << 18, clock_hz=30_000_000, baud=3_000_000,
-                        pll=dict(CLKI_DIV=5, CLKFB_DIV=6, CLKOP_DIV=20, CLKOP_CPHASE=10)),
+    "ulx3s": _with_chip(
+        "ulx3s",
+        "ulx3s",
+        memory_bytes=1 << 18,
+        clock_hz=30_000_000,
+        baud=3_000_000,
+        pll=dict(CLKI_DIV=5, CLKFB_DIV=6, CLKOP_DIV=20, CLKOP_CPHASE=10),
+    )
 }
 
 

@@ -1,4 +1,5 @@
-"""What a board's chip must compute as the golden model: a matrix product, and the first layer of the default model."""
+"""What a board's chip must compute as the golden model: a matrix product, and the first layer of the
+default model."""
 
 import time
 
@@ -17,21 +18,40 @@ CONTEXT = 64
 
 
 def first_layer(compiled, tokens):
-    """What a step needs in memory, and its commands to the end of the first layer; then the residual is stored as the logits."""
+    """What a step needs in memory, and its commands to the end of the first layer; then the residual is
+    stored as the logits."""
     step, c = compiled.step(tokens, 0), compiled.model.config
     end = next(n for n, command in enumerate(step.commands) if command.label == "layer1.attn_norm.squares")
     # Weights of the next layer would have no room.
-    commands = [command for command in step.commands[:end] if not (command.opcode is Opcode.STREAM and command.label.startswith("layer1"))]
+    commands = [
+        command
+        for command in step.commands[:end]
+        if not (command.opcode is Opcode.STREAM and command.label.startswith("layer1"))
+    ]
     vector = unit_index(UnitKind.VECTOR)
     lines = c.dim // LINE_WORDS
-    commands.append(Command(Opcode.STORE, unit_index(UnitKind.DMA), dict(
-        mem_addr=compiled.logits, mem_stride=LINE_BYTES * lines, src=compiled.buffers.x, src_stride=lines, rows=len(tokens), lines=lines,
-        tile=0), ((vector, sum(command.unit == vector for command in commands)),)))
+    commands.append(
+        Command(
+            Opcode.STORE,
+            unit_index(UnitKind.DMA),
+            dict(
+                mem_addr=compiled.logits,
+                mem_stride=LINE_BYTES * lines,
+                src=compiled.buffers.x,
+                src_stride=lines,
+                rows=len(tokens),
+                lines=lines,
+                tile=0,
+            ),
+            ((vector, sum(command.unit == vector for command in commands)),),
+        )
+    )
     return step.inputs, b"".join(command.encode() for command in commands)
 
 
 def check_product(backend, config):
-    """Run a product on what makes a :class:`PagedBackend`; figures. Mismatch if it differs from the golden model's."""
+    """Run a product on what makes a :class:`PagedBackend`; figures. Mismatch if it differs from the golden
+    model's."""
     generator = np.random.default_rng(2)
     m, k, n = SHAPE
     job = MatmulJob(generator.normal(size=(m, k)), generator.normal(size=(k, n)), config, format="q4_1")
@@ -45,7 +65,8 @@ def check_product(backend, config):
 
 
 def check_layer(backend, config, tokens=(5, 6, 7)):
-    """Run the first layer on what makes a :class:`PagedBackend`; figures. Mismatch if any byte of memory differs from the golden model's."""
+    """Run the first layer on what makes a :class:`PagedBackend`; figures. Mismatch if any byte of memory
+    differs from the golden model's."""
     compiled = CompiledModel(load_model("default"), config, context=CONTEXT)
     inputs, commands = first_layer(compiled, list(tokens))
     chips = [open_backend(name, config, compiled.memory_bytes, compiled.ring) for name in (backend, "golden")]
@@ -61,11 +82,18 @@ def check_layer(backend, config, tokens=(5, 6, 7)):
 
 
 def check_chip(backend, layer, note):
-    """Both checks, the second if ``layer``, on an :class:`~poblano_host.board.OnBoard`; figures by their names."""
+    """Both checks, the second if ``layer``, on an :class:`~poblano_host.board.OnBoard`; figures by their
+    names."""
     figures = {}
-    for name, check in (("matmul", check_product), ("layer", check_layer))[:1 + layer]:
-        note(f"{name}: " + ("A ({}, {}) times B ({}, {})".format(*SHAPE[:2], *SHAPE[1:]) if name == "matmul" else
-                            "the first layer of the default model"))
+    for name, check in (("matmul", check_product), ("layer", check_layer))[: 1 + layer]:
+        note(
+            f"{name}: "
+            + (
+                "A ({}, {}) times B ({}, {})".format(*SHAPE[:2], *SHAPE[1:])
+                if name == "matmul"
+                else "the first layer of the default model"
+            )
+        )
         figures[name] = check(backend, backend.config)
     backend.device.close()
     return figures
@@ -78,5 +106,10 @@ def _same(what, ours, golden):
 
 
 def _figures(chip, result, seconds):
-    return dict(bytes_to_board=chip.cache.bytes_up, bytes_from_board=chip.cache.bytes_down, cycles=result.cycles, seconds=round(seconds, 3),
-                bit_exact=True)
+    return dict(
+        bytes_to_board=chip.cache.bytes_up,
+        bytes_from_board=chip.cache.bytes_down,
+        cycles=result.cycles,
+        seconds=round(seconds, 3),
+        bit_exact=True,
+    )

@@ -1,7 +1,8 @@
 """Where the multipliers of an array go on an ECP5.
 
-They are in three rows across the device. nextpnr's placer spreads them over all of it and leaves the rest of the array in a heap, whose wires
-then do not fit. In the array's own order each processing element's logic follows its multiplier.
+They are in three rows across the device. nextpnr's placer spreads them over all of it and leaves the rest
+of the array in a heap, whose wires then do not fit. In the array's own order each processing element's
+logic follows its multiplier.
 """
 
 import json
@@ -16,8 +17,9 @@ _IN_BLOCK = ((0, 0), (1, 1), (4, 4), (5, 5))
 
 
 def place_multipliers(netlist, array):
-    """``netlist`` (JSON of yosys) with a BEL for each multiplier of the array: a block holds neighbours of a column, a row of blocks all
-    columns of four rows. Arrays of more than 12 rows or 13 columns are left to the placer."""
+    """``netlist`` (JSON of yosys) with a BEL for each multiplier of the array: a block holds neighbours of
+    a column, a row of blocks all columns of four rows. Arrays of more than 12 rows or 13 columns are left
+    to the placer."""
     each = len(_IN_BLOCK)
     if array.rows > each * len(_ROWS) or array.cols > len(_BLOCKS):
         return netlist

@@ -17,8 +17,20 @@ __all__ = ["FASTEST", "netlist_port", "netlist_verilog", "rtl_port"]
 SHARE = Path(find_spec("pyosys").origin).parent / "share"
 MODELS = Path(__file__).with_name("models")
 CELLS = {"ice40": "ice40/cells_sim.v", "ecp5": "ecp5/cells_sim.v", "gowin": "gowin/cells_sim.v"}
-BLOCKS = ("SB_MAC16", "SB_RAM40_4K", "SB_SPRAM256KA", "MULT18X18D", "DP16KD", "MULT9X9", "SDPB", "SDPX9B", "DPB", "DPX9B")
-"""Cells whose models stay modules; those of the others are dissolved in the netlist, which makes the simulation much faster."""
+BLOCKS = (
+    "SB_MAC16",
+    "SB_RAM40_4K",
+    "SB_SPRAM256KA",
+    "MULT18X18D",
+    "DP16KD",
+    "MULT9X9",
+    "SDPB",
+    "SDPX9B",
+    "DPB",
+    "DPX9B",
+)
+"""Cells whose models stay modules; those of the others are dissolved in the netlist, which makes the
+simulation much faster."""
 WRAPPER = """
 module pins(input clk, input rst, input rx, output tx);
   top netlist(.clk(clk), .rx(rx), .tx(tx));
@@ -30,16 +42,26 @@ FASTEST = 4
 
 def _modules(text):
     """The Verilog modules of ``text`` by name."""
-    return {match[1]: match[0] for match in re.finditer(r"^[ \t]*module\s+(\w+).*?^[ \t]*endmodule", text, re.MULTILINE | re.DOTALL)}
+    return {
+        match[1]: match[0]
+        for match in re.finditer(r"^[ \t]*module\s+(\w+).*?^[ \t]*endmodule", text, re.MULTILINE | re.DOTALL)
+    }
 
 
 def _models(family):
     """What stands before the models (macros), and the models by cell: those of ``models/``, else yosys'."""
     source = SHARE / CELLS[family]
-    text = re.sub(r'^`include "(.*)"$', lambda match: (source.parent / match[1]).read_text(), source.read_text(), flags=re.MULTILINE)
+    text = re.sub(
+        r'^`include "(.*)"$',
+        lambda match: (source.parent / match[1]).read_text(),
+        source.read_text(),
+        flags=re.MULTILINE,
+    )
     # The delays of cells, which a simulation of cycles has no use for.
     text = re.sub(r"^\s*specify\b.*?^\s*endspecify\b", "", text, flags=re.MULTILINE | re.DOTALL)
-    return text[:text.index("module ")].rpartition("\n")[0], _modules(text) | _modules((MODELS / f"{family}.v").read_text())
+    return text[: text.index("module ")].rpartition("\n")[0], _modules(text) | _modules(
+        (MODELS / f"{family}.v").read_text()
+    )
 
 
 def _closure(names, models):
@@ -49,7 +71,9 @@ def _closure(names, models):
         name = pending.pop()
         if name not in found:
             found.add(name)
-            pending += [other for other in models if other != name and re.search(rf"\b{other}\b", models[name])]
+            pending += [
+                other for other in models if other != name and re.search(rf"\b{other}\b", models[name])
+            ]
     return sorted(found)
 
 
@@ -60,12 +84,29 @@ def netlist_verilog(board, netlist, *, report=lambda text: None):
     if missing := [name for name in used if name not in models]:
         raise ValueError(f"no simulation models of {', '.join(missing)}")
     blocks = _closure([name for name in used if name in BLOCKS], models)
-    small = "\n".join([head, *(models[name] for name in _closure([name for name in used if name not in BLOCKS], models))])
-    script = ["read_verilog -lib blocks.v", "read_verilog small.v", "read_verilog netlist.v", "hierarchy -top top", "proc",
-              "flatten -noscopeinfo", "delete t:$scopeinfo", "opt_expr", "opt_clean -purge", "simplemap", "abc -g AND,OR,XOR,MUX",
-              "opt_clean -purge", "write_verilog -noattr flat.v"]
+    small = "\n".join(
+        [head, *(models[name] for name in _closure([name for name in used if name not in BLOCKS], models))]
+    )
+    script = [
+        "read_verilog -lib blocks.v",
+        "read_verilog small.v",
+        "read_verilog netlist.v",
+        "hierarchy -top top",
+        "proc",
+        "flatten -noscopeinfo",
+        "delete t:$scopeinfo",
+        "opt_expr",
+        "opt_clean -purge",
+        "simplemap",
+        "abc -g AND,OR,XOR,MUX",
+        "opt_clean -purge",
+        "write_verilog -noattr flat.v",
+    ]
     stand = "\n".join([head, *(models[name] for name in blocks)])
-    path = cache_folder() / f"fpga-{_digest(netlist.verilog, small, stand, *script, metadata.version('pyosys'))}.v"
+    path = (
+        cache_folder()
+        / f"fpga-{_digest(netlist.verilog, small, stand, *script, metadata.version('pyosys'))}.v"
+    )
     if not path.exists():
         report("dissolving the cells' models")
         with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
@@ -77,10 +118,18 @@ def netlist_verilog(board, netlist, *, report=lambda text: None):
 
 
 def netlist_port(board, netlist, *, report=lambda text: None):
-    """A :class:`SimulatedPort` at the pins of the board's netlist; the PLL is a wire, so that its time is the design's."""
-    return SimulatedPort(netlist_verilog(board, netlist, report=report), clock_hz=board.clock_hz, baudrate=board.baud, report=report)
+    """A :class:`SimulatedPort` at the pins of the board's netlist; the PLL is a wire, so that its time is
+    the design's."""
+    return SimulatedPort(
+        netlist_verilog(board, netlist, report=report),
+        clock_hz=board.clock_hz,
+        baudrate=board.baud,
+        report=report,
+    )
 
 
 def rtl_port(board, *, report=lambda text: None):
     """A :class:`SimulatedPort` at the pins of the same design's RTL."""
-    return SimulatedPort(emit(board.system(), "pins"), clock_hz=board.clock_hz, baudrate=board.baud, report=report)
+    return SimulatedPort(
+        emit(board.system(), "pins"), clock_hz=board.clock_hz, baudrate=board.baud, report=report
+    )

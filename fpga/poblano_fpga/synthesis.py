@@ -1,8 +1,8 @@
 """A board's design as a netlist of the device's cells."""
 
 from dataclasses import dataclass
-import json
 from importlib import metadata
+import json
 from pathlib import Path
 import tempfile
 
@@ -19,11 +19,28 @@ _ICE40 = "-device u -spram -top top"
 _FLAGS = "w:*.o_swap w:*.o_capture %u %ci1:+[Q] t:$*dff* %i"
 _SCRIPTS = {
     # The products are paired before the mapping of the rest.
-    "ice40": (f"synth_ice40 {_ICE40} -run begin:coarse", "opt_expr", "opt_clean", "wreduce t:$mul", "pair_products",
-              f"synth_ice40 {_ICE40} -run coarse:"),
-    # Flags of PEs on one diagonal of the array are equal: as one register they would be a net across the device.
-    "ecp5": ("synth_ecp5 -top top -run begin:coarse", "proc", "flatten", "opt_expr", "opt_clean", f"setattr -set keep 1 {_FLAGS}", "wreduce t:$mul",
-             "opt_clean", "register_products", "synth_ecp5 -top top -run coarse:"),
+    "ice40": (
+        f"synth_ice40 {_ICE40} -run begin:coarse",
+        "opt_expr",
+        "opt_clean",
+        "wreduce t:$mul",
+        "pair_products",
+        f"synth_ice40 {_ICE40} -run coarse:",
+    ),
+    # Flags of PEs on one diagonal of the array are equal: as one register they would be a net across the
+    # device.
+    "ecp5": (
+        "synth_ecp5 -top top -run begin:coarse",
+        "proc",
+        "flatten",
+        "opt_expr",
+        "opt_clean",
+        f"setattr -set keep 1 {_FLAGS}",
+        "wreduce t:$mul",
+        "opt_clean",
+        "register_products",
+        "synth_ecp5 -top top -run coarse:",
+    ),
     "gowin": ("synth_gowin -family gw2a -top top",),
 }
 
@@ -31,10 +48,16 @@ _SCRIPTS = {
 def _script(board):
     """Yosys commands. An engine never uses a word that it reads in the cycle in which it is written."""
     relaxed = " -no-rw-check" if board.engine is not None else ""
-    return [command + relaxed if command.startswith("synth_") else command for command in _SCRIPTS[board.family]]
+    return [
+        command + relaxed if command.startswith("synth_") else command for command in _SCRIPTS[board.family]
+    ]
 
 
-LUTS = {"ice40": {"SB_LUT4": 1}, "ecp5": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}, "gowin": {"LUT": 1, "ALU": 1, "RAM16S": 4}}
+LUTS = {
+    "ice40": {"SB_LUT4": 1},
+    "ecp5": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
+    "gowin": {"LUT": 1, "ALU": 1, "RAM16S": 4},
+}
 FLIP_FLOPS = {"ice40": "SB_DFF", "ecp5": "TRELLIS_FF", "gowin": "DFF"}
 
 
@@ -48,7 +71,8 @@ class Netlist:
 
 
 def synthesise(board, *, report=lambda text: None):
-    """The :class:`Netlist` of the board's design; kept in the cache for each design and version of the tools."""
+    """The :class:`Netlist` of the board's design; kept in the cache for each design and version of the
+    tools."""
     report("writing the RTL")
     verilog = top_verilog(board)
     script = _script(board)
@@ -59,27 +83,41 @@ def synthesise(board, *, report=lambda text: None):
         report(f"synthesising for {board.title}")
         with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
             Path(temporary, "top.v").write_text(verilog)
-            commands = ["read_verilog top.v", *script, "tee -q -o design.stat stat -json", "write_json design.json",
-                        "write_verilog -noattr design.v"]
+            commands = [
+                "read_verilog top.v",
+                *script,
+                "tee -q -o design.stat stat -json",
+                "write_json design.json",
+                "write_verilog -noattr design.v",
+            ]
             run_yosys(commands, folder=temporary)
             for path in kept:
                 _keep(path, Path(temporary, f"design{path.suffix}").read_bytes())
     texts = [path.read_text() for path in kept]
-    cells = json.loads(texts[2][texts[2].index("{"):])["design"]["num_cells_by_type"]
+    cells = json.loads(texts[2][texts[2].index("{") :])["design"]["num_cells_by_type"]
     return Netlist(texts[0], texts[1], cells)
 
 
 def cell_counts(board, cells):
     """LUTs (with those of carry chains) and flip-flops of ``cells``."""
-    luts = sum(weight * number for kind, weight in LUTS[board.family].items() for name, number in cells.items() if name.startswith(kind)
-               and name not in ("RAM16SDP",))
+    luts = sum(
+        weight * number
+        for kind, weight in LUTS[board.family].items()
+        for name, number in cells.items()
+        if name.startswith(kind) and name not in ("RAM16SDP",)
+    )
     return luts, sum(number for name, number in cells.items() if name.startswith(FLIP_FLOPS[board.family]))
 
 
 def check_fits(board, cells):
     """ConfigError if the netlist has more LUTs or flip-flops than the device."""
-    for what, used, available in zip(("LUTs", "flip-flops"), cell_counts(board, cells), (board.luts, board.flip_flops)):
+    for what, used, available in zip(
+        ("LUTs", "flip-flops"), cell_counts(board, cells), (board.luts, board.flip_flops)
+    ):
         if used > available:
             array = board.array
-            raise ConfigError(f"an array of {array.rows} x {array.cols} takes {used} {what}, {used - available} more than the {available} of "
-                              f"{board.title}")
+            raise ConfigError(
+                f"an array of {array.rows} x {array.cols} takes {used} {what}, {used - available} more than "
+                f"the {available} of "
+                f"{board.title}"
+            )

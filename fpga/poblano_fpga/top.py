@@ -34,13 +34,19 @@ class BoardTop(wiring.Component):
         board = self.board
         m.domains.sync = ClockDomain()
         clock, locked = Signal(), Signal()
-        m.submodules.pll = {"ice40": self._ice40, "ecp5": self._ecp5, "gowin": self._gowin}[board.family](clock, locked)
+        m.submodules.pll = {"ice40": self._ice40, "ecp5": self._ecp5, "gowin": self._gowin}[board.family](
+            clock, locked
+        )
         m.d.comb += ClockSignal().eq(clock)
         m.submodules.reset = ResetSynchronizer(~locked)
         system = place(m, "system", board.system())
         invert = lambda value: ~value if board.led_low else value
-        m.d.comb += [system.rx.eq(self.rx), self.tx.eq(system.tx), self.led_active.eq(invert(system.active)),
-                     self.led_busy.eq(invert(system.busy))]
+        m.d.comb += [
+            system.rx.eq(self.rx),
+            self.tx.eq(system.tx),
+            self.led_active.eq(invert(system.active)),
+            self.led_busy.eq(invert(system.busy)),
+        ]
         if board.fixed:
             m.d.comb += self.fixed.eq(Cat(C(level, 1) for level in board.fixed.values()))
         return m
@@ -48,26 +54,79 @@ class BoardTop(wiring.Component):
     def _ice40(self, clock, locked):
         widths = dict(DIVR=4, DIVF=7, DIVQ=3, FILTER_RANGE=3)
         parameters = {f"p_{name}": C(value, widths[name]) for name, value in self.board.pll.items()}
-        return Instance("SB_PLL40_PAD", p_FEEDBACK_PATH="SIMPLE", **parameters, i_PACKAGEPIN=self.clk, i_RESETB=C(1), i_BYPASS=C(0),
-                        o_PLLOUTGLOBAL=clock, o_LOCK=locked)
+        return Instance(
+            "SB_PLL40_PAD",
+            p_FEEDBACK_PATH="SIMPLE",
+            **parameters,
+            i_PACKAGEPIN=self.clk,
+            i_RESETB=C(1),
+            i_BYPASS=C(0),
+            o_PLLOUTGLOBAL=clock,
+            o_LOCK=locked,
+        )
 
     def _ecp5(self, clock, locked):
         return Instance(
-            "EHXPLLL", p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
-            p_OUTDIVIDER_MUXA="DIVA", p_CLKOP_ENABLE="ENABLED", p_CLKOP_FPHASE=0, p_FEEDBK_PATH="CLKOP",
+            "EHXPLLL",
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_FPHASE=0,
+            p_FEEDBK_PATH="CLKOP",
             **{f"p_{name}": value for name, value in self.board.pll.items()},
-            i_CLKI=self.clk, i_CLKFB=clock, i_RST=C(0), i_STDBY=C(0), i_PHASESEL0=C(0), i_PHASESEL1=C(0), i_PHASEDIR=C(1),
-            i_PHASESTEP=C(1), i_PHASELOADREG=C(1), i_PLLWAKESYNC=C(0), i_ENCLKOP=C(0), o_CLKOP=clock, o_LOCK=locked)
+            i_CLKI=self.clk,
+            i_CLKFB=clock,
+            i_RST=C(0),
+            i_STDBY=C(0),
+            i_PHASESEL0=C(0),
+            i_PHASESEL1=C(0),
+            i_PHASEDIR=C(1),
+            i_PHASESTEP=C(1),
+            i_PHASELOADREG=C(1),
+            i_PLLWAKESYNC=C(0),
+            i_ENCLKOP=C(0),
+            o_CLKOP=clock,
+            o_LOCK=locked,
+        )
 
     def _gowin(self, clock, locked):
         return Instance(
-            "rPLL", **{f"p_{name}": value for name, value in self.board.pll.items()}, p_DEVICE="GW2AR-18C", p_DYN_IDIV_SEL="false",
-            p_DYN_FBDIV_SEL="false", p_DYN_ODIV_SEL="false", p_PSDA_SEL="0000", p_DYN_DA_EN="false", p_DUTYDA_SEL="1000",
-            p_CLKOUT_FT_DIR=C(1, 1), p_CLKOUTP_FT_DIR=C(1, 1), p_CLKOUT_DLY_STEP=0, p_CLKOUTP_DLY_STEP=0, p_CLKFB_SEL="internal",
-            p_CLKOUT_BYPASS="false", p_CLKOUTP_BYPASS="false", p_CLKOUTD_BYPASS="false", p_DYN_SDIV_SEL=2, p_CLKOUTD_SRC="CLKOUT",
+            "rPLL",
+            **{f"p_{name}": value for name, value in self.board.pll.items()},
+            p_DEVICE="GW2AR-18C",
+            p_DYN_IDIV_SEL="false",
+            p_DYN_FBDIV_SEL="false",
+            p_DYN_ODIV_SEL="false",
+            p_PSDA_SEL="0000",
+            p_DYN_DA_EN="false",
+            p_DUTYDA_SEL="1000",
+            p_CLKOUT_FT_DIR=C(1, 1),
+            p_CLKOUTP_FT_DIR=C(1, 1),
+            p_CLKOUT_DLY_STEP=0,
+            p_CLKOUTP_DLY_STEP=0,
+            p_CLKFB_SEL="internal",
+            p_CLKOUT_BYPASS="false",
+            p_CLKOUTP_BYPASS="false",
+            p_CLKOUTD_BYPASS="false",
+            p_DYN_SDIV_SEL=2,
+            p_CLKOUTD_SRC="CLKOUT",
             p_CLKOUTD3_SRC="CLKOUT",
-            i_CLKIN=self.clk, i_CLKFB=C(0), i_RESET=C(0), i_RESET_P=C(0), i_FBDSEL=C(0, 6), i_IDSEL=C(0, 6), i_ODSEL=C(0, 6),
-            i_DUTYDA=C(0, 4), i_PSDA=C(0, 4), i_FDLY=C(0, 4), o_CLKOUT=clock, o_LOCK=locked)
+            i_CLKIN=self.clk,
+            i_CLKFB=C(0),
+            i_RESET=C(0),
+            i_RESET_P=C(0),
+            i_FBDSEL=C(0, 6),
+            i_IDSEL=C(0, 6),
+            i_ODSEL=C(0, 6),
+            i_DUTYDA=C(0, 4),
+            i_PSDA=C(0, 4),
+            i_FDLY=C(0, 4),
+            o_CLKOUT=clock,
+            o_LOCK=locked,
+        )
 
 
 def top_verilog(board):

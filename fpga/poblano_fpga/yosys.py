@@ -17,7 +17,13 @@ class SynthesisError(BoardError):
 
 def run_yosys(commands, *, folder):
     """Run yosys ``commands`` in ``folder``; the log. SynthesisError has its last lines."""
-    result = subprocess.run([sys.executable, "-m", "poblano_fpga.yosys"], input="\n".join(commands), cwd=folder, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "poblano_fpga.yosys"],
+        input="\n".join(commands),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     if result.returncode:
         raise SynthesisError("yosys failed:\n" + (result.stdout + result.stderr)[-2000:])
     return result.stdout

@@ -12,7 +12,18 @@ from .compiler import CompiledModel
 from .golden import GoldenChip
 from .models import FloatModel, ModelError, quantise_model
 
-__all__ = ["Accuracy", "Bars", "CASES", "Case", "compare", "compare_cases", "golden_logits", "measure", "report", "text_tokens"]
+__all__ = [
+    "Accuracy",
+    "Bars",
+    "CASES",
+    "Case",
+    "compare",
+    "compare_cases",
+    "golden_logits",
+    "measure",
+    "report",
+    "text_tokens",
+]
 
 CLEAR = 0.5
 """The lead of float's best logit from which the chip must agree."""
@@ -49,11 +60,16 @@ class Bars:
         checks = [
             (accuracy.tokens >= self.tokens, f"{accuracy.tokens} tokens; at least {self.tokens} are needed"),
             (accuracy.top1 >= self.top1, f"top-1 agreement {accuracy.top1:.4f} is below {self.top1}"),
-            (accuracy.clear_top1 >= self.clear_top1, f"agreement {accuracy.clear_top1:.4f} where float leads by more than {CLEAR} "
-                                                     f"is below {self.clear_top1}"),
+            (
+                accuracy.clear_top1 >= self.clear_top1,
+                f"agreement {accuracy.clear_top1:.4f} where float leads by more than {CLEAR} "
+                f"is below {self.clear_top1}",
+            ),
             (accuracy.kl <= self.kl, f"KL {accuracy.kl:.5f} is above {self.kl}"),
-            (abs(accuracy.perplexity_ratio - 1) <= self.perplexity,
-             f"perplexity ratio {accuracy.perplexity_ratio:.4f} is not within {self.perplexity:.0%} of 1"),
+            (
+                abs(accuracy.perplexity_ratio - 1) <= self.perplexity,
+                f"perplexity ratio {accuracy.perplexity_ratio:.4f} is not within {self.perplexity:.0%} of 1",
+            ),
         ]
         return [line for passed, line in checks if not passed]
 
@@ -62,8 +78,9 @@ class Bars:
 class Case:
     """Formats of a model on a chip that has just these.
 
-    ``weights`` is a format (or a dict of patterns, see ``quantise_model``) that the stored weights are quantised to once more,
-    None as they are stored; ``activations`` as of ``CompiledModel``; ``formats`` the chip's, None the preset's.
+    ``weights`` is a format (or a dict of patterns, see ``quantise_model``) that the stored weights are
+    quantised to once more, None as they are stored; ``activations`` as of ``CompiledModel``; ``formats``
+    the chip's, None the preset's.
     """
 
     weights: object = None
@@ -75,31 +92,36 @@ CASES = {
     "int8": Case(),
     "mxint8": Case("mxint8", "mxint8", ("mxint8",)),
     "mxfp8_e4m3": Case("mxfp8_e4m3", "mxfp8_e4m3", ("mxfp8_e4m3",)),
-    "mxfp8_e4m3, attention int8": Case("mxfp8_e4m3", {"linear": "mxfp8_e4m3", "attention": "int8"}, ("int8", "mxfp8_e4m3")),
+    "mxfp8_e4m3, attention int8": Case(
+        "mxfp8_e4m3", {"linear": "mxfp8_e4m3", "attention": "int8"}, ("int8", "mxfp8_e4m3")
+    ),
     "mxfp8_e5m2": Case("mxfp8_e5m2", "mxfp8_e5m2", ("mxfp8_e5m2",)),
     "mxfp6_e2m3": Case("mxfp6_e2m3", "mxfp6_e2m3", ("mxfp6_e2m3",)),
     "mxfp6_e3m2": Case("mxfp6_e3m2", "mxfp6_e3m2", ("mxfp6_e3m2",)),
     "mxfp4_e2m1 weights, mxfp8_e4m3": Case("mxfp4_e2m1", "mxfp8_e4m3", ("mxfp8_e4m3", "mxfp4_e2m1")),
-    "mxfp4_e2m1 layers, mxfp8_e4m3": Case({"blk.*": "mxfp4_e2m1", "*": "mxfp8_e4m3"}, "mxfp8_e4m3", ("mxfp8_e4m3", "mxfp4_e2m1")),
+    "mxfp4_e2m1 layers, mxfp8_e4m3": Case(
+        {"blk.*": "mxfp4_e2m1", "*": "mxfp8_e4m3"}, "mxfp8_e4m3", ("mxfp8_e4m3", "mxfp4_e2m1")
+    ),
 }
 """What `scripts/bench_accuracy.py --case` measures, by name."""
 
 
 def golden_logits(compiled, tokens, *, progress=None):
-    """float32 logits (len(tokens), vocab) of the golden chip: steps of at most ``compiled.max_tokens`` tokens from position 0."""
+    """float32 logits (len(tokens), vocab) of the golden chip: steps of at most ``compiled.max_tokens``
+    tokens from position 0."""
     memory = np.zeros(compiled.memory_bytes, np.uint8)
     for address, data in compiled.image:
-        memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
+        memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
     chip = GoldenChip(compiled.config, memory)
     vocab, logits = compiled.model.config.vocab, []
     for start in range(0, len(tokens), compiled.max_tokens):
-        program = compiled.step(tokens[start:start + compiled.max_tokens], start, logits="all")
+        program = compiled.step(tokens[start : start + compiled.max_tokens], start, logits="all")
         for address, data in program.inputs:
-            memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
+            memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
         chip.reset_queue()
         chip.run(program.encode())
         address, rows = program.logits
-        stored = memory[address:address + rows * compiled.vocab_stride].view(np.float32)
+        stored = memory[address : address + rows * compiled.vocab_stride].view(np.float32)
         logits.append(stored.reshape(rows, -1)[:, :vocab].copy())
         if progress is not None:
             progress(start + rows, len(tokens))
@@ -113,17 +135,23 @@ def _log_softmax(logits):
 
 
 def compare(reference, logits, tokens):
-    """The :class:`Accuracy` of ``logits`` against ``reference`` (n, vocab), both of the text ``tokens`` (n)."""
+    """The :class:`Accuracy` of ``logits`` against ``reference`` (n, vocab), both of the text ``tokens``
+    (n)."""
     p, q = _log_softmax(reference), _log_softmax(logits)
     agree = reference.argmax(-1) == logits.argmax(-1)
     best = np.partition(reference, -2, axis=-1)[:, -2:]
     clear = best[:, 1] - best[:, 0] > CLEAR
     following = np.asarray(tokens)[1:]
     loss = lambda logs: -logs[np.arange(len(following)), following].mean()
-    return Accuracy(tokens=len(tokens), top1=float(agree.mean()), clear=int(clear.sum()),
-                    clear_top1=float(agree[clear].mean()) if clear.any() else 1.0,
-                    kl=float((np.exp(p) * (p - q)).sum(-1).mean()), perplexity=float(np.exp(loss(q))),
-                    perplexity_ratio=float(np.exp(loss(q) - loss(p))))
+    return Accuracy(
+        tokens=len(tokens),
+        top1=float(agree.mean()),
+        clear=int(clear.sum()),
+        clear_top1=float(agree[clear].mean()) if clear.any() else 1.0,
+        kl=float((np.exp(p) * (p - q)).sum(-1).mean()),
+        perplexity=float(np.exp(loss(q))),
+        perplexity_ratio=float(np.exp(loss(q) - loss(p))),
+    )
 
 
 def text_tokens(model, text, tokens):
@@ -137,20 +165,26 @@ def text_tokens(model, text, tokens):
 
 
 def measure(model, config, text, tokens, *, progress=None):
-    """The :class:`Accuracy` of ``model`` on the chip ``config``, against float on its stored weights, over ``tokens`` tokens.
+    """The :class:`Accuracy` of ``model`` on the chip ``config``, against float on its stored weights, over
+    ``tokens`` tokens.
 
     ModelError if ``text`` has fewer.
     """
     ids = text_tokens(model, text, tokens)
-    return compare(FloatModel(model).forward(ids), golden_logits(CompiledModel(model, config), ids, progress=progress), ids)
+    return compare(
+        FloatModel(model).forward(ids),
+        golden_logits(CompiledModel(model, config), ids, progress=progress),
+        ids,
+    )
 
 
 def compare_cases(model, config, text, tokens, cases, *, progress=None):
     """For each :class:`Case` of ``cases`` three :class:`Accuracy`.
 
-    Yields (name, the chip against float on the stored weights, the chip against float on the case's weights, and float whose
-    projections have inputs rounded as the case's activations against the same). The second lacks what the weights' format
-    costs; where the third is like it, what is left is the activations' format and nothing of the chip's arithmetic.
+    Yields (name, the chip against float on the stored weights, the chip against float on the case's
+    weights, and float whose projections have inputs rounded as the case's activations against the same).
+    The second lacks what the weights' format costs; where the third is like it, what is left is the
+    activations' format and nothing of the chip's arithmetic.
     """
     ids = text_tokens(model, text, tokens)
     stored = FloatModel(model).forward(ids)
@@ -167,7 +201,9 @@ def compare_cases(model, config, text, tokens, cases, *, progress=None):
 def _rounded(activation, x):
     """float32 ``x`` (n, K) as its blocks in the activation format."""
     codes, scale, _ = quantise(x, activation)
-    values = activation.integers(codes) * 2.0 ** activation.unit * np.repeat(scale.astype(np.float64), BLOCK, -1)
+    values = (
+        activation.integers(codes) * 2.0**activation.unit * np.repeat(scale.astype(np.float64), BLOCK, -1)
+    )
     return values.astype(np.float32)
 
 
@@ -175,6 +211,10 @@ def report(rows):
     """A table of (name, :class:`Accuracy`) rows, as text."""
     names = [f.name for f in fields(Accuracy)]
     cell = lambda value: f"{value:.5f}" if isinstance(value, float) else str(value)
-    table = [["model", *names]] + [[name, *(cell(getattr(accuracy, n)) for n in names)] for name, accuracy in rows]
+    table = [["model", *names]] + [
+        [name, *(cell(getattr(accuracy, n)) for n in names)] for name, accuracy in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*table)]
-    return "\n".join("  ".join(value.ljust(width) for value, width in zip(line, widths)).rstrip() for line in table)
+    return "\n".join(
+        "  ".join(value.ljust(width) for value, width in zip(line, widths)).rstrip() for line in table
+    )

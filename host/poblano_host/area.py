@@ -1,4 +1,5 @@
-"""The command ``poblano area``: what a processing element costs for a set of number formats, synthesised by yosys."""
+"""The command ``poblano area``: what a processing element costs for a set of number formats, synthesised by
+yosys."""
 
 from dataclasses import asdict, dataclass
 import json
@@ -16,19 +17,52 @@ from poblano.compute.pe import PE
 from poblano.config import ArrayConfig, ConfigError
 from poblano.formats.element import FORMATS
 
-__all__ = ["Area", "FORMAT_SETS", "TARGETS", "area", "markdown", "measure", "processing_element", "synthesise"]
+__all__ = [
+    "Area",
+    "FORMAT_SETS",
+    "TARGETS",
+    "area",
+    "markdown",
+    "measure",
+    "processing_element",
+    "synthesise",
+]
 
 FORMAT_SETS = (
-    ("int8",), ("int8", "int4"), ("mxint8",), ("mxfp8_e4m3",), ("mxfp8_e5m2",), ("mxfp6_e2m3",), ("mxfp6_e3m2",), ("mxfp4_e2m1",),
-    ("int8", "mxfp4_e2m1"), ("int8", "mxfp8_e4m3"), tuple(FORMATS),
+    ("int8",),
+    ("int8", "int4"),
+    ("mxint8",),
+    ("mxfp8_e4m3",),
+    ("mxfp8_e5m2",),
+    ("mxfp6_e2m3",),
+    ("mxfp6_e3m2",),
+    ("mxfp4_e2m1",),
+    ("int8", "mxfp4_e2m1"),
+    ("int8", "mxfp8_e4m3"),
+    tuple(FORMATS),
 )
 """What is measured unless something else is asked for."""
 
 NAND2 = {
-    "$_NOT_": 0.5, "$_NAND_": 1, "$_NOR_": 1, "$_AND_": 1.5, "$_OR_": 1.5, "$_ANDNOT_": 1.5, "$_ORNOT_": 1.5, "$_AOI3_": 1.5,
-    "$_OAI3_": 1.5, "$_AOI4_": 2, "$_OAI4_": 2, "$_NMUX_": 2.5, "$_MUX_": 3, "$_XOR_": 3, "$_XNOR_": 3, "$_DFF_P_": 6,
+    "$_NOT_": 0.5,
+    "$_NAND_": 1,
+    "$_NOR_": 1,
+    "$_AND_": 1.5,
+    "$_OR_": 1.5,
+    "$_ANDNOT_": 1.5,
+    "$_ORNOT_": 1.5,
+    "$_AOI3_": 1.5,
+    "$_OAI3_": 1.5,
+    "$_AOI4_": 2,
+    "$_OAI4_": 2,
+    "$_NMUX_": 2.5,
+    "$_MUX_": 3,
+    "$_XOR_": 3,
+    "$_XNOR_": 3,
+    "$_DFF_P_": 6,
 }
-"""Two-input NANDs of as many transistors: those of yosys' ``stat -tech cmos``, and 24 of a static flip-flop."""
+"""Two-input NANDs of as many transistors: those of yosys' ``stat -tech cmos``, and 24 of a static
+flip-flop."""
 
 WIDTH = 150
 """Columns of a table that goes to a file."""
@@ -36,9 +70,11 @@ WIDTH = 150
 
 @dataclass(frozen=True)
 class Target:
-    """Yosys commands for a module ``pe``, how to count their cells, and the multiplier that the target's PE has.
+    """Yosys commands for a module ``pe``, how to count their cells, and the multiplier that the target's PE
+    has.
 
-    ``luts`` maps cells (their names' beginnings) to LUT4s; ``carries``, ``dsps`` and ``flip_flops`` are beginnings of cells' names.
+    ``luts`` maps cells (their names' beginnings) to LUT4s; ``carries``, ``dsps`` and ``flip_flops`` are
+    beginnings of cells' names.
     """
 
     title: str
@@ -53,11 +89,20 @@ class Target:
 _ECP5 = dict(luts={"LUT4": 1, "CCU2C": 2}, carries="CCU2C", dsps="MULT18X18D", flip_flops="TRELLIS_FF")
 
 TARGETS = {
-    "ice40": Target("iCE40", ("synth_ice40 -top pe",), "lut", "SB_DFF", {"SB_LUT4": 1}, "SB_CARRY", "SB_MAC16"),
+    "ice40": Target(
+        "iCE40", ("synth_ice40 -top pe",), "lut", "SB_DFF", {"SB_LUT4": 1}, "SB_CARRY", "SB_MAC16"
+    ),
     "ecp5": Target("ECP5", ("synth_ecp5 -nodsp -top pe",), "lut", **_ECP5),
     "ecp5-dsp": Target("ECP5, DSP", ("synth_ecp5 -top pe",), "dsp", **_ECP5),
-    "gowin": Target("Gowin", ("synth_gowin -nodsp -noiopads -top pe",), "lut", "DFF", {"LUT": 1, "ALU": 1}, "ALU", "MULT"),
-    "gates": Target("gates", ("synth -flatten -top pe", "dfflegalize -cell $_DFF_P_ 01", "abc -g cmos", "opt_clean"), "dsp", "$_DFF_"),
+    "gowin": Target(
+        "Gowin", ("synth_gowin -nodsp -noiopads -top pe",), "lut", "DFF", {"LUT": 1, "ALU": 1}, "ALU", "MULT"
+    ),
+    "gates": Target(
+        "gates",
+        ("synth -flatten -top pe", "dfflegalize -cell $_DFF_P_ 01", "abc -g cmos", "opt_clean"),
+        "dsp",
+        "$_DFF_",
+    ),
 }
 
 
@@ -65,7 +110,8 @@ TARGETS = {
 class Area:
     """Cells of one processing element; None where the target has no such cells.
 
-    ``luts``: four-input LUTs, with those of carry chains (a CCU2C is two); ``gates``: generic gates and flip-flops, ``nand2``
+    ``luts``: four-input LUTs, with those of carry chains (a CCU2C is two); ``gates``: generic gates and
+        flip-flops, ``nand2``
     of them as two-input NANDs; ``cells``: all, by their names.
     """
 
@@ -87,20 +133,26 @@ def processing_element(formats, target, *, transpose=True):
 
 
 def synthesise(source, target, *, verilog=False):
-    """The cells (a dict of counts) of the module ``pe`` in ``source``, RTLIL or Verilog, on ``target``; RuntimeError if yosys fails."""
+    """The cells (a dict of counts) of the module ``pe`` in ``source``, RTLIL or Verilog, on ``target``;
+    RuntimeError if yosys fails."""
     with tempfile.TemporaryDirectory() as folder:
         design, statistics = Path(folder, "design"), Path(folder, "statistics")
         design.write_text(source)
-        commands = (f"read_{'verilog' if verilog else 'rtlil'} {design}", *_target(target).commands,
-                    f"tee -q -o {statistics} stat -json")
+        commands = (
+            f"read_{'verilog' if verilog else 'rtlil'} {design}",
+            *_target(target).commands,
+            f"tee -q -o {statistics} stat -json",
+        )
         # A process of its own, because yosys writes its log to standard output and ends on errors.
-        program = "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\n" \
-                  "for command in sys.argv[1:]:\n    libyosys.run_pass(command, design)\n"
+        program = (
+            "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\n"
+            "for command in sys.argv[1:]:\n    libyosys.run_pass(command, design)\n"
+        )
         result = subprocess.run([sys.executable, "-c", program, *commands], capture_output=True, text=True)
         if result.returncode or not statistics.exists():
             raise RuntimeError("yosys failed:\n" + (result.stdout + result.stderr)[-2000:])
         text = statistics.read_text()
-        return json.loads(text[text.index("{"):])["design"]["num_cells_by_type"]
+        return json.loads(text[text.index("{") :])["design"]["num_cells_by_type"]
 
 
 def count(formats, target, cells):
@@ -109,9 +161,17 @@ def count(formats, target, cells):
     total = lambda prefix: sum(number for name, number in cells.items() if name.startswith(prefix))
     common = dict(formats=tuple(formats), target=target, flip_flops=total(kind.flip_flops), cells=dict(cells))
     if kind.luts is None:
-        return Area(**common, gates=sum(cells.values()), nand2=sum(NAND2[name] * number for name, number in cells.items()))
-    return Area(**common, luts=sum(weight * total(prefix) for prefix, weight in kind.luts.items()), carries=total(kind.carries),
-                dsps=total(kind.dsps))
+        return Area(
+            **common,
+            gates=sum(cells.values()),
+            nand2=sum(NAND2[name] * number for name, number in cells.items()),
+        )
+    return Area(
+        **common,
+        luts=sum(weight * total(prefix) for prefix, weight in kind.luts.items()),
+        carries=total(kind.carries),
+        dsps=total(kind.dsps),
+    )
 
 
 def measure(formats, target, *, transpose=True):
@@ -122,22 +182,40 @@ def measure(formats, target, *, transpose=True):
 
 def markdown(areas):
     """Lines of a Markdown table, a row for each set of formats, from areas on all of :data:`TARGETS`."""
-    lines = ["| Formats | Sum bits | Flip-flops | iCE40 LUT4 | ECP5 LUT4 | ECP5 with DSP: LUT4 | DSP | Gowin LUT4 | Gates | NAND2 |",
-             "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| Formats | Sum bits | Flip-flops | iCE40 LUT4 | ECP5 LUT4 | ECP5 with DSP: LUT4 | DSP | Gowin LUT4 "
+        "| Gates | NAND2 |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for formats in dict.fromkeys(a.formats for a in areas):
         on = {a.target: a for a in areas if a.formats == formats}
-        numbers = [ArrayConfig(formats=formats).sum_width, on["gates"].flip_flops, on["ice40"].luts, on["ecp5"].luts,
-                   on["ecp5-dsp"].luts, on["ecp5-dsp"].dsps, on["gowin"].luts, on["gates"].gates, round(on["gates"].nand2)]
+        numbers = [
+            ArrayConfig(formats=formats).sum_width,
+            on["gates"].flip_flops,
+            on["ice40"].luts,
+            on["ecp5"].luts,
+            on["ecp5-dsp"].luts,
+            on["ecp5-dsp"].dsps,
+            on["gowin"].luts,
+            on["gates"].gates,
+            round(on["gates"].nand2),
+        ]
         lines.append(f"| {_title(formats)} | " + " | ".join(f"{n:,}" for n in numbers) + " |")
     return lines
 
 
-def area(target: list[str] = typer.Option(None, help=f"{', '.join(TARGETS)}; may be repeated; all by default."),
-         formats: list[str] = typer.Option(None, help="A set of formats, as int8,mxfp4_e2m1; may be repeated."),
-         json_file: str = typer.Option(None, "--json", help="Write the figures to this file.")):
+def area(
+    target: list[str] = typer.Option(None, help=f"{', '.join(TARGETS)}; may be repeated; all by default."),
+    formats: list[str] = typer.Option(None, help="A set of formats, as int8,mxfp4_e2m1; may be repeated."),
+    json_file: str = typer.Option(None, "--json", help="Write the figures to this file."),
+):
     """Synthesise a processing element for sets of number formats and print what it costs."""
     targets = list(dict.fromkeys(target or TARGETS))
-    sets = [tuple(name.strip() for name in text.split(",")) for text in formats] if formats else list(FORMAT_SETS)
+    sets = (
+        [tuple(name.strip() for name in text.split(",")) for text in formats]
+        if formats
+        else list(FORMAT_SETS)
+    )
     for name in targets:
         for chosen in sets:
             processing_element(chosen, name)._MustUse__used = True
@@ -154,8 +232,17 @@ def area(target: list[str] = typer.Option(None, help=f"{', '.join(TARGETS)}; may
     for column in "LUT4", "carry", "DSP", "flip-flops", "gates", "NAND2":
         table.add_column(column, justify="right")
     for a in areas:
-        numbers = a.luts, a.carries, a.dsps, a.flip_flops, a.gates, None if a.nand2 is None else round(a.nand2)
-        table.add_row(_title(a.formats), TARGETS[a.target].title, *("" if n is None else f"{n:,}" for n in numbers))
+        numbers = (
+            a.luts,
+            a.carries,
+            a.dsps,
+            a.flip_flops,
+            a.gates,
+            None if a.nand2 is None else round(a.nand2),
+        )
+        table.add_row(
+            _title(a.formats), TARGETS[a.target].title, *("" if n is None else f"{n:,}" for n in numbers)
+        )
     Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 

@@ -5,8 +5,9 @@ A command is a line: the unit, the opcode, operands, waits and, behind a semicol
     tile0.matmul MATMUL a=0 a_stride=4 rows=2 k_blocks=4 groups=1 tiles=1 wait tile0.vector>=5 ; layer 0 q
     tile0.vector VECTOR a=16 rows=1 blocks=2 limit=65535 imm1=0.125 tiles=0b11 wait tile0.matmul>=1, dma>=3
 
-Operands that are not named are 0. Integers are decimal, 0x or 0b. FP32 operands are decimal numbers, inf, or ``bits:0x`` and
-their bits. A wait ``-`` is an unused one. Empty lines, and lines that begin with a semicolon, mean nothing.
+Operands that are not named are 0. Integers are decimal, 0x or 0b. FP32 operands are decimal numbers, inf,
+or ``bits:0x`` and their bits. A wait ``-`` is an unused one. Empty lines, and lines that begin with a
+semicolon, mean nothing.
 """
 
 import math
@@ -14,8 +15,21 @@ import re
 
 import numpy as np
 
-from poblano.control.commands import (COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Command, CommandError, ErrorCode, Float32,
-                                      Opcode, UnitKind, fields_of, unit_index, unit_name)
+from poblano.control.commands import (
+    COMMAND_BYTES,
+    COUNT_BITS,
+    NO_UNIT,
+    WAITS,
+    Command,
+    CommandError,
+    ErrorCode,
+    Float32,
+    Opcode,
+    UnitKind,
+    fields_of,
+    unit_index,
+    unit_name,
+)
 
 __all__ = ["AssemblyError", "assemble", "assemble_line", "disassemble", "format_command"]
 
@@ -171,7 +185,11 @@ def disassemble(data, labels=None):
     lines = []
     for index in range(len(data) // COMMAND_BYTES):
         try:
-            lines.append(_line(data[index * COMMAND_BYTES:(index + 1) * COMMAND_BYTES], labels[index] if labels else ""))
+            lines.append(
+                _line(
+                    data[index * COMMAND_BYTES : (index + 1) * COMMAND_BYTES], labels[index] if labels else ""
+                )
+            )
         except CommandError as error:
             raise CommandError(error.code, f"command {index}: {error}") from None
     return "".join(line + "\n" for line in lines)

@@ -4,8 +4,18 @@ from dataclasses import dataclass
 import struct
 import time
 
-from poblano.bridge.protocol import (ANSWER_BYTES, FLAG, IDENTITY_WORDS, PROTOCOL_VERSION, STATISTICS, Operation, Request, Status,
-                                     decode_frame, encode_frame)
+from poblano.bridge.protocol import (
+    ANSWER_BYTES,
+    FLAG,
+    IDENTITY_WORDS,
+    PROTOCOL_VERSION,
+    STATISTICS,
+    Operation,
+    Request,
+    Status,
+    decode_frame,
+    encode_frame,
+)
 
 __all__ = ["BoardError", "BridgeError", "Identity", "Link", "open_port"]
 
@@ -24,7 +34,8 @@ class BridgeError(BoardError):
 
 @dataclass(frozen=True)
 class Identity:
-    """What a design says of itself: its name (four letters), its clock, its memory, and the most bytes of data in a frame."""
+    """What a design says of itself: its name (four letters), its clock, its memory, and the most bytes of
+    data in a frame."""
 
     version: int
     payload: int
@@ -38,7 +49,9 @@ def open_port(name, baud):
     try:
         import serial
     except ImportError:
-        raise BridgeError("the package pyserial is not installed: make fpga, or pip install pyserial") from None
+        raise BridgeError(
+            "the package pyserial is not installed: make fpga, or pip install pyserial"
+        ) from None
     try:
         return serial.Serial(name, baud, timeout=0)
     except (OSError, ValueError) as error:
@@ -48,12 +61,13 @@ def open_port(name, baud):
 class Link:
     """Requests and answers over a serial port.
 
-    A request without an answer in time is sent again, with the same sequence number, up to ``retries`` times: it acts only once.
+    A request without an answer in time is sent again, with the same sequence number, up to ``retries``
+    times: it acts only once.
 
     Parameters
     ----------
-    port : pyserial's Serial, or anything with its ``read``, ``write``, ``timeout``, ``baudrate``, ``in_waiting``, ``reset_input_buffer``
-        and ``send_break``
+    port : pyserial's Serial, or anything with its ``read``, ``write``, ``timeout``, ``baudrate``,
+        ``in_waiting``, ``reset_input_buffer`` and ``send_break``
     retries : int
     patience : seconds that an answer may take besides its time on the line
 
@@ -85,8 +99,13 @@ class Link:
         protocol, design, clock_hz, memory_bytes = self._words(self._ask(Operation.IDENTIFY), IDENTITY_WORDS)
         version, payload = protocol & 0xFFFF, protocol >> 16
         if version != PROTOCOL_VERSION or not payload:
-            raise BridgeError(f"the board speaks version {version} of the bridge's protocol; this is version {PROTOCOL_VERSION}")
-        return Identity(version, payload, design.to_bytes(4, "little").decode("ascii", "replace"), clock_hz, memory_bytes)
+            raise BridgeError(
+                f"the board speaks version {version} of the bridge's protocol; this is version "
+                f"{PROTOCOL_VERSION}"
+            )
+        return Identity(
+            version, payload, design.to_bytes(4, "little").decode("ascii", "replace"), clock_hz, memory_bytes
+        )
 
     @staticmethod
     def _words(data, names):
@@ -95,7 +114,8 @@ class Link:
         return struct.unpack(f"<{len(names)}I", data)
 
     def statistics(self):
-        """What the bridge has counted, a dict: frames dropped, bytes without a stop bit, requests answered again."""
+        """What the bridge has counted, a dict: frames dropped, bytes without a stop bit, requests answered
+        again."""
         return dict(zip(STATISTICS, self._words(self._ask(Operation.STATISTICS), STATISTICS)))
 
     def read_register(self, address):
@@ -108,14 +128,17 @@ class Link:
         """``size`` bytes from ``address`` on, both multiples of 4."""
         self._aligned(address, size)
         step = self.identity.payload
-        return b"".join(self._ask(Operation.READ_MEMORY, min(step, size - at), address + at) for at in range(0, size, step))
+        return b"".join(
+            self._ask(Operation.READ_MEMORY, min(step, size - at), address + at)
+            for at in range(0, size, step)
+        )
 
     def write_memory(self, address, data):
         """Write bytes from ``address`` on; it and their number are multiples of 4."""
         data = bytes(data)
         self._aligned(address, len(data))
         for at in range(0, len(data), self.identity.payload):
-            part = data[at:at + self.identity.payload]
+            part = data[at : at + self.identity.payload]
             self._ask(Operation.WRITE_MEMORY, len(part), address + at, part)
 
     @staticmethod
@@ -148,7 +171,10 @@ class Link:
             answer = self._answer(request.sequence, self.patience + longest * LINE_BITS / self.port.baudrate)
             if answer is not None:
                 return self._checked(request, *answer)
-        raise BridgeError(f"no answer from the board to {operation.name} at {self.port.baudrate} baud, asked {self.retries + 1} times")
+        raise BridgeError(
+            f"no answer from the board to {operation.name} at {self.port.baudrate} baud, asked "
+            f"{self.retries + 1} times"
+        )
 
     def _answer(self, sequence, seconds):
         """Status and data of the answer with that sequence number; None if it does not come in time."""
@@ -173,9 +199,22 @@ class Link:
     @staticmethod
     def _checked(request, status, data):
         if status == Status.OK:
-            wanted = request.count if request.operation in (Operation.READ_REGISTER, Operation.READ_MEMORY) else len(data)
+            wanted = (
+                request.count
+                if request.operation in (Operation.READ_REGISTER, Operation.READ_MEMORY)
+                else len(data)
+            )
             if len(data) != wanted:
-                raise BridgeError(f"{request.operation.name} of {request.count} bytes at 0x{request.address:x} gave {len(data)}")
+                raise BridgeError(
+                    f"{request.operation.name} of {request.count} bytes at 0x{request.address:x} gave "
+                    f"{len(data)}"
+                )
             return data
-        name = Status(status).name.lower().replace("_", " ") if status in Status._value2member_map_ else f"status {status}"
-        raise BridgeError(f"{request.operation.name} of {request.count} bytes at 0x{request.address:x}: {name}")
+        name = (
+            Status(status).name.lower().replace("_", " ")
+            if status in Status._value2member_map_
+            else f"status {status}"
+        )
+        raise BridgeError(
+            f"{request.operation.name} of {request.count} bytes at 0x{request.address:x}: {name}"
+        )

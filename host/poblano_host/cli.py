@@ -1,4 +1,5 @@
-"""The command ``poblano``: run a model or a matrix product on the chip, list presets, assemble and disassemble programs."""
+"""The command ``poblano``: run a model or a matrix product on the chip, list presets, assemble and
+disassemble programs."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,15 +40,21 @@ from .timeline import write_timeline
 __all__ = ["app", "main"]
 
 BAD_INPUT, CHIP_FAILED, DIFFERENT = 2, 3, 1
-"""Exit codes: what the user gave can't be used; the chip or its simulation failed; the chip differs from the golden model."""
+"""Exit codes: what the user gave can't be used; the chip or its simulation failed; the chip differs from
+the golden model."""
 
 WIDTH = 150
 """Columns of a table that goes to a file."""
 
 DEFAULT_PROMPT = "And God said unto Moses,"
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="Run language models on Poblano, an open inference chip, in simulation.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Run language models on Poblano, an open inference chip, in simulation.",
+)
 
 
 def main():
@@ -80,7 +87,8 @@ def _same_output():
 
 
 class _Display:
-    """Tokens on standard output as they come; progress on standard error: a bar on a terminal, lines elsewhere.
+    """Tokens on standard output as they come; progress on standard error: a bar on a terminal, lines
+    elsewhere.
 
     Where both are one terminal, the text is shown above the bar, and printed when all is done.
     """
@@ -94,9 +102,17 @@ class _Display:
 
     @contextmanager
     def running(self):
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("commands"), \
-            TextColumn("{task.fields[speed]}"), TimeElapsedColumn()
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as self.bar:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("commands"),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(
+            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
+        ) as self.bar:
             self.task = self.bar.add_task("starting", total=None, speed="")
             try:
                 yield self
@@ -125,13 +141,23 @@ class _Display:
         elapsed = now - self.begun
         speed = f"{cycles / elapsed:,.0f} cycles/s" if cycles and elapsed > 0.2 else ""
         shown = self.text.replace("\n", " ")[-40:] if self.together else ""
-        self.bar.update(self.task, description=f"{shown} [{phase}]" if shown else phase, completed=completed, total=total, speed=speed)
+        self.bar.update(
+            self.task,
+            description=f"{shown} [{phase}]" if shown else phase,
+            completed=completed,
+            total=total,
+            speed=speed,
+        )
 
     def step(self, step):
         # Not between the tokens of a log that has both.
         if not self.console.is_terminal and not (step.phase == "decode" and _same_output()):
             tokens = f"{step.count} token{'s' * (step.count > 1)} at {step.position}"
-            print(f"{step.phase}: {tokens}, {step.result.cycles:,} cycles, {step.result.seconds:.1f} s", file=sys.stderr, flush=True)
+            print(
+                f"{step.phase}: {tokens}, {step.result.cycles:,} cycles, {step.result.seconds:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def write(self, text):
         self.text += text
@@ -150,7 +176,9 @@ def _config(name, bandwidth=None, latency=None, tiles=None, formats=None):
         try:
             changes["bandwidth"] = Fraction(bandwidth)
         except (ValueError, ZeroDivisionError):
-            raise ConfigError(f"memory bandwidth must be a number or a fraction like 20 or 5/2, not {bandwidth!r}") from None
+            raise ConfigError(
+                f"memory bandwidth must be a number or a fraction like 20 or 5/2, not {bandwidth!r}"
+            ) from None
     if latency is not None:
         if latency < 1:
             raise ConfigError(f"memory latency must be at least 1 cycle, not {latency}")
@@ -178,7 +206,9 @@ def _prompt_ids(model, prompt, raw):
     if model.config.bos_id is not None and ids[:1] != [model.config.bos_id]:
         ids.insert(0, model.config.bos_id)
     if len(ids) > model.config.context:
-        raise ModelError(f"the prompt has {len(ids)} tokens; the context of {model.config.name} is {model.config.context}")
+        raise ModelError(
+            f"the prompt has {len(ids)} tokens; the context of {model.config.name} is {model.config.context}"
+        )
     return ids
 
 
@@ -197,34 +227,58 @@ def _print_summaries(title, names, summaries):
 
 
 PRESET = typer.Option("desk", "--preset", help="The chip's configuration: see `poblano presets`.")
-BANDWIDTH = typer.Option(None, help="Memory bandwidth in bytes per cycle, as 20 or 5/2; the preset's by default.")
+BANDWIDTH = typer.Option(
+    None, help="Memory bandwidth in bytes per cycle, as 20 or 5/2; the preset's by default."
+)
 LATENCY = typer.Option(None, help="Memory latency in cycles; the preset's by default.")
 JSON = typer.Option(None, "--json", help="Write the figures to this file.")
 TRACE = typer.Option(None, help="Write a timeline for Chrome's or Perfetto's trace viewer to this file.")
-FORMATS = typer.Option(None, "--formats", help="Number formats of the chip, as int8,mxfp8_e4m3; the preset's by default. See "
-                                               "`poblano formats`.")
-ACTIVATIONS = typer.Option(None, help="Format of the activations, one of the chip's; its first (int8) by default.")
+FORMATS = typer.Option(
+    None,
+    "--formats",
+    help="Number formats of the chip, as int8,mxfp8_e4m3; the preset's by default. See `poblano formats`.",
+)
+ACTIVATIONS = typer.Option(
+    None, help="Format of the activations, one of the chip's; its first (int8) by default."
+)
 REPORT = typer.Option(None, help="Write plots to this .html or .png file.")
 
 
 @app.command()
-def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from."),
-        tokens: int = typer.Option(32, min=1, help="Tokens to decode."),
-        model: str = typer.Option("default", help="default, smollm2, a .gguf file or a directory with model.safetensors."),
-        preset_name: str = PRESET,
-        backend: str = typer.Option("sim", help="sim: the RTL in simulation; golden: the golden model."),
-        check: bool = typer.Option(False, "--check", help="Run the golden model beside and stop at the first difference."),
-        weights: str = typer.Option(None, help="Quantise the model's matrices to this format: q8_0, q4_0, q4_1 or an MX format."),
-        activations: str = ACTIVATIONS, formats_: str = FORMATS,
-        raw: bool = typer.Option(False, "--raw", help="Give the prompt as it is, not as a turn of a chat."),
-        temperature: float = typer.Option(0.0, help="0: the chip's argmax; else sampled on the host."),
-        top_k: int = typer.Option(40, help="Sample from so many best tokens; 0: from all."),
-        seed: int = typer.Option(0, min=0, help="Of the sampling."),
-        board: str = typer.Option(None, help="Run on a board that holds the chip (ulx3s), at --port or with --simulate."),
-        port: str = typer.Option(None, help="The board's serial port, as /dev/ttyUSB0."),
-        baud: int = typer.Option(None, min=1, help="Speed of the line; the board's by default."),
-        simulate: bool = typer.Option(False, "--simulate", help="The board's RTL in simulation, at the pins of its UART."),
-        bandwidth: str = BANDWIDTH, latency: int = LATENCY, json_file: str = JSON, trace: str = TRACE, report: str = REPORT):
+def run(
+    prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from."),
+    tokens: int = typer.Option(32, min=1, help="Tokens to decode."),
+    model: str = typer.Option(
+        "default", help="default, smollm2, a .gguf file or a directory with model.safetensors."
+    ),
+    preset_name: str = PRESET,
+    backend: str = typer.Option("sim", help="sim: the RTL in simulation; golden: the golden model."),
+    check: bool = typer.Option(
+        False, "--check", help="Run the golden model beside and stop at the first difference."
+    ),
+    weights: str = typer.Option(
+        None, help="Quantise the model's matrices to this format: q8_0, q4_0, q4_1 or an MX format."
+    ),
+    activations: str = ACTIVATIONS,
+    formats_: str = FORMATS,
+    raw: bool = typer.Option(False, "--raw", help="Give the prompt as it is, not as a turn of a chat."),
+    temperature: float = typer.Option(0.0, help="0: the chip's argmax; else sampled on the host."),
+    top_k: int = typer.Option(40, help="Sample from so many best tokens; 0: from all."),
+    seed: int = typer.Option(0, min=0, help="Of the sampling."),
+    board: str = typer.Option(
+        None, help="Run on a board that holds the chip (ulx3s), at --port or with --simulate."
+    ),
+    port: str = typer.Option(None, help="The board's serial port, as /dev/ttyUSB0."),
+    baud: int = typer.Option(None, min=1, help="Speed of the line; the board's by default."),
+    simulate: bool = typer.Option(
+        False, "--simulate", help="The board's RTL in simulation, at the pins of its UART."
+    ),
+    bandwidth: str = BANDWIDTH,
+    latency: int = LATENCY,
+    json_file: str = JSON,
+    trace: str = TRACE,
+    report: str = REPORT,
+):
     """Decode text from a prompt with a language model."""
     sampler = Sampler(temperature, top_k, seed)
     if report is not None:
@@ -235,8 +289,11 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
         if bool(port) == simulate:
             raise ConfigError("--board needs either --port or --simulate")
         if trace or report or bandwidth or latency or formats_:
-            raise ConfigError("a board's chip is as it is and has no timeline: --trace, --report, --bandwidth, --latency and --formats can't go "
-                              "with --board")
+            raise ConfigError(
+                "a board's chip is as it is and has no timeline: --trace, --report, --bandwidth, --latency "
+                "and --formats can't go "
+                "with --board"
+            )
         maker = OnBoard(board, port=port, baud=baud)
         config = maker.config
     else:
@@ -253,12 +310,29 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
     display, text, runs, chosen = _Display(), loaded.tokenizer.stream(), [], []
     summary = lambda phase: summarise([run for run in runs if run.phase == phase], config)
     figures = lambda exact: dict(
-        model=name, preset=config.name, backend="board" if board else backend, prompt=prompt, prompt_tokens=len(ids), text=display.text,
-        tokens=chosen, bit_exact=exact, prefill=summary("prefill").as_json(), decode=summary("decode").as_json())
+        model=name,
+        preset=config.name,
+        backend="board" if board else backend,
+        prompt=prompt,
+        prompt_tokens=len(ids),
+        text=display.text,
+        tokens=chosen,
+        bit_exact=exact,
+        prefill=summary("prefill").as_json(),
+        decode=summary("decode").as_json(),
+    )
     try:
         with display.running():
-            session = Session(loaded, config, backend=maker, context=context, activations=activations, check=check,
-                              report=display.note, progress=display.progress)
+            session = Session(
+                loaded,
+                config,
+                backend=maker,
+                context=context,
+                activations=activations,
+                check=check,
+                report=display.note,
+                progress=display.progress,
+            )
             for step, token in session.generate(ids, tokens, sampler, stop={loaded.config.eos_id}):
                 runs.append(Run(step.phase, step.count, step.program, step.result))
                 display.step(step)
@@ -272,11 +346,20 @@ def run(prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from.
         raise
     _write_json(json_file, figures(True if check else None))
     if trace is not None:
-        write_timeline(trace, [(f"{r.phase} {i}", r.program.commands, r.result.events, r.result.cycles) for i, r in enumerate(runs)])
+        write_timeline(
+            trace,
+            [
+                (f"{r.phase} {i}", r.program.commands, r.result.events, r.result.cycles)
+                for i, r in enumerate(runs)
+            ],
+        )
     if report is not None:
         write_report(report, f"{name} on {config.name}", runs, config, text=prompt + display.text)
-    _print_summaries(f"{name} on {config.name}: {len(ids)} tokens of prompt, {len(chosen)} decoded", ("prefill", "decode"),
-                     [summary("prefill"), summary("decode")])
+    _print_summaries(
+        f"{name} on {config.name}: {len(ids)} tokens of prompt, {len(chosen)} decoded",
+        ("prefill", "decode"),
+        [summary("prefill"), summary("decode")],
+    )
     if check:
         print("bit-exact: the golden model agrees in every token, every logit and all that was stored")
 
@@ -297,17 +380,35 @@ def _save(path, array):
 
 
 @app.command()
-def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argument(help="B (K, N), .npy"),
-           output: str = typer.Option(None, "-o", "--output", help="Write the product (M, N), float32, to this .npy file."),
-           format_: str = typer.Option("q8_0", "--format", help="Of B: q8_0, q4_0, q4_1 or an MX format."),
-           activations: str = ACTIVATIONS, formats_: str = FORMATS,
-           preset_name: str = PRESET, tiles: int = typer.Option(None, help="Tiles of the chip; the preset's by default."),
-           golden: bool = typer.Option(False, "--golden", help="On the golden model."),
-           board: str = typer.Option(None, help="The sums of the blocks on a board's array engine, at --port or with --simulate: see `poblano fpga`."),
-           port: str = typer.Option(None, help="The board's serial port, as /dev/ttyUSB1."),
-           simulate: bool = typer.Option(False, "--simulate", help="The board's RTL in simulation, at the pins of its UART."),
-           bandwidth: str = BANDWIDTH, latency: int = LATENCY, json_file: str = JSON, trace: str = TRACE, report: str = REPORT):
-    """Multiply two matrices; A is quantised in blocks of 32 to the activations' format (INT8), B to a stored format."""
+def matmul(
+    a: str = typer.Argument(help="A (M, K), .npy"),
+    b: str = typer.Argument(help="B (K, N), .npy"),
+    output: str = typer.Option(
+        None, "-o", "--output", help="Write the product (M, N), float32, to this .npy file."
+    ),
+    format_: str = typer.Option("q8_0", "--format", help="Of B: q8_0, q4_0, q4_1 or an MX format."),
+    activations: str = ACTIVATIONS,
+    formats_: str = FORMATS,
+    preset_name: str = PRESET,
+    tiles: int = typer.Option(None, help="Tiles of the chip; the preset's by default."),
+    golden: bool = typer.Option(False, "--golden", help="On the golden model."),
+    board: str = typer.Option(
+        None,
+        help="The sums of the blocks on a board's array engine, at --port or with --simulate: see `poblano "
+        "fpga`.",
+    ),
+    port: str = typer.Option(None, help="The board's serial port, as /dev/ttyUSB1."),
+    simulate: bool = typer.Option(
+        False, "--simulate", help="The board's RTL in simulation, at the pins of its UART."
+    ),
+    bandwidth: str = BANDWIDTH,
+    latency: int = LATENCY,
+    json_file: str = JSON,
+    trace: str = TRACE,
+    report: str = REPORT,
+):
+    """Multiply two matrices; A is quantised in blocks of 32 to the activations' format (INT8), B to a
+    stored format."""
     config = _config(preset_name, bandwidth, latency, tiles, formats_)
     if report is not None:
         check_report_path(report)
@@ -316,27 +417,44 @@ def matmul(a: str = typer.Argument(help="A (M, K), .npy"), b: str = typer.Argume
     if board is None and (port or simulate):
         raise ConfigError("--port and --simulate need --board")
     if board is not None and (golden or trace or report or bool(port) == simulate):
-        raise ConfigError("--board needs either --port or --simulate, and --golden, --trace and --report can't go with it")
+        raise ConfigError(
+            "--board needs either --port or --simulate, and --golden, --trace and --report can't go with it"
+        )
     _check_outputs(output, json_file, trace, report)
     left, right = _load_array(a), _load_array(b)
     if board is not None:
-        product, figures = matmul_on_board(board, port, left, right, format=format_, activation=activations, config=config)
+        product, figures = matmul_on_board(
+            board, port, left, right, format=format_, activation=activations, config=config
+        )
         if output is not None:
             _save(output, product)
         _write_json(json_file, dict(shapes=[left.shape, right.shape], format=format_, **figures))
         return
     job = MatmulJob(left, right, config, format=format_, activation=activations)
-    chip = open_backend("golden" if golden else "sim", config, job.memory_bytes, job.ring,
-                        report=lambda line: print(line, file=sys.stderr, flush=True))
+    chip = open_backend(
+        "golden" if golden else "sim",
+        config,
+        job.memory_bytes,
+        job.ring,
+        report=lambda line: print(line, file=sys.stderr, flush=True),
+    )
     product, result = run_job(job, chip)
     chip.close()
     runs = [Run("matmul", left.shape[0], job.program, result)]
     summary = summarise(runs, config)
     if output is not None:
         _save(output, product)
-    title = f"({left.shape[0]}, {left.shape[1]}) times ({right.shape[0]}, {right.shape[1]}) in {format_} on {config.name}"
-    _write_json(json_file, dict(shapes=[left.shape, right.shape], format=format_, preset=config.name,
-                                backend="golden" if golden else "sim", **summary.as_json()))
+    title = f"{left.shape} times {right.shape} in {format_} on {config.name}"
+    _write_json(
+        json_file,
+        dict(
+            shapes=[left.shape, right.shape],
+            format=format_,
+            preset=config.name,
+            backend="golden" if golden else "sim",
+            **summary.as_json(),
+        ),
+    )
     if trace is not None:
         write_timeline(trace, [("matmul", job.program.commands, result.events, result.cycles)])
     if report is not None:
@@ -353,14 +471,37 @@ app.command()(verilog)
 @app.command()
 def presets():
     """List the chip's configurations."""
-    columns = ["preset", "tiles", "array", "lanes", "MAC/cycle", "memory bits", "bytes/cycle", "latency", "vector memory",
-               "activation memory", "weight FIFO"]
+    columns = [
+        "preset",
+        "tiles",
+        "array",
+        "lanes",
+        "MAC/cycle",
+        "memory bits",
+        "bytes/cycle",
+        "latency",
+        "vector memory",
+        "activation memory",
+        "weight FIFO",
+    ]
     rows = []
     for name, config in PRESETS.items():
         tile, memory = config.tile, config.memory
-        rows.append((name, str(config.tiles), f"{tile.array.rows} x {tile.array.cols}", str(tile.lanes), str(config.macs_per_cycle),
-                     str(memory.data_width), f"{float(memory.bandwidth):g}", str(memory.latency),
-                     f"{tile.vmem_lines * 32 // 1024} KiB", f"{tile.amem_blocks * 32 // 1024} KiB", f"{tile.fifo_bytes} B"))
+        rows.append(
+            (
+                name,
+                str(config.tiles),
+                f"{tile.array.rows} x {tile.array.cols}",
+                str(tile.lanes),
+                str(config.macs_per_cycle),
+                str(memory.data_width),
+                f"{float(memory.bandwidth):g}",
+                str(memory.latency),
+                f"{tile.vmem_lines * 32 // 1024} KiB",
+                f"{tile.amem_blocks * 32 // 1024} KiB",
+                f"{tile.fifo_bytes} B",
+            )
+        )
     _print_table(columns, rows)
 
 
@@ -368,8 +509,12 @@ app.command()(formats)
 
 
 @app.command()
-def asm(source: str = typer.Argument(help="Text of commands."),
-        output: str = typer.Option(..., "-o", "--output", help="Write the commands, 64 bytes each, to this file.")):
+def asm(
+    source: str = typer.Argument(help="Text of commands."),
+    output: str = typer.Option(
+        ..., "-o", "--output", help="Write the commands, 64 bytes each, to this file."
+    ),
+):
     """Assemble a program of commands."""
     try:
         commands = assemble(Path(source).read_text())

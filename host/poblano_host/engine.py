@@ -47,12 +47,19 @@ class EngineDevice:
     def __init__(self, link):
         self.link = link
         if link.identity.design != DESIGN:
-            raise BridgeError(f"the board holds the design {link.identity.design!r}, not an array engine ({DESIGN})")
+            raise BridgeError(
+                f"the board holds the design {link.identity.design!r}, not an array engine ({DESIGN})"
+            )
         self.traffic = Traffic()
         self._content = {}  # what was written last, by address
-        identity, version, array, limits, self.memory = (self._read(name) for name in ("ID", "VERSION", "ARRAY", "LIMITS", "MEMORY_BYTES"))
+        identity, version, array, limits, self.memory = (
+            self._read(name) for name in ("ID", "VERSION", "ARRAY", "LIMITS", "MEMORY_BYTES")
+        )
         if (identity, version) != (IDENTITY, VERSION):
-            raise BridgeError(f"the engine's ID and VERSION are 0x{identity:08x} and {version}, not 0x{IDENTITY:08x} and {VERSION}")
+            raise BridgeError(
+                f"the engine's ID and VERSION are 0x{identity:08x} and {version}, not 0x{IDENTITY:08x} and "
+                f"{VERSION}"
+            )
         self.rows, self.cols, self.word = array & 0xFF, array >> 8 & 0xFF, array >> 16
         self.tokens, self.passes = limits & 0xFFFF, limits >> 16
 
@@ -67,7 +74,8 @@ class EngineDevice:
         self.link.write_register(REGISTERS[name], value)
 
     def block_sums(self, a, w):
-        """int32 (K/32, M, N): for each block of 32 along K, the products' sums of ``a`` (M, K) and ``w`` (K, N), integers of 8 bits.
+        """int32 (K/32, M, N): for each block of 32 along K, the products' sums of ``a`` (M, K) and ``w``
+        (K, N), integers of 8 bits.
 
         -128 of ``a`` counts as -127.
         """
@@ -80,7 +88,7 @@ class EngineDevice:
         activations, weights = self._activation_words(a), self._weight_words(w)
         for rows, steps, part in self.tiles(m, blocks, groups):
             sums = self._job(activations[steps, :, rows], weights[part, steps])
-            result[steps, rows, part.start * self.cols:part.stop * self.cols] = sums
+            result[steps, rows, part.start * self.cols : part.stop * self.cols] = sums
         self.traffic.macs += m * k * n
         return result[:, :, :n]
 
@@ -90,7 +98,7 @@ class EngineDevice:
         words = np.zeros((k // BLOCK, self.passes, m, self.word), np.int8)
         padded = np.zeros((m, k // BLOCK, self.passes * self.rows), np.int8)
         padded[:, :, :BLOCK] = a.reshape(m, -1, BLOCK)
-        words[..., :self.rows] = padded.reshape(m, k // BLOCK, self.passes, self.rows).transpose(1, 2, 0, 3)
+        words[..., : self.rows] = padded.reshape(m, k // BLOCK, self.passes, self.rows).transpose(1, 2, 0, 3)
         return words
 
     def _weight_words(self, w):
@@ -100,30 +108,50 @@ class EngineDevice:
         padded = np.zeros((k // BLOCK, self.passes * self.rows, groups * self.cols), np.int8)
         padded[:, :BLOCK, :n] = w.reshape(k // BLOCK, BLOCK, n)
         words = np.zeros((groups, k // BLOCK, self.passes, self.rows, self.word), np.int8)
-        words[..., :self.cols] = padded.reshape(k // BLOCK, self.passes, self.rows, groups, self.cols).transpose(3, 0, 1, 2, 4)
+        words[..., : self.cols] = padded.reshape(
+            k // BLOCK, self.passes, self.rows, groups, self.cols
+        ).transpose(3, 0, 1, 2, 4)
         return words
 
     def tiles(self, m, blocks, groups):
-        """Slices of rows, blocks and groups that the engine's memories hold; rows change fastest, so that weights stay."""
+        """Slices of rows, blocks and groups that the engine's memories hold; rows change fastest, so that
+        weights stay."""
         row_bytes, weight_bytes = self.passes * self.word, self.passes * self.rows * self.word
         result_bytes = -(-4 * self.cols // self.word) * self.word
         rows = min(m, self.tokens)
-        steps = min(blocks, LARGEST, self.memory // (rows * row_bytes), self.memory // (weight_bytes + rows * result_bytes))
+        steps = min(
+            blocks,
+            LARGEST,
+            self.memory // (rows * row_bytes),
+            self.memory // (weight_bytes + rows * result_bytes),
+        )
         parts = min(groups, LARGEST, self.memory // (steps * (weight_bytes + rows * result_bytes)))
         for group in range(0, groups, parts):
             for block in range(0, blocks, steps):
                 for row in range(0, m, rows):
-                    yield (slice(row, min(m, row + rows)), slice(block, min(blocks, block + steps)), slice(group, min(groups, group + parts)))
+                    yield (
+                        slice(row, min(m, row + rows)),
+                        slice(block, min(blocks, block + steps)),
+                        slice(group, min(groups, group + parts)),
+                    )
 
     def _job(self, activations, weights):
-        """int32 (block, M, columns of the groups) of (block, pass, M, word) and (group, block, pass, row, word)."""
+        """int32 (block, M, columns of the groups) of (block, pass, M, word) and (group, block, pass, row,
+        word)."""
         groups, steps, rows = weights.shape[0], weights.shape[1], activations.shape[2]
         self._put(0, activations.tobytes())
         self._put(self.memory, weights.tobytes())
         row_bytes = -(-4 * self.cols // self.word) * self.word
         start = weights.size
-        for name, value in (("ROWS", rows), ("K_BLOCKS", steps), ("GROUPS", groups), ("ACTIVATIONS", 0), ("WEIGHTS", 0), ("RESULTS", start),
-                            ("CONTROL", 1)):
+        for name, value in (
+            ("ROWS", rows),
+            ("K_BLOCKS", steps),
+            ("GROUPS", groups),
+            ("ACTIVATIONS", 0),
+            ("WEIGHTS", 0),
+            ("RESULTS", start),
+            ("CONTROL", 1),
+        ):
             self._write(name, value)
         for _ in range(POLLS):
             status = self._read("STATUS")
@@ -132,11 +160,14 @@ class EngineDevice:
         else:
             raise BridgeError(f"the engine is still busy after {POLLS} looks")
         if status >> 1 != Fault.NONE:
-            raise BridgeError(f"the engine's job of {rows} rows, {steps} blocks and {groups} groups failed: {Fault(status >> 1).name}")
+            raise BridgeError(
+                f"the engine's job of {rows} rows, {steps} blocks and {groups} groups failed: "
+                f"{Fault(status >> 1).name}"
+            )
         self.traffic.cycles += self._read("CYCLES")
         size = groups * steps * rows * row_bytes
         data = self._get(self.memory + start, size)
-        sums = np.frombuffer(data, np.int32).reshape(groups, steps, rows, row_bytes // 4)[..., :self.cols]
+        sums = np.frombuffer(data, np.int32).reshape(groups, steps, rows, row_bytes // 4)[..., : self.cols]
         return sums.transpose(1, 2, 0, 3).reshape(steps, rows, groups * self.cols)
 
     def _put(self, address, data):
@@ -174,7 +205,8 @@ class EngineBackend(GoldenBackend):
 
 
 def engine_traffic(config, payload, products):
-    """The :class:`Traffic` of an engine (an EngineConfig) for products of shapes (M, K, N), each weight sent once for each product."""
+    """The :class:`Traffic` of an engine (an EngineConfig) for products of shapes (M, K, N), each weight
+    sent once for each product."""
     counter = _Counter(config, payload)
     for m, k, n in products:
         counter.block_sums(np.zeros((m, k), np.int8), np.zeros((k, n), np.int8))
@@ -187,7 +219,12 @@ class _Counter(EngineDevice):
     def __init__(self, config, payload):
         self.config, self.payload = config, payload
         self.traffic, self._content = Traffic(), {}
-        self.rows, self.cols, self.word, self.memory = config.array.rows, config.array.cols, config.word_bytes, config.memory_bytes
+        self.rows, self.cols, self.word, self.memory = (
+            config.array.rows,
+            config.array.cols,
+            config.word_bytes,
+            config.memory_bytes,
+        )
         self.tokens, self.passes = config.tokens, config.array.passes
         self._job_size = {}
 

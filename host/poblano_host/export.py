@@ -1,4 +1,5 @@
-"""The command ``poblano verilog``: everything that a chip-design flow needs of a chip, or of a bare array, in one folder."""
+"""The command ``poblano verilog``: everything that a chip-design flow needs of a chip, or of a bare array,
+in one folder."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -33,18 +34,33 @@ WIDTH = 118
 """Columns of a comment."""
 
 WAIVERS = (
-    ("PROCASSINIT", "registers have initial values for FPGAs and simulation; synthesis for an ASIC ignores them, the reset sets what matters"),
-    ("WIDTHEXPAND", "operands are as wide as they are in the source, and are extended to the result, which loses no bit"),
-    ("WIDTHTRUNC", "a slice of a result in the source is a narrower target here; ! of a vector is its test for zero"),
+    (
+        "PROCASSINIT",
+        "registers have initial values for FPGAs and simulation; synthesis for an ASIC ignores them, the "
+        "reset sets what matters",
+    ),
+    (
+        "WIDTHEXPAND",
+        "operands are as wide as they are in the source, and are extended to the result, which loses no bit",
+    ),
+    (
+        "WIDTHTRUNC",
+        "a slice of a result in the source is a narrower target here; ! of a vector is its test for zero",
+    ),
     ("CASEINCOMPLETE", "what a case assigns has a value before it"),
-    ("UNUSEDSIGNAL", "fields of a struct that a block does not need, and names that the source gives to intermediate values"),
+    (
+        "UNUSEDSIGNAL",
+        "fields of a struct that a block does not need, and names that the source gives to intermediate "
+        "values",
+    ),
 )
 """Rules of Verilator, and why generated modules break them."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """What is exported: ``component`` becomes the module ``top``; ``config`` is the chip's, None of a bare array."""
+    """What is exported: ``component`` becomes the module ``top``; ``config`` is the chip's, None of a bare
+    array."""
 
     name: str
     top: str
@@ -64,14 +80,17 @@ def array_design(rows, cols, **options):
     """The :class:`Design` of a bare array; ``options`` are :class:`~poblano.config.ArrayConfig`'s."""
     if max(rows, cols) > LARGEST_ARRAY:
         raise ConfigError(f"an array has at most {LARGEST_ARRAY} rows and columns, not {rows}x{cols}")
-    return Design(f"array {rows}x{cols}", "poblano_array", SystolicArray(ArrayConfig(rows=rows, cols=cols, **options)))
+    return Design(
+        f"array {rows}x{cols}", "poblano_array", SystolicArray(ArrayConfig(rows=rows, cols=cols, **options))
+    )
 
 
 def export(design, folder, *, period=PERIOD):
-    """Write ``design`` into ``folder``, which is made if it does not exist; what was there under the same names is replaced.
+    """Write ``design`` into ``folder``, which is made if it does not exist; what was there under the same
+    names is replaced.
 
-    On an error nothing in ``folder`` changes. Returns the :class:`~poblano.verilog.VerilogModule` that were written. OSError and
-    ConfigError say what is wrong.
+    On an error nothing in ``folder`` changes. Returns the :class:`~poblano.verilog.VerilogModule` that were
+    written. OSError and ConfigError say what is wrong.
     """
     if not 0.01 <= period <= 1e6:
         raise ConfigError(f"the clock's period must be 0.01 to 1000000 ns, not {period:g}")
@@ -100,7 +119,8 @@ def export(design, folder, *, period=PERIOD):
 
 @contextmanager
 def _staged(folder):
-    """A new folder, the content of which is moved into ``folder`` at the end; on an exception all is as it was before."""
+    """A new folder, the content of which is moved into ``folder`` at the end; on an exception all is as it
+    was before."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(20, "is not a folder", str(folder))
     present = folder.is_dir()
@@ -149,7 +169,8 @@ def _comment(module, design):
     """What stands above a module: what it is, its class and the parameters."""
     origin = module.origin
     if isinstance(origin, Path):
-        return f"// Poblano {design.name}: {origin.name} of the library, written by hand. SPDX-License-Identifier: Apache-2.0\n"
+        licence = "SPDX-License-Identifier: Apache-2.0"
+        return f"// Poblano {design.name}: {origin.name} of the library, written by hand. {licence}\n"
     lines = [f"Poblano {design.name}. SPDX-License-Identifier: Apache-2.0"]
     if origin is not None:
         kind = type(origin)
@@ -159,7 +180,9 @@ def _comment(module, design):
                 lines.append(f"{name} = the chip's, see {design.top}.v")
             else:
                 lines += _parameter(name, value)
-    return "".join(f"// {line}\n" for text in lines for line in textwrap.wrap(text, WIDTH, subsequent_indent="  "))
+    return "".join(
+        f"// {line}\n" for text in lines for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+    )
 
 
 def _summary(kind):
@@ -178,7 +201,9 @@ def _parameter(name, value):
 
 
 def _waivers():
-    rules = "".join(f'// {rule}: {reason}.\nlint_off -rule {rule} -file "*/poblano_*.v"\n' for rule, reason in WAIVERS)
+    rules = "".join(
+        f'// {rule}: {reason}.\nlint_off -rule {rule} -file "*/poblano_*.v"\n' for rule, reason in WAIVERS
+    )
     return f"// Waivers for verilator --lint-only -Wall.\n`verilator_config\n{rules}"
 
 
@@ -186,8 +211,15 @@ def _constraints(design, period):
     ports = {wiring.In: ["rst"], wiring.Out: []}
     for name, value, flow in port_values(design.component):
         ports[flow].append(f"{name}[*]" if len(value) > 1 else name)
-    listed = lambda flow: "\n".join(textwrap.wrap(" ".join(ports[flow]), WIDTH - 2, initial_indent="  ", subsequent_indent="  ",
-                                                  break_on_hyphens=False))
+    listed = lambda flow: "\n".join(
+        textwrap.wrap(
+            " ".join(ports[flow]),
+            WIDTH - 2,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+        )
+    )
     return f"""# Poblano {design.name}: one clock, all inputs and outputs synchronous to it.
 set period {period:g}
 create_clock -name clk -period $period [get_ports clk]
@@ -199,7 +231,8 @@ set_input_delay [expr {{0.4 * $period}}] -clock clk [get_ports {{
 set_output_delay [expr {{0.4 * $period}}] -clock clk [get_ports {{
 {listed(wiring.Out)}
 }}]
-# There are no false paths. rst is synchronous: a flip-flop of this clock drives it, and it has to arrive in time.
+# There are no false paths.
+# rst is synchronous: a flip-flop of this clock drives it, and it has to arrive in time.
 """
 
 
@@ -243,25 +276,38 @@ targets:
 
 
 def _librelane(design, names, period):
-    return json.dumps({
-        "meta": {"version": 2},
-        "DESIGN_NAME": design.top,
-        "VERILOG_FILES": [f"dir::{name}" for name in names],
-        "CLOCK_PORT": "clk",
-        "CLOCK_PERIOD": period,
-        "PNR_SDC_FILE": f"dir::{design.top}.sdc",
-        "SIGNOFF_SDC_FILE": f"dir::{design.top}.sdc",
-        "LINTER_VLT": f"dir::{design.top}.vlt",
-        "SYNTH_HIERARCHY_MODE": "deferred_flatten",
-        "SYNTH_CLOCKGATE_MIN_WIDTH": 8,
-        "FP_CORE_UTIL": 40,
-        "pdk::sky130*": {"scl::sky130_fd_sc_hd": {"SYNTH_CLOCKGATE_POSEDGE_ICG": "sky130_fd_sc_hd__dlclkp_1/GATE/CLK/GCLK"}},
-    }, indent=4) + "\n"
+    return (
+        json.dumps(
+            {
+                "meta": {"version": 2},
+                "DESIGN_NAME": design.top,
+                "VERILOG_FILES": [f"dir::{name}" for name in names],
+                "CLOCK_PORT": "clk",
+                "CLOCK_PERIOD": period,
+                "PNR_SDC_FILE": f"dir::{design.top}.sdc",
+                "SIGNOFF_SDC_FILE": f"dir::{design.top}.sdc",
+                "LINTER_VLT": f"dir::{design.top}.vlt",
+                "SYNTH_HIERARCHY_MODE": "deferred_flatten",
+                "SYNTH_CLOCKGATE_MIN_WIDTH": 8,
+                "FP_CORE_UTIL": 40,
+                "pdk::sky130*": {
+                    "scl::sky130_fd_sc_hd": {
+                        "SYNTH_CLOCKGATE_POSEDGE_ICG": "sky130_fd_sc_hd__dlclkp_1/GATE/CLK/GCLK"
+                    }
+                },
+            },
+            indent=4,
+        )
+        + "\n"
+    )
 
 
 def _siliconcompiler(design, names):
     files = "".join(f"    {name!r},\n" for name in names)
-    return f'''"""Poblano {design.name} with SiliconCompiler: python siliconcompiler_flow.py. Choose another target for another process."""
+    return f'''"""Poblano {design.name} with SiliconCompiler: python siliconcompiler_flow.py.
+
+Choose another target for another process.
+"""
 
 from pathlib import Path
 
@@ -295,14 +341,24 @@ if __name__ == "__main__":
 '''
 
 
-def verilog(preset_name: str = typer.Option(None, "--preset", help="The chip's configuration, desk by default: see `poblano presets`."),
-            array: str = typer.Option(None, help="Instead of a chip, a bare array of so many rows and columns, as 128x128."),
-            output: str = typer.Option(..., "-o", "--output", help="The folder for the files, which is made if it does not exist."),
-            tiles: int = typer.Option(None, help="Tiles of the chip; the preset's by default."),
-            formats: str = typer.Option(None, "--formats", help="Number formats, as int8,mxfp8_e4m3; see `poblano formats`."),
-            period: float = typer.Option(PERIOD, help="The clock's period in ns, for the constraints.")):
-    """Write Verilog and what goes with it for an ASIC flow: constraints, file lists, projects for FuseSoC, LibreLane and SiliconCompiler,
-    the register map as SystemRDL, C header and HTML."""
+def verilog(
+    preset_name: str = typer.Option(
+        None, "--preset", help="The chip's configuration, desk by default: see `poblano presets`."
+    ),
+    array: str = typer.Option(
+        None, help="Instead of a chip, a bare array of so many rows and columns, as 128x128."
+    ),
+    output: str = typer.Option(
+        ..., "-o", "--output", help="The folder for the files, which is made if it does not exist."
+    ),
+    tiles: int = typer.Option(None, help="Tiles of the chip; the preset's by default."),
+    formats: str = typer.Option(
+        None, "--formats", help="Number formats, as int8,mxfp8_e4m3; see `poblano formats`."
+    ),
+    period: float = typer.Option(PERIOD, help="The clock's period in ns, for the constraints."),
+):
+    """Write Verilog and what goes with it for an ASIC flow: constraints, file lists, projects for FuseSoC,
+    LibreLane and SiliconCompiler, the register map as SystemRDL, C header and HTML."""
     start = time.monotonic()
     chosen = {} if formats is None else {"formats": tuple(formats.split(","))}
     if array is not None:
@@ -319,5 +375,8 @@ def verilog(preset_name: str = typer.Option(None, "--preset", help="The chip's c
         design = chip_design(replace(config, **chosen))
     modules = export(design, output, period=period)
     size = sum(len(module.text) for module in modules)
-    print(f"{design.name}: {len(modules)} modules, top {design.top}, {size / 1e6:.1f} MB of Verilog in {Path(output, 'rtl')}; "
-          f"{time.monotonic() - start:.1f} s")
+    print(
+        f"{design.name}: {len(modules)} modules, top {design.top}, {size / 1e6:.1f} MB of Verilog in "
+        f"{Path(output, 'rtl')}; "
+        f"{time.monotonic() - start:.1f} s"
+    )

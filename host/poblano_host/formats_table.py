@@ -1,4 +1,5 @@
-"""The command ``poblano formats``: what each number format can hold, what it costs, and its error on a model's layer."""
+"""The command ``poblano formats``: what each number format can hold, what it costs, and its error on a
+model's layer."""
 
 from dataclasses import asdict, dataclass
 import json
@@ -22,9 +23,10 @@ from .models.quantise import QUANTISERS
 __all__ = ["Format", "Layer", "all_formats", "formats", "layer_error", "pair_widths", "width_table"]
 
 TEXT = """\
-The processor reads the weights of a model from its memory, block by block, and multiplies them with the activations of every \
-token that it works on. What is small enough to be kept beside the array is read once; what is not is read again and again, and \
-so the number of bits of a weight decides how many words a second the model can say."""
+The processor reads the weights of a model from its memory, block by block, and multiplies them with the \
+activations of every token that it works on. What is small enough to be kept beside the array is read \
+once; what is not is read again and again, and so the number of bits of a weight decides how many words \
+a second the model can say."""
 WIDTH = 150
 """Columns of a table that goes to a file."""
 WEIGHTS = {"int8": "q8_0", "int4": "q4_1"}
@@ -62,24 +64,36 @@ class Layer:
     def of(cls, model):
         """Of the model's middle layer, ``ffn_up`` and its input of :data:`TEXT`."""
         layer = model.config.layers // 2
-        tokens = list(model.tokenizer.encode(TEXT))[:model.config.context]
+        tokens = list(model.tokenizer.encode(TEXT))[: model.config.context]
         matrix = model.tensors[f"blk.{layer}.ffn_up.weight"]
         weights = matrix.dequantise() if isinstance(matrix, BlockTensor) else matrix
-        return cls(f"{model.config.name}, blk.{layer}.ffn_up, {len(tokens)} tokens", weights,
-                   FloatModel(model).feed_forward_input(tokens, layer))
+        return cls(
+            f"{model.config.name}, blk.{layer}.ffn_up, {len(tokens)} tokens",
+            weights,
+            FloatModel(model).feed_forward_input(tokens, layer),
+        )
 
 
 def layer_error(layer, weights, activation):
-    """RMS error over RMS of the chip's product against float64: weights in the grid ``weights``, an Activation."""
+    """RMS error over RMS of the chip's product against float64: weights in the grid ``weights``, an
+    Activation."""
     w, stored = QUANTISERS[weights](layer.weights), STORED[weights]
-    product = matmul(*quantise(layer.activations, activation), w.q.T, w.scale.T, None if w.minimum is None else w.minimum.T,
-                     activation=activation, element=stored["element"], scale_format=stored["scale"])
+    product = matmul(
+        *quantise(layer.activations, activation),
+        w.q.T,
+        w.scale.T,
+        None if w.minimum is None else w.minimum.T,
+        activation=activation,
+        element=stored["element"],
+        scale_format=stored["scale"],
+    )
     exact = layer.activations.astype(np.float64) @ layer.weights.astype(np.float64).T
     return float(np.sqrt(np.square(product - exact).mean() / np.square(exact).mean()))
 
 
 def all_formats(layer=None, *, area=False):
-    """A list of :class:`Format`, with errors if there is a :class:`Layer`, with LUTs if ``area`` (some seconds of synthesis)."""
+    """A list of :class:`Format`, with errors if there is a :class:`Layer`, with LUTs if ``area`` (some
+    seconds of synthesis)."""
     result = []
     for name, (activation, elements) in FORMATS.items():
         used, element = Activation.INT8 if activation is None else activation, elements[0]
@@ -87,13 +101,25 @@ def all_formats(layer=None, *, area=False):
         unit = used.unit if activation is not None else form.unit
         largest = activation.largest if activation is not None else max(e.format.largest for e in elements)
         specials = "NaN, infinities" if form.infinity else "NaN" if form.nan else "none"
-        scales = ("E8M0",) if used.mx else ("F16, F32",) if activation is not None else ("F16, F32", "F16 minimum")
-        result.append(Format(
-            name=name, bits=form.bits, scales=scales, largest=float(np.ldexp(float(largest), unit)), smallest=2.0 ** unit,
-            specials=specials, sum_width=max(Arithmetic.pair_width(used, e) for e in elements),
-            macs="1, or 2 with fp4_rate 2" if form.bits == 4 else "1",
-            pe_luts=measure((name,) if activation is not None else ("int8", name), "ecp5").luts if area else None,
-            error=None if layer is None else layer_error(layer, WEIGHTS.get(name, name), used)))
+        scales = (
+            ("E8M0",) if used.mx else ("F16, F32",) if activation is not None else ("F16, F32", "F16 minimum")
+        )
+        result.append(
+            Format(
+                name=name,
+                bits=form.bits,
+                scales=scales,
+                largest=float(np.ldexp(float(largest), unit)),
+                smallest=2.0**unit,
+                specials=specials,
+                sum_width=max(Arithmetic.pair_width(used, e) for e in elements),
+                macs="1, or 2 with fp4_rate 2" if form.bits == 4 else "1",
+                pe_luts=measure((name,) if activation is not None else ("int8", name), "ecp5").luts
+                if area
+                else None,
+                error=None if layer is None else layer_error(layer, WEIGHTS.get(name, name), used),
+            )
+        )
     return result
 
 
@@ -119,18 +145,43 @@ def _model(name):
         return load_model("default")
 
 
-def formats(model: str = typer.Option(None, help="The model whose layer is multiplied; smollm2, or default where that can't be had."),
-            json_file: str = typer.Option(None, "--json", help="Write the figures to this file.")):
-    """List the number formats: bits, range, exact sums, a processing element's cells, and the error on a real layer."""
+def formats(
+    model: str = typer.Option(
+        None, help="The model whose layer is multiplied; smollm2, or default where that can't be had."
+    ),
+    json_file: str = typer.Option(None, "--json", help="Write the figures to this file."),
+):
+    """List the number formats: bits, range, exact sums, a processing element's cells, and the error on a
+    real layer."""
     layer = Layer.of(_model(model))
     rows = all_formats(layer, area=True)
     if json_file is not None:
         content = dict(layer=layer.name, formats=[asdict(row) for row in rows], sum_widths=pair_widths())
         Path(json_file).write_text(json.dumps(content, indent=2) + "\n")
     table = Table("format", title=f"Errors: {layer.name}", title_justify="left")
-    for column in ("bits", "scales", "largest", "smallest", "specials", "exact sum bits", "MAC/cycle of a PE", "PE LUT4", "RMS error"):
+    for column in (
+        "bits",
+        "scales",
+        "largest",
+        "smallest",
+        "specials",
+        "exact sum bits",
+        "MAC/cycle of a PE",
+        "PE LUT4",
+        "RMS error",
+    ):
         table.add_column(column, justify="right")
     for row in rows:
-        table.add_row(row.name, str(row.bits), ", ".join(row.scales), f"{row.largest:g}", f"{row.smallest:g}", row.specials,
-                      str(row.sum_width), row.macs, str(row.pe_luts), f"{100 * row.error:.2f} %")
+        table.add_row(
+            row.name,
+            str(row.bits),
+            ", ".join(row.scales),
+            f"{row.largest:g}",
+            f"{row.smallest:g}",
+            row.specials,
+            str(row.sum_width),
+            row.macs,
+            str(row.pe_luts),
+            f"{100 * row.error:.2f} %",
+        )
     Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)

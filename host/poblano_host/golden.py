@@ -1,4 +1,5 @@
-"""The golden model of the chip: executes command rings on numpy arrays, bit for bit what the hardware must do."""
+"""The golden model of the chip: executes command rings on numpy arrays, bit for bit what the hardware must
+do."""
 
 from collections import deque
 import random
@@ -16,11 +17,13 @@ __all__ = ["GoldenChip", "GoldenError"]
 
 
 class GoldenError(RuntimeError):
-    """A ring that hangs the chip: a wait that never holds, or a weight stream of another length than its matmul."""
+    """A ring that hangs the chip: a wait that never holds, or a weight stream of another length than its
+    matmul."""
 
 
 class _Tile:
-    """A tile's local memories: vector memory as FP32 words, activation memory as codes of elements, scales and sums."""
+    """A tile's local memories: vector memory as FP32 words, activation memory as codes of elements, scales
+    and sums."""
 
     def __init__(self, config):
         tile = config.tile
@@ -40,11 +43,13 @@ class GoldenChip:
     config : ChipConfig
     memory : uint8 array, the memory behind the chip; written in place.
 
-    ``run`` executes commands in an order that the chip could choose: dispatched in order into queues of ``queue_depth``,
-    started when their waits hold. It is the ring's order where that is possible. ``shuffle``, a seed, makes every choice
-    at random, and half of the seeds give weight FIFOs no room: a program whose waits suffice gives the same bits.
+    ``run`` executes commands in an order that the chip could choose: dispatched in order into queues of
+    ``queue_depth``, started when their waits hold. It is the ring's order where that is possible.
+    ``shuffle``, a seed, makes every choice at random, and half of the seeds give weight FIFOs no room: a
+    program whose waits suffice gives the same bits.
 
-    ``block_sums``, see :func:`~poblano.compute.reference.matmul`, is what computes the MATMULs' sums, on a device for example.
+    ``block_sums``, see :func:`~poblano.compute.reference.matmul`, is what computes the MATMULs' sums, on a
+    device for example.
     """
 
     def __init__(self, config, memory, *, block_sums=None):
@@ -56,7 +61,8 @@ class GoldenChip:
         self._weights = {}
 
     def reset_queue(self):
-        """What QUEUE_RESET does: counts at zero, weight FIFOs and argmax empty; local memories keep their contents."""
+        """What QUEUE_RESET does: counts at zero, weight FIFOs and argmax empty; local memories keep their
+        contents."""
         self.completed = [0] * self.config.units
         for tile in self.tiles:
             tile.fifo.clear()
@@ -70,13 +76,18 @@ class GoldenChip:
         decoded, refused = [], None
         for index in range(len(commands) // COMMAND_BYTES):
             try:
-                decoded.append(check(commands[index * COMMAND_BYTES:(index + 1) * COMMAND_BYTES], self.config,
-                                     len(self.memory)))
+                decoded.append(
+                    check(
+                        commands[index * COMMAND_BYTES : (index + 1) * COMMAND_BYTES],
+                        self.config,
+                        len(self.memory),
+                    )
+                )
             except CommandError as error:
                 error.index = index
                 refused = error
                 break
-        for done, (index, command) in enumerate(_Order(self, decoded, shuffle)):
+        for done, _ in enumerate(_Order(self, decoded, shuffle)):
             if progress is not None:
                 progress(done + 1, len(decoded))
         if refused is not None:
@@ -84,19 +95,29 @@ class GoldenChip:
 
     def ready(self, command):
         """Whether the command's waits hold."""
-        return all((self.completed[unit] - count) % (1 << COUNT_BITS) < 1 << COUNT_BITS - 1
-                   for unit, count in command.waits)
+        return all(
+            (self.completed[unit] - count) % (1 << COUNT_BITS) < 1 << COUNT_BITS - 1
+            for unit, count in command.waits
+        )
 
     def stream_size(self, o):
         """Bytes of the weight stream that a MATMUL's operands take."""
-        size = step_bytes(self.config, element=Element(o["element"]), scale=ScaleFormat(o["scale"]), minimum=o["minimum"])
+        size = step_bytes(
+            self.config, element=Element(o["element"]), scale=ScaleFormat(o["scale"]), minimum=o["minimum"]
+        )
         return o["groups"] * (o["k_blocks"] // self.config.tile.array.segments) * size
 
     def execute(self, index, command):
         """The effect of a command, whatever its waits."""
-        operation = {Opcode.LOAD: self._load, Opcode.STORE: self._store, Opcode.STORE_BLOCK: self._store_block,
-                     Opcode.STORE_SCALE: self._store_scale, Opcode.STREAM: self._stream, Opcode.MATMUL: self._matmul,
-                     Opcode.VECTOR: self._vector}.get(command.opcode)
+        operation = {
+            Opcode.LOAD: self._load,
+            Opcode.STORE: self._store,
+            Opcode.STORE_BLOCK: self._store_block,
+            Opcode.STORE_SCALE: self._store_scale,
+            Opcode.STREAM: self._stream,
+            Opcode.MATMUL: self._matmul,
+            Opcode.VECTOR: self._vector,
+        }.get(command.opcode)
         if operation is not None:
             operation(index, (command.unit - 1) // 3, command.operands)
 
@@ -107,25 +128,25 @@ class GoldenChip:
         size = LINE_BYTES * o["lines"]
         for row in range(o["rows"]):
             at, to = o["mem_addr"] + row * o["mem_stride"], LINE_WORDS * (o["dst"] + row * o["dst_stride"])
-            words = np.frombuffer(self.memory[at:at + size].tobytes(), np.float32)
+            words = np.frombuffer(self.memory[at : at + size].tobytes(), np.float32)
             for tile in self._selected(o["tiles"]):
-                tile.vmem[to:to + size // 4] = words
+                tile.vmem[to : to + size // 4] = words
 
     def _store_rows(self, o, rows):
         """Write the bytes ``rows`` (rows, n) to memory."""
         for row, data in enumerate(rows):
             at = o["mem_addr"] + row * o["mem_stride"]
-            self.memory[at:at + len(data)] = data
+            self.memory[at : at + len(data)] = data
 
     def _store(self, index, _, o):
         vmem = self.tiles[o["tile"]].vmem.view(np.uint8)
         starts = LINE_BYTES * (o["src"] + o["src_stride"] * np.arange(o["rows"]))
-        self._store_rows(o, [vmem[start:start + LINE_BYTES * o["lines"]] for start in starts])
+        self._store_rows(o, [vmem[start : start + LINE_BYTES * o["lines"]] for start in starts])
 
     def _store_block(self, index, _, o):
         blocks = o["src"] + o["src_stride"] * np.arange(o["rows"])
         data = self.tiles[o["tile"]].amem_q[blocks].view(np.uint8)
-        self._store_rows(o, data[:, o["offset"]:o["offset"] + o["length"]])
+        self._store_rows(o, data[:, o["offset"] : o["offset"] + o["length"]])
 
     def _store_scale(self, index, _, o):
         blocks = o["src"] + o["src_stride"] * np.arange(o["rows"])
@@ -133,7 +154,7 @@ class GoldenChip:
 
     def _stream(self, index, tile, o):
         starts = o["mem_addr"] + o["mem_stride"] * np.arange(o["rows"])
-        data = b"".join(self.memory[start:start + o["row_bytes"]].tobytes() for start in starts)
+        data = b"".join(self.memory[start : start + o["row_bytes"]].tobytes() for start in starts)
         self.tiles[tile].fifo.append((o["mem_addr"], data))
 
     def _take(self, index, tile, size):
@@ -159,14 +180,33 @@ class GoldenChip:
         key = (address, size, element, scale, o["k_blocks"])
         known = self._weights.get(key)
         if known is None or known[0] != data:
-            known = (data, unpack_weights(data, self.config, k_blocks=o["k_blocks"], element=element, scale_format=scale,
-                                          minimum=bool(o["minimum"]), transpose=bool(o["transpose"])))
+            known = (
+                data,
+                unpack_weights(
+                    data,
+                    self.config,
+                    k_blocks=o["k_blocks"],
+                    element=element,
+                    scale_format=scale,
+                    minimum=bool(o["minimum"]),
+                    transpose=bool(o["transpose"]),
+                ),
+            )
             if scale in (ScaleFormat.F16, ScaleFormat.E8M0):  # weights, which stay; KV caches do not
                 self._weights[key] = known
-        blocks = (o["a"] + o["a_stride"] * np.arange(o["rows"]))[:, None] + np.arange(o["k_blocks"])  # (rows, k_blocks)
-        result = matmul(tile.amem_q[blocks].reshape(o["rows"], -1), tile.amem_scale[blocks], tile.amem_sum[blocks],
-                        *known[1], activation=Activation(o["activation"]), element=element, scale_format=scale,
-                        block_sums=self.block_sums)
+        blocks = (o["a"] + o["a_stride"] * np.arange(o["rows"]))[:, None] + np.arange(
+            o["k_blocks"]
+        )  # (rows, k_blocks)
+        result = matmul(
+            tile.amem_q[blocks].reshape(o["rows"], -1),
+            tile.amem_scale[blocks],
+            tile.amem_sum[blocks],
+            *known[1],
+            activation=Activation(o["activation"]),
+            element=element,
+            scale_format=scale,
+            block_sums=self.block_sums,
+        )
         for target in self._selected(o["tiles"]):
             self._write_rows(target, o["dst"], o["dst_stride"], result)
 
@@ -175,7 +215,7 @@ class GoldenChip:
         words = values.shape[1]
         for row, data in enumerate(values):
             start = LINE_WORDS * (line + row * stride)
-            tile.vmem[start:start + words] = data
+            tile.vmem[start : start + words] = data
 
     def _vector(self, index, number, o):
         tile = self.tiles[number]
@@ -196,13 +236,13 @@ class GoldenChip:
             for row in range(o["rows"]):
                 at = o["dst"] + row * o["dst_stride"]
                 for target in targets:
-                    target.amem_q[at:at + o["blocks"]] = q[row].reshape(-1, BLOCK)
-                    target.amem_scale[at:at + o["blocks"]] = scale[row]
-                    target.amem_sum[at:at + o["blocks"]] = total[row]
+                    target.amem_q[at : at + o["blocks"]] = q[row].reshape(-1, BLOCK)
+                    target.amem_scale[at : at + o["blocks"]] = scale[row]
+                    target.amem_sum[at : at + o["blocks"]] = total[row]
         if o["reduce"]:
             start = LINE_WORDS * o["r"]
             for target in targets:
-                target.vmem[start:start + len(reduced)] = reduced
+                target.vmem[start : start + len(reduced)] = reduced
 
 
 class _Order:
@@ -230,10 +270,17 @@ class _Order:
                     break
                 queue.append((dispatched, self.commands[dispatched]))
                 dispatched += 1
-            ready = [(queue[self.started[unit]][0], unit) for unit, queue in enumerate(self.queues) if self._can_start(unit)]
+            ready = [
+                (queue[self.started[unit]][0], unit)
+                for unit, queue in enumerate(self.queues)
+                if self._can_start(unit)
+            ]
             arrived = [(queue[0][0], unit) for unit, queue in enumerate(self.queues) if self._arrived(unit)]
             if not ready and not arrived:
-                if dispatched < len(self.commands) and len(self.queues[self.commands[dispatched].unit]) < depth:
+                if (
+                    dispatched < len(self.commands)
+                    and len(self.queues[self.commands[dispatched].unit]) < depth
+                ):
                     continue
                 raise GoldenError(self._hang())
             if self.random is None:
@@ -273,8 +320,11 @@ class _Order:
         if command.opcode is Opcode.STREAM and started:
             # The one before has been fetched when all that the FIFO has no room for has been taken.
             following = self.queues[unit + 1]
-            lacking = bool(following) and following[0][1].opcode is Opcode.MATMUL and \
-                self._held(tile) < self.chip.stream_size(following[0][1].operands)
+            lacking = (
+                bool(following)
+                and following[0][1].opcode is Opcode.MATMUL
+                and self._held(tile) < self.chip.stream_size(following[0][1].operands)
+            )
             return started < self.STREAMS and (lacking or self._held(tile) <= self.capacity)
         return started == 0
 
@@ -294,11 +344,16 @@ class _Order:
         for unit, queue in enumerate(self.queues):
             if queue:
                 index, command = queue[0]
-                waits = ", ".join(f"{unit_name(u)} >= {count}" for u, count in command.waits
-                                  if not self.chip.ready(type(command)(command.opcode, command.unit, {}, ((u, count),))))
+                waits = ", ".join(
+                    f"{unit_name(u)} >= {count}"
+                    for u, count in command.waits
+                    if not self.chip.ready(type(command)(command.opcode, command.unit, {}, ((u, count),)))
+                )
                 if not waits and command.opcode is Opcode.MATMUL:
                     lacking = self.chip.stream_size(command.operands) - self._held((unit - 1) // 3)
                     waits = f"{lacking} bytes of weights"
-                heads.append(f"{unit_name(unit)}: command {index} ({command.opcode.name})"
-                             + (f" waits for {waits}" if waits else ""))
+                heads.append(
+                    f"{unit_name(unit)}: command {index} ({command.opcode.name})"
+                    + (f" waits for {waits}" if waits else "")
+                )
         return "no command can go on; " + "; ".join(heads)

@@ -8,7 +8,8 @@ __all__ = ["write_register_files"]
 
 
 def write_register_files(config, folder):
-    """Write ``poblano_registers.rdl``, ``poblano_registers.h`` and ``html/index.html`` into ``folder``, which exists."""
+    """Write ``poblano_registers.rdl``, ``poblano_registers.h`` and ``html/index.html`` into ``folder``,
+    which exists."""
     # Imported here because it takes a second, and no other command needs it.
     from peakrdl_cheader.exporter import CHeaderExporter
     from peakrdl_html import HTMLExporter

@@ -13,15 +13,26 @@ from poblano.control.commands import UnitKind, unit_kind, unit_name
 
 from .timeline import slices
 
-__all__ = ["LayerTime", "Run", "Summary", "busy_fractions", "check_report_path", "layer_times", "roofline_cycles",
-           "summarise", "summary_rows", "write_report"]
+__all__ = [
+    "LayerTime",
+    "Run",
+    "Summary",
+    "busy_fractions",
+    "check_report_path",
+    "layer_times",
+    "roofline_cycles",
+    "summarise",
+    "summary_rows",
+    "write_report",
+]
 
 SUFFIXES = (".html", ".png")
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A program's run: its phase (``prefill``, ``decode``, ``matmul``), tokens, :class:`Program` and :class:`RunResult`."""
+    """A program's run: its phase (``prefill``, ``decode``, ``matmul``), tokens, :class:`Program` and
+    :class:`RunResult`."""
 
     phase: str
     tokens: int
@@ -31,12 +42,16 @@ class Run:
 
 def roofline_cycles(work, config):
     """The least cycles of a layer's work: of its multiply-accumulates or of its bytes, the larger."""
-    return max(work.macs / config.macs_per_cycle, (work.weight_bytes + work.other_bytes) / float(config.memory.bandwidth))
+    return max(
+        work.macs / config.macs_per_cycle,
+        (work.weight_bytes + work.other_bytes) / float(config.memory.bandwidth),
+    )
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Sums over runs. Utilisations are of what the chip could do in these cycles; None where there are no cycles."""
+    """Sums over runs. Utilisations are of what the chip could do in these cycles; None where there are no
+    cycles."""
 
     tokens: int
     steps: int
@@ -64,11 +79,21 @@ class Summary:
 
     def as_json(self):
         return dict(
-            tokens=self.tokens, steps=self.steps, cycles=self.cycles, cycles_per_token=self.cycles_per_token,
-            roofline_cycles=self.roofline_cycles, roofline_fraction=self.roofline_fraction, macs=self.macs,
-            array_utilisation=self.array_utilisation, vector_utilisation=self.vector_utilisation,
-            memory_utilisation=self.memory_utilisation, bytes_read=self.bytes_read, bytes_written=self.bytes_written,
-            seconds=self.seconds, cycles_per_second=self.cycles_per_second)
+            tokens=self.tokens,
+            steps=self.steps,
+            cycles=self.cycles,
+            cycles_per_token=self.cycles_per_token,
+            roofline_cycles=self.roofline_cycles,
+            roofline_fraction=self.roofline_fraction,
+            macs=self.macs,
+            array_utilisation=self.array_utilisation,
+            vector_utilisation=self.vector_utilisation,
+            memory_utilisation=self.memory_utilisation,
+            bytes_read=self.bytes_read,
+            bytes_written=self.bytes_written,
+            seconds=self.seconds,
+            cycles_per_second=self.cycles_per_second,
+        )
 
 
 def summarise(runs, config):
@@ -78,32 +103,55 @@ def summarise(runs, config):
     cycles = sum(result.cycles for result in results)
     macs = sum(work.macs for work in works)
     bytes_read, bytes_written = sum(r.bytes_read for r in results), sum(r.bytes_written for r in results)
-    working = sum(c["BUSY"] - c["STALL_IN"] - c["STALL_OUT"] for result in results for unit, c in result.counters.items()
-                  if unit_kind(unit) is UnitKind.VECTOR)
+    working = sum(
+        c["BUSY"] - c["STALL_IN"] - c["STALL_OUT"]
+        for result in results
+        for unit, c in result.counters.items()
+        if unit_kind(unit) is UnitKind.VECTOR
+    )
     share = lambda amount, most: amount / (most * cycles) if cycles else None
     return Summary(
-        tokens=sum(run.tokens for run in runs), steps=len(runs), cycles=cycles,
-        roofline_cycles=sum(roofline_cycles(work, config) for work in works), macs=macs, bytes_read=bytes_read,
-        bytes_written=bytes_written, seconds=sum(result.seconds for result in results),
-        array_utilisation=share(macs, config.macs_per_cycle), vector_utilisation=share(working, config.tiles),
-        memory_utilisation=share(bytes_read + bytes_written, float(config.memory.bandwidth)))
+        tokens=sum(run.tokens for run in runs),
+        steps=len(runs),
+        cycles=cycles,
+        roofline_cycles=sum(roofline_cycles(work, config) for work in works),
+        macs=macs,
+        bytes_read=bytes_read,
+        bytes_written=bytes_written,
+        seconds=sum(result.seconds for result in results),
+        array_utilisation=share(macs, config.macs_per_cycle),
+        vector_utilisation=share(working, config.tiles),
+        memory_utilisation=share(bytes_read + bytes_written, float(config.memory.bandwidth)),
+    )
 
 
 def summary_rows(summaries):
     """Rows of text, (name, a value for each of ``summaries``), of a table for people."""
     number = lambda value: "-" if value is None else f"{value:,.0f}"
     percent = lambda value: "-" if value is None else f"{value:.1%}"
-    rows = [("tokens", number, "tokens"), ("cycles", number, "cycles"), ("cycles per token", number, "cycles_per_token"),
-            ("roofline, cycles", number, "roofline_cycles"), ("fraction of the roofline", percent, "roofline_fraction"),
-            ("array utilisation", percent, "array_utilisation"), ("vector utilisation", percent, "vector_utilisation"),
-            ("memory utilisation", percent, "memory_utilisation"), ("bytes read", number, "bytes_read"),
-            ("seconds", lambda value: f"{value:,.1f}", "seconds"), ("simulated cycles per second", number, "cycles_per_second")]
-    return [(name, *(form(getattr(summary, attribute)) for summary in summaries)) for name, form, attribute in rows]
+    rows = [
+        ("tokens", number, "tokens"),
+        ("cycles", number, "cycles"),
+        ("cycles per token", number, "cycles_per_token"),
+        ("roofline, cycles", number, "roofline_cycles"),
+        ("fraction of the roofline", percent, "roofline_fraction"),
+        ("array utilisation", percent, "array_utilisation"),
+        ("vector utilisation", percent, "vector_utilisation"),
+        ("memory utilisation", percent, "memory_utilisation"),
+        ("bytes read", number, "bytes_read"),
+        ("seconds", lambda value: f"{value:,.1f}", "seconds"),
+        ("simulated cycles per second", number, "cycles_per_second"),
+    ]
+    return [
+        (name, *(form(getattr(summary, attribute)) for summary in summaries))
+        for name, form, attribute in rows
+    ]
 
 
 @dataclass(frozen=True)
 class LayerTime:
-    """A layer's work and the cycles from the end of the layer before to its own end, summed over runs of a phase."""
+    """A layer's work and the cycles from the end of the layer before to its own end, summed over runs of a
+    phase."""
 
     name: str
     macs: int
@@ -123,15 +171,26 @@ def layer_times(runs):
             ends[layer] = max(ends.get(layer, 0), end)
         layers, before = phases.setdefault(run.phase, {}), 0
         for i, work in enumerate(run.program.work):
-            end = run.result.cycles if i + 1 == len(run.program.work) else max(before, ends.get(work.name, before))
+            end = (
+                run.result.cycles
+                if i + 1 == len(run.program.work)
+                else max(before, ends.get(work.name, before))
+            )
             macs, bytes_, cycles = layers.get(work.name, (0, 0, 0))
-            layers[work.name] = (macs + work.macs, bytes_ + work.weight_bytes + work.other_bytes, cycles + end - before)
+            layers[work.name] = (
+                macs + work.macs,
+                bytes_ + work.weight_bytes + work.other_bytes,
+                cycles + end - before,
+            )
             before = end
-    return {phase: [LayerTime(name, *sums) for name, sums in layers.items()] for phase, layers in phases.items()}
+    return {
+        phase: [LayerTime(name, *sums) for name, sums in layers.items()] for phase, layers in phases.items()
+    }
 
 
 def _labels(layers):
-    """(label, place) for layers under the roofline; layers one after the other in almost one place share a label."""
+    """(label, place) for layers under the roofline; layers one after the other in almost one place share a
+    label."""
     groups = []
     for layer in layers:
         place = layer.macs / layer.bytes, layer.macs / layer.cycles
@@ -144,24 +203,39 @@ def _labels(layers):
 
 def _plot_roofline(axes, runs, config):
     peak, bandwidth = config.macs_per_cycle, float(config.memory.bandwidth)
-    layers = {phase: [layer for layer in found if layer.cycles and layer.bytes] for phase, found in layer_times(runs).items()}
-    intensities = [layer.macs / layer.bytes for found in layers.values() for layer in found] or [peak / bandwidth]
-    x = np.geomspace(min(intensities + [peak / bandwidth]) / 2, max(intensities + [peak / bandwidth]) * 2, 200)
+    layers = {
+        phase: [layer for layer in found if layer.cycles and layer.bytes]
+        for phase, found in layer_times(runs).items()
+    }
+    intensities = [layer.macs / layer.bytes for found in layers.values() for layer in found] or [
+        peak / bandwidth
+    ]
+    x = np.geomspace(
+        min(intensities + [peak / bandwidth]) / 2, max(intensities + [peak / bandwidth]) * 2, 200
+    )
     axes.loglog(x, np.minimum(peak, bandwidth * x), color="black", label="roofline")
     for (phase, found), marker in zip(layers.items(), "osD"):
         for label, place in _labels(found):
             axes.annotate(label, place, fontsize=7, xytext=(6, -3), textcoords="offset points")
-        axes.plot([layer.macs / layer.bytes for layer in found], [layer.macs / layer.cycles for layer in found], marker,
-                  label=phase, alpha=0.7)
+        axes.plot(
+            [layer.macs / layer.bytes for layer in found],
+            [layer.macs / layer.cycles for layer in found],
+            marker,
+            label=phase,
+            alpha=0.7,
+        )
     axes.set_xlabel("multiply-accumulates per byte of memory")
     axes.set_ylabel("multiply-accumulates per cycle")
-    axes.set_title(f"Layers under the roofline of {config.name}: {peak} MAC and {bandwidth:g} bytes per cycle")
+    axes.set_title(
+        f"Layers under the roofline of {config.name}: {peak} MAC and {bandwidth:g} bytes per cycle"
+    )
     axes.legend()
     axes.grid(True, which="both", alpha=0.2)
 
 
 def busy_fractions(runs, units, bins):
-    """For each unit the fraction of each of ``bins`` equal parts of the runs' time in which a command was in progress."""
+    """For each unit the fraction of each of ``bins`` equal parts of the runs' time in which a command was
+    in progress."""
     total = max(sum(run.result.cycles for run in runs), 1)
     edges = np.linspace(0, total, bins + 1)
     covered = np.zeros((units, bins + 1))
@@ -182,8 +256,15 @@ def busy_fractions(runs, units, bins):
 def _plot_units(axes, runs, config):
     bins = 200
     total = sum(run.result.cycles for run in runs)
-    image = axes.imshow(busy_fractions(runs, config.units, bins), aspect="auto", vmin=0, vmax=1, cmap="viridis",
-                        extent=(0, total, config.units - 0.5, -0.5), interpolation="nearest")
+    image = axes.imshow(
+        busy_fractions(runs, config.units, bins),
+        aspect="auto",
+        vmin=0,
+        vmax=1,
+        cmap="viridis",
+        extent=(0, total, config.units - 0.5, -0.5),
+        interpolation="nearest",
+    )
     axes.set_yticks(range(config.units), [unit_name(unit) for unit in range(config.units)], fontsize=7)
     axes.set_xlabel("cycle")
     at = 0
@@ -214,7 +295,8 @@ def check_report_path(path):
 
 
 def write_report(path, title, runs, config, *, text=""):
-    """Write a self-contained HTML page, or its plots as one PNG, by the suffix of ``path``. ``runs`` need cycles."""
+    """Write a self-contained HTML page, or its plots as one PNG, by the suffix of ``path``. ``runs`` need
+    cycles."""
     check_report_path(path)
     plots = (_plot_roofline, _plot_units)
     if Path(path).suffix == ".png":
@@ -223,11 +305,21 @@ def write_report(path, title, runs, config, *, text=""):
     phases = list(dict.fromkeys(run.phase for run in runs))
     summaries = [summarise([run for run in runs if run.phase == phase], config) for phase in phases]
     cell = lambda tag, value: f"<{tag}>{html.escape(value)}</{tag}>"
-    table = "".join("<tr>" + cell("th", name) + "".join(cell("td", value) for value in values) + "</tr>\n"
-                    for name, *values in [("", *phases), *summary_rows(summaries)])
-    images = "".join(f'<p><img alt="" src="data:image/png;base64,{base64.b64encode(_figure([plot], runs, config)).decode()}"></p>\n'
-                     for plot in plots)
-    style = "body{font-family:sans-serif;margin:2em} td{text-align:right;padding:0 1em} th{text-align:left} img{max-width:100%}"
-    Path(path).write_text(f"<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{html.escape(title)}</title>"
-                          f"<style>{style}</style></head>\n<body><h1>{html.escape(title)}</h1>\n<p>{html.escape(text)}</p>\n"
-                          f"<table>\n{table}</table>\n{images}</body></html>\n")
+    table = "".join(
+        "<tr>" + cell("th", name) + "".join(cell("td", value) for value in values) + "</tr>\n"
+        for name, *values in [("", *phases), *summary_rows(summaries)]
+    )
+    images = "".join(
+        '<p><img alt="" '
+        f'src="data:image/png;base64,{base64.b64encode(_figure([plot], runs, config)).decode()}"></p>\n'
+        for plot in plots
+    )
+    style = (
+        "body{font-family:sans-serif;margin:2em} td{text-align:right;padding:0 1em} "
+        "th{text-align:left} img{max-width:100%}"
+    )
+    Path(path).write_text(
+        f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{style}</style></head>\n<body><h1>{html.escape(title)}</h1>\n<p>{html.escape(text)}</p>\n"
+        f"<table>\n{table}</table>\n{images}</body></html>\n"
+    )

@@ -1,4 +1,5 @@
-"""Runs programs on a chip: one interface, behind it the simulated RTL or the golden model, and sessions of a language model."""
+"""Runs programs on a chip: one interface, behind it the simulated RTL or the golden model, and sessions of
+a language model."""
 
 from dataclasses import dataclass, field
 import time
@@ -8,26 +9,49 @@ import numpy as np
 
 from poblano.config import ConfigError
 from poblano.control.commands import COMMAND_BYTES, CommandError, ErrorCode, unit_name
-from poblano.control.registers import COUNTERS, IDENTITY, NO_ERROR_UNIT, VERSION_NUMBER, Control, Irq, Status, address
+from poblano.control.registers import (
+    COUNTERS,
+    IDENTITY,
+    NO_ERROR_UNIT,
+    VERSION_NUMBER,
+    Control,
+    Irq,
+    Status,
+    address,
+)
 
 from .assembler import disassemble
 from .compiler import CompiledModel, Program
 from .golden import GoldenChip
 from .sim.simulation import EVENT, Simulation, SimulationError
 
-__all__ = ["BACKENDS", "Backend", "ChipError", "GoldenBackend", "Mismatch", "RunResult", "Sampler", "Session",
-           "SimulationBackend", "Step", "open_backend", "run_job"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "ChipError",
+    "GoldenBackend",
+    "Mismatch",
+    "RunResult",
+    "Sampler",
+    "Session",
+    "SimulationBackend",
+    "Step",
+    "open_backend",
+    "run_job",
+]
 
 
 class ChipError(RuntimeError):
-    """The chip refused a command, or failed in it. The queue has been reset: the backend takes the next program.
+    """The chip refused a command, or failed in it. The queue has been reset: the backend takes the next
+    program.
 
-    ``code`` is the :class:`ErrorCode`, None for a program that hangs; ``index``, ``unit`` and ``command`` (its text) say where.
+    ``code`` is the :class:`ErrorCode`, None for a program that hangs; ``index``, ``unit`` and ``command``
+    (its text) say where.
     """
 
     def __init__(self, code, index, unit, commands):
         self.code, self.index, self.unit, self.command = code, index, unit, ""
-        data = commands[COMMAND_BYTES * index:COMMAND_BYTES * (index + 1)]
+        data = commands[COMMAND_BYTES * index : COMMAND_BYTES * (index + 1)]
         try:
             self.command = disassemble(data).strip()
         except CommandError:
@@ -42,10 +66,11 @@ class Mismatch(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """What a program's run took. The golden model knows nothing of time: its cycles, counters and bytes are 0.
+    """What a program's run took. The golden model knows nothing of time: its cycles, counters and bytes are
+    0.
 
-    ``counters`` has, by unit number, the counters of :data:`COUNTERS`; ``events`` (:data:`EVENT`) count cycles from the
-    doorbell, as ``cycles`` does to the interrupt; ``seconds`` is the host's time.
+    ``counters`` has, by unit number, the counters of :data:`COUNTERS`; ``events`` (:data:`EVENT`) count
+    cycles from the doorbell, as ``cycles`` does to the interrupt; ``seconds`` is the host's time.
     """
 
     commands: int
@@ -83,15 +108,17 @@ class _Memory:
 
     def write(self, address, data):
         self._check(address, len(data))
-        self.memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
+        self.memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
 
     def read(self, address, size):
         self._check(address, size)
-        return self.memory[address:address + size].tobytes()
+        return self.memory[address : address + size].tobytes()
 
     def _check(self, address, size):
         if address < 0 or address + size > len(self.memory):
-            raise ValueError(f"bytes {address} to {address + size - 1} pass the memory of {len(self.memory)} bytes")
+            raise ValueError(
+                f"bytes {address} to {address + size - 1} pass the memory of {len(self.memory)} bytes"
+            )
 
 
 class GoldenBackend(_Memory):
@@ -109,7 +136,7 @@ class GoldenBackend(_Memory):
         try:
             self.chip.run(commands, progress=report)
         except CommandError as error:
-            command = commands[COMMAND_BYTES * error.index:COMMAND_BYTES * (error.index + 1)]
+            command = commands[COMMAND_BYTES * error.index : COMMAND_BYTES * (error.index + 1)]
             raise ChipError(error.code, error.index, command[1], commands) from None
         return RunResult(commands=len(commands) // COMMAND_BYTES, seconds=time.monotonic() - start)
 
@@ -120,8 +147,8 @@ class GoldenBackend(_Memory):
 class SimulationBackend(_Memory):
     """The RTL in simulation behind :class:`Backend`.
 
-    ``report`` is called with a line for each slow step of building the model; ``simulation`` makes the :class:`Simulation`. A chip
-    that starts and completes nothing for long is a :class:`SimulationError`.
+    ``report`` is called with a line for each slow step of building the model; ``simulation`` makes the
+    :class:`Simulation`. A chip that starts and completes nothing for long is a :class:`SimulationError`.
     """
 
     SLICE = 10000
@@ -130,7 +157,7 @@ class SimulationBackend(_Memory):
     def __init__(self, config, memory_bytes, ring, *, report=lambda text: None, simulation=Simulation):
         self.config = config
         self.ring_address, self.ring_size = ring
-        self.patience = max(2 ** 31 // config.macs_per_cycle, 2 ** 20)
+        self.patience = max(2**31 // config.macs_per_cycle, 2**20)
         self.simulation = simulation(config, memory_bytes, report=report)
         self.memory = self.simulation.memory
         identity = self._read("ID"), self._read("VERSION"), self._read("CONFIG0") & 0xFF
@@ -177,10 +204,19 @@ class SimulationBackend(_Memory):
         events = sim.take_events()
         cycles = int(events["cycle"].max(initial=start - 1)) + 1 - start
         events["cycle"] -= np.uint64(start)
-        counters = {unit: {name: self._read(name, unit) for name in COUNTERS} for unit in range(self.config.units)}
+        counters = {
+            unit: {name: self._read(name, unit) for name in COUNTERS} for unit in range(self.config.units)
+        }
         beat = self.config.memory.data_bytes
-        return RunResult(commands=total, seconds=time.monotonic() - begun, cycles=cycles, counters=counters, events=events,
-                         bytes_read=beat * self._read("READ_BEATS"), bytes_written=beat * self._read("WRITE_BEATS"))
+        return RunResult(
+            commands=total,
+            seconds=time.monotonic() - begun,
+            cycles=cycles,
+            counters=counters,
+            events=events,
+            bytes_read=beat * self._read("READ_BEATS"),
+            bytes_written=beat * self._read("WRITE_BEATS"),
+        )
 
     def _reset_queue(self, others=0):
         self._write("CONTROL", Control.QUEUE_RESET | others)
@@ -191,7 +227,8 @@ class SimulationBackend(_Memory):
         self._write("IRQ_STATUS", Irq.DONE | Irq.ERROR)
 
     def _feed(self, commands, written):
-        """Write commands from number ``written`` on to where the ring is free; how many have been written then."""
+        """Write commands from number ``written`` on to where the ring is free; how many have been written
+        then."""
         total = len(commands) // COMMAND_BYTES
         free = min(total, self._read("HEAD") + self.ring_size) if written else min(total, self.ring_size)
         if free == written:
@@ -199,8 +236,10 @@ class SimulationBackend(_Memory):
         while written < free:
             place = written % self.ring_size
             count = min(free - written, self.ring_size - place)
-            self.write(self.ring_address + COMMAND_BYTES * place,
-                       commands[COMMAND_BYTES * written:COMMAND_BYTES * (written + count)])
+            self.write(
+                self.ring_address + COMMAND_BYTES * place,
+                commands[COMMAND_BYTES * written : COMMAND_BYTES * (written + count)],
+            )
             written += count
         self._write("TAIL", written)
         return written
@@ -212,9 +251,14 @@ class SimulationBackend(_Memory):
         raise ChipError(ErrorCode(code), index, unit, commands)
 
     def _hang(self, total):
-        counts = ", ".join(f"{unit_name(unit)} {self._read('COMPLETED', unit)}" for unit in range(self.config.units))
-        return (f"the chip hangs: nothing started or completed in {self.patience} cycles; {self._read('HEAD')} of {total} commands "
-                f"are dispatched, and completed are {counts}")
+        counts = ", ".join(
+            f"{unit_name(unit)} {self._read('COMPLETED', unit)}" for unit in range(self.config.units)
+        )
+        return (
+            f"the chip hangs: nothing started or completed in {self.patience} cycles; {self._read('HEAD')} "
+            f"of {total} commands "
+            f"are dispatched, and completed are {counts}"
+        )
 
     def close(self):
         self.memory = None
@@ -225,7 +269,8 @@ BACKENDS = {"sim": SimulationBackend, "golden": GoldenBackend}
 
 
 def open_backend(name, config, memory_bytes, ring, *, report=lambda text: None):
-    """The backend called ``name``, with a memory of ``memory_bytes`` zero bytes; ConfigError for another name.
+    """The backend called ``name``, with a memory of ``memory_bytes`` zero bytes; ConfigError for another
+    name.
 
     ``name`` can also be a function that makes one of the other arguments.
     """
@@ -243,12 +288,13 @@ def run_job(job, backend, *, progress=None):
     result = backend.run(job.program.encode(), progress=progress)
     address_, (rows, columns) = job.program.result
     product = np.frombuffer(backend.read(address_, 4 * rows * columns), np.float32).reshape(rows, columns)
-    return product[:, :job.shape[1]].copy(), result
+    return product[:, : job.shape[1]].copy(), result
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Chooses the next token: the chip's own argmax at ``temperature`` 0, else from the ``top_k`` best logits (0: all)."""
+    """Chooses the next token: the chip's own argmax at ``temperature`` 0, else from the ``top_k`` best
+    logits (0: all)."""
 
     temperature: float = 0.0
     top_k: int = 40
@@ -264,7 +310,7 @@ class Sampler:
         """The token that follows a :class:`Step`."""
         if self.temperature == 0:
             return step.best
-        order = np.argsort(-step.logits, kind="stable")[:self.top_k or None]
+        order = np.argsort(-step.logits, kind="stable")[: self.top_k or None]
         weights = step.logits[order].astype(np.float64) / self.temperature
         weights = np.exp(weights - weights.max())
         # A generator for each position: the choice does not depend on the steps before.
@@ -274,8 +320,8 @@ class Sampler:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A program's run: ``count`` tokens from ``position`` on. ``best`` (the chip's argmax) and ``logits`` are of the last token, and
-    None inside a prompt."""
+    """A program's run: ``count`` tokens from ``position`` on. ``best`` (the chip's argmax) and ``logits``
+    are of the last token, and None inside a prompt."""
 
     phase: str
     position: int
@@ -296,13 +342,25 @@ class Session:
     backend : name of the backend, or a function that makes it: see :func:`open_backend`
     context : positions of the KV caches
     activations : the format of the activations, as of ``CompiledModel``
-    check : run the golden model beside, and raise :class:`Mismatch` at the first difference in what is in memory
+    check : run the golden model beside, and raise :class:`Mismatch` at the first difference in what is in
+        memory
     report : called with a line for each slow step of the start
-    progress : called as ``progress(phase, completed, total, cycles)``; cycles are those of the running program
+    progress : called as ``progress(phase, completed, total, cycles)``; cycles are those of the running
+        program
     """
 
-    def __init__(self, model, config, *, backend="sim", context=None, activations=None, check=False, report=lambda text: None,
-                 progress=lambda *arguments: None):
+    def __init__(
+        self,
+        model,
+        config,
+        *,
+        backend="sim",
+        context=None,
+        activations=None,
+        check=False,
+        report=lambda text: None,
+        progress=lambda *arguments: None,
+    ):
         self.model = model
         self.config = config
         self.progress = progress
@@ -323,12 +381,13 @@ class Session:
         self.backend.close()
 
     def generate(self, prompt, count, sampler=Sampler(), *, stop=()):
-        """Run the token ids ``prompt``, then choose up to ``count`` tokens; each run is yielded as (step, token).
+        """Run the token ids ``prompt``, then choose up to ``count`` tokens; each run is yielded as (step,
+        token).
 
         ``token`` is None inside the prompt. It ends after a token of ``stop``, or where the context is full.
         """
         for first in range(0, len(prompt), self.compiled.max_tokens):
-            tokens = prompt[first:first + self.compiled.max_tokens]
+            tokens = prompt[first : first + self.compiled.max_tokens]
             last = first + len(tokens) == len(prompt)
             step = self._step("prefill", tokens, "last" if last else "none")
             if not last:
@@ -354,18 +413,34 @@ class Session:
         self.position += len(tokens)
         if program.logits is None:
             return Step(phase, position, len(tokens), program, result)
-        return Step(phase, position, len(tokens), program, result, self._best(program), self._logits(self.backend, program))
+        return Step(
+            phase,
+            position,
+            len(tokens),
+            program,
+            result,
+            self._best(program),
+            self._logits(self.backend, program),
+        )
 
     def _logits(self, chip, program):
         start, rows = program.logits
         stride = self.compiled.vocab_stride
-        return np.frombuffer(chip.read(start + (rows - 1) * stride, stride), np.float32)[:self.model.config.vocab].copy()
+        return np.frombuffer(chip.read(start + (rows - 1) * stride, stride), np.float32)[
+            : self.model.config.vocab
+        ].copy()
 
     def _best(self, program):
         """The first of the largest of the tiles' results; token 0 if all are NaN."""
-        results = [np.frombuffer(self.backend.read(place, 8), np.dtype([("value", np.float32), ("token", np.uint32)]))[0]
-                   for place in program.best]
-        found = [(-result["value"], int(result["token"])) for result in results if not np.isnan(result["value"])]
+        results = [
+            np.frombuffer(
+                self.backend.read(place, 8), np.dtype([("value", np.float32), ("token", np.uint32)])
+            )[0]
+            for place in program.best
+        ]
+        found = [
+            (-result["value"], int(result["token"])) for result in results if not np.isnan(result["value"])
+        ]
         return min(found, default=(0, 0))[1]
 
     def _compare(self, program):
@@ -374,11 +449,16 @@ class Session:
             return
         where = f"positions {self.position} on"
         if program.logits is not None:
-            ours, golden = (self._logits(chip, program).view(np.uint32) for chip in (self.backend, self.golden))
+            ours, golden = (
+                self._logits(chip, program).view(np.uint32) for chip in (self.backend, self.golden)
+            )
             different = np.nonzero(ours != golden)[0]
             if len(different):
                 n = int(different[0])
-                raise Mismatch(f"{where}: {len(different)} logits differ from the golden model's, the first for token {n}: bits "
-                               f"0x{ours[n]:08x}, golden 0x{golden[n]:08x}")
+                raise Mismatch(
+                    f"{where}: {len(different)} logits differ from the golden model's, the first for token "
+                    f"{n}: bits "
+                    f"0x{ours[n]:08x}, golden 0x{golden[n]:08x}"
+                )
         first = int(np.nonzero(self.backend.memory[:end] != self.golden.memory[:end])[0][0])
         raise Mismatch(f"{where}: memory differs from the golden model's, the first byte is at 0x{first:x}")

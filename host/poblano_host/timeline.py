@@ -1,4 +1,5 @@
-"""When each command ran: slices from the chip's trace, and a timeline for Chrome's and Perfetto's trace viewers."""
+"""When each command ran: slices from the chip's trace, and a timeline for Chrome's and Perfetto's trace
+viewers."""
 
 import json
 
@@ -9,14 +10,16 @@ from poblano.control.commands import unit_name
 __all__ = ["SLICE", "slices", "trace_events", "write_timeline"]
 
 SLICE = np.dtype([("command", np.int64), ("unit", np.int64), ("start", np.int64), ("end", np.int64)])
-"""Command number ``command`` of a program was in progress in ``unit`` from cycle ``start`` to before ``end``."""
+"""Command number ``command`` of a program was in progress in ``unit`` from cycle ``start`` to before
+``end``."""
 
 
 def slices(commands, events):
     """The :data:`SLICE` of each command that has completed, by its place in the program.
 
-    ``events`` is a run's array of starts and ends: those of a unit come in the order of its commands. A command that its unit began
-    while it finished the one before starts where that one ends, so that a unit's slices do not overlap.
+    ``events`` is a run's array of starts and ends: those of a unit come in the order of its commands. A
+    command that its unit began while it finished the one before starts where that one ends, so that a
+    unit's slices do not overlap.
     """
     units = np.array([command.unit for command in commands], np.int64)
     found = []
@@ -33,18 +36,30 @@ def slices(commands, events):
 
 
 def trace_events(runs):
-    """Trace events of ``runs``, a list of (name, commands, events, cycles), one after the other; a cycle is a microsecond."""
+    """Trace events of ``runs``, a list of (name, commands, events, cycles), one after the other; a cycle is
+    a microsecond."""
     result, named, at = [], set(), 0
     for name, commands, events, cycles in runs:
         result.append(dict(name=name, ph="X", pid=0, tid=0, ts=at, dur=cycles, args=dict(cycles=cycles)))
         for command, unit, start, end in slices(commands, events).tolist():
             named.add(unit)
-            result.append(dict(name=commands[command].label or commands[command].opcode.name, ph="X", pid=0, tid=unit + 1,
-                               ts=at + start, dur=end - start, cat=commands[command].opcode.name,
-                               args=dict(command=command, cycles=end - start)))
+            result.append(
+                dict(
+                    name=commands[command].label or commands[command].opcode.name,
+                    ph="X",
+                    pid=0,
+                    tid=unit + 1,
+                    ts=at + start,
+                    dur=end - start,
+                    cat=commands[command].opcode.name,
+                    args=dict(command=command, cycles=end - start),
+                )
+            )
         at += cycles
-    thread = lambda tid, name: [dict(name="thread_name", ph="M", pid=0, tid=tid, args=dict(name=name)),
-                                dict(name="thread_sort_index", ph="M", pid=0, tid=tid, args=dict(sort_index=tid))]
+    thread = lambda tid, name: [
+        dict(name="thread_name", ph="M", pid=0, tid=tid, args=dict(name=name)),
+        dict(name="thread_sort_index", ph="M", pid=0, tid=tid, args=dict(sort_index=tid)),
+    ]
     names = [dict(name="process_name", ph="M", pid=0, args=dict(name="poblano")), *thread(0, "program")]
     for unit in sorted(named):
         names += thread(unit + 1, unit_name(unit))

@@ -1,6 +1,7 @@
 """Trains the default model: a small Llama on the King James Bible (public domain, Debian's bible-kjv-text).
 
-Needs torch (``pip install .[train]``) and the ``bible`` command of Debian's bible-kjv, which reads the compressed text.
+Needs torch (``pip install .[train]``) and the ``bible`` command of Debian's bible-kjv, which reads the
+compressed text.
 """
 
 import json
@@ -41,9 +42,13 @@ END = "<|endoftext|>"
 def kjv_text():
     """The whole text, a chapter a paragraph, without verse numbers."""
     try:
-        raw = subprocess.run(["bible", "-f", "Gen1:1-Rev22:21"], capture_output=True, text=True, check=True).stdout
+        raw = subprocess.run(
+            ["bible", "-f", "Gen1:1-Rev22:21"], capture_output=True, text=True, check=True
+        ).stdout
     except FileNotFoundError:
-        raise RuntimeError("there is no bible command; install Debian's bible-kjv and bible-kjv-text") from None
+        raise RuntimeError(
+            "there is no bible command; install Debian's bible-kjv and bible-kjv-text"
+        ) from None
     chapters, previous = [], None
     for line in raw.splitlines():
         match = re.match(r"(\d?[A-Za-z]+)(\d+):(\d+) (.*)", line)
@@ -66,22 +71,29 @@ def train_tokenizer(text, vocab):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(text.splitlines(), trainers.BpeTrainer(
-        vocab_size=vocab, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False))
+    tokenizer.train_from_iterator(
+        text.splitlines(),
+        trainers.BpeTrainer(
+            vocab_size=vocab,
+            special_tokens=[END],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
     return tokenizer
 
 
 def tokens_of(tokenizer, text):
-    """Token ids of ``text``, every paragraph after an END: those trained on, and the last 5 %, which are not."""
+    """Token ids of ``text``, every paragraph after an END: those trained on, and the last 5 %, which are
+    not."""
     ids = [i for line in text.splitlines() for i in [*tokenizer.encode(END), *tokenizer.encode(line)]]
     split = len(ids) * 95 // 100
     return ids[:split], ids[split:]
 
 
 def losses(model, windows=300, seed=0):
-    """Mean losses (nats per token) of the float model: on random windows of the text it is trained on, with their
-    standard error, and on every window of the rest.
+    """Mean losses (nats per token) of the float model: on random windows of the text it is trained on, with
+    their standard error, and on every window of the rest.
     """
     import numpy as np
 
@@ -96,9 +108,9 @@ def losses(model, windows=300, seed=0):
         return (np.log(np.exp(logits).sum(-1)) - logits[np.arange(length), window[1:]]).mean()
 
     starts = np.random.default_rng(seed).integers(0, len(training) - length - 1, windows)
-    seen = [loss_on(training[start:start + length + 1]) for start in starts]
-    rest = held_out[:len(held_out) // (length + 1) * (length + 1)].reshape(-1, length + 1)
-    return np.mean(seen), np.std(seen) / windows ** 0.5, np.mean([loss_on(window) for window in rest])
+    seen = [loss_on(training[start : start + length + 1]) for start in starts]
+    rest = held_out[: len(held_out) // (length + 1) * (length + 1)].reshape(-1, length + 1)
+    return np.mean(seen), np.std(seen) / windows**0.5, np.mean([loss_on(window) for window in rest])
 
 
 def _network(config):
@@ -131,7 +143,9 @@ def _network(config):
 
         def forward(self, x, cos, sin):
             batch, length, _ = x.shape
-            split = lambda y, n: y.view(batch, length, n, head_dim).transpose(1, 2)  # (batch, heads, length, head_dim)
+            split = lambda y, n: y.view(batch, length, n, head_dim).transpose(
+                1, 2
+            )  # (batch, heads, length, head_dim)
             q = rotate(split(self.q_proj(x), heads), cos, sin)
             k = rotate(split(self.k_proj(x), kv_heads), cos, sin)
             v = split(self.v_proj(x), kv_heads)
@@ -172,7 +186,7 @@ def _network(config):
 
         def forward(self, tokens):
             x = self.embed_tokens(tokens)
-            cos, sin = self.cos[:tokens.shape[1]], self.sin[:tokens.shape[1]]
+            cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
             for layer in self.layers:
                 x = layer(x, cos, sin)
             return functional.linear(self.norm(x), self.embed_tokens.weight)
@@ -186,11 +200,14 @@ def _network(config):
     return network
 
 
-def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads=1, minutes=None, report=print):
+def train(
+    folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads=1, minutes=None, report=print
+):
     """Train and write ``model.safetensors`` (F16), ``config.json`` and ``tokenizer.json`` to ``folder``.
 
-    The files are there from the 100th step on, the best so far. ``minutes`` is a limit of time: the learning rate falls
-    faster if the steps would take longer, and the result then depends on the machine's speed.
+    The files are there from the 100th step on, the best so far. ``minutes`` is a limit of time: the
+    learning rate falls faster if the steps would take longer, and the result then depends on the machine's
+    speed.
 
     Returns the mean loss (nats per token) on the last 5 % of the text, which is not trained on.
     """
@@ -216,8 +233,11 @@ def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads
     network = _network(CONFIG)
     matrices = [p for p in network.parameters() if p.ndim == 2]
     vectors = [p for p in network.parameters() if p.ndim == 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0}],
-                                  betas=(0.9, 0.95), eps=1e-9)
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0}],
+        betas=(0.9, 0.95),
+        eps=1e-9,
+    )
     generator = torch.Generator().manual_seed(seed)
 
     def loss_on(window):
@@ -225,13 +245,15 @@ def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads
         return functional.cross_entropy(network(tokens).flatten(0, 1), window[:, 1:].flatten())
 
     def evaluate():
-        windows = held_out[:len(held_out) // (length + 1) * (length + 1)].view(-1, length + 1)
+        windows = held_out[: len(held_out) // (length + 1) * (length + 1)].view(-1, length + 1)
         with torch.no_grad():
             return float(loss_on(windows))
 
     def save():
-        tensors = {f"model.{name}": parameter.detach().numpy().astype(np.float16)
-                   for name, parameter in network.named_parameters()}
+        tensors = {
+            f"model.{name}": parameter.detach().numpy().astype(np.float16)
+            for name, parameter in network.named_parameters()
+        }
         part = folder / "model.safetensors.part"
         save_file(tensors, str(part), metadata={"format": "pt"})
         part.chmod(0o644)
@@ -247,15 +269,17 @@ def train(folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads
         for group in optimizer.param_groups:
             group["lr"] = rate * scale
         starts = torch.randint(len(training) - length - 1, (batch,), generator=generator)
-        loss = loss_on(torch.stack([training[s:s + length + 1] for s in starts]))
+        loss = loss_on(torch.stack([training[s : s + length + 1] for s in starts]))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         total += loss.item()
         if step % 100 == 99 or step == steps - 1 or progress == 1:
-            report(f"step {step + 1}/{steps}: loss {total / (step % 100 + 1):.3f}, held out {evaluate():.3f}, "
-                   f"{time.time() - start:.0f} s")
+            report(
+                f"step {step + 1}/{steps}: loss {total / (step % 100 + 1):.3f}, held out {evaluate():.3f}, "
+                f"{time.time() - start:.0f} s"
+            )
             save()
             total = 0.0
         if progress == 1:

@@ -45,21 +45,43 @@ class Chip(wiring.Component):
             "irq": Out(1),
             "trace_start": Out(config.units),
             "trace_done": Out(config.units),
-            "s_axil_awaddr": In(AXIL_ADDR_WIDTH), "s_axil_awvalid": In(1), "s_axil_awready": Out(1),
-            "s_axil_wdata": In(32), "s_axil_wstrb": In(4), "s_axil_wvalid": In(1), "s_axil_wready": Out(1),
-            "s_axil_bresp": Out(2), "s_axil_bvalid": Out(1), "s_axil_bready": In(1),
-            "s_axil_araddr": In(AXIL_ADDR_WIDTH), "s_axil_arvalid": In(1), "s_axil_arready": Out(1),
-            "s_axil_rdata": Out(32), "s_axil_rresp": Out(2), "s_axil_rvalid": Out(1), "s_axil_rready": In(1),
+            "s_axil_awaddr": In(AXIL_ADDR_WIDTH),
+            "s_axil_awvalid": In(1),
+            "s_axil_awready": Out(1),
+            "s_axil_wdata": In(32),
+            "s_axil_wstrb": In(4),
+            "s_axil_wvalid": In(1),
+            "s_axil_wready": Out(1),
+            "s_axil_bresp": Out(2),
+            "s_axil_bvalid": Out(1),
+            "s_axil_bready": In(1),
+            "s_axil_araddr": In(AXIL_ADDR_WIDTH),
+            "s_axil_arvalid": In(1),
+            "s_axil_arready": Out(1),
+            "s_axil_rdata": Out(32),
+            "s_axil_rresp": Out(2),
+            "s_axil_rvalid": Out(1),
+            "s_axil_rready": In(1),
         }
         for channel in ("aw", "ar"):
             members |= {f"m_axi_{channel}{name}": Out(width) for name, width in address.items()}
             members |= {f"m_axi_{channel}valid": Out(1), f"m_axi_{channel}ready": In(1)}
         members |= {
-            "m_axi_wdata": Out(memory.data_width), "m_axi_wstrb": Out(memory.data_bytes), "m_axi_wlast": Out(1),
-            "m_axi_wvalid": Out(1), "m_axi_wready": In(1),
-            "m_axi_bid": In(id_width), "m_axi_bresp": In(2), "m_axi_bvalid": In(1), "m_axi_bready": Out(1),
-            "m_axi_rid": In(id_width), "m_axi_rdata": In(memory.data_width), "m_axi_rresp": In(2),
-            "m_axi_rlast": In(1), "m_axi_rvalid": In(1), "m_axi_rready": Out(1),
+            "m_axi_wdata": Out(memory.data_width),
+            "m_axi_wstrb": Out(memory.data_bytes),
+            "m_axi_wlast": Out(1),
+            "m_axi_wvalid": Out(1),
+            "m_axi_wready": In(1),
+            "m_axi_bid": In(id_width),
+            "m_axi_bresp": In(2),
+            "m_axi_bvalid": In(1),
+            "m_axi_bready": Out(1),
+            "m_axi_rid": In(id_width),
+            "m_axi_rdata": In(memory.data_width),
+            "m_axi_rresp": In(2),
+            "m_axi_rlast": In(1),
+            "m_axi_rvalid": In(1),
+            "m_axi_rready": Out(1),
         }
         super().__init__(members)
 
@@ -113,28 +135,39 @@ class Chip(wiring.Component):
 
     def _connect_read(self, m, axi):
         self._connect_address(m, "ar", axi.ar)
-        m.d.comb += [axi.r.payload[name].eq(getattr(self, f"m_axi_r{name}")) for name in ("id", "data", "resp", "last")]
+        m.d.comb += [
+            axi.r.payload[name].eq(getattr(self, f"m_axi_r{name}")) for name in ("id", "data", "resp", "last")
+        ]
         m.d.comb += [axi.r.valid.eq(self.m_axi_rvalid), self.m_axi_rready.eq(axi.r.ready)]
 
     def _connect_write(self, m, axi):
         self._connect_address(m, "aw", axi.aw)
-        m.d.comb += [getattr(self, f"m_axi_w{name}").eq(axi.w.payload[name]) for name in ("data", "strb", "last")]
+        m.d.comb += [
+            getattr(self, f"m_axi_w{name}").eq(axi.w.payload[name]) for name in ("data", "strb", "last")
+        ]
         m.d.comb += [self.m_axi_wvalid.eq(axi.w.valid), axi.w.ready.eq(self.m_axi_wready)]
         m.d.comb += [axi.b.payload[name].eq(getattr(self, f"m_axi_b{name}")) for name in ("id", "resp")]
         m.d.comb += [axi.b.valid.eq(self.m_axi_bvalid), self.m_axi_bready.eq(axi.b.ready)]
 
     def _connect_registers(self, m, axi):
         m.d.comb += [
-            axi.aw.payload.eq(self.s_axil_awaddr), axi.aw.valid.eq(self.s_axil_awvalid),
+            axi.aw.payload.eq(self.s_axil_awaddr),
+            axi.aw.valid.eq(self.s_axil_awvalid),
             self.s_axil_awready.eq(axi.aw.ready),
-            axi.w.payload.data.eq(self.s_axil_wdata), axi.w.payload.strb.eq(self.s_axil_wstrb),
-            axi.w.valid.eq(self.s_axil_wvalid), self.s_axil_wready.eq(axi.w.ready),
-            self.s_axil_bresp.eq(axi.b.payload), self.s_axil_bvalid.eq(axi.b.valid),
+            axi.w.payload.data.eq(self.s_axil_wdata),
+            axi.w.payload.strb.eq(self.s_axil_wstrb),
+            axi.w.valid.eq(self.s_axil_wvalid),
+            self.s_axil_wready.eq(axi.w.ready),
+            self.s_axil_bresp.eq(axi.b.payload),
+            self.s_axil_bvalid.eq(axi.b.valid),
             axi.b.ready.eq(self.s_axil_bready),
-            axi.ar.payload.eq(self.s_axil_araddr), axi.ar.valid.eq(self.s_axil_arvalid),
+            axi.ar.payload.eq(self.s_axil_araddr),
+            axi.ar.valid.eq(self.s_axil_arvalid),
             self.s_axil_arready.eq(axi.ar.ready),
-            self.s_axil_rdata.eq(axi.r.payload.data), self.s_axil_rresp.eq(axi.r.payload.resp),
-            self.s_axil_rvalid.eq(axi.r.valid), axi.r.ready.eq(self.s_axil_rready),
+            self.s_axil_rdata.eq(axi.r.payload.data),
+            self.s_axil_rresp.eq(axi.r.payload.resp),
+            self.s_axil_rvalid.eq(axi.r.valid),
+            axi.r.ready.eq(self.s_axil_rready),
         ]
 
 

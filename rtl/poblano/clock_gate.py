@@ -10,9 +10,10 @@ CLOCK_GATE_FILE = Path(__file__).with_name("clock_gate.v")
 
 
 def clock_gate_pass(least=8):
-    """The yosys pass that puts one of :data:`CLOCK_GATE` before every ``least`` or more flip-flops of a module with one enable.
+    """The yosys pass that puts one of :data:`CLOCK_GATE` before every ``least`` or more flip-flops of a
+    module with one enable.
 
-    The RTL itself has enables only: FPGAs have them in their flip-flops, and simulation and proofs have a single clock. The pass is to
-    be run after ``opt_dff``, on flip-flops whose enables are active high.
+    The RTL itself has enables only: FPGAs have them in their flip-flops, and simulation and proofs have a
+    single clock. The pass is to be run after ``opt_dff``, on flip-flops whose enables are active high.
     """
     return f"clockgate -pos {CLOCK_GATE} en:clk:gclk -min_net_size {least}"

@@ -1,7 +1,7 @@
 """One configuration object makes every size of the chip.
 
-A block gets only its slice (:class:`ArrayConfig`, :class:`TileConfig`, :class:`MemoryConfig`). The presets are
-in :data:`PRESETS`; :func:`preset` looks one up with a clear error.
+A block gets only its slice (:class:`ArrayConfig`, :class:`TileConfig`, :class:`MemoryConfig`). The presets
+are in :data:`PRESETS`; :func:`preset` looks one up with a clear error.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,8 +10,18 @@ from fractions import Fraction
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
 
-__all__ = ["BLOCK", "LINE_BYTES", "LINE_WORDS", "ArrayConfig", "ChipConfig", "ConfigError", "MemoryConfig", "PRESETS",
-           "TileConfig", "preset"]
+__all__ = [
+    "BLOCK",
+    "LINE_BYTES",
+    "LINE_WORDS",
+    "ArrayConfig",
+    "ChipConfig",
+    "ConfigError",
+    "MemoryConfig",
+    "PRESETS",
+    "TileConfig",
+    "preset",
+]
 
 BLOCK = 32
 """Elements in a block: the number formats' shared-scale block along K."""
@@ -31,19 +41,23 @@ def _require(condition, message):
 
 
 def _power_of_two(name, value, low=1):
-    _require(isinstance(value, int) and value >= low and value & (value - 1) == 0,
-             f"{name} must be a power of two of at least {low}, not {value!r}")
+    _require(
+        isinstance(value, int) and value >= low and value & (value - 1) == 0,
+        f"{name} must be a power of two of at least {low}, not {value!r}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayConfig:
     """A weight-stationary systolic array of ``rows`` x ``cols`` processing elements.
 
-    A block of 32 along K takes ``passes`` weight tiles when the array is lower than a block; an array of more rows, a multiple
-    of 32, computes ``segments`` blocks at a time. ``formats`` are the number formats that it computes with (names of
-    :data:`~poblano.formats.element.FORMATS`). ``load_rows`` rows of weights (columns, of a transposed stream) enter in a cycle.
-    ``fp4_rate`` 2: a processing element multiplies two 4-bit weights a cycle. ``multiplier`` "lut" builds its multipliers from carry
-    chains, for FPGAs without free DSP blocks; ``multiplier_registers`` gives them registers at their inputs and outputs, for a faster clock.
+    A block of 32 along K takes ``passes`` weight tiles when the array is lower than a block; an array of
+    more rows, a multiple of 32, computes ``segments`` blocks at a time. ``formats`` are the number formats
+    that it computes with (names of :data:`~poblano.formats.element.FORMATS`). ``load_rows`` rows of weights
+    (columns, of a transposed stream) enter in a cycle. ``fp4_rate`` 2: a processing element multiplies two
+    4-bit weights a cycle. ``multiplier`` "lut" builds its multipliers from carry chains, for FPGAs without
+    free DSP blocks; ``multiplier_registers`` gives them registers at their inputs and outputs, for a faster
+    clock.
     """
 
     rows: int = 16
@@ -55,18 +69,32 @@ class ArrayConfig:
     multiplier_registers: bool = False
 
     def __post_init__(self):
-        _require(self.multiplier in MULTIPLIERS, f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}")
-        _require(isinstance(self.rows, int) and self.rows >= 1 and (self.rows < BLOCK or self.rows % BLOCK == 0),
-                 f"array rows must be below {BLOCK} or a multiple of it, not {self.rows!r}")
-        _require(isinstance(self.cols, int) and self.cols >= 1, f"array cols must be at least 1, not {self.cols!r}")
-        _require(self.load_rows in (1, 2, 4) and min(self.rows, BLOCK) % self.load_rows == 0 and self.cols % self.load_rows == 0,
-                 f"load_rows must be 1, 2 or 4 and divide the array's {self.rows} rows and {self.cols} cols, not {self.load_rows!r}")
+        _require(
+            self.multiplier in MULTIPLIERS,
+            f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}",
+        )
+        _require(
+            isinstance(self.rows, int) and self.rows >= 1 and (self.rows < BLOCK or self.rows % BLOCK == 0),
+            f"array rows must be below {BLOCK} or a multiple of it, not {self.rows!r}",
+        )
+        _require(
+            isinstance(self.cols, int) and self.cols >= 1, f"array cols must be at least 1, not {self.cols!r}"
+        )
+        _require(
+            self.load_rows in (1, 2, 4)
+            and min(self.rows, BLOCK) % self.load_rows == 0
+            and self.cols % self.load_rows == 0,
+            f"load_rows must be 1, 2 or 4 and divide the array's {self.rows} rows and {self.cols} cols, not "
+            f"{self.load_rows!r}",
+        )
         try:
-            self.arithmetic
+            _ = self.arithmetic
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        _require(self.fp4_rate == 1 or 2 * self.rows <= BLOCK,
-                 f"fp4_rate 2 needs an array of at most {BLOCK // 2} rows, not {self.rows}")
+        _require(
+            self.fp4_rate == 1 or 2 * self.rows <= BLOCK,
+            f"fp4_rate 2 needs an array of at most {BLOCK // 2} rows, not {self.rows}",
+        )
 
     @property
     def arithmetic(self):
@@ -103,9 +131,10 @@ class ArrayConfig:
 class MemoryConfig:
     """The chip's memory port, and the memory that simulation puts behind it.
 
-    ``data_width`` (bits) and ``addr_width`` are the AXI4 port's. ``burst_beats`` bounds a burst; ``outstanding`` is the
-    number of reads one engine keeps in flight. ``bandwidth`` (bytes per cycle, reads and writes together) and
-    ``latency`` (cycles from AR to the first R beat) describe the memory, for simulation and for the roofline.
+    ``data_width`` (bits) and ``addr_width`` are the AXI4 port's. ``burst_beats`` bounds a burst;
+    ``outstanding`` is the number of reads one engine keeps in flight. ``bandwidth`` (bytes per cycle, reads
+    and writes together) and ``latency`` (cycles from AR to the first R beat) describe the memory, for
+    simulation and for the roofline.
     """
 
     data_width: int = 256
@@ -122,8 +151,11 @@ class MemoryConfig:
         _power_of_two("memory burst_beats", self.burst_beats)
         _require(self.burst_beats <= 256, f"memory burst_beats must be at most 256, not {self.burst_beats!r}")
         _power_of_two("memory outstanding", self.outstanding)
-        _require(0 < self.bandwidth <= self.data_bytes,
-                 f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not {self.bandwidth}")
+        _require(
+            0 < self.bandwidth <= self.data_bytes,
+            f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not "
+            f"{self.bandwidth}",
+        )
 
     @property
     def data_bytes(self):
@@ -134,11 +166,11 @@ class MemoryConfig:
 class TileConfig:
     """One tile: an array with its accumulator, buffers and vector unit.
 
-    ``lanes`` FP32 lanes make a row of vector memory, the accumulator's scaler and the vector unit. ``tokens`` is the
-    accumulator's depth: the most activation rows of one matrix command. ``scalers`` columns of block sums are scaled in a cycle
-    (``lanes`` by default). ``vmem_lines`` (32 bytes each) sizes the
-    vector memory, ``amem_blocks`` (32 elements, a scale and a sum each) the activation memory, ``fifo_bytes`` the
-    weight buffer.
+    ``lanes`` FP32 lanes make a row of vector memory, the accumulator's scaler and the vector unit.
+    ``tokens`` is the accumulator's depth: the most activation rows of one matrix command. ``scalers``
+    columns of block sums are scaled in a cycle (``lanes`` by default). ``vmem_lines`` (32 bytes each) sizes
+    the vector memory, ``amem_blocks`` (32 elements, a scale and a sum each) the activation memory,
+    ``fifo_bytes`` the weight buffer.
     """
 
     array: ArrayConfig = field(default_factory=ArrayConfig)
@@ -183,7 +215,10 @@ class TileConfig:
         if self.scalers is None:
             object.__setattr__(self, "scalers", self.lanes)
         _power_of_two("tile scalers", self.scalers, self.lanes)
-        _require(self.scalers <= self.array.cols, f"tile scalers must be at most the array's {self.array.cols} cols, not {self.scalers}")
+        _require(
+            self.scalers <= self.array.cols,
+            f"tile scalers must be at most the array's {self.array.cols} cols, not {self.scalers}",
+        )
         _power_of_two("array rows of a tile", self.array.rows)
         _power_of_two("array cols of a tile", self.array.cols, 2)
         _power_of_two("tile tokens", self.tokens, 2)
@@ -191,10 +226,15 @@ class TileConfig:
         _power_of_two("tile vmem_banks", self.vmem_banks, 2)
         _power_of_two("tile amem_blocks", self.amem_blocks, 16)
         _power_of_two("tile fifo_bytes", self.fifo_bytes, 256)
-        _require(self.vmem_lines <= 65536 and self.amem_blocks <= 65536,
-                 "vmem_lines and amem_blocks must be at most 65536: commands address them with 16 bits")
-        _require(self.lanes <= min(self.array.cols, BLOCK),
-                 f"tile lanes must be at most the array's cols and {BLOCK}, not {self.lanes} with {self.array.cols} cols")
+        _require(
+            self.vmem_lines <= 65536 and self.amem_blocks <= 65536,
+            "vmem_lines and amem_blocks must be at most 65536: commands address them with 16 bits",
+        )
+        _require(
+            self.lanes <= min(self.array.cols, BLOCK),
+            f"tile lanes must be at most the array's cols and {BLOCK}, not {self.lanes} with "
+            f"{self.array.cols} cols",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,12 +258,16 @@ class ChipConfig:
         _require(1 <= self.tiles <= 32, f"tiles must be 1 to 32, not {self.tiles!r}")
         _power_of_two("queue_depth", self.queue_depth)
         tile, memory = self.tile, self.memory
-        _require(memory.data_width <= 32 * tile.lanes,
-                 f"memory data_width {memory.data_width} must be at most a vector-memory row of {32 * tile.lanes} bits")
+        _require(
+            memory.data_width <= 32 * tile.lanes,
+            f"memory data_width {memory.data_width} must be at most a vector-memory row of {32 * tile.lanes} "
+            "bits",
+        )
 
     @property
     def stream_bytes(self):
-        """Bytes in a word of a tile's weight stream: a memory beat, or what enters the array in a cycle, the largest."""
+        """Bytes in a word of a tile's weight stream: a memory beat, or what enters the array in a cycle,
+        the largest."""
         array = self.tile.array
         return max(self.memory.data_bytes, array.load_rows * array.cols, array.load_rows * array.rows)
 
@@ -242,40 +286,81 @@ class ChipConfig:
 
 
 def _row_bandwidth(tiles, cols):
-    """Bytes per cycle that feed every array one Q4_1 weight row a cycle: 5 bits a weight with scale and minimum."""
+    """Bytes per cycle that feed every array one Q4_1 weight row a cycle: 5 bits a weight with scale and
+    minimum."""
     return Fraction(tiles * cols * 5, 8)
 
 
-_TILE64 = TileConfig(array=ArrayConfig(rows=64, cols=64), lanes=32, scalers=64, tokens=256, vmem_lines=16384, amem_blocks=8192,
-                     fifo_bytes=65536)
+_TILE64 = TileConfig(
+    array=ArrayConfig(rows=64, cols=64),
+    lanes=32,
+    scalers=64,
+    tokens=256,
+    vmem_lines=16384,
+    amem_blocks=8192,
+    fifo_bytes=65536,
+)
 
 PRESETS = {
     "nano": ChipConfig(
-        name="nano", tiles=1,
-        tile=TileConfig(array=ArrayConfig(rows=4, cols=4), lanes=2, tokens=16, vmem_lines=1024, amem_blocks=512,
-                        fifo_bytes=512),
+        name="nano",
+        tiles=1,
+        tile=TileConfig(
+            array=ArrayConfig(rows=4, cols=4),
+            lanes=2,
+            tokens=16,
+            vmem_lines=1024,
+            amem_blocks=512,
+            fifo_bytes=512,
+        ),
         memory=MemoryConfig(data_width=64, burst_beats=8, outstanding=4, bandwidth=_row_bandwidth(1, 4)),
-        queue_depth=2),
+        queue_depth=2,
+    ),
     "ulx3s": ChipConfig(
-        name="ulx3s", tiles=1,
-        tile=TileConfig(array=ArrayConfig(rows=4, cols=4), lanes=2, tokens=16, vmem_lines=1024, amem_blocks=512,
-                        fifo_bytes=512),
+        name="ulx3s",
+        tiles=1,
+        tile=TileConfig(
+            array=ArrayConfig(rows=4, cols=4),
+            lanes=2,
+            tokens=16,
+            vmem_lines=1024,
+            amem_blocks=512,
+            fifo_bytes=512,
+        ),
         memory=MemoryConfig(data_width=32, burst_beats=16, outstanding=4, bandwidth=Fraction(4), latency=4),
-        queue_depth=2),
+        queue_depth=2,
+    ),
     "desk": ChipConfig(
-        name="desk", tiles=2,
-        tile=TileConfig(array=ArrayConfig(rows=16, cols=16), lanes=8, tokens=128, vmem_lines=8192, amem_blocks=4096,
-                        fifo_bytes=8192),
-        memory=MemoryConfig(data_width=256, bandwidth=_row_bandwidth(2, 16))),
-    "tile64": ChipConfig(name="tile64", tiles=1, tile=_TILE64, memory=MemoryConfig(data_width=256, bandwidth=Fraction(32))),
+        name="desk",
+        tiles=2,
+        tile=TileConfig(
+            array=ArrayConfig(rows=16, cols=16),
+            lanes=8,
+            tokens=128,
+            vmem_lines=8192,
+            amem_blocks=4096,
+            fifo_bytes=8192,
+        ),
+        memory=MemoryConfig(data_width=256, bandwidth=_row_bandwidth(2, 16)),
+    ),
+    "tile64": ChipConfig(
+        name="tile64", tiles=1, tile=_TILE64, memory=MemoryConfig(data_width=256, bandwidth=Fraction(32))
+    ),
     "flagship": ChipConfig(
-        name="flagship", tiles=16, tile=_TILE64,
-        memory=MemoryConfig(data_width=256, addr_width=40, outstanding=32, bandwidth=Fraction(32), latency=200), queue_depth=8),
+        name="flagship",
+        tiles=16,
+        tile=_TILE64,
+        memory=MemoryConfig(
+            data_width=256, addr_width=40, outstanding=32, bandwidth=Fraction(32), latency=200
+        ),
+        queue_depth=8,
+    ),
 }
-"""``nano`` fits a small FPGA; ``ulx3s`` is the same with a memory port for an FPGA's block RAM; ``desk`` is simulated; ``tile64`` is the block
-of an ASIC, one 64x64 array with its buffers. ``flagship`` is the whole data-centre chip, for export and for the performance model: 16 of these tiles (65,536 MAC a cycle) and a memory with HBM's
-latency and 40-bit addresses. Its one memory port is the widest there is, 32 bytes a cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s),
-not a stack (819 GB/s)."""
+"""``nano`` fits a small FPGA; ``ulx3s`` is the same with a memory port for an FPGA's block RAM; ``desk`` is
+simulated; ``tile64`` is the block of an ASIC, one 64x64 array with its buffers. ``flagship`` is the whole
+data-centre chip, for export and for the performance model: 16 of these tiles (65,536 MAC a cycle) and a
+memory with HBM's latency and 40-bit addresses. Its one memory port is the widest there is, 32 bytes a
+cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s), not a stack (819 GB/s)."""
 
 
 def preset(name):

@@ -16,7 +16,8 @@ __all__ = ["Tile"]
 
 
 class Tile(wiring.Component):
-    """Three units and the memories they share. The tiles of a chip are one module; ``number`` tells them apart.
+    """Three units and the memories they share. The tiles of a chip are one module; ``number`` tells them
+    apart.
 
     Parameters
     ----------
@@ -34,19 +35,24 @@ class Tile(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "number": In(5),
-            "stream": In(UnitSignature()),
-            "matmul": In(UnitSignature()),
-            "vector": In(UnitSignature()),
-            "axi": Out(AXIReadSignature(addr_width=config.memory.addr_width, data_width=config.memory.data_width,
-                                        id_width=1)),
-            "bus_matmul": Out(stream.Signature(bus_write(config))),
-            "bus_vector": Out(stream.Signature(bus_write(config))),
-            "bus": In(stream.Signature(local_write(config))),
-            "dma_vmem": In(vmem_port(config)),
-            "dma_amem": In(block_port(config)),
-        })
+        super().__init__(
+            {
+                "number": In(5),
+                "stream": In(UnitSignature()),
+                "matmul": In(UnitSignature()),
+                "vector": In(UnitSignature()),
+                "axi": Out(
+                    AXIReadSignature(
+                        addr_width=config.memory.addr_width, data_width=config.memory.data_width, id_width=1
+                    )
+                ),
+                "bus_matmul": Out(stream.Signature(bus_write(config))),
+                "bus_vector": Out(stream.Signature(bus_write(config))),
+                "bus": In(stream.Signature(local_write(config))),
+                "dma_vmem": In(vmem_port(config)),
+                "dma_amem": In(block_port(config)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

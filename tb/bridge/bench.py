@@ -1,4 +1,5 @@
-"""cocotb bench of :class:`Bridge`: every request against a memory and registers that stall, and what can go wrong on the line."""
+"""cocotb bench of :class:`Bridge`: every request against a memory and registers that stall, and what can go
+wrong on the line."""
 
 import os
 import random
@@ -7,10 +8,19 @@ import struct
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
-from cocotbext.axi import AddressSpace, AxiBus, AxiLiteBus, AxiLiteSlave, AxiSlave, MemoryRegion
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteSlave, AxiSlave, MemoryRegion
 
-from poblano.bridge.protocol import (FLAG, HEADER_BYTES, IDENTITY_WORDS, STATISTICS, Operation, Request, Status, decode_frame,
-                                     encode_frame)
+from poblano.bridge.protocol import (
+    FLAG,
+    HEADER_BYTES,
+    IDENTITY_WORDS,
+    STATISTICS,
+    Operation,
+    Request,
+    Status,
+    decode_frame,
+    encode_frame,
+)
 from tb.bridge.configs import CONFIGS
 
 CONFIG = CONFIGS[os.environ["CONFIG"]]
@@ -51,8 +61,13 @@ class Bench:
         for slave in axi, lite:
             for part in slave.write_if, slave.read_if:
                 part.log.setLevel("CRITICAL")
-            for channel in (slave.write_if.aw_channel, slave.write_if.w_channel, slave.write_if.b_channel, slave.read_if.ar_channel,
-                            slave.read_if.r_channel):
+            for channel in (
+                slave.write_if.aw_channel,
+                slave.write_if.w_channel,
+                slave.write_if.b_channel,
+                slave.read_if.ar_channel,
+                slave.read_if.r_channel,
+            ):
                 channel.set_pause_generator(self.stalls())
         self.sequence, self.frames = 0, []
         self.dropped = self.repeats = self.line_errors = 0
@@ -75,8 +90,10 @@ class Bench:
         dut = self.dut
         while True:
             await RisingEdge(dut.clk)
-            for valid, address, length in ((dut.m_axi_awvalid, dut.m_axi_awaddr, dut.m_axi_awlen),
-                                           (dut.m_axi_arvalid, dut.m_axi_araddr, dut.m_axi_arlen)):
+            for valid, address, length in (
+                (dut.m_axi_awvalid, dut.m_axi_awaddr, dut.m_axi_awlen),
+                (dut.m_axi_arvalid, dut.m_axi_araddr, dut.m_axi_arlen),
+            ):
                 if valid.value == 1:
                     first, last = int(address.value), int(address.value) + 4 * int(length.value)
                     assert first >> 12 == last >> 12, f"a burst from {first:#x} to {last:#x}"
@@ -139,12 +156,20 @@ class Bench:
         return struct.unpack(f"<{len(data) // 4}I", data)
 
     def random_request(self):
-        """A request and what it must be answered with; ``expected`` is changed as it must change the memories."""
+        """A request and what it must be answered with; ``expected`` is changed as it must change the
+        memories."""
         rng = self.rng
-        operation = rng.choice([Operation.READ_REGISTER, Operation.WRITE_REGISTER] + 2 * [Operation.READ_MEMORY, Operation.WRITE_MEMORY])
+        operation = rng.choice(
+            [Operation.READ_REGISTER, Operation.WRITE_REGISTER]
+            + 2 * [Operation.READ_MEMORY, Operation.WRITE_MEMORY]
+        )
         register = operation in (Operation.READ_REGISTER, Operation.WRITE_REGISTER)
         region, content = (self.registers, self.expected[1]) if register else (self.memory, self.expected[0])
-        count = 4 if register else 4 * rng.choice([1, 2, rng.randrange(1, CONFIG.payload // 4 + 1), CONFIG.payload // 4])
+        count = (
+            4
+            if register
+            else 4 * rng.choice([1, 2, rng.randrange(1, CONFIG.payload // 4 + 1), CONFIG.payload // 4])
+        )
         address = 4 * rng.randrange((region.size - count) // 4 + 1)
         if not register and rng.random() < 0.4:  # over the end of a page
             address = max(0, 4096 * rng.randrange(1, 3) - 4 * rng.randrange(0, count // 4 + 2))
@@ -152,9 +177,17 @@ class Bench:
         data = bytes(rng.choices([FLAG, FLAG ^ 3, *rng.randbytes(6)], k=count)) if writes else b""
         kind = rng.random()
         if kind < 0.05:
-            return self.request(rng.randrange(len(Operation), 256), count, address, data), Status.UNKNOWN_OPERATION, b""
+            return (
+                self.request(rng.randrange(len(Operation), 256), count, address, data),
+                Status.UNKNOWN_OPERATION,
+                b"",
+            )
         if kind < 0.1:
-            return self.request(operation, count, address | rng.randrange(1, 4), data), Status.BAD_ADDRESS, b""
+            return (
+                self.request(operation, count, address | rng.randrange(1, 4), data),
+                Status.BAD_ADDRESS,
+                b"",
+            )
         if kind < 0.13:
             outside = 1 << (12 if register else CONFIG.addr_width)
             beyond = [outside - 4] * (not register and count > 4) + [outside] * (outside < 1 << 32)
@@ -170,11 +203,15 @@ class Bench:
             while at < address + count:
                 end = min(address + count, (at // 4096 + 1) * 4096)
                 for word in range(at, min(end, region.bad), 4):
-                    content[word:word + 4] = data[word - address:word - address + 4]
+                    content[word : word + 4] = data[word - address : word - address + 4]
                 at = end
         if address + count > region.bad:
             return bad
-        return self.request(operation, count, address, data), Status.OK, b"" if writes else bytes(content[address:address + count])
+        return (
+            self.request(operation, count, address, data),
+            Status.OK,
+            b"" if writes else bytes(content[address : address + count]),
+        )
 
     def compare(self):
         for region, content in zip((self.memory, self.registers), self.expected):
@@ -227,13 +264,16 @@ async def repeated(dut):
         assert writes == (bench.memory.writes, bench.registers.writes)
     await bench.counters()
     for value in range(3):
-        assert (await bench.exchange(Request(0, Operation.WRITE_REGISTER, 4, 8, bytes([value] * 4))))[0] == Status.OK
+        assert (await bench.exchange(Request(0, Operation.WRITE_REGISTER, 4, 8, bytes([value] * 4))))[
+            0
+        ] == Status.OK
         assert bytes(bench.registers.mem[8:12]) == bytes([value] * 4)
 
 
 @cocotb.test()
 async def corrupted(dut):
-    """Frames with flipped bits, that end early, or that are too long are dropped and counted, and nothing else."""
+    """Frames with flipped bits, that end early, or that are too long are dropped and counted, and nothing
+    else."""
     bench = await setup(dut, "corrupted")
     rng = bench.rng
     for n in range(LENGTH // 2):
@@ -242,13 +282,17 @@ async def corrupted(dut):
         kind = n % 6
         if kind == 0:  # never to a flag or an escape, or from one
             at = rng.choice([i for i in range(1, len(line) - 1) if line[i] not in (0x7E, 0x7D)])
-            line[at] = rng.choice([line[at] ^ 1 << b for b in range(8) if line[at] ^ 1 << b not in (0x7E, 0x7D)])
+            line[at] = rng.choice(
+                [line[at] ^ 1 << b for b in range(8) if line[at] ^ 1 << b not in (0x7E, 0x7D)]
+            )
         elif kind == 1:
-            line[rng.randrange(2, len(line) - 1):] = bytes([FLAG])
+            line[rng.randrange(2, len(line) - 1) :] = bytes([FLAG])
         elif kind == 2:  # aborted by an escape before the flag
             line[-1:] = b"\x7d\x7e"
         elif kind == 3:
-            line = bytearray(encode_frame(request.encode() + rng.randbytes(CONFIG.payload + rng.choice([-7, 1, 100]))))
+            line = bytearray(
+                encode_frame(request.encode() + rng.randbytes(CONFIG.payload + rng.choice([-7, 1, 100])))
+            )
         elif kind == 4:
             line = bytearray(encode_frame(rng.randbytes(rng.randrange(1, HEADER_BYTES))))
         else:
@@ -298,7 +342,7 @@ async def back_to_back(dut):
     lost = bench.request(Operation.WRITE_REGISTER, 4, 4, b"abcd")
     await bench.send(encode_frame(read.encode()) + encode_frame(lost.encode()))
     answer = await bench.answer()
-    assert answer == bytes([read.sequence, Status.OK]) + bytes(bench.memory.mem[128:128 + size])
+    assert answer == bytes([read.sequence, Status.OK]) + bytes(bench.memory.mem[128 : 128 + size])
     assert await bench.answer() is None and not bench.registers.writes
     bad = bytearray(encode_frame(lost.encode()))
     bad[3] ^= 1
@@ -319,7 +363,10 @@ async def divider(dut):
         bench.divider = value
         await bench.counters()
     for value in (0, 3, 1 << 16, 1 << 31):
-        assert await bench.exchange(bench.request(Operation.SET_DIVIDER, 0, value)) == (Status.BAD_ADDRESS, b"")
+        assert await bench.exchange(bench.request(Operation.SET_DIVIDER, 0, value)) == (
+            Status.BAD_ADDRESS,
+            b"",
+        )
     dut.rx.value = 0
     await ClockCycles(dut.clk, (1 << CONFIG.break_bits) + 10)
     dut.rx.value = 1

@@ -1,7 +1,8 @@
-"""The whole chip with cocotbext-axi's memory and register master: runs a ring and leaves the memory in a file.
+"""The whole chip with cocotbext-axi's memory and register master: runs a ring and leaves the memory in a
+file.
 
-Environment: CHIP_IMAGE (.npy of the memory), CHIP_RING (address, commands, ring size), CHIP_RESULT (.npy to write),
-CHIP_STALL (seed of random stalls on the memory's channels, or empty).
+Environment: CHIP_IMAGE (.npy of the memory), CHIP_RING (address, commands, ring size), CHIP_RESULT (.npy to
+write), CHIP_STALL (seed of random stalls on the memory's channels, or empty).
 """
 
 import os
@@ -33,8 +34,15 @@ async def start(dut):
     memory.write(0, image.tobytes())
     if os.environ.get("CHIP_STALL"):
         seed = int(os.environ["CHIP_STALL"])
-        for n, channel in enumerate((memory.write_if.aw_channel, memory.write_if.w_channel, memory.write_if.b_channel,
-                                     memory.read_if.ar_channel, memory.read_if.r_channel)):
+        for n, channel in enumerate(
+            (
+                memory.write_if.aw_channel,
+                memory.write_if.w_channel,
+                memory.write_if.b_channel,
+                memory.read_if.ar_channel,
+                memory.read_if.r_channel,
+            )
+        ):
             channel.set_pause_generator(stalls(seed + n))
     await ClockCycles(dut.clk, 10)
     dut.rst.value = 0
@@ -60,8 +68,13 @@ async def ring(dut):
         await write(master, "CONTROL", 3)
         while await read(master, "CONTROL") & 2:
             pass
-        for name, value in (("RING_BASE_LO", base), ("RING_SIZE", commands), ("MEMORY_SIZE_LO", size), ("IRQ_ENABLE", 3),
-                            ("TAIL", count)):
+        for name, value in (
+            ("RING_BASE_LO", base),
+            ("RING_SIZE", commands),
+            ("MEMORY_SIZE_LO", size),
+            ("IRQ_ENABLE", 3),
+            ("TAIL", count),
+        ):
             await write(master, name, value)
         if interrupt:
             await ClockCycles(dut.clk, 900)

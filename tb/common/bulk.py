@@ -23,7 +23,8 @@ _HARNESS = """\
 #include <cstdint>
 #include <cstdlib>
 double sc_time_stamp() {{ return 0; }}
-extern "C" void bulk_run(uint64_t count, uint64_t latency, uint64_t stall, const void *const *in, void *const *out) {{
+extern "C" void bulk_run(uint64_t count, uint64_t latency, uint64_t stall,
+                         const void *const *in, void *const *out) {{
     VerilatedContext context;
     V{name} top{{&context}};
     uint64_t random = stall * 0x9E3779B97F4A7C15ull, sent = 0, got = 0;
@@ -59,10 +60,12 @@ def _dtype(width):
 
 
 class Bulk:
-    """A compiled component: call it with an array for each input port (but ``en``), get a dict of output arrays.
+    """A compiled component: call it with an array for each input port (but ``en``), get a dict of output
+    arrays.
 
-    Arrays hold raw bits, as unsigned integers of the port's size; float32, float16 and signed arrays are reinterpreted.
-    A port of more than 64 bits has Python integers in an array of objects. ``stall=n`` holds ``en`` low, with other inputs on the ports, in one of n cycles at random.
+    Arrays hold raw bits, as unsigned integers of the port's size; float32, float16 and signed arrays are
+    reinterpreted. A port of more than 64 bits has Python integers in an array of objects. ``stall=n`` holds
+    ``en`` low, with other inputs on the ports, in one of n cycles at random.
     """
 
     def __init__(self, library, inputs, outputs, latency):
@@ -78,7 +81,11 @@ class Bulk:
         for name, width in self._inputs.items():
             if width > 64:
                 size = 4 * -(-width // 32)
-                data.append(np.frombuffer(b"".join(int(x).to_bytes(size, "little") for x in arrays[name]), np.uint32).reshape(-1, size // 4))
+                data.append(
+                    np.frombuffer(
+                        b"".join(int(x).to_bytes(size, "little") for x in arrays[name]), np.uint32
+                    ).reshape(-1, size // 4)
+                )
                 continue
             dtype, array = _dtype(width), np.ascontiguousarray(arrays[name])
             if array.dtype.itemsize != dtype.itemsize:
@@ -90,18 +97,27 @@ class Bulk:
             raise ValueError("inputs must be one-dimensional and of one length")
         results = {name: np.zeros(count, _dtype(width)) for name, width in self._outputs.items()}
         if count:
-            self._run(count, self._latency, stall, (ctypes.c_void_p * len(data))(*(a.ctypes.data for a in data)),
-                      (ctypes.c_void_p * len(results))(*(a.ctypes.data for a in results.values())))
-        return {name: array if array.ndim == 1 else np.array([int.from_bytes(row.tobytes(), "little") for row in array], object)
-                for name, array in results.items()}
+            self._run(
+                count,
+                self._latency,
+                stall,
+                (ctypes.c_void_p * len(data))(*(a.ctypes.data for a in data)),
+                (ctypes.c_void_p * len(results))(*(a.ctypes.data for a in results.values())),
+            )
+        return {
+            name: array
+            if array.ndim == 1
+            else np.array([int.from_bytes(row.tobytes(), "little") for row in array], object)
+            for name, array in results.items()
+        }
 
 
 def build(component, *, latency=None, transform=None):
     """Compile ``component`` (once for each distinct Verilog) and return a :class:`Bulk`.
 
-    Its ports are not structs of streams: operands in, results out ``latency`` (default: its
-    ``LATENCY``) cycles later, and optionally a clock enable ``en``. A combinational component has latency 0. ``transform(verilog, name)``
-    gives Verilog to run in place of the RTL's.
+    Its ports are not structs of streams: operands in, results out ``latency`` (default: its ``LATENCY``)
+    cycles later, and optionally a clock enable ``en``. A combinational component has latency 0.
+    ``transform(verilog, name)`` gives Verilog to run in place of the RTL's.
     """
     inputs, outputs = {}, {}
     for path, member, _ in component.signature.flatten(component):
@@ -125,26 +141,64 @@ def build(component, *, latency=None, transform=None):
         return range(-(-width // 32))
 
     def element(name, width, k, side, const=""):
-        return f"((const {cast[_dtype(width).itemsize]} *){side}[{k}])" if const else \
-            f"(({cast[_dtype(width).itemsize]} *){side}[{k}])"
+        return (
+            f"((const {cast[_dtype(width).itemsize]} *){side}[{k}])"
+            if const
+            else f"(({cast[_dtype(width).itemsize]} *){side}[{k}])"
+        )
 
     drive = "\n        ".join(
-        "".join(f"top.{member(name)}[{w}] = (((const uint32_t *)in[{k}])[index * {len(words(width))} + {w}] ^ (uint32_t)noise)"
-                f" & {hex(min((1 << width - 32 * w) - 1, 0xFFFFFFFF))}u; " for w in words(width)) if width > 64 else
-        f"top.{member(name)} = ({element(name, width, k, 'in', 'const')}[index] ^ noise) & {hex((1 << width) - 1)}ull;"
-        for k, (name, width) in enumerate(inputs.items()))
-    sample = "\n            ".join("".join(f"((uint32_t *)out[{k}])[got * {len(words(width))} + {w}] = top.{member(name)}[{w}]; "
-                                           for w in words(width)) if width > 64 else f"{element(name, width, k, 'out')}[got] = top.{member(name)};"
-                                   for k, (name, width) in enumerate(outputs.items()))
+        "".join(
+            f"top.{member(name)}[{w}] = (((const uint32_t *)in[{k}])[index * {len(words(width))} + {w}] ^ "
+            "(uint32_t)noise)"
+            f" & {hex(min((1 << width - 32 * w) - 1, 0xFFFFFFFF))}u; "
+            for w in words(width)
+        )
+        if width > 64
+        else f"top.{member(name)} = ({element(name, width, k, 'in', 'const')}[index] ^ noise) & "
+        f"{hex((1 << width) - 1)}ull;"
+        for k, (name, width) in enumerate(inputs.items())
+    )
+    sample = "\n            ".join(
+        "".join(
+            f"((uint32_t *)out[{k}])[got * {len(words(width))} + {w}] = top.{member(name)}[{w}]; "
+            for w in words(width)
+        )
+        if width > 64
+        else f"{element(name, width, k, 'out')}[got] = top.{member(name)};"
+        for k, (name, width) in enumerate(outputs.items())
+    )
     if transform is not None:
         verilog = transform(verilog, "dut")
     harness = _HARNESS.format(name="dut", reset=reset, enable=enable, drive=drive, sample=sample)
     if not clocked:
         harness = harness.replace("top.clk = 0;", "").replace("top.clk = 1;", "")
-    arguments = ["--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast", "--x-initial", "fast",
-                 "--noassert", "-CFLAGS", "-fPIC -O2", "-LDFLAGS", "-shared", "-MAKEFLAGS", "OPT_FAST=-O2 OPT_GLOBAL=-O1",
-                 "--top-module", "dut", "-o", "libdut.so"]
-    digest = hashlib.sha256("\0".join([verilog, harness, str(verilator_root()), *arguments]).encode()).hexdigest()[:16]
+    arguments = [
+        "--cc",
+        "--exe",
+        "--build",
+        "-O3",
+        "-Wno-fatal",
+        "-Wno-lint",
+        "--x-assign",
+        "fast",
+        "--x-initial",
+        "fast",
+        "--noassert",
+        "-CFLAGS",
+        "-fPIC -O2",
+        "-LDFLAGS",
+        "-shared",
+        "-MAKEFLAGS",
+        "OPT_FAST=-O2 OPT_GLOBAL=-O1",
+        "--top-module",
+        "dut",
+        "-o",
+        "libdut.so",
+    ]
+    digest = hashlib.sha256(
+        "\0".join([verilog, harness, str(verilator_root()), *arguments]).encode()
+    ).hexdigest()[:16]
     folder = BUILD / f"{type(component).__name__}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "libdut.so"
@@ -153,9 +207,21 @@ def build(component, *, latency=None, transform=None):
         if not (folder / "built").exists():
             (folder / "dut.v").write_text(verilog)
             (folder / "harness.cpp").write_text(harness)
-            result = subprocess.run([*verilator_command(), *arguments, "-Mdir", str(folder), str(folder / "dut.v"),
-                                     str(folder / "harness.cpp")], capture_output=True, text=True)
+            result = subprocess.run(
+                [
+                    *verilator_command(),
+                    *arguments,
+                    "-Mdir",
+                    str(folder),
+                    str(folder / "dut.v"),
+                    str(folder / "harness.cpp"),
+                ],
+                capture_output=True,
+                text=True,
+            )
             if result.returncode:
-                raise RuntimeError(f"Verilator failed in {folder}:\n{(result.stdout + result.stderr)[-3000:]}")
+                raise RuntimeError(
+                    f"Verilator failed in {folder}:\n{(result.stdout + result.stderr)[-3000:]}"
+                )
             (folder / "built").touch()
     return Bulk(library, inputs, outputs, latency)

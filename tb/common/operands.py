@@ -30,15 +30,28 @@ def packed(layout, values):
 
 
 def item_operands(w, fp4_rate, dual):
-    """Rows of operand dicts as the array's weights: with ``fp4_rate`` 2 in halves, of ``dual`` ones two rows in one."""
+    """Rows of operand dicts as the array's weights: with ``fp4_rate`` 2 in halves, of ``dual`` ones two
+    rows in one."""
     if fp4_rate == 1:
         return w
 
     def pair(low, high):
-        return {"low": low["significand"], "high": high["significand"], "dual": 1, "exponent": 0, "special": 0}
+        return {
+            "low": low["significand"],
+            "high": high["significand"],
+            "dual": 1,
+            "exponent": 0,
+            "special": 0,
+        }
 
     def whole(x):
-        return {"low": x["significand"] & 15, "high": x["significand"] >> 4, "dual": 0, "exponent": x["exponent"], "special": x["special"]}
+        return {
+            "low": x["significand"] & 15,
+            "high": x["significand"] >> 4,
+            "dual": 0,
+            "exponent": x["exponent"],
+            "special": x["special"],
+        }
 
     if dual:
         return [[pair(x, y) for x, y in zip(*rows)] for rows in zip(w[0::2], w[1::2])]

@@ -6,8 +6,6 @@ import json
 import os
 from pathlib import Path
 import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 
 from cocotb_tools.runner import get_runner
@@ -21,27 +19,49 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "tb"
 
 
-def run_bench(component, *, name, module, env=None, build_args=(), testcase=None, no_inline=(), transform=None):
-    """Emit ``component`` as module ``name``, compile it once for each distinct Verilog, and run ``module``'s cocotb tests.
+def run_bench(
+    component, *, name, module, env=None, build_args=(), testcase=None, no_inline=(), transform=None
+):
+    """Emit ``component`` as module ``name``, compile it once for each distinct Verilog, and run
+    ``module``'s cocotb tests.
 
-    Ports have their Verilog names: the path in the signature joined with two underscores (``i__payload``, ``i__valid``);
-    a struct is one packed port; clk and rst are the clock and synchronous reset. ``env`` (a dict of strings) reaches the
-    bench through ``os.environ``. Modules in ``no_inline`` (names without prefix), which stand often in the design, are compiled once. 
-    ``transform(verilog, name)`` gives Verilog to run in place of the RTL's. Raises AssertionError naming the failed tests, and if no test ran.
+    Ports have their Verilog names: the path in the signature joined with two underscores (``i__payload``,
+    ``i__valid``); a struct is one packed port; clk and rst are the clock and synchronous reset. ``env`` (a
+    dict of strings) reaches the bench through ``os.environ``. Modules in ``no_inline`` (names without
+    prefix), which stand often in the design, are compiled once. ``transform(verilog, name)`` gives Verilog
+    to run in place of the RTL's. Raises AssertionError naming the failed tests, and if no test ran.
     """
     verilog = emit(component, name)
     if transform is not None:
         verilog = transform(verilog, name)
     if no_inline:
-        verilog += "`verilator_config\n" + "".join(f'no_inline -module "poblano_{repeated}"\n' for repeated in no_inline)
+        verilog += "`verilator_config\n" + "".join(
+            f'no_inline -module "poblano_{repeated}"\n' for repeated in no_inline
+        )
     root = verilator_root()
     os.environ["VERILATOR_ROOT"] = str(root)
     path = os.environ["PATH"]
     if str(root / "bin") not in path.split(os.pathsep):
         os.environ["PATH"] = str(root / "bin") + os.pathsep + path
-    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "--timing",
-                 "--no-public-flat-rw", "--public-depth", "1",  # the ports only: thousands of public signals take minutes to compile
-                 "-CFLAGS", "-O1", "--output-split", "20000", "--output-split-cfuncs", "2000", *build_args]
+    arguments = [
+        "-O3",
+        "--x-assign",
+        "fast",
+        "--x-initial",
+        "fast",
+        "-Wno-fatal",
+        "--timing",
+        "--no-public-flat-rw",
+        "--public-depth",
+        "1",  # the ports only: thousands of public signals take minutes to compile
+        "-CFLAGS",
+        "-O1",
+        "--output-split",
+        "20000",
+        "--output-split-cfuncs",
+        "2000",
+        *build_args,
+    ]
     digest = hashlib.sha256(json.dumps([verilog, arguments]).encode()).hexdigest()[:16]
     folder = BUILD / f"{name}-{digest}"
     runner = get_runner("verilator")
@@ -51,21 +71,43 @@ def run_bench(component, *, name, module, env=None, build_args=(), testcase=None
         built = folder / "built"
         source = folder / f"{name}.v"
         source.write_text(verilog)
-        runner.build(sources=[source], hdl_toplevel=name, build_dir=folder, build_args=arguments, always=not built.exists(),
-                     timescale=("1ns", "1ps"), log_file=str(folder / "build.log"))
+        runner.build(
+            sources=[source],
+            hdl_toplevel=name,
+            build_dir=folder,
+            build_args=arguments,
+            always=not built.exists(),
+            timescale=("1ns", "1ps"),
+            log_file=str(folder / "build.log"),
+        )
         built.touch()
     run = folder / f"run-{os.getpid()}-{module.replace('.', '_')}"
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir()
-    python_path = os.pathsep.join([str(ROOT), str(ROOT / "rtl"), str(ROOT / "host"), os.environ.get("PYTHONPATH", "")])
+    python_path = os.pathsep.join(
+        [str(ROOT), str(ROOT / "rtl"), str(ROOT / "host"), os.environ.get("PYTHONPATH", "")]
+    )
     try:
-        results = runner.test(hdl_toplevel=name, test_module=module, build_dir=folder, test_dir=run, testcase=testcase,
-                              extra_env={"PYTHONPATH": python_path, **(env or {})}, results_xml=str(run / "results.xml"),
-                              log_file=str(run / "sim.log"))
+        results = runner.test(
+            hdl_toplevel=name,
+            test_module=module,
+            build_dir=folder,
+            test_dir=run,
+            testcase=testcase,
+            extra_env={"PYTHONPATH": python_path, **(env or {})},
+            results_xml=str(run / "results.xml"),
+            log_file=str(run / "sim.log"),
+        )
     except SystemExit:
-        raise AssertionError(f"{module}: the simulation ended early\n{(run / 'sim.log').read_text()[-6000:]}") from None
+        raise AssertionError(
+            f"{module}: the simulation ended early\n{(run / 'sim.log').read_text()[-6000:]}"
+        ) from None
     cases = list(ElementTree.parse(results).iter("testcase"))
-    failed = [case.get("name") for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    failed = [
+        case.get("name")
+        for case in cases
+        if case.find("failure") is not None or case.find("error") is not None
+    ]
     assert cases, f"{module}: no test ran; see {run / 'sim.log'}"
     if failed:
         tail = (run / "sim.log").read_text()[-6000:]

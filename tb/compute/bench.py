@@ -1,4 +1,5 @@
-"""cocotb bench of :class:`MatmulUnit`: random commands with random stalls against the reference, cycles, resets."""
+"""cocotb bench of :class:`MatmulUnit`: random commands with random stalls against the reference, cycles,
+resets."""
 
 from collections import deque
 import os
@@ -37,7 +38,9 @@ def random_codes(rng, element, shape):
     codes[special & (rng.random(shape) < 0.99)] = 1
     if element in (Element.S8, Element.S4):
         codes = codes - (1 << form.bits - 1)
-    return codes.astype(np.int16).astype(np.int8 if element in (Element.S8, Element.S4, Element.U4) else np.uint8)
+    return codes.astype(np.int16).astype(
+        np.int8 if element in (Element.S8, Element.S4, Element.U4) else np.uint8
+    )
 
 
 class Bench:
@@ -59,12 +62,32 @@ class Bench:
         self.stall = dict.fromkeys(("a", "meta", "weights", "local", "bus"), 0.0)
         self.latency = int(os.environ.get("LATENCY", "2"))
         self.clear()
-        self.names = {n: getattr(dut, n) for n in (
-            "unit__cmd__valid", "unit__cmd__ready", "unit__cmd__payload", "unit__done", "unit__busy", "unit__error",
-            "unit__stall_in", "unit__stall_out", "weights__valid", "weights__ready", "weights__payload")}
-        self.ports = {n: {k: getattr(dut, f"{n}__{k}") for k in ("req__valid", "req__ready", "req__payload", "valid", "data")}
-                      for n in ("a", "meta")}
-        self.sinks = {n: {k: getattr(dut, f"{n}__{k}") for k in ("valid", "ready", "payload")} for n in ("local", "bus")}
+        self.names = {
+            n: getattr(dut, n)
+            for n in (
+                "unit__cmd__valid",
+                "unit__cmd__ready",
+                "unit__cmd__payload",
+                "unit__done",
+                "unit__busy",
+                "unit__error",
+                "unit__stall_in",
+                "unit__stall_out",
+                "weights__valid",
+                "weights__ready",
+                "weights__payload",
+            )
+        }
+        self.ports = {
+            n: {
+                k: getattr(dut, f"{n}__{k}")
+                for k in ("req__valid", "req__ready", "req__payload", "valid", "data")
+            }
+            for n in ("a", "meta")
+        }
+        self.sinks = {
+            n: {k: getattr(dut, f"{n}__{k}") for k in ("valid", "ready", "payload")} for n in ("local", "bus")
+        }
 
     def clear(self):
         self.commands, self.words, self.expected = deque(), deque(), deque()
@@ -83,7 +106,10 @@ class Bench:
         meta = block_meta(CONFIG)
         at, mask = field_of(meta, "sum")
         scales = self.a_scale.view(np.uint32)
-        return sum((int(scales[b]) | (int(self.a_sum[b]) & mask) << at) << k * meta.size for k, b in enumerate(blocks))
+        return sum(
+            (int(scales[b]) | (int(self.a_sum[b]) & mask) << at) << k * meta.size
+            for k, b in enumerate(blocks)
+        )
 
     async def reset(self):
         dut = self.dut
@@ -103,8 +129,20 @@ class Bench:
         dut.rst.value = 0
         await RisingEdge(dut.clk)
 
-    def add(self, *, rows, steps, groups, element=ARITHMETIC.weights[0], activation=ARITHMETIC.activations[0], scale=ScaleFormat.NONE, minimum=False, transpose=False, tiles=1 << OWN,
-            special=False):
+    def add(
+        self,
+        *,
+        rows,
+        steps,
+        groups,
+        element=ARITHMETIC.weights[0],
+        activation=ARITHMETIC.activations[0],
+        scale=ScaleFormat.NONE,
+        minimum=False,
+        transpose=False,
+        tiles=1 << OWN,
+        special=False,
+    ):
         """A random command: its weights, and the writes that are expected."""
         rng, segments = self.rng, ARRAY.segments
         k, n = BLOCK * segments * steps, ARRAY.cols * groups
@@ -112,9 +150,16 @@ class Bench:
         w_q = random_codes(rng, element, (k, n))
         w_scale = w_min = None
         if scale is ScaleFormat.E8M0:
-            w_scale = np.ldexp(np.float32(1), rng.integers(-20, 20, (blocks, n)) if rng.random() < 0.7 else rng.integers(-127, 128, (blocks, n)))
+            w_scale = np.ldexp(
+                np.float32(1),
+                rng.integers(-20, 20, (blocks, n))
+                if rng.random() < 0.7
+                else rng.integers(-127, 128, (blocks, n)),
+            )
         elif scale is not ScaleFormat.NONE:
-            w_scale = rng.normal(0, 0.1, (blocks, n)).astype(np.float16 if scale is ScaleFormat.F16 else np.float32)
+            w_scale = rng.normal(0, 0.1, (blocks, n)).astype(
+                np.float16 if scale is ScaleFormat.F16 else np.float32
+            )
         if minimum:
             w_min = rng.normal(0, 0.1, (blocks, n)).astype(np.float16)
         if special:
@@ -123,18 +168,29 @@ class Bench:
                     values[rng.random(values.shape) < 0.05] = np.nan
                 elif values is not None:
                     at = rng.random(values.shape) < 0.05
-                    values[at] = rng.choice(np.array([0, np.inf, np.nan, 6e-8, 65504], values.dtype), values.shape)[at]
+                    values[at] = rng.choice(
+                        np.array([0, np.inf, np.nan, 6e-8, 65504], values.dtype), values.shape
+                    )[at]
         widen = lambda x: None if x is None else x.astype(np.float32)
         stream = pack_weights(w_q, widen(w_scale), widen(w_min), CONFIG, element, scale, transpose)
         size = CONFIG.stream_bytes
-        self.words.extend(int.from_bytes(stream[i:i + size], "little") for i in range(0, len(stream), size))
+        self.words.extend(int.from_bytes(stream[i : i + size], "little") for i in range(0, len(stream), size))
 
         stride = int(rng.integers(0, 3)) * segments
         stride = stride if rng.random() < 0.3 or blocks * rows > TILE.amem_blocks // 2 else blocks + stride
         a = int(rng.integers(0, (TILE.amem_blocks - (rows - 1) * stride - blocks) // segments + 1)) * segments
         at = a + stride * np.arange(rows)[:, None] + np.arange(blocks)  # (row, block)
-        result = matmul(self.a_q[at].reshape(rows, k), self.a_scale[at], self.a_sum[at], w_q, widen(w_scale), widen(w_min),
-                        activation=activation, element=element, scale_format=scale)
+        result = matmul(
+            self.a_q[at].reshape(rows, k),
+            self.a_scale[at],
+            self.a_sum[at],
+            w_q,
+            widen(w_scale),
+            widen(w_min),
+            activation=activation,
+            element=element,
+            scale_format=scale,
+        )
 
         grain = max(1, TILE.lanes // LINE_WORDS)
         dst_stride = int(rng.integers(0, 4)) * grain
@@ -148,13 +204,30 @@ class Bench:
                 for j in range(ARRAY.cols // TILE.lanes):
                     first = g * ARRAY.cols + j * TILE.lanes
                     word = LINE_WORDS * (dst + r * dst_stride) + first
-                    self.expected.append((tiles, word // TILE.lanes, bits[r, first:first + TILE.lanes].tobytes()))
+                    self.expected.append(
+                        (tiles, word // TILE.lanes, bits[r, first : first + TILE.lanes].tobytes())
+                    )
         self.to_finish += groups * rows * (ARRAY.cols // TILE.lanes)
         self.finish_counts.append(self.to_finish)
-        command = Command(Opcode.MATMUL, 3 * OWN + 2, {
-            "element": element, "scale": scale, "minimum": int(minimum), "transpose": int(transpose),
-            "activation": activation, "a": a, "a_stride": stride, "rows": rows, "k_blocks": blocks, "groups": groups, "dst_stride": dst_stride, "dst": dst,
-            "tiles": tiles})
+        command = Command(
+            Opcode.MATMUL,
+            3 * OWN + 2,
+            {
+                "element": element,
+                "scale": scale,
+                "minimum": int(minimum),
+                "transpose": int(transpose),
+                "activation": activation,
+                "a": a,
+                "a_stride": stride,
+                "rows": rows,
+                "k_blocks": blocks,
+                "groups": groups,
+                "dst_stride": dst_stride,
+                "dst": dst,
+                "tiles": tiles,
+            },
+        )
         self.commands.append(check(command.encode(), CONFIG, 1 << 20))
 
     def add_nop(self):
@@ -166,14 +239,27 @@ class Bench:
         element = ARITHMETIC.weights[int(rng.integers(len(ARITHMETIC.weights)))]
         activation = ARITHMETIC.activations[int(rng.integers(len(ARITHMETIC.activations)))]
         scale = ScaleFormat(int(rng.integers(0, 3 + (element in ARITHMETIC.mx_weights))))
-        minimum = scale is ScaleFormat.F16 and element in (Element.S4, Element.U4) and bool(rng.integers(0, 2))
+        minimum = (
+            scale is ScaleFormat.F16 and element in (Element.S4, Element.U4) and bool(rng.integers(0, 2))
+        )
         groups = int(rng.integers(1, 4))
         if rng.random() < 0.1:
             return self.add_nop()
-        self.add(rows=rows or int(rng.choice([1, 2, 3, TILE.tokens // 2, TILE.tokens, int(rng.integers(1, TILE.tokens + 1))])),
-                 steps=int(rng.integers(1, 5)), groups=groups, element=element, activation=activation, scale=scale,
-                 minimum=minimum, transpose=element.bits == 8 and bool(rng.integers(0, 2)),
-                 tiles=1 << OWN if rng.random() < 0.5 else int(rng.integers(1, 1 << CONFIG.tiles)), special=special)
+        self.add(
+            rows=rows
+            or int(
+                rng.choice([1, 2, 3, TILE.tokens // 2, TILE.tokens, int(rng.integers(1, TILE.tokens + 1))])
+            ),
+            steps=int(rng.integers(1, 5)),
+            groups=groups,
+            element=element,
+            activation=activation,
+            scale=scale,
+            minimum=minimum,
+            transpose=element.bits == 8 and bool(rng.integers(0, 2)),
+            tiles=1 << OWN if rng.random() < 0.5 else int(rng.integers(1, 1 << CONFIG.tiles)),
+            special=special,
+        )
 
     async def run(self, limit=200000, until=None):
         """Until every command is done, or for ``until`` cycles."""
@@ -204,7 +290,10 @@ class Bench:
                 ready[name] = rng.random() >= self.stall[name]
                 sink["ready"].value = int(ready[name])
             await RisingEdge(self.dut.clk)
-            assert self.cycle < limit, f"{len(self.done_at)} of {total} done after {limit} cycles, {len(self.expected)} writes to come"
+            assert self.cycle < limit, (
+                f"{len(self.done_at)} of {total} done after {limit} cycles, {len(self.expected)} writes to "
+                "come"
+            )
             if command is not None and n["unit__cmd__ready"].value:
                 self.started_at.append(self.cycle)
                 command = None
@@ -212,7 +301,9 @@ class Bench:
                 word = None
             for name, port in self.ports.items():
                 if ready[name] and port["req__valid"].value:
-                    self.pending[name].append((self.cycle + self.latency, self.answer(name, int(port["req__payload"].value))))
+                    self.pending[name].append(
+                        (self.cycle + self.latency, self.answer(name, int(port["req__payload"].value)))
+                    )
             for name, sink in self.sinks.items():
                 if ready[name] and sink["valid"].value:
                     self.check(name, int(sink["payload"].value))
@@ -233,11 +324,15 @@ class Bench:
             assert value >> at & mask == tiles
             at, mask = field_of(bus_write(CONFIG), "write")
             value = value >> at & mask
-        part = lambda field: value >> field_of(local_write(CONFIG), field)[0] & field_of(local_write(CONFIG), field)[1]
+        part = lambda field: (
+            value >> field_of(local_write(CONFIG), field)[0] & field_of(local_write(CONFIG), field)[1]
+        )
         assert part("space") == 0 and part("mask") == (1 << TILE.lanes) - 1
         assert part("addr") == row, f"write {self.writes} to row {part('addr')}, not {row}"
         got = (part("data") & (1 << 32 * TILE.lanes) - 1).to_bytes(4 * TILE.lanes, "little")
-        assert got == data, f"write {self.writes}: {np.frombuffer(got, np.float32)}, not {np.frombuffer(data, np.float32)}"
+        assert got == data, (
+            f"write {self.writes}: {np.frombuffer(got, np.float32)}, not {np.frombuffer(data, np.float32)}"
+        )
         self.writes += 1
 
     def finished(self):
@@ -264,9 +359,12 @@ COUNT = int(os.environ.get("COUNT", "12"))
 async def random_commands(dut):
     """Random commands back to back; results, addresses, order and completions, with and without stalls."""
     b = await start(dut, "random")
-    for stall in (dict.fromkeys(b.stall, 0.0), {"a": 0.3, "meta": 0.3, "weights": 0.3, "local": 0.4, "bus": 0.4},
-                  {"a": 0.5, "meta": 0.7, "weights": 0.0, "local": 0.1, "bus": 0.1},
-                  {"a": 0.0, "meta": 0.0, "weights": 0.7, "local": 0.0, "bus": 0.8}):
+    for stall in (
+        dict.fromkeys(b.stall, 0.0),
+        {"a": 0.3, "meta": 0.3, "weights": 0.3, "local": 0.4, "bus": 0.4},
+        {"a": 0.5, "meta": 0.7, "weights": 0.0, "local": 0.1, "bus": 0.1},
+        {"a": 0.0, "meta": 0.0, "weights": 0.7, "local": 0.0, "bus": 0.8},
+    ):
         await b.reset()
         b.stall = stall
         for _ in range(COUNT):
@@ -340,14 +438,27 @@ async def cycles(dut):
         elif element in ARITHMETIC.mx_weights:
             kinds.append({"element": element, "scale": ScaleFormat.E8M0})
         if element.bits == 8:
-            kinds += [{"element": element, "scale": ScaleFormat.F16}, {"element": element, "scale": ScaleFormat.F32, "transpose": True}]
-    for rows, steps, groups, kind in ((rows, steps, 3, kind) for kind in kinds for rows, steps in ((1, 6), (32, 2), (64, 2))):
+            kinds += [
+                {"element": element, "scale": ScaleFormat.F16},
+                {"element": element, "scale": ScaleFormat.F32, "transpose": True},
+            ]
+    for rows, steps, groups, kind in (
+        (rows, steps, 3, kind) for kind in kinds for rows, steps in ((1, 6), (32, 2), (64, 2))
+    ):
         items = (ARRAY.cols if kind.get("transpose") else ARRAY.rows) // ARRAY.load_rows
         period = (ARRAY.passes_4bit if kind["element"].bits == 4 else ARRAY.passes) * max(rows, items)
-        words = -(-step_bytes(CONFIG, **{"minimum": False} | {k: v for k, v in kind.items() if k != "transpose"}) // CONFIG.stream_bytes)
+        words = -(
+            -step_bytes(CONFIG, **{"minimum": False} | {k: v for k, v in kind.items() if k != "transpose"})
+            // CONFIG.stream_bytes
+        )
         recurrence = 2 + 4 * ARRAY.segments
-        if rows > TILE.tokens or rows * parts > period or words > period or recurrence > period \
-                or rows * ARRAY.cols // TILE.lanes >= steps * period:
+        if (
+            rows > TILE.tokens
+            or rows * parts > period
+            or words > period
+            or recurrence > period
+            or rows * ARRAY.cols // TILE.lanes >= steps * period
+        ):
             continue
         for count in (1, 3):
             await b.reset()
@@ -358,5 +469,8 @@ async def cycles(dut):
             taken = b.done_at[-1] - b.offered_at[0]
             work = count * groups * steps * period
             bound = 2 * ARRAY.rows + ARRAY.cols + rows * ARRAY.cols // TILE.lanes + 80
-            dut._log.info(f"rows {rows} steps {steps} groups {groups} {kind} x{count}: {taken} cycles, {work} of work, bound +{bound}")
+            dut._log.info(
+                f"rows {rows} steps {steps} groups {groups} {kind} x{count}: {taken} cycles, {work} of work, "
+                f"bound +{bound}"
+            )
             assert taken <= work + bound

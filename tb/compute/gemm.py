@@ -1,4 +1,5 @@
-"""cocotb bench that measures matrix products on the matmul unit: cycles, and words of weights taken, with memory always ready."""
+"""cocotb bench that measures matrix products on the matmul unit: cycles, and words of weights taken, with
+memory always ready."""
 
 import json
 import os
@@ -13,16 +14,25 @@ from tb.compute.bench import ARRAY, CONFIG, TILE, start
 
 @cocotb.test()
 async def products(dut):
-    """Each of SHAPES (M, K, N, element, scale, activation), its results checked; figures go to the file FIGURES."""
+    """Each of SHAPES (M, K, N, element, scale, activation), its results checked; figures go to the file
+    FIGURES."""
     b = await start(dut, "gemm")
     figures = []
     for m, k, n, element, scale, activation in json.loads(os.environ["SHAPES"]):
         await b.reset()
         steps, groups = -(-k // (BLOCK * ARRAY.segments)), -(-n // ARRAY.cols)
-        # A command's activations and results are random places in the memories: the time does not depend on them.
+        # A command's activations and results are random places in the memories: the time does not depend on
+        # them.
         for first in range(0, m, TILE.tokens):
-            b.add(rows=min(TILE.tokens, m - first), steps=steps, groups=groups, element=Element[element], scale=ScaleFormat[scale],
-                  activation=Activation[activation], minimum=element == "U4")
+            b.add(
+                rows=min(TILE.tokens, m - first),
+                steps=steps,
+                groups=groups,
+                element=Element[element],
+                scale=ScaleFormat[scale],
+                activation=Activation[activation],
+                minimum=element == "U4",
+            )
         words = len(b.words)
         await b.run(limit=4_000_000)
         b.finished()

@@ -1,4 +1,5 @@
-"""cocotb bench of :class:`CommandProcessor`: random programs on units of random speed, errors, resets, registers."""
+"""cocotb bench of :class:`CommandProcessor`: random programs on units of random speed, errors, resets,
+registers."""
 
 from collections import deque
 import logging
@@ -11,8 +12,17 @@ from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from poblano.control.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Command, ErrorCode, Opcode
-from poblano.control.registers import (COUNTERS, IDENTITY, NO_ERROR_UNIT, REGISTERS, VERSION_NUMBER, Control, Irq, Status,
-                                       address)
+from poblano.control.registers import (
+    COUNTERS,
+    IDENTITY,
+    NO_ERROR_UNIT,
+    REGISTERS,
+    VERSION_NUMBER,
+    Control,
+    Irq,
+    Status,
+    address,
+)
 from tb.control.configs import CONFIGS
 from tb.control.random_commands import valid_command
 
@@ -38,7 +48,12 @@ def random_program(rng, length):
             if unit == NO_UNIT:
                 waits.append((NO_UNIT, 0))
             else:
-                waits.append((unit, rng.choice((issued[unit], rng.randrange(issued[unit] + 1), -rng.randrange(1 << 20)))))
+                waits.append(
+                    (
+                        unit,
+                        rng.choice((issued[unit], rng.randrange(issued[unit] + 1), -rng.randrange(1 << 20))),
+                    )
+                )
         command = Command(command.opcode, command.unit, command.operands, tuple(waits))
         issued[command.unit] += 1
         program.append(command)
@@ -83,16 +98,33 @@ class Bench:
     async def start(self):
         dut = self.dut
         cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
-        for name in ("rst", "cmd_ready", "done", "error", "busy", "stall_in", "stall_out", "code", "arready", "rvalid",
-                     "read_beats", "write_beats"):
+        for name in (
+            "rst",
+            "cmd_ready",
+            "done",
+            "error",
+            "busy",
+            "stall_in",
+            "stall_out",
+            "code",
+            "arready",
+            "rvalid",
+            "read_beats",
+            "write_beats",
+        ):
             getattr(dut, name).value = 0
         dut.idle.value = (1 << UNITS) - 1
         dut.rst.value = 1
         self.host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
         for interface in (self.host.write_if, self.host.read_if):
             interface.log.setLevel(logging.WARNING)
-        for channel in (self.host.write_if.aw_channel, self.host.write_if.w_channel, self.host.write_if.b_channel,
-                        self.host.read_if.ar_channel, self.host.read_if.r_channel):
+        for channel in (
+            self.host.write_if.aw_channel,
+            self.host.write_if.w_channel,
+            self.host.write_if.b_channel,
+            self.host.read_if.ar_channel,
+            self.host.read_if.r_channel,
+        ):
             channel.set_pause_generator(self.pauses(random.Random(self.rng.random())))
         await self.cycles(3)
         dut.rst.value = 0
@@ -133,10 +165,11 @@ class Bench:
 
     def place(self, index, data):
         at = self.base + index % self.ring * COMMAND_BYTES
-        self.memory[at:at + COMMAND_BYTES] = data
+        self.memory[at : at + COMMAND_BYTES] = data
 
     async def submit(self, program):
-        """Write commands into the ring as room becomes free, with a doorbell for some at a time; stops at an error.
+        """Write commands into the ring as room becomes free, with a doorbell for some at a time; stops at
+        an error.
 
         A bytes object in ``program`` is placed as it is and not expected to start, nor is anything behind it.
         """
@@ -218,8 +251,10 @@ class Bench:
     # Units and memory
 
     def holds(self, command):
-        return all(unit == NO_UNIT or (self.completed[unit] - count) % (1 << COUNT_BITS) < 1 << COUNT_BITS - 1
-                   for unit, count in command.waits)
+        return all(
+            unit == NO_UNIT or (self.completed[unit] - count) % (1 << COUNT_BITS) < 1 << COUNT_BITS - 1
+            for unit, count in command.waits
+        )
 
     async def run_units(self):
         dut, rng = self.dut, self.rng
@@ -233,11 +268,20 @@ class Bench:
                 ready = done = was_valid = 0
                 dut.cmd_ready.value = dut.done.value = dut.error.value = 0
                 continue
-            valid, start, trace_done = int(dut.cmd_valid.value), int(dut.trace_start.value), int(dut.trace_done.value)
+            valid, start, trace_done = (
+                int(dut.cmd_valid.value),
+                int(dut.trace_start.value),
+                int(dut.trace_done.value),
+            )
             flush, clear = int(dut.flush.value), int(dut.clear.value)
             assert flush in (0, everyone)
             if clear:
-                assert flush == everyone and int(dut.idle.value) == everyone and self.current is None and not self.reads
+                assert (
+                    flush == everyone
+                    and int(dut.idle.value) == everyone
+                    and self.current is None
+                    and not self.reads
+                )
                 self.clears += 1
                 for queue in self.in_unit:
                     queue.clear()
@@ -260,7 +304,10 @@ class Bench:
                         assert not self.in_unit[unit] and trace_done >> unit & 1
                         self.completed[unit] += 1
                     else:
-                        assert int(getattr(dut, f"cmd{unit}").value).to_bytes(COMMAND_BYTES, "little") == command.encode()
+                        assert (
+                            int(getattr(dut, f"cmd{unit}").value).to_bytes(COMMAND_BYTES, "little")
+                            == command.encode()
+                        )
                         end = self.cycle + self.times.get(unit, rng.randrange(self.slow))
                         self.in_unit[unit].append((index, end))
                         if unit == 0 or unit % 3 == 1:
@@ -314,7 +361,10 @@ class Bench:
                     at, beats = request
                     assert at % beat == 0 and at // BOUNDARY == (at + beats * beat - 1) // BOUNDARY
                     assert beats <= CONFIG.memory.burst_beats
-                    first, last = (at - self.base) // COMMAND_BYTES, (at + beats * beat - 1 - self.base) // COMMAND_BYTES
+                    first, last = (
+                        (at - self.base) // COMMAND_BYTES,
+                        (at + beats * beat - 1 - self.base) // COMMAND_BYTES,
+                    )
                     assert 0 <= first <= last < self.ring, "read outside the ring"
                     self.reads.append([at, beats, self.cycle + rng.randrange(30)])
                     waiting = None
@@ -331,7 +381,9 @@ class Bench:
             if offered:
                 at, left = self.current
                 failed = self.bad is not None and self.bad <= at < self.bad + beat
-                dut.rdata.value = int.from_bytes(rng.randbytes(beat) if failed else self.memory[at:at + beat], "little")
+                dut.rdata.value = int.from_bytes(
+                    rng.randbytes(beat) if failed else self.memory[at : at + beat], "little"
+                )
                 dut.rresp.value = rng.choice((2, 3)) if failed else 0
                 dut.rlast.value = left == 1
             ready = rng.random() >= self.stall
@@ -362,21 +414,27 @@ def random_program_after(bench, length):
     """A program whose waits count on from the commands already completed."""
     program = []
     for command in random_program(bench.rng, length):
-        waits = tuple((unit, count if unit == NO_UNIT else count + bench.completed[unit]) for unit, count in command.waits)
+        waits = tuple(
+            (unit, count if unit == NO_UNIT else count + bench.completed[unit])
+            for unit, count in command.waits
+        )
         program.append(Command(command.opcode, command.unit, command.operands, waits))
     return program
 
 
 @cocotb.test()
 async def refused(dut):
-    """A refused command at any place: those before it complete, nothing after it starts, and a reset makes all well."""
+    """A refused command at any place: those before it complete, nothing after it starts, and a reset makes
+    all well."""
     bench = Bench(dut, "refused")
     await bench.start()
     for _ in range(6):
         program = random_program(bench.rng, 40)
         place = bench.rng.randrange(40)
         bad = bytearray(program[place].encode())
-        bad[0], code = bench.rng.choice(((0xEE, ErrorCode.OPCODE), (0x21, ErrorCode.OPCODE), (bad[0], ErrorCode.UNIT)))
+        bad[0], code = bench.rng.choice(
+            ((0xEE, ErrorCode.OPCODE), (0x21, ErrorCode.OPCODE), (bad[0], ErrorCode.UNIT))
+        )
         bad[1] = UNITS if code is ErrorCode.UNIT else bad[1]
         program[place] = bytes(bad)
         await bench.set_up()
@@ -407,8 +465,11 @@ async def fetch_errors(dut):
         program = random_program(bench.rng, 14)
         place = bench.rng.randrange(14)
         program[place] = program[place].encode()
-        bench.bad = bench.base + place * COMMAND_BYTES + bench.rng.randrange(COMMAND_BYTES) // CONFIG.memory.data_bytes * \
-            CONFIG.memory.data_bytes
+        bench.bad = (
+            bench.base
+            + place * COMMAND_BYTES
+            + bench.rng.randrange(COMMAND_BYTES) // CONFIG.memory.data_bytes * CONFIG.memory.data_bytes
+        )
         await bench.submit(program)
         assert await bench.finish() & Irq.ERROR
         assert await bench.read("ERROR_CODE") == ErrorCode.FETCH
@@ -442,7 +503,7 @@ async def unit_errors(dut):
         await bench.set_up()
         refused = round % 2 and place + 1 < 60
         if refused:  # a command behind it is refused, before or after the failure
-            program[place + 1] = b"\xEE" + program[place + 1].encode()[1:]
+            program[place + 1] = b"\xee" + program[place + 1].encode()[1:]
         await bench.submit(program)
         assert await bench.finish() & Irq.ERROR
         while bench.errors_at is None:
@@ -462,18 +523,24 @@ async def unit_errors(dut):
 
 @cocotb.test()
 async def halts(dut):
-    """After a unit's error a queued command does not start, though its wait comes to hold; also if a refused one came first."""
+    """After a unit's error a queued command does not start, though its wait comes to hold; also if a
+    refused one came first."""
     bench = Bench(dut, "halts")
     await bench.start()
     bench.times = {1: 150, 2: 300}
     for refused in (False, True):
         bench.fails = 1, 0
-        slow, failing, waiting = (valid_command(bench.rng, CONFIG, MEMORY, opcode)
-                                  for opcode in (Opcode.MATMUL, Opcode.STREAM, Opcode.VECTOR))
-        program = [Command(slow.opcode, 2, slow.operands), Command(failing.opcode, 1, failing.operands),
-                   Command(waiting.opcode, 3, waiting.operands, ((2, 1),))]
+        slow, failing, waiting = (
+            valid_command(bench.rng, CONFIG, MEMORY, opcode)
+            for opcode in (Opcode.MATMUL, Opcode.STREAM, Opcode.VECTOR)
+        )
+        program = [
+            Command(slow.opcode, 2, slow.operands),
+            Command(failing.opcode, 1, failing.operands),
+            Command(waiting.opcode, 3, waiting.operands, ((2, 1),)),
+        ]
         await bench.set_up()
-        await bench.submit(program + [b"\xEE" * COMMAND_BYTES] * refused)
+        await bench.submit(program + [b"\xee" * COMMAND_BYTES] * refused)
         await bench.finish()
         assert await bench.read("ERROR_CODE") == (ErrorCode.OPCODE if refused else ErrorCode.AXI_READ)
         assert await bench.read("ERROR_INDEX") == (3 if refused else 1)
@@ -507,8 +574,14 @@ async def bad_rings(dut):
     """A doorbell for a ring that can't be."""
     bench = Bench(dut, "bad_rings")
     await bench.start()
-    for name, value in (("RING_BASE_LO", 128), ("RING_SIZE", 2), ("RING_SIZE", 12), ("RING_SIZE", 0), ("TAIL", 9),
-                        *((("RING_BASE_HI", 1),) if CONFIG.memory.addr_width == 32 else ())):
+    for name, value in (
+        ("RING_BASE_LO", 128),
+        ("RING_SIZE", 2),
+        ("RING_SIZE", 12),
+        ("RING_SIZE", 0),
+        ("TAIL", 9),
+        *((("RING_BASE_HI", 1),) if CONFIG.memory.addr_width == 32 else ()),
+    ):
         await bench.set_up()
         await bench.write(name, value)
         if name != "TAIL":
@@ -523,7 +596,8 @@ async def bad_rings(dut):
 
 @cocotb.test()
 async def latency(dut):
-    """From a command's last beat to its start: the address ranges that are checked, the waits, and 7 cycles."""
+    """From a command's last beat to its start: the address ranges that are checked, the waits, and 7
+    cycles."""
     bench = Bench(dut, "latency")
     await bench.start()
     bench.stall = 0
@@ -547,10 +621,17 @@ async def registers(dut):
     log2 = lambda n: n.bit_length() - 1
     assert await bench.read("ID") == IDENTITY
     assert await bench.read("VERSION") == VERSION_NUMBER
-    assert await bench.read("CONFIG0") == CONFIG.tiles | tile.lanes << 8 | CONFIG.memory.data_bytes << 16 | UNITS << 24
+    assert (
+        await bench.read("CONFIG0")
+        == CONFIG.tiles | tile.lanes << 8 | CONFIG.memory.data_bytes << 16 | UNITS << 24
+    )
     assert await bench.read("CONFIG1") == array.rows | array.cols << 16
-    assert await bench.read("CONFIG2") == (log2(tile.vmem_lines) | log2(tile.amem_blocks) << 8 | log2(tile.fifo_bytes) << 16
-                                           | log2(tile.tokens) << 24)
+    assert await bench.read("CONFIG2") == (
+        log2(tile.vmem_lines)
+        | log2(tile.amem_blocks) << 8
+        | log2(tile.fifo_bytes) << 16
+        | log2(tile.tokens) << 24
+    )
     written = {}
     for name, register in REGISTERS.items():
         if register.access == "ro":
@@ -563,7 +644,9 @@ async def registers(dut):
                 assert (await bench.host.write(register.address, part)).resp == AxiResp.SLVERR, name
     for name, value in written.items():
         assert await bench.read(name) == value, name
-    mapped = {r.address for r in REGISTERS.values()} | {address(name, n) for name in COUNTERS for n in range(UNITS)}
+    mapped = {r.address for r in REGISTERS.values()} | {
+        address(name, n) for name in COUNTERS for n in range(UNITS)
+    }
     for at in [a for a in range(0, 0x1000, 4) if a not in mapped][::23] + [max(mapped) + 4]:
         response = await bench.host.read(at, 4)
         assert response.resp == AxiResp.SLVERR and response.data == bytes(4), hex(at)

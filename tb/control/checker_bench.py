@@ -47,7 +47,7 @@ async def codes(dut):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
     seen, slowest = Counter(), 0
-    for n in range(COUNT):
+    for _n in range(COUNT):
         memory_bytes = rng.choice(SIZES)
         data = command(rng, memory_bytes)
         for _ in range(rng.choice((0, 0, 0, 3))):
@@ -70,7 +70,9 @@ async def codes(dut):
         got = int(dut.code.value)
         for k, config in enumerate(CHECKED):
             want = expected(data, config, memory_bytes)
-            assert got >> 4 * k & 15 == want, f"{config.name}: {got >> 4 * k & 15}, not {want!r}: {data.hex()} {memory_bytes}"
+            assert got >> 4 * k & 15 == want, (
+                f"{config.name}: {got >> 4 * k & 15}, not {want!r}: {data.hex()} {memory_bytes}"
+            )
             seen[want] += 1
         if not early:
             for _ in range(rng.randrange(3)):

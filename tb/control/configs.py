@@ -9,29 +9,69 @@ from poblano.formats.element import FORMATS
 __all__ = ["CHECKED", "CONFIGS"]
 
 
-def _config(name, *, tiles, rows=8, cols=16, lanes=8, width=64, burst=16, queue_depth=4, addr_width=32, vmem_lines=1024,
-            amem_blocks=256):
-    return ChipConfig(name=name, tiles=tiles, queue_depth=queue_depth,
-                      tile=TileConfig(array=ArrayConfig(rows=rows, cols=cols), lanes=lanes, tokens=16, vmem_lines=vmem_lines,
-                                      amem_blocks=amem_blocks, fifo_bytes=1024),
-                      memory=MemoryConfig(data_width=width, addr_width=addr_width, burst_beats=burst,
-                                          bandwidth=Fraction(width // 8)))
+def _config(
+    name,
+    *,
+    tiles,
+    rows=8,
+    cols=16,
+    lanes=8,
+    width=64,
+    burst=16,
+    queue_depth=4,
+    addr_width=32,
+    vmem_lines=1024,
+    amem_blocks=256,
+):
+    return ChipConfig(
+        name=name,
+        tiles=tiles,
+        queue_depth=queue_depth,
+        tile=TileConfig(
+            array=ArrayConfig(rows=rows, cols=cols),
+            lanes=lanes,
+            tokens=16,
+            vmem_lines=vmem_lines,
+            amem_blocks=amem_blocks,
+            fifo_bytes=1024,
+        ),
+        memory=MemoryConfig(
+            data_width=width, addr_width=addr_width, burst_beats=burst, bandwidth=Fraction(width // 8)
+        ),
+    )
 
 
-CONFIGS = {c.name: c for c in (
-    _config("one", tiles=1, width=32, burst=4, queue_depth=1, addr_width=40),
-    replace(PRESETS["desk"], queue_depth=2),
-    _config("many", tiles=16, width=128, burst=256),
-)}
-"""The processor's: 1, 2 and 16 tiles; bursts of less than a command, of a few and of all that fit; several queue depths."""
+CONFIGS = {
+    c.name: c
+    for c in (
+        _config("one", tiles=1, width=32, burst=4, queue_depth=1, addr_width=40),
+        replace(PRESETS["desk"], queue_depth=2),
+        _config("many", tiles=16, width=128, burst=256),
+    )
+}
+"""The processor's: 1, 2 and 16 tiles; bursts of less than a command, of a few and of all that fit; several
+queue depths."""
 
 CHECKED = (
     PRESETS["nano"],
     PRESETS["desk"],
     PRESETS["tile64"],
-    _config("full", tiles=32, rows=32, cols=32, lanes=16, width=256, vmem_lines=65536, amem_blocks=65536, addr_width=40),
+    _config(
+        "full",
+        tiles=32,
+        rows=32,
+        cols=32,
+        lanes=16,
+        width=256,
+        vmem_lines=65536,
+        amem_blocks=65536,
+        addr_width=40,
+    ),
     replace(_config("formats", tiles=2), formats=tuple(FORMATS)),
     replace(_config("mx", tiles=1), formats=("mxfp8_e4m3", "mxfp4_e2m1")),
-    _config("least", tiles=1, rows=2, cols=2, lanes=2, width=32, vmem_lines=16, amem_blocks=16, addr_width=16),
+    _config(
+        "least", tiles=1, rows=2, cols=2, lanes=2, width=32, vmem_lines=16, amem_blocks=16, addr_width=16
+    ),
 )
-"""The checker's: fewer and more lanes than a line has words, several segments, the smallest and the largest memories, all formats and two."""
+"""The checker's: fewer and more lanes than a line has words, several segments, the smallest and the largest
+memories, all formats and two."""

@@ -47,11 +47,17 @@ def _operands(rng, opcode, config, memory_bytes):
         o |= dict(rows=rows, lines=lines, **_memory(rng, memory_bytes, rows, LINE_BYTES * lines, beat))
         if rows == 1:
             o["mem_stride"] = rng.getrandbits(32)
-        o |= dict(tiles=_tiles(rng, config)) if opcode is Opcode.LOAD else dict(tile=_pick(rng, config.tiles - 1))
+        o |= (
+            dict(tiles=_tiles(rng, config))
+            if opcode is Opcode.LOAD
+            else dict(tile=_pick(rng, config.tiles - 1))
+        )
     elif opcode in (Opcode.STORE_BLOCK, Opcode.STORE_SCALE):
         length = rng.choice((2, 4, 8, 16, 32)) if opcode is Opcode.STORE_BLOCK else 4
         local("src", tile.amem_blocks, 1)
-        o |= dict(rows=rows, tile=_pick(rng, config.tiles - 1), **_memory(rng, memory_bytes, rows, length, length))
+        o |= dict(
+            rows=rows, tile=_pick(rng, config.tiles - 1), **_memory(rng, memory_bytes, rows, length, length)
+        )
         if opcode is Opcode.STORE_BLOCK:
             o |= dict(length=length, offset=length * rng.randrange(32 // length))
     elif opcode is Opcode.STREAM:
@@ -66,9 +72,17 @@ def _operands(rng, opcode, config, memory_bytes):
         local("dst", tile.vmem_lines, -(-groups * array.cols // LINE_WORDS), row_lines, rows)
         element = rng.choice(arithmetic.weights)
         scale = rng.randrange(4 if element in arithmetic.mx_weights else 3)
-        o |= dict(rows=rows, k_blocks=k_blocks, groups=groups, tiles=_tiles(rng, config), scale=scale, element=element,
-                  activation=rng.choice(arithmetic.activations), transpose=rng.randrange(2) if element.bits == 8 else 0,
-                  minimum=rng.randrange(2) if scale == 1 and element in (Element.S4, Element.U4) else 0)
+        o |= dict(
+            rows=rows,
+            k_blocks=k_blocks,
+            groups=groups,
+            tiles=_tiles(rng, config),
+            scale=scale,
+            element=element,
+            activation=rng.choice(arithmetic.activations),
+            transpose=rng.randrange(2) if element.bits == 8 else 0,
+            minimum=rng.randrange(2) if scale == 1 and element in (Element.S4, Element.U4) else 0,
+        )
     elif opcode is Opcode.VECTOR:
         rows = min(rows, LINE_WORDS * tile.vmem_lines)
         lines = BLOCK // LINE_WORDS
@@ -77,16 +91,35 @@ def _operands(rng, opcode, config, memory_bytes):
         scalars = -(-rows // LINE_WORDS)
         for name in ("a", "b"):
             local(name, tile.vmem_lines, blocks * lines, row_lines, rows)
-        local("dst", *((tile.amem_blocks, blocks) if sink == 2 else (tile.vmem_lines, blocks * lines, row_lines)), rows=rows)
+        local(
+            "dst",
+            *((tile.amem_blocks, blocks) if sink == 2 else (tile.vmem_lines, blocks * lines, row_lines)),
+            rows=rows,
+        )
         if sink == 2:
             o["activation"] = rng.choice(arithmetic.activations)
-        o |= dict(rows=rows, blocks=blocks, sink=sink, reduce=rng.randrange(3 if sink == 2 else 4), sfu=rng.randrange(6),
-                  op1=rng.randrange(7), op2=rng.randrange(7), sel1=rng.randrange(3), sel2=rng.randrange(3),
-                  swap=rng.randrange(2), fill=rng.randrange(2), first=rng.randrange(2),
-                  c=_region(rng, tile.vmem_lines, 1, scalars)[0], r=_region(rng, tile.vmem_lines, 1, scalars)[0],
-                  limit=rng.choice((0xFFFF, rng.getrandbits(16))), limit_step=_pick(rng, 0xFFFF),
-                  imm1=rng.uniform(-10, 10), imm2=rng.choice((0.0, -0.0, float("inf"), 1.5)), index=rng.getrandbits(32),
-                  tiles=_tiles(rng, config))
+        o |= dict(
+            rows=rows,
+            blocks=blocks,
+            sink=sink,
+            reduce=rng.randrange(3 if sink == 2 else 4),
+            sfu=rng.randrange(6),
+            op1=rng.randrange(7),
+            op2=rng.randrange(7),
+            sel1=rng.randrange(3),
+            sel2=rng.randrange(3),
+            swap=rng.randrange(2),
+            fill=rng.randrange(2),
+            first=rng.randrange(2),
+            c=_region(rng, tile.vmem_lines, 1, scalars)[0],
+            r=_region(rng, tile.vmem_lines, 1, scalars)[0],
+            limit=rng.choice((0xFFFF, rng.getrandbits(16))),
+            limit_step=_pick(rng, 0xFFFF),
+            imm1=rng.uniform(-10, 10),
+            imm2=rng.choice((0.0, -0.0, float("inf"), 1.5)),
+            index=rng.getrandbits(32),
+            tiles=_tiles(rng, config),
+        )
     return o
 
 
@@ -95,8 +128,10 @@ def valid_command(rng, config, memory_bytes, opcode=None):
     opcode = rng.choice(list(Opcode)) if opcode is None else opcode
     tile = rng.randrange(config.tiles)
     unit = rng.randrange(config.units) if opcode.kind is None else unit_index(opcode.kind, tile)
-    waits = tuple((rng.randrange(config.units), rng.getrandbits(24)) if rng.random() < 0.7 else (NO_UNIT, 0)
-                  for _ in range(rng.randrange(WAITS + 1)))
+    waits = tuple(
+        (rng.randrange(config.units), rng.getrandbits(24)) if rng.random() < 0.7 else (NO_UNIT, 0)
+        for _ in range(rng.randrange(WAITS + 1))
+    )
     return Command(opcode, unit, _operands(rng, opcode, config, memory_bytes), waits)
 
 
@@ -108,7 +143,10 @@ def mutated(rng, data):
         bits ^= 1 << rng.randrange(8 * len(data))
     elif kind == 1:
         at = 8 * rng.choice((0, 0, 1, 1, 4, 8, 12, 16))
-        bits = bits & ~(0xFF << at) | rng.choice((0, 1, 2, 3, 0x10, 0x20, 0x30, NO_UNIT, rng.getrandbits(8))) << at
+        bits = (
+            bits & ~(0xFF << at)
+            | rng.choice((0, 1, 2, 3, 0x10, 0x20, 0x30, NO_UNIT, rng.getrandbits(8))) << at
+        )
     else:
         try:
             fields = FIELDS[Opcode(bits & 0xFF)]
@@ -117,7 +155,19 @@ def mutated(rng, data):
         if fields:
             f = rng.choice(fields)
             old = (bits & f.mask) >> f.offset
-            new = rng.choice((0, 1, (1 << f.width) - 1, rng.getrandbits(f.width), old + 1, old - 1, old + 8, old + 32, 2 * old,
-                              old ^ 1 << rng.randrange(f.width)))
+            new = rng.choice(
+                (
+                    0,
+                    1,
+                    (1 << f.width) - 1,
+                    rng.getrandbits(f.width),
+                    old + 1,
+                    old - 1,
+                    old + 8,
+                    old + 32,
+                    2 * old,
+                    old ^ 1 << rng.randrange(f.width),
+                )
+            )
             bits = bits & ~f.mask | (new << f.offset) & f.mask
     return bits.to_bytes(len(data), "little")

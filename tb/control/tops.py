@@ -13,15 +13,23 @@ __all__ = ["CheckerTop", "ProcessorTop"]
 
 
 class CheckerTop(wiring.Component):
-    """The checkers of several configurations side by side, each given the same commands; ``code`` has 4 bits of each."""
+    """The checkers of several configurations side by side, each given the same commands; ``code`` has 4
+    bits of each."""
 
     def __init__(self, configs):
         self.configs = configs
-        super().__init__({
-            "memory_size": In(41),
-            "i": In(8 * COMMAND_BYTES), "i_valid": In(1), "i_ready": Out(1),
-            "o": Out(8 * COMMAND_BYTES), "code": Out(4 * len(configs)), "o_valid": Out(1), "o_ready": In(1),
-        })
+        super().__init__(
+            {
+                "memory_size": In(41),
+                "i": In(8 * COMMAND_BYTES),
+                "i_valid": In(1),
+                "i_ready": Out(1),
+                "o": Out(8 * COMMAND_BYTES),
+                "code": Out(4 * len(configs)),
+                "o_valid": Out(1),
+                "o_ready": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -48,47 +56,98 @@ class ProcessorTop(wiring.Component):
     def __init__(self, config):
         self.config = config
         units, memory = config.units, config.memory
-        super().__init__({
-            "s_axil_awaddr": In(12), "s_axil_awvalid": In(1), "s_axil_awready": Out(1),
-            "s_axil_wdata": In(32), "s_axil_wstrb": In(4), "s_axil_wvalid": In(1), "s_axil_wready": Out(1),
-            "s_axil_bresp": Out(2), "s_axil_bvalid": Out(1), "s_axil_bready": In(1),
-            "s_axil_araddr": In(12), "s_axil_arvalid": In(1), "s_axil_arready": Out(1),
-            "s_axil_rdata": Out(32), "s_axil_rresp": Out(2), "s_axil_rvalid": Out(1), "s_axil_rready": In(1),
-            "araddr": Out(memory.addr_width), "arlen": Out(8), "arvalid": Out(1), "arready": In(1),
-            "rdata": In(memory.data_width), "rresp": In(2), "rlast": In(1), "rvalid": In(1), "rready": Out(1),
-            **{f"cmd{n}": Out(8 * COMMAND_BYTES) for n in range(units)},
-            "cmd_valid": Out(units), "cmd_ready": In(units), "flush": Out(units),
-            **{name: In(units) for name in ("done", "error", "busy", "stall_in", "stall_out", "idle")},
-            "code": In(4), "clear": Out(1), "irq": Out(1), "trace_start": Out(units), "trace_done": Out(units),
-            "read_beats": In(1), "write_beats": In(1),
-        })
+        super().__init__(
+            {
+                "s_axil_awaddr": In(12),
+                "s_axil_awvalid": In(1),
+                "s_axil_awready": Out(1),
+                "s_axil_wdata": In(32),
+                "s_axil_wstrb": In(4),
+                "s_axil_wvalid": In(1),
+                "s_axil_wready": Out(1),
+                "s_axil_bresp": Out(2),
+                "s_axil_bvalid": Out(1),
+                "s_axil_bready": In(1),
+                "s_axil_araddr": In(12),
+                "s_axil_arvalid": In(1),
+                "s_axil_arready": Out(1),
+                "s_axil_rdata": Out(32),
+                "s_axil_rresp": Out(2),
+                "s_axil_rvalid": Out(1),
+                "s_axil_rready": In(1),
+                "araddr": Out(memory.addr_width),
+                "arlen": Out(8),
+                "arvalid": Out(1),
+                "arready": In(1),
+                "rdata": In(memory.data_width),
+                "rresp": In(2),
+                "rlast": In(1),
+                "rvalid": In(1),
+                "rready": Out(1),
+                **{f"cmd{n}": Out(8 * COMMAND_BYTES) for n in range(units)},
+                "cmd_valid": Out(units),
+                "cmd_ready": In(units),
+                "flush": Out(units),
+                **{name: In(units) for name in ("done", "error", "busy", "stall_in", "stall_out", "idle")},
+                "code": In(4),
+                "clear": Out(1),
+                "irq": Out(1),
+                "trace_start": Out(units),
+                "trace_done": Out(units),
+                "read_beats": In(1),
+                "write_beats": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         processor = place(m, "processor", CommandProcessor(self.config))
         lite, fetch = processor.axi_lite, processor.fetch
         m.d.comb += [
-            lite.aw.payload.eq(self.s_axil_awaddr), lite.aw.valid.eq(self.s_axil_awvalid),
+            lite.aw.payload.eq(self.s_axil_awaddr),
+            lite.aw.valid.eq(self.s_axil_awvalid),
             self.s_axil_awready.eq(lite.aw.ready),
-            lite.w.payload.data.eq(self.s_axil_wdata), lite.w.payload.strb.eq(self.s_axil_wstrb),
-            lite.w.valid.eq(self.s_axil_wvalid), self.s_axil_wready.eq(lite.w.ready),
-            self.s_axil_bresp.eq(lite.b.payload), self.s_axil_bvalid.eq(lite.b.valid), lite.b.ready.eq(self.s_axil_bready),
-            lite.ar.payload.eq(self.s_axil_araddr), lite.ar.valid.eq(self.s_axil_arvalid),
+            lite.w.payload.data.eq(self.s_axil_wdata),
+            lite.w.payload.strb.eq(self.s_axil_wstrb),
+            lite.w.valid.eq(self.s_axil_wvalid),
+            self.s_axil_wready.eq(lite.w.ready),
+            self.s_axil_bresp.eq(lite.b.payload),
+            self.s_axil_bvalid.eq(lite.b.valid),
+            lite.b.ready.eq(self.s_axil_bready),
+            lite.ar.payload.eq(self.s_axil_araddr),
+            lite.ar.valid.eq(self.s_axil_arvalid),
             self.s_axil_arready.eq(lite.ar.ready),
-            self.s_axil_rdata.eq(lite.r.payload.data), self.s_axil_rresp.eq(lite.r.payload.resp),
-            self.s_axil_rvalid.eq(lite.r.valid), lite.r.ready.eq(self.s_axil_rready),
-            self.araddr.eq(fetch.ar.payload.addr), self.arlen.eq(fetch.ar.payload.len), self.arvalid.eq(fetch.ar.valid),
+            self.s_axil_rdata.eq(lite.r.payload.data),
+            self.s_axil_rresp.eq(lite.r.payload.resp),
+            self.s_axil_rvalid.eq(lite.r.valid),
+            lite.r.ready.eq(self.s_axil_rready),
+            self.araddr.eq(fetch.ar.payload.addr),
+            self.arlen.eq(fetch.ar.payload.len),
+            self.arvalid.eq(fetch.ar.valid),
             fetch.ar.ready.eq(self.arready),
-            fetch.r.payload.data.eq(self.rdata), fetch.r.payload.resp.eq(self.rresp), fetch.r.payload.last.eq(self.rlast),
-            fetch.r.valid.eq(self.rvalid), self.rready.eq(fetch.r.ready),
+            fetch.r.payload.data.eq(self.rdata),
+            fetch.r.payload.resp.eq(self.rresp),
+            fetch.r.payload.last.eq(self.rlast),
+            fetch.r.valid.eq(self.rvalid),
+            self.rready.eq(fetch.r.ready),
         ]
         for n, unit in enumerate(processor.units):
             m.d.comb += [
-                getattr(self, f"cmd{n}").eq(unit.cmd.payload), self.cmd_valid[n].eq(unit.cmd.valid),
-                unit.cmd.ready.eq(self.cmd_ready[n]), self.flush[n].eq(unit.flush), unit.code.eq(self.code),
+                getattr(self, f"cmd{n}").eq(unit.cmd.payload),
+                self.cmd_valid[n].eq(unit.cmd.valid),
+                unit.cmd.ready.eq(self.cmd_ready[n]),
+                self.flush[n].eq(unit.flush),
+                unit.code.eq(self.code),
             ]
-            m.d.comb += [getattr(unit, name).eq(getattr(self, name)[n])
-                         for name in ("done", "error", "busy", "stall_in", "stall_out", "idle")]
-        m.d.comb += [getattr(self, name).eq(getattr(processor, name)) for name in ("clear", "irq", "trace_start", "trace_done")]
-        m.d.comb += [getattr(processor, name).eq(getattr(self, name)) for name in ("read_beats", "write_beats")]
+            m.d.comb += [
+                getattr(unit, name).eq(getattr(self, name)[n])
+                for name in ("done", "error", "busy", "stall_in", "stall_out", "idle")
+            ]
+        m.d.comb += [
+            getattr(self, name).eq(getattr(processor, name))
+            for name in ("clear", "irq", "trace_start", "trace_done")
+        ]
+        m.d.comb += [
+            getattr(processor, name).eq(getattr(self, name)) for name in ("read_beats", "write_beats")
+        ]
         return m

@@ -1,4 +1,5 @@
-"""cocotb bench of :class:`MemorySystem`: random transfers against cocotbext-axi's AxiRam, protocol checks, errors, flushes."""
+"""cocotb bench of :class:`MemorySystem`: random transfers against cocotbext-axi's AxiRam, protocol checks,
+errors, flushes."""
 
 import os
 import random
@@ -40,6 +41,7 @@ class Ram(AxiRam):
             if address >= BAD:
                 raise ValueError("no memory here")
             return await access(address, argument)
+
         return guarded
 
     def pauses(self, rng):
@@ -56,7 +58,7 @@ class Bench:
         self.ram.write(0, data.tobytes())
         self.model = MemoryModel(CONFIG, data)
         self.units = ["dma"] + [f"streams__{t}" for t in range(CONFIG.tiles)]
-        self.done = {unit: 0 for unit in self.units}
+        self.done = dict.fromkeys(self.units, 0)
         self.errors = {unit: [] for unit in self.units}
         self.words = [[] for _ in range(CONFIG.tiles)]
         self.drain = 1.0
@@ -109,7 +111,8 @@ class Bench:
                 self.words[tile].append(int(payload.value))
 
     async def check_protocol(self):
-        """AXI4: stable while not ready, bursts within 4 KiB and the configured length, last where it belongs."""
+        """AXI4: stable while not ready, bursts within 4 KiB and the configured length, last where it
+        belongs."""
         dut = self.dut
         channels = {"ar": ("addr", "len", "id"), "aw": ("addr", "len", "id"), "w": ("data", "strb", "last")}
         held = {}
@@ -137,7 +140,11 @@ class Bench:
                     continue
                 addr, length, _ = payload
                 size = CONFIG.memory.data_bytes
-                if addr % size or addr // BOUNDARY != (addr + length * size) // BOUNDARY or length >= CONFIG.memory.burst_beats:
+                if (
+                    addr % size
+                    or addr // BOUNDARY != (addr + length * size) // BOUNDARY
+                    or length >= CONFIG.memory.burst_beats
+                ):
                     self.violations.append(f"{channel} burst at {addr:#x} of {length + 1} beats")
                 if channel == "aw":
                     bursts.append(length)
@@ -169,7 +176,8 @@ class Bench:
         raise AssertionError(f"no end after {cycles} cycles: done {self.done}, errors {self.errors}")
 
     async def fill(self):
-        """Random contents of the local memories, by the tiles' own writes and over the bus at the same time."""
+        """Random contents of the local memories, by the tiles' own writes and over the bus at the same
+        time."""
         tile, rng, model = CONFIG.tile, self.rng, self.model
         local, bus = local_write(CONFIG), bus_write(CONFIG)
 
@@ -185,19 +193,28 @@ class Bench:
             for t in range(CONFIG.tiles):
                 if mask_of_tiles >> t & 1:
                     model.write_row(t, at, words, mask)
-            return {"space": 0, "addr": at, "mask": mask, "data": sum(w << 32 * i for i, w in enumerate(words))}
+            return {
+                "space": 0,
+                "addr": at,
+                "mask": mask,
+                "data": sum(w << 32 * i for i, w in enumerate(words)),
+            }
 
         # Memories keep what an earlier test left there: first all of them.
         async def whole(t):
             for space, depth in ((0, tile.vmem_rows), (1, tile.amem_blocks)):
                 for at in range(depth):
-                    await self.transfer(f"writes__{t}", local.const(write(1 << t, space, at, True)).as_value().value)
+                    await self.transfer(
+                        f"writes__{t}", local.const(write(1 << t, space, at, True)).as_value().value
+                    )
 
         # Own writes go to even places, bus writes of tile t to those that are 2t + 1 modulo 2 tiles.
         async def own(t):
             for space, depth in ((0, tile.vmem_rows), (1, tile.amem_blocks)):
                 for at in range(0, depth, 2):
-                    await self.transfer(f"writes__{t}", local.const(write(1 << t, space, at)).as_value().value)
+                    await self.transfer(
+                        f"writes__{t}", local.const(write(1 << t, space, at)).as_value().value
+                    )
 
         async def others(t):
             for space, depth in ((0, tile.vmem_rows), (1, tile.amem_blocks)):
@@ -212,7 +229,12 @@ class Bench:
 
     async def crowd(self, tile):
         """Keeps the bus busy with writes that enable no lane."""
-        payload = bus_write(CONFIG).const({"tiles": (1 << CONFIG.tiles) - 1, "write": {"space": 0, "mask": 0}}).as_value().value
+        payload = (
+            bus_write(CONFIG)
+            .const({"tiles": (1 << CONFIG.tiles) - 1, "write": {"space": 0, "mask": 0}})
+            .as_value()
+            .value
+        )
         while True:
             await self.transfer(f"results__{tile}", payload)
             while self.rng.random() < 0.2:
@@ -220,8 +242,12 @@ class Bench:
 
     def region(self, rows, row_bytes, granule, low, high, stride_choices):
         """Address and stride of rows within low..high."""
-        stride = self.rng.choice([s for s in stride_choices if s % granule == 0 and (rows - 1) * s + row_bytes <= high - low])
-        addr = low + self.rng.randrange((high - low - (rows - 1) * stride - row_bytes) // granule + 1) * granule
+        stride = self.rng.choice(
+            [s for s in stride_choices if s % granule == 0 and (rows - 1) * s + row_bytes <= high - low]
+        )
+        addr = (
+            low + self.rng.randrange((high - low - (rows - 1) * stride - row_bytes) // granule + 1) * granule
+        )
         return addr, stride
 
     def dma_command(self, low, high):
@@ -244,8 +270,16 @@ class Bench:
                 granule = min(row_bytes, beat)
                 o["offset"] = rng.randrange(0, 32, row_bytes)
         o["mem_addr"], o["mem_stride"] = self.region(
-            rows, row_bytes, granule, low, high, [0, row_bytes, row_bytes + granule, 3 * granule, 416, 1024, 4096])
-        stride = o[f"{local}_stride"] = rng.choice([s for s in (0, 1, items, 3) if (rows - 1) * s + items <= depth])
+            rows,
+            row_bytes,
+            granule,
+            low,
+            high,
+            [0, row_bytes, row_bytes + granule, 3 * granule, 416, 1024, 4096],
+        )
+        stride = o[f"{local}_stride"] = rng.choice(
+            [s for s in (0, 1, items, 3) if (rows - 1) * s + items <= depth]
+        )
         o[local] = rng.randrange(depth - (rows - 1) * stride - items + 1)
         if opcode is Opcode.LOAD:
             o["tiles"] = rng.randrange(1, 1 << CONFIG.tiles)
@@ -258,26 +292,45 @@ class Bench:
         if self.rng.random() < 0.1:
             return Command(Opcode.NOP, 3 * tile + 1, {})
         rows, row_bytes = self.rng.choice([1, 1, 2, 5]), word * self.rng.choice([1, 2, 3, 10, 30])
-        addr, stride = self.region(rows, row_bytes, CONFIG.memory.data_bytes, low, high,
-                                   [row_bytes, row_bytes + 32, 0, 1024])
-        return Command(Opcode.STREAM, 3 * tile + 1,
-                       {"mem_addr": addr, "mem_stride": stride, "rows": rows, "row_bytes": row_bytes})
+        addr, stride = self.region(
+            rows, row_bytes, CONFIG.memory.data_bytes, low, high, [row_bytes, row_bytes + 32, 0, 1024]
+        )
+        return Command(
+            Opcode.STREAM,
+            3 * tile + 1,
+            {"mem_addr": addr, "mem_stride": stride, "rows": rows, "row_bytes": row_bytes},
+        )
 
     def check_words(self, tile, commands):
-        """The stream's words are a prefix of what the commands read; returns how many words these are in all."""
+        """The stream's words are a prefix of what the commands read; returns how many words these are in
+        all."""
         data = b"".join(self.model.run(c) for c in commands)
         size = CONFIG.stream_bytes
-        expected = [int.from_bytes(data[i:i + size], "little") for i in range(0, len(data), size)]
+        expected = [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]
         got = self.words[tile]
-        assert got == expected[:len(got)], f"tile {tile}: weights differ"
+        assert got == expected[: len(got)], f"tile {tile}: weights differ"
         return len(expected)
 
     async def check_everything(self):
         """All of vector memory by STORE; then the whole RAM."""
         before = self.done["dma"]
         lines = CONFIG.tile.vmem_lines
-        commands = [Command(Opcode.STORE, 0, {"mem_addr": 0, "mem_stride": 0, "src": 0, "src_stride": 0, "rows": 1,
-                                              "lines": lines, "tile": t}) for t in range(CONFIG.tiles)]
+        commands = [
+            Command(
+                Opcode.STORE,
+                0,
+                {
+                    "mem_addr": 0,
+                    "mem_stride": 0,
+                    "src": 0,
+                    "src_stride": 0,
+                    "rows": 1,
+                    "lines": lines,
+                    "tile": t,
+                },
+            )
+            for t in range(CONFIG.tiles)
+        ]
         for command in commands:
             await self.issue("dma", [command])
             before += 1
@@ -312,8 +365,16 @@ def rows_of(command):
     """The rows of a STORE, as commands."""
     o = command.operands
     for r in range(o.get("rows", 0)):
-        yield Command(command.opcode, 0, o | {"rows": 1, "mem_addr": o["mem_addr"] + r * o["mem_stride"],
-                                              "src": o["src"] + r * o["src_stride"]})
+        yield Command(
+            command.opcode,
+            0,
+            o
+            | {
+                "rows": 1,
+                "mem_addr": o["mem_addr"] + r * o["mem_stride"],
+                "src": o["src"] + r * o["src_stride"],
+            },
+        )
 
 
 DMA_LOW, DMA_HIGH = 0, SIZE // 2
@@ -331,7 +392,9 @@ async def random_transfers(dut):
         b.ram.stall, b.drain = stall, drain
         count = {unit: b.done[unit] for unit in b.units}
         dma = [b.dma_command(DMA_LOW, DMA_HIGH) for _ in range(25)]
-        streams = [[b.stream_command(t, STREAM_LOW, STREAM_HIGH) for _ in range(8)] for t in range(CONFIG.tiles)]
+        streams = [
+            [b.stream_command(t, STREAM_LOW, STREAM_HIGH) for _ in range(8)] for t in range(CONFIG.tiles)
+        ]
         b.words = [[] for _ in range(CONFIG.tiles)]
         tasks = [cocotb.start_soon(b.issue("dma", dma, 0.3))]
         tasks += [cocotb.start_soon(b.issue(f"streams__{t}", streams[t], 0.3)) for t in range(CONFIG.tiles)]
@@ -341,8 +404,13 @@ async def random_transfers(dut):
         for t in range(CONFIG.tiles):
             total = b.check_words(t, streams[t])
             # A NOP at the end is done after the last word has been taken.
-            await b.until(lambda: len(b.words[t]) == total
-                          and b.done[f"streams__{t}"] == count[f"streams__{t}"] + len(streams[t]), 5000)
+            await b.until(
+                lambda: (
+                    len(b.words[t]) == total
+                    and b.done[f"streams__{t}"] == count[f"streams__{t}"] + len(streams[t])
+                ),
+                5000,
+            )
             await b.cycles(20)
             assert b.done[f"streams__{t}"] == count[f"streams__{t}"] + len(streams[t])
             b.check_words(t, streams[t])
@@ -361,13 +429,23 @@ async def errors(dut):
     b = Bench(dut, "errors")
     await b.start()
     await b.fill()
-    crowd = [cocotb.start_soon(b.crowd(t)) for t in range(CONFIG.tiles)]  # data wait for the bus when the error comes
-    for opcode, code in ((Opcode.LOAD, ErrorCode.AXI_READ), (Opcode.STORE, ErrorCode.AXI_WRITE),
-                         (Opcode.STREAM, ErrorCode.AXI_READ), (Opcode.STORE_SCALE, ErrorCode.AXI_WRITE)):
+    crowd = [
+        cocotb.start_soon(b.crowd(t)) for t in range(CONFIG.tiles)
+    ]  # data wait for the bus when the error comes
+    for opcode, code in (
+        (Opcode.LOAD, ErrorCode.AXI_READ),
+        (Opcode.STORE, ErrorCode.AXI_WRITE),
+        (Opcode.STREAM, ErrorCode.AXI_READ),
+        (Opcode.STORE_SCALE, ErrorCode.AXI_WRITE),
+    ):
         unit = "streams__0" if opcode is Opcode.STREAM else "dma"
         good = {"mem_addr": 1024, "mem_stride": 0, "rows": 2}
-        good |= {Opcode.LOAD: {"dst": 4, "dst_stride": 3, "lines": 3, "tiles": 1}, Opcode.STORE: {"src": 4, "src_stride": 3, "lines": 3, "tile": 0},
-                 Opcode.STORE_SCALE: {"src": 1, "src_stride": 1, "tile": 0}, Opcode.STREAM: {"row_bytes": 4 * CONFIG.stream_bytes}}[opcode]
+        good |= {
+            Opcode.LOAD: {"dst": 4, "dst_stride": 3, "lines": 3, "tiles": 1},
+            Opcode.STORE: {"src": 4, "src_stride": 3, "lines": 3, "tile": 0},
+            Opcode.STORE_SCALE: {"src": 1, "src_stride": 1, "tile": 0},
+            Opcode.STREAM: {"row_bytes": 4 * CONFIG.stream_bytes},
+        }[opcode]
         bad = good | {"mem_addr": BAD}
         number = 1 if opcode is Opcode.STREAM else 0
         await b.issue(unit, [Command(opcode, number, o) for o in (good, bad)])
@@ -390,14 +468,19 @@ async def errors(dut):
 
 @cocotb.test()
 async def flushes(dut):
-    """Flushes at random moments: all transactions end, nothing else is written, and everything works afterwards."""
+    """Flushes at random moments: all transactions end, nothing else is written, and everything works
+    afterwards."""
     b = Bench(dut, "flush")
     await b.start()
     await b.fill()
     for n in range(12):
         b.ram.stall, b.drain = b.rng.choice([0.0, 0.5]), b.rng.choice([0.0, 0.5, 1.0])
-        dma = [c for c in (b.dma_command(DMA_LOW, DMA_HIGH) for _ in range(20)) if c.opcode is not Opcode.LOAD]
-        streams = [[b.stream_command(t, STREAM_LOW, STREAM_HIGH) for _ in range(8)] for t in range(CONFIG.tiles)]
+        dma = [
+            c for c in (b.dma_command(DMA_LOW, DMA_HIGH) for _ in range(20)) if c.opcode is not Opcode.LOAD
+        ]
+        streams = [
+            [b.stream_command(t, STREAM_LOW, STREAM_HIGH) for _ in range(8)] for t in range(CONFIG.tiles)
+        ]
         tasks = [cocotb.start_soon(b.issue("dma", dma))]
         tasks += [cocotb.start_soon(b.issue(f"streams__{t}", streams[t])) for t in range(CONFIG.tiles)]
         await b.cycles(b.rng.randrange(20, 300))
@@ -417,7 +500,9 @@ async def flushes(dut):
             for row in rows_of(command):
                 b.model.run(row)
                 allowed |= got == b.model.memory
-        assert allowed.all(), f"flush {n}: byte {np.nonzero(~allowed)[0][0]:#x} is none that was to be written"
+        assert allowed.all(), (
+            f"flush {n}: byte {np.nonzero(~allowed)[0][0]:#x} is none that was to be written"
+        )
         b.model.memory[:] = got
         b.ram.stall, b.drain = 0.0, 1.0
     await b.check_everything()

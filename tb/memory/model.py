@@ -7,6 +7,7 @@ from poblano.control.commands import Opcode
 
 __all__ = ["MemoryModel", "pack_block"]
 
+
 def pack_block(data, scale, total):
     """``LocalWrite.data`` of an activation block: 32 bytes, the scale's bits and the signed sum."""
     return int.from_bytes(bytes(data), "little") | int(scale) << 256 | (int(total) & 0x1FFF) << 288
@@ -38,22 +39,20 @@ class MemoryModel:
             at = o["mem_addr"] + r * o["mem_stride"]
             if command.opcode is Opcode.LOAD:
                 first = o["dst"] + r * o["dst_stride"]
-                data = self.memory[at:at + o["lines"] * LINE_BYTES].reshape(-1, LINE_BYTES)
+                data = self.memory[at : at + o["lines"] * LINE_BYTES].reshape(-1, LINE_BYTES)
                 for tile in range(self.config.tiles):
                     if o["tiles"] >> tile & 1:
-                        self.vmem[tile, first:first + o["lines"]] = data
+                        self.vmem[tile, first : first + o["lines"]] = data
                 continue
             if command.opcode is Opcode.STREAM:
-                out += self.memory[at:at + o["row_bytes"]].tobytes()
+                out += self.memory[at : at + o["row_bytes"]].tobytes()
                 continue
             first = o["src"] + r * o["src_stride"]
             if command.opcode is Opcode.STORE:
-                data = self.vmem[o["tile"], first:first + o["lines"]].reshape(-1)
+                data = self.vmem[o["tile"], first : first + o["lines"]].reshape(-1)
             elif command.opcode is Opcode.STORE_BLOCK:
-                data = self.blocks[o["tile"], first, o["offset"]:o["offset"] + o["length"]]
+                data = self.blocks[o["tile"], first, o["offset"] : o["offset"] + o["length"]]
             else:
-                data = self.scales[o["tile"], first:first + 1].view(np.uint8)
-            self.memory[at:at + len(data)] = data
+                data = self.scales[o["tile"], first : first + 1].view(np.uint8)
+            self.memory[at : at + len(data)] = data
         return bytes(out)
-
-

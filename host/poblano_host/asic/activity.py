@@ -1,4 +1,5 @@
-"""A chip's netlist runs programs: it must do what the golden model does, and its nets' changes give its power."""
+"""A chip's netlist runs programs: it must do what the golden model does, and its nets' changes give its
+power."""
 
 import ctypes
 from dataclasses import dataclass, replace
@@ -20,7 +21,10 @@ from .tools import AsicError
 
 __all__ = ["BlockPower", "Power", "gate_level", "gates", "layer_program", "measure_power", "run_layer"]
 
-TEXT = "And God said unto Moses, Speak unto the children of Israel, and bid them that they make them fringes in the borders of their garments"
+TEXT = (
+    "And God said unto Moses, Speak unto the children of Israel, and bid them that they make them fringes in "
+    "the borders of their garments"
+)
 TOKENS = 32
 COUNTED = 20_000
 """Cycles, from the program's start, whose changes are counted."""
@@ -28,8 +32,13 @@ COUNTED = 20_000
 
 def gates(design, *, counting=None):
     """Verilog of the netlist of a design with models of its memories."""
-    text = behavioural(design.modules, [name for name in design.counts if not design.modules[name].macro], design.library, counting=counting,
-                       top=design.source.top)
+    text = behavioural(
+        design.modules,
+        [name for name in design.counts if not design.modules[name].macro],
+        design.library,
+        counting=counting,
+        top=design.source.top,
+    )
     sram = re.search(r"^module poblano_sram\b.*?^endmodule$", design.source.verilog, re.MULTILINE | re.DOTALL)
     often = [name for name, count in design.counts.items() if count > 1 and not design.modules[name].macro]
     inline = "`verilator_config\n" + "".join(f'no_inline -module "{name}"\n' for name in often) + "`verilog\n"
@@ -42,22 +51,30 @@ def gate_level(verilog, top):
 
 
 def layer_program(config, *, tokens=TOKENS):
-    """The first layer of the default model, compiled for ``config``, and the program of a prompt's ``tokens`` through it."""
+    """The first layer of the default model, compiled for ``config``, and the program of a prompt's
+    ``tokens`` through it."""
     model = load_model("default")
     kept = {name: tensor for name, tensor in model.tensors.items() if not re.match(r"blk\.(?!0\.)", name)}
-    model = replace(model, config=replace(model.config, layers=1, name=f"a layer of {model.config.name}"), tensors=kept)
+    model = replace(
+        model, config=replace(model.config, layers=1, name=f"a layer of {model.config.name}"), tensors=kept
+    )
     compiled = CompiledModel(model, config, context=min(model.config.context, 128))
     ids = list(model.tokenizer.encode(TEXT))
     count = min(tokens, compiled.max_tokens, len(ids))
     return compiled, compiled.step(ids[:count], 0, logits="none"), count
 
 
-def run_layer(config, verilog, *, sources=None, tokens=TOKENS, report=lambda text: None, start=lambda simulation: None):
-    """Run :func:`layer_program` on ``verilog`` and on the golden model: the :class:`RunResult`; Mismatch if their memories differ."""
+def run_layer(
+    config, verilog, *, sources=None, tokens=TOKENS, report=lambda text: None, start=lambda simulation: None
+):
+    """Run :func:`layer_program` on ``verilog`` and on the golden model: the :class:`RunResult`; Mismatch if
+    their memories differ."""
     compiled, program, count = layer_program(config, tokens=tokens)
     simulation = partial(Simulation, verilog=verilog, sources=sources)
-    chips = [SimulationBackend(config, compiled.memory_bytes, compiled.ring, report=report, simulation=simulation),
-             GoldenBackend(config, compiled.memory_bytes, compiled.ring)]
+    chips = [
+        SimulationBackend(config, compiled.memory_bytes, compiled.ring, report=report, simulation=simulation),
+        GoldenBackend(config, compiled.memory_bytes, compiled.ring),
+    ]
     for chip in chips:
         for address, data in compiled.image + program.inputs:
             chip.write(address, data)
@@ -68,7 +85,9 @@ def run_layer(config, verilog, *, sources=None, tokens=TOKENS, report=lambda tex
         end = compiled.ring[0]
         if not np.array_equal(chips[0].memory[:end], chips[1].memory[:end]):
             first = int(np.nonzero(chips[0].memory[:end] != chips[1].memory[:end])[0][0])
-            raise Mismatch(f"the netlist's memory differs from the golden model's, the first byte is at 0x{first:x}")
+            raise Mismatch(
+                f"the netlist's memory differs from the golden model's, the first byte is at 0x{first:x}"
+            )
     finally:
         chips[0].close()
     return result, count
@@ -91,7 +110,8 @@ class BlockPower:
 
 @dataclass
 class Power:
-    """``blocks``, the first is the whole chip; the ``cycles`` that were counted; ``tokens`` of the prompt; ``frequency`` in MHz."""
+    """``blocks``, the first is the whole chip; the ``cycles`` that were counted; ``tokens`` of the prompt;
+    ``frequency`` in MHz."""
 
     blocks: list
     cycles: int
@@ -107,19 +127,40 @@ class Power:
         return block.energy * self.frequency * 1e-3 + block.leakage * 1e-6
 
     def words(self):
-        return (f"Power: {self.cycles:,} cycles of the first layer of the default model, {self.tokens} tokens, on the netlist in simulation; "
-                "changes of settled nets (no glitches, wires, clock tree, memories)")
+        return (
+            f"Power: {self.cycles:,} cycles of the first layer of the default model, {self.tokens} tokens, "
+            "on the netlist in simulation; "
+            "changes of settled nets (no glitches, wires, clock tree, memories)"
+        )
 
     def rows(self):
-        return [(b.name, f"{b.energy:,.0f}", f"{b.clock:,.0f}", f"{b.internal:,.0f}", f"{b.switching:,.0f}", f"{self.milliwatts(b):,.2f}") for b in self.blocks]
+        return [
+            (
+                b.name,
+                f"{b.energy:,.0f}",
+                f"{b.clock:,.0f}",
+                f"{b.internal:,.0f}",
+                f"{b.switching:,.0f}",
+                f"{self.milliwatts(b):,.2f}",
+            )
+            for b in self.blocks
+        ]
 
     def as_json(self):
-        return {"cycles": self.cycles, "tokens": self.tokens, "frequency_mhz": self.frequency, "method": self.words(),
-                "blocks": [{**vars(b), "energy": b.energy, "milliwatts": self.milliwatts(b)} for b in self.blocks]}
+        return {
+            "cycles": self.cycles,
+            "tokens": self.tokens,
+            "frequency_mhz": self.frequency,
+            "method": self.words(),
+            "blocks": [
+                {**vars(b), "energy": b.energy, "milliwatts": self.milliwatts(b)} for b in self.blocks
+            ],
+        }
 
 
 def measure_power(design, *, report=lambda text: None, tokens=TOKENS):
-    """The :class:`Power` of a chip that runs a layer; Mismatch if its netlist does something else than the golden model."""
+    """The :class:`Power` of a chip that runs a layer; Mismatch if its netlist does something else than the
+    golden model."""
     if design.source.config is None:
         raise ConfigError(f"{design.source.title} runs no programs: no power")
     nets = NetMap()
@@ -131,7 +172,14 @@ def measure_power(design, *, report=lambda text: None, tokens=TOKENS):
         held["library"] = simulation._library
         simulation._library.poblano_count(counts.ctypes.data_as(ctypes.c_void_p), ctypes.c_uint64(COUNTED))
 
-    _, count = run_layer(design.source.config, verilog, sources={"changes.cpp": COUNTER_SOURCE}, tokens=tokens, report=report, start=start)
+    _, count = run_layer(
+        design.source.config,
+        verilog,
+        sources={"changes.cpp": COUNTER_SOURCE},
+        tokens=tokens,
+        report=report,
+        start=start,
+    )
     held["library"].poblano_counted.restype = ctypes.c_uint64
     cycles = int(held["library"].poblano_counted())
     if not cycles:
@@ -141,24 +189,51 @@ def measure_power(design, *, report=lambda text: None, tokens=TOKENS):
         if design.modules[name].macro:
             continue
         base = nets.base.get(name)
-        changes = {} if base is None else {bit: int(n) for bit, n in zip(nets.nets[name], counts[base:base + len(nets.nets[name])]) if n}
+        changes = (
+            {}
+            if base is None
+            else {
+                bit: int(n)
+                for bit, n in zip(nets.nets[name], counts[base : base + len(nets.nets[name])])
+                if n
+            }
+        )
         own[name] = module_power(design.modules[name], design.library, changes, instances, cycles)
-    return Power(_blocks(design, own, cycles), cycles, count, design.timing["all"].fmax if "all" in design.timing else 100.0, design.source.title)
+    return Power(
+        _blocks(design, own, cycles),
+        cycles,
+        count,
+        design.timing["all"].fmax if "all" in design.timing else 100.0,
+        design.source.title,
+    )
 
 
 def _blocks(design, own, cycles):
-    """Figures of the lines of ``design.blocks()``; a module in several places is shared among them by its copies."""
+    """Figures of the lines of ``design.blocks()``; a module in several places is shared among them by its
+    copies."""
     whole = {}
 
     def of(name):
         if name not in whole:
             mine = own.get(name)
             n = design.counts[name]
-            values = [0.0] * 4 if mine is None else [mine.clock / cycles / n, mine.internal / cycles / n, mine.switching / cycles / n, mine.leakage]
+            values = (
+                [0.0] * 4
+                if mine is None
+                else [
+                    mine.clock / cycles / n,
+                    mine.internal / cycles / n,
+                    mine.switching / cycles / n,
+                    mine.leakage,
+                ]
+            )
             for instance in design.modules[name].instances:
                 if instance.kind in design.modules:
                     values = [a + b for a, b in zip(values, of(instance.kind))]
             whole[name] = values
         return whole[name]
 
-    return [BlockPower("  " * b.depth + b.path.rsplit("/", 1)[-1], *(b.count * value for value in of(b.module))) for b in design.blocks()]
+    return [
+        BlockPower("  " * b.depth + b.path.rsplit("/", 1)[-1], *(b.count * value for value in of(b.module)))
+        for b in design.blocks()
+    ]

@@ -1,4 +1,5 @@
-"""The command ``poblano asic``: area, critical path and power of a preset, an array or anyone's Verilog in standard cells."""
+"""The command ``poblano asic``: area, critical path and power of a preset, an array or anyone's Verilog in
+standard cells."""
 
 from dataclasses import replace
 import json
@@ -25,23 +26,36 @@ from .tools import AsicError, sta_program
 __all__ = ["asic"]
 
 SIMULATED = 600_000
-"""Cells up to which a netlist is simulated unless it is asked for: larger ones compile for an hour and more."""
+"""Cells up to which a netlist is simulated unless it is asked for: larger ones compile for an hour and
+more."""
 WIDTH = 170
 """Columns of a table that goes to a file."""
 
 
-def asic(preset_name: str = typer.Option(None, "--preset", help="A chip: see `poblano presets`; tile64 unless --array or --peer is given."),
-         array: str = typer.Option(None, help="An array alone, as 16x16."),
-         formats: str = typer.Option(None, help="Number formats, as int8,mxfp8_e4m3; the preset's, or int8, by default."),
-         peer: list[str] = typer.Option(None, help="Verilog of anyone's, through the same flow; may be repeated, with as many --top."),
-         top: list[str] = typer.Option(None, help="The top module of a --peer."),
-         library: str = typer.Option("osu018", help="Standard cells."),
-         power: bool = typer.Option(None, "--power/--no-power", help="Simulate a chip's netlist with a layer of the default model; by "
-                                                                     f"default, of chips of up to {SIMULATED:,} cells."),
-         check: bool = typer.Option(False, "--check", help="Prove each module's netlist equal to its RTL."),
-         json_file: str = typer.Option(None, "--json", help="Write the figures to this file."),
-         report: str = typer.Option(None, help="Write plots to this .html or .png file."),
-         netlist: str = typer.Option(None, help="Write the netlist (of the first design) to this Verilog file.")):
+def asic(
+    preset_name: str = typer.Option(
+        None, "--preset", help="A chip: see `poblano presets`; tile64 unless --array or --peer is given."
+    ),
+    array: str = typer.Option(None, help="An array alone, as 16x16."),
+    formats: str = typer.Option(
+        None, help="Number formats, as int8,mxfp8_e4m3; the preset's, or int8, by default."
+    ),
+    peer: list[str] = typer.Option(
+        None, help="Verilog of anyone's, through the same flow; may be repeated, with as many --top."
+    ),
+    top: list[str] = typer.Option(None, help="The top module of a --peer."),
+    library: str = typer.Option("osu018", help="Standard cells."),
+    power: bool = typer.Option(
+        None,
+        "--power/--no-power",
+        help="Simulate a chip's netlist with a layer of the default model; by "
+        f"default, of chips of up to {SIMULATED:,} cells.",
+    ),
+    check: bool = typer.Option(False, "--check", help="Prove each module's netlist equal to its RTL."),
+    json_file: str = typer.Option(None, "--json", help="Write the figures to this file."),
+    report: str = typer.Option(None, help="Write plots to this .html or .png file."),
+    netlist: str = typer.Option(None, help="Write the netlist (of the first design) to this Verilog file."),
+):
     """Synthesise to standard cells: area by block, critical path, power."""
     peers, tops = peer or [], top or []
     if len(peers) != len(tops):
@@ -61,7 +75,14 @@ def asic(preset_name: str = typer.Option(None, "--preset", help="A chip: see `po
         sources.append(array_source(int(sizes[1]), int(sizes[2]), chosen or ("int8",)))
     if preset_name is not None or array is None and not peers:
         config = preset(preset_name or "tile64")
-        sources.insert(0, chip_source(config if chosen is None else replace(config, name=f"{config.name} with {formats}", formats=chosen)))
+        sources.insert(
+            0,
+            chip_source(
+                config
+                if chosen is None
+                else replace(config, name=f"{config.name} with {formats}", formats=chosen)
+            ),
+        )
     sources += [peer_source(Path(path), name) for path, name in zip(peers, tops)]
     load_library(library)
     sta_program()
@@ -85,7 +106,9 @@ def asic(preset_name: str = typer.Option(None, "--preset", help="A chip: see `po
     if netlist is not None:
         Path(netlist).write_text(structural(designs[0].modules, designs[0].library))
     if json_file is not None:
-        content = {"designs": [design.as_json() for design in designs]} | ({"equivalence": [vars(v) for v in verdicts]} if check else {})
+        content = {"designs": [design.as_json() for design in designs]} | (
+            {"equivalence": [vars(v) for v in verdicts]} if check else {}
+        )
         Path(json_file).write_text(json.dumps(content, indent=2) + "\n")
     if report is not None:
         write_plots(report, designs)
@@ -113,33 +136,103 @@ def _table(title, columns, rows):
 
 
 def _print(design):
-    print(f"\n{design.source.title}: {design.library.title}; corner {design.library.corner}; synthesised, not placed: wires have no load")
+    print(
+        f"\n{design.source.title}: {design.library.title}; corner {design.library.corner}; synthesised, not "
+        "placed: wires have no load"
+    )
     rows = []
     for block in design.blocks():
-        rows.append(("  " * block.depth + block.path.rsplit("/", 1)[-1], block.module.removeprefix("poblano_"), f"{block.count:,}", f"{block.cells:,}",
-                     f"{block.flip_flops:,}", f"{block.area:,.0f}", f"{100 * block.area / max(design.total.area, 1):.1f} %", f"{block.memory_bits:,}",
-                     f"{block.memory_area / 1e6:,.2f}"))
-    _table("Area", ["block", "module", "copies", "cells", "flip-flops", "cell area um2", "", "memory bits", "memory mm2 (estimate)"], rows)
+        rows.append(
+            (
+                "  " * block.depth + block.path.rsplit("/", 1)[-1],
+                block.module.removeprefix("poblano_"),
+                f"{block.count:,}",
+                f"{block.cells:,}",
+                f"{block.flip_flops:,}",
+                f"{block.area:,.0f}",
+                f"{100 * block.area / max(design.total.area, 1):.1f} %",
+                f"{block.memory_bits:,}",
+                f"{block.memory_area / 1e6:,.2f}",
+            )
+        )
+    _table(
+        "Area",
+        [
+            "block",
+            "module",
+            "copies",
+            "cells",
+            "flip-flops",
+            "cell area um2",
+            "",
+            "memory bits",
+            "memory mm2 (estimate)",
+        ],
+        rows,
+    )
     if design.total.memory_bits:
-        print(f"Memories are black boxes: {MEMORY_UM2_PER_BIT:g} um2 a bit and {MACRO_ACCESS:g} ns of access are estimates, not the library's.")
-    rows = [(title, f"{timing.period:.2f}", f"{timing.fmax:.1f}", timing.paths[0].start, timing.paths[0].end, str(len(timing.paths[0].steps)),
-             "yes" if timing.paths[0].macros else "") for title, timing in design.timing.items()]
-    _table("Critical paths (OpenSTA)", ["of", "ns", "MHz", "from", "to", "cells", "with a memory's estimate"], rows)
+        print(
+            f"Memories are black boxes: {MEMORY_UM2_PER_BIT:g} um2 a bit and {MACRO_ACCESS:g} ns of access "
+            "are estimates, not the library's."
+        )
+    rows = [
+        (
+            title,
+            f"{timing.period:.2f}",
+            f"{timing.fmax:.1f}",
+            timing.paths[0].start,
+            timing.paths[0].end,
+            str(len(timing.paths[0].steps)),
+            "yes" if timing.paths[0].macros else "",
+        )
+        for title, timing in design.timing.items()
+    ]
+    _table(
+        "Critical paths (OpenSTA)",
+        ["of", "ns", "MHz", "from", "to", "cells", "with a memory's estimate"],
+        rows,
+    )
     if design.power is not None:
         print(design.power.words())
-        _table("Power", ["block", "pJ/cycle", "clock pins", "inside cells", "pins' charge", f"mW at {design.power.frequency:.0f} MHz"], design.power.rows())
+        _table(
+            "Power",
+            [
+                "block",
+                "pJ/cycle",
+                "clock pins",
+                "inside cells",
+                "pins' charge",
+                f"mW at {design.power.frequency:.0f} MHz",
+            ],
+            design.power.rows(),
+        )
 
 
 def _compare(designs):
     rows = []
     for design in designs:
         timing = design.timing.get("all")
-        rows.append((design.source.title, f"{design.total.cells:,}", f"{design.total.flip_flops:,}", f"{design.total.area:,.0f}",
-                     f"{design.total.memory_bits:,}", f"{timing.period:.2f}" if timing else "", f"{timing.fmax:.1f}" if timing else ""))
-    _table(f"Side by side, in {designs[0].library.title}, {designs[0].library.corner}",
-           ["design", "cells", "flip-flops", "cell area um2", "memory bits", "critical path ns", "MHz"], rows)
+        rows.append(
+            (
+                design.source.title,
+                f"{design.total.cells:,}",
+                f"{design.total.flip_flops:,}",
+                f"{design.total.area:,.0f}",
+                f"{design.total.memory_bits:,}",
+                f"{timing.period:.2f}" if timing else "",
+                f"{timing.fmax:.1f}" if timing else "",
+            )
+        )
+    _table(
+        f"Side by side, in {designs[0].library.title}, {designs[0].library.corner}",
+        ["design", "cells", "flip-flops", "cell area um2", "memory bits", "critical path ns", "MHz"],
+        rows,
+    )
 
 
 def _print_verdicts(verdicts):
-    rows = [(v.module, v.result, str(v.registers), str(v.outputs), "the netlist's" if v.same_multiplier else "") for v in verdicts]
+    rows = [
+        (v.module, v.result, str(v.registers), str(v.outputs), "the netlist's" if v.same_multiplier else "")
+        for v in verdicts
+    ]
     _table("Netlist = RTL", ["module", "result", "registers", "signals compared", "multipliers"], rows)

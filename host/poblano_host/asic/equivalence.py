@@ -1,7 +1,8 @@
 """Whether a netlist computes what its RTL does: module by module, cut at registers and submodules, by abc.
 
-Registers and the pins of submodules and memories have the same names on both sides. From equal registers and equal inputs,
-the next values of all registers and all outputs must be equal; then, by induction, they are in every cycle.
+Registers and the pins of submodules and memories have the same names on both sides. From equal registers
+and equal inputs, the next values of all registers and all outputs must be equal; then, by induction, they
+are in every cycle.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import tempfile
 import numpy as np
 
 from .netlist import Instance, Module
-from .synthesis import MEMORIES, _MEMORY_BOX, _memories, _memory_map, run_yosys
+from .synthesis import _MEMORY_BOX, MEMORIES, _memories, _memory_map, run_yosys
 from .tools import AsicError
 
 __all__ = ["Verdict", "check", "mutated"]
@@ -22,17 +23,26 @@ __all__ = ["Verdict", "check", "mutated"]
 GATES = ("techmap", "simplemap", "dffunmap", "techmap", "simplemap", "opt_clean")
 
 _GOLDEN_GATES = {  # inputs and the function
-    "$_BUF_": ("A", lambda a: a), "$_NOT_": ("A", lambda a: 1 - a), "$_AND_": ("AB", lambda a, b: a & b), "$_OR_": ("AB", lambda a, b: a | b),
-    "$_XOR_": ("AB", lambda a, b: a ^ b), "$_XNOR_": ("AB", lambda a, b: 1 - (a ^ b)), "$_NAND_": ("AB", lambda a, b: 1 - (a & b)),
-    "$_NOR_": ("AB", lambda a, b: 1 - (a | b)), "$_ANDNOT_": ("AB", lambda a, b: a & 1 - b), "$_ORNOT_": ("AB", lambda a, b: a | 1 - b),
-    "$_MUX_": ("ABS", lambda a, b, s: b if s else a), "$_NMUX_": ("ABS", lambda a, b, s: 1 - (b if s else a)),
+    "$_BUF_": ("A", lambda a: a),
+    "$_NOT_": ("A", lambda a: 1 - a),
+    "$_AND_": ("AB", lambda a, b: a & b),
+    "$_OR_": ("AB", lambda a, b: a | b),
+    "$_XOR_": ("AB", lambda a, b: a ^ b),
+    "$_XNOR_": ("AB", lambda a, b: 1 - (a ^ b)),
+    "$_NAND_": ("AB", lambda a, b: 1 - (a & b)),
+    "$_NOR_": ("AB", lambda a, b: 1 - (a | b)),
+    "$_ANDNOT_": ("AB", lambda a, b: a & 1 - b),
+    "$_ORNOT_": ("AB", lambda a, b: a | 1 - b),
+    "$_MUX_": ("ABS", lambda a, b, s: b if s else a),
+    "$_NMUX_": ("ABS", lambda a, b, s: 1 - (b if s else a)),
 }
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``result``: "proved", "different" or "unknown"; ``registers`` compared, of ``free`` ones neither side's outputs may depend on the value;
-    ``outputs`` compared, with those to submodules; ``same_multiplier``: the RTL's had been built by the same pass as the netlist's."""
+    """``result``: "proved", "different" or "unknown"; ``registers`` compared, of ``free`` ones neither
+    side's outputs may depend on the value; ``outputs`` compared, with those to submodules;
+    ``same_multiplier``: the RTL's had been built by the same pass as the netlist's."""
 
     module: str
     result: str
@@ -45,7 +55,8 @@ class Verdict:
 def check(module, modules, library, *, same_multiplier=False, timeout=120):
     """The :class:`Verdict` on ``module``, of cells, against ``module.rtl``.
 
-    With ``same_multiplier`` the RTL's multipliers are built by the pass that built the netlist's: large ones are too hard otherwise.
+    With ``same_multiplier`` the RTL's multipliers are built by the pass that built the netlist's: large
+    ones are too hard otherwise.
     """
     if not module.rtl:
         raise AsicError(f"{module.name} has no RTL to compare with")
@@ -70,8 +81,21 @@ def _golden(module, same_multiplier):
         Path(folder, "memory_map.v").write_text(_memory_map())
         Path(folder, "memory.v").write_text(_MEMORY_BOX)
         booth = ["booth"] if same_multiplier else []
-        run_yosys([["read_rtlil design.il", "read_verilog -lib memory.v", f"hierarchy -top {module.name}", *MEMORIES, *booth, *GATES,
-                    "write_json design.json"]], folder, module.name)
+        run_yosys(
+            [
+                [
+                    "read_rtlil design.il",
+                    "read_verilog -lib memory.v",
+                    f"hierarchy -top {module.name}",
+                    *MEMORIES,
+                    *booth,
+                    *GATES,
+                    "write_json design.json",
+                ]
+            ],
+            folder,
+            module.name,
+        )
         content = json.loads(Path(folder, "design.json").read_text())["modules"][module.name]
     golden = Module.from_json(module.name, content)
     golden.boxes = _memories(golden, content)
@@ -86,12 +110,19 @@ class _Side:
 
 
 def _problem(module, golden, modules, library, constant):
-    """The BLIF of both sides, and counts. ``constant``: registers that the netlist does not have are claimed to stay 0."""
+    """The BLIF of both sides, and counts. ``constant``: registers that the netlist does not have are
+    claimed to stay 0."""
     rtl, net = _Side(), _Side()
     for instance in golden.instances:
         if instance.kind in _GOLDEN_GATES:
             pins, function = _GOLDEN_GATES[instance.kind]
-            rtl.gates.append((instance.pins["Y"][0], [instance.pins[pin][0] for pin in pins], _minterms(len(pins), function)))
+            rtl.gates.append(
+                (
+                    instance.pins["Y"][0],
+                    [instance.pins[pin][0] for pin in pins],
+                    _minterms(len(pins), function),
+                )
+            )
         elif instance.kind == "$_DFF_P_":
             _same_clock(golden, instance.pins["C"][0])
             rtl.state[instance.pins["Q"][0]] = instance.pins["D"][0]
@@ -113,7 +144,13 @@ def _problem(module, golden, modules, library, constant):
         else:
             for pin, function in cell.functions.items():
                 if instance.pins.get(pin):
-                    net.gates.append((instance.pins[pin][0], [instance.pins[p][0] for p in function.pins], function.minterms()))
+                    net.gates.append(
+                        (
+                            instance.pins[pin][0],
+                            [instance.pins[p][0] for p in function.pins],
+                            function.minterms(),
+                        )
+                    )
     known = {**modules, **golden.boxes}
     inputs, outputs = [], []  # (signal on the RTL's side, on the netlist's side)
     for port, bits in golden.inputs.items():
@@ -125,13 +162,22 @@ def _problem(module, golden, modules, library, constant):
         for name in set(rtl.children) ^ set(net.children):
             if name not in rtl.children:
                 raise AsicError(f"{module.name}: the RTL has no {name}")
-            inputs += [(bit, None) for pin, bits in rtl.children[name].pins.items() if known[rtl.children[name].kind].ports[pin][0] == "output"
-                       for bit in bits]
+            inputs += [
+                (bit, None)
+                for pin, bits in rtl.children[name].pins.items()
+                if known[rtl.children[name].kind].ports[pin][0] == "output"
+                for bit in bits
+            ]
     for name, instance in net.children.items():
         if rtl.children[name].kind != instance.kind:
-            raise AsicError(f"{module.name}: {name} is a {instance.kind}, in the RTL a {rtl.children[name].kind}")
+            raise AsicError(
+                f"{module.name}: {name} is a {instance.kind}, in the RTL a {rtl.children[name].kind}"
+            )
         for pin, (direction, bits) in known[instance.kind].ports.items():
-            mine, theirs = instance.pins.get(pin) or [None] * len(bits), rtl.children[name].pins.get(pin) or [None] * len(bits)
+            mine, theirs = (
+                instance.pins.get(pin) or [None] * len(bits),
+                rtl.children[name].pins.get(pin) or [None] * len(bits),
+            )
             (inputs if direction == "output" else outputs).extend(zip(theirs, mine))
     # Registers by their names; of several RTL registers that became one, each.
     named = {}
@@ -147,7 +193,7 @@ def _problem(module, golden, modules, library, constant):
                     partner.setdefault(bit, found)
     free = [q for q in rtl.state if q not in partner]
     if constant:
-        partner |= {q: "0" for q in free}
+        partner |= dict.fromkeys(free, "0")
     compared = 0
     for q in rtl.state:
         inputs.append((q, partner.get(q)))
@@ -174,7 +220,14 @@ def _blifs(rtl, net, inputs, outputs):
     """Both circuits with the same inputs; a register of one side is an input, tied to its partner's."""
     names, sources = ({}, {}), []
     for a, b in inputs:
-        known = next((names[side][bit] for side, bit in ((0, a), (1, b)) if isinstance(bit, int) and bit in names[side]), None)
+        known = next(
+            (
+                names[side][bit]
+                for side, bit in ((0, a), (1, b))
+                if isinstance(bit, int) and bit in names[side]
+            ),
+            None,
+        )
         constant = next((bit for bit in (a, b) if bit in ("0", "1")), None)
         if constant is None and known is None:
             known = f"i{len(sources)}"
@@ -186,8 +239,14 @@ def _blifs(rtl, net, inputs, outputs):
     for side, circuit in enumerate((rtl, net)):
         at = names[side]
         name = lambda bit: f"const{bit}" if isinstance(bit, str) else at.get(bit, f"n{bit}")
-        lines = [".model top", ".inputs " + " ".join(sources), ".outputs " + " ".join(f"o{n}" for n in range(len(outputs))),
-                 ".names const0", ".names const1", "1"]
+        lines = [
+            ".model top",
+            ".inputs " + " ".join(sources),
+            ".outputs " + " ".join(f"o{n}" for n in range(len(outputs))),
+            ".names const0",
+            ".names const1",
+            "1",
+        ]
         driven = set(at)
         for output, pins, minterms in circuit.gates:
             if output in at:
@@ -248,12 +307,30 @@ _LIKE_THE_NETLIST = "&get -n; &fraig -x; &put; scorr; balance"
 def _cec(folder, timeout):
     """In two steps, each proved: the RTL equals the RTL rearranged, which equals the netlist."""
     import pyosys
+
     program = Path(pyosys.__file__).parent / "yosys-abc"
-    commands = ["read_blif rtl.blif", "strash", "write_aiger rtl.aig", _LIKE_THE_NETLIST, "write_aiger rearranged.aig", "read_blif netlist.blif",
-                "strash", "write_aiger netlist.aig", *(f"cec -T {timeout} -C 1000000 {pair}" for pair in ("rtl.aig rearranged.aig",
-                                                                                                       "rearranged.aig netlist.aig"))]
+    commands = [
+        "read_blif rtl.blif",
+        "strash",
+        "write_aiger rtl.aig",
+        _LIKE_THE_NETLIST,
+        "write_aiger rearranged.aig",
+        "read_blif netlist.blif",
+        "strash",
+        "write_aiger netlist.aig",
+        *(
+            f"cec -T {timeout} -C 1000000 {pair}"
+            for pair in ("rtl.aig rearranged.aig", "rearranged.aig netlist.aig")
+        ),
+    ]
     try:
-        result = subprocess.run([program, "-c", "; ".join(commands)], capture_output=True, text=True, cwd=folder, timeout=2 * timeout + 60)
+        result = subprocess.run(
+            [program, "-c", "; ".join(commands)],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            timeout=2 * timeout + 60,
+        )
     except subprocess.TimeoutExpired:
         return "unknown"
     if result.stdout.count("Networks are equivalent") == 2:
@@ -266,12 +343,17 @@ def _cec(folder, timeout):
 
 
 def mutated(module, library, seed):
-    """``module`` with one cell, chosen by ``seed``, replaced by another of the same pins; and what was done, in words."""
+    """``module`` with one cell, chosen by ``seed``, replaced by another of the same pins; and what was
+    done, in words."""
     kinds = {}
     for cell in library.cells.values():
         if cell.functions and not cell.sequential:
             kinds.setdefault((tuple(cell.inputs), tuple(cell.outputs)), []).append(cell)
-    same = lambda a, b: all(a.functions[pin].minterms() == b.functions[pin].minterms() and a.functions[pin].pins == b.functions[pin].pins for pin in a.outputs)
+    same = lambda a, b: all(
+        a.functions[pin].minterms() == b.functions[pin].minterms()
+        and a.functions[pin].pins == b.functions[pin].pins
+        for pin in a.outputs
+    )
     generator = random.Random(seed)
     places = list(range(len(module.instances)))
     generator.shuffle(places)
@@ -279,18 +361,23 @@ def mutated(module, library, seed):
         old = library.cells.get(module.instances[place].kind)
         if old is None or not old.functions:
             continue
-        others = [cell for cell in kinds.get((tuple(old.inputs), tuple(old.outputs)), ()) if not same(old, cell)]
+        others = [
+            cell for cell in kinds.get((tuple(old.inputs), tuple(old.outputs)), ()) if not same(old, cell)
+        ]
         if others:
             new = generator.choice(others)
             instances = list(module.instances)
             instances[place] = Instance(instances[place].name, new.name, instances[place].pins)
-            changed = Module(module.name, module.ports, instances, module.names, rtl=module.rtl, boxes=module.boxes)
+            changed = Module(
+                module.name, module.ports, instances, module.names, rtl=module.rtl, boxes=module.boxes
+            )
             return changed, f"{instances[place].name}: {old.name} became {new.name}"
     raise AsicError(f"{module.name} has no cell to mutate")
 
 
 def prove(modules, counts, library, *, report=lambda text: None, timeout=60):
-    """The :class:`Verdict` on each module: first with the RTL's own multipliers, those too hard with the netlist's kind."""
+    """The :class:`Verdict` on each module: first with the RTL's own multipliers, those too hard with the
+    netlist's kind."""
     verdicts = []
     for name in counts:
         if modules[name].macro:

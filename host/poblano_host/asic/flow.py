@@ -18,8 +18,15 @@ __all__ = ["Block", "Design", "Source", "array_source", "chip_source", "peer_sou
 
 MEMORY_UM2_PER_BIT = 10.0
 """An estimate of a two-port SRAM of 0.18 um with its periphery: the library has no memories."""
-TIMED = {"poblano_pe": "PE", "poblano_systolic_array": "array", "systolic_array": "array", "poblano_accumulator": "accumulator",
-         "poblano_vector_lane": "vector lane", "poblano_vector_unit": "vector unit", "poblano_matmul_unit": "matmul unit"}
+TIMED = {
+    "poblano_pe": "PE",
+    "poblano_systolic_array": "array",
+    "systolic_array": "array",
+    "poblano_accumulator": "accumulator",
+    "poblano_vector_lane": "vector lane",
+    "poblano_vector_unit": "vector unit",
+    "poblano_matmul_unit": "matmul unit",
+}
 """Modules whose critical paths are reported beside the whole design's."""
 DEPTH, LEAST = 4, 0.01
 """Levels of hierarchy in a report, and the part of the area from which on a block has its own line."""
@@ -51,7 +58,12 @@ def chip_source(config):
 def array_source(rows, cols, formats):
     """An array alone."""
     config = ArrayConfig(rows=rows, cols=cols, formats=tuple(formats))
-    return Source(f"array {rows}x{cols} {','.join(formats)}", emit(SystolicArray(config), "systolic_array"), "systolic_array", "array.v")
+    return Source(
+        f"array {rows}x{cols} {','.join(formats)}",
+        emit(SystolicArray(config), "systolic_array"),
+        "systolic_array",
+        "array.v",
+    )
 
 
 def peer_source(path, top):
@@ -65,7 +77,8 @@ def peer_source(path, top):
 
 @dataclass
 class Block:
-    """A place in the hierarchy, with all that is in it: ``count`` equal ones, figures of all of them. Areas in um2."""
+    """A place in the hierarchy, with all that is in it: ``count`` equal ones, figures of all of them. Areas
+    in um2."""
 
     path: str
     module: str
@@ -83,7 +96,8 @@ class Block:
 
 @dataclass
 class Design:
-    """A synthesised design. ``modules``: buffered, by name; ``timing``: of ``top`` and of blocks, by title."""
+    """A synthesised design. ``modules``: buffered, by name; ``timing``: of ``top`` and of blocks, by
+    title."""
 
     source: Source
     library: object
@@ -132,7 +146,8 @@ class Design:
         return Block(self.source.title, self.source.top, 0, 1, *self.whole[self.source.top])
 
     def blocks(self):
-        """The :class:`Block`s of the design, a parent before its parts, equal ones as one line; small ones are left out."""
+        """The :class:`Block`s of the design, a parent before its parts, equal ones as one line; small ones
+        are left out."""
         least = LEAST * (self.total.area + self.total.memory_area)
         result = []
 
@@ -147,7 +162,9 @@ class Design:
             for instance in self.modules[name].instances:
                 if instance.kind in self.modules:
                     groups.setdefault(instance.kind, []).append(instance.name)
-            for kind, names in sorted(groups.items(), key=lambda group: -self.whole[group[0]][1] * len(group[1])):
+            for kind, names in sorted(
+                groups.items(), key=lambda group: -self.whole[group[0]][1] * len(group[1])
+            ):
                 label = names[0] if len(names) == 1 else f"{names[0]}..{len(names)}x"
                 walk(f"{path}/{label}" if depth else label, kind, depth + 1, count * len(names))
 
@@ -156,7 +173,11 @@ class Design:
 
     def analyse(self, *, report=lambda text: None, blocks=True):
         """Fill :attr:`timing`, of the whole design and, with ``blocks``, of :data:`TIMED`."""
-        names = {title: name for name, title in TIMED.items() if blocks and name in self.counts and name != self.source.top}
+        names = {
+            title: name
+            for name, title in TIMED.items()
+            if blocks and name in self.counts and name != self.source.top
+        }
         for title, name in [*names.items(), ("all", self.source.top)]:
             report(f"timing {title} of {self.source.title}")
             found = analyse(self.modules, self.loads, name, self.library)
@@ -166,11 +187,24 @@ class Design:
     def as_json(self):
         total = self.total
         block = lambda b: asdict(b) | {"memory_area_estimate": b.memory_area}
-        memories = [{"module": name, "count": self.counts[name], "bits": self.own(name)[3]} for name in self.counts
-                    if self.modules[name].macro]
-        return {"title": self.source.title, "top": self.source.top, "library": self.library.title, "corner": self.library.corner,
-                "total": block(total), "blocks": [block(b) for b in self.blocks()], "memories": memories,
-                "modules": {name: {"count": self.counts[name], "cells": self.own(name)[0], "area": self.own(name)[1]} for name in self.counts
-                            if not self.modules[name].macro},
-                "timing": {title: timing.as_json() for title, timing in self.timing.items()},
-                "power": None if self.power is None else self.power.as_json()}
+        memories = [
+            {"module": name, "count": self.counts[name], "bits": self.own(name)[3]}
+            for name in self.counts
+            if self.modules[name].macro
+        ]
+        return {
+            "title": self.source.title,
+            "top": self.source.top,
+            "library": self.library.title,
+            "corner": self.library.corner,
+            "total": block(total),
+            "blocks": [block(b) for b in self.blocks()],
+            "memories": memories,
+            "modules": {
+                name: {"count": self.counts[name], "cells": self.own(name)[0], "area": self.own(name)[1]}
+                for name in self.counts
+                if not self.modules[name].macro
+            },
+            "timing": {title: timing.as_json() for title, timing in self.timing.items()},
+            "power": None if self.power is None else self.power.as_json(),
+        }

@@ -42,7 +42,7 @@ def _parse(text):
             position += 3
         elif tokens[position + 1] == "(":
             end = tokens.index(")", position)
-            values = [value for value in tokens[position + 2:end] if value != ","]
+            values = [value for value in tokens[position + 2 : end] if value != ","]
             position = end + 1
             if position < len(tokens) and tokens[position] == "{":
                 group = _Group(token, values)
@@ -57,7 +57,8 @@ def _parse(text):
 
 
 class Expression:
-    """A Boolean function of pins, as Liberty writes it: ``!``, ``'``, ``^``, ``*`` or ``&`` or nothing, ``+`` or ``|``."""
+    """A Boolean function of pins, as Liberty writes it: ``!``, ``'``, ``^``, ``*`` or ``&`` or nothing,
+    ``+`` or ``|``."""
 
     def __init__(self, text):
         self.tokens = re.findall(r"\w+|[()!'^*&+|]", text)
@@ -105,38 +106,56 @@ class Expression:
     def pins(self):
         def walk(tree):
             return [tree] if isinstance(tree, str) else [pin for part in tree[1:] for pin in walk(part)]
+
         return list(dict.fromkeys(walk(self.tree)))
 
     def verilog(self, nets):
         """The function as a Verilog expression of one-bit ``nets`` (by pin)."""
+
         def walk(tree):
             if isinstance(tree, str):
                 return nets[tree]
             operator, *parts = tree
-            return f"~{walk(parts[0])}" if operator == "~" else f"({walk(parts[0])} {operator} {walk(parts[1])})"
+            return (
+                f"~{walk(parts[0])}" if operator == "~" else f"({walk(parts[0])} {operator} {walk(parts[1])})"
+            )
+
         return walk(self.tree)
 
     def value(self, pins):
         """The function of integers 0 and 1 (by pin)."""
+
         def walk(tree):
             if isinstance(tree, str):
                 return pins[tree]
             operator, *parts = tree
             values = [walk(part) for part in parts]
-            return {"~": lambda a: 1 - a, "&": lambda a, b: a & b, "|": lambda a, b: a | b, "^": lambda a, b: a ^ b}[operator](*values)
+            return {
+                "~": lambda a: 1 - a,
+                "&": lambda a, b: a & b,
+                "|": lambda a, b: a | b,
+                "^": lambda a, b: a ^ b,
+            }[operator](*values)
+
         return walk(self.tree)
 
     def minterms(self):
         """The values of :attr:`pins` for which the function is 1, as tuples."""
         pins = self.pins
-        return [values for values in itertools.product((0, 1), repeat=len(pins)) if self.value(dict(zip(pins, values)))]
+        return [
+            values
+            for values in itertools.product((0, 1), repeat=len(pins))
+            if self.value(dict(zip(pins, values)))
+        ]
 
 
 class _Table:
     """A look-up table of load (pF) and input transition (ns), or of the transition alone."""
 
     def __init__(self, group):
-        numbers = lambda name: [float(x) for text in group.attributes[name] for x in re.split(r"[,\s]+", text.strip()) if x]
+        numbers = lambda name: [
+            float(x) for text in group.attributes[name] for x in re.split(r"[,\s]+", text.strip()) if x
+        ]
         self.axes = [np.array(numbers(f"index_{n}")) for n in (1, 2) if f"index_{n}" in group.attributes]
         self.values = np.array(numbers("values")).reshape([len(axis) for axis in self.axes])
 
@@ -152,8 +171,8 @@ class _Table:
 class Cell:
     """A cell. ``inputs`` and ``outputs`` are pins; ``functions`` of outputs, without those of state.
 
-    ``state`` (next state, clock) of a plain flip-flop; ``sequential`` is true of latches and flip-flops with set or clear too.
-    ``capacitance`` (pF) of inputs, ``limit`` (pF) of outputs; ``leakage`` in nW.
+    ``state`` (next state, clock) of a plain flip-flop; ``sequential`` is true of latches and flip-flops
+    with set or clear too. ``capacitance`` (pF) of inputs, ``limit`` (pF) of outputs; ``leakage`` in nW.
     """
 
     name: str
@@ -170,7 +189,8 @@ class Cell:
     transition: dict = field(default_factory=dict, repr=False)
 
     def switch_energy(self, pin, load, slew):
-        """pJ inside the cell for a transition of ``pin``, the mean of rising and falling and of the pins that cause it."""
+        """pJ inside the cell for a transition of ``pin``, the mean of rising and falling and of the pins
+        that cause it."""
         tables = self.energy.get(pin, [])
         return sum(table(load, slew) for table in tables) / len(tables) if tables else 0.0
 
@@ -193,8 +213,14 @@ class Library:
     @property
     def buffers(self):
         """Non-inverting cells of one input, weakest first."""
-        found = [cell for cell in self.cells.values() if len(cell.inputs) == 1 and not cell.sequential and not cell.name.startswith("CLK")
-                 and [f.tree for f in cell.functions.values()] == cell.inputs]
+        found = [
+            cell
+            for cell in self.cells.values()
+            if len(cell.inputs) == 1
+            and not cell.sequential
+            and not cell.name.startswith("CLK")
+            and [f.tree for f in cell.functions.values()] == cell.inputs
+        ]
         return sorted(found, key=lambda cell: cell.area)
 
 
@@ -209,16 +235,37 @@ def _cell(group):
             functions[pin.names[0]] = Expression(pin.attributes["function"])
     state = None
     if flip_flops and not {"clear", "preset"} & set(flip_flops[0].attributes):
-        state = Expression(flip_flops[0].attributes["next_state"]), Expression(flip_flops[0].attributes["clocked_on"])
-    tables = lambda pin, kind, names: [_Table(table) for part in pin.all(kind) for table in part.groups if table.kind in names]
+        state = (
+            Expression(flip_flops[0].attributes["next_state"]),
+            Expression(flip_flops[0].attributes["clocked_on"]),
+        )
+    tables = lambda pin, kind, names: [
+        _Table(table) for part in pin.all(kind) for table in part.groups if table.kind in names
+    ]
     return Cell(
-        name=group.names[0], area=float(group.attributes["area"]), leakage=float(group.attributes.get("cell_leakage_power", 0)),
-        inputs=direction("input"), outputs=direction("output"), functions=functions, state=state,
+        name=group.names[0],
+        area=float(group.attributes["area"]),
+        leakage=float(group.attributes.get("cell_leakage_power", 0)),
+        inputs=direction("input"),
+        outputs=direction("output"),
+        functions=functions,
+        state=state,
         sequential=bool(flip_flops or latches),
-        capacitance={pin.names[0]: float(pin.attributes["capacitance"]) for pin in pins if pin.attributes.get("direction") == "input"},
-        limit={pin.names[0]: float(pin.attributes.get("max_capacitance", 0)) for pin in pins if pin.attributes.get("direction") == "output"},
+        capacitance={
+            pin.names[0]: float(pin.attributes["capacitance"])
+            for pin in pins
+            if pin.attributes.get("direction") == "input"
+        },
+        limit={
+            pin.names[0]: float(pin.attributes.get("max_capacitance", 0))
+            for pin in pins
+            if pin.attributes.get("direction") == "output"
+        },
         energy={pin.names[0]: tables(pin, "internal_power", ("rise_power", "fall_power")) for pin in pins},
-        transition={pin.names[0]: tables(pin, "timing", ("rise_transition", "fall_transition")) for pin in pins})
+        transition={
+            pin.names[0]: tables(pin, "timing", ("rise_transition", "fall_transition")) for pin in pins
+        },
+    )
 
 
 @lru_cache(maxsize=4)
@@ -233,5 +280,9 @@ def load_library(name="osu018"):
     conditions = top.all("operating_conditions")
     corner = conditions[0] if conditions else None
     voltage = float(corner.attributes["voltage"] if corner else top.attributes["nom_voltage"])
-    words = f"{corner.names[0]}, {voltage:g} V, {float(corner.attributes['temperature']):g} C" if corner else f"{voltage:g} V"
+    words = (
+        f"{corner.names[0]}, {voltage:g} V, {float(corner.attributes['temperature']):g} C"
+        if corner
+        else f"{voltage:g} V"
+    )
     return Library(str(path), LIBRARIES[name].title, words, voltage, cells)

@@ -8,7 +8,8 @@ __all__ = ["Instance", "Module", "buffered", "structural", "summary"]
 
 @dataclass
 class Instance:
-    """A cell of the library, or another module; ``pins`` has the bits of each: numbers of nets, "0" or "1"."""
+    """A cell of the library, or another module; ``pins`` has the bits of each: numbers of nets, "0" or
+    "1"."""
 
     name: str
     kind: str
@@ -19,7 +20,8 @@ class Instance:
 class Module:
     """A module of cells.
 
-    ``ports``: name to (direction, bits). ``names``: public name to bits, in the RTL's words. ``macro``: a black box, whose
+    ``ports``: name to (direction, bits). ``names``: public name to bits, in the RTL's words. ``macro``: a
+        black box, whose
     ``parameters`` say its size; ``boxes``: those of the module's own memories. ``rtl`` is the module's RTLIL.
     """
 
@@ -45,9 +47,16 @@ class Module:
         """Of yosys' JSON; x and z become 0."""
         clean = lambda bits: [bit if isinstance(bit, int) else "1" if bit == "1" else "0" for bit in bits]
         ports = {port: (value["direction"], clean(value["bits"])) for port, value in content["ports"].items()}
-        instances = [Instance(cell, value["type"], {pin: clean(bits) for pin, bits in value["connections"].items()})
-                     for cell, value in content["cells"].items() if value["type"] != "$scopeinfo"]
-        names = {wire: clean(value["bits"]) for wire, value in content["netnames"].items() if not value["hide_name"] or wire.startswith("$memory")}
+        instances = [
+            Instance(cell, value["type"], {pin: clean(bits) for pin, bits in value["connections"].items()})
+            for cell, value in content["cells"].items()
+            if value["type"] != "$scopeinfo"
+        ]
+        names = {
+            wire: clean(value["bits"])
+            for wire, value in content["netnames"].items()
+            if not value["hide_name"] or wire.startswith("$memory")
+        }
         called = {}
         for wire, bits in names.items():
             for n, bit in enumerate(bits):
@@ -67,7 +76,7 @@ class Module:
 
 def summary(modules, top):
     """How often each module stands in ``top`` (itself once)."""
-    counts = {name: 0 for name in modules}
+    counts = dict.fromkeys(modules, 0)
 
     def order(name, seen, result):
         if name not in seen:
@@ -93,9 +102,11 @@ BRANCH = 0.3
 
 
 def buffered(modules, top, library, *, clocks=("clk",)):
-    """``modules`` with trees of buffers on all nets but ``clocks`` that have more to drive than a cell should; submodules first.
+    """``modules`` with trees of buffers on all nets but ``clocks`` that have more to drive than a cell
+    should; submodules first.
 
-    Wires have no capacitance yet: a load is what pins have. Returns the new modules (by name) and the loads of their input ports.
+    Wires have no capacitance yet: a load is what pins have. Returns the new modules (by name) and the loads
+    of their input ports.
     """
     buffer = library.buffers[-1]
     buffer_in, (buffer_out,) = buffer.inputs[0], buffer.outputs
@@ -117,18 +128,30 @@ def buffered(modules, top, library, *, clocks=("clk",)):
                     if port in loads[instance.kind]:
                         for n, bit in enumerate(bits):
                             if isinstance(bit, int):
-                                sinks.setdefault(bit, []).append((loads[instance.kind][port][n], index, port, n))
+                                sinks.setdefault(bit, []).append(
+                                    (loads[instance.kind][port][n], index, port, n)
+                                )
             elif instance.kind in library.cells:
                 for pin, load in library.cells[instance.kind].capacitance.items():
                     for n, bit in enumerate(instance.pins.get(pin, ())):
                         if isinstance(bit, int):
                             sinks.setdefault(bit, []).append((load, index, pin, n))
         clock_bits = {bit for port, bits in module.inputs.items() if port in clocks for bit in bits}
-        clock_bits |= {bit for instance in module.instances if instance.kind in library.cells and library.cells[instance.kind].state
-                       for bit in instance.pins[library.cells[instance.kind].state[1].tree]}
-        instances = [Instance(i.name, i.kind, {pin: list(bits) for pin, bits in i.pins.items()}) for i in module.instances]
-        fresh = 1 + max([bit for i in instances for bits in i.pins.values() for bit in bits if isinstance(bit, int)]
-                        + [bit for _, bits in module.ports.values() for bit in bits if isinstance(bit, int)] + [1])
+        clock_bits |= {
+            bit
+            for instance in module.instances
+            if instance.kind in library.cells and library.cells[instance.kind].state
+            for bit in instance.pins[library.cells[instance.kind].state[1].tree]
+        }
+        instances = [
+            Instance(i.name, i.kind, {pin: list(bits) for pin, bits in i.pins.items()})
+            for i in module.instances
+        ]
+        fresh = 1 + max(
+            [bit for i in instances for bits in i.pins.values() for bit in bits if isinstance(bit, int)]
+            + [bit for _, bits in module.ports.values() for bit in bits if isinstance(bit, int)]
+            + [1]
+        )
         total = {}
         for net, pins in sorted(sinks.items()):
             if net in clock_bits:
@@ -147,7 +170,9 @@ def buffered(modules, top, library, *, clocks=("clk",)):
                     break
                 level = []
                 for group in groups:
-                    tree = Instance(f"fanout_{net}_{number}", buffer.name, {buffer_in: [net], buffer_out: [fresh]})
+                    tree = Instance(
+                        f"fanout_{net}_{number}", buffer.name, {buffer_in: [net], buffer_out: [fresh]}
+                    )
                     for _, index, pin, n in group:
                         instances[index].pins[pin][n] = fresh
                     level.append((buffer.capacitance[buffer_in], len(instances), buffer_in, 0))
@@ -165,12 +190,17 @@ MACRO_LOAD = 0.02
 """pF of a black box's input."""
 
 
-KEYWORDS = set("""always and assign automatic before begin bit buf byte case cell checker class clocking config const cover default disable do edge
-else end enum event expect export extends extern final first_match for force foreach forever fork function generate if import initial inout
-input inside int integer interface join library local logic longint loop module new nor not null or output package parameter primitive
-priority program property protected pure rand real ref reg release repeat return sequence shortint signed solve static string strong struct
-super table tagged task this time tran tri type typedef union unique unsigned use uwire var virtual void wait wand weak while wire with within
-wor xnor xor""".split())
+KEYWORDS = frozenset(
+    """
+always and assign automatic before begin bit buf byte case cell checker class clocking config const
+cover default disable do edge else end enum event expect export extends extern final first_match for
+force foreach forever fork function generate if import initial inout input inside int integer interface
+join library local logic longint loop module new nor not null or output package parameter primitive
+priority program property protected pure rand real ref reg release repeat return sequence shortint
+signed solve static string strong struct super table tagged task this time tran tri type typedef union
+unique unsigned use uwire var virtual void wait wand weak while wire with within wor xnor xor
+""".split()
+)
 """Of SystemVerilog, that a name may be in Verilog."""
 
 
@@ -195,11 +225,19 @@ def _structural(module, modules):
     used = {bit for i in module.instances for bits in i.pins.values() for bit in bits if bit not in net}
     used |= {bit for _, bits in module.ports.values() for bit in bits if bit not in net}
     lines += [f"  wire _n{bit};" for bit in sorted(used)]
-    vector = lambda bits: bit_name(bits[0]) if len(bits) == 1 else "{" + ", ".join(bit_name(bit) for bit in reversed(bits)) + "}"
+    vector = lambda bits: (
+        bit_name(bits[0])
+        if len(bits) == 1
+        else "{" + ", ".join(bit_name(bit) for bit in reversed(bits)) + "}"
+    )
     for instance in module.instances:
         child = modules.get(instance.kind)
         if child is not None and child.macro:
-            pins = [f".{pin}_{n}({bit_name(bit)})" for pin, bits in instance.pins.items() for n, bit in enumerate(bits)]
+            pins = [
+                f".{pin}_{n}({bit_name(bit)})"
+                for pin, bits in instance.pins.items()
+                for n, bit in enumerate(bits)
+            ]
         else:
             pins = [f".{_identifier(pin)}({vector(bits)})" for pin, bits in instance.pins.items() if bits]
         lines.append(f"  {_identifier(instance.kind)} {_identifier(instance.name)} ({', '.join(pins)});")

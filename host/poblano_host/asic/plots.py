@@ -18,7 +18,9 @@ def write_plots(path, designs):
     from matplotlib import pyplot
 
     columns = 3
-    figure, axes = pyplot.subplots(len(designs), columns, figsize=(18, 5 * len(designs)), squeeze=False, layout="constrained")
+    figure, axes = pyplot.subplots(
+        len(designs), columns, figsize=(18, 5 * len(designs)), squeeze=False, layout="constrained"
+    )
     for row, design in zip(axes, designs):
         _area(row[0], design)
         _path(row[1], design)
@@ -31,20 +33,40 @@ def write_plots(path, designs):
     if Path(path).suffix == ".png":
         Path(path).write_bytes(data.getvalue())
         return
-    rows = "".join(f"<tr><td>{html.escape('- ' * b.depth + b.path.rsplit('/', 1)[-1])}</td><td>{html.escape(b.module)}</td><td>{b.count:,}</td>"
-                   f"<td>{b.cells:,}</td><td>{b.area:,.0f}</td><td>{b.memory_bits:,}</td></tr>" for design in designs for b in design.blocks())
+    rows = "".join(
+        f"<tr><td>{html.escape('- ' * b.depth + b.path.rsplit('/', 1)[-1])}</td>"
+        f"<td>{html.escape(b.module)}</td><td>{b.count:,}</td><td>{b.cells:,}</td><td>{b.area:,.0f}</td><td>{b.memory_bits:,}</td></tr>"
+        for design in designs
+        for b in design.blocks()
+    )
     title = html.escape(", ".join(design.source.title for design in designs))
     Path(path).write_text(
-        f"<!doctype html><meta charset=utf-8><title>{title}</title><style>body{{font-family:sans-serif}}td{{padding:0 1em;text-align:right}}"
-        f"td:nth-child(-n+2){{text-align:left}}</style><h1>{title}</h1><p>{html.escape(library.title)}; corner {html.escape(library.corner)}; "
-        f"synthesised, not placed.</p><img style='max-width:100%' src='data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}'>"
-        f"<table><tr><th>block<th>module<th>copies<th>cells<th>cell area um2<th>memory bits</tr>{rows}</table>\n")
+        "<!doctype html><meta "
+        f"charset=utf-8><title>{title}</title>"
+        "<style>body{font-family:sans-serif}td{padding:0 1em;text-align:right}"
+        f"td:nth-child(-n+2){{text-align:left}}</style><h1>{title}</h1><p>{html.escape(library.title)}; "
+        f"corner {html.escape(library.corner)}; "
+        "synthesised, not placed.</p><img style='max-width:100%' "
+        f"src='data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}'>"
+        "<table><tr><th>block<th>module<th>copies<th>cells<th>cell area um2<th>memory "
+        f"bits</tr>{rows}</table>\n"
+    )
 
 
 def _area(axes, design):
     blocks = [block for block in design.blocks() if block.depth][:24]
-    axes.barh(["  " * b.depth + b.path.rsplit("/", 1)[-1] for b in blocks], [b.area / 1e6 for b in blocks], label="cells")
-    axes.barh(range(len(blocks)), [b.memory_area / 1e6 for b in blocks], left=[b.area / 1e6 for b in blocks], color="lightgrey", label="memories (estimate)")
+    axes.barh(
+        ["  " * b.depth + b.path.rsplit("/", 1)[-1] for b in blocks],
+        [b.area / 1e6 for b in blocks],
+        label="cells",
+    )
+    axes.barh(
+        range(len(blocks)),
+        [b.memory_area / 1e6 for b in blocks],
+        left=[b.area / 1e6 for b in blocks],
+        color="lightgrey",
+        label="memories (estimate)",
+    )
     axes.invert_yaxis()
     axes.set_title(f"{design.source.title}: {design.total.area / 1e6:.2f} mm2 of cells")
     axes.set_xlabel("mm2")

@@ -1,4 +1,5 @@
-"""Gate-level simulation: a netlist as Verilog of the library's functions, and how often each of its nets changes."""
+"""Gate-level simulation: a netlist as Verilog of the library's functions, and how often each of its nets
+changes."""
 
 from collections import Counter
 
@@ -27,7 +28,8 @@ extern "C" uint64_t poblano_counted() { return cycles < limit ? cycles : limit; 
 
 
 class NetMap:
-    """Numbers of nets: ``base[module]`` and the order of its nets; one number for a net of all instances of a module."""
+    """Numbers of nets: ``base[module]`` and the order of its nets; one number for a net of all instances of
+    a module."""
 
     def __init__(self):
         self.base, self.nets, self.size = {}, {}, 0
@@ -38,16 +40,19 @@ class NetMap:
 
 
 def behavioural(modules, names, library, *, counting=None, top=None):
-    """Verilog of the modules ``names``, cells as expressions of what the library says that they compute; instances of others as they are.
+    """Verilog of the modules ``names``, cells as expressions of what the library says that they compute;
+    instances of others as they are.
 
-    With ``counting``, a :class:`NetMap`, each reports through DPI which of its nets differ from the cycle before, at the clock's rising
-    edge, that is settled values without glitches; ``top`` also counts cycles.
+    With ``counting``, a :class:`NetMap`, each reports through DPI which of its nets differ from the cycle
+    before, at the clock's rising edge, that is settled values without glitches; ``top`` also counts cycles.
     """
     return "\n".join(_behavioural(modules[name], modules, library, counting, name == top) for name in names)
 
 
 def _behavioural(module, modules, library, counting, is_top):
-    bits = lambda direction: {bit for _, (d, bits) in module.ports.items() if d == direction for bit in bits if isinstance(bit, int)}
+    bits = lambda direction: {
+        bit for _, (d, bits) in module.ports.items() if d == direction for bit in bits if isinstance(bit, int)
+    }
     inputs = bits("input")
     gates, flops, children = [], [], []
     for instance in module.instances:
@@ -59,19 +64,26 @@ def _behavioural(module, modules, library, counting, is_top):
         elif cell.sequential or set(cell.outputs) - set(cell.functions):
             raise AsicError(f"{module.name}: can't simulate a {cell.name}")
         else:
-            gates += [(instance.pins[pin][0], function, {p: instance.pins[p][0] for p in function.pins}) for pin, function in cell.functions.items()
-                      if instance.pins.get(pin)]
+            gates += [
+                (instance.pins[pin][0], function, {p: instance.pins[p][0] for p in function.pins})
+                for pin, function in cell.functions.items()
+                if instance.pins.get(pin)
+            ]
     gates = _ordered(gates, module.name)
 
     net = {"0": "1'b0", "1": "1'b1"}
     head, body = [f"module {_identifier(module.name)}({', '.join(map(_identifier, module.ports))});"], []
     for port, (direction, port_bits) in module.ports.items():
-        head.append(f"  {direction} {f'[{len(port_bits) - 1}:0] ' if len(port_bits) > 1 else ''}{_identifier(port)};")
+        head.append(
+            f"  {direction} {f'[{len(port_bits) - 1}:0] ' if len(port_bits) > 1 else ''}{_identifier(port)};"
+        )
         if direction == "input":
             for n, bit in enumerate(port_bits):
                 net[bit] = f"{_identifier(port)}[{n}]" if len(port_bits) > 1 else _identifier(port)
     name = lambda bit: net.get(bit, f"_n{bit}")
-    vector = lambda these: name(these[0]) if len(these) == 1 else "{" + ", ".join(name(bit) for bit in reversed(these)) + "}"
+    vector = lambda these: (
+        name(these[0]) if len(these) == 1 else "{" + ", ".join(name(bit) for bit in reversed(these)) + "}"
+    )
 
     # What instances drive, as vectors.
     for index, instance in enumerate(children):
@@ -81,7 +93,9 @@ def _behavioural(module, modules, library, counting, is_top):
             if not these:
                 continue
             if child.ports[pin][0] == "output":
-                wire = f"c{index}_{pin}".replace("\\", "_").replace("$", "_").replace(" ", "_").replace(".", "_")
+                wire = (
+                    f"c{index}_{pin}".replace("\\", "_").replace("$", "_").replace(" ", "_").replace(".", "_")
+                )
                 head.append(f"  wire [{len(these) - 1}:0] {wire};")
                 for n, bit in enumerate(these):
                     net[bit] = f"{wire}[{n}]"
@@ -91,25 +105,57 @@ def _behavioural(module, modules, library, counting, is_top):
         body.append((instance, child, pins))
     text = []
     for instance, child, pins in body:
-        connections = ", ".join(f".{_identifier(pin)}({wire or vector(instance.pins[pin])})" for pin, wire in pins)
+        connections = ", ".join(
+            f".{_identifier(pin)}({wire or vector(instance.pins[pin])})" for pin, wire in pins
+        )
         kind, parameters = _kind(child)
         text.append(f"  {kind} {parameters}{_identifier(instance.name)} ({connections});")
 
     driven = [bit for bit, _, _ in gates] + [instance.pins[cell.outputs[0]][0] for instance, cell in flops]
-    clocks = Counter(("posedge" if isinstance(cell.state[1].tree, str) else "negedge", instance.pins[cell.state[1].pins[0]][0]) for instance, cell in flops)
+    clocks = Counter(
+        (
+            "posedge" if isinstance(cell.state[1].tree, str) else "negedge",
+            instance.pins[cell.state[1].pins[0]][0],
+        )
+        for instance, cell in flops
+    )
     if len(clocks) > 1:
         raise AsicError(f"{module.name}: can't simulate several clocks")
     # Gates that only flip-flops read are computed once, at the clock's edge.
-    shown = _cone(gates, {bit for port_bits in module.outputs.values() for bit in port_bits}
-                  | {bit for instance in children for pin, these in instance.pins.items() if modules[instance.kind].ports[pin][0] == "input" for bit in these})
+    shown = _cone(
+        gates,
+        {bit for port_bits in module.outputs.values() for bit in port_bits}
+        | {
+            bit
+            for instance in children
+            for pin, these in instance.pins.items()
+            if modules[instance.kind].ports[pin][0] == "input"
+            for bit in these
+        },
+    )
     clock = next(iter(clocks), None)
     outside = [gate for gate in gates if gate[0] in shown or clock is None]
     inside = [gate for gate in gates if gate[0] not in shown and clock is not None]
     outside_bits = {gate[0] for gate in outside}
     head += [f"  {'wire' if bit in outside_bits else 'reg'} _n{bit};" for bit in driven]
-    text += [f"  assign _n{bit} = {function.verilog({pin: name(b) for pin, b in pins.items()})};" for bit, function, pins in outside]
-    counted = sorted({*driven, *inputs, *(bit for instance in children for pin, these in instance.pins.items()
-                                         if modules[instance.kind].ports[pin][0] == "output" for bit in these if isinstance(bit, int))})
+    text += [
+        f"  assign _n{bit} = {function.verilog({pin: name(b) for pin, b in pins.items()})};"
+        for bit, function, pins in outside
+    ]
+    counted = sorted(
+        {
+            *driven,
+            *inputs,
+            *(
+                bit
+                for instance in children
+                for pin, these in instance.pins.items()
+                if modules[instance.kind].ports[pin][0] == "output"
+                for bit in these
+                if isinstance(bit, int)
+            ),
+        }
+    )
     clock_bit = clock[1] if clock else next((b[0] for p, b in module.inputs.items() if p == "clk"), None)
     if counting is not None and clock_bit is not None:
         counted = [bit for bit in counted if bit != clock_bit]
@@ -117,22 +163,36 @@ def _behavioural(module, modules, library, counting, is_top):
     if clock is not None or counting is not None and clock_bit is not None:
         edge, bit = clock or ("posedge", clock_bit)
         text.append(f"  always @({edge} {name(bit)}) begin")
-        text += [f"    _n{bit} = {function.verilog({pin: name(b) for pin, b in pins.items()})};" for bit, function, pins in inside]
+        text += [
+            f"    _n{bit} = {function.verilog({pin: name(b) for pin, b in pins.items()})};"
+            for bit, function, pins in inside
+        ]
         if counting is not None:
             base = counting.base[module.name]
-            words = [counted[n:n + 32] for n in range(0, len(counted), 32)]
+            words = [counted[n : n + 32] for n in range(0, len(counted), 32)]
             for n, word in enumerate(words):
                 head.append(f"  reg [{len(word) - 1}:0] before{n}, now{n};")
-                text += [f"    now{n} = {vector(word)};", f"    poblano_changes({base + 32 * n}, now{n} ^ before{n});", f"    before{n} = now{n};"]
+                text += [
+                    f"    now{n} = {vector(word)};",
+                    f"    poblano_changes({base + 32 * n}, now{n} ^ before{n});",
+                    f"    before{n} = now{n};",
+                ]
             if is_top:
                 text.append("    poblano_tick();")
-            head.append('  import "DPI-C" function void poblano_changes(input int base, input int unsigned changed);')
+            head.append(
+                '  import "DPI-C" function void poblano_changes(input int base, input int unsigned changed);'
+            )
             if is_top:
                 head.append('  import "DPI-C" function void poblano_tick();')
         for instance, cell in flops:
-            text.append(f"    _n{instance.pins[cell.outputs[0]][0]} <= {cell.state[0].verilog({pin: name(instance.pins[pin][0]) for pin in cell.state[0].pins})};")
+            text.append(
+                f"    _n{instance.pins[cell.outputs[0]][0]} <= "
+                f"{cell.state[0].verilog({pin: name(instance.pins[pin][0]) for pin in cell.state[0].pins})};"
+            )
         text.append("  end")
-    text += [f"  assign {_identifier(port)} = {vector(port_bits)};" for port, port_bits in module.outputs.items()]
+    text += [
+        f"  assign {_identifier(port)} = {vector(port_bits)};" for port, port_bits in module.outputs.items()
+    ]
     return "\n".join([*head, *text, "endmodule", ""])
 
 

@@ -1,4 +1,5 @@
-"""Verilog to modules of standard cells by yosys: each distinct module once, hierarchy kept, results in the cache."""
+"""Verilog to modules of standard cells by yosys: each distinct module once, hierarchy kept, results in the
+cache."""
 
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -36,16 +37,21 @@ for script in sys.argv[1:]:
 """Each script in a fresh yosys: the numbers in its names, on which abc's result depends, start again."""
 
 MEMORY_BITS, MEMORY_WORDS = 2048, 16
-"""A memory of so many bits and words, with one write port and synchronous read ports, is a black box: a macro, not flip-flops."""
+"""A memory of so many bits and words, with one write port and synchronous read ports, is a black box: a
+macro, not flip-flops."""
 
 _MEMORY_MAP = """
 (* techmap_celltype = "$mem_v2" *)
 module poblano_memory_map(RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA, WR_CLK, WR_EN, WR_ADDR, WR_DATA);
   parameter MEMID = "", SIZE = 4, OFFSET = 0, ABITS = 2, WIDTH = 8, INIT = 1'bx;
-  parameter RD_PORTS = 1, RD_CLK_ENABLE = 0, RD_CLK_POLARITY = 0, RD_TRANSPARENCY_MASK = 0, RD_COLLISION_X_MASK = 0;
-  parameter RD_WIDE_CONTINUATION = 0, RD_CE_OVER_SRST = 0, RD_ARST_VALUE = 0, RD_SRST_VALUE = 0, RD_INIT_VALUE = 0;
-  parameter WR_PORTS = 1, WR_CLK_ENABLE = 1, WR_CLK_POLARITY = 1, WR_PRIORITY_MASK = 0, WR_WIDE_CONTINUATION = 0;
-  parameter _TECHMAP_CONSTMSK_RD_ARST_ = 0, _TECHMAP_CONSTMSK_RD_SRST_ = 0, _TECHMAP_CONSTVAL_RD_ARST_ = 0, _TECHMAP_CONSTVAL_RD_SRST_ = 0;
+  parameter RD_PORTS = 1, RD_CLK_ENABLE = 0, RD_CLK_POLARITY = 0, RD_TRANSPARENCY_MASK = 0;
+  parameter RD_COLLISION_X_MASK = 0;
+  parameter RD_WIDE_CONTINUATION = 0, RD_CE_OVER_SRST = 0, RD_ARST_VALUE = 0, RD_SRST_VALUE = 0;
+  parameter RD_INIT_VALUE = 0;
+  parameter WR_PORTS = 1, WR_CLK_ENABLE = 1, WR_CLK_POLARITY = 1, WR_PRIORITY_MASK = 0;
+  parameter WR_WIDE_CONTINUATION = 0;
+  parameter _TECHMAP_CONSTMSK_RD_ARST_ = 0, _TECHMAP_CONSTMSK_RD_SRST_ = 0;
+  parameter _TECHMAP_CONSTVAL_RD_ARST_ = 0, _TECHMAP_CONSTVAL_RD_SRST_ = 0;
   localparam ALL = {RD_PORTS{1'b1}};
   input [RD_PORTS-1:0] RD_CLK, RD_EN, RD_ARST, RD_SRST;
   input [RD_PORTS*ABITS-1:0] RD_ADDR;
@@ -53,13 +59,18 @@ module poblano_memory_map(RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA, WR_
   input WR_CLK;
   input [WIDTH-1:0] WR_EN, WR_DATA;
   input [ABITS-1:0] WR_ADDR;
-  wire _TECHMAP_FAIL_ = SIZE * WIDTH < @BITS@ || SIZE < @WORDS@ || WR_PORTS != 1 || RD_CLK_ENABLE != ALL || RD_CLK_POLARITY != ALL
-    || WR_CLK_ENABLE != 1 || WR_CLK_POLARITY != 1 || RD_WIDE_CONTINUATION != 0 || OFFSET != 0 || INIT !== {SIZE*WIDTH{1'bx}}
-    || _TECHMAP_CONSTMSK_RD_ARST_ != ALL || _TECHMAP_CONSTVAL_RD_ARST_ != 0 || _TECHMAP_CONSTMSK_RD_SRST_ != ALL
+  wire _TECHMAP_FAIL_ = SIZE * WIDTH < @BITS@ || SIZE < @WORDS@ || WR_PORTS != 1
+    || RD_CLK_ENABLE != ALL || RD_CLK_POLARITY != ALL
+    || WR_CLK_ENABLE != 1 || WR_CLK_POLARITY != 1 || RD_WIDE_CONTINUATION != 0 || OFFSET != 0
+    || INIT !== {SIZE*WIDTH{1'bx}}
+    || _TECHMAP_CONSTMSK_RD_ARST_ != ALL || _TECHMAP_CONSTVAL_RD_ARST_ != 0
+    || _TECHMAP_CONSTMSK_RD_SRST_ != ALL
     || _TECHMAP_CONSTVAL_RD_SRST_ != 0;
-  poblano_memory #(.SIZE(SIZE), .ABITS(ABITS), .WIDTH(WIDTH), .PORTS(RD_PORTS), .TRANSPARENT(RD_TRANSPARENCY_MASK)) memory (
-    .RD_CLK(RD_CLK), .RD_EN(RD_EN), .RD_ADDR(RD_ADDR), .RD_DATA(RD_DATA), .WR_CLK(WR_CLK), .WR_EN(WR_EN), .WR_ADDR(WR_ADDR),
-    .WR_DATA(WR_DATA));
+  poblano_memory #(
+    .SIZE(SIZE), .ABITS(ABITS), .WIDTH(WIDTH), .PORTS(RD_PORTS), .TRANSPARENT(RD_TRANSPARENCY_MASK)
+  ) memory (
+    .RD_CLK(RD_CLK), .RD_EN(RD_EN), .RD_ADDR(RD_ADDR), .RD_DATA(RD_DATA), .WR_CLK(WR_CLK), .WR_EN(WR_EN),
+    .WR_ADDR(WR_ADDR), .WR_DATA(WR_DATA));
 endmodule
 """
 
@@ -73,11 +84,40 @@ endmodule
 
 MAP_MEMORIES = "techmap -map memory_map.v"
 
-MEMORIES = ("proc", "setattr -unset init w:*", "opt_expr -mux_undef", "opt_clean", "memory -nomap", "opt_clean", MAP_MEMORIES, "memory_map",
-            "opt_clean", "setundef -zero", "rename -enumerate -pattern register% t:$*dff* %co1:+[Q] w:* %i")
-"""Before any optimisation, so that what is compared with a netlist has the same memories and names of registers, and nothing undefined."""
-PREPARE = (*MEMORIES, "opt_expr", "opt_clean", "check", "opt -nodffe -nosdff", "wreduce", "peepopt", "opt_clean", "booth", "alumacc", "opt",
-           "opt -fast -full", "opt -undriven -fine", "techmap", "opt -fast", "opt", "simplemap")
+MEMORIES = (
+    "proc",
+    "setattr -unset init w:*",
+    "opt_expr -mux_undef",
+    "opt_clean",
+    "memory -nomap",
+    "opt_clean",
+    MAP_MEMORIES,
+    "memory_map",
+    "opt_clean",
+    "setundef -zero",
+    "rename -enumerate -pattern register% t:$*dff* %co1:+[Q] w:* %i",
+)
+"""Before any optimisation, so that what is compared with a netlist has the same memories and names of
+registers, and nothing undefined."""
+PREPARE = (
+    *MEMORIES,
+    "opt_expr",
+    "opt_clean",
+    "check",
+    "opt -nodffe -nosdff",
+    "wreduce",
+    "peepopt",
+    "opt_clean",
+    "booth",
+    "alumacc",
+    "opt",
+    "opt -fast -full",
+    "opt -undriven -fine",
+    "techmap",
+    "opt -fast",
+    "opt",
+    "simplemap",
+)
 DELAY = 1000
 """ps that abc aims at: less than any module takes, so that it makes all as fast as it can."""
 MAPPING = """\
@@ -100,7 +140,8 @@ upsize {D}
 dnsize {D}
 stime -p
 """
-"""For abc. Without dc2, which makes chains of gates to save area: a tenth more area of control logic, a fifth to a third less delay."""
+"""For abc. Without dc2, which makes chains of gates to save area: a tenth more area of control logic, a
+fifth to a third less delay."""
 CONSTRAINTS = "set_driving_cell INVX4\nset_load 0.05\n"
 FORMAT = 6
 """Counts changes of what is kept in the cache."""
@@ -109,12 +150,15 @@ BATCH = 200_000
 
 
 def run_yosys(scripts, folder, what):
-    """Run each of ``scripts``, lists of yosys commands, in ``folder``, in a process apart; AsicError with yosys' error."""
+    """Run each of ``scripts``, lists of yosys commands, in ``folder``, in a process apart; AsicError with
+    yosys' error."""
     files = []
     for n, commands in enumerate(scripts):
         files.append(f"commands{n}")
         Path(folder, files[-1]).write_text("\n".join(commands))
-    result = subprocess.run([sys.executable, "-c", _PROGRAM, *files], capture_output=True, text=True, cwd=folder)
+    result = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *files], capture_output=True, text=True, cwd=folder
+    )
     if result.returncode:
         log = (result.stdout + result.stderr).strip().splitlines() or ["it ended without a word"]
         errors = [line for line in log if "ERROR:" in line]
@@ -123,23 +167,38 @@ def run_yosys(scripts, folder, what):
 
 
 def elaborate(verilog, top, *, name="design.v"):
-    """The RTLIL of each module under ``top``, by name; :data:`MACRO` and undefined black boxes as they are. AsicError if it does not parse."""
+    """The RTLIL of each module under ``top``, by name; :data:`MACRO` and undefined black boxes as they are.
+    AsicError if it does not parse."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, name).write_text(verilog)
         if not re.search(rf"^\s*module\s+\\?{re.escape(top)}\b", verilog, re.MULTILINE):
             # yosys has an error for it too, but only of what was read without one
             run_yosys([[f"read_verilog -sv {name}"]], folder, name)
             raise AsicError(f"{name}: there is no module {top!r}")
-        run_yosys([[f"read_verilog -sv {name}", f"hierarchy -check -top {top}", "setattr -unset src", "setattr -mod -unset src *",
-                    "write_rtlil design.il"]], folder, name)
+        run_yosys(
+            [
+                [
+                    f"read_verilog -sv {name}",
+                    f"hierarchy -check -top {top}",
+                    "setattr -unset src",
+                    "setattr -mod -unset src *",
+                    "write_rtlil design.il",
+                ]
+            ],
+            folder,
+            name,
+        )
         text = Path(folder, "design.il").read_text()
     return _split(text)
 
 
 def _split(text):
-    """Modules of RTLIL by name, parametrised ones by their parameters, private names numbered: text that only the module determines."""
+    """Modules of RTLIL by name, parametrised ones by their parameters, private names numbered: text that
+    only the module determines."""
     modules, names = {}, {}
-    for match in re.finditer(r"^((?:attribute [^\n]*\n)*)module (\S+)\n(.*?)^end\n", text, re.MULTILINE | re.DOTALL):
+    for match in re.finditer(
+        r"^((?:attribute [^\n]*\n)*)module (\S+)\n(.*?)^end\n", text, re.MULTILINE | re.DOTALL
+    ):
         attributes, name, body = match.groups()
         base = re.search(r'^attribute \\hdlname "\\?(.*)"$', attributes, re.MULTILINE)
         friendly = name[1:]
@@ -152,10 +211,19 @@ def _split(text):
     result = {}
     for name, (attributes, body) in modules.items():
         kept = "".join(line + "\n" for line in attributes.splitlines() if "\\blackbox" in line)
-        body = re.sub(r"^(  cell )(\S+)", lambda cell: cell[1] + ("\\" + names[cell[2]] if cell[2] in names else cell[2]), body, flags=re.MULTILINE)
-        body = re.sub(r"^ *attribute \\src .*\n", "", body, flags=re.MULTILINE)  # of processes, which setattr leaves
+        body = re.sub(
+            r"^(  cell )(\S+)",
+            lambda cell: cell[1] + ("\\" + names[cell[2]] if cell[2] in names else cell[2]),
+            body,
+            flags=re.MULTILINE,
+        )
+        body = re.sub(
+            r"^ *attribute \\src .*\n", "", body, flags=re.MULTILINE
+        )  # of processes, which setattr leaves
         numbers = {}
-        body = re.sub(r"(?<= )\$\S*\$\d+", lambda private: numbers.setdefault(private[0], f"$n{len(numbers)}"), body)
+        body = re.sub(
+            r"(?<= )\$\S*\$\d+", lambda private: numbers.setdefault(private[0], f"$n{len(numbers)}"), body
+        )
         result[names[name]] = f"{kept}module \\{names[name]}\n{body}end\n"
     return result
 
@@ -184,7 +252,9 @@ def _macro(name, text):
         if match := re.search(r"\b(input|output) \d+ .*?\\(\S+)$", wire):
             width = re.search(r"width (\d+)", wire)
             ports[match[2]] = match[1], list(range(2, 2 + int(width[1] if width else 1)))
-    parameters = {key: _number(value) for key, value in re.findall(r"^  parameter \\(\w+) (.*)$", text, re.MULTILINE)}
+    parameters = {
+        key: _number(value) for key, value in re.findall(r"^  parameter \\(\w+) (.*)$", text, re.MULTILINE)
+    }
     return Module(name, ports, [], macro=True, parameters=parameters, rtl=text)
 
 
@@ -221,12 +291,18 @@ def synthesise(rtl, library, *, what="the design", report=lambda text: None, rec
         batches[-1].append(name)
         size += len(missing[name][0])
     with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8))) as pool:
-        for done in pool.map(lambda batch: _batch({name: missing[name][0] for name in batch}, library, what, recipe), batches if missing else ()):
+        for done in pool.map(
+            lambda batch: _batch({name: missing[name][0] for name in batch}, library, what, recipe),
+            batches if missing else (),
+        ):
             for name, module in done.items():
                 module.rtl = missing[name][0]
                 _keep(missing[name][1], pickle.dumps(module))
                 modules[name] = module
-    return {**{box.name: box for name in rtl for box in modules[name].boxes.values()}, **{name: modules[name] for name in rtl}}
+    return {
+        **{box.name: box for name in rtl for box in modules[name].boxes.values()},
+        **{name: modules[name] for name in rtl},
+    }
 
 
 def _memory_map():
@@ -238,9 +314,12 @@ def _memories(module, content):
     boxes = {}
     for instance in module.instances:
         if instance.kind == "poblano_memory" or instance.kind.endswith("\\poblano_memory"):
-            values = {key: int(value, 2) if isinstance(value, str) else value
-                      for key, value in content["cells"][instance.name]["parameters"].items()}
-            instance.kind = f"poblano_memory_{values['SIZE']}x{values['WIDTH']}_{values['PORTS']}r_{values['TRANSPARENT']:x}"
+            values = {
+                key: int(value, 2) if isinstance(value, str) else value
+                for key, value in content["cells"][instance.name]["parameters"].items()
+            }
+            size = f"{values['SIZE']}x{values['WIDTH']}"
+            instance.kind = f"poblano_memory_{size}_{values['PORTS']}r_{values['TRANSPARENT']:x}"
             ports, place = {}, 2
             for pin, bits in instance.pins.items():
                 ports[pin] = "output" if pin == "RD_DATA" else "input", list(range(place, place + len(bits)))
@@ -260,17 +339,32 @@ def _batch(texts, library, what, recipe):
         scripts = []
         for n, (name, text) in enumerate(texts.items()):
             Path(folder, f"{n}.il").write_text(text)
-            scripts.append([f"read_rtlil {n}.il", "read_verilog -lib memory.v", f"hierarchy -top {name}", *recipe,
-                            f"dfflibmap -liberty {library.path}", "opt",
-                            f"abc -liberty {library.path} {unused} -constr constraints -D {DELAY} -script mapping", "setundef -zero", "opt_clean",
-                            f"write_json {n}.json"])
+            scripts.append(
+                [
+                    f"read_rtlil {n}.il",
+                    "read_verilog -lib memory.v",
+                    f"hierarchy -top {name}",
+                    *recipe,
+                    f"dfflibmap -liberty {library.path}",
+                    "opt",
+                    f"abc -liberty {library.path} {unused} -constr constraints -D {DELAY} -script mapping",
+                    "setundef -zero",
+                    "opt_clean",
+                    f"write_json {n}.json",
+                ]
+            )
         run_yosys(scripts, folder, what)
         result = {}
         for n, name in enumerate(texts):
             content = json.loads(Path(folder, f"{n}.json").read_text())["modules"]
             result[name] = Module.from_json(name, content[name])
             result[name].boxes = _memories(result[name], content[name])
-            strange = {i.kind for i in result[name].instances} - set(library.cells) - set(_children(texts[name])) - set(result[name].boxes)
+            strange = (
+                {i.kind for i in result[name].instances}
+                - set(library.cells)
+                - set(_children(texts[name]))
+                - set(result[name].boxes)
+            )
             if strange:
                 raise AsicError(f"{what}: the library has no cell for {', '.join(sorted(strange))} in {name}")
         return result

@@ -13,7 +13,8 @@ from .tools import AsicError, sta_program
 __all__ = ["TimedPath", "Timing", "analyse"]
 
 MACRO_ACCESS, MACRO_SETUP = 2.0, 0.3
-"""ns from the clock to a black box's outputs, and its inputs' setup: estimates of a small 0.18 um SRAM, as the library has none."""
+"""ns from the clock to a black box's outputs, and its inputs' setup: estimates of a small 0.18 um SRAM, as
+the library has none."""
 REGISTER = 0.35
 """ns from the clock to the output of an instance that is only a load."""
 SLEW = 0.1
@@ -22,7 +23,8 @@ SLEW = 0.1
 
 @dataclass(frozen=True)
 class TimedPath:
-    """A path: ``delay`` with setup, in ns, from ``start`` to ``end``; ``steps`` are (cell, its pin, arrival in ns)."""
+    """A path: ``delay`` with setup, in ns, from ``start`` to ``end``; ``steps`` are (cell, its pin, arrival
+    in ns)."""
 
     delay: float
     start: str
@@ -51,7 +53,11 @@ class Timing:
         return 1000 / self.period
 
     def as_json(self):
-        return {"period_ns": self.period, "fmax_mhz": self.fmax, "paths": [asdict(path) | {"macros": path.macros} for path in self.paths]}
+        return {
+            "period_ns": self.period,
+            "fmax_mhz": self.fmax,
+            "paths": [asdict(path) | {"macros": path.macros} for path in self.paths],
+        }
 
 
 LARGE = 150_000
@@ -63,28 +69,51 @@ KEPT, SMALL = 8, 300
 def analyse(modules, loads, top, library, *, clock="clk", paths=5, timeout=1500):
     """The :class:`Timing` of ``top`` of buffered ``modules``; None where it has no path.
 
-    Inputs come with the clock's edge, outputs may take its period. In a design of more than :data:`LARGE` cells, of more than :data:`KEPT`
-    equal instances in a module the first two and the last are timed and stand for all; the others are loads, and their registered outputs
-    come with the clock's edge.
+    Inputs come with the clock's edge, outputs may take its period. In a design of more than :data:`LARGE`
+    cells, of more than :data:`KEPT` equal instances in a module the first two and the last are timed and
+    stand for all; the others are loads, and their registered outputs come with the clock's edge.
     """
     program = sta_program()
     kept = {name: modules[name] for name in summary(modules, top)}
     kept, standing = _reduced(kept, loads, top, library)
     macros = {name: module for name, module in kept.items() if module.macro}
-    files = {"design.v": structural(_renamed(kept, macros), library), "macros.lib": _macro_library(macros, loads, standing)}
+    files = {
+        "design.v": structural(_renamed(kept, macros), library),
+        "macros.lib": _macro_library(macros, loads, standing),
+    }
     period = 1000
-    files["script.tcl"] = "\n".join([
-        f"read_liberty {library.path}", "read_liberty macros.lib" if macros else "", "read_verilog design.v", f"link_design {top}",
-        f"create_clock -name clock -period {period}" + (f" [get_ports {clock}]" if clock in kept[top].inputs else ""),
-        "set_input_delay 0 -clock clock [all_inputs]", f"set_input_transition {SLEW} [all_inputs]", "set_output_delay 0 -clock clock [all_outputs]",
-        f"report_checks -path_delay max -digits 4 -group_count {paths} -endpoint_count 1 -format full", "exit"]) + "\n"
+    files["script.tcl"] = (
+        "\n".join(
+            [
+                f"read_liberty {library.path}",
+                "read_liberty macros.lib" if macros else "",
+                "read_verilog design.v",
+                f"link_design {top}",
+                f"create_clock -name clock -period {period}"
+                + (f" [get_ports {clock}]" if clock in kept[top].inputs else ""),
+                "set_input_delay 0 -clock clock [all_inputs]",
+                f"set_input_transition {SLEW} [all_inputs]",
+                "set_output_delay 0 -clock clock [all_outputs]",
+                f"report_checks -path_delay max -digits 4 -group_count {paths} -endpoint_count 1 -format "
+                "full",
+                "exit",
+            ]
+        )
+        + "\n"
+    )
     cached = cache_folder() / "asic" / f"{_digest(*files.values(), str(program.stat().st_size))}.sta"
     if cached.exists():
         report = cached.read_text()
     else:
         report = _run(program, files, top, timeout)
         _keep(cached, report.encode())
-    found = [path for path in map(lambda text: _path(text, period), re.split(r"^Startpoint:", report, flags=re.MULTILINE)[1:]) if path]
+    found = [
+        path
+        for path in (
+            _path(text, period) for text in re.split(r"^Startpoint:", report, flags=re.MULTILINE)[1:]
+        )
+        if path
+    ]
     if not found:
         return None
     return Timing(tuple(sorted(found, key=lambda path: -path.delay)))
@@ -95,19 +124,29 @@ def _run(program, files, top, timeout):
         for name, text in files.items():
             Path(folder, name).write_text(text)
         try:
-            result = subprocess.run([program, "-no_splash", "-exit", "script.tcl"], capture_output=True, text=True, cwd=folder,
-                                    stdin=subprocess.DEVNULL, timeout=timeout)
+            result = subprocess.run(
+                [program, "-no_splash", "-exit", "script.tcl"],
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                timeout=timeout,
+            )
         except subprocess.TimeoutExpired:
             raise AsicError(f"OpenSTA takes more than {timeout} s for {top}") from None
     log = result.stdout + result.stderr
     if result.returncode or "Error" in log:
-        reason = next((line for line in log.splitlines() if "Error" in line), log.strip()[-300:] or f"status {result.returncode}")
+        reason = next(
+            (line for line in log.splitlines() if "Error" in line),
+            log.strip()[-300:] or f"status {result.returncode}",
+        )
         raise AsicError(f"OpenSTA failed for {top}: {reason}")
     return result.stdout
 
 
 def _reduced(kept, loads, top, library):
-    """``kept`` with most of many equal instances replaced by black boxes, and what those stand for, by their names."""
+    """``kept`` with most of many equal instances replaced by black boxes, and what those stand for, by
+    their names."""
     counts = summary(kept, top)
     own = {name: sum(i.kind in library.cells for i in module.instances) for name, module in kept.items()}
     if sum(own[name] * counts[name] for name in counts) <= LARGE:
@@ -124,10 +163,21 @@ def _reduced(kept, loads, top, library):
                 of(instance.kind)
                 whole[name] += whole[instance.kind]
                 if kept[instance.kind].macro or registered[instance.kind]:
-                    drivers |= {bit for pin, bits in instance.pins.items() if pin in kept[instance.kind].outputs for bit in bits}
+                    drivers |= {
+                        bit
+                        for pin, bits in instance.pins.items()
+                        if pin in kept[instance.kind].outputs
+                        for bit in bits
+                    }
             elif library.cells[instance.kind].sequential:
-                drivers |= {bits[0] for pin, bits in instance.pins.items() if pin in library.cells[instance.kind].outputs and bits}
-        registered[name] = not module.macro and all(bit in drivers or isinstance(bit, str) for bits in module.outputs.values() for bit in bits)
+                drivers |= {
+                    bits[0]
+                    for pin, bits in instance.pins.items()
+                    if pin in library.cells[instance.kind].outputs and bits
+                }
+        registered[name] = not module.macro and all(
+            bit in drivers or isinstance(bit, str) for bits in module.outputs.values() for bit in bits
+        )
 
     of(top)
     standing, result = {}, {}
@@ -159,17 +209,29 @@ def _renamed(kept, macros):
 
 def _macro_library(macros, loads, standing):
     """Liberty of black boxes: outputs and setups of estimated times."""
-    lines = ['library(macros) { delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit : "1uA";',
-             'pulling_resistance_unit : "1kohm"; leakage_power_unit : "1nW"; capacitive_load_unit (1,pf);',
-             "nom_process : 1; nom_voltage : 1.8; nom_temperature : 25;"]
-    lines += [f"slew_{edge}_threshold_pct_{way} : {percent};" for edge, percent in (("upper", 80), ("lower", 20)) for way in ("rise", "fall")]
+    lines = [
+        'library(macros) { delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit '
+        ': "1uA";',
+        'pulling_resistance_unit : "1kohm"; leakage_power_unit : "1nW"; capacitive_load_unit (1,pf);',
+        "nom_process : 1; nom_voltage : 1.8; nom_temperature : 25;",
+    ]
+    lines += [
+        f"slew_{edge}_threshold_pct_{way} : {percent};"
+        for edge, percent in (("upper", 80), ("lower", 20))
+        for way in ("rise", "fall")
+    ]
     lines += [f"{side}_threshold_pct_{way} : 50;" for side in ("input", "output") for way in ("rise", "fall")]
     scalar = lambda name, value: f'{name}(scalar) {{ values("{value}"); }}'
     for name, module in macros.items():
         lines.append(f"cell (macro_{name}) {{ area : 0;")
         stands = standing.get(name)
         access = REGISTER if stands else MACRO_ACCESS
-        clocks = [f"{port}_{n}" for port, bits in module.inputs.items() if port.lower().endswith("clk") for n in range(len(bits))]
+        clocks = [
+            f"{port}_{n}"
+            for port, bits in module.inputs.items()
+            if port.lower().endswith("clk")
+            for n in range(len(bits))
+        ]
         for port, (direction, bits) in module.ports.items():
             for n in range(len(bits)):
                 pin = f"{port}_{n}"
@@ -177,15 +239,34 @@ def _macro_library(macros, loads, standing):
                 if pin in clocks:
                     lines.append(f"pin({pin}) {{ direction : input; capacitance : {load}; clock : true; }}")
                 elif not clocks or stands and direction == "input":
-                    lines.append(f"pin({pin}) {{ direction : {direction}; capacitance : {load if direction == 'input' else 0}; }}")
+                    lines.append(
+                        f"pin({pin}) "
+                        f"{{ direction : {direction}; capacitance : {load if direction == 'input' else 0}; }}"
+                    )
                 elif direction == "input":
-                    values = " ".join(scalar(kind, MACRO_SETUP) for kind in ("rise_constraint", "fall_constraint"))
-                    lines.append(f'pin({pin}) {{ direction : input; capacitance : {load}; timing() {{ related_pin : "{clocks[0]}"; '
-                                 f"timing_type : setup_rising; {values} }} }}")
+                    values = " ".join(
+                        scalar(kind, MACRO_SETUP) for kind in ("rise_constraint", "fall_constraint")
+                    )
+                    lines.append(
+                        f"pin({pin}) "
+                        f"{{ direction : input; capacitance : {load}; "
+                        f'timing() {{ related_pin : "{clocks[0]}"; '
+                        f"timing_type : setup_rising; {values} }} }}"
+                    )
                 else:
-                    values = " ".join([scalar("cell_rise", access), scalar("cell_fall", access), scalar("rise_transition", SLEW),
-                                       scalar("fall_transition", SLEW)])
-                    lines.append(f'pin({pin}) {{ direction : output; timing() {{ related_pin : "{clocks[0]}"; timing_type : rising_edge; {values} }} }}')
+                    values = " ".join(
+                        [
+                            scalar("cell_rise", access),
+                            scalar("cell_fall", access),
+                            scalar("rise_transition", SLEW),
+                            scalar("fall_transition", SLEW),
+                        ]
+                    )
+                    lines.append(
+                        f"pin({pin}) "
+                        f'{{ direction : output; timing() {{ related_pin : "{clocks[0]}"; '
+                        f"timing_type : rising_edge; {values} }} }}"
+                    )
         lines.append("}")
     return "\n".join([*lines, "}", ""])
 
@@ -196,7 +277,10 @@ def _path(text, period):
     slack = re.search(r"^\s*(\S+)\s+slack", text, re.MULTILINE)
     if not required or not slack:
         return None
-    arrival = text[:text.index("data arrival time")]
-    steps = [(match[3], match[2], float(match[1])) for match in re.finditer(r"^\s*\S+\s+(\S+) [\^v] (\S+) \((\S+)\)$", arrival, re.MULTILINE)]
+    arrival = text[: text.index("data arrival time")]
+    steps = [
+        (match[3], match[2], float(match[1]))
+        for match in re.finditer(r"^\s*\S+\s+(\S+) [\^v] (\S+) \((\S+)\)$", arrival, re.MULTILINE)
+    ]
     end = re.search(r"^Endpoint: (\S+)", text, re.MULTILINE)
     return TimedPath(round(period - float(slack[1]), 4), text.split()[0], end[1] if end else "", tuple(steps))

@@ -28,8 +28,11 @@ class LibraryPackage:
 
 
 LIBRARIES = {
-    "osu018": LibraryPackage("qflow-tech-osu018", "usr/share/qflow/tech/osu018/osu018_stdcells.lib",
-                             "OSU 0.18 um (TSMC 180 nm), qflow-tech-osu018"),
+    "osu018": LibraryPackage(
+        "qflow-tech-osu018",
+        "usr/share/qflow/tech/osu018/osu018_stdcells.lib",
+        "OSU 0.18 um (TSMC 180 nm), qflow-tech-osu018",
+    )
 }
 
 
@@ -46,11 +49,17 @@ def sta_program():
     found = shutil.which("sta")
     program = Path(found) if found else _installed("usr/bin/sta") or _fetched("opensta", "usr/bin/sta")
     try:
-        result = subprocess.run([program, "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        result = subprocess.run(
+            [program, "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
     except OSError as error:
         raise AsicError(f"OpenSTA does not start: {error}: apt-get install opensta") from None
     if result.returncode:
-        raise AsicError("OpenSTA does not start: " + (result.stderr.strip().splitlines() or ["?"])[-1] + ": apt-get install opensta")
+        raise AsicError(
+            "OpenSTA does not start: "
+            + (result.stderr.strip().splitlines() or ["?"])[-1]
+            + ": apt-get install opensta"
+        )
     return program
 
 
@@ -66,15 +75,24 @@ def _fetched(package, path):
         return folder / path
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            raise AsicError(f"the Debian package {package} is not installed, and can't be fetched without {tool}")
+            raise AsicError(
+                f"the Debian package {package} is not installed, and can't be fetched without {tool}"
+            )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{package}-") as temporary:
-        result = subprocess.run(["apt-get", "-q", "download", package], cwd=temporary, capture_output=True, text=True)
+        result = subprocess.run(
+            ["apt-get", "-q", "download", package], cwd=temporary, capture_output=True, text=True
+        )
         archives = list(Path(temporary).glob("*.deb"))
         if result.returncode or not archives:
-            reason = ([line for line in result.stderr.splitlines() if line.startswith("E:")] or ["E: nothing came"])[0][3:]
-            raise AsicError(f"the Debian package {package} is not installed, and can't be fetched ({reason}): apt-get update && "
-                            f"apt-get install {package}")
+            reason = (
+                [line for line in result.stderr.splitlines() if line.startswith("E:")] or ["E: nothing came"]
+            )[0][3:]
+            raise AsicError(
+                f"the Debian package {package} is not installed, and can't be fetched ({reason}): apt-get "
+                "update && "
+                f"apt-get install {package}"
+            )
         unpacked = Path(temporary, "unpacked")
         result = subprocess.run(["dpkg-deb", "-x", archives[0], unpacked], capture_output=True, text=True)
         if result.returncode or not (unpacked / path).exists():

@@ -11,7 +11,8 @@ def align(value, unit):
 
 
 class Allocator:
-    """Hands out a linear memory of ``size`` units from the start; errors read "``what``: N ``unit``; there are ..."."""
+    """Hands out a linear memory of ``size`` units from the start; errors read "``what``: N ``unit``; there
+    are ..."."""
 
     def __init__(self, size, what, unit):
         self.size = size

@@ -14,16 +14,18 @@ __all__ = ["MatmulJob"]
 
 
 class MatmulJob:
-    """``a`` (M, K) times ``b`` (K, N), float32: b in ``format``, a quantised by the chip in blocks of 32 of ``activation``.
+    """``a`` (M, K) times ``b`` (K, N), float32: b in ``format``, a quantised by the chip in blocks of 32 of
+    ``activation``.
 
-    ``format`` is a name of ``QUANTISERS``, ``activation`` of an activation format (INT8 by default, else the array's first).
+    ``format`` is a name of ``QUANTISERS``, ``activation`` of an activation format (INT8 by default, else
+    the array's first).
 
-    Members: ``image`` (list of (address, bytes)), ``memory_bytes``, ``ring`` (address, commands) and ``program``, whose
-    ``result`` is the address and the shape (M, padded N) of the float32 product. Raises :class:`CompileError` for shapes
-    that don't fit.
+    Members: ``image`` (list of (address, bytes)), ``memory_bytes``, ``ring`` (address, commands) and
+    ``program``, whose ``result`` is the address and the shape (M, padded N) of the float32 product. Raises
+    :class:`CompileError` for shapes that don't fit.
 
-    The tiles share the quantising by rows and the product by columns. Rows that don't fit in activation memory at once
-    read the weights again.
+    The tiles share the quantising by rows and the product by columns. Rows that don't fit in activation
+    memory at once read the weights again.
     """
 
     RING = 1 << 16
@@ -46,18 +48,25 @@ class MatmulJob:
         self.k_blocks = k // BLOCK
         rows = min(tile.tokens, tile.amem_blocks // self.k_blocks, a.shape[0])
         if rows < 1:
-            raise CompileError(f"K of {k} needs {self.k_blocks} blocks of activation memory; there are {tile.amem_blocks}")
+            raise CompileError(
+                f"K of {k} needs {self.k_blocks} blocks of activation memory; there are {tile.amem_blocks}"
+            )
         # Vector memory: two places for parts of a, then two for results.
         self.stage_lines = tile.vmem_lines // 4
         room = tile.vmem_lines // 4 * LINE_WORDS // granule * granule
         rows = min(rows, room // granule)
         if rows < 1 or self.stage_lines < granule // LINE_WORDS:
-            raise CompileError(f"a granule of {granule} columns needs {4 * granule // LINE_WORDS} lines of vector memory; there "
-                               f"are {tile.vmem_lines}")
+            raise CompileError(
+                f"a granule of {granule} columns needs {4 * granule // LINE_WORDS} lines of vector memory; "
+                "there "
+                f"are {tile.vmem_lines}"
+            )
         self.width = min(n, room // rows // granule * granule)
 
         image = Image(max(4096, config.stream_bytes))
-        pad = lambda array, height, width: np.pad(array, ((0, height - array.shape[0]), (0, width - array.shape[1])))
+        pad = lambda array, height, width: np.pad(
+            array, ((0, height - array.shape[0]), (0, width - array.shape[1]))
+        )
         self.matrix = TiledMatrix.split(image, QUANTISERS[format](pad(b, k, n).T), config)
         self.source = image.array(pad(a, a.shape[0], k))
         self.result = image.reserve(4 * a.shape[0] * n)
@@ -67,17 +76,27 @@ class MatmulJob:
             count = min(rows, a.shape[0] - first)
             self._quantise(first, count)
             self._multiply(first, count, n)
-        self.builder.work.append(LayerWork("matmul", self.shape[0] * self.shape[1] * a.shape[1], sum(self.matrix.size),
-                                           4 * (a.shape[0] * k + a.shape[0] * n)))
+        self.builder.work.append(
+            LayerWork(
+                "matmul",
+                self.shape[0] * self.shape[1] * a.shape[1],
+                sum(self.matrix.size),
+                4 * (a.shape[0] * k + a.shape[0] * n),
+            )
+        )
         self.program = self.builder.build(result=(self.result, (a.shape[0], n)))
         if len(self.program.commands) > self.RING:
-            raise CompileError(f"the product has {len(self.program.commands)} commands; the ring holds {self.RING}")
+            raise CompileError(
+                f"the product has {len(self.program.commands)} commands; the ring holds {self.RING}"
+            )
         self.ring = (image.reserve(64 * self.RING), self.RING)
         self.image = image.pieces
         self.memory_bytes = image.size
         if self.memory_bytes > 1 << config.memory.addr_width:
-            raise CompileError(f"the product needs {self.memory_bytes} bytes of memory; {config.memory.addr_width} address "
-                               f"bits reach {1 << config.memory.addr_width}")
+            raise CompileError(
+                f"the product needs {self.memory_bytes} bytes of memory; {config.memory.addr_width} address "
+                f"bits reach {1 << config.memory.addr_width}"
+            )
 
     def _quantise(self, first, count):
         """Rows ``first`` on of a to every tile's activation memory, a part that fits the stage at a time."""
@@ -91,11 +110,30 @@ class MatmulJob:
                 width = min(blocks, self.k_blocks - block)
                 tile, stage = i % tiles, self.parts % 2 * self.stage_lines
                 self.parts += 1
-                self.builder.load([tile], self.source + 4 * BLOCK * (self.k_blocks * (first + row) + block),
-                                  4 * BLOCK * self.k_blocks, stage, width * per_line, some, width * per_line, reads=(),
-                                  label="a")
-                self.builder.vector(tile, range(tiles), rows=some, blocks=width, a=stage, a_stride=width * per_line, sink=2,
-                                    activation=int(self.activation), dst=row * self.k_blocks + block, dst_stride=self.k_blocks, label="quantise")
+                self.builder.load(
+                    [tile],
+                    self.source + 4 * BLOCK * (self.k_blocks * (first + row) + block),
+                    4 * BLOCK * self.k_blocks,
+                    stage,
+                    width * per_line,
+                    some,
+                    width * per_line,
+                    reads=(),
+                    label="a",
+                )
+                self.builder.vector(
+                    tile,
+                    range(tiles),
+                    rows=some,
+                    blocks=width,
+                    a=stage,
+                    a_stride=width * per_line,
+                    sink=2,
+                    activation=int(self.activation),
+                    dst=row * self.k_blocks + block,
+                    dst_stride=self.k_blocks,
+                    label="quantise",
+                )
 
     def _multiply(self, first, count, n):
         """The product of the rows in activation memory with every column, to memory."""
@@ -103,16 +141,41 @@ class MatmulJob:
         for tile in range(self.config.tiles):
             if matrix.size[tile]:
                 build.stream(tile, matrix.address[tile], matrix.size[tile], label="weights")
-        chunks = [[(at, min(at + self.width, end)) for _, start, end in ranges for at in range(start, end, self.width)]
-                  for ranges in matrix.chunks]
+        chunks = [
+            [
+                (at, min(at + self.width, end))
+                for _, start, end in ranges
+                for at in range(start, end, self.width)
+            ]
+            for ranges in matrix.chunks
+        ]
         for i in range(max(map(len, chunks))):
             target = 2 * self.stage_lines + i % 2 * self.stage_lines
             for tile, mine in enumerate(chunks):
                 if i < len(mine):
                     start, end = mine[i]
-                    build.matmul(tile, [tile], a=0, a_stride=self.k_blocks, rows=count, k_blocks=self.k_blocks,
-                                 groups=-(-(end - start) // self.config.tile.array.cols), dst=target, dst_stride=lines,
-                                 activation=int(self.activation), label="matmul", **matrix.formats[0])
-                    build.store(tile, target, lines, count, (end - start) // LINE_WORDS,
-                                self.result + 4 * (n * first + start), 4 * n, writes=[build.memory("result", tile)],
-                                label="result")
+                    build.matmul(
+                        tile,
+                        [tile],
+                        a=0,
+                        a_stride=self.k_blocks,
+                        rows=count,
+                        k_blocks=self.k_blocks,
+                        groups=-(-(end - start) // self.config.tile.array.cols),
+                        dst=target,
+                        dst_stride=lines,
+                        activation=int(self.activation),
+                        label="matmul",
+                        **matrix.formats[0],
+                    )
+                    build.store(
+                        tile,
+                        target,
+                        lines,
+                        count,
+                        (end - start) // LINE_WORDS,
+                        self.result + 4 * (n * first + start),
+                        4 * n,
+                        writes=[build.memory("result", tile)],
+                        label="result",
+                    )

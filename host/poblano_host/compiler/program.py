@@ -12,7 +12,8 @@ __all__ = ["LayerWork", "Program", "ProgramBuilder", "Region", "rows_region"]
 
 @dataclass(frozen=True)
 class LayerWork:
-    """The least work of a layer: useful multiply-accumulates, bytes of weights and other bytes from memory."""
+    """The least work of a layer: useful multiply-accumulates, bytes of weights and other bytes from
+    memory."""
 
     name: str
     macs: int
@@ -24,8 +25,9 @@ class LayerWork:
 class Program:
     """Commands for one run of the chip, what to write before and what to read after.
 
-    ``inputs`` is a list of (address, bytes); ``logits`` is (address, rows) or None; ``best`` lists the addresses of each
-    tile's argmax (value, index) or is empty; ``result`` is (address, shape) of a matmul job's product, else None.
+    ``inputs`` is a list of (address, bytes); ``logits`` is (address, rows) or None; ``best`` lists the
+    addresses of each tile's argmax (value, index) or is empty; ``result`` is (address, shape) of a matmul
+    job's product, else None.
     """
 
     commands: list
@@ -57,7 +59,8 @@ def rows_region(key, base, stride, rows, extent):
 class ProgramBuilder:
     """Emits commands, works out their waits and moves weight streams ahead.
 
-    A command waits for the last writers of what it reads, and for the last writers and readers of what it writes.
+    A command waits for the last writers of what it reads, and for the last writers and readers of what it
+    writes.
     """
 
     def __init__(self, config):
@@ -101,8 +104,11 @@ class ProgramBuilder:
             np.maximum(needed, self._counts(region)[:, :, region.index].max((0, 2)), out=needed)
         known = self._history[unit][-1]
         wanted = [v for v in np.nonzero(needed > known)[0] if v != unit]
-        kept = [v for v in wanted
-                if not any(w != v and self._history[w][needed[w]][v] >= needed[v] for w in wanted)]
+        kept = [
+            v
+            for v in wanted
+            if not any(w != v and self._history[w][needed[w]][v] >= needed[v] for w in wanted)
+        ]
         clock = known.copy()
         for v in kept:
             np.maximum(clock, self._history[v][needed[v]], out=clock)
@@ -133,42 +139,122 @@ class ProgramBuilder:
     # Commands of the units
 
     def load(self, tiles, addr, stride, dst, dst_stride, rows, lines, *, reads, label=""):
-        self.emit(Opcode.LOAD, unit_index(UnitKind.DMA),
-                  dict(mem_addr=addr, mem_stride=stride, dst=dst, dst_stride=dst_stride, rows=rows, lines=lines,
-                       tiles=sum(1 << t for t in tiles)),
-                  reads=reads, writes=[self.vmem(t, dst, dst_stride, rows, lines) for t in tiles], label=label)
+        self.emit(
+            Opcode.LOAD,
+            unit_index(UnitKind.DMA),
+            dict(
+                mem_addr=addr,
+                mem_stride=stride,
+                dst=dst,
+                dst_stride=dst_stride,
+                rows=rows,
+                lines=lines,
+                tiles=sum(1 << t for t in tiles),
+            ),
+            reads=reads,
+            writes=[self.vmem(t, dst, dst_stride, rows, lines) for t in tiles],
+            label=label,
+        )
 
     def store(self, tile, src, src_stride, rows, lines, addr, stride, *, writes, label=""):
-        self.emit(Opcode.STORE, unit_index(UnitKind.DMA),
-                  dict(mem_addr=addr, mem_stride=stride, src=src, src_stride=src_stride, rows=rows, lines=lines, tile=tile),
-                  reads=[self.vmem(tile, src, src_stride, rows, lines)], writes=writes, label=label)
+        self.emit(
+            Opcode.STORE,
+            unit_index(UnitKind.DMA),
+            dict(
+                mem_addr=addr,
+                mem_stride=stride,
+                src=src,
+                src_stride=src_stride,
+                rows=rows,
+                lines=lines,
+                tile=tile,
+            ),
+            reads=[self.vmem(tile, src, src_stride, rows, lines)],
+            writes=writes,
+            label=label,
+        )
 
     def store_block(self, tile, src, src_stride, rows, offset, length, addr, stride, *, writes, label=""):
-        self.emit(Opcode.STORE_BLOCK, unit_index(UnitKind.DMA),
-                  dict(mem_addr=addr, mem_stride=stride, src=src, src_stride=src_stride, rows=rows, offset=offset,
-                       length=length, tile=tile),
-                  reads=[self.amem(tile, src, src_stride, rows, 1)], writes=writes, label=label)
+        self.emit(
+            Opcode.STORE_BLOCK,
+            unit_index(UnitKind.DMA),
+            dict(
+                mem_addr=addr,
+                mem_stride=stride,
+                src=src,
+                src_stride=src_stride,
+                rows=rows,
+                offset=offset,
+                length=length,
+                tile=tile,
+            ),
+            reads=[self.amem(tile, src, src_stride, rows, 1)],
+            writes=writes,
+            label=label,
+        )
 
     def store_scale(self, tile, src, src_stride, rows, addr, stride, *, writes, label=""):
-        self.emit(Opcode.STORE_SCALE, unit_index(UnitKind.DMA),
-                  dict(mem_addr=addr, mem_stride=stride, src=src, src_stride=src_stride, rows=rows, tile=tile),
-                  reads=[self.amem(tile, src, src_stride, rows, 1)], writes=writes, label=label)
+        self.emit(
+            Opcode.STORE_SCALE,
+            unit_index(UnitKind.DMA),
+            dict(mem_addr=addr, mem_stride=stride, src=src, src_stride=src_stride, rows=rows, tile=tile),
+            reads=[self.amem(tile, src, src_stride, rows, 1)],
+            writes=writes,
+            label=label,
+        )
 
     def stream(self, tile, addr, row_bytes, *, rows=1, stride=0, reads=(), label=""):
-        place = self.emit(Opcode.STREAM, unit_index(UnitKind.STREAM, tile),
-                          dict(mem_addr=addr, mem_stride=stride, row_bytes=row_bytes, rows=rows), reads=reads, label=label)
+        place = self.emit(
+            Opcode.STREAM,
+            unit_index(UnitKind.STREAM, tile),
+            dict(mem_addr=addr, mem_stride=stride, row_bytes=row_bytes, rows=rows),
+            reads=reads,
+            label=label,
+        )
         self._streams[tile].append([place, place])
 
-    def matmul(self, tile, tiles, *, a, a_stride, rows, k_blocks, groups, dst, dst_stride, element=0, scale=0, minimum=0,
-               transpose=0, activation=0, label=""):
+    def matmul(
+        self,
+        tile,
+        tiles,
+        *,
+        a,
+        a_stride,
+        rows,
+        k_blocks,
+        groups,
+        dst,
+        dst_stride,
+        element=0,
+        scale=0,
+        minimum=0,
+        transpose=0,
+        activation=0,
+        label="",
+    ):
         lines = -(-groups * self.config.tile.array.cols // LINE_WORDS)
         place = self.emit(
-            Opcode.MATMUL, unit_index(UnitKind.MATMUL, tile),
-            dict(a=a, a_stride=a_stride, rows=rows, k_blocks=k_blocks, groups=groups, dst=dst, dst_stride=dst_stride,
-                 element=element, scale=scale, minimum=minimum, transpose=transpose, activation=activation,
-                 tiles=sum(1 << t for t in tiles)),
+            Opcode.MATMUL,
+            unit_index(UnitKind.MATMUL, tile),
+            dict(
+                a=a,
+                a_stride=a_stride,
+                rows=rows,
+                k_blocks=k_blocks,
+                groups=groups,
+                dst=dst,
+                dst_stride=dst_stride,
+                element=element,
+                scale=scale,
+                minimum=minimum,
+                transpose=transpose,
+                activation=activation,
+                tiles=sum(1 << t for t in tiles),
+            ),
             reads=[self.amem(tile, a, a_stride, rows, k_blocks)],
-            writes=[self.vmem(t, dst, dst_stride, rows, lines) for t in tiles], label=label)
+            writes=[self.vmem(t, dst, dst_stride, rows, lines) for t in tiles],
+            label=label,
+        )
         self._streams[tile][-1][1] = place
 
     def vector(self, tile, tiles=None, *, rows=1, blocks, label="", **operands):
@@ -191,17 +277,21 @@ class ProgramBuilder:
                 writes.append(self.amem(t, get("dst"), get("dst_stride"), rows, blocks))
             if get("reduce"):
                 writes.append(self.vmem(t, get("r"), 0, 1, 1 if get("reduce") == 3 else scalars))
-        self.emit(Opcode.VECTOR, unit_index(UnitKind.VECTOR, tile), o, reads=reads, writes=writes, label=label)
+        self.emit(
+            Opcode.VECTOR, unit_index(UnitKind.VECTOR, tile), o, reads=reads, writes=writes, label=label
+        )
 
     def build(self, **attributes):
         """The program, with each weight stream moved ahead as far as its waits and the queues allow."""
         return Program(self._hoisted(), work=self.work, **attributes)
 
     def _hoisted(self):
-        """Streams move ahead of commands that they do not depend on, so that weights arrive while others work.
+        """Streams move ahead of commands that they do not depend on, so that weights arrive while others
+        work.
 
-        Dispatch is in order and a queue holds ``queue_depth`` commands: a stream must stay behind the matmuls that drain
-        the stream ``queue_depth`` before it, or dispatch would block on a full queue for ever.
+        Dispatch is in order and a queue holds ``queue_depth`` commands: a stream must stay behind the
+        matmuls that drain the stream ``queue_depth`` before it, or dispatch would block on a full queue for
+        ever.
         """
         depth = self.config.queue_depth
         before = {}  # program position -> positions of the streams that move before it

@@ -17,25 +17,28 @@ class FloatModel:
     Parameters
     ----------
     model : Model
-    rounding : applied to the inputs of the projections (n, K), if given: what quantised activations alone would do
+    rounding : applied to the inputs of the projections (n, K), if given: what quantised activations alone
+        would do
     """
 
     def __init__(self, model, *, rounding=None):
         self._round = (lambda x: x) if rounding is None else rounding
         self.config = model.config
         self._model = model
-        self._tensors = {name: t.dequantise() if isinstance(t, BlockTensor) else t for name, t in model.tensors.items()}
+        self._tensors = {
+            name: t.dequantise() if isinstance(t, BlockTensor) else t for name, t in model.tensors.items()
+        }
         c = self.config
         self._keys = np.zeros((c.layers, c.kv_heads, c.context, c.head_dim), np.float32)
         self._values = np.zeros_like(self._keys)
         half = np.arange(0, c.head_dim, 2) / c.head_dim
-        angles = np.arange(c.context)[:, None] * c.rope_base ** -half  # (context, head_dim / 2), float64
+        angles = np.arange(c.context)[:, None] * c.rope_base**-half  # (context, head_dim / 2), float64
         self._cos, self._sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
     def _rotate(self, x, start):
         """RoPE on (n, heads, head_dim), neighbours rotate."""
         n = x.shape[0]
-        cos, sin = self._cos[start:start + n, None], self._sin[start:start + n, None]
+        cos, sin = self._cos[start : start + n, None], self._sin[start : start + n, None]
         even, odd = x[..., 0::2], x[..., 1::2]
         return np.stack((even * cos - odd * sin, even * sin + odd * cos), -1).reshape(x.shape)
 
@@ -53,7 +56,7 @@ class FloatModel:
         out = np.empty((n, c.heads, c.head_dim), np.float32)
         for head in range(c.heads):
             kv = head // (c.heads // c.kv_heads)
-            scores = q[:, head] @ self._keys[layer, kv, :end].T * np.float32(c.head_dim ** -0.5) + mask
+            scores = q[:, head] @ self._keys[layer, kv, :end].T * np.float32(c.head_dim**-0.5) + mask
             scores = np.exp(scores - scores.max(-1, keepdims=True))
             out[:, head] = scores / scores.sum(-1, keepdims=True) @ self._values[layer, kv, :end]
         return self._round(out.reshape(n, -1)) @ weight("attn_output").T
@@ -72,7 +75,8 @@ class FloatModel:
             return self._round(gate / (1 + np.exp(-gate)) * (y @ weight("ffn_up").T)) @ weight("ffn_down").T
 
     def feed_forward_input(self, tokens, layer):
-        """float32 (len(tokens), dim): what the feed-forward network of ``layer`` gets from ``tokens`` at positions 0 on."""
+        """float32 (len(tokens), dim): what the feed-forward network of ``layer`` gets from ``tokens`` at
+        positions 0 on."""
         x = self._tensors["token_embd.weight"][np.asarray(tokens)]
         for n in range(layer + 1):
             x, y = self._attended(n, x, 0)
@@ -83,7 +87,9 @@ class FloatModel:
         """float32 logits (len(tokens), vocab) of ``tokens`` at positions ``start`` on."""
         c = self.config
         if start + len(tokens) > c.context:
-            raise ValueError(f"positions {start} to {start + len(tokens) - 1} pass the context of {c.context}")
+            raise ValueError(
+                f"positions {start} to {start + len(tokens) - 1} pass the context of {c.context}"
+            )
         x = self._tensors["token_embd.weight"][np.asarray(tokens)]
         for layer in range(c.layers):
             x, y = self._attended(layer, x, start)

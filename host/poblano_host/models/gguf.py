@@ -25,7 +25,7 @@ def _block_tensor(kind, raw, shape):
     n, k = shape
     size = {_TYPES.Q4_0: 18, _TYPES.Q4_1: 20, _TYPES.Q8_0: 34}[kind]
     blocks = np.ascontiguousarray(raw).reshape(n, k // BLOCK, size)
-    halves = lambda start: np.ascontiguousarray(blocks[..., start:start + 2]).view(np.float16)[..., 0]
+    halves = lambda start: np.ascontiguousarray(blocks[..., start : start + 2]).view(np.float16)[..., 0]
     if kind is _TYPES.Q8_0:
         return BlockTensor("q8_0", blocks[..., 2:].view(np.int8).reshape(shape), halves(0))
     if kind is _TYPES.Q4_0:
@@ -40,8 +40,10 @@ def _tensor(path, tensor):
         return np.array(tensor.data, dtype=np.float32).reshape(shape)
     if kind in (_TYPES.Q4_0, _TYPES.Q4_1, _TYPES.Q8_0) and len(shape) == 2:
         return _block_tensor(kind, tensor.data.view(np.uint8), shape)
-    raise ModelError(f"{path}: tensor {tensor.name} has unsupported type {kind.name}; "
-                     "F32, F16, Q4_0, Q4_1 and Q8_0 are read")
+    raise ModelError(
+        f"{path}: tensor {tensor.name} has unsupported type {kind.name}; "
+        "F32, F16, Q4_0, Q4_1 and Q8_0 are read"
+    )
 
 
 def _reader(path):
@@ -70,28 +72,48 @@ def load_gguf(path):
     try:
         architecture = field("general.architecture")
         if architecture not in ARCHITECTURES:
-            raise ModelError(f"{path}: unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
+            raise ModelError(
+                f"{path}: unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}"
+            )
         get = lambda name, default=_REQUIRED: field(f"{architecture}.{name}", default)
         tokens = field("tokenizer.ggml.tokens")
         heads, dim = get("attention.head_count"), get("embedding_length")
         config = ModelConfig(
-            architecture=architecture, name=field("general.name", "unnamed"), dim=dim, layers=get("block_count"),
-            heads=heads, kv_heads=get("attention.head_count_kv", heads),
-            head_dim=get("attention.key_length", dim // heads), ffn_dim=get("feed_forward_length"), vocab=len(tokens),
-            context=get("context_length"), rope_base=float(get("rope.freq_base", 10000.0)),
+            architecture=architecture,
+            name=field("general.name", "unnamed"),
+            dim=dim,
+            layers=get("block_count"),
+            heads=heads,
+            kv_heads=get("attention.head_count_kv", heads),
+            head_dim=get("attention.key_length", dim // heads),
+            ffn_dim=get("feed_forward_length"),
+            vocab=len(tokens),
+            context=get("context_length"),
+            rope_base=float(get("rope.freq_base", 10000.0)),
             norm_eps=float(get("attention.layer_norm_rms_epsilon")),
-            bos_id=field("tokenizer.ggml.bos_token_id", None), eos_id=field("tokenizer.ggml.eos_token_id", None))
+            bos_id=field("tokenizer.ggml.bos_token_id", None),
+            eos_id=field("tokenizer.ggml.eos_token_id", None),
+        )
         config.check(path)
-        for name, plain in (("rope.scaling.type", "none"), ("rope.dimension_count", config.head_dim),
-                            ("attention.value_length", config.head_dim), ("expert_count", 0)):
+        for name, plain in (
+            ("rope.scaling.type", "none"),
+            ("rope.dimension_count", config.head_dim),
+            ("attention.value_length", config.head_dim),
+            ("expert_count", 0),
+        ):
             value = get(name, plain)
             if value != plain:
                 raise ModelError(f"{path}: {architecture}.{name} {value!r} is not supported, only {plain!r}")
         kind = field("tokenizer.ggml.model")
         if kind != "gpt2":
             raise ModelError(f"{path}: unknown tokenizer {kind!r}; gpt2 (byte-level BPE) is read")
-        tokenizer = Tokenizer.from_gguf(tokens, field("tokenizer.ggml.merges"), field("tokenizer.ggml.token_type"),
-                                        field("tokenizer.ggml.pre"), path)
+        tokenizer = Tokenizer.from_gguf(
+            tokens,
+            field("tokenizer.ggml.merges"),
+            field("tokenizer.ggml.token_type"),
+            field("tokenizer.ggml.pre"),
+            path,
+        )
         tensors = {tensor.name: _tensor(path, tensor) for tensor in reader.tensors}
     except ModelError:
         raise
@@ -123,8 +145,16 @@ def export_gguf(model, path):
     writer.add_vocab_size(config.vocab)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     tokens = [tokenizer.token_of(i) for i in range(config.vocab)]  # None where the embedding is padded
-    types = [UNUSED if token is None else CONTROL if tokenizer.is_special(i) else
-             USER_DEFINED if tokenizer.is_added(i) else NORMAL for i, token in enumerate(tokens)]
+    types = [
+        UNUSED
+        if token is None
+        else CONTROL
+        if tokenizer.is_special(i)
+        else USER_DEFINED
+        if tokenizer.is_added(i)
+        else NORMAL
+        for i, token in enumerate(tokens)
+    ]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(tokenizer.pre)
     writer.add_token_list([f"[PAD{i}]" if token is None else token for i, token in enumerate(tokens)])

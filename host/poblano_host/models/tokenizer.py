@@ -3,7 +3,8 @@
 import codecs
 import json
 
-from tokenizers import AddedToken, Regex, Tokenizer as _Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as _Tokenizer
 
 from .model import ModelError
 
@@ -29,7 +30,8 @@ _BYTES = _bytes_of_characters()
 
 
 class TextStream:
-    """Text as tokens arrive: :meth:`push` gives what is complete; a character's bytes may be in several tokens."""
+    """Text as tokens arrive: :meth:`push` gives what is complete; a character's bytes may be in several
+    tokens."""
 
     def __init__(self, tokenizer):
         self._tokenizer = tokenizer
@@ -82,16 +84,26 @@ class Tokenizer:
         if len(types) != len(tokens):
             raise ModelError(f"{where}: not a tokenizer: {len(tokens)} tokens and {len(types)} token types")
         try:
-            tokenizer = _Tokenizer(models.BPE(vocab=vocabulary, merges=[tuple(m.split(" ", 1)) for m in merges]))
+            tokenizer = _Tokenizer(
+                models.BPE(vocab=vocabulary, merges=[tuple(m.split(" ", 1)) for m in merges])
+            )
         except Exception as error:  # as above
             raise ModelError(f"{where}: not a tokenizer: {_first_line(error)}") from None
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-            *splits[pre],
-            pre_tokenizers.Split(Regex(GPT2_PATTERN), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                *splits[pre],
+                pre_tokenizers.Split(Regex(GPT2_PATTERN), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
         tokenizer.decoder = decoders.ByteLevel()
-        tokenizer.add_tokens([AddedToken(token, special=kind == CONTROL, normalized=False)
-                              for token, kind in zip(tokens, types) if kind in (CONTROL, USER_DEFINED)])
+        tokenizer.add_tokens(
+            [
+                AddedToken(token, special=kind == CONTROL, normalized=False)
+                for token, kind in zip(tokens, types)
+                if kind in (CONTROL, USER_DEFINED)
+            ]
+        )
         return cls(tokenizer, pre)
 
     def __len__(self):
@@ -101,7 +113,8 @@ class Tokenizer:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids):
-        """The text, special tokens included; bytes that are no UTF-8 (yet) become the replacement character."""
+        """The text, special tokens included; bytes that are no UTF-8 (yet) become the replacement
+        character."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
     def stream(self):
@@ -133,5 +146,8 @@ class Tokenizer:
         """``text`` as a user's turn in ChatML if the vocabulary has it, else ``text``."""
         if self.id_of("<|im_start|>") is None:
             return text
-        return ("<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
-                f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n")
+        return (
+            "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
+            "Face<|im_end|>\n"
+            f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+        )

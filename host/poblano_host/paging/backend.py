@@ -8,7 +8,16 @@ import numpy as np
 
 from poblano.control.check import check
 from poblano.control.commands import COMMAND_BYTES, CommandError, ErrorCode, unit_name
-from poblano.control.registers import COUNTERS, IDENTITY, NO_ERROR_UNIT, RING_ALIGNMENT, SMALLEST_RING, VERSION_NUMBER, Control, Status, address
+from poblano.control.registers import (
+    COUNTERS,
+    IDENTITY,
+    RING_ALIGNMENT,
+    SMALLEST_RING,
+    VERSION_NUMBER,
+    Control,
+    Status,
+    address,
+)
 
 from ..runtime import ChipError, RunResult
 from ..sim.simulation import Simulation
@@ -27,7 +36,8 @@ ADDRESS = slice(20, 25)
 class Device(Protocol):
     """A chip and its memory of ``memory_bytes``, however they are reached.
 
-    ``patience`` is how many calls of :meth:`wait` may pass before a chip that completes nothing is said to hang.
+    ``patience`` is how many calls of :meth:`wait` may pass before a chip that completes nothing is said to
+    hang.
     """
 
     memory_bytes: int
@@ -59,14 +69,14 @@ class SimulatedDevice:
 
     def __init__(self, config, memory_bytes, *, report=lambda text: None):
         self.memory_bytes = memory_bytes
-        self.patience = max(2 ** 31 // config.macs_per_cycle, 2 ** 20) // self.SLICE
+        self.patience = max(2**31 // config.macs_per_cycle, 2**20) // self.SLICE
         self.simulation = Simulation(config, memory_bytes, report=report)
 
     def read_memory(self, address, size):
-        return self.simulation.memory[address:address + size].tobytes()
+        return self.simulation.memory[address : address + size].tobytes()
 
     def write_memory(self, address, data):
-        self.simulation.memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
+        self.simulation.memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
 
     def read_register(self, address):
         return self.simulation.read(address)
@@ -82,11 +92,13 @@ class SimulatedDevice:
 
 
 class PagedBackend:
-    """Runs programs of a memory of ``memory_bytes`` on a :class:`Device` with less: a :class:`~poblano_host.runtime.Backend`.
+    """Runs programs of a memory of ``memory_bytes`` on a :class:`Device` with less: a
+    :class:`~poblano_host.runtime.Backend`.
 
-    The device's memory holds a short ring of its own and, in the rest, pages of the image. A page stays until its place is
-    needed for one that is used sooner; the program is taken to be repeated, so that part of what does not fit stays as
-    well. What commands store stays on the device until it is read, or its place is needed.
+    The device's memory holds a short ring of its own and, in the rest, pages of the image. A page stays
+    until its place is needed for one that is used sooner; the program is taken to be repeated, so that part
+    of what does not fit stays as well. What commands store stays on the device until it is read, or its
+    place is needed.
 
     Parameters
     ----------
@@ -99,14 +111,17 @@ class PagedBackend:
     -------
     memory : the image, read only, with all that has been stored
     cache : the :class:`PageCache`, which counts pages and bytes
-    look_ahead : pages that commands in progress may use before more are brought; the fewer, the more of the others stay
+    look_ahead : pages that commands in progress may use before more are brought; the fewer, the more of the
+        others stay
     pieces : commands that the last run issued
     """
 
     def __init__(self, config, memory_bytes, ring, device, *, page_bytes=None, report=None):
         self.config, self.device = config, device
         self.ring_size = SMALLEST_RING
-        while self.ring_size < LARGEST_RING and 16 * 2 * COMMAND_BYTES * self.ring_size <= device.memory_bytes:
+        while (
+            self.ring_size < LARGEST_RING and 16 * 2 * COMMAND_BYTES * self.ring_size <= device.memory_bytes
+        ):
             self.ring_size *= 2
         start = max(RING_ALIGNMENT, COMMAND_BYTES * self.ring_size)
         if page_bytes is None:
@@ -116,10 +131,15 @@ class PagedBackend:
         start = -(-start // page_bytes) * page_bytes
         places = range(start, device.memory_bytes - page_bytes + 1, page_bytes)
         if not places:
-            raise PagingError(f"a memory of {device.memory_bytes} bytes has no room for a ring of {self.ring_size} commands and a page of "
-                              f"{page_bytes} bytes")
+            raise PagingError(
+                f"a memory of {device.memory_bytes} bytes has no room for a ring of {self.ring_size} "
+                "commands and a page of "
+                f"{page_bytes} bytes"
+            )
         if page_bytes % config.stream_bytes or page_bytes & page_bytes - 1:
-            raise PagingError(f"page_bytes must be a power of two of at least {config.stream_bytes}, not {page_bytes}")
+            raise PagingError(
+                f"page_bytes must be a power of two of at least {config.stream_bytes}, not {page_bytes}"
+            )
         self._image = np.zeros(memory_bytes, np.uint8)
         self.cache = PageCache(device, self._image, page_bytes, places)
         self.look_ahead = max(1, len(places) // 16)
@@ -138,17 +158,19 @@ class PagedBackend:
     def write(self, address, data):
         self._check(address, len(data))
         self.cache.flush(address, len(data))
-        self._image[address:address + len(data)] = np.frombuffer(data, np.uint8)
+        self._image[address : address + len(data)] = np.frombuffer(data, np.uint8)
         self.cache.changed(address, len(data))
 
     def read(self, address, size):
         self._check(address, size)
         self.cache.flush(address, size)
-        return self._image[address:address + size].tobytes()
+        return self._image[address : address + size].tobytes()
 
     def _check(self, address, size):
         if address < 0 or address + size > len(self._image):
-            raise ValueError(f"bytes {address} to {address + size - 1} pass the memory of {len(self._image)} bytes")
+            raise ValueError(
+                f"bytes {address} to {address + size - 1} pass the memory of {len(self._image)} bytes"
+            )
 
     def close(self):
         self.device.close()
@@ -165,13 +187,18 @@ class PagedBackend:
         tile, memory = self.config.tile, self.config.memory
         log2 = lambda n: (n - 1).bit_length()
         pack = lambda width, *values: sum(value << width * n for n, value in enumerate(values))
-        expected = {"ID": IDENTITY, "VERSION": VERSION_NUMBER,
-                    "CONFIG0": pack(8, self.config.tiles, tile.lanes, memory.data_bytes, self.config.units),
-                    "CONFIG1": pack(16, tile.array.rows, tile.array.cols),
-                    "CONFIG2": pack(8, *map(log2, (tile.vmem_lines, tile.amem_blocks, tile.fifo_bytes, tile.tokens)))}
+        expected = {
+            "ID": IDENTITY,
+            "VERSION": VERSION_NUMBER,
+            "CONFIG0": pack(8, self.config.tiles, tile.lanes, memory.data_bytes, self.config.units),
+            "CONFIG1": pack(16, tile.array.rows, tile.array.cols),
+            "CONFIG2": pack(8, *map(log2, (tile.vmem_lines, tile.amem_blocks, tile.fifo_bytes, tile.tokens))),
+        }
         for name, value in expected.items():
             if (found := self._read(name)) != value:
-                raise PagingError(f"the chip's {name} is 0x{found:08x}; that of {self.config.name} is 0x{value:08x}")
+                raise PagingError(
+                    f"the chip's {name} is 0x{found:08x}; that of {self.config.name} is 0x{value:08x}"
+                )
         self._reset_queue()
         for name, value in (("RING_BASE", 0), ("MEMORY_SIZE", self.device.memory_bytes)):
             self._write(f"{name}_LO", value & 0xFFFFFFFF)
@@ -226,13 +253,14 @@ class PagedBackend:
         decoded = []
         for start in range(0, len(commands) // COMMAND_BYTES * COMMAND_BYTES, COMMAND_BYTES):
             try:
-                decoded.append(check(commands[start:start + COMMAND_BYTES], self.config, len(self._image)))
+                decoded.append(check(commands[start : start + COMMAND_BYTES], self.config, len(self._image)))
             except CommandError as error:
                 return decoded, error
         return decoded, None
 
     def _next_uses(self):
-        """For each piece the place of the next that uses its page, in the program or its repetition; others' pages come last."""
+        """For each piece the place of the next that uses its page, in the program or its repetition;
+        others' pages come last."""
         after, count = {}, len(self.pieces)
         for at in reversed(range(count)):
             if self.pieces[at].page is not None:
@@ -267,8 +295,12 @@ class PagedBackend:
             if self._written - self._head == self.ring_size:
                 self._until(self._has_room)
             place = self._written % self.ring_size
-            count = min(self._head + self.ring_size - self._written, len(self._pending), self.ring_size - place)
-            self.device.write_memory(COMMAND_BYTES * place, b"".join(self._pending.popleft() for _ in range(count)))
+            count = min(
+                self._head + self.ring_size - self._written, len(self._pending), self.ring_size - place
+            )
+            self.device.write_memory(
+                COMMAND_BYTES * place, b"".join(self._pending.popleft() for _ in range(count))
+            )
             self._written += count
             if not self._pending or self._written - self._head == self.ring_size:
                 self._write("TAIL", self._written)
@@ -281,8 +313,14 @@ class PagedBackend:
         return sum(not frame.done(self._completed) for frame in self.cache.frames)
 
     def _poll(self):
-        """Learn what the units that touch memory have completed; whether so few pages are in use that a place is free."""
-        for unit in {unit for frame in self.cache.frames for unit, count in frame.uses.items() if count > self._completed[unit]}:
+        """Learn what the units that touch memory have completed; whether so few pages are in use that a
+        place is free."""
+        for unit in {
+            unit
+            for frame in self.cache.frames
+            for unit, count in frame.uses.items()
+            if count > self._completed[unit]
+        }:
             self._completed[unit] = self._read("COMPLETED", unit)
         return self._in_use() < self.look_ahead
 
@@ -296,25 +334,42 @@ class PagedBackend:
             if self._read("STATUS") & Status.ERROR:
                 self._fail()
             self.device.wait()
-            counts = [self._read("COMPLETED", unit) for unit in range(self.config.units)] if fruitless % 16 == 15 else seen
+            counts = (
+                [self._read("COMPLETED", unit) for unit in range(self.config.units)]
+                if fruitless % 16 == 15
+                else seen
+            )
             fruitless = 0 if counts != seen else fruitless + 1
             seen = counts
             if fruitless > self.device.patience:
                 counts = ", ".join(f"{unit_name(unit)} {count}" for unit, count in enumerate(counts))
-                raise PagingError(f"the chip hangs: {self._read('HEAD')} of {len(self.pieces)} pieces of commands are dispatched, and "
-                                  f"completed are {counts}")
+                raise PagingError(
+                    f"the chip hangs: {self._read('HEAD')} of {len(self.pieces)} pieces of commands are "
+                    "dispatched, and "
+                    f"completed are {counts}"
+                )
 
     def _fail(self):
         code, at, unit = (self._read(f"ERROR_{name}") for name in ("CODE", "INDEX", "UNIT"))
         completed = [self._read("COMPLETED", n) for n in range(self.config.units)]
         self._reset_queue()
         self.cache.abandon(completed)
-        raise ChipError(ErrorCode(code), self.pieces[at].index if at < len(self.pieces) else at, unit, self._program)
+        raise ChipError(
+            ErrorCode(code), self.pieces[at].index if at < len(self.pieces) else at, unit, self._program
+        )
 
     def _result(self, count, begun):
         cycles = self._read("CYCLES_LO")
         cycles |= self._read("CYCLES_HI") << 32
         beat = self.config.memory.data_bytes
-        counters = {unit: {name: self._read(name, unit) for name in COUNTERS} for unit in range(self.config.units)}
-        return RunResult(commands=count, seconds=time.monotonic() - begun, cycles=cycles, counters=counters,
-                         bytes_read=beat * self._read("READ_BEATS"), bytes_written=beat * self._read("WRITE_BEATS"))
+        counters = {
+            unit: {name: self._read(name, unit) for name in COUNTERS} for unit in range(self.config.units)
+        }
+        return RunResult(
+            commands=count,
+            seconds=time.monotonic() - begun,
+            cycles=cycles,
+            counters=counters,
+            bytes_read=beat * self._read("READ_BEATS"),
+            bytes_written=beat * self._read("WRITE_BEATS"),
+        )

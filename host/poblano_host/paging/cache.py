@@ -16,8 +16,9 @@ GAP = 32
 class Frame:
     """A place of a page in the chip's memory.
 
-    ``dirty`` marks the bytes that commands write; ``fresh`` (unit, count) is the command that writes all of a page that was not
-    brought; ``uses`` has, by unit, the number of its last command that uses the page; ``next`` is when it is used again.
+    ``dirty`` marks the bytes that commands write; ``fresh`` (unit, count) is the command that writes all of
+    a page that was not brought; ``uses`` has, by unit, the number of its last command that uses the page;
+    ``next`` is when it is used again.
     """
 
     address: int
@@ -35,11 +36,11 @@ class Frame:
 class PageCache:
     """Pages of ``image`` (uint8) in frames of the chip's memory.
 
-    ``device`` reads and writes the chip's memory; ``addresses`` are the frames'. The image is stale where a page is dirty
-    until :meth:`flush`.
+    ``device`` reads and writes the chip's memory; ``addresses`` are the frames'. The image is stale where a
+    page is dirty until :meth:`flush`.
 
-    Members: ``loaded`` and ``hits`` count pages that had to be brought and that were there; ``bytes_up`` and ``bytes_down`` what
-    went to the chip's memory and came back.
+    Members: ``loaded`` and ``hits`` count pages that had to be brought and that were there; ``bytes_up``
+    and ``bytes_down`` what went to the chip's memory and came back.
     """
 
     def __init__(self, device, image, page_bytes, addresses):
@@ -50,17 +51,21 @@ class PageCache:
 
     def victim(self, completed):
         """The frame that is not in use and whose page is needed last; None if all are in use."""
-        return max((frame for frame in self.frames if frame.done(completed)),
-                   key=lambda frame: (frame.page is None, frame.next), default=None)
+        return max(
+            (frame for frame in self.frames if frame.done(completed)),
+            key=lambda frame: (frame.page is None, frame.next),
+            default=None,
+        )
 
     def place(self, frame, page, fresh=None):
-        """Put ``page`` in ``frame``, whose commands have completed; ``fresh``: the command that is going to write all of it."""
+        """Put ``page`` in ``frame``, whose commands have completed; ``fresh``: the command that is going to
+        write all of it."""
         self._empty(frame)
         frame.page, frame.fresh, self.resident[page] = page, fresh, frame
         self.loaded += 1
         if fresh is None:
             start = page * self.page_bytes
-            self._upload(frame.address, self.image[start:start + self.page_bytes].tobytes())
+            self._upload(frame.address, self.image[start : start + self.page_bytes].tobytes())
 
     def mark(self, frame, ranges):
         """Bytes ``ranges`` of the frame's page are written by the chip."""
@@ -73,7 +78,7 @@ class PageCache:
         """The host has written bytes of the image, after :meth:`flush` of them."""
         for frame, start, end in self._overlapping(address, size):
             at, start, end = frame.page * self.page_bytes, start // WORD * WORD, -(-end // WORD) * WORD
-            self._upload(frame.address + start, self.image[at + start:at + end].tobytes())
+            self._upload(frame.address + start, self.image[at + start : at + end].tobytes())
 
     def flush(self, address=0, size=None):
         """Bring what the chip has written of these bytes into the image; all commands have completed."""
@@ -81,7 +86,8 @@ class PageCache:
             self._fetch(frame)
 
     def abandon(self, completed):
-        """After a failed run: drop all pages. What the completed commands have written comes into the image."""
+        """After a failed run: drop all pages. What the completed commands have written comes into the
+        image."""
         for frame in self.frames:
             if frame.fresh is not None and completed[frame.fresh[0]] < frame.fresh[1]:
                 frame.dirty = None
@@ -113,8 +119,8 @@ class PageCache:
             for run in np.split(places, np.flatnonzero(np.diff(places) > GAP) + 1):
                 start, end = int(run[0]) // WORD * WORD, (int(run[-1]) // WORD + 1) * WORD
                 data = self.device.read_memory(frame.address + start, end - start)
-                target = self.image[frame.page * self.page_bytes + start:][:end - start]
-                target[:] = np.frombuffer(data, np.uint8)[:len(target)]
+                target = self.image[frame.page * self.page_bytes + start :][: end - start]
+                target[:] = np.frombuffer(data, np.uint8)[: len(target)]
                 self.bytes_down += end - start
         frame.dirty = None
 

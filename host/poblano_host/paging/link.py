@@ -8,7 +8,8 @@ __all__ = ["LinkDevice"]
 
 
 class LinkDevice:
-    """A chip behind a :class:`~poblano_host.bridge.Link` as a :class:`~poblano_host.paging.backend.Device`; BridgeError if there is none.
+    """A chip behind a :class:`~poblano_host.bridge.Link` as a :class:`~poblano_host.paging.backend.Device`;
+    BridgeError if there is none.
 
     Members
     -------
@@ -19,7 +20,9 @@ class LinkDevice:
 
     def __init__(self, link):
         if link.identity.design != DESIGN:
-            raise BridgeError(f"the board holds the design {link.identity.design!r}, not the whole chip ({DESIGN})")
+            raise BridgeError(
+                f"the board holds the design {link.identity.design!r}, not the whole chip ({DESIGN})"
+            )
         self.link = link
         self.memory_bytes = link.identity.memory_bytes
         self.requests = 0

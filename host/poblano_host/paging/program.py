@@ -1,7 +1,9 @@
-"""Cuts the commands of a program so that each touches one page of memory, and puts them in an order that can't get stuck.
+"""Cuts the commands of a program so that each touches one page of memory, and puts them in an order that
+can't get stuck.
 
-The order keeps that of each unit. A STREAM's pieces come right behind the MATMUL that takes them, cut where it ends: so
-whatever has been issued completes, but for the last MATMUL's weights, and a page is soon free for others.
+The order keeps that of each unit. A STREAM's pieces come right behind the MATMUL that takes them, cut where
+it ends: so whatever has been issued completes, but for the last MATMUL's weights, and a page is soon free
+for others.
 """
 
 from collections import deque
@@ -26,9 +28,9 @@ class PagingError(RuntimeError):
 class Piece:
     """A command of the split program, and what it does to memory.
 
-    ``command`` has its waits renumbered and, where it touches memory, the address within ``page`` (None: it does not).
-    ``index`` is the original command's; ``count`` numbers the unit's commands from 1. ``writes`` lists the (start, end)
-    of the page's bytes that are written.
+    ``command`` has its waits renumbered and, where it touches memory, the address within ``page`` (None: it
+    does not). ``index`` is the original command's; ``count`` numbers the unit's commands from 1. ``writes``
+    lists the (start, end) of the page's bytes that are written.
     """
 
     command: Command
@@ -50,9 +52,13 @@ class _Segment:
 
 def _row_bytes(command):
     o = command.operands
-    return {Opcode.LOAD: lambda: LINE_BYTES * o["lines"], Opcode.STORE: lambda: LINE_BYTES * o["lines"],
-            Opcode.STORE_BLOCK: lambda: o["length"], Opcode.STORE_SCALE: lambda: SCALE_BYTES,
-            Opcode.STREAM: lambda: o["row_bytes"]}[command.opcode]()
+    return {
+        Opcode.LOAD: lambda: LINE_BYTES * o["lines"],
+        Opcode.STORE: lambda: LINE_BYTES * o["lines"],
+        Opcode.STORE_BLOCK: lambda: o["length"],
+        Opcode.STORE_SCALE: lambda: SCALE_BYTES,
+        Opcode.STREAM: lambda: o["row_bytes"],
+    }[command.opcode]()
 
 
 def _segments(command, page_bytes):
@@ -70,8 +76,13 @@ def _runs(segments, whole, page_bytes):
     """Lists of segments that one command can do: ``whole`` rows, evenly spaced in one page; others alone."""
     run = []
     for segment in segments:
-        fits = (run and segment.size == run[0].size == whole and segment.at // page_bytes == run[0].at // page_bytes
-                and (len(run) == 1 or segment.at - run[-1].at == run[1].at - run[0].at) and segment.at >= run[-1].at)
+        fits = (
+            run
+            and segment.size == run[0].size == whole
+            and segment.at // page_bytes == run[0].at // page_bytes
+            and (len(run) == 1 or segment.at - run[-1].at == run[1].at - run[0].at)
+            and segment.at >= run[-1].at
+        )
         if run and not fits:
             yield run
             run = []
@@ -86,7 +97,9 @@ class _Splitter:
         self.commands = commands
         self.pieces = []
         self.counts = [0] * config.units  # pieces
-        self.reached = [[0] for _ in range(config.units)]  # pieces of a unit when so many of its commands are whole
+        self.reached = [
+            [0] for _ in range(config.units)
+        ]  # pieces of a unit when so many of its commands are whole
         self.stream_units = [unit_index(UnitKind.STREAM, tile) for tile in range(config.tiles)]
         self.streams = {unit: deque() for unit in self.stream_units}  # [index, command, its segments]
         self.ahead = dict.fromkeys(self.stream_units, 0)  # bytes issued that no issued matmul takes
@@ -114,7 +127,15 @@ class _Splitter:
 
     def _append(self, index, command, page=None, writes=()):
         self.counts[command.unit] += 1
-        self.pieces.append(Piece(replace(command, waits=self._waits(index, command)), index, self.counts[command.unit], page, writes))
+        self.pieces.append(
+            Piece(
+                replace(command, waits=self._waits(index, command)),
+                index,
+                self.counts[command.unit],
+                page,
+                writes,
+            )
+        )
 
     def _ends(self, unit):
         self.reached[unit].append(self.counts[unit])
@@ -130,25 +151,36 @@ class _Splitter:
                 self._stream(unit)
                 self._check_ahead(unit, index)
             if count >= len(self.reached[unit]):
-                raise PagingError(f"command {index} ({unit_name(command.unit)}) waits for command {count} of {unit_name(unit)}, which "
-                                  f"does not come before it: it can't be run by pages")
+                raise PagingError(
+                    f"command {index} ({unit_name(command.unit)}) waits for command {count} of "
+                    f"{unit_name(unit)}, which "
+                    f"does not come before it: it can't be run by pages"
+                )
             waits.append((unit, self.reached[unit][count]))
         return tuple(waits)
 
     def _check_ahead(self, unit, index):
         if self.ahead[unit] > self.config.tile.fifo_bytes:
-            raise PagingError(f"{unit_name(unit)}: {self.ahead[unit]} bytes must be in the weight FIFO of {self.config.tile.fifo_bytes} "
-                              f"before command {index}: the program hangs")
+            raise PagingError(
+                f"{unit_name(unit)}: {self.ahead[unit]} bytes must be in the weight FIFO of "
+                f"{self.config.tile.fifo_bytes} "
+                f"before command {index}: the program hangs"
+            )
 
     def _feed(self, index, command):
         """The weights of a MATMUL."""
         o, unit = command.operands, command.unit - 1
-        step = step_bytes(self.config, element=Element(o["element"]), scale=ScaleFormat(o["scale"]), minimum=o["minimum"])
+        step = step_bytes(
+            self.config, element=Element(o["element"]), scale=ScaleFormat(o["scale"]), minimum=o["minimum"]
+        )
         lacking = o["groups"] * (o["k_blocks"] // self.config.tile.array.segments) * step - self.ahead[unit]
         self.ahead[unit] = max(0, -lacking)
         while lacking > 0:
             if not self.streams[unit]:
-                raise PagingError(f"command {index} ({unit_name(command.unit)}) lacks {lacking} bytes of weights: the program hangs")
+                raise PagingError(
+                    f"command {index} ({unit_name(command.unit)}) lacks {lacking} bytes of weights: the "
+                    "program hangs"
+                )
             lacking -= self._stream(unit, lacking)
 
     def _stream(self, unit, most=None):
@@ -187,22 +219,30 @@ class _Splitter:
                 o["row_bytes"] = first.size
             elif "lines" in o:
                 if first.start % LINE_BYTES or first.size % LINE_BYTES:
-                    raise PagingError(f"command {index} ({command.opcode.name}) has a line that crosses a page of {self.page_bytes} bytes, "
-                                      f"at 0x{first.at:x}: memory addresses must be multiples of {LINE_BYTES}")
+                    raise PagingError(
+                        f"command {index} ({command.opcode.name}) has a line that crosses a page of "
+                        f"{self.page_bytes} bytes, "
+                        f"at 0x{first.at:x}: memory addresses must be multiples of {LINE_BYTES}"
+                    )
                 local = "dst" if command.opcode is Opcode.LOAD else "src"
                 o[local] += first.row * o[f"{local}_stride"] + first.start // LINE_BYTES
                 o["lines"] = first.size // LINE_BYTES
             else:
                 o["src"] += first.row * o["src_stride"]
-            writes = tuple((s.at % self.page_bytes, s.at % self.page_bytes + s.size) for s in run) if command.opcode in WRITERS else ()
+            writes = (
+                tuple((s.at % self.page_bytes, s.at % self.page_bytes + s.size) for s in run)
+                if command.opcode in WRITERS
+                else ()
+            )
             self._append(index, replace(command, operands=o), first.at // self.page_bytes, writes)
             command = replace(command, waits=())
 
 
 def split(commands, config, page_bytes):
-    """The :class:`Piece` s of ``commands`` (a list of :class:`Command`, all valid), each within a page of ``page_bytes``.
+    """The :class:`Piece` s of ``commands`` (a list of :class:`Command`, all valid), each within a page of
+    ``page_bytes``.
 
-    Run one after the other, with the pages of memory wherever they are, they have the effect of the commands. Raises
-    :class:`PagingError` for a program that hangs, or whose commands wait for later ones.
+    Run one after the other, with the pages of memory wherever they are, they have the effect of the
+    commands. Raises :class:`PagingError` for a program that hangs, or whose commands wait for later ones.
     """
     return _Splitter(commands, config, page_bytes).split()

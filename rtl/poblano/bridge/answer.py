@@ -27,17 +27,29 @@ class AnswerSender(wiring.Component):
 
     def __init__(self, *, payload):
         self.payload = payload
-        super().__init__({
-            "start": In(1), "sequence": In(8), "status": In(8), "size": In(range(payload + 1)),
-            "addr": Out((payload - 1).bit_length()), "data": In(8),
-            "o": Out(stream.Signature(data.StructLayout({"data": 8, "last": 1}))), "done": Out(1),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "sequence": In(8),
+                "status": In(8),
+                "size": In(range(payload + 1)),
+                "addr": Out((payload - 1).bit_length()),
+                "data": In(8),
+                "o": Out(stream.Signature(data.StructLayout({"data": 8, "last": 1}))),
+                "done": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         sent = Signal.like(self.size)
         byte, last, valid = Signal(8), Signal(), Signal()
-        m.d.comb += [self.addr.eq(sent), self.o.payload.data.eq(byte), self.o.payload.last.eq(last), self.o.valid.eq(valid)]
+        m.d.comb += [
+            self.addr.eq(sent),
+            self.o.payload.data.eq(byte),
+            self.o.payload.last.eq(last),
+            self.o.valid.eq(valid),
+        ]
         m.d.sync += self.done.eq(0)
         with m.FSM():
             with m.State("IDLE"):
@@ -45,16 +57,14 @@ class AnswerSender(wiring.Component):
                 with m.If(self.start & ~self.done):
                     m.d.sync += valid.eq(1)
                     m.next = "SEQUENCE"
-            with m.State("SEQUENCE"):
-                with m.If(self.o.ready):
-                    m.d.sync += [byte.eq(self.status), last.eq(self.size == 0)]
-                    m.next = "PUT"
-            with m.State("PUT"):
-                with m.If(self.o.ready):
-                    m.d.sync += [valid.eq(0), self.done.eq(last)]
-                    m.next = "READ"
-                    with m.If(last):
-                        m.next = "IDLE"
+            with m.State("SEQUENCE"), m.If(self.o.ready):
+                m.d.sync += [byte.eq(self.status), last.eq(self.size == 0)]
+                m.next = "PUT"
+            with m.State("PUT"), m.If(self.o.ready):
+                m.d.sync += [valid.eq(0), self.done.eq(last)]
+                m.next = "READ"
+                with m.If(last):
+                    m.next = "IDLE"
             with m.State("READ"):
                 m.next = "KEEP"
             with m.State("KEEP"):

@@ -27,8 +27,10 @@ COUNTER_BITS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class BridgeConfig:
-    """``payload``: most bytes of data in a frame; ``design``: four characters that say what is behind the bridge;
-    ``memory_bytes``: of the memory, as IDENTIFY tells the host. ``baud`` is the speed after a reset and after a break, a line that is 0
+    """``payload``: most bytes of data in a frame; ``design``: four characters that say what is behind the
+    bridge;
+    ``memory_bytes``: of the memory, as IDENTIFY tells the host. ``baud`` is the speed after a reset and
+        after a break, a line that is 0
     for ``2**break_bits`` cycles."""
 
     clock_hz: int
@@ -47,11 +49,17 @@ class BridgeConfig:
         if len(self.design.encode("ascii", "replace")) != 4:
             raise ConfigError(f"bridge design must be four ASCII characters, not {self.design!r}")
         if not LEAST_DIVIDER <= self.divider < 1 << DIVIDER_BITS:
-            raise ConfigError(f"{self.baud} baud from {self.clock_hz} Hz needs a divider of {self.divider}; it must be at least {LEAST_DIVIDER} "
-                              f"and below {1 << DIVIDER_BITS}")
+            raise ConfigError(
+                f"{self.baud} baud from {self.clock_hz} Hz needs a divider of {self.divider}; it must be at "
+                f"least {LEAST_DIVIDER} "
+                f"and below {1 << DIVIDER_BITS}"
+            )
         error = abs(self.clock_hz / self.divider / self.baud - 1)
         if error > 0.02:
-            raise ConfigError(f"{self.clock_hz} Hz gives {self.clock_hz // self.divider} baud, {100 * error:.1f} % from {self.baud}")
+            raise ConfigError(
+                f"{self.clock_hz} Hz gives {self.clock_hz // self.divider} baud, {100 * error:.1f} % from "
+                f"{self.baud}"
+            )
 
     @property
     def divider(self):
@@ -61,17 +69,22 @@ class BridgeConfig:
     @property
     def identity(self):
         """The words of the answer to IDENTIFY."""
-        return (PROTOCOL_VERSION | self.payload << 16, int.from_bytes(self.design.encode("ascii"), "little"), self.clock_hz,
-                self.memory_bytes)
+        return (
+            PROTOCOL_VERSION | self.payload << 16,
+            int.from_bytes(self.design.encode("ascii"), "little"),
+            self.clock_hz,
+            self.memory_bytes,
+        )
 
 
 class Bridge(wiring.Component):
     """Executes the requests of ``protocol.py``, one at a time, and answers each.
 
-    A request acts only after all of it has come with a right FCS. While one is executed and answered, what comes in is skipped. One with
-    the sequence number of the one before is not executed again but gets the same answer again; sequence number 0 is always executed. A
-    break sets the divider to its reset value. One AXI transaction is in flight at most; bursts of
-    whole words, which do not cross 4 KiB. A slave that never answers hangs the bridge.
+    A request acts only after all of it has come with a right FCS. While one is executed and answered, what
+    comes in is skipped. One with the sequence number of the one before is not executed again but gets the
+    same answer again; sequence number 0 is always executed. A break sets the divider to its reset value.
+    One AXI transaction is in flight at most; bursts of whole words, which do not cross 4 KiB. A slave that
+    never answers hangs the bridge.
 
     Parameters
     ----------
@@ -89,33 +102,49 @@ class Bridge(wiring.Component):
     def __init__(self, config: BridgeConfig):
         self.config = config
         axi = dict(addr_width=config.addr_width, data_width=DATA_BITS, id_width=1)
-        super().__init__({
-            "rx": In(1), "tx": Out(1, init=1), "registers": Out(AXILiteSignature()),
-            "read": Out(AXIReadSignature(**axi)), "write": Out(AXIWriteSignature(**axi)), "active": Out(1),
-        })
+        super().__init__(
+            {
+                "rx": In(1),
+                "tx": Out(1, init=1),
+                "registers": Out(AXILiteSignature()),
+                "read": Out(AXIReadSignature(**axi)),
+                "write": Out(AXIWriteSignature(**axi)),
+                "active": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         config, payload = self.config, self.config.payload
-        receiver, transmitter = place(m, "uart_receiver", UARTReceiver()), place(m, "uart_transmitter", UARTTransmitter())
+        receiver, transmitter = (
+            place(m, "uart_receiver", UARTReceiver()),
+            place(m, "uart_transmitter", UARTTransmitter()),
+        )
         frame = place(m, "frame_receiver", FrameReceiver(longest=HEADER_BYTES + payload))
         answer = place(m, "frame_transmitter", FrameTransmitter())
         sender = place(m, "answer_sender", AnswerSender(payload=payload))
         buffer = place(m, "buffer", SRAM(width=8, depth=2 * payload))  # a request's data, then its answer's
-        divider, new_divider = Signal(DIVIDER_BITS, init=config.divider), Signal(DIVIDER_BITS, init=config.divider)
+        divider, new_divider = (
+            Signal(DIVIDER_BITS, init=config.divider),
+            Signal(DIVIDER_BITS, init=config.divider),
+        )
         low = Signal(config.break_bits)
         connect(m, receiver.o, frame.i)
         connect(m, answer.o, transmitter.i)
         connect(m, sender.o, answer.i)
         m.d.comb += [
-            receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
-            receiver.divider.eq(divider), transmitter.divider.eq(divider),
+            receiver.rx.eq(self.rx),
+            self.tx.eq(transmitter.tx),
+            receiver.divider.eq(divider),
+            transmitter.divider.eq(divider),
             frame.abort.eq(receiver.error),
         ]
         m.d.sync += low.eq(Mux(self.rx, 0, low + ~low.all()))
 
-        sequence, operation, count, address = (Signal(bits, name=name) for name, bits in (
-            ("sequence", 8), ("operation", 8), ("count", 16), ("address", DATA_BITS)))
+        sequence, operation, count, address = (
+            Signal(bits, name=name)
+            for name, bits in (("sequence", 8), ("operation", 8), ("count", 16), ("address", DATA_BITS))
+        )
         header = Cat(sequence, operation, count, address)
         size = Signal(range(payload + 1))  # bytes of data in the request
         last_sequence, answer_bytes = Signal(8), Signal(range(payload + 1))
@@ -132,18 +161,25 @@ class Bridge(wiring.Component):
         with m.If(receiver.error):
             increment(line_errors)
 
-        # A word and the buffer's bytes: `got` bytes of the request have been read, `answer_bytes` of the answer written.
+        # A word and the buffer's bytes: `got` bytes of the request have been read, `answer_bytes` of the
+        # answer written.
         word, left = Signal(DATA_BITS), Signal(range(WORD + 1))
         got, byte = Signal(range(payload + 1)), Signal(8)
         put, address_pending = Signal(), Signal()
         register_pending, value_pending = Signal(), Signal()
         m.d.comb += [
-            buffer.write.addr.eq(Mux(put, payload | answer_bytes, (frame.index - HEADER_BYTES)[:(payload - 1).bit_length()])),
+            buffer.write.addr.eq(
+                Mux(put, payload | answer_bytes, (frame.index - HEADER_BYTES)[: (payload - 1).bit_length()])
+            ),
             buffer.write.data.eq(Mux(put, word[:8], frame.byte)),
-            buffer.write.en.eq(put | (frame.write & (frame.index >= HEADER_BYTES) & (frame.index < HEADER_BYTES + payload))),
+            buffer.write.en.eq(
+                put | (frame.write & (frame.index >= HEADER_BYTES) & (frame.index < HEADER_BYTES + payload))
+            ),
             buffer.read.addr.eq(Mux(sender.start, payload | sender.addr, got)),
             buffer.read.en.eq(1),
-            sender.sequence.eq(last_sequence), sender.status.eq(status), sender.size.eq(Mux(status == Status.OK, answer_bytes, 0)),
+            sender.sequence.eq(last_sequence),
+            sender.status.eq(status),
+            sender.size.eq(Mux(status == Status.OK, answer_bytes, 0)),
             sender.data.eq(buffer.read.data),
         ]
         m.d.sync += byte.eq(buffer.read.data)
@@ -157,15 +193,25 @@ class Bridge(wiring.Component):
         m.d.comb += first.eq(Mux(words > to_page, to_page, words))
         read, write, registers = self.read, self.write, self.registers
         m.d.comb += [
-            read.ar.payload.addr.eq(address), read.ar.payload.len.eq(burst - 1),
-            write.aw.payload.addr.eq(address), write.aw.payload.len.eq(burst - 1),
-            write.w.payload.data.eq(word), write.w.payload.strb.eq(~0), write.w.payload.last.eq(beats == 1),
-            registers.ar.payload.eq(address[:ADDRESS_BITS]), registers.aw.payload.eq(address[:ADDRESS_BITS]),
-            registers.w.payload.data.eq(word), registers.w.payload.strb.eq(~0),
+            read.ar.payload.addr.eq(address),
+            read.ar.payload.len.eq(burst - 1),
+            write.aw.payload.addr.eq(address),
+            write.aw.payload.len.eq(burst - 1),
+            write.w.payload.data.eq(word),
+            write.w.payload.strb.eq(~0),
+            write.w.payload.last.eq(beats == 1),
+            registers.ar.payload.eq(address[:ADDRESS_BITS]),
+            registers.aw.payload.eq(address[:ADDRESS_BITS]),
+            registers.w.payload.data.eq(word),
+            registers.w.payload.strb.eq(~0),
         ]
 
         # These channels are valid until they are taken, whatever happens to the others.
-        for channel, pending in ((write.aw, address_pending), (registers.aw, register_pending), (registers.w, value_pending)):
+        for channel, pending in (
+            (write.aw, address_pending),
+            (registers.aw, register_pending),
+            (registers.w, value_pending),
+        ):
             m.d.comb += channel.valid.eq(pending)
             with m.If(channel.ready):
                 m.d.sync += pending.eq(0)
@@ -186,16 +232,21 @@ class Bridge(wiring.Component):
                 m.next = state
 
         # A frame's data are less than a page: they pass the last address only from the last page.
-        passes = address[12:config.addr_width].all() & (address[:12] + count > BOUNDARY)
-        bad_address = (address[:2] != 0) | (address[config.addr_width:] != 0) | passes
+        passes = address[12 : config.addr_width].all() & (address[:12] + count > BOUNDARY)
+        bad_address = (address[:2] != 0) | (address[config.addr_width :] != 0) | passes
         facts = {
             "bad_address": bad_address,
             "bad_register": (address[:2] != 0) | (address[ADDRESS_BITS:] != 0),
             "bad_divider": (address < LEAST_DIVIDER) | (address[DIVIDER_BITS:] != 0),
             "bad_count": (count[:2] != 0) | (count == 0) | (count > payload),
-            "no_count": count == 0, "one_word": count == WORD, "no_data": size == 0, "all_data": size == count,
+            "no_count": count == 0,
+            "one_word": count == WORD,
+            "no_data": size == 0,
+            "all_data": size == count,
         }
-        facts |= {f"is_{known.name.lower()}": operation == known for known in Operation} | {"unknown": operation > max(Operation)}
+        facts |= {f"is_{known.name.lower()}": operation == known for known in Operation} | {
+            "unknown": operation > max(Operation)
+        }
         known = {name: Signal(name=name) for name in facts}
         is_op = lambda which: known[f"is_{which.name.lower()}"]
         m.d.comb += self.active.eq(~frame.en)
@@ -210,8 +261,12 @@ class Bridge(wiring.Component):
                         increment(repeats)
                         m.next = "ANSWER"
                     with m.Else():
-                        m.d.sync += [last_sequence.eq(sequence), status.eq(Status.OK), answer_bytes.eq(0),
-                                     size.eq(frame.length - HEADER_BYTES)]
+                        m.d.sync += [
+                            last_sequence.eq(sequence),
+                            status.eq(Status.OK),
+                            answer_bytes.eq(0),
+                            size.eq(frame.length - HEADER_BYTES),
+                        ]
                         m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += [known[name].eq(fact) for name, fact in facts.items()] + [left.eq(0)]
@@ -224,10 +279,16 @@ class Bridge(wiring.Component):
                     finish(Status.UNKNOWN_OPERATION)
 
             with m.State("WORDS"):  # of IDENTIFY and STATISTICS
-                for choice, values in ((Operation.IDENTIFY, config.identity), (Operation.STATISTICS, counters)):
+                for choice, values in (
+                    (Operation.IDENTIFY, config.identity),
+                    (Operation.STATISTICS, counters),
+                ):
                     with m.If(is_op(choice)):
-                        m.d.sync += word.eq(Array([C(value, DATA_BITS) if isinstance(value, int) else value
-                                                   for value in values])[answer_bytes[2:4]])
+                        m.d.sync += word.eq(
+                            Array(
+                                [C(value, DATA_BITS) if isinstance(value, int) else value for value in values]
+                            )[answer_bytes[2:4]]
+                        )
                         with m.If(answer_bytes == WORD * len(values)):
                             m.next = "ANSWER"
                         with m.Else():
@@ -328,9 +389,17 @@ class Bridge(wiring.Component):
         """What is wrong with a request of which ``known`` are the facts, or its first state."""
         writes = operation in (Operation.WRITE_REGISTER, Operation.WRITE_MEMORY)
         if operation in (Operation.IDENTIFY, Operation.STATISTICS, Operation.SET_DIVIDER):
-            bad_length, bad, first = ~known["no_count"], known["bad_divider"] if operation == Operation.SET_DIVIDER else C(0), "WORDS"
+            bad_length, bad, first = (
+                ~known["no_count"],
+                known["bad_divider"] if operation == Operation.SET_DIVIDER else C(0),
+                "WORDS",
+            )
         elif operation in (Operation.READ_REGISTER, Operation.WRITE_REGISTER):
-            bad_length, bad, first = ~known["one_word"], known["bad_register"], "GET" if writes else "READ REGISTER"
+            bad_length, bad, first = (
+                ~known["one_word"],
+                known["bad_register"],
+                "GET" if writes else "READ REGISTER",
+            )
         else:
             bad_length, bad, first = known["bad_count"], known["bad_address"], "NEXT"
         with m.If(bad_length | ~known["all_data" if writes else "no_data"]):

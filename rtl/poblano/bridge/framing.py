@@ -13,9 +13,10 @@ __all__ = ["FrameReceiver", "FrameTransmitter"]
 class FrameReceiver(wiring.Component):
     """Removes flags and escapes, and checks each frame.
 
-    Bytes are given as they come, those of the FCS too, with their index in the frame; only ``end`` with ``good`` says that they were a
-    frame. A frame of no bytes (flag after flag) is nothing. What comes before the first flag after a reset, an ``abort`` or a cycle
-    without ``en`` is skipped. Bytes are given, and ``end``, a cycle after they came; takes a byte every third cycle at most.
+    Bytes are given as they come, those of the FCS too, with their index in the frame; only ``end`` with
+    ``good`` says that they were a frame. A frame of no bytes (flag after flag) is nothing. What comes
+    before the first flag after a reset, an ``abort`` or a cycle without ``en`` is skipped. Bytes are given,
+    and ``end``, a cycle after they came; takes a byte every third cycle at most.
 
     Parameters
     ----------
@@ -33,11 +34,19 @@ class FrameReceiver(wiring.Component):
     def __init__(self, *, longest):
         self.longest = longest
         index = range(longest + FCS_BYTES + 2)
-        super().__init__({
-            "i": In(stream.Signature(8)), "en": In(1), "abort": In(1),
-            "byte": Out(8), "index": Out(index), "write": Out(1),
-            "end": Out(1), "good": Out(1), "length": Out(range(longest + 1)),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(8)),
+                "en": In(1),
+                "abort": In(1),
+                "byte": Out(8),
+                "index": Out(index),
+                "write": Out(1),
+                "end": Out(1),
+                "good": Out(1),
+                "length": Out(range(longest + 1)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -57,7 +66,10 @@ class FrameReceiver(wiring.Component):
             crc.start.eq(begins),
         ]
         m.d.sync += [
-            self.byte.eq(plain), self.write.eq(is_byte), self.index.eq(index), begins.eq(flag),
+            self.byte.eq(plain),
+            self.write.eq(is_byte),
+            self.index.eq(index),
+            begins.eq(flag),
             self.end.eq(self.en & flag & inside & ((index != 0) | escaped | bad)),
             self.good.eq(crc.match_detected & ~escaped & ~bad & (index > FCS_BYTES) & (index != too_long)),
             self.length.eq(index - FCS_BYTES),
@@ -89,9 +101,13 @@ class FrameTransmitter(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"data": 8, "last": 1}))), "o": Out(stream.Signature(8)), "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout({"data": 8, "last": 1}))),
+                "o": Out(stream.Signature(8)),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -101,8 +117,10 @@ class FrameTransmitter(wiring.Component):
         left = Signal(range(FCS_BYTES + 1))
         free, special = Signal(), Signal()
         m.d.comb += [
-            free.eq(~self.o.valid), special.eq(((byte == FLAG) | (byte == ESCAPE)) & ~escaped),
-            crc.data.eq(self.i.payload.data), crc.valid.eq(self.i.valid & self.i.ready),
+            free.eq(~self.o.valid),
+            special.eq(((byte == FLAG) | (byte == ESCAPE)) & ~escaped),
+            crc.data.eq(self.i.payload.data),
+            crc.valid.eq(self.i.valid & self.i.ready),
         ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)

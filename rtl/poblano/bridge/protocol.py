@@ -1,12 +1,28 @@
-"""Frames and requests of the UART bridge: the one source of the numbers in ``docs/bridge.md``, for hardware and software."""
+"""Frames and requests of the UART bridge: the one source of the numbers in ``docs/bridge.md``, for hardware
+and software."""
 
-import enum
 from dataclasses import dataclass
+import enum
 import struct
 import zlib
 
-__all__ = ["ANSWER_BYTES", "AXI_ERROR", "ESCAPE", "FCS_BYTES", "FLAG", "FLIP", "HEADER_BYTES", "IDENTITY_WORDS", "Operation", "PROTOCOL_VERSION", "Request",
-           "STATISTICS", "Status", "decode_frame", "encode_frame"]
+__all__ = [
+    "ANSWER_BYTES",
+    "AXI_ERROR",
+    "ESCAPE",
+    "FCS_BYTES",
+    "FLAG",
+    "FLIP",
+    "HEADER_BYTES",
+    "IDENTITY_WORDS",
+    "Operation",
+    "PROTOCOL_VERSION",
+    "Request",
+    "STATISTICS",
+    "Status",
+    "decode_frame",
+    "encode_frame",
+]
 
 FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
 """RFC 1662's: between frames; before a byte that is one of the two, of which bit 5 is inverted."""
@@ -18,9 +34,11 @@ ANSWER_BYTES = 2
 PROTOCOL_VERSION = 1
 
 IDENTITY_WORDS = ("protocol", "design", "clock_hz", "memory_bytes")
-"""Words of 32 bits in the answer to IDENTIFY; ``protocol``: the version, and from bit 16 on the most bytes of data in a frame."""
+"""Words of 32 bits in the answer to IDENTIFY; ``protocol``: the version, and from bit 16 on the most bytes
+of data in a frame."""
 STATISTICS = ("dropped", "line_errors", "repeats")
-"""Words in the answer to STATISTICS: frames with a wrong FCS or length, bytes without a stop bit, requests answered again."""
+"""Words in the answer to STATISTICS: frames with a wrong FCS or length, bytes without a stop bit, requests
+answered again."""
 
 
 class Operation(enum.IntEnum):
@@ -65,7 +83,9 @@ class Request:
 def encode_frame(content):
     """The bytes of a frame on the line."""
     body = content + zlib.crc32(content).to_bytes(FCS_BYTES, "little")
-    escaped = b"".join(bytes([ESCAPE, byte ^ FLIP]) if byte in (FLAG, ESCAPE) else bytes([byte]) for byte in body)
+    escaped = b"".join(
+        bytes([ESCAPE, byte ^ FLIP]) if byte in (FLAG, ESCAPE) else bytes([byte]) for byte in body
+    )
     return bytes([FLAG]) + escaped + bytes([FLAG])
 
 
@@ -76,4 +96,8 @@ def decode_frame(body):
         return None
     plain = parts[0] + b"".join(bytes([part[0] ^ FLIP]) + part[1:] for part in parts[1:])
     content, fcs = plain[:-FCS_BYTES], plain[-FCS_BYTES:]
-    return content if len(fcs) == FCS_BYTES and zlib.crc32(content).to_bytes(FCS_BYTES, "little") == fcs else None
+    return (
+        content
+        if len(fcs) == FCS_BYTES and zlib.crc32(content).to_bytes(FCS_BYTES, "little") == fcs
+        else None
+    )

@@ -15,8 +15,8 @@ DATA_BITS = 8
 class UARTReceiver(wiring.Component):
     """Takes each bit in its middle; a byte comes in the cycle after the middle of its stop bit.
 
-    A byte that is not accepted in the cycle in which it comes is lost. A start bit that ends before its middle is ignored. After a stop
-    bit that is 0, the line must become 1 before the next start bit.
+    A byte that is not accepted in the cycle in which it comes is lost. A start bit that ends before its
+    middle is ignored. After a stop bit that is 0, the line must become 1 before the next start bit.
 
     Members
     -------
@@ -27,7 +27,9 @@ class UARTReceiver(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__({"rx": In(1), "divider": In(DIVIDER_BITS), "o": Out(stream.Signature(DATA_BITS)), "error": Out(1)})
+        super().__init__(
+            {"rx": In(1), "divider": In(DIVIDER_BITS), "o": Out(stream.Signature(DATA_BITS)), "error": Out(1)}
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -36,13 +38,12 @@ class UARTReceiver(wiring.Component):
         high = Signal()  # the line has been 1 since the last byte
         byte = Signal(DATA_BITS)
         sample, stop = Signal(), Signal()
-        m.d.comb += [
-            sample.eq((left != 0) & (count == 0)),
-            stop.eq(sample & (left == 1)),
-        ]
+        m.d.comb += [sample.eq((left != 0) & (count == 0)), stop.eq(sample & (left == 1))]
         m.d.sync += [
-            self.o.valid.eq(stop & self.rx), self.error.eq(stop & ~self.rx),
-            count.eq(Mux(sample, self.divider - 1, count - 1)), high.eq(self.rx | (high & ~stop)),
+            self.o.valid.eq(stop & self.rx),
+            self.error.eq(stop & ~self.rx),
+            count.eq(Mux(sample, self.divider - 1, count - 1)),
+            high.eq(self.rx | (high & ~stop)),
         ]
         with m.If(stop):
             m.d.sync += self.o.payload.eq(byte)
@@ -51,12 +52,16 @@ class UARTReceiver(wiring.Component):
             with m.If(high & ~self.rx):
                 m.d.sync += left.eq(DATA_BITS + 2)
         with m.If(sample):
-            m.d.sync += [left.eq(Mux((left == DATA_BITS + 2) & self.rx, 0, left - 1)), byte.eq(Cat(byte[1:], self.rx))]
+            m.d.sync += [
+                left.eq(Mux((left == DATA_BITS + 2) & self.rx, 0, left - 1)),
+                byte.eq(Cat(byte[1:], self.rx)),
+            ]
         return m
 
 
 class UARTTransmitter(wiring.Component):
-    """Sends a byte in ``10 * divider`` cycles, from the cycle after its transfer on; a cycle later the next is taken.
+    """Sends a byte in ``10 * divider`` cycles, from the cycle after its transfer on; a cycle later the next
+    is taken.
 
     Members
     -------
@@ -67,7 +72,14 @@ class UARTTransmitter(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__({"tx": Out(1, init=1), "divider": In(DIVIDER_BITS), "i": In(stream.Signature(DATA_BITS)), "idle": Out(1)})
+        super().__init__(
+            {
+                "tx": Out(1, init=1),
+                "divider": In(DIVIDER_BITS),
+                "i": In(stream.Signature(DATA_BITS)),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

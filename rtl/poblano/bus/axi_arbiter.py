@@ -15,14 +15,15 @@ __all__ = ["AXIReadArbiter"]
 class AXIReadArbiter(wiring.Component):
     """Serves the chip's AXI4 read masters in turn, burst by burst.
 
-    The port's number becomes the high bits of the id, and a beat goes back to the port that its id names, so that bursts of
-    different ports may come back in any order and interleaved. An address takes one cycle more; data pass in the same
-    cycle. At most ``tiles + 1`` bursts of others come before a port's. A port that does not take its data blocks the
-    others: every master asks only for what it has room for.
+    The port's number becomes the high bits of the id, and a beat goes back to the port that its id names,
+    so that bursts of different ports may come back in any order and interleaved. An address takes one cycle
+    more; data pass in the same cycle. At most ``tiles + 1`` bursts of others come before a port's. A port
+    that does not take its data blocks the others: every master asks only for what it has room for.
 
     Members
     -------
-    i : In(AXIReadSignature(id_width=1)).array(tiles + 2): the command processor, the DMA engine, the tiles' streams
+    i : In(AXIReadSignature(id_width=1)).array(tiles + 2): the command processor, the DMA engine, the tiles'
+        streams
     o : Out(AXIReadSignature(id_width=1 + ceil_log2(tiles + 2)))
     """
 
@@ -30,11 +31,20 @@ class AXIReadArbiter(wiring.Component):
         self.config = config
         memory = config.memory
         ports = config.tiles + 2
-        super().__init__({
-            "i": In(AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)).array(ports),
-            "o": Out(AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width,
-                                      id_width=1 + ceil_log2(ports))),
-        })
+        super().__init__(
+            {
+                "i": In(
+                    AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)
+                ).array(ports),
+                "o": Out(
+                    AXIReadSignature(
+                        addr_width=memory.addr_width,
+                        data_width=memory.data_width,
+                        id_width=1 + ceil_log2(ports),
+                    )
+                ),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

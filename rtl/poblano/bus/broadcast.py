@@ -14,23 +14,26 @@ __all__ = ["BroadcastBus"]
 class BroadcastBus(wiring.Component):
     """Carries one :class:`BusWrite` a cycle to the tiles in its mask.
 
-    The handshake is combinational, with no buffer: a source's transfer completes in the cycle in which the last addressed
-    tile takes the write, so that by then it is in every memory. Tiles may take it in different cycles; each takes it once.
-    Sources are served in turn: at most ``2*tiles`` transfers of others come before a source's. A transfer to no tile
-    completes at once.
+    The handshake is combinational, with no buffer: a source's transfer completes in the cycle in which the
+    last addressed tile takes the write, so that by then it is in every memory. Tiles may take it in
+    different cycles; each takes it once. Sources are served in turn: at most ``2*tiles`` transfers of
+    others come before a source's. A transfer to no tile completes at once.
 
     Members
     -------
-    i : In(stream(BusWrite)).array(2*tiles + 1): the DMA engine, then the matmul and the vector unit of each tile
+    i : In(stream(BusWrite)).array(2*tiles + 1): the DMA engine, then the matmul and the vector unit of each
+        tile
     o : Out(stream(LocalWrite)).array(tiles)
     """
 
     def __init__(self, config):
         self.config = config
-        super().__init__({
-            "i": In(stream.Signature(bus_write(config))).array(2 * config.tiles + 1),
-            "o": Out(stream.Signature(local_write(config))).array(config.tiles),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(bus_write(config))).array(2 * config.tiles + 1),
+                "o": Out(stream.Signature(local_write(config))).array(config.tiles),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

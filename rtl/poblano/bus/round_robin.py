@@ -17,14 +17,14 @@ def select(one_hot, values):
 
 def _lowest(value):
     """The lowest set bit of ``value``, alone."""
-    return value & (-value)[:len(value)]
+    return value & (-value)[: len(value)]
 
 
 class RoundRobin(wiring.Component):
     """Grants one of ``count`` requests.
 
-    The grant is combinational, and stays with a requester (that keeps asking) until ``accept``; then the requester next
-    in turn is served. A requester waits for at most ``count - 1`` accepted grants to others.
+    The grant is combinational, and stays with a requester (that keeps asking) until ``accept``; then the
+    requester next in turn is served. A requester waits for at most ``count - 1`` accepted grants to others.
 
     Members
     -------

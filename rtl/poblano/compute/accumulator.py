@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from ..config import ChipConfig
 from ..formats.element import Activation
-from ..formats.float32 import NAN, FixedToFloat, FloatAdd, FloatMultiply
+from ..formats.float32 import FixedToFloat, FloatAdd, FloatMultiply
 from ..interfaces import block_meta
 from ..memory.sram import SRAM
 from ..verilog import place
@@ -19,9 +19,17 @@ from .weights import ScalePortSignature
 
 __all__ = ["ACCUMULATOR_COMMAND", "Accumulator", "AccumulatorLane"]
 
-ACCUMULATOR_COMMAND = SUMS_COMMAND | {"scaled": 1, "minimum": 1, "e8m0": 1, "mx": 1, "unit": signed(7), "activation_unit": signed(6)}
-"""The loops' bounds; whether the weight blocks have scales and minima; whether the weights' scales (``e8m0``) and the activations' (``mx``)
-are powers of two; log2 of what sums of products, and of activations, count."""
+ACCUMULATOR_COMMAND = SUMS_COMMAND | {
+    "scaled": 1,
+    "minimum": 1,
+    "e8m0": 1,
+    "mx": 1,
+    "unit": signed(7),
+    "activation_unit": signed(6),
+}
+"""The loops' bounds; whether the weight blocks have scales and minima; whether the weights' scales
+(``e8m0``) and the activations' (``mx``) are powers of two; log2 of what sums of products, and of
+activations, count."""
 
 ONE = 0x3F800000
 
@@ -29,8 +37,9 @@ ONE = 0x3F800000
 class AccumulatorLane(wiring.Component):
     """A column's value of one segment, added to the total so far.
 
-    Inputs come in the :class:`Accumulator`'s cycle 1, but for ``block_sum`` and ``factor``, which all lanes share, in the cycle before FLOAT and
-    SHIFTED: each lane registers them; and ``total`` ``delay_cycles`` after VALUE; ``o`` follows ``total`` after ``FloatAdd.LATENCY``. All state moves only while ``en``.
+    Inputs come in the :class:`Accumulator`'s cycle 1, but for ``block_sum`` and ``factor``, which all lanes
+    share, in the cycle before FLOAT and SHIFTED: each lane registers them; and ``total`` ``delay_cycles``
+    after VALUE; ``o`` follows ``total`` after ``FloatAdd.LATENCY``. All state moves only while ``en``.
     """
 
     # Cycles after the read of the sums.
@@ -42,7 +51,13 @@ class AccumulatorLane(wiring.Component):
 
     def __init__(self, arithmetic, *, delay_cycles):
         self.arithmetic, self.delay_cycles = arithmetic, delay_cycles
-        members = {"en": In(1), "number": In(arithmetic.sum_layout), "scale": In(32), "total": In(32), "o": Out(32)}
+        members = {
+            "en": In(1),
+            "number": In(arithmetic.sum_layout),
+            "scale": In(32),
+            "total": In(32),
+            "o": Out(32),
+        }
         if arithmetic.scaled_sums:
             members |= {"exponent": In(signed(FixedToFloat.EXPONENT_BITS)), "nan": In(1)}
         if arithmetic.minima:
@@ -55,23 +70,39 @@ class AccumulatorLane(wiring.Component):
         m = Module()
         en, arithmetic, scale = self.en, self.arithmetic, self.scale
         # Cycle 2: to float.
-        convert = place(m, "float", FixedToFloat(arithmetic.sum_width, scaled=arithmetic.scaled_sums, special_bits=arithmetic.special_bits))
+        convert = place(
+            m,
+            "float",
+            FixedToFloat(
+                arithmetic.sum_width, scaled=arithmetic.scaled_sums, special_bits=arithmetic.special_bits
+            ),
+        )
         number = data.View(arithmetic.sum_layout, delay(m, en, "number_delay", self.number, 1))
         m.d.comb += [convert.en.eq(en), convert.i.eq(number.value)]
         if arithmetic.scaled_sums:
-            m.d.comb += [convert.exponent.eq(delay(m, en, "exponent_delay", self.exponent, 1).as_signed()),
-                         convert.nan.eq(delay(m, en, "nan_delay", self.nan, 1))]
+            m.d.comb += [
+                convert.exponent.eq(delay(m, en, "exponent_delay", self.exponent, 1).as_signed()),
+                convert.nan.eq(delay(m, en, "nan_delay", self.nan, 1)),
+            ]
         if arithmetic.special_bits:
             m.d.comb += convert.special.eq(number.special)
         # Cycle FLOAT.
         product = place(m, "scaled", FloatMultiply())
-        m.d.comb += [product.en.eq(en), product.a.eq(convert.o), product.b.eq(delay(m, en, "scale_delay", scale, self.FLOAT - 1))]
+        m.d.comb += [
+            product.en.eq(en),
+            product.a.eq(convert.o),
+            product.b.eq(delay(m, en, "scale_delay", scale, self.FLOAT - 1)),
+        ]
         # Cycle SCALED.
         if arithmetic.minima:
             offset, shift = place(m, "minimum", FloatMultiply()), place(m, "shift", FloatAdd())
             m.d.comb += [
-                offset.en.eq(en), offset.a.eq(delay(m, en, "block_sum_delay", self.block_sum, 1)), offset.b.eq(delay(m, en, "low_delay", self.low, self.FLOAT - 1)),
-                shift.en.eq(en), shift.a.eq(product.o), shift.b.eq(offset.o),
+                offset.en.eq(en),
+                offset.a.eq(delay(m, en, "block_sum_delay", self.block_sum, 1)),
+                offset.b.eq(delay(m, en, "low_delay", self.low, self.FLOAT - 1)),
+                shift.en.eq(en),
+                shift.a.eq(product.o),
+                shift.b.eq(offset.o),
             ]
             shifted = shift.o
         else:
@@ -79,23 +110,34 @@ class AccumulatorLane(wiring.Component):
         # Cycle SHIFTED.
         if Activation.INT8 in arithmetic.activations:
             value = place(m, "value", FloatMultiply())
-            m.d.comb += [value.en.eq(en), value.a.eq(delay(m, en, "factor_delay", self.factor, 1)), value.b.eq(shifted)]
+            m.d.comb += [
+                value.en.eq(en),
+                value.a.eq(delay(m, en, "factor_delay", self.factor, 1)),
+                value.b.eq(shifted),
+            ]
             value = value.o
         else:
             value = delay(m, en, "value", shifted, FloatMultiply.LATENCY)
         # Cycle VALUE.
         add = place(m, "add", FloatAdd())
-        m.d.comb += [add.en.eq(en), add.a.eq(self.total), add.b.eq(delay(m, en, "value_delay", value, self.delay_cycles)), self.o.eq(add.o)]
+        m.d.comb += [
+            add.en.eq(en),
+            add.a.eq(self.total),
+            add.b.eq(delay(m, en, "value_delay", value, self.delay_cycles)),
+            self.o.eq(add.o),
+        ]
         return m
 
 
 class Accumulator(wiring.Component):
-    """Scales block sums and adds them up over the steps and segments, in ascending order, as ``docs/architecture.md`` defines it.
+    """Scales block sums and adds them up over the steps and segments, in ascending order, as
+    ``docs/architecture.md`` defines it.
 
-    ``scalers`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums come in, and steps follow
-    each other without a gap (short ones, of fewer than :attr:`recurrence` cycles, start only that long after the one before).
-    Results come :attr:`latency` cycles after their sums are read, after the last step of each group; a result that is not
-    accepted stops the drain, and then the sums.
+    ``scalers`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums
+    come in, and steps follow each other without a gap (short ones, of fewer than :attr:`recurrence` cycles,
+    start only that long after the one before). Results come :attr:`latency` cycles after their sums are
+    read, after the last step of each group; a result that is not accepted stops the drain, and then the
+    sums.
 
     Members
     -------
@@ -112,13 +154,15 @@ class Accumulator(wiring.Component):
     def __init__(self, config: ChipConfig):
         self.config = config
         tile = config.tile
-        super().__init__({
-            "cmd": In(stream.Signature(data.StructLayout(ACCUMULATOR_COMMAND))),
-            "sums": In(stream.Signature(SumsLayout(tile.array))),
-            "meta": In(stream.Signature(data.ArrayLayout(block_meta(config), tile.array.segments))),
-            "scales": Out(ScalePortSignature(config)),
-            "o": Out(stream.Signature(data.ArrayLayout(32, tile.scalers))),
-        })
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(data.StructLayout(ACCUMULATOR_COMMAND))),
+                "sums": In(stream.Signature(SumsLayout(tile.array))),
+                "meta": In(stream.Signature(data.ArrayLayout(block_meta(config), tile.array.segments))),
+                "scales": Out(ScalePortSignature(config)),
+                "o": Out(stream.Signature(data.ArrayLayout(32, tile.scalers))),
+            }
+        )
 
     @property
     def recurrence(self):
@@ -137,8 +181,14 @@ class Accumulator(wiring.Component):
 
         fork = place(m, "fork", CommandFork(shape=data.StructLayout(ACCUMULATOR_COMMAND), count=2))
         sums = place(m, "block_sums", BlockSums(self.config))
-        walk = place(m, "walk", Walk(fields=ACCUMULATOR_COMMAND, loops={
-            "group": "groups", "step": "steps", "row": "rows", "part": parts}))
+        walk = place(
+            m,
+            "walk",
+            Walk(
+                fields=ACCUMULATOR_COMMAND,
+                loops={"group": "groups", "step": "steps", "row": "rows", "part": parts},
+            ),
+        )
         connect(m, flipped(self.cmd), fork.i)
         m.d.comb += [sums.cmd.payload[name].eq(fork.o[0].payload[name]) for name in SUMS_COMMAND]
         m.d.comb += [sums.cmd.valid.eq(fork.o[0].valid), fork.o[0].ready.eq(sums.cmd.ready)]
@@ -148,7 +198,8 @@ class Accumulator(wiring.Component):
         # Cycle 0: read sums and scales, take the activations' scales and sums.
         en, issue = Signal(), Signal()
         at = walk.o.payload
-        # A step reads each total as many reads after the step before as it has reads itself: with more in the pipeline it waits.
+        # A step reads each total as many reads after the step before as it has reads itself: with more in
+        # the pipeline it waits.
         recent = Signal(self.recurrence - 1)
         soon = Signal()
         m.d.comb += [
@@ -168,13 +219,15 @@ class Accumulator(wiring.Component):
             m.d.sync += recent.eq(Cat(issue, recent))
 
         depth = tile.tokens * parts
-        row = Cat(at.index.part, at.index.row)[:exact_log2(depth)]
+        row = Cat(at.index.part, at.index.row)[: exact_log2(depth)]
         flow = Cat(row, at.first.step, at.last.step)  # travels with the numbers
         at_read = delay(m, en, "flow_read", flow, self.VALUE - 1)
         at_value = delay(m, en, "flow_value", at_read, 1)
         at_result = delay(m, en, "flow_result", at_value, self.latency - self.VALUE)
         valid_read = delay(m, en, "valid_read", issue, self.VALUE - 1, reset_less=False)
-        valid_result = delay(m, en, "valid_result", valid_read, self.latency - self.VALUE + 1, reset_less=False)
+        valid_result = delay(
+            m, en, "valid_result", valid_read, self.latency - self.VALUE + 1, reset_less=False
+        )
         row_bits = len(row)
         emits = at_result[row_bits + 1]
 
@@ -183,7 +236,11 @@ class Accumulator(wiring.Component):
         scaled_sums, has_mx = arithmetic.scaled_sums, any(a.mx for a in arithmetic.activations)
         flag = lambda name, value: delay(m, en, name, value, 1)
         part = flag("part", at.index.part)
-        scaled, minimum, e8m0 = flag("scaled", command.scaled), flag("minimum", command.minimum), flag("e8m0", command.e8m0)
+        scaled, minimum, e8m0 = (
+            flag("scaled", command.scaled),
+            flag("minimum", command.minimum),
+            flag("e8m0", command.e8m0),
+        )
         factors, block_sums, exponents, nans = [], [], [], []
         for s in range(array.segments):
             meta = self.meta.payload[s]
@@ -191,17 +248,29 @@ class Accumulator(wiring.Component):
             sum_exponent = command.activation_unit
             if has_mx:
                 factor = Mux(command.mx, ONE, factor)
-                mx_exponent, mx_nan = Mux(command.mx, _exponent(meta.scale), 0), command.mx & _is_nan(meta.scale)
+                mx_exponent, mx_nan = (
+                    Mux(command.mx, _exponent(meta.scale), 0),
+                    command.mx & _is_nan(meta.scale),
+                )
                 exponent, sum_exponent, nan = exponent + mx_exponent, sum_exponent + mx_exponent, mx_nan
             factors.append(delay(m, en, f"factor{s}", factor, self.SHIFTED - 1))
             exponents.append(delay(m, en, f"exponent{s}", exponent, 1).as_signed())
             nans.append(delay(m, en, f"nan{s}", nan, 1))
             if arithmetic.minima:
-                convert = place(m, f"sum_float{s}", FixedToFloat(arithmetic.activation_sum_width, scaled=scaled_sums))
-                total = Mux(command.minimum, meta.sum, 0)  # else it could be infinite, and infinity times zero NaN
-                m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"block_sum{s}", total, self.SELECTED - 1).as_signed())]
+                convert = place(
+                    m, f"sum_float{s}", FixedToFloat(arithmetic.activation_sum_width, scaled=scaled_sums)
+                )
+                total = Mux(
+                    command.minimum, meta.sum, 0
+                )  # else it could be infinite, and infinity times zero NaN
+                m.d.comb += [
+                    convert.en.eq(en),
+                    convert.i.eq(delay(m, en, f"block_sum{s}", total, self.SELECTED - 1).as_signed()),
+                ]
                 if scaled_sums:
-                    m.d.comb += convert.exponent.eq(delay(m, en, f"sum_exponent{s}", sum_exponent, self.SELECTED - 1).as_signed())
+                    m.d.comb += convert.exponent.eq(
+                        delay(m, en, f"sum_exponent{s}", sum_exponent, self.SELECTED - 1).as_signed()
+                    )
                 block_sums.append(convert.o)
 
         # The FP32 memory, of which all columns' accumulators are read in cycle VALUE - 1.
@@ -209,10 +278,13 @@ class Accumulator(wiring.Component):
         read_port, write_port = memory.read, memory.write
         totals = Signal(data.ArrayLayout(32, lanes))
         m.d.comb += [
-            read_port.en.eq(en), read_port.addr.eq(at_read[:row_bits]),
-            write_port.en.eq(en & valid_result & ~emits), write_port.addr.eq(at_result[:row_bits]),
+            read_port.en.eq(en),
+            read_port.addr.eq(at_read[:row_bits]),
+            write_port.en.eq(en & valid_result & ~emits),
+            write_port.addr.eq(at_result[:row_bits]),
             write_port.data.eq(totals),
-            self.o.payload.eq(totals), self.o.valid.eq(valid_result & emits),
+            self.o.payload.eq(totals),
+            self.o.valid.eq(valid_result & emits),
             en.eq(self.o.ready | ~self.o.valid),
         ]
 
@@ -227,17 +299,26 @@ class Accumulator(wiring.Component):
                     scaled_here = scaled & ~e8m0
                 else:
                     scaled_here = scaled
-                unit = place(m, f"lane{lane}_{s}", AccumulatorLane(arithmetic, delay_cycles=s * FloatAdd.LATENCY))
+                unit = place(
+                    m, f"lane{lane}_{s}", AccumulatorLane(arithmetic, delay_cycles=s * FloatAdd.LATENCY)
+                )
                 m.d.comb += [
-                    unit.en.eq(en), unit.total.eq(total), unit.scale.eq(Mux(scaled_here, scale, ONE)),
-                    unit.number.as_value().eq(word_mux(part, [sums.data[s][j * lanes + lane].as_value() for j in range(parts)])),
+                    unit.en.eq(en),
+                    unit.total.eq(total),
+                    unit.scale.eq(Mux(scaled_here, scale, ONE)),
+                    unit.number.as_value().eq(
+                        word_mux(part, [sums.data[s][j * lanes + lane].as_value() for j in range(parts)])
+                    ),
                 ]
                 if arithmetic.scaled_sums:
                     m.d.comb += [unit.exponent.eq(exponent), unit.nan.eq(nan)]
                 if Activation.INT8 in arithmetic.activations:
                     m.d.comb += unit.factor.eq(factors[s])
                 if arithmetic.minima:
-                    m.d.comb += [unit.block_sum.eq(block_sums[s]), unit.low.eq(Mux(minimum, self.scales.minima[s][lane], 0))]
+                    m.d.comb += [
+                        unit.block_sum.eq(block_sums[s]),
+                        unit.low.eq(Mux(minimum, self.scales.minima[s][lane], 0)),
+                    ]
                 total = unit.o
             m.d.comb += totals[lane].eq(total)
         return m

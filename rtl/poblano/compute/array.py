@@ -14,18 +14,28 @@ __all__ = ["ActivationLayout", "ArrayRow", "ArraySegment", "SumsLayout", "Systol
 
 
 class WeightItemLayout(data.StructLayout):
-    """``load_rows`` rows of ``cols`` weights of a tile, or with ``transpose`` as many columns of ``rows`` weights: ``data[which][k]``."""
+    """``load_rows`` rows of ``cols`` weights of a tile, or with ``transpose`` as many columns of ``rows``
+    weights: ``data[which][k]``."""
 
     def __init__(self, config):
-        super().__init__({"data": data.ArrayLayout(data.ArrayLayout(config.arithmetic.weight_operand, max(config.rows, config.cols)),
-                                                   config.load_rows), "transpose": 1})
+        super().__init__(
+            {
+                "data": data.ArrayLayout(
+                    data.ArrayLayout(config.arithmetic.weight_operand, max(config.rows, config.cols)),
+                    config.load_rows,
+                ),
+                "transpose": 1,
+            }
+        )
 
 
 class ActivationLayout(data.StructLayout):
     """An activation for each row; ``first``: it is the first one for the next weight tile."""
 
     def __init__(self, config):
-        super().__init__({"data": data.ArrayLayout(config.arithmetic.activation_lane, config.rows), "first": 1})
+        super().__init__(
+            {"data": data.ArrayLayout(config.arithmetic.activation_lane, config.rows), "first": 1}
+        )
 
 
 class SumsLayout(data.ArrayLayout):
@@ -44,14 +54,27 @@ class ArrayRow(wiring.Component):
     def __init__(self, *, cols, arithmetic: Arithmetic, transpose, bands, multiplier, multiplier_registers):
         self.cols, self.arithmetic, self.transpose, self.bands = cols, arithmetic, transpose, bands
         self.multiplier, self.multiplier_registers = multiplier, multiplier_registers
-        weights, sums = data.ArrayLayout(arithmetic.weight_operand, cols), data.ArrayLayout(arithmetic.sum_layout, cols)
+        weights, sums = (
+            data.ArrayLayout(arithmetic.weight_operand, cols),
+            data.ArrayLayout(arithmetic.sum_layout, cols),
+        )
         members = {
-            "en": In(1), "i_a": In(arithmetic.activation_lane), "i_swap": In(1), "i_capture": In(1),
-            "i_w": In(weights), "o_w": Out(weights), "i_sum": In(sums), "o_sum": Out(sums),
+            "en": In(1),
+            "i_a": In(arithmetic.activation_lane),
+            "i_swap": In(1),
+            "i_capture": In(1),
+            "i_w": In(weights),
+            "o_w": Out(weights),
+            "i_sum": In(sums),
+            "o_sum": Out(sums),
         }
         if transpose:
-            members |= {"i_across": In(1), "i_left": In(data.ArrayLayout(arithmetic.weight_operand, bands)),
-                        "i_capture_down": In(cols), "o_capture_down": Out(cols)}
+            members |= {
+                "i_across": In(1),
+                "i_left": In(data.ArrayLayout(arithmetic.weight_operand, bands)),
+                "i_capture_down": In(cols),
+                "o_capture_down": Out(cols),
+            }
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -59,21 +82,32 @@ class ArrayRow(wiring.Component):
         left = None
         band = self.cols // self.bands
         for c in range(self.cols):
-            pe = place(m, f"pe{c}", PE(arithmetic=self.arithmetic, transpose=self.transpose, multiplier=self.multiplier,
-                                       multiplier_registers=self.multiplier_registers))
+            pe = place(
+                m,
+                f"pe{c}",
+                PE(
+                    arithmetic=self.arithmetic,
+                    transpose=self.transpose,
+                    multiplier=self.multiplier,
+                    multiplier_registers=self.multiplier_registers,
+                ),
+            )
             m.d.comb += [
                 pe.en.eq(self.en),
                 pe.i_a.eq(left.o_a if left else self.i_a),
                 pe.i_swap.eq(left.o_swap if left else self.i_swap),
                 pe.i_capture.eq(left.o_capture if left else self.i_capture),
-                pe.i_w.eq(self.i_w[c]), self.o_w[c].eq(pe.o_w),
-                pe.i_sum.eq(self.i_sum[c]), self.o_sum[c].eq(pe.o_sum),
+                pe.i_w.eq(self.i_w[c]),
+                self.o_w[c].eq(pe.o_w),
+                pe.i_sum.eq(self.i_sum[c]),
+                self.o_sum[c].eq(pe.o_sum),
             ]
             if self.transpose:
                 m.d.comb += [
                     pe.i_across.eq(left.o_across if left else self.i_across),
                     pe.i_left.eq(left.o_w if c % band else self.i_left[c // band]),
-                    pe.i_capture_down.eq(self.i_capture_down[c]), self.o_capture_down[c].eq(pe.o_capture_down),
+                    pe.i_capture_down.eq(self.i_capture_down[c]),
+                    self.o_capture_down[c].eq(pe.o_capture_down),
                 ]
             left = pe
         return m
@@ -82,17 +116,28 @@ class ArrayRow(wiring.Component):
 class ArraySegment(wiring.Component):
     """Rows of PEs below each other, a block of K: sums start at 0 at the top.
 
-    The ports of ``row`` are those of its :class:`ArrayRow` from the left edge. ``i_w`` enters the first row of each of ``bands`` bands,
-    ``o_w`` leaves the last one; ``i_capture_down`` enters the first row of all.
+    The ports of ``row`` are those of its :class:`ArrayRow` from the left edge. ``i_w`` enters the first row
+    of each of ``bands`` bands, ``o_w`` leaves the last one; ``i_capture_down`` enters the first row of all.
     """
 
-    def __init__(self, *, rows, cols, arithmetic: Arithmetic, transpose, bands, multiplier, multiplier_registers):
+    def __init__(
+        self, *, rows, cols, arithmetic: Arithmetic, transpose, bands, multiplier, multiplier_registers
+    ):
         self.rows, self.cols, self.arithmetic = rows, cols, arithmetic
-        self.transpose, self.bands, self.multiplier, self.multiplier_registers = transpose, bands, multiplier, multiplier_registers
+        self.transpose, self.bands, self.multiplier, self.multiplier_registers = (
+            transpose,
+            bands,
+            multiplier,
+            multiplier_registers,
+        )
         row = {"i_a": Out(arithmetic.activation_lane), "i_swap": Out(1), "i_capture": Out(1)}
         weights = data.ArrayLayout(arithmetic.weight_operand, cols)
-        members = {"en": In(1), "i_w": In(weights).array(bands), "o_w": Out(weights).array(bands),
-                   "o_sum": Out(data.ArrayLayout(arithmetic.sum_layout, cols))}
+        members = {
+            "en": In(1),
+            "i_w": In(weights).array(bands),
+            "o_w": Out(weights).array(bands),
+            "o_sum": Out(data.ArrayLayout(arithmetic.sum_layout, cols)),
+        }
         if transpose:
             row |= {"i_across": Out(1), "i_left": Out(data.ArrayLayout(arithmetic.weight_operand, bands))}
             members |= {"i_capture_down": In(cols), "o_capture_down": Out(cols)}
@@ -103,10 +148,23 @@ class ArraySegment(wiring.Component):
         band = self.rows // self.bands
         above = None
         for r, edge in enumerate(self.row):
-            row = place(m, f"row{r}", ArrayRow(cols=self.cols, arithmetic=self.arithmetic, transpose=self.transpose, bands=self.bands,
-                                               multiplier=self.multiplier, multiplier_registers=self.multiplier_registers))
+            row = place(
+                m,
+                f"row{r}",
+                ArrayRow(
+                    cols=self.cols,
+                    arithmetic=self.arithmetic,
+                    transpose=self.transpose,
+                    bands=self.bands,
+                    multiplier=self.multiplier,
+                    multiplier_registers=self.multiplier_registers,
+                ),
+            )
             m.d.comb += [
-                row.en.eq(self.en), row.i_a.eq(edge.i_a), row.i_swap.eq(edge.i_swap), row.i_capture.eq(edge.i_capture),
+                row.en.eq(self.en),
+                row.i_a.eq(edge.i_a),
+                row.i_swap.eq(edge.i_swap),
+                row.i_capture.eq(edge.i_capture),
                 row.i_w.eq(above.o_w if r % band else self.i_w[r // band]),
             ]
             if r % band == band - 1:
@@ -114,8 +172,11 @@ class ArraySegment(wiring.Component):
             if above is not None:
                 m.d.comb += row.i_sum.eq(above.o_sum)
             if self.transpose:
-                m.d.comb += [row.i_across.eq(edge.i_across), row.i_left.eq(edge.i_left),
-                             row.i_capture_down.eq(self.i_capture_down if above is None else above.o_capture_down)]
+                m.d.comb += [
+                    row.i_across.eq(edge.i_across),
+                    row.i_left.eq(edge.i_left),
+                    row.i_capture_down.eq(self.i_capture_down if above is None else above.o_capture_down),
+                ]
             above = row
         m.d.comb += self.o_sum.eq(above.o_sum)
         if self.transpose:
@@ -126,14 +187,16 @@ class ArraySegment(wiring.Component):
 class SystolicArray(wiring.Component):
     """Sums of 32 products (all rows, where there are fewer) for each column and segment of 32 rows.
 
-    A weight tile is ``rows / load_rows`` row items, or ``cols / load_rows`` column items (``transpose``; modes may change with every
-    tile), in ascending order. An activation with ``first`` waits until a whole new tile is in, and makes it the active one; from that
-    same cycle on the next tile's items are accepted. So a tile with M activations takes max(M, items) cycles. Gaps are allowed
-    everywhere. The sums of an activation come after ``rows + cols`` cycles, two more with ``multiplier_registers``; the whole array stands still while ``o`` is not accepted.
-    The first activation after reset must be a ``first``.
+    A weight tile is ``rows / load_rows`` row items, or ``cols / load_rows`` column items (``transpose``;
+    modes may change with every tile), in ascending order. An activation with ``first`` waits until a whole
+    new tile is in, and makes it the active one; from that same cycle on the next tile's items are accepted.
+    So a tile with M activations takes max(M, items) cycles. Gaps are allowed everywhere. The sums of an
+    activation come after ``rows + cols`` cycles, two more with ``multiplier_registers``; the whole array
+    stands still while ``o`` is not accepted. The first activation after reset must be a ``first``.
 
-    With ``load_rows`` L, weights enter at L places: the rows (of each segment) are L bands of consecutive PEs, row k of a tile is the
-    ``k // L``-th of band ``k % L``; columns likewise. The ports are in the tile's order.
+    With ``load_rows`` L, weights enter at L places: the rows (of each segment) are L bands of consecutive
+    PEs, row k of a tile is the ``k // L``-th of band ``k % L``; columns likewise. The ports are in the
+    tile's order.
 
     Parameters
     ----------
@@ -150,12 +213,14 @@ class SystolicArray(wiring.Component):
 
     def __init__(self, config: ArrayConfig, *, transpose=True):
         self.config, self.transpose = config, transpose
-        super().__init__({
-            "w": In(stream.Signature(WeightItemLayout(config))),
-            "a": In(stream.Signature(ActivationLayout(config))),
-            "o": Out(stream.Signature(SumsLayout(config))),
-            "loaded": Out(1),
-        })
+        super().__init__(
+            {
+                "w": In(stream.Signature(WeightItemLayout(config))),
+                "a": In(stream.Signature(ActivationLayout(config))),
+                "o": Out(stream.Signature(SumsLayout(config))),
+                "loaded": Out(1),
+            }
+        )
 
     @property
     def latency(self):
@@ -187,8 +252,8 @@ class SystolicArray(wiring.Component):
             m.d.sync += count.eq(Mux(last, 0, count + 1))
         m.d.sync += self.loaded.eq((item & last) | (self.loaded & ~swap))
 
-        # An item reaches row r, column c after r + c cycles, in either mode, as an activation does. The flag that
-        # makes the right row (column) keep it is set at the left (top) edge.
+        # An item reaches row r, column c after r + c cycles, in either mode, as an activation does. The
+        # flag that makes the right row (column) keep it is set at the left (top) edge.
         tag_bits = len(count)
         tags = Signal((max(rows, cols) - 1) * (tag_bits + 2))
         head = Signal(tag_bits + 2)
@@ -196,22 +261,35 @@ class SystolicArray(wiring.Component):
         swaps = Signal(rows)
         valids = Signal(self.latency)
         with m.If(en):
-            m.d.sync += [tags.eq(Cat(head, tags)), swaps.eq(Cat(swap, swaps)),
-                         valids.eq(Cat(self.a.valid & self.a.ready, valids))]
+            m.d.sync += [
+                tags.eq(Cat(head, tags)),
+                swaps.eq(Cat(swap, swaps)),
+                valids.eq(Cat(self.a.valid & self.a.ready, valids)),
+            ]
         m.d.comb += self.o.valid.eq(valids[-1])
         line = Cat(head, tags)
 
         def edge(n):
             """Tag, direction and valid of the item that came n cycles ago."""
-            entry = line[n * len(head):(n + 1) * len(head)]
+            entry = line[n * len(head) : (n + 1) * len(head)]
             return entry[:tag_bits], entry[tag_bits], entry[tag_bits + 1]
 
         items = self.w.payload.data
         above = None
         for s in range(rows // segment):
-            part = place(m, f"segment{s}", ArraySegment(rows=segment, cols=cols, arithmetic=config.arithmetic, transpose=self.transpose,
-                                                        bands=bands, multiplier=config.multiplier,
-                                                        multiplier_registers=config.multiplier_registers))
+            part = place(
+                m,
+                f"segment{s}",
+                ArraySegment(
+                    rows=segment,
+                    cols=cols,
+                    arithmetic=config.arithmetic,
+                    transpose=self.transpose,
+                    bands=bands,
+                    multiplier=config.multiplier,
+                    multiplier_registers=config.multiplier_registers,
+                ),
+            )
             m.d.comb += part.en.eq(en)
             for r, row in enumerate(part.row, s * segment):
                 tag, direction, valid = edge(r)
@@ -223,21 +301,37 @@ class SystolicArray(wiring.Component):
                 if self.transpose:
                     m.d.comb += row.i_across.eq(direction)
                     for b in range(bands):
-                        m.d.comb += row.i_left[b].as_value().eq(
-                            delay(m, en, f"left{r}_{b}", items[b][row_of[r]], r + b * band_cols))
+                        m.d.comb += (
+                            row.i_left[b]
+                            .as_value()
+                            .eq(delay(m, en, f"left{r}_{b}", items[b][row_of[r]], r + b * band_cols))
+                        )
             for b in range(bands):
                 # A band's items pass its rows in the segment above before these.
                 r = s * segment + b * band_rows
-                weights = [delay(m, en, f"weight{r}_{c}", items[b][col_of[c]], r + c) for c in range(cols)] if above is None else [
-                    delay(m, en, f"weight{r}", above.o_w[b], segment - band_rows)]
+                weights = (
+                    [delay(m, en, f"weight{r}_{c}", items[b][col_of[c]], r + c) for c in range(cols)]
+                    if above is None
+                    else [delay(m, en, f"weight{r}", above.o_w[b], segment - band_rows)]
+                )
                 m.d.comb += part.i_w[b].as_value().eq(Cat(weights))
             if self.transpose:
                 if above is None:
                     tops = [edge(c) for c in range(cols)]
-                    downs = Cat(valid & direction & (tag == col_of[c] // bands) for c, (tag, direction, valid) in enumerate(tops))
+                    downs = Cat(
+                        valid & direction & (tag == col_of[c] // bands)
+                        for c, (tag, direction, valid) in enumerate(tops)
+                    )
                 m.d.comb += part.i_capture_down.eq(downs if above is None else above.o_capture_down)
             for c in range(cols):
-                m.d.comb += self.o.payload[s][col_of[c]].as_value().eq(
-                    delay(m, en, f"sum{s}_{c}", part.o_sum[c], (rows - (s + 1) * segment) + (cols - 1 - c)))
+                m.d.comb += (
+                    self.o.payload[s][col_of[c]]
+                    .as_value()
+                    .eq(
+                        delay(
+                            m, en, f"sum{s}_{c}", part.o_sum[c], (rows - (s + 1) * segment) + (cols - 1 - c)
+                        )
+                    )
+                )
             above = part
         return m

@@ -17,9 +17,11 @@ SUMS_COMMAND = {"rows": 16, "steps": 16, "passes": 6, "groups": 16}
 
 
 class BlockSums(wiring.Component):
-    """Adds each token's partial sums over the passes, and keeps the sums of a step until they have been drained.
+    """Adds each token's partial sums over the passes, and keeps the sums of a step until they have been
+    drained.
 
-    Takes a beat a cycle; a beat of a new step waits while its token in the bank still has to be drained, without ``early`` while any has.
+    Takes a beat a cycle; a beat of a new step waits while its token in the bank still has to be drained,
+    without ``early`` while any has.
 
     Parameters
     ----------
@@ -41,29 +43,50 @@ class BlockSums(wiring.Component):
     def __init__(self, config: ChipConfig, *, early=True):
         self.config, self.early = config, early
         sums = SumsLayout(config.tile.array)
-        super().__init__({
-            "cmd": In(stream.Signature(data.StructLayout(SUMS_COMMAND))),
-            "i": In(stream.Signature(sums)),
-            "full": Out(1), "row": In(range(config.tile.tokens)), "read": In(1), "last": In(1), "en": In(1),
-            "data": Out(sums),
-        })
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(data.StructLayout(SUMS_COMMAND))),
+                "i": In(stream.Signature(sums)),
+                "full": Out(1),
+                "row": In(range(config.tile.tokens)),
+                "read": In(1),
+                "last": In(1),
+                "en": In(1),
+                "data": Out(sums),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         array, tokens = self.config.tile.array, self.config.tile.tokens
-        walk = place(m, "walk", Walk(fields=SUMS_COMMAND, loops={
-            "group": "groups", "step": "steps", "pass_": "passes", "row": "rows"}))
+        walk = place(
+            m,
+            "walk",
+            Walk(
+                fields=SUMS_COMMAND,
+                loops={"group": "groups", "step": "steps", "pass_": "passes", "row": "rows"},
+            ),
+        )
         connect(m, flipped(self.cmd), walk.cmd)
         at = walk.o.payload
         full = Signal(2)
         fill_bank, drain_bank = Signal(), Signal()
-        fill_row = at.index.row[:self.row.shape().width]
+        fill_row = at.index.row[: self.row.shape().width]
         free, accept = Signal(), Signal()
-        ended = Signal()  # the last row of the bank that is not drained has been read, its sums are on their way to the reader
+        # the last row of the bank that is not drained has been read, its sums are on their way to the
+        # reader
+        ended = Signal()
         m.d.comb += [
-            # Rows that have been read are overwritten early, but not so that the bank is read or completed again.
-            free.eq(~full.bit_select(fill_bank, 1) | (
-                at.first.pass_ & ~at.last.row & Mux(drain_bank == fill_bank, fill_row < self.row, ended) if self.early else 0)),
+            # Rows that have been read are overwritten early, but not so that the bank is read or completed
+            # again.
+            free.eq(
+                ~full.bit_select(fill_bank, 1)
+                | (
+                    at.first.pass_ & ~at.last.row & Mux(drain_bank == fill_bank, fill_row < self.row, ended)
+                    if self.early
+                    else 0
+                )
+            ),
             self.i.ready.eq(walk.o.valid & free),
             accept.eq(self.i.valid & self.i.ready),
             walk.o.ready.eq(accept),
@@ -74,7 +97,11 @@ class BlockSums(wiring.Component):
         first, complete, write = Signal(), Signal(), Signal()
         write_bank, write_row = Signal(), Signal.like(self.row)
         m.d.sync += [
-            beat.eq(self.i.payload), first.eq(at.first.pass_), write.eq(accept), write_bank.eq(fill_bank), write_row.eq(fill_row),
+            beat.eq(self.i.payload),
+            first.eq(at.first.pass_),
+            write.eq(accept),
+            write_bank.eq(fill_bank),
+            write_row.eq(fill_row),
             complete.eq(accept & at.last.pass_ & at.last.row),
         ]
         with m.If(accept & at.last.pass_ & at.last.row):
@@ -117,7 +144,11 @@ class BlockSums(wiring.Component):
             for c in range(array.cols):
                 total, so, before = totals[s][c], beat[s][c], [bank[s][c] for bank in so_far]
                 m.d.comb += [
-                    total.value.eq(so.value + Mux(first, 0, Mux(write_bank, before[1].value, before[0].value))),
-                    total.special.eq(so.special | Mux(first, 0, Mux(write_bank, before[1].special, before[0].special))),
+                    total.value.eq(
+                        so.value + Mux(first, 0, Mux(write_bank, before[1].value, before[0].value))
+                    ),
+                    total.special.eq(
+                        so.special | Mux(first, 0, Mux(write_bank, before[1].special, before[0].special))
+                    ),
                 ]
         return m

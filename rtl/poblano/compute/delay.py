@@ -14,18 +14,27 @@ LONG = 32
 
 
 def delay(m, en, name, value, cycles, *, reset_less=True):
-    """``value`` after ``cycles`` cycles in which ``en`` is 1; one packed shift register, in the Verilog a module of its own if it is long."""
+    """``value`` after ``cycles`` cycles in which ``en`` is 1; one packed shift register, in the Verilog a
+    module of its own if it is long."""
     value = Value.cast(value)
     if not cycles or not len(value):
         return value
     if emitting() and reset_less and len(value) * cycles >= LONG:
         late = Signal(len(value), name=f"{name}_late")
-        source(m, f"{name}_line", LINE, parameters={"WIDTH": len(value), "CYCLES": cycles}, i_en=en, i_i=value, o_o=late)
+        source(
+            m,
+            f"{name}_line",
+            LINE,
+            parameters={"WIDTH": len(value), "CYCLES": cycles},
+            i_en=en,
+            i_i=value,
+            o_o=late,
+        )
         return late
     line = Signal(len(value) * cycles, name=name, reset_less=reset_less)
     with m.If(en):
         m.d.sync += line.eq(Cat(value, line))
-    return line[-len(value):]
+    return line[-len(value) :]
 
 
 def word_mux(index, words):

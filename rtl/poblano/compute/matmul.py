@@ -23,14 +23,16 @@ __all__ = ["MatmulUnit"]
 class MatmulUnit(wiring.Component):
     """Products of quantised activations in activation memory and weights from the stream, to vector memories.
 
-    Takes MATMUL and NOP commands, which have been checked. A command's parts (loading weights, reading activations,
-    accumulating, writing) start as soon as they are done with the command before, so that commands overlap; results and
-    ``done`` come in command order. A command is transferred when its last part starts, a NOP when nothing is in progress. Words of
-    the weight stream are taken only for a command that is there.
+    Takes MATMUL and NOP commands, which have been checked. A command's parts (loading weights, reading
+    activations, accumulating, writing) start as soon as they are done with the command before, so that
+    commands overlap; results and ``done`` come in command order. A command is transferred when its last
+    part starts, a NOP when nothing is in progress. Words of the weight stream are taken only for a command
+    that is there.
 
-    With weights and outputs always available a command of M rows, P passes of I items (array rows, columns with transpose, divided by
-    ``load_rows``) takes groups * steps * P * max(M, I) cycles, if this covers the drain (M * cols / scalers for each step), and about
-    2*rows + cols + M * cols / scalers + 40 more to fill and empty the pipelines.
+    With weights and outputs always available a command of M rows, P passes of I items (array rows, columns
+    with transpose, divided by ``load_rows``) takes groups * steps * P * max(M, I) cycles, if this covers
+    the drain (M * cols / scalers for each step), and about 2*rows + cols + M * cols / scalers + 40 more to
+    fill and empty the pipelines.
 
     Parameters
     ----------
@@ -47,15 +49,17 @@ class MatmulUnit(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "tile": In(5),
-            "unit": In(UnitSignature()),
-            "weights": In(stream.Signature(8 * config.stream_bytes)),
-            "a": Out(matmul_data_port(config)),
-            "meta": Out(matmul_meta_port(config)),
-            "local": Out(stream.Signature(local_write(config))),
-            "bus": Out(stream.Signature(bus_write(config))),
-        })
+        super().__init__(
+            {
+                "tile": In(5),
+                "unit": In(UnitSignature()),
+                "weights": In(stream.Signature(8 * config.stream_bytes)),
+                "a": Out(matmul_data_port(config)),
+                "meta": Out(matmul_meta_port(config)),
+                "local": Out(stream.Signature(local_write(config))),
+                "bus": Out(stream.Signature(bus_write(config))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -77,20 +81,36 @@ class MatmulUnit(wiring.Component):
         connect(m, writer.local, flipped(self.local))
         connect(m, writer.bus, flipped(self.bus))
         m.d.comb += [
-            array.a.payload.data.as_value().eq(reader.o.payload.data.as_value()), array.a.payload.first.eq(reader.o.payload.first),
-            array.a.valid.eq(reader.o.valid), reader.o.ready.eq(array.a.ready),
-            accumulator.meta.payload.as_value().eq(meta.o.payload.data), accumulator.meta.valid.eq(meta.o.valid),
+            array.a.payload.data.as_value().eq(reader.o.payload.data.as_value()),
+            array.a.payload.first.eq(reader.o.payload.first),
+            array.a.valid.eq(reader.o.valid),
+            reader.o.ready.eq(array.a.ready),
+            accumulator.meta.payload.as_value().eq(meta.o.payload.data),
+            accumulator.meta.valid.eq(meta.o.valid),
             meta.o.ready.eq(accumulator.meta.ready),
             writer.tile.eq(self.tile),
         ]
-        self._commands(m, ((LOADER_COMMAND, loader.cmd), (READER_COMMAND, reader.cmd), (READER_COMMAND, meta.cmd),
-                           (ACCUMULATOR_COMMAND, accumulator.cmd), (WRITER_COMMAND, writer.cmd)), writer.done)
+        self._commands(
+            m,
+            (
+                (LOADER_COMMAND, loader.cmd),
+                (READER_COMMAND, reader.cmd),
+                (READER_COMMAND, meta.cmd),
+                (ACCUMULATOR_COMMAND, accumulator.cmd),
+                (WRITER_COMMAND, writer.cmd),
+            ),
+            writer.done,
+        )
 
         starved = reader.active & ~(array.a.valid & array.a.ready) & ~(array.o.valid & ~array.o.ready)
         m.d.comb += [
             self.unit.idle.eq(1),
-            self.unit.stall_in.eq(starved & ~array.loaded & ~loader.o.valid | starved & array.loaded & ~reader.o.valid),
-            self.unit.stall_out.eq((self.local.valid & ~self.local.ready) | (self.bus.valid & ~self.bus.ready)),
+            self.unit.stall_in.eq(
+                starved & ~array.loaded & ~loader.o.valid | starved & array.loaded & ~reader.o.valid
+            ),
+            self.unit.stall_out.eq(
+                (self.local.valid & ~self.local.ready) | (self.bus.valid & ~self.bus.ready)
+            ),
         ]
         return m
 
@@ -98,7 +118,7 @@ class MatmulUnit(wiring.Component):
         """Decodes commands, hands them to the parts, and counts those in progress."""
         cmd = self.unit.cmd
         segment_bits = exact_log2(self.config.tile.array.segments)
-        fields = {f.name: cmd.payload[f.offset:f.offset + f.width] for f in FIELDS[Opcode.MATMUL]}
+        fields = {f.name: cmd.payload[f.offset : f.offset + f.width] for f in FIELDS[Opcode.MATMUL]}
         array = self.config.tile.array
         element, activation = fields["element"], fields["activation"]
         e8m0 = fields["scale"] == ScaleFormat.E8M0
@@ -110,7 +130,8 @@ class MatmulUnit(wiring.Component):
             "e8m0": e8m0,
             "mx": activation != Activation.INT8,
             "activation_unit": activation_unit,
-            "unit": activation_unit + Mux((element == Element.S8) & e8m0, weight_unit(Element.S8, ScaleFormat.E8M0), unit),
+            "unit": activation_unit
+            + Mux((element == Element.S8) & e8m0, weight_unit(Element.S8, ScaleFormat.E8M0), unit),
             "dual": dual,
             "passes": Mux(dual, array.passes_4bit, array.passes),
             "steps": fields["k_blocks"] >> segment_bits,

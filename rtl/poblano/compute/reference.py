@@ -13,9 +13,21 @@ _CACHED = 1 << 17
 """Elements of an intermediate array that still fit in the processor's cache."""
 
 
-def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None, *, activation=Activation.INT8, element=Element.S8,
-           scale_format=None, block_sums=None):
-    """The product of quantised activations and weights, float32 (M, N), as ``docs/architecture.md`` defines it.
+def matmul(
+    a_q,
+    a_scale,
+    a_sum,
+    w_q,
+    w_scale=None,
+    w_min=None,
+    *,
+    activation=Activation.INT8,
+    element=Element.S8,
+    scale_format=None,
+    block_sums=None,
+):
+    """The product of quantised activations and weights, float32 (M, N), as ``docs/architecture.md`` defines
+    it.
 
     Parameters
     ----------
@@ -24,9 +36,10 @@ def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None, *, activation=Act
     a_sum : integers (M, K/32), sums of a_q's blocks in units; None computes them. Only used with ``w_min``.
     w_q : codes of ``element`` (K, N); integers of type float32 need no conversion
     w_scale, w_min : float32 or float16 (K/32, N), or None
-    scale_format : ScaleFormat.E8M0 if ``w_scale`` are powers of two or NaN that MX formats mean; others make no difference
-    block_sums : None, or what computes the exact sums of the blocks of INT8 and INT4 products: a function of two int8 arrays, (M, K) and
-        (K, N), that returns integers (K/32, M, N)
+    scale_format : ScaleFormat.E8M0 if ``w_scale`` are powers of two or NaN that MX formats mean; others
+        make no difference
+    block_sums : None, or what computes the exact sums of the blocks of INT8 and INT4 products: a function
+        of two int8 arrays, (M, K) and (K, N), that returns integers (K/32, M, N)
     """
     a_q, w_q = np.asarray(a_q), np.asarray(w_q)
     activation, element = Activation(activation), Element(element)
@@ -39,7 +52,11 @@ def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None, *, activation=Act
     e8m0 = scale_format == ScaleFormat.E8M0
     unit = activation.unit + weight_unit(element, scale_format)
     simple = not activation.mx and not e8m0 and element.format.fixed
-    a = (np.maximum(a_q.astype(np.int8, copy=False), -127).astype(np.float32) if simple else activation.integers(a_q))
+    a = (
+        np.maximum(a_q.astype(np.int8, copy=False), -127).astype(np.float32)
+        if simple
+        else activation.integers(a_q)
+    )
     a_blocks = np.ascontiguousarray(a.reshape(rows, blocks, BLOCK).transpose(1, 0, 2))  # (block, M, 32)
     exponent = scale_exponent(a_scale) if activation.mx else np.zeros(a_scale.shape, np.int32)
     factor = np.where(np.isnan(a_scale), a_scale, np.float32(1)) if activation.mx else a_scale
@@ -48,10 +65,15 @@ def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None, *, activation=Act
         sums = _round32(sums.astype(np.float64), activation.unit + exponent)
         w_min = float16_to_float32(w_min) if w_min.dtype == np.float16 else np.asarray(w_min, np.float32)
     if w_scale is not None:
-        w_scale = float16_to_float32(w_scale) if w_scale.dtype == np.float16 else np.asarray(w_scale, np.float32)
+        w_scale = (
+            float16_to_float32(w_scale) if w_scale.dtype == np.float16 else np.asarray(w_scale, np.float32)
+        )
     given = None
     if block_sums is not None and simple and not unit:
-        given = block_sums(a.astype(np.int8), np.asarray(w_q if element in _INTEGERS else _integers(element, w_q)).astype(np.int8))
+        given = block_sums(
+            a.astype(np.int8),
+            np.asarray(w_q if element in _INTEGERS else _integers(element, w_q)).astype(np.int8),
+        )
     acc = np.zeros((rows, cols), np.float32)
     width = max(BLOCK, min(cols, _CACHED // max(1, rows)))
     with np.errstate(all="ignore"):
@@ -59,20 +81,32 @@ def matmul(a_q, a_scale, a_sum, w_q, w_scale=None, w_min=None, *, activation=Act
             part = slice(low, low + width)
             out = acc[:, part]
             for kb in range(blocks):
-                w = w_q[kb * BLOCK:(kb + 1) * BLOCK, part]
+                w = w_q[kb * BLOCK : (kb + 1) * BLOCK, part]
                 if given is not None:
                     u = given[kb][:, part].astype(np.float32)
                 elif simple:
                     # Sums of 32 products are below 2**24: float32 arithmetic is exact in any order.
-                    w = w.astype(np.float32, copy=False) if element in _INTEGERS else _integers(element, w).astype(np.float32)
+                    w = (
+                        w.astype(np.float32, copy=False)
+                        if element in _INTEGERS
+                        else _integers(element, w).astype(np.float32)
+                    )
                     u = a_blocks[kb] @ w
                     if unit:
-                        u *= np.float32(2.0 ** unit)
+                        u *= np.float32(2.0**unit)
                 else:
                     e = exponent[:, kb, None] + unit
-                    u = _block_sums(a_blocks[kb], _integers(element, w), e + scale_exponent(w_scale[kb, part]) if e8m0 else e)
+                    u = _block_sums(
+                        a_blocks[kb],
+                        _integers(element, w),
+                        e + scale_exponent(w_scale[kb, part]) if e8m0 else e,
+                    )
                 if w_scale is not None:
-                    u *= np.where(np.isnan(w_scale[kb, part]), w_scale[kb, part], np.float32(1)) if e8m0 else w_scale[kb, part]
+                    u *= (
+                        np.where(np.isnan(w_scale[kb, part]), w_scale[kb, part], np.float32(1))
+                        if e8m0
+                        else w_scale[kb, part]
+                    )
                 if w_min is not None:
                     u += sums[:, kb, None] * w_min[kb, part]
                 u *= factor[:, kb, None]
@@ -91,7 +125,8 @@ def _integers(element, codes):
 
 
 def _round32(value, exponent, error=0.0):
-    """float32 of ``(value + error) * 2**exponent``, rounded once to nearest even; ``error`` is what float64 lost of the sum."""
+    """float32 of ``(value + error) * 2**exponent``, rounded once to nearest even; ``error`` is what float64
+    lost of the sum."""
     bits = np.ascontiguousarray(value, np.float64).view(np.int64)
     # Rounded to odd in float64, the second rounding is right (Boldo and Melquiond, 2008).
     odd = bits + np.where((np.asarray(error) > 0) == (value > 0), 1, -1)
@@ -101,10 +136,11 @@ def _round32(value, exponent, error=0.0):
 
 
 def _block_sums(a, w, exponent):
-    """float32 (M, N) of ``a @ w * 2**exponent``, rounded once; a (M, 32) and w (32, N) float64 integers, NaN and infinities."""
+    """float32 (M, N) of ``a @ w * 2**exponent``, rounded once; a (M, 32) and w (32, N) float64 integers,
+    NaN and infinities."""
     finite_a, finite_w = np.isfinite(a), np.isfinite(w)
     a0, w0 = np.where(finite_a, a, 0), np.where(finite_w, w, 0)
-    if np.abs(a0).max(initial=0) * np.abs(w0).max(initial=0) * BLOCK < 2.0 ** 53:
+    if np.abs(a0).max(initial=0) * np.abs(w0).max(initial=0) * BLOCK < 2.0**53:
         result = _round32(a0 @ w0, exponent)
     else:
         high = np.floor(np.ldexp(a0, -_HALF))
@@ -134,7 +170,9 @@ def _e8m0(array):
     """E8M0 codes of float32 powers of two; NaN is 255."""
     array = np.asarray(array, np.float32)
     code = scale_exponent(array) + 127
-    if not np.array_equal(np.where(np.isnan(array), 0, np.ldexp(1.0, code - 127)), np.where(np.isnan(array), 0, array)):
+    if not np.array_equal(
+        np.where(np.isnan(array), 0, np.ldexp(1.0, code - 127)), np.where(np.isnan(array), 0, array)
+    ):
         raise ValueError("w_scale holds values that E8M0 can't represent")
     return np.where(np.isnan(array), 255, code).astype(np.uint8)
 
@@ -149,12 +187,15 @@ def _blocks_bytes(values, config):
     return np.pad(values, ((0, 0), (0, 0), (0, -values.shape[2] % config.stream_bytes)))
 
 
-def pack_weights(w_q, w_scale, w_min, config, element=Element.S8, scale_format=ScaleFormat.NONE, transpose=False):
+def pack_weights(
+    w_q, w_scale, w_min, config, element=Element.S8, scale_format=ScaleFormat.NONE, transpose=False
+):
     """The weight stream (bytes) of a matrix, for a chip.
 
-    ``w_q`` (K, N) codes of ``element`` (integers in its range), ``w_scale`` and ``w_min`` (K/32, N) or None. N is padded with
-    zeros to whole groups of columns; K must be whole steps of ``32 * segments``. Values that the format can't hold raise
-    ValueError. A group of columns is ``1/groups`` of the bytes: the stream of some groups is a slice.
+    ``w_q`` (K, N) codes of ``element`` (integers in its range), ``w_scale`` and ``w_min`` (K/32, N) or
+    None. N is padded with zeros to whole groups of columns; K must be whole steps of ``32 * segments``.
+    Values that the format can't hold raise ValueError. A group of columns is ``1/groups`` of the bytes: the
+    stream of some groups is a slice.
     """
     array = config.tile.array
     element, scale_format, w_q = Element(element), ScaleFormat(scale_format), np.asarray(w_q)
@@ -163,9 +204,13 @@ def pack_weights(w_q, w_scale, w_min, config, element=Element.S8, scale_format=S
     if transpose and element.bits != 8:
         raise ValueError(f"a transposed stream holds elements of a byte, not {element.name}")
     if (w_scale is None) != (scale_format is ScaleFormat.NONE):
-        raise ValueError(f"scale format {scale_format.name} {'without' if w_scale is None else 'with'} scales")
+        raise ValueError(
+            f"scale format {scale_format.name} {'without' if w_scale is None else 'with'} scales"
+        )
     bits = element.format.bits
-    low, high = (-1 << bits - 1, (1 << bits - 1) - 1) if element in (Element.S8, Element.S4) else (0, (1 << bits) - 1)
+    low, high = (
+        (-1 << bits - 1, (1 << bits - 1) - 1) if element in (Element.S8, Element.S4) else (0, (1 << bits) - 1)
+    )
     if w_q.size and (w_q.min() < low or w_q.max() > high):
         raise ValueError(f"weights {w_q.min()} to {w_q.max()} don't fit in {element.name}")
     w_q = _padded(w_q.astype(np.uint8), array.cols)
@@ -191,8 +236,18 @@ def pack_weights(w_q, w_scale, w_min, config, element=Element.S8, scale_format=S
     return np.concatenate(sections, 2).tobytes()
 
 
-def unpack_weights(stream, config, *, k_blocks, element=Element.S8, scale_format=ScaleFormat.NONE, minimum=False, transpose=False):
-    """The inverse of :func:`pack_weights`: w_q int8 (K, N), w_scale and w_min float32 (K/32, N) or None; N is whole groups.
+def unpack_weights(
+    stream,
+    config,
+    *,
+    k_blocks,
+    element=Element.S8,
+    scale_format=ScaleFormat.NONE,
+    minimum=False,
+    transpose=False,
+):
+    """The inverse of :func:`pack_weights`: w_q int8 (K, N), w_scale and w_min float32 (K/32, N) or None; N
+    is whole groups.
 
     Codes of floating-point elements are uint8.
     """
@@ -209,14 +264,22 @@ def unpack_weights(stream, config, *, k_blocks, element=Element.S8, scale_format
     def take(dtype):
         nonlocal at
         count = array.segments * array.cols * np.dtype(dtype).itemsize
-        values = np.ascontiguousarray(data[:, :, at:at + count]).view(dtype).astype(np.float32)
+        values = np.ascontiguousarray(data[:, :, at : at + count]).view(dtype).astype(np.float32)
         at += -(-count // config.stream_bytes) * config.stream_bytes
-        return values.reshape(groups, steps, array.segments, array.cols).transpose(1, 2, 0, 3).reshape(k_blocks, groups * array.cols)
+        return (
+            values.reshape(groups, steps, array.segments, array.cols)
+            .transpose(1, 2, 0, 3)
+            .reshape(k_blocks, groups * array.cols)
+        )
 
     w_scale = None
     if scale_format is ScaleFormat.E8M0:
         code = take(np.uint8)
-        w_scale = np.where(code == 255, np.float32(np.nan), np.ldexp(np.float32(1), np.minimum(code, 254).astype(np.int32) - 127))
+        w_scale = np.where(
+            code == 255,
+            np.float32(np.nan),
+            np.ldexp(np.float32(1), np.minimum(code, 254).astype(np.int32) - 127),
+        )
     elif scale_format is not ScaleFormat.NONE:
         w_scale = take(np.float16 if scale_format is ScaleFormat.F16 else np.float32)
     w_min = take(np.float16) if minimum else None
@@ -231,7 +294,9 @@ def unpack_weights(stream, config, *, k_blocks, element=Element.S8, scale_format
     if element in _INTEGERS:
         elements = elements.view(np.int8)
     if transpose:
-        elements = elements.reshape(groups, steps, array.passes, array.cols, array.rows).transpose(1, 2, 4, 0, 3)
+        elements = elements.reshape(groups, steps, array.passes, array.cols, array.rows).transpose(
+            1, 2, 4, 0, 3
+        )
     else:
         elements = elements.reshape(groups, steps, BLOCK * array.segments, array.cols).transpose(1, 2, 0, 3)
     return elements.reshape(k_blocks * BLOCK, groups * array.cols), w_scale, w_min

@@ -8,7 +8,8 @@ __all__ = ["CommandFork", "Walk"]
 
 
 class CommandFork(wiring.Component):
-    """Hands each command to ``count`` blocks, to each when it is ready; transferred when all have it. Combinational."""
+    """Hands each command to ``count`` blocks, to each when it is ready; transferred when all have it.
+    Combinational."""
 
     def __init__(self, *, shape, count):
         self.shape, self.count = shape, count
@@ -19,8 +20,11 @@ class CommandFork(wiring.Component):
         taken = Signal(self.count)
         have = Signal(self.count)
         for n, port in enumerate(self.o):
-            m.d.comb += [port.payload.eq(self.i.payload), port.valid.eq(self.i.valid & ~taken[n]),
-                         have[n].eq(taken[n] | port.ready)]
+            m.d.comb += [
+                port.payload.eq(self.i.payload),
+                port.valid.eq(self.i.valid & ~taken[n]),
+                have[n].eq(taken[n] | port.ready),
+            ]
         m.d.comb += self.i.ready.eq(have.all())
         with m.If(self.i.valid):
             m.d.sync += taken.eq(Mux(have.all(), 0, have))
@@ -35,7 +39,8 @@ class Walk(wiring.Component):
     Parameters
     ----------
     fields : dict, widths of the command's fields
-    loops : dict, outermost first: the loop's name, and the field that holds its bound (at least 1) or a fixed bound
+    loops : dict, outermost first: the loop's name, and the field that holds its bound (at least 1) or a
+        fixed bound
 
     Members
     -------
@@ -45,13 +50,28 @@ class Walk(wiring.Component):
 
     def __init__(self, *, fields, loops):
         self.fields, self.loops = fields, loops
-        index = {name: fields[bound] if isinstance(bound, str) else (bound - 1).bit_length() for name, bound in loops.items()}
-        flags = data.StructLayout({name: 1 for name in loops})
-        super().__init__({
-            "cmd": In(stream.Signature(data.StructLayout(fields))),
-            "o": Out(stream.Signature(data.StructLayout({
-                "command": data.StructLayout(fields), "index": data.StructLayout(index), "first": flags, "last": flags}))),
-        })
+        index = {
+            name: fields[bound] if isinstance(bound, str) else (bound - 1).bit_length()
+            for name, bound in loops.items()
+        }
+        flags = data.StructLayout(dict.fromkeys(loops, 1))
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(data.StructLayout(fields))),
+                "o": Out(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "command": data.StructLayout(fields),
+                                "index": data.StructLayout(index),
+                                "first": flags,
+                                "last": flags,
+                            }
+                        )
+                    )
+                ),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -60,14 +80,24 @@ class Walk(wiring.Component):
         command = Signal(data.StructLayout(self.fields))
         index = Signal(o.index.shape())
         first, last = Signal(o.first.shape()), Signal(o.last.shape())
-        m.d.comb += [self.o.valid.eq(active), o.command.eq(command), o.index.eq(index), o.first.eq(first), o.last.eq(last),
-                     self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all()))]
-        # Flags are registers, computed an iteration ahead: `before` is the index of the last but one, `single` that there is one alone.
+        m.d.comb += [
+            self.o.valid.eq(active),
+            o.command.eq(command),
+            o.index.eq(index),
+            o.first.eq(first),
+            o.last.eq(last),
+            self.cmd.ready.eq(~active | (self.o.ready & o.last.as_value().all())),
+        ]
+        # Flags are registers, computed an iteration ahead: `before` is the index of the last but one,
+        # `single` that there is one alone.
         before, single = {}, {}
         for name, bound in self.loops.items():
             width = len(index[name])
             if isinstance(bound, str):
-                before[name], single[name] = Signal(width, name=f"{name}_before"), Signal(name=f"{name}_single")
+                before[name], single[name] = (
+                    Signal(width, name=f"{name}_before"),
+                    Signal(name=f"{name}_single"),
+                )
             else:
                 before[name], single[name] = C((bound - 2) % (1 << width), width), C(bound == 1, 1)
         with m.If(self.o.valid & self.o.ready):
@@ -85,7 +115,11 @@ class Walk(wiring.Component):
             for name, bound in self.loops.items():
                 if isinstance(bound, str):
                     value = self.cmd.payload[bound]
-                    m.d.sync += [before[name].eq(value - 2), single[name].eq(value == 1), last[name].eq(value == 1)]
+                    m.d.sync += [
+                        before[name].eq(value - 2),
+                        single[name].eq(value == 1),
+                        last[name].eq(value == 1),
+                    ]
                 else:
                     m.d.sync += last[name].eq(bound == 1)
         return m

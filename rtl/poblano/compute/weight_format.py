@@ -27,8 +27,13 @@ def weight_unit(element, scale):
 
 
 def step_bytes(config, *, element=Element.S8, scale=ScaleFormat.NONE, minimum=False):
-    """Bytes of a chip's weight stream for one step along K (``segments`` blocks) of one group of ``cols`` columns."""
+    """Bytes of a chip's weight stream for one step along K (``segments`` blocks) of one group of ``cols``
+    columns."""
     array, word = config.tile.array, config.stream_bytes
     blocks = array.segments * array.cols
     whole = lambda size: -(-size // word) * word  # a section fills whole words
-    return whole(blocks * ScaleFormat(scale).bytes) + whole(2 * blocks * bool(minimum)) + blocks * BLOCK * Element(element).bits // 8
+    return (
+        whole(blocks * ScaleFormat(scale).bytes)
+        + whole(2 * blocks * bool(minimum))
+        + blocks * BLOCK * Element(element).bits // 8
+    )

@@ -36,10 +36,15 @@ class ScalePortSignature(wiring.Signature):
     def __init__(self, config):
         tile = config.tile
         values = data.ArrayLayout(data.ArrayLayout(32, tile.scalers), tile.array.segments)
-        super().__init__({
-            "en": Out(1), "part": Out((tile.array.cols // tile.scalers - 1).bit_length()), "release": Out(1),
-            "scales": In(values), "minima": In(values),
-        })
+        super().__init__(
+            {
+                "en": Out(1),
+                "part": Out((tile.array.cols // tile.scalers - 1).bit_length()),
+                "release": Out(1),
+                "scales": In(values),
+                "minima": In(values),
+            }
+        )
 
 
 class OperandDecoder(wiring.Component):
@@ -52,7 +57,9 @@ class OperandDecoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         arithmetic = self.arithmetic
-        m.d.comb += self.o.as_value().eq(decode_operand(self.element, self.code, arithmetic.weights, arithmetic.special_bits))
+        m.d.comb += self.o.as_value().eq(
+            decode_operand(self.element, self.code, arithmetic.weights, arithmetic.special_bits)
+        )
         return m
 
 
@@ -71,10 +78,12 @@ class HalfDecoder(wiring.Component):
 class WeightLoader(wiring.Component):
     """Parses weight streams as :func:`~poblano.compute.reference.pack_weights` makes them.
 
-    ``o`` gives one item a cycle, also across the scale sections as long as the words come early enough: words are taken
-    ahead of the items, by :attr:`lines` words, and scales by :attr:`slots` steps. No word is taken that belongs to a
-    command that is not there yet. A step's scales are in the store before its first item is given; they stay until ``scales.release``, which every step
-    must get, also one without scales (whose values in the store mean nothing). F16 and E8M0 are converted to FP32, elements to operands.
+    ``o`` gives one item a cycle, also across the scale sections as long as the words come early enough:
+    words are taken ahead of the items, by :attr:`lines` words, and scales by :attr:`slots` steps. No word
+    is taken that belongs to a command that is not there yet. A step's scales are in the store before its
+    first item is given; they stay until ``scales.release``, which every step must get, also one without
+    scales (whose values in the store mean nothing). F16 and E8M0 are converted to FP32, elements to
+    operands.
 
     Members
     -------
@@ -87,13 +96,15 @@ class WeightLoader(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "cmd": In(stream.Signature(data.StructLayout(LOADER_COMMAND))),
-            "i": In(stream.Signature(8 * config.stream_bytes)),
-            "o": Out(stream.Signature(WeightItemLayout(config.tile.array))),
-            "scales": In(ScalePortSignature(config)),
-            "active": Out(1),
-        })
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(data.StructLayout(LOADER_COMMAND))),
+                "i": In(stream.Signature(8 * config.stream_bytes)),
+                "o": Out(stream.Signature(WeightItemLayout(config.tile.array))),
+                "scales": In(ScalePortSignature(config)),
+                "active": Out(1),
+            }
+        )
 
     @property
     def lines(self):
@@ -103,7 +114,8 @@ class WeightLoader(wiring.Component):
 
     @property
     def slots(self):
-        """Steps whose scales are kept: one that is drained, those in the array, one that is loaded, one that is parsed."""
+        """Steps whose scales are kept: one that is drained, those in the array, one that is loaded, one
+        that is parsed."""
         array = self.config.tile.array
         latency = array.rows + array.cols + 16
         need = 2 + -(-latency // (array.passes_4bit * array.items))
@@ -138,8 +150,13 @@ class WeightLoader(wiring.Component):
             half.eq(in_minima | (format.scale == ScaleFormat.F16)),
             byte.eq(in_scales & (format.scale == ScaleFormat.E8M0)),
             nibbles.eq(format.element.matches(*(e for e in Element if e.bits == 4))),
-            last.eq(Mux(in_elements, Mux(nibbles, ends(BLOCK * blocks // 2), ends(BLOCK * blocks)),
-                        Mux(half, ends(2 * blocks), Mux(byte, ends(blocks), ends(4 * blocks))))),
+            last.eq(
+                Mux(
+                    in_elements,
+                    Mux(nibbles, ends(BLOCK * blocks // 2), ends(BLOCK * blocks)),
+                    Mux(half, ends(2 * blocks), Mux(byte, ends(blocks), ends(4 * blocks))),
+                )
+            ),
             self.i.ready.eq(walk.o.valid & room & (lines.w_rdy | ~in_elements)),
             taken.eq(self.i.valid & self.i.ready),
             walk.o.ready.eq(taken & in_elements & last),
@@ -182,27 +199,41 @@ class WeightLoader(wiring.Component):
         decoders = [place(m, f"half{k}", HalfDecoder()) for k in range(word_bytes // 2)]
         m.d.comb += [decoder.i.eq(self.i.payload.word_select(k, 16)) for k, decoder in enumerate(decoders)]
         halves = fill("halves", [decoder.o for decoder in decoders])
-        at = word[:(total // count).bit_length()]
+        at = word[: (total // count).bit_length()]
         enables = Signal(total // count)
         one, two = C(1, 1) << at, C(3, 2) << Cat(0, at)
         values = Mux(half, halves, wholes)
         if array.arithmetic.mx_weights:
-            values = Mux(byte, fill("powers", [_power_of_two(self.i.payload.word_select(k, 8)) for k in range(word_bytes)]), values)
+            values = Mux(
+                byte,
+                fill("powers", [_power_of_two(self.i.payload.word_select(k, 8)) for k in range(word_bytes)]),
+                values,
+            )
         m.d.comb += enables.eq(Mux(half, two, Mux(byte, C(15, 4) << Cat(C(0, 2), at), one)))
         part = Signal.like(port.part)
         with m.If(port.en):
             m.d.sync += part.eq(port.part)
-        for name, write, target in (("scale_store", write_scales, port.scales), ("minimum_store", write_minima, port.minima)):
+        for name, write, target in (
+            ("scale_store", write_scales, port.scales),
+            ("minimum_store", write_minima, port.minima),
+        ):
             memory = place(m, name, SRAM(width=32 * total, depth=slots, granularity=32 * count))
             write_port, read_port = memory.write, memory.read
             m.d.comb += [
-                write_port.addr.eq(newest), write_port.data.eq(values), write_port.en.eq(Mux(write, enables, 0)),
-                read_port.addr.eq(oldest), read_port.en.eq(port.en),
+                write_port.addr.eq(newest),
+                write_port.data.eq(values),
+                write_port.en.eq(Mux(write, enables, 0)),
+                read_port.addr.eq(oldest),
+                read_port.en.eq(port.en),
             ]
             for s in range(array.segments):
                 row = read_port.data.word_select(s, 32 * array.cols)
-                m.d.comb += target[s].eq(word_mux(part, [row.word_select(j, 32 * tile.scalers)
-                                                         for j in range(array.cols // tile.scalers)]))
+                m.d.comb += target[s].eq(
+                    word_mux(
+                        part,
+                        [row.word_select(j, 32 * tile.scalers) for j in range(array.cols // tile.scalers)],
+                    )
+                )
 
     def _items(self, m, lines):
         """Takes words of elements apart, one item a cycle without a gap."""
@@ -214,22 +245,40 @@ class WeightLoader(wiring.Component):
         row_bits, column_bits = 8 * bands * array.cols, 8 * bands * array.rows
         narrow_bits = row_bits // 2 if array.fp4_rate == 1 else row_bits
         left = Signal(range(8 * word_bytes // min(narrow_bits, column_bits) + 1))
-        next_transpose, next_element = lines.r_data[8 * word_bytes], lines.r_data[8 * word_bytes + 1:]
+        next_transpose, next_element = lines.r_data[8 * word_bytes], lines.r_data[8 * word_bytes + 1 :]
         nibbles = lambda element: element.matches(*(e for e in Element if e.bits == 4))
-        m.d.comb += [
-            self.o.valid.eq(left != 0),
-            lines.r_en.eq((left == 0) | ((left == 1) & self.o.ready)),
-        ]
+        m.d.comb += [self.o.valid.eq(left != 0), lines.r_en.eq((left == 0) | ((left == 1) & self.o.ready))]
         with m.If(lines.r_en):
             m.d.sync += [
-                line.eq(lines.r_data), transpose.eq(next_transpose), element.eq(next_element),
-                left.eq(Mux(~lines.r_rdy, 0, Mux(next_transpose, 8 * word_bytes // column_bits, Mux(
-                    nibbles(next_element), 8 * word_bytes // narrow_bits, 8 * word_bytes // row_bits)))),
+                line.eq(lines.r_data),
+                transpose.eq(next_transpose),
+                element.eq(next_element),
+                left.eq(
+                    Mux(
+                        ~lines.r_rdy,
+                        0,
+                        Mux(
+                            next_transpose,
+                            8 * word_bytes // column_bits,
+                            Mux(
+                                nibbles(next_element),
+                                8 * word_bytes // narrow_bits,
+                                8 * word_bytes // row_bits,
+                            ),
+                        ),
+                    )
+                ),
             ]
         with m.Elif(self.o.ready):
             m.d.sync += [
                 left.eq(left - 1),
-                line.eq(Mux(transpose, line >> column_bits, Mux(nibbles(element), line >> narrow_bits, line >> row_bits))),
+                line.eq(
+                    Mux(
+                        transpose,
+                        line >> column_bits,
+                        Mux(nibbles(element), line >> narrow_bits, line >> row_bits),
+                    )
+                ),
             ]
         m.d.comb += self.o.payload.transpose.eq(transpose)
         narrow = Signal()
@@ -253,14 +302,23 @@ class WeightLoader(wiring.Component):
         arithmetic = self.config.tile.array.arithmetic
         small = tuple(e for e in arithmetic.weights if e.bits == 4)
         wide = tuple(e for e in arithmetic.weights if e.bits == 8)
-        low, high = (data.View(operand_layout(small, 0), decode_operand(element, code, small, 0)) for code in (byte[:4], byte[4:]))
+        low, high = (
+            data.View(operand_layout(small, 0), decode_operand(element, code, small, 0))
+            for code in (byte[:4], byte[4:])
+        )
         m.d.comb += [target.dual.eq(1), target.low.eq(low.significand), target.high.eq(high.significand)]
         if wide:
-            whole = data.View(operand_layout(wide, arithmetic.special_bits), decode_operand(element, byte, wide, arithmetic.special_bits))
+            whole = data.View(
+                operand_layout(wide, arithmetic.special_bits),
+                decode_operand(element, byte, wide, arithmetic.special_bits),
+            )
             with m.If(~narrow):
                 m.d.comb += [
-                    target.dual.eq(0), target.low.eq(whole.significand[:NARROW]), target.high.eq(whole.significand >> NARROW),
-                    target.exponent.eq(whole.exponent), target.special.eq(whole.special),
+                    target.dual.eq(0),
+                    target.low.eq(whole.significand[:NARROW]),
+                    target.high.eq(whole.significand >> NARROW),
+                    target.exponent.eq(whole.exponent),
+                    target.special.eq(whole.special),
                 ]
 
 

@@ -21,8 +21,8 @@ WRITER_COMMAND = {"dst": 16, "dst_stride": 16, "rows": 16, "groups": 16, "tiles"
 class ResultWriter(wiring.Component):
     """A row of vector memory for each group, row and ``lanes`` columns, to the own tile or over the bus.
 
-    ``done`` is high in the cycle after the command's last write was accepted. Lines that ``dst`` and ``dst_stride`` name must
-    start a row of vector memory.
+    ``done`` is high in the cycle after the command's last write was accepted. Lines that ``dst`` and
+    ``dst_stride`` name must start a row of vector memory.
 
     Members
     -------
@@ -35,29 +35,41 @@ class ResultWriter(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "cmd": In(stream.Signature(data.StructLayout(WRITER_COMMAND))),
-            "tile": In(5),
-            "i": In(stream.Signature(data.ArrayLayout(32, config.tile.scalers))),
-            "local": Out(stream.Signature(local_write(config))),
-            "bus": Out(stream.Signature(bus_write(config))),
-            "done": Out(1),
-        })
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(data.StructLayout(WRITER_COMMAND))),
+                "tile": In(5),
+                "i": In(stream.Signature(data.ArrayLayout(32, config.tile.scalers))),
+                "local": Out(stream.Signature(local_write(config))),
+                "bus": Out(stream.Signature(bus_write(config))),
+                "done": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         tile = self.config.tile
-        parts, pieces = tile.array.cols // tile.lanes, tile.scalers // tile.lanes  # rows of a result, of a word from the accumulator
-        walk = place(m, "walk", Walk(fields=WRITER_COMMAND, loops={"group": "groups", "row": "rows", "part": parts}))
+        parts, pieces = (
+            tile.array.cols // tile.lanes,
+            tile.scalers // tile.lanes,
+        )  # rows of a result, of a word from the accumulator
+        walk = place(
+            m, "walk", Walk(fields=WRITER_COMMAND, loops={"group": "groups", "row": "rows", "part": parts})
+        )
         connect(m, flipped(self.cmd), walk.cmd)
         at = walk.o.payload
-        piece = at.index.part[:exact_log2(pieces)]
+        piece = at.index.part[: exact_log2(pieces)]
 
         # The FIFO cuts the path from the memories' readiness to the accumulator's clock enable.
-        # Where results come faster than rows are written, it holds those of a group, so that the next group goes on.
+        # Where results come faster than rows are written, it holds those of a group, so that the next group
+        # goes on.
         late = tile.tokens * parts // pieces * (pieces - 1) // pieces
         results = place(m, "results", SyncFIFOBuffered(width=32 * tile.scalers, depth=late + 4))
-        m.d.comb += [results.w_data.eq(self.i.payload), results.w_en.eq(self.i.valid), self.i.ready.eq(results.w_rdy)]
+        m.d.comb += [
+            results.w_data.eq(self.i.payload),
+            results.w_en.eq(self.i.valid),
+            self.i.ready.eq(results.w_rdy),
+        ]
 
         def lines(value):
             """Lines as rows of vector memory."""
@@ -72,7 +84,9 @@ class ResultWriter(wiring.Component):
             row.eq(Mux(at.first.row, base, row_reg)),
             write.addr.eq(row + at.index.part),
             write.mask.eq(C(1, 1).replicate(tile.lanes)),
-            write.data.eq(word_mux(piece, [results.r_data.word_select(k, 32 * tile.lanes) for k in range(pieces)])),
+            write.data.eq(
+                word_mux(piece, [results.r_data.word_select(k, 32 * tile.lanes) for k in range(pieces)])
+            ),
             own.eq(at.command.tiles == C(1, 32) << self.tile),
             self.local.payload.eq(write),
             self.bus.payload.tiles.eq(at.command.tiles),

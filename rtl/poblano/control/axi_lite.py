@@ -14,34 +14,45 @@ class AXILiteSignature(wiring.Signature):
     """AXI4-Lite, master's side: 12-bit byte addresses, 32-bit data."""
 
     def __init__(self):
-        super().__init__({
-            "aw": Out(stream.Signature(ADDRESS_BITS)),
-            "w": Out(stream.Signature(data.StructLayout({"data": 32, "strb": 4}))),
-            "b": In(stream.Signature(2)),
-            "ar": Out(stream.Signature(ADDRESS_BITS)),
-            "r": In(stream.Signature(data.StructLayout({"data": 32, "resp": 2}))),
-        })
+        super().__init__(
+            {
+                "aw": Out(stream.Signature(ADDRESS_BITS)),
+                "w": Out(stream.Signature(data.StructLayout({"data": 32, "strb": 4}))),
+                "b": In(stream.Signature(2)),
+                "ar": Out(stream.Signature(ADDRESS_BITS)),
+                "r": In(stream.Signature(data.StructLayout({"data": 32, "resp": 2}))),
+            }
+        )
 
 
 class AXILiteSlave(wiring.Component):
     """Takes one write and one read at a time and turns each into an access of one cycle.
 
-    A write happens when its address and data are both there. It needs all four strobes, or the answer is SLVERR and
-    ``write`` stays low. Answers follow an access after one cycle.
+    A write happens when its address and data are both there. It needs all four strobes, or the answer is
+    SLVERR and ``write`` stays low. Answers follow an access after one cycle.
 
     Members
     -------
     axi : In(AXILiteSignature())
-    write, read : Out(1), an access in this cycle, of ``write_address`` with ``write_data`` or of ``read_address``
+    write, read : Out(1), an access in this cycle, of ``write_address`` with ``write_data`` or of
+        ``read_address``
     write_ok, read_ok, read_data : In, the answer in the same cycle; not ok: SLVERR
     """
 
     def __init__(self):
-        super().__init__({
-            "axi": In(AXILiteSignature()),
-            "write": Out(1), "write_address": Out(ADDRESS_BITS), "write_data": Out(32), "write_ok": In(1),
-            "read": Out(1), "read_address": Out(ADDRESS_BITS), "read_data": In(32), "read_ok": In(1),
-        })
+        super().__init__(
+            {
+                "axi": In(AXILiteSignature()),
+                "write": Out(1),
+                "write_address": Out(ADDRESS_BITS),
+                "write_data": Out(32),
+                "write_ok": In(1),
+                "read": Out(1),
+                "read_address": Out(ADDRESS_BITS),
+                "read_data": In(32),
+                "read_ok": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -63,8 +74,11 @@ class AXILiteSlave(wiring.Component):
         with m.Elif(axi.b.ready):
             m.d.sync += axi.b.valid.eq(0)
         with m.If(self.read):
-            m.d.sync += [axi.r.valid.eq(1), axi.r.payload.data.eq(Mux(self.read_ok, self.read_data, 0)),
-                         axi.r.payload.resp.eq(Mux(self.read_ok, OKAY, SLVERR))]
+            m.d.sync += [
+                axi.r.valid.eq(1),
+                axi.r.payload.data.eq(Mux(self.read_ok, self.read_data, 0)),
+                axi.r.payload.resp.eq(Mux(self.read_ok, OKAY, SLVERR)),
+            ]
         with m.Elif(axi.r.ready):
             m.d.sync += axi.r.valid.eq(0)
         return m

@@ -4,8 +4,18 @@ The first rule that fails decides the error code, in the order of :data:`RULES`.
 """
 
 from ..config import BLOCK, LINE_BYTES, LINE_WORDS
-from ..formats.element import Activation, Element
-from .commands import COMMAND_BYTES, NO_UNIT, WAITS, Command, CommandError, ErrorCode, Opcode, unit_kind, unit_name
+from ..formats.element import Element
+from .commands import (
+    COMMAND_BYTES,
+    NO_UNIT,
+    WAITS,
+    Command,
+    CommandError,
+    ErrorCode,
+    Opcode,
+    unit_kind,
+    unit_name,
+)
 
 __all__ = ["MAX_BLOCKS", "RULES", "check"]
 
@@ -13,21 +23,46 @@ RULES = (
     (ErrorCode.OPCODE, "the opcode is known"),
     (ErrorCode.UNIT, "the unit exists and is of the opcode's kind; a NOP goes to any unit"),
     (ErrorCode.FIELD, "reserved bits are 0; a wait names a unit that exists, or none (0xff) with count 0"),
-    (ErrorCode.FIELD, "rows, lines, blocks, groups, k_blocks and row_bytes are at least 1, blocks at most 2047; `tiles` names "
-                      "only tiles that exist, and at least one; `tile` exists; enumerations are in range"),
-    (ErrorCode.FIELD, "MATMUL: rows are at most the accumulator's depth; the array has the element, and if it is E8M0 the scale; a minimum "
-                      "needs F16 scales and 4-bit integers, transpose elements of a byte"),
+    (
+        ErrorCode.FIELD,
+        "rows, lines, blocks, groups, k_blocks and row_bytes are at least 1, blocks at most 2047; `tiles` "
+        "names "
+        "only tiles that exist, and at least one; `tile` exists; enumerations are in range",
+    ),
+    (
+        ErrorCode.FIELD,
+        "MATMUL: rows are at most the accumulator's depth; the array has the element, and if it is E8M0 the "
+        "scale; a minimum "
+        "needs F16 scales and 4-bit integers, transpose elements of a byte",
+    ),
     (ErrorCode.FIELD, "VECTOR: sink 2 and argmax are not combined"),
-    (ErrorCode.FIELD, "MATMUL, and VECTOR with sink 2: the array has the activation format; VECTOR with another sink: it is 0"),
+    (
+        ErrorCode.FIELD,
+        "MATMUL, and VECTOR with sink 2: the array has the activation format; VECTOR with another sink: it "
+        "is 0",
+    ),
     (ErrorCode.FIELD, "STORE_BLOCK: offset is a multiple of length, and offset + length at most 32"),
-    (ErrorCode.ALIGNMENT, "LOAD and STORE: mem_addr, and mem_stride of more than one row, are multiples of a beat; STREAM: "
-                          "mem_addr, mem_stride and row_bytes of a stream word; STORE_BLOCK: mem_addr and mem_stride of length; "
-                          "STORE_SCALE: of 4"),
-    (ErrorCode.ALIGNMENT, "MATMUL: a, a_stride and k_blocks are multiples of the array's segments; dst and dst_stride of a row "
-                          "of vector memory (more than 8 lanes: several lines)"),
-    (ErrorCode.ALIGNMENT, "VECTOR: so are the lines and strides of a, of b if it is read, and of dst with sink 1"),
+    (
+        ErrorCode.ALIGNMENT,
+        "LOAD and STORE: mem_addr, and mem_stride of more than one row, are multiples of a beat; STREAM: "
+        "mem_addr, mem_stride and row_bytes of a stream word; STORE_BLOCK: mem_addr and mem_stride of "
+        "length; "
+        "STORE_SCALE: of 4",
+    ),
+    (
+        ErrorCode.ALIGNMENT,
+        "MATMUL: a, a_stride and k_blocks are multiples of the array's segments; dst and dst_stride of a row "
+        "of vector memory (more than 8 lanes: several lines)",
+    ),
+    (
+        ErrorCode.ALIGNMENT,
+        "VECTOR: so are the lines and strides of a, of b if it is read, and of dst with sink 1",
+    ),
     (ErrorCode.LOCAL_RANGE, "every operand that is used lies in its memory, with its last row"),
-    (ErrorCode.MEMORY_RANGE, "mem_addr + (rows - 1) * mem_stride + the bytes of a row are at most MEMORY_SIZE"),
+    (
+        ErrorCode.MEMORY_RANGE,
+        "mem_addr + (rows - 1) * mem_stride + the bytes of a row are at most MEMORY_SIZE",
+    ),
 )
 """The rules in the order in which they are applied: the code of the first that fails, and what must hold."""
 
@@ -43,12 +78,15 @@ def _unit(command, config):
     if command.unit >= config.units:
         _fail(ErrorCode.UNIT, f"unit {command.unit} does not exist; there are {config.units}")
     if command.opcode.kind is not None and unit_kind(command.unit) is not command.opcode.kind:
-        _fail(ErrorCode.UNIT, f"unit {command.unit} ({unit_name(command.unit)}) does not execute {command.opcode.name}")
+        _fail(
+            ErrorCode.UNIT,
+            f"unit {command.unit} ({unit_name(command.unit)}) does not execute {command.opcode.name}",
+        )
 
 
 def _waits(data, config):
     for i in range(WAITS):
-        word = int.from_bytes(data[4 * (1 + i):4 * (2 + i)], "little")
+        word = int.from_bytes(data[4 * (1 + i) : 4 * (2 + i)], "little")
         unit, count = word & 0xFF, word >> 8
         if unit == NO_UNIT and count == 0:
             continue
@@ -79,7 +117,10 @@ def _fields(opcode, o, config):
             _fail(ErrorCode.FIELD, f"rows {o['rows']} are more than the accumulator's {tile.tokens}")
         arithmetic, element = tile.array.arithmetic, Element(o["element"])
         if element not in arithmetic.weights:
-            _fail(ErrorCode.FIELD, f"this array has no {element.name} weights; it has {_names(arithmetic.weights)}")
+            _fail(
+                ErrorCode.FIELD,
+                f"this array has no {element.name} weights; it has {_names(arithmetic.weights)}",
+            )
         if o["scale"] == 3 and element not in arithmetic.mx_weights:
             _fail(ErrorCode.FIELD, f"this array has no {element.name} weights with E8M0 scales")
         if o["minimum"] and (o["scale"] != 1 or element not in (Element.S4, Element.U4)):
@@ -106,7 +147,10 @@ def _names(formats):
 
 def _activation(number, arithmetic):
     if number not in arithmetic.activations:
-        _fail(ErrorCode.FIELD, f"this array has no activation format {number}; it has {_names(arithmetic.activations)}")
+        _fail(
+            ErrorCode.FIELD,
+            f"this array has no activation format {number}; it has {_names(arithmetic.activations)}",
+        )
 
 
 def _aligned(name, value, unit):
@@ -183,18 +227,26 @@ def _local_ranges(opcode, o, config):
 
 
 def _memory_range(opcode, o, memory_bytes):
-    row = {Opcode.LOAD: lambda: LINE_BYTES * o["lines"], Opcode.STORE: lambda: LINE_BYTES * o["lines"],
-           Opcode.STORE_BLOCK: lambda: o["length"], Opcode.STORE_SCALE: lambda: 4,
-           Opcode.STREAM: lambda: o["row_bytes"]}.get(opcode)
+    row = {
+        Opcode.LOAD: lambda: LINE_BYTES * o["lines"],
+        Opcode.STORE: lambda: LINE_BYTES * o["lines"],
+        Opcode.STORE_BLOCK: lambda: o["length"],
+        Opcode.STORE_SCALE: lambda: 4,
+        Opcode.STREAM: lambda: o["row_bytes"],
+    }.get(opcode)
     if row is None:
         return
     end = o["mem_addr"] + o["mem_stride"] * (o["rows"] - 1) + row()
     if end > memory_bytes:
-        _fail(ErrorCode.MEMORY_RANGE, f"memory bytes 0x{o['mem_addr']:x} to 0x{end:x} pass the end at 0x{memory_bytes:x}")
+        _fail(
+            ErrorCode.MEMORY_RANGE,
+            f"memory bytes 0x{o['mem_addr']:x} to 0x{end:x} pass the end at 0x{memory_bytes:x}",
+        )
 
 
 def check(data, config, memory_bytes):
-    """The decoded command of ``data`` (64 bytes) if ``config``'s chip with ``memory_bytes`` of memory executes it.
+    """The decoded command of ``data`` (64 bytes) if ``config``'s chip with ``memory_bytes`` of memory
+    executes it.
 
     Raises :class:`CommandError` with the code of the first rule that fails.
     """

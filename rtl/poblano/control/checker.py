@@ -8,10 +8,20 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import BLOCK, ChipConfig, LINE_BYTES, LINE_WORDS
+from ..config import BLOCK, LINE_BYTES, LINE_WORDS, ChipConfig
 from ..formats.element import Element
 from .check import MAX_BLOCKS
-from .commands import COMMAND_BYTES, NO_UNIT, RESERVED, WAITS, ErrorCode, Opcode, UnitKind, fields_of, unit_kind
+from .commands import (
+    COMMAND_BYTES,
+    NO_UNIT,
+    RESERVED,
+    WAITS,
+    ErrorCode,
+    Opcode,
+    UnitKind,
+    fields_of,
+    unit_kind,
+)
 
 __all__ = ["CheckedLayout", "CommandChecker"]
 
@@ -28,8 +38,8 @@ class CheckedLayout(data.StructLayout):
 class CommandChecker(wiring.Component):
     """Checks a command by the rules and in the order of :func:`poblano.control.check.check`.
 
-    One command at a time: the result follows the command's transfer after 2 cycles and one for each address range that its
-    opcode has (at least one; LOAD 2, VECTOR 6), and stays until it is taken.
+    One command at a time: the result follows the command's transfer after 2 cycles and one for each address
+    range that its opcode has (at least one; LOAD 2, VECTOR 6), and stays until it is taken.
 
     Parameters
     ----------
@@ -44,11 +54,13 @@ class CommandChecker(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "memory_size": In(SIZE_BITS),
-            "i": In(stream.Signature(8 * COMMAND_BYTES)),
-            "o": Out(stream.Signature(CheckedLayout())),
-        })
+        super().__init__(
+            {
+                "memory_size": In(SIZE_BITS),
+                "i": In(stream.Signature(8 * COMMAND_BYTES)),
+                "o": Out(stream.Signature(CheckedLayout())),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -68,13 +80,24 @@ class CommandChecker(wiring.Component):
                     with m.Switch(step):
                         for i, entry in enumerate(ranges):
                             with m.Case(i):
-                                m.d.comb += [exists.eq(1), base.eq(entry.base), stride.eq(entry.stride),
-                                             extent.eq(entry.extent), size.eq(entry.size), used.eq(entry.used),
-                                             code_outside.eq(entry.code)]
+                                m.d.comb += [
+                                    exists.eq(1),
+                                    base.eq(entry.base),
+                                    stride.eq(entry.stride),
+                                    extent.eq(entry.extent),
+                                    size.eq(entry.size),
+                                    used.eq(entry.used),
+                                    code_outside.eq(entry.code),
+                                ]
         first, last = Signal(42), Signal(48)  # the end of the first row; from there to the end of the last
         limit, compare, code_compared = Signal(SIZE_BITS), Signal(), Signal(4)
-        m.d.sync += [first.eq(base + extent), last.eq(stride * (rows - 1)[:16]), limit.eq(size), compare.eq(used),
-                     code_compared.eq(code_outside)]
+        m.d.sync += [
+            first.eq(base + extent),
+            last.eq(stride * (rows - 1)[:16]),
+            limit.eq(size),
+            compare.eq(used),
+            code_compared.eq(code_outside),
+        ]
 
         with m.FSM():
             with m.State("IDLE"):
@@ -116,7 +139,8 @@ def _any(conditions):
 
 
 class _Rules:
-    """The rules as expressions over ``command``; ``ranges`` has each opcode's in the order in which they are checked."""
+    """The rules as expressions over ``command``; ``ranges`` has each opcode's in the order in which they
+    are checked."""
 
     def __init__(self, config, command, memory_size):
         self.config = config
@@ -126,16 +150,25 @@ class _Rules:
 
     def field(self, opcode, name):
         f = fields_of(opcode)[name]
-        return self.command[f.offset:f.offset + f.width]
+        return self.command[f.offset : f.offset + f.width]
 
     def code_before_ranges(self):
         """The code of the first rule that fails; the ranges come after these."""
         opcode = self.command[:8]
         known = _any(opcode == op for op in Opcode)
-        field = self._waits() | _any((opcode == op) & (self._reserved(op) | self._fields(op)) for op in Opcode)
+        field = self._waits() | _any(
+            (opcode == op) & (self._reserved(op) | self._fields(op)) for op in Opcode
+        )
         alignment = _any((opcode == op) & self._alignment(op) for op in Opcode)
-        return Mux(~known, ErrorCode.OPCODE, Mux(self._unit(), ErrorCode.UNIT, Mux(field, ErrorCode.FIELD,
-                   Mux(alignment, ErrorCode.ALIGNMENT, ErrorCode.NONE))))
+        return Mux(
+            ~known,
+            ErrorCode.OPCODE,
+            Mux(
+                self._unit(),
+                ErrorCode.UNIT,
+                Mux(field, ErrorCode.FIELD, Mux(alignment, ErrorCode.ALIGNMENT, ErrorCode.NONE)),
+            ),
+        )
 
     def _unit(self):
         opcode, unit = self.command[:8], self.command[8:16]
@@ -146,7 +179,7 @@ class _Rules:
         return (unit >= self.config.units) | ~matches
 
     def _waits(self):
-        words = [self.command[32 * (1 + i):32 * (2 + i)] for i in range(WAITS)]
+        words = [self.command[32 * (1 + i) : 32 * (2 + i)] for i in range(WAITS)]
         return _any((word != NO_UNIT) & (word[:8] >= self.config.units) for word in words)
 
     def _reserved(self, opcode):
@@ -155,14 +188,22 @@ class _Rules:
     def _fields(self, opcode):
         names = fields_of(opcode)
         get = lambda name: self.field(opcode, name)
-        bad = _any(get(name) == 0 for name in ("rows", "lines", "k_blocks", "groups", "blocks", "row_bytes") if name in names)
+        bad = _any(
+            get(name) == 0
+            for name in ("rows", "lines", "k_blocks", "groups", "blocks", "row_bytes")
+            if name in names
+        )
         if "tiles" in names:
             bad |= (get("tiles") == 0) | (get("tiles") >= 1 << self.config.tiles)
         if "tile" in names:
             bad |= get("tile") >= self.config.tiles
         if opcode is Opcode.STORE_BLOCK:
             length, offset = get("length"), get("offset")
-            bad |= ~length.matches(2, 4, 8, 16, 32) | (offset & (length - 1)[:8]).any() | (offset + length > BLOCK)
+            bad |= (
+                ~length.matches(2, 4, 8, 16, 32)
+                | (offset & (length - 1)[:8]).any()
+                | (offset + length > BLOCK)
+            )
         if opcode is Opcode.MATMUL:
             bad |= get("rows") > self.config.tile.tokens
             arithmetic, element = self.config.tile.array.arithmetic, get("element")
@@ -174,8 +215,11 @@ class _Rules:
             bad |= (get("sfu") > 5) | (get("op1") > 6) | (get("op2") > 6) | (get("sink") > 2)
             bad |= (get("sel1") > 2) | (get("sel2") > 2) | (get("sink") == 2) & (get("reduce") == 3)
             bad |= get("blocks") > MAX_BLOCKS
-            bad |= Mux(get("sink") == 2, ~get("activation").matches(*self.config.tile.array.arithmetic.activations),
-                       get("activation") != 0)
+            bad |= Mux(
+                get("sink") == 2,
+                ~get("activation").matches(*self.config.tile.array.arithmetic.activations),
+                get("activation") != 0,
+            )
         return bad
 
     def _uses(self, select):
@@ -195,8 +239,11 @@ class _Rules:
         if opcode is Opcode.MATMUL:
             return off(segments, "a", "a_stride", "k_blocks") | off(lines, "dst", "dst_stride")
         if opcode is Opcode.VECTOR:
-            return (off(lines, "a", "a_stride") | self._uses(0) & off(lines, "b", "b_stride")
-                    | (get("sink") == 1) & off(lines, "dst", "dst_stride"))
+            return (
+                off(lines, "a", "a_stride")
+                | self._uses(0) & off(lines, "b", "b_stride")
+                | (get("sink") == 1) & off(lines, "dst", "dst_stride")
+            )
         if opcode in (Opcode.LOAD, Opcode.STORE):
             beat = self.config.memory.data_bytes
             return off(beat, "mem_addr") | (get("rows") > 1) & off(beat, "mem_stride")
@@ -216,7 +263,9 @@ class _Rules:
             return _Range(get(name), get(f"{name}_stride"), extent, size, used=used)
 
         def memory(extent):
-            return _Range(get("mem_addr"), get("mem_stride"), extent, self.memory_size, ErrorCode.MEMORY_RANGE)
+            return _Range(
+                get("mem_addr"), get("mem_stride"), extent, self.memory_size, ErrorCode.MEMORY_RANGE
+            )
 
         if opcode is Opcode.LOAD:
             return [local("dst", get("lines"), lines), memory(LINE_BYTES * get("lines"))]
@@ -230,10 +279,17 @@ class _Rules:
             return [memory(get("row_bytes"))]
         if opcode is Opcode.MATMUL:
             words = get("groups") * self.config.tile.array.cols
-            return [local("a", get("k_blocks"), blocks), local("dst", (words + LINE_WORDS - 1) // LINE_WORDS, lines)]
+            return [
+                local("a", get("k_blocks"), blocks),
+                local("dst", (words + LINE_WORDS - 1) // LINE_WORDS, lines),
+            ]
         extent = get("blocks") * (BLOCK // LINE_WORDS)
         scalars = (get("rows") + LINE_WORDS - 1) // LINE_WORDS
-        return [local("a", extent, lines), local("b", extent, lines, self._uses(0)),
-                local("dst", extent, lines, get("sink") == 1), local("dst", get("blocks"), blocks, get("sink") == 2),
-                _Range(get("c"), 0, scalars, lines, used=self._uses(1)),
-                _Range(get("r"), 0, Mux(get("reduce") == 3, 1, scalars), lines, used=get("reduce") != 0)]
+        return [
+            local("a", extent, lines),
+            local("b", extent, lines, self._uses(0)),
+            local("dst", extent, lines, get("sink") == 1),
+            local("dst", get("blocks"), blocks, get("sink") == 2),
+            _Range(get("c"), 0, scalars, lines, used=self._uses(1)),
+            _Range(get("r"), 0, Mux(get("reduce") == 3, 1, scalars), lines, used=get("reduce") != 0),
+        ]

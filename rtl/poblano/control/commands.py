@@ -1,7 +1,9 @@
-"""The command set: one source for the encoder, the decoder, the assembler, the hardware and ``docs/commands.md``.
+"""The command set: one source for the encoder, the decoder, the assembler, the hardware and
+``docs/commands.md``.
 
-A command is 64 bytes: sixteen 32-bit words, little-endian. Word 0 holds the opcode, the unit and the flags; words 1 to
-4 are waits; the rest are operands. The tables here are pure Python, so that the compiler needs no hardware classes.
+A command is 64 bytes: sixteen 32-bit words, little-endian. Word 0 holds the opcode, the unit and the flags;
+words 1 to 4 are waits; the rest are operands. The tables here are pure Python, so that the compiler needs
+no hardware classes.
 """
 
 from dataclasses import dataclass
@@ -9,9 +11,26 @@ import enum
 import operator
 import struct
 
-__all__ = ["COMMAND_BYTES", "COMMAND_WORDS", "COUNT_BITS", "Command", "CommandError", "ErrorCode", "FIELDS", "Field",
-           "Float32", "NO_UNIT", "Opcode", "RESERVED", "UnitKind", "WAITS", "fields_of", "unit_index", "unit_kind",
-           "unit_name"]
+__all__ = [
+    "COMMAND_BYTES",
+    "COMMAND_WORDS",
+    "COUNT_BITS",
+    "Command",
+    "CommandError",
+    "ErrorCode",
+    "FIELDS",
+    "Field",
+    "Float32",
+    "NO_UNIT",
+    "Opcode",
+    "RESERVED",
+    "UnitKind",
+    "WAITS",
+    "fields_of",
+    "unit_index",
+    "unit_kind",
+    "unit_name",
+]
 
 COMMAND_WORDS = 16
 COMMAND_BYTES = 4 * COMMAND_WORDS
@@ -102,7 +121,8 @@ class Float32(float):
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a command: bits ``lsb`` to ``lsb + width - 1`` of word ``word`` (wider than 32: on into the next)."""
+    """A field of a command: bits ``lsb`` to ``lsb + width - 1`` of word ``word`` (wider than 32: on into
+    the next)."""
 
     name: str
     word: int
@@ -127,9 +147,15 @@ class Field:
             if self.kind != "float32":
                 raw = operator.index(value)
             else:
-                raw = value.bits if isinstance(value, Float32) else struct.unpack("<I", struct.pack("<f", value))[0]
+                raw = (
+                    value.bits
+                    if isinstance(value, Float32)
+                    else struct.unpack("<I", struct.pack("<f", value))[0]
+                )
         except (TypeError, OverflowError, struct.error):
-            raise CommandError(ErrorCode.FIELD, f"{self.name}={value!r} is not a {self.kind} number") from None
+            raise CommandError(
+                ErrorCode.FIELD, f"{self.name}={value!r} is not a {self.kind} number"
+            ) from None
         if not 0 <= raw < 1 << self.width:
             raise CommandError(ErrorCode.FIELD, f"{self.name}={value} does not fit in {self.width} bits")
         return raw
@@ -139,27 +165,32 @@ class Field:
         return Float32(raw) if self.kind == "float32" else raw
 
 
-_MEM = (Field("mem_addr", 5, 0, 40, "byte address in memory"),
-        Field("mem_stride", 7, 0, 32, "bytes from a row to the next in memory"))
+_MEM = (
+    Field("mem_addr", 5, 0, 40, "byte address in memory"),
+    Field("mem_stride", 7, 0, 32, "bytes from a row to the next in memory"),
+)
 _ROWS = Field("rows", 9, 0, 16, "rows, at least 1")
 
 FIELDS = {
     Opcode.NOP: (),
-    Opcode.LOAD: _MEM + (
+    Opcode.LOAD: _MEM
+    + (
         Field("dst", 8, 0, 16, "line in vector memory"),
         Field("dst_stride", 8, 16, 16, "lines from a row to the next"),
         _ROWS,
         Field("lines", 9, 16, 16, "lines (32 bytes) in a row, at least 1"),
         Field("tiles", 10, 0, 32, "mask of the tiles that are written"),
     ),
-    Opcode.STORE: _MEM + (
+    Opcode.STORE: _MEM
+    + (
         Field("src", 8, 0, 16, "line in vector memory"),
         Field("src_stride", 8, 16, 16, "lines from a row to the next"),
         _ROWS,
         Field("lines", 9, 16, 16, "lines (32 bytes) in a row, at least 1"),
         Field("tile", 10, 0, 8, "tile that is read"),
     ),
-    Opcode.STORE_BLOCK: _MEM + (
+    Opcode.STORE_BLOCK: _MEM
+    + (
         Field("src", 8, 0, 16, "block in activation memory"),
         Field("src_stride", 8, 16, 16, "blocks from a row to the next"),
         _ROWS,
@@ -167,23 +198,39 @@ FIELDS = {
         Field("length", 9, 24, 8, "bytes stored of a block: 2, 4, 8, 16 or 32"),
         Field("tile", 10, 0, 8, "tile that is read"),
     ),
-    Opcode.STORE_SCALE: _MEM + (
+    Opcode.STORE_SCALE: _MEM
+    + (
         Field("src", 8, 0, 16, "block in activation memory, whose FP32 scale is stored"),
         Field("src_stride", 8, 16, 16, "blocks from a row to the next"),
         _ROWS,
         Field("tile", 10, 0, 8, "tile that is read"),
     ),
-    Opcode.STREAM: _MEM + (
-        Field("row_bytes", 8, 0, 32, "bytes in a row, at least one stream word"),
-        _ROWS,
-    ),
+    Opcode.STREAM: _MEM + (Field("row_bytes", 8, 0, 32, "bytes in a row, at least one stream word"), _ROWS),
     Opcode.MATMUL: (
-        Field("element", 0, 16, 3, "weight element: 0 INT8, 1 INT4, 2 UINT4, 3 E4M3, 4 E5M2, 5 E2M3, 6 E3M2, 7 E2M1"),
+        Field(
+            "element",
+            0,
+            16,
+            3,
+            "weight element: 0 INT8, 1 INT4, 2 UINT4, 3 E4M3, 4 E5M2, 5 E2M3, 6 E3M2, 7 E2M1",
+        ),
         Field("scale", 0, 19, 2, "block scale: 0 none (1.0), 1 F16, 2 F32, 3 E8M0"),
         Field("minimum", 0, 21, 1, "1: an F16 block minimum follows the scales"),
-        Field("transpose", 0, 22, 1, "1: the stream holds columns (positions of K), not rows; elements of a byte only"),
-        Field("activation", 0, 23, 3, "format of the activations: 0 INT8, 1 MXINT8, 2 MXFP8 E4M3, 3 MXFP8 E5M2, 4 MXFP6 E2M3, "
-                                      "5 MXFP6 E3M2, 6 MXFP4 E2M1"),
+        Field(
+            "transpose",
+            0,
+            22,
+            1,
+            "1: the stream holds columns (positions of K), not rows; elements of a byte only",
+        ),
+        Field(
+            "activation",
+            0,
+            23,
+            3,
+            "format of the activations: 0 INT8, 1 MXINT8, 2 MXFP8 E4M3, 3 MXFP8 E5M2, 4 MXFP6 E2M3, "
+            "5 MXFP6 E3M2, 6 MXFP4 E2M1",
+        ),
         Field("a", 5, 0, 16, "first block of the activations in activation memory"),
         Field("a_stride", 5, 16, 16, "blocks from an activation row to the next"),
         Field("rows", 6, 0, 16, "activation rows, 1 to the accumulator's depth"),
@@ -219,16 +266,25 @@ FIELDS = {
         Field("tiles", 13, 0, 32, "mask of the tiles that get the result (sinks and reductions)"),
         Field("sel1", 14, 0, 2, "y1: 0 operand b, 1 row scalar c, 2 imm1"),
         Field("sel2", 14, 2, 2, "y2: 0 operand b, 1 row scalar c, 2 imm2"),
-        Field("activation", 14, 4, 3, "sink 2: the format of the blocks, as of a MATMUL's activations; 0 with other sinks"),
+        Field(
+            "activation",
+            14,
+            4,
+            3,
+            "sink 2: the format of the blocks, as of a MATMUL's activations; 0 with other sinks",
+        ),
         Field("index", 15, 0, 32, "argmax: index of the first element"),
     ),
 }
-"""The fields of each opcode beside the opcode, the unit and the waits. Bits that no field names must be zero."""
+"""The fields of each opcode beside the opcode, the unit and the waits. Bits that no field names must be
+zero."""
 
 _HEADER_MASK = (1 << 16) - 1 | (1 << 32 * WAITS) - 1 << 32
 
-RESERVED = {opcode: ~(_HEADER_MASK | sum(f.mask for f in FIELDS[opcode])) & (1 << 8 * COMMAND_BYTES) - 1
-            for opcode in Opcode}
+RESERVED = {
+    opcode: ~(_HEADER_MASK | sum(f.mask for f in FIELDS[opcode])) & (1 << 8 * COMMAND_BYTES) - 1
+    for opcode in Opcode
+}
 """The bits of each opcode's command that must be zero, as an integer."""
 
 
@@ -257,8 +313,9 @@ def unit_name(unit):
 class Command:
     """A command: its opcode, unit, operands (a dict by field name; absent fields are 0) and waits.
 
-    ``waits`` is a tuple of ``(unit, count)``: the command starts when each unit has completed ``count`` commands
-    (modulo 2**24) since the queue's last reset. ``label`` is for people and traces, and is not encoded.
+    ``waits`` is a tuple of ``(unit, count)``: the command starts when each unit has completed ``count``
+    commands (modulo 2**24) since the queue's last reset. ``label`` is for people and traces, and is not
+    encoded.
     """
 
     opcode: Opcode
@@ -291,7 +348,8 @@ class Command:
 
     @classmethod
     def decode(cls, data):
-        """The command in ``data`` (64 bytes); :class:`CommandError` for an unknown opcode or reserved bits set.
+        """The command in ``data`` (64 bytes); :class:`CommandError` for an unknown opcode or reserved bits
+        set.
 
         Encoding the result gives ``data`` again, but for unused waits, which then come last.
         """
@@ -304,7 +362,9 @@ class Command:
             raise CommandError(ErrorCode.OPCODE, f"unknown opcode 0x{bits & 0xFF:02x}") from None
         if bits & RESERVED[opcode]:
             bit = (bits & RESERVED[opcode]).bit_length() - 1
-            raise CommandError(ErrorCode.FIELD, f"{opcode.name} has reserved bit {bit % 32} of word {bit // 32} set")
+            raise CommandError(
+                ErrorCode.FIELD, f"{opcode.name} has reserved bit {bit % 32} of word {bit // 32} set"
+            )
         operands = {f.name: f.value((bits & f.mask) >> f.offset) for f in FIELDS[opcode]}
         waits = []
         for i in range(WAITS):

@@ -48,17 +48,22 @@ class CommandFetch(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "base": In(config.memory.addr_width),
-            "size": In(32),
-            "tail": In(32),
-            "enable": In(1),
-            "flush": In(1),
-            "idle": Out(1),
-            "o": Out(stream.Signature(FetchedLayout())),
-            "axi": Out(AXIReadSignature(addr_width=config.memory.addr_width, data_width=config.memory.data_width,
-                                        id_width=1)),
-        })
+        super().__init__(
+            {
+                "base": In(config.memory.addr_width),
+                "size": In(32),
+                "tail": In(32),
+                "enable": In(1),
+                "flush": In(1),
+                "idle": Out(1),
+                "o": Out(stream.Signature(FetchedLayout())),
+                "axi": Out(
+                    AXIReadSignature(
+                        addr_width=config.memory.addr_width, data_width=config.memory.data_width, id_width=1
+                    )
+                ),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -75,7 +80,7 @@ class CommandFetch(wiring.Component):
         count = Signal(range(burst + 1))
         room = Signal(range(depth + 1), init=depth)  # beats that nothing is reserved for
         in_flight = Signal(range(BURSTS_AHEAD + 1))
-        to_boundary = burst - requested[:exact_log2(burst)]
+        to_boundary = burst - requested[: exact_log2(burst)]
         slot = requested & Cat(C(beats - 1, beat_bits), (self.size - 1)[:32])
         m.d.comb += [
             left.eq((self.tail << beat_bits) - requested),
@@ -84,7 +89,9 @@ class CommandFetch(wiring.Component):
         issue = Signal()
         with m.If(~ar.valid | ar.ready):
             m.d.sync += ar.valid.eq(0)
-            with m.If(self.enable & ~self.flush & (left != 0) & (room >= burst) & (in_flight != BURSTS_AHEAD)):
+            with m.If(
+                self.enable & ~self.flush & (left != 0) & (room >= burst) & (in_flight != BURSTS_AHEAD)
+            ):
                 m.d.comb += issue.eq(1)
                 m.d.sync += [
                     ar.valid.eq(1),

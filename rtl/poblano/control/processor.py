@@ -12,20 +12,33 @@ from .checker import CommandChecker
 from .commands import ErrorCode
 from .fetch import CommandFetch
 from .queue import UnitQueue
-from .registers import COUNTERS, NO_ERROR_UNIT, REGISTERS, RING_ALIGNMENT, SMALLEST_RING, Control, Irq, Status, address, constants
+from .registers import (
+    COUNTERS,
+    NO_ERROR_UNIT,
+    REGISTERS,
+    RING_ALIGNMENT,
+    SMALLEST_RING,
+    Control,
+    Irq,
+    Status,
+    address,
+    constants,
+)
 
 __all__ = ["AXILiteSignature", "CommandProcessor"]
 
 SETTLE = 4
-"""Cycles in a row in which all must be idle before a queue reset ends: their AXI outputs may be registered."""
+"""Cycles in a row in which all must be idle before a queue reset ends: their AXI outputs may be
+registered."""
 
 
 class CommandProcessor(wiring.Component):
     """Fetches commands, refuses bad ones, and starts each in its unit when its waits hold.
 
-    Commands go to their units' queues in the ring's order, waiting where a queue is full. The first that is refused or could
-    not be fetched stops this: ERROR_* describe it, and the commands before it are completed. An error of a unit, also
-    after that, stops the start of commands already queued as well. A TAIL written during a queue reset is lost.
+    Commands go to their units' queues in the ring's order, waiting where a queue is full. The first that is
+    refused or could not be fetched stops this: ERROR_* describe it, and the commands before it are
+    completed. An error of a unit, also after that, stops the start of commands already queued as well. A
+    TAIL written during a queue reset is lost.
 
     Parameters
     ----------
@@ -33,8 +46,8 @@ class CommandProcessor(wiring.Component):
 
     Members
     -------
-    axi_lite : In(AXILiteSignature()), the registers of :mod:`.registers`. Writes need all strobes; a write of a read-only
-        register, and any access of an address without a register, is answered with SLVERR.
+    axi_lite : In(AXILiteSignature()), the registers of :mod:`.registers`. Writes need all strobes; a write
+        of a read-only register, and any access of an address without a register, is answered with SLVERR.
     fetch : Out(AXIReadSignature)
     units : Out(UnitSignature()).array(units)
     clear : Out(1), high for a cycle: synchronous reset of all units, after they are idle
@@ -45,24 +58,31 @@ class CommandProcessor(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "axi_lite": In(AXILiteSignature()),
-            "fetch": Out(AXIReadSignature(addr_width=config.memory.addr_width, data_width=config.memory.data_width,
-                                          id_width=1)),
-            "units": Out(UnitSignature()).array(config.units),
-            "clear": Out(1),
-            "irq": Out(1),
-            "trace_start": Out(config.units),
-            "trace_done": Out(config.units),
-            "read_beats": In(1),
-            "write_beats": In(1),
-        })
+        super().__init__(
+            {
+                "axi_lite": In(AXILiteSignature()),
+                "fetch": Out(
+                    AXIReadSignature(
+                        addr_width=config.memory.addr_width, data_width=config.memory.data_width, id_width=1
+                    )
+                ),
+                "units": Out(UnitSignature()).array(config.units),
+                "clear": Out(1),
+                "irq": Out(1),
+                "trace_start": Out(config.units),
+                "trace_done": Out(config.units),
+                "read_beats": In(1),
+                "write_beats": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         count = self.config.units
         values = {name: Signal(register.width, name=name.lower()) for name, register in REGISTERS.items()}
-        counters = [{name: Signal(32, name=f"unit{n}_{name.lower()}") for name in COUNTERS} for n in range(count)]
+        counters = [
+            {name: Signal(32, name=f"unit{n}_{name.lower()}") for name in COUNTERS} for n in range(count)
+        ]
         written, word, cycles_read = self._registers(m, values, counters)
 
         resetting = Signal()
@@ -70,8 +90,10 @@ class CommandProcessor(wiring.Component):
         m.d.comb += self.clear.eq(restart)
         fetch = place(m, "command_fetch", CommandFetch(self.config), reset=restart)
         checker = place(m, "checker", CommandChecker(self.config), reset=restart)
-        queues = [place(m, f"queue{n}", UnitQueue(depth=self.config.queue_depth, units=count), reset=restart)
-                  for n in range(count)]
+        queues = [
+            place(m, f"queue{n}", UnitQueue(depth=self.config.queue_depth, units=count), reset=restart)
+            for n in range(count)
+        ]
         connect(m, flipped(self.fetch), fetch.axi)
 
         enable = Signal()
@@ -81,8 +103,13 @@ class CommandProcessor(wiring.Component):
         waiting, ring_bad = Signal(32), Signal()
         m.d.comb += [
             waiting.eq(values["TAIL"] - values["HEAD"]),
-            ring_bad.eq((base & (RING_ALIGNMENT - 1)).any() | base[len(fetch.base):].any() | (ring_size < SMALLEST_RING)
-                        | (ring_size & (ring_size - 1)[:32]).any() | (waiting > ring_size)),
+            ring_bad.eq(
+                (base & (RING_ALIGNMENT - 1)).any()
+                | base[len(fetch.base) :].any()
+                | (ring_size < SMALLEST_RING)
+                | (ring_size & (ring_size - 1)[:32]).any()
+                | (waiting > ring_size)
+            ),
             fetch.base.eq(base),
             fetch.size.eq(ring_size),
             fetch.tail.eq(values["TAIL"]),
@@ -126,7 +153,11 @@ class CommandProcessor(wiring.Component):
 
         def fail(code, index, unit):
             m.d.comb += new_error.eq(1)
-            m.d.sync += [values["ERROR_CODE"].eq(code), values["ERROR_INDEX"].eq(index), values["ERROR_UNIT"].eq(unit)]
+            m.d.sync += [
+                values["ERROR_CODE"].eq(code),
+                values["ERROR_INDEX"].eq(index),
+                values["ERROR_UNIT"].eq(unit),
+            ]
 
         with m.If(~error & ~resetting):
             with m.If(checker.o.valid & (code != ErrorCode.NONE)):
@@ -166,14 +197,18 @@ class CommandProcessor(wiring.Component):
             with m.If(quiet & (settle == SETTLE - 1)):
                 m.d.comb += restart.eq(1)
                 m.d.sync += [resetting.eq(0), settle.eq(0), error.eq(0), halted.eq(0), was_finished.eq(1)]
-                m.d.sync += [values[name].eq(0) for name in
-                             ("HEAD", "TAIL", "ERROR_CODE", "ERROR_INDEX", "ERROR_UNIT", "IRQ_STATUS")]
+                m.d.sync += [
+                    values[name].eq(0)
+                    for name in ("HEAD", "TAIL", "ERROR_CODE", "ERROR_INDEX", "ERROR_UNIT", "IRQ_STATUS")
+                ]
 
         self._count(m, values, counters, queues, clear_counters, cycles_read)
         m.d.comb += [values[name].eq(value) for name, value in constants(self.config).items()]
         m.d.comb += [
             values["CONTROL"].eq(Mux(enable, Control.ENABLE, 0) | Mux(resetting, Control.QUEUE_RESET, 0)),
-            values["STATUS"].eq(Mux(finished, 0, Status.RUNNING) | Mux(error, Status.ERROR, 0) | Mux(idle, Status.IDLE, 0)),
+            values["STATUS"].eq(
+                Mux(finished, 0, Status.RUNNING) | Mux(error, Status.ERROR, 0) | Mux(idle, Status.IDLE, 0)
+            ),
         ]
         return m
 
@@ -185,7 +220,9 @@ class CommandProcessor(wiring.Component):
         counting = [(values["READ_BEATS"], self.read_beats), (values["WRITE_BEATS"], self.write_beats)]
         for n, (port, queue) in enumerate(zip(self.units, queues)):
             m.d.comb += counters[n]["COMPLETED"].eq(queue.count)
-            counting += [(counters[n][name.upper()], getattr(port, name)) for name in ("busy", "stall_in", "stall_out")]
+            counting += [
+                (counters[n][name.upper()], getattr(port, name)) for name in ("busy", "stall_in", "stall_out")
+            ]
         # Events come late in their cycle: they are counted in the next.
         m.d.sync += cycles.eq(cycles + 1)
         with m.If(clear):
@@ -197,8 +234,8 @@ class CommandProcessor(wiring.Component):
                 m.d.sync += [counter.eq(0), held.eq(0)]
 
     def _registers(self, m, values, counters):
-        """The registers on AXI4-Lite: for those with side effects, by name, whether they are written in this cycle; the
-        word written; whether CYCLES_LO is read."""
+        """The registers on AXI4-Lite: for those with side effects, by name, whether they are written in
+        this cycle; the word written; whether CYCLES_LO is read."""
         slave = place(m, "axi_lite_slave", AXILiteSlave())
         connect(m, flipped(self.axi_lite), slave.axi)
         written = {name: Signal(name=f"write_{name.lower()}") for name in ("CONTROL", "IRQ_STATUS")}
@@ -213,7 +250,9 @@ class CommandProcessor(wiring.Component):
                             with m.If(slave.write):
                                 m.d.sync += values[name].eq(slave.write_data)
         readable = {register.address: values[name] for name, register in REGISTERS.items()}
-        readable |= {address(name, n): signal for n, of_unit in enumerate(counters) for name, signal in of_unit.items()}
+        readable |= {
+            address(name, n): signal for n, of_unit in enumerate(counters) for name, signal in of_unit.items()
+        }
         with m.Switch(slave.read_address):
             for at, value in readable.items():
                 with m.Case(at):

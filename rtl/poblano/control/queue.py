@@ -24,10 +24,10 @@ class QueuedLayout(data.StructLayout):
 class UnitQueue(wiring.Component):
     """Keeps up to ``depth`` commands, in order, and offers the first to the unit when its waits hold.
 
-    The waits of the first command are looked at one a cycle, while the unit may still execute the one before. A command
-    that enters an empty queue is offered 2 cycles later (1, if depth is 1), and one more for each wait, if they hold. A
-    NOP does not reach the unit: it completes when its waits hold and all commands before it have completed. At most 16
-    commands are in the unit.
+    The waits of the first command are looked at one a cycle, while the unit may still execute the one
+    before. A command that enters an empty queue is offered 2 cycles later (1, if depth is 1), and one more
+    for each wait, if they hold. A NOP does not reach the unit: it completes when its waits hold and all
+    commands before it have completed. At most 16 commands are in the unit.
 
     Parameters
     ----------
@@ -50,18 +50,20 @@ class UnitQueue(wiring.Component):
     def __init__(self, *, depth, units):
         self.depth = depth
         self.units = units
-        super().__init__({
-            "i": In(stream.Signature(QueuedLayout())),
-            "counts": In(COUNT_BITS).array(units),
-            "hold": In(1),
-            "cmd": Out(stream.Signature(8 * COMMAND_BYTES)),
-            "unit_done": In(1),
-            "start": Out(1),
-            "done": Out(1),
-            "count": Out(COUNT_BITS),
-            "index": Out(32),
-            "empty": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(QueuedLayout())),
+                "counts": In(COUNT_BITS).array(units),
+                "hold": In(1),
+                "cmd": Out(stream.Signature(8 * COMMAND_BYTES)),
+                "unit_done": In(1),
+                "start": Out(1),
+                "done": Out(1),
+                "count": Out(COUNT_BITS),
+                "index": Out(32),
+                "empty": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -72,7 +74,7 @@ class UnitQueue(wiring.Component):
         head = layout(fifo.r_data)
 
         # The waits of the head that have not been seen to hold; the lowest is looked at.
-        waits = [head.command[32 * (1 + i):32 * (2 + i)] for i in range(WAITS)]
+        waits = [head.command[32 * (1 + i) : 32 * (2 + i)] for i in range(WAITS)]
         held, pending, wait = Signal(WAITS), Signal(WAITS), Signal(32)
         m.d.comb += pending.eq(Cat(wait[:8] != NO_UNIT for wait in waits) & ~held)
         for i in reversed(range(WAITS)):

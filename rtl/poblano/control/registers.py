@@ -1,9 +1,26 @@
-"""The register map: one table for the hardware, the host and ``docs/registers.md``. 32-bit registers, byte addresses."""
+"""The register map: one table for the hardware, the host and ``docs/registers.md``. 32-bit registers, byte
+addresses."""
 
 from dataclasses import dataclass
 
-__all__ = ["COUNTERS", "COUNTER_BASE", "COUNTER_STRIDE", "Control", "Field", "IDENTITY", "Irq", "NO_ERROR_UNIT", "REGISTERS",
-           "RING_ALIGNMENT", "Register", "SMALLEST_RING", "Status", "VERSION_NUMBER", "address", "constants"]
+__all__ = [
+    "COUNTERS",
+    "COUNTER_BASE",
+    "COUNTER_STRIDE",
+    "Control",
+    "Field",
+    "IDENTITY",
+    "Irq",
+    "NO_ERROR_UNIT",
+    "REGISTERS",
+    "RING_ALIGNMENT",
+    "Register",
+    "SMALLEST_RING",
+    "Status",
+    "VERSION_NUMBER",
+    "address",
+    "constants",
+]
 
 IDENTITY = int.from_bytes(b"PBLN", "big")
 VERSION_NUMBER = 1
@@ -74,41 +91,112 @@ class Register:
             object.__setattr__(self, "doc", f"{self.doc}: {text}" if self.doc else text)
 
 
-REGISTERS = {register.name: register for register in (
-    Register("ID", 0x00, "ro", "0x50424c4e, PBLN"),
-    Register("VERSION", 0x04, "ro", "version of the command set and of this map"),
-    Register("CONFIG0", 0x08, "ro", "", fields=(
-        Field("tiles", 0, 8), Field("lanes", 8, 8), Field("memory_data_bytes", 16, 8), Field("units", 24, 8))),
-    Register("CONFIG1", 0x0C, "ro", "", fields=(Field("array_rows", 0, 16), Field("array_columns", 16, 16))),
-    Register("CONTROL", 0x10, "rw", "", 3, (
-        Field("enable", 0, doc="fetch commands"),
-        Field("queue_reset", 1, doc="write 1 to start, reads 1 until it has ended"),
-        Field("clear_counters", 2, doc="write 1, reads 0"))),
-    Register("STATUS", 0x14, "ro", "", 3, (
-        Field("running", 0, doc="commands up to TAIL are left or in progress"),
-        Field("error", 1, doc="until the queue's reset"),
-        Field("idle", 2, doc="no command is queued or in progress"))),
-    Register("RING_BASE_LO", 0x18, "rw", "address of the command ring, a multiple of 256"),
-    Register("RING_BASE_HI", 0x1C, "rw", "its bits 39:32", 8),
-    Register("RING_SIZE", 0x20, "rw", "commands in the ring, a power of two of at least 4"),
-    Register("TAIL", 0x24, "rw", "doorbell: commands written since the queue's reset, modulo 2**32; at most HEAD + RING_SIZE"),
-    Register("HEAD", 0x28, "ro", "commands dispatched to their units since the queue's reset: their places are free"),
-    Register("MEMORY_SIZE_LO", 0x2C, "rw", "bytes of memory that commands may use"),
-    Register("MEMORY_SIZE_HI", 0x30, "rw", "its bits 40:32", 9),
-    Register("IRQ_ENABLE", 0x34, "rw", "the bits of IRQ_STATUS that raise the interrupt", 2, (Field("done", 0), Field("error", 1))),
-    Register("IRQ_STATUS", 0x38, "w1c", "", 2, (
-        Field("done", 0, doc="all commands up to TAIL have completed"), Field("error", 1))),
-    Register("ERROR_CODE", 0x3C, "ro", "the first error since the queue's reset: see the error codes of the command set", 4),
-    Register("ERROR_INDEX", 0x40, "ro", "which command, counted from 0 at the queue's reset"),
-    Register("ERROR_UNIT", 0x44, "ro", "its unit; 255: the ring or the fetch of the command", 8),
-    Register("CYCLES_LO", 0x48, "ro", "cycles since the counters were cleared; reading it latches CYCLES_HI"),
-    Register("CYCLES_HI", 0x4C, "ro", "bits 63:32 of the cycles when CYCLES_LO was last read"),
-    Register("READ_BEATS", 0x50, "ro", "beats read from memory since the counters were cleared"),
-    Register("WRITE_BEATS", 0x54, "ro", "beats written to memory since the counters were cleared"),
-    Register("CONFIG2", 0x58, "ro", "base-2 logarithms", fields=(
-        Field("vector_memory_lines", 0, 8), Field("activation_memory_blocks", 8, 8), Field("weight_fifo_bytes", 16, 8),
-        Field("tokens", 24, 8))),
-)}
+REGISTERS = {
+    register.name: register
+    for register in (
+        Register("ID", 0x00, "ro", "0x50424c4e, PBLN"),
+        Register("VERSION", 0x04, "ro", "version of the command set and of this map"),
+        Register(
+            "CONFIG0",
+            0x08,
+            "ro",
+            "",
+            fields=(
+                Field("tiles", 0, 8),
+                Field("lanes", 8, 8),
+                Field("memory_data_bytes", 16, 8),
+                Field("units", 24, 8),
+            ),
+        ),
+        Register(
+            "CONFIG1", 0x0C, "ro", "", fields=(Field("array_rows", 0, 16), Field("array_columns", 16, 16))
+        ),
+        Register(
+            "CONTROL",
+            0x10,
+            "rw",
+            "",
+            3,
+            (
+                Field("enable", 0, doc="fetch commands"),
+                Field("queue_reset", 1, doc="write 1 to start, reads 1 until it has ended"),
+                Field("clear_counters", 2, doc="write 1, reads 0"),
+            ),
+        ),
+        Register(
+            "STATUS",
+            0x14,
+            "ro",
+            "",
+            3,
+            (
+                Field("running", 0, doc="commands up to TAIL are left or in progress"),
+                Field("error", 1, doc="until the queue's reset"),
+                Field("idle", 2, doc="no command is queued or in progress"),
+            ),
+        ),
+        Register("RING_BASE_LO", 0x18, "rw", "address of the command ring, a multiple of 256"),
+        Register("RING_BASE_HI", 0x1C, "rw", "its bits 39:32", 8),
+        Register("RING_SIZE", 0x20, "rw", "commands in the ring, a power of two of at least 4"),
+        Register(
+            "TAIL",
+            0x24,
+            "rw",
+            "doorbell: commands written since the queue's reset, modulo 2**32; at most HEAD + RING_SIZE",
+        ),
+        Register(
+            "HEAD",
+            0x28,
+            "ro",
+            "commands dispatched to their units since the queue's reset: their places are free",
+        ),
+        Register("MEMORY_SIZE_LO", 0x2C, "rw", "bytes of memory that commands may use"),
+        Register("MEMORY_SIZE_HI", 0x30, "rw", "its bits 40:32", 9),
+        Register(
+            "IRQ_ENABLE",
+            0x34,
+            "rw",
+            "the bits of IRQ_STATUS that raise the interrupt",
+            2,
+            (Field("done", 0), Field("error", 1)),
+        ),
+        Register(
+            "IRQ_STATUS",
+            0x38,
+            "w1c",
+            "",
+            2,
+            (Field("done", 0, doc="all commands up to TAIL have completed"), Field("error", 1)),
+        ),
+        Register(
+            "ERROR_CODE",
+            0x3C,
+            "ro",
+            "the first error since the queue's reset: see the error codes of the command set",
+            4,
+        ),
+        Register("ERROR_INDEX", 0x40, "ro", "which command, counted from 0 at the queue's reset"),
+        Register("ERROR_UNIT", 0x44, "ro", "its unit; 255: the ring or the fetch of the command", 8),
+        Register(
+            "CYCLES_LO", 0x48, "ro", "cycles since the counters were cleared; reading it latches CYCLES_HI"
+        ),
+        Register("CYCLES_HI", 0x4C, "ro", "bits 63:32 of the cycles when CYCLES_LO was last read"),
+        Register("READ_BEATS", 0x50, "ro", "beats read from memory since the counters were cleared"),
+        Register("WRITE_BEATS", 0x54, "ro", "beats written to memory since the counters were cleared"),
+        Register(
+            "CONFIG2",
+            0x58,
+            "ro",
+            "base-2 logarithms",
+            fields=(
+                Field("vector_memory_lines", 0, 8),
+                Field("activation_memory_blocks", 8, 8),
+                Field("weight_fifo_bytes", 16, 8),
+                Field("tokens", 24, 8),
+            ),
+        ),
+    )
+}
 
 COUNTERS = {
     "COMPLETED": "commands completed since the queue's reset, modulo 2**24: what waits compare with",
@@ -132,7 +220,12 @@ def constants(config):
     """The values of the registers that describe a chip, by their names."""
     tile = config.tile
     log2 = lambda n: n.bit_length() - 1
-    values = {"CONFIG0": (config.tiles, tile.lanes, config.memory.data_bytes, config.units), "CONFIG1": (tile.array.rows, tile.array.cols),
-              "CONFIG2": tuple(log2(n) for n in (tile.vmem_lines, tile.amem_blocks, tile.fifo_bytes, tile.tokens))}
+    values = {
+        "CONFIG0": (config.tiles, tile.lanes, config.memory.data_bytes, config.units),
+        "CONFIG1": (tile.array.rows, tile.array.cols),
+        "CONFIG2": tuple(log2(n) for n in (tile.vmem_lines, tile.amem_blocks, tile.fifo_bytes, tile.tokens)),
+    }
     return {"ID": IDENTITY, "VERSION": VERSION_NUMBER} | {
-        name: sum(n << field.lsb for field, n in zip(REGISTERS[name].fields, numbers, strict=True)) for name, numbers in values.items()}
+        name: sum(n << field.lsb for field, n in zip(REGISTERS[name].fields, numbers, strict=True))
+        for name, numbers in values.items()
+    }

@@ -16,25 +16,42 @@ def _text(text):
 
 def _register(name, doc, access, fields, place, reset=0, indent="    "):
     """``fields``: name, meaning, lowest bit, width."""
-    lines = [f"reg {{", f"    desc = {_text(doc)};"]
+    lines = ["reg {", f"    desc = {_text(doc)};"]
     for field, meaning, lsb, width in fields:
         description = f" desc = {_text(meaning)};" if meaning else ""
         value = reset >> lsb & (1 << width) - 1
-        lines.append(f"    field {{{description} {ACCESS[access]} }} {field}[{lsb + width - 1}:{lsb}] = {width}'h{value:x};")
+        lines.append(
+            f"    field {{{description} {ACCESS[access]} }} {field}[{lsb + width - 1}:{lsb}] = "
+            f"{width}'h{value:x};"
+        )
     return "".join(f"{indent}{line}\n" for line in [*lines, f"}} {name} @ 0x{place:x};"])
 
 
 def systemrdl(config):
     """SystemRDL 2.0 of the registers of a chip; the counters of its units are the array ``unit``."""
     values = constants(config)
-    text = (f"// The registers of Poblano {config.name}, see docs/registers.md.\n"
-            f"addrmap {ADDRMAP} {{\n"
-            f"    name = {_text('Poblano ' + config.name)};\n"
-            "    default regwidth = 32;\n    default accesswidth = 32;\n\n")
+    text = (
+        f"// The registers of Poblano {config.name}, see docs/registers.md.\n"
+        f"addrmap {ADDRMAP} {{\n"
+        f"    name = {_text('Poblano ' + config.name)};\n"
+        "    default regwidth = 32;\n    default accesswidth = 32;\n\n"
+    )
     for register in REGISTERS.values():
-        fields = [(f.name.upper(), f.doc, f.lsb, f.width) for f in register.fields] or [("VALUE", "", 0, register.width)]
-        text += _register(register.name, register.doc, register.access, fields, register.address, values.get(register.name, 0))
-    text += '\n    regfile {\n        desc = "Counters of a unit: 0 DMA; 3*tile + 1, 2, 3 stream, matmul and vector.";\n'
+        fields = [(f.name.upper(), f.doc, f.lsb, f.width) for f in register.fields] or [
+            ("VALUE", "", 0, register.width)
+        ]
+        text += _register(
+            register.name,
+            register.doc,
+            register.access,
+            fields,
+            register.address,
+            values.get(register.name, 0),
+        )
+    text += (
+        "\n    regfile {\n"
+        '        desc = "Counters of a unit: 0 DMA; 3*tile + 1, 2, 3 stream, matmul and vector.";\n'
+    )
     for offset, (name, doc) in enumerate(COUNTERS.items()):
         text += _register(name, doc, "ro", [("VALUE", "", 0, 32)], 4 * offset, indent="        ")
     return text + f"    }} unit[{config.units}] @ 0x{COUNTER_BASE:x} += 0x{COUNTER_STRIDE:x};\n}};\n"

@@ -15,7 +15,9 @@ OKAY, SLVERR, DECERR = 0, 2, 3
 class AXIMemory(wiring.Component):
     """One INCR burst of whole words at a time, writes first; a read takes four cycles a word.
 
-    Words past ``size`` bytes answer with DECERR. A burst waits while the owner is ``busy``; ``idle`` says that none is under way. Strobes must be all ones, or the beat is not written and the burst answers with SLVERR.
+    Words past ``size`` bytes answer with DECERR. A burst waits while the owner is ``busy``; ``idle`` says
+    that none is under way. Strobes must be all ones, or the beat is not written and the burst answers with
+    SLVERR.
 
     Members
     -------
@@ -28,11 +30,19 @@ class AXIMemory(wiring.Component):
     def __init__(self, *, addr_width, size):
         self.addr_width, self.size = addr_width, size
         axi = dict(addr_width=addr_width, data_width=8 * WORD, id_width=1)
-        super().__init__({
-            "read": In(AXIReadSignature(**axi)), "write": In(AXIWriteSignature(**axi)), "busy": In(1), "idle": Out(1),
-            "addr": Out((size // WORD - 1).bit_length()), "read_en": Out(1), "read_data": In(8 * WORD),
-            "write_en": Out(1), "write_data": Out(8 * WORD),
-        })
+        super().__init__(
+            {
+                "read": In(AXIReadSignature(**axi)),
+                "write": In(AXIWriteSignature(**axi)),
+                "busy": In(1),
+                "idle": Out(1),
+                "addr": Out((size // WORD - 1).bit_length()),
+                "read_en": Out(1),
+                "read_data": In(8 * WORD),
+                "write_en": Out(1),
+                "write_data": Out(8 * WORD),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -41,14 +51,24 @@ class AXIMemory(wiring.Component):
         left, ident = Signal(8), Signal()
         response, outside = Signal(2), Signal()
         m.d.comb += [
-            self.addr.eq(addr), outside.eq(addr >= self.size // WORD), self.write_data.eq(w.payload.data),
-            r.payload.id.eq(ident), b.payload.id.eq(ident), b.payload.resp.eq(response), r.payload.resp.eq(response),
-            r.payload.last.eq(left == 0), r.payload.data.eq(self.read_data),
+            self.addr.eq(addr),
+            outside.eq(addr >= self.size // WORD),
+            self.write_data.eq(w.payload.data),
+            r.payload.id.eq(ident),
+            b.payload.id.eq(ident),
+            b.payload.resp.eq(response),
+            r.payload.resp.eq(response),
+            r.payload.last.eq(left == 0),
+            r.payload.data.eq(self.read_data),
         ]
 
         def take(channel, state):
             m.d.comb += channel.ready.eq(1)
-            m.d.sync += [addr.eq(channel.payload.addr[2:]), left.eq(channel.payload.len), ident.eq(channel.payload.id)]
+            m.d.sync += [
+                addr.eq(channel.payload.addr[2:]),
+                left.eq(channel.payload.len),
+                ident.eq(channel.payload.id),
+            ]
             m.next = state
 
         with m.FSM():

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 import enum
 
-from ..config import ArrayConfig, ConfigError, _require
+from ..config import ArrayConfig, _require
 
 __all__ = ["DESIGN", "EngineConfig", "Fault", "IDENTITY", "REGISTERS", "STEP_BITS", "VERSION"]
 
@@ -13,13 +13,32 @@ VERSION = 1
 STEP_BITS = 10
 """Bits of the registers K_BLOCKS and GROUPS."""
 
-REGISTERS = {name: 4 * n for n, name in enumerate((
-    "ID", "VERSION", "ARRAY", "LIMITS", "MEMORY_BYTES", "CONTROL", "STATUS", "CYCLES", "ROWS", "K_BLOCKS", "GROUPS", "ACTIVATIONS",
-    "WEIGHTS", "RESULTS"))}
-"""Byte addresses. ARRAY: rows, from bit 8 on columns, from bit 16 on bytes of a memory word. LIMITS: most ROWS of a job, from bit 16 on
-passes of a block. MEMORY_BYTES: of each of the two memories, the second follows the first. CONTROL: writing 1 starts a job. STATUS: bit 0
-busy, from bit 1 on a :class:`Fault` of the last job. CYCLES: of the last job. The others describe a job; the last three are bytes in
-their memory (activations in the first, weights and results in the second), multiples of a memory word."""
+REGISTERS = {
+    name: 4 * n
+    for n, name in enumerate(
+        (
+            "ID",
+            "VERSION",
+            "ARRAY",
+            "LIMITS",
+            "MEMORY_BYTES",
+            "CONTROL",
+            "STATUS",
+            "CYCLES",
+            "ROWS",
+            "K_BLOCKS",
+            "GROUPS",
+            "ACTIVATIONS",
+            "WEIGHTS",
+            "RESULTS",
+        )
+    )
+}
+"""Byte addresses. ARRAY: rows, from bit 8 on columns, from bit 16 on bytes of a memory word. LIMITS: most
+ROWS of a job, from bit 16 on passes of a block. MEMORY_BYTES: of each of the two memories, the second
+follows the first. CONTROL: writing 1 starts a job. STATUS: bit 0 busy, from bit 1 on a :class:`Fault` of
+the last job. CYCLES: of the last job. The others describe a job; the last three are bytes in their memory
+(activations in the first, weights and results in the second), multiples of a memory word."""
 
 
 class Fault(enum.IntEnum):
@@ -34,7 +53,8 @@ class Fault(enum.IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """An INT8 ``array``; ``tokens``: most rows of activations in a job; ``memory_bytes`` of each of the two memories.
+    """An INT8 ``array``; ``tokens``: most rows of activations in a job; ``memory_bytes`` of each of the two
+    memories.
 
     ``ports`` 1: the memories read or write in a cycle (iCE40's SPRAM), 2: they do both.
     """
@@ -46,16 +66,27 @@ class EngineConfig:
 
     def __post_init__(self):
         array = self.array
-        _require(tuple(array.formats) == ("int8",) and array.load_rows == 1 and array.rows <= 32,
-                 f"an engine's array has formats int8, load_rows 1 and at most 32 rows, not {array!r}")
+        _require(
+            tuple(array.formats) == ("int8",) and array.load_rows == 1 and array.rows <= 32,
+            f"an engine's array has formats int8, load_rows 1 and at most 32 rows, not {array!r}",
+        )
         for name, low, high in ("tokens", 2, 256), ("memory_bytes", 1024, 1 << 20):
             value = getattr(self, name)
-            _require(low <= value <= high and value & (value - 1) == 0, f"engine {name} must be a power of two from {low} to {high}, not {value!r}")
+            _require(
+                low <= value <= high and value & (value - 1) == 0,
+                f"engine {name} must be a power of two from {low} to {high}, not {value!r}",
+            )
         _require(self.ports in (1, 2), f"engine ports must be 1 or 2, not {self.ports!r}")
         _require(self.word_bytes <= 64, f"an engine's array has at most 64 cols, not {array.cols}")
-        least = max(array.passes * array.rows + self.tokens * self.result_words, array.passes * self.tokens) * self.word_bytes
-        _require(self.memory_bytes >= least, f"engine memory_bytes must be at least {least} for a block of an array of {array.rows} x "
-                                             f"{array.cols} and {self.tokens} tokens, not {self.memory_bytes}")
+        least = (
+            max(array.passes * array.rows + self.tokens * self.result_words, array.passes * self.tokens)
+            * self.word_bytes
+        )
+        _require(
+            self.memory_bytes >= least,
+            f"engine memory_bytes must be at least {least} for a block of an array of {array.rows} x "
+            f"{array.cols} and {self.tokens} tokens, not {self.memory_bytes}",
+        )
 
     @property
     def tile(self):

@@ -20,7 +20,8 @@ __all__ = ["Engine"]
 
 
 class _Fetch(wiring.Component):
-    """Words of a memory as a stream, with the ``first`` of their addresses; a word a cycle, three cycles after its address.
+    """Words of a memory as a stream, with the ``first`` of their addresses; a word a cycle, three cycles
+    after its address.
 
     Members
     -------
@@ -34,11 +35,13 @@ class _Fetch(wiring.Component):
     def __init__(self, *, width, depth):
         self.width, self.depth = width, depth
         port = MemoryPortSignature(width=width, depth=depth).members["read"].signature
-        super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"addr": (depth - 1).bit_length(), "first": 1}))),
-            "read": Out(port),
-            "o": Out(stream.Signature(data.StructLayout({"data": width, "first": 1}))),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout({"addr": (depth - 1).bit_length(), "first": 1}))),
+                "read": Out(port),
+                "o": Out(stream.Signature(data.StructLayout({"data": width, "first": 1}))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -50,24 +53,33 @@ class _Fetch(wiring.Component):
             read.addr.eq(self.i.payload.addr),
             self.i.ready.eq(room != 0),
             read.en.eq(self.i.valid & self.i.ready),
-            words.w_en.eq(fresh), words.w_data.eq(Cat(read.data, first)),
-            self.o.payload.eq(words.r_data), self.o.valid.eq(words.r_rdy), words.r_en.eq(self.o.ready),
+            words.w_en.eq(fresh),
+            words.w_data.eq(Cat(read.data, first)),
+            self.o.payload.eq(words.r_data),
+            self.o.valid.eq(words.r_rdy),
+            words.r_en.eq(self.o.ready),
         ]
-        m.d.sync += [fresh.eq(read.en), first.eq(self.i.payload.first), room.eq(room - read.en + (self.o.valid & self.o.ready))]
+        m.d.sync += [
+            fresh.eq(read.en),
+            first.eq(self.i.payload.first),
+            room.eq(room - read.en + (self.o.valid & self.o.ready)),
+        ]
         return m
 
 
 class Engine(wiring.Component):
     """Computes the exact block sums of INT8 activations and weights, a job at a time.
 
-    A job of ``ROWS`` activation rows, ``K_BLOCKS`` blocks of 32 along K and ``GROUPS`` groups of the array's columns. In memory, in words:
-    of activations, for each block, each of its passes and each row, the row's elements of the pass; of weights, for each group, block and
-    pass, each row's elements; of results, for each group, block and row, the sums of 32 bits, :attr:`EngineConfig.result_words` words.
-    Elements past a block's 32nd, in the last pass, must be zero. An activation of -128 reads as -127, as in the chip.
+    A job of ``ROWS`` activation rows, ``K_BLOCKS`` blocks of 32 along K and ``GROUPS`` groups of the
+    array's columns. In memory, in words: of activations, for each block, each of its passes and each row,
+    the row's elements of the pass; of weights, for each group, block and pass, each row's elements; of
+    results, for each group, block and row, the sums of 32 bits, :attr:`EngineConfig.result_words` words.
+    Elements past a block's 32nd, in the last pass, must be zero. An activation of -128 reads as -127, as in
+    the chip.
 
-    A job takes ``K_BLOCKS * GROUPS`` steps of max(passes * max(ROWS, array rows), ROWS * result words) cycles, more where a memory has one
-    port, and about 2 * rows + cols + ROWS * result words more. While it runs, accesses to memory wait; writes of registers
-    answer with SLVERR.
+    A job takes ``K_BLOCKS * GROUPS`` steps of max(passes * max(ROWS, array rows), ROWS * result words)
+    cycles, more where a memory has one port, and about 2 * rows + cols + ROWS * result words more. While it
+    runs, accesses to memory wait; writes of registers answer with SLVERR.
 
     Members
     -------
@@ -79,21 +91,35 @@ class Engine(wiring.Component):
     def __init__(self, config: EngineConfig):
         self.config = config
         axi = dict(addr_width=config.addr_width, data_width=LANE, id_width=1)
-        super().__init__({"registers": In(AXILiteSignature()), "read": In(AXIReadSignature(**axi)), "write": In(AXIWriteSignature(**axi)),
-                          "busy": Out(1)})
+        super().__init__(
+            {
+                "registers": In(AXILiteSignature()),
+                "read": In(AXIReadSignature(**axi)),
+                "write": In(AXIWriteSignature(**axi)),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         config, array_config = self.config, self.config.array
         width, depth, bits = 8 * config.word_bytes, config.words, config.word_addr_width
-        memories = [place(m, name, EngineMemory(width=width, depth=depth, ports=config.ports)).port
-                    for name in ("activations", "weights_and_results")]
+        memories = [
+            place(m, name, EngineMemory(width=width, depth=depth, ports=config.ports)).port
+            for name in ("activations", "weights_and_results")
+        ]
         array = place(m, "array", SystolicArray(array_config, transpose=False))
         sums = place(m, "block_sums", BlockSums(config, early=False))
-        fetches = [place(m, f"{name}_fetch", _Fetch(width=width, depth=depth)) for name in ("activation", "weight")]
+        fetches = [
+            place(m, f"{name}_fetch", _Fetch(width=width, depth=depth)) for name in ("activation", "weight")
+        ]
         counts = {"steps": STEP_BITS, "groups": STEP_BITS}
         blocks = {"group": "groups", "step": "steps", "pass_": array_config.passes}
-        rows_walk = place(m, "activation_walk", Walk(fields=counts | {"rows": len(sums.row) + 1}, loops=blocks | {"row": "rows"}))
+        rows_walk = place(
+            m,
+            "activation_walk",
+            Walk(fields=counts | {"rows": len(sums.row) + 1}, loops=blocks | {"row": "rows"}),
+        )
         items_walk = place(m, "weight_walk", Walk(fields=counts, loops=blocks | {"item": array_config.rows}))
 
         job = self._registers(m)
@@ -113,7 +139,11 @@ class Engine(wiring.Component):
             m.d.sync += [last_lane.eq(lane), last_chosen.eq(chosen)]
         with m.If(fresh):
             m.d.sync += word.eq(Mux(last_chosen, memories[1].read.data, memories[0].read.data))
-        m.d.comb += [axi.busy.eq(running | job["pending"]), job["idle"].eq(axi.idle), axi.read_data.eq(word.word_select(last_lane, LANE))]
+        m.d.comb += [
+            axi.busy.eq(running | job["pending"]),
+            job["idle"].eq(axi.idle),
+            axi.read_data.eq(word.word_select(last_lane, LANE)),
+        ]
         for n, memory in enumerate(memories):
             fetch = fetches[n].read
             m.d.comb += [
@@ -128,14 +158,18 @@ class Engine(wiring.Component):
         # Commands of the parts.
         for part in rows_walk.cmd, items_walk.cmd, sums.cmd:
             fields = part.payload.shape().members
-            m.d.comb += [part.valid.eq(start), part.payload.steps.eq(job["K_BLOCKS"]), part.payload.groups.eq(job["GROUPS"])]
+            m.d.comb += [
+                part.valid.eq(start),
+                part.payload.steps.eq(job["K_BLOCKS"]),
+                part.payload.groups.eq(job["GROUPS"]),
+            ]
             if "rows" in fields:
                 m.d.comb += part.payload.rows.eq(job["ROWS"])
             if "passes" in fields:
                 m.d.comb += part.payload.passes.eq(array_config.passes)
 
-        # Activations: a step begins when one of the two banks of sums will be free when its first sums come, so that the array never
-        # stands still.
+        # Activations: a step begins when one of the two banks of sums will be free when its first sums
+        # come, so that the array never stands still.
         flight = Signal(range(3))
         begins, drained = Signal(), Signal()
         at, fetch = rows_walk.o.payload, fetches[0].i
@@ -146,8 +180,10 @@ class Engine(wiring.Component):
         m.d.comb += [
             may.eq(~opens | (flight < 2)),
             here.eq(Mux(opens & at.first.step, job["ACTIVATIONS"], position)),
-            fetch.valid.eq(rows_walk.o.valid & may), rows_walk.o.ready.eq(fetch.ready & may),
-            fetch.payload.addr.eq(here), fetch.payload.first.eq(at.first.row),
+            fetch.valid.eq(rows_walk.o.valid & may),
+            rows_walk.o.ready.eq(fetch.ready & may),
+            fetch.payload.addr.eq(here),
+            fetch.payload.first.eq(at.first.row),
             begins.eq(fetch.valid & fetch.ready & opens),
         ]
         with m.If(fetch.valid & fetch.ready):
@@ -159,7 +195,11 @@ class Engine(wiring.Component):
         # Weights, in the order of memory.
         fetch = fetches[1].i
         weight = Signal(bits + 1)
-        m.d.comb += [fetch.valid.eq(items_walk.o.valid), items_walk.o.ready.eq(fetch.ready), fetch.payload.addr.eq(weight)]
+        m.d.comb += [
+            fetch.valid.eq(items_walk.o.valid),
+            items_walk.o.ready.eq(fetch.ready),
+            fetch.payload.addr.eq(weight),
+        ]
         with m.If(start):
             m.d.sync += weight.eq(job["WEIGHTS"])
         with m.Elif(fetch.valid & fetch.ready):
@@ -167,9 +207,13 @@ class Engine(wiring.Component):
             with m.If(weight[-1]):
                 m.d.sync += fault.eq(Fault.BAD_ADDRESS)
 
-        decode = lambda code, symmetric: decode_operand(C(Element.S8, 3), code, (Element.S8,), 0, symmetric=symmetric)
+        decode = lambda code, symmetric: decode_operand(
+            C(Element.S8, 3), code, (Element.S8,), 0, symmetric=symmetric
+        )
         words = [fetch.o.payload.data for fetch in fetches]
-        connect_valid = lambda source, target: m.d.comb.__iadd__([target.valid.eq(source.valid), source.ready.eq(target.ready)])
+        connect_valid = lambda source, target: m.d.comb.__iadd__(
+            [target.valid.eq(source.valid), source.ready.eq(target.ready)]
+        )
         connect_valid(fetches[0].o, array.a)
         connect_valid(fetches[1].o, array.w)
         m.d.comb += array.a.payload.first.eq(fetches[0].o.payload.first)
@@ -197,7 +241,9 @@ class Engine(wiring.Component):
         whole = Signal()
         m.d.comb += [
             whole.eq((part == parts - 1) & write.ready),
-            sums.en.eq(~holds | whole), sums.read.eq(sums.full), sums.last.eq(sums.row == job["ROWS"] - 1),
+            sums.en.eq(~holds | whole),
+            sums.read.eq(sums.full),
+            sums.last.eq(sums.row == job["ROWS"] - 1),
             drained.eq(holds & whole & ends),
         ]
         with m.If(job["start"]):
@@ -209,41 +255,76 @@ class Engine(wiring.Component):
         with m.Elif(write.ready):
             m.d.sync += part.eq(part + 1)
         values = [sums.data[0][c].value for c in range(cols)]
-        extended = [Cat(value, value[-1].replicate(LANE - len(value))) for value in values] + [C(0, LANE)] * (parts * lanes - cols)
+        extended = [Cat(value, value[-1].replicate(LANE - len(value))) for value in values] + [C(0, LANE)] * (
+            parts * lanes - cols
+        )
         with m.If(self.busy):
-            m.d.comb += [write.addr.eq(result), write.data.eq(Cat(extended).word_select(part, lanes * LANE) if parts > 1 else Cat(extended)),
-                         write.en.eq((holds & ~result[-1]).replicate(lanes))]
+            m.d.comb += [
+                write.addr.eq(result),
+                write.data.eq(Cat(extended).word_select(part, lanes * LANE) if parts > 1 else Cat(extended)),
+                write.en.eq((holds & ~result[-1]).replicate(lanes)),
+            ]
         with m.If(holds & write.ready):
             m.d.sync += result.eq(Cat((result + 1)[:-1], result[-1] | result[:-1].all()))
             with m.If(result[-1]):
                 m.d.sync += job["fault"].eq(Fault.BAD_ADDRESS)
 
     def _registers(self, m):
-        """The registers; what the job needs of them, ``start`` (a cycle, after ``pending``), ``fault``, and ``idle``, which is to be driven."""
+        """The registers; what the job needs of them, ``start`` (a cycle, after ``pending``), ``fault``, and
+        ``idle``, which is to be driven."""
         config = self.config
         slave = place(m, "registers_slave", AXILiteSlave())
         lite, inside = self.registers, slave.axi
         # Addresses and values are decoded in the cycle before the access; until it they stay.
         may_write, may_read = Signal(), Signal()
-        m.d.sync += [may_write.eq(lite.aw.valid & lite.w.valid & ~may_write), may_read.eq(lite.ar.valid & ~may_read)]
-        for outer, inner, may in ((lite.aw, inside.aw, may_write), (lite.w, inside.w, may_write), (lite.ar, inside.ar, may_read)):
-            m.d.comb += [inner.payload.eq(outer.payload), inner.valid.eq(outer.valid & may), outer.ready.eq(inner.ready & may)]
+        m.d.sync += [
+            may_write.eq(lite.aw.valid & lite.w.valid & ~may_write),
+            may_read.eq(lite.ar.valid & ~may_read),
+        ]
+        for outer, inner, may in (
+            (lite.aw, inside.aw, may_write),
+            (lite.w, inside.w, may_write),
+            (lite.ar, inside.ar, may_read),
+        ):
+            m.d.comb += [
+                inner.payload.eq(outer.payload),
+                inner.valid.eq(outer.valid & may),
+                outer.ready.eq(inner.ready & may),
+            ]
         connect(m, inside.b, flipped(lite.b))
         connect(m, inside.r, flipped(lite.r))
         bits, skip = config.word_addr_width, (config.word_bytes - 1).bit_length()
-        job = {name: Signal(width, name=name.lower()) for name, width in (
-            ("ROWS", config.tokens.bit_length()), ("K_BLOCKS", STEP_BITS), ("GROUPS", STEP_BITS),
-            ("ACTIVATIONS", bits), ("WEIGHTS", bits), ("RESULTS", bits))}
+        job = {
+            name: Signal(width, name=name.lower())
+            for name, width in (
+                ("ROWS", config.tokens.bit_length()),
+                ("K_BLOCKS", STEP_BITS),
+                ("GROUPS", STEP_BITS),
+                ("ACTIVATIONS", bits),
+                ("WEIGHTS", bits),
+                ("RESULTS", bits),
+            )
+        }
         fault, pending, start, idle = Signal(Fault), Signal(), Signal(), Signal()
         cycles = Signal(32)
-        bad = (job["ROWS"] == 0) | (job["ROWS"] > config.tokens) | (job["K_BLOCKS"] == 0) | (job["GROUPS"] == 0)
+        bad = (
+            (job["ROWS"] == 0) | (job["ROWS"] > config.tokens) | (job["K_BLOCKS"] == 0) | (job["GROUPS"] == 0)
+        )
         busy = Signal()
         m.d.comb += [busy.eq(pending | self.busy), start.eq(pending & idle & ~self.busy & ~bad)]
         values = {
-            "ID": IDENTITY, "VERSION": VERSION, "ARRAY": config.array.rows | config.array.cols << 8 | config.word_bytes << 16,
-            "LIMITS": config.tokens | config.array.passes << 16, "MEMORY_BYTES": config.memory_bytes, "CONTROL": 0,
-            "STATUS": Cat(busy, fault), "CYCLES": cycles,
-            **{name: signal << (skip if name in ("ACTIVATIONS", "WEIGHTS", "RESULTS") else 0) for name, signal in job.items()},
+            "ID": IDENTITY,
+            "VERSION": VERSION,
+            "ARRAY": config.array.rows | config.array.cols << 8 | config.word_bytes << 16,
+            "LIMITS": config.tokens | config.array.passes << 16,
+            "MEMORY_BYTES": config.memory_bytes,
+            "CONTROL": 0,
+            "STATUS": Cat(busy, fault),
+            "CYCLES": cycles,
+            **{
+                name: signal << (skip if name in ("ACTIVATIONS", "WEIGHTS", "RESULTS") else 0)
+                for name, signal in job.items()
+            },
         }
         m.d.sync += [slave.read_data.eq(0), slave.read_ok.eq(0)]
         with m.Switch(lite.ar.payload):
@@ -254,7 +335,7 @@ class Engine(wiring.Component):
         for name, signal in {"CONTROL": None, **job}.items():
             low = skip if name in ("ACTIVATIONS", "WEIGHTS", "RESULTS") else 0
             value = lite.w.payload.data
-            fits = value == 1 if signal is None else (value[:low] == 0) & (value[low + len(signal):] == 0)
+            fits = value == 1 if signal is None else (value[:low] == 0) & (value[low + len(signal) :] == 0)
             here = Signal(name=f"{name.lower()}_here")
             written.append(here)
             m.d.sync += here.eq((lite.aw.payload == REGISTERS[name]) & fits)

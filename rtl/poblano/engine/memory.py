@@ -19,19 +19,27 @@ class MemoryPortSignature(wiring.Signature):
     Members
     -------
     read : ``en``, ``addr``; always accepted; ``data``, in the next cycle
-    write : ``en`` for each 32 bits, ``addr``, ``data``; counts only with ``ready``, which may depend on ``read.en``
+    write : ``en`` for each 32 bits, ``addr``, ``data``; counts only with ``ready``, which may depend on
+        ``read.en``
     """
 
     def __init__(self, *, width, depth):
         addr = (depth - 1).bit_length()
-        super().__init__({
-            "read": Out(wiring.Signature({"en": Out(1), "addr": Out(addr), "data": In(width)})),
-            "write": Out(wiring.Signature({"en": Out(width // LANE), "addr": Out(addr), "data": Out(width), "ready": In(1)})),
-        })
+        super().__init__(
+            {
+                "read": Out(wiring.Signature({"en": Out(1), "addr": Out(addr), "data": In(width)})),
+                "write": Out(
+                    wiring.Signature(
+                        {"en": Out(width // LANE), "addr": Out(addr), "data": Out(width), "ready": In(1)}
+                    )
+                ),
+            }
+        )
 
 
 class EngineMemory(wiring.Component):
-    """``depth`` words of ``width`` bits. With one of ``ports``, no write is accepted in the cycle of a read."""
+    """``depth`` words of ``width`` bits. With one of ``ports``, no write is accepted in the cycle of a
+    read."""
 
     def __init__(self, *, width, depth, ports):
         self.width, self.depth, self.ports = width, depth, ports
@@ -43,16 +51,26 @@ class EngineMemory(wiring.Component):
         if self.ports == 2:
             memory = place(m, "memory", SRAM(width=self.width, depth=self.depth, granularity=LANE))
             m.d.comb += [
-                memory.read.en.eq(read.en), memory.read.addr.eq(read.addr), read.data.eq(memory.read.data),
-                memory.write.en.eq(write.en), memory.write.addr.eq(write.addr), memory.write.data.eq(write.data), write.ready.eq(1),
+                memory.read.en.eq(read.en),
+                memory.read.addr.eq(read.addr),
+                read.data.eq(memory.read.data),
+                memory.write.en.eq(write.en),
+                memory.write.addr.eq(write.addr),
+                memory.write.data.eq(write.data),
+                write.ready.eq(1),
             ]
             return m
         m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
         read_port, write_port = memory.read_port(), memory.write_port(granularity=LANE)
         addr = Signal.like(read.addr)
         m.d.comb += [
-            write.ready.eq(~read.en), addr.eq(Mux(read.en, read.addr, write.addr)),
-            read_port.addr.eq(addr), read_port.en.eq(read.en), read.data.eq(read_port.data),
-            write_port.addr.eq(addr), write_port.en.eq(Mux(read.en, 0, write.en)), write_port.data.eq(write.data),
+            write.ready.eq(~read.en),
+            addr.eq(Mux(read.en, read.addr, write.addr)),
+            read_port.addr.eq(addr),
+            read_port.en.eq(read.en),
+            read.data.eq(read_port.data),
+            write_port.addr.eq(addr),
+            write_port.en.eq(Mux(read.en, 0, write.en)),
+            write_port.data.eq(write.data),
         ]
         return m

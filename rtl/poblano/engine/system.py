@@ -29,8 +29,14 @@ class EngineSystem(wiring.Component):
 
     def __init__(self, config: EngineConfig, *, clock_hz, baud, payload=256):
         self.config, self.clock_hz, self.baud, self.payload = config, clock_hz, baud, payload
-        self.bridge_config = BridgeConfig(clock_hz=clock_hz, baud=baud, payload=payload, addr_width=config.addr_width, design=DESIGN,
-                                          memory_bytes=2 * config.memory_bytes)
+        self.bridge_config = BridgeConfig(
+            clock_hz=clock_hz,
+            baud=baud,
+            payload=payload,
+            addr_width=config.addr_width,
+            design=DESIGN,
+            memory_bytes=2 * config.memory_bytes,
+        )
         super().__init__({"rx": In(1), "tx": Out(1, init=1), "active": Out(1), "busy": Out(1)})
 
     def elaborate(self, platform):

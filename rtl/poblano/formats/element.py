@@ -1,8 +1,8 @@
 """The number formats of blocks of 32: elements, their values, and the exact arithmetic on them.
 
-Elements of 4, 6 and 8 bits: integers, and the floating-point elements of the OCP Microscaling Formats (MX) specification
-v1.0. The array multiplies *operands*: a signed significand times a power of two; an element that fits in 8 bits as a
-fixed-point number is one without exponent.
+Elements of 4, 6 and 8 bits: integers, and the floating-point elements of the OCP Microscaling Formats (MX)
+specification v1.0. The array multiplies *operands*: a signed significand times a power of two; an element
+that fits in 8 bits as a fixed-point number is one without exponent.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,16 @@ from amaranth.hdl import *
 from amaranth.lib import data
 import numpy as np
 
-__all__ = ["Activation", "Arithmetic", "Element", "ElementFormat", "FORMATS", "decode_operand", "operand_layout",
-           "scale_exponent"]
+__all__ = [
+    "Activation",
+    "Arithmetic",
+    "Element",
+    "ElementFormat",
+    "FORMATS",
+    "decode_operand",
+    "operand_layout",
+    "scale_exponent",
+]
 
 BLOCK = 32
 FIXED_BITS = 8
@@ -25,8 +33,8 @@ FIXED_BITS = 8
 class ElementFormat:
     """An element: sign, ``exponent_bits`` and ``mantissa_bits``, or an integer where there is no exponent.
 
-    ``nan`` and ``infinity``: which specials it has: all but E4M3 as IEEE-754 would, of E4M3 only S.1111.111 is NaN. Its values
-    are multiples of ``2**unit``.
+    ``nan`` and ``infinity``: which specials it has: all but E4M3 as IEEE-754 would, of E4M3 only S.1111.111
+    is NaN. Its values are multiples of ``2**unit``.
     """
 
     name: str
@@ -56,11 +64,16 @@ class ElementFormat:
         """float64 value of every code, NaN and infinity included."""
         codes = np.arange(1 << self.bits)
         if not self.exponent_bits:
-            return np.where(self.signed & (codes >> self.bits - 1), codes - (1 << self.bits), codes).astype(np.float64)
+            return np.where(self.signed & (codes >> self.bits - 1), codes - (1 << self.bits), codes).astype(
+                np.float64
+            )
         mantissa = codes & (1 << self.mantissa_bits) - 1
         exponent = codes >> self.mantissa_bits & (1 << self.exponent_bits) - 1
-        magnitude = np.where(exponent == 0, np.ldexp(mantissa, self.unit),
-                             np.ldexp(mantissa + (1 << self.mantissa_bits), exponent - 1 + self.unit))
+        magnitude = np.where(
+            exponent == 0,
+            np.ldexp(mantissa, self.unit),
+            np.ldexp(mantissa + (1 << self.mantissa_bits), exponent - 1 + self.unit),
+        )
         top = exponent == (1 << self.exponent_bits) - 1
         if self.infinity:
             magnitude = np.where(top, np.where(mantissa == 0, np.inf, np.nan), magnitude)
@@ -99,7 +112,8 @@ class ElementFormat:
         return (1 << self.exponent_bits) - 2 - self.infinity
 
     def encode(self, x):
-        """Codes uint8 of float32 ``x``, rounded to nearest even and clamped to the largest magnitude; NaN is not allowed.
+        """Codes uint8 of float32 ``x``, rounded to nearest even and clamped to the largest magnitude; NaN
+        is not allowed.
 
         Integers are clamped symmetrically. A floating-point zero keeps its sign.
         """
@@ -108,7 +122,9 @@ class ElementFormat:
             limit = (1 << self.bits - 1) - 1
             return np.clip(np.rint(x), -limit, limit).astype(np.int8).view(np.uint8)
         magnitude = np.minimum(np.abs(x), np.ldexp(float(self.largest), self.unit))
-        exponent = np.where(magnitude > 0, np.maximum(np.frexp(magnitude)[1] - 1, 1 - self.bias), 1 - self.bias)
+        exponent = np.where(
+            magnitude > 0, np.maximum(np.frexp(magnitude)[1] - 1, 1 - self.bias), 1 - self.bias
+        )
         steps = np.rint(np.ldexp(magnitude, self.mantissa_bits - exponent)).astype(np.int64)
         code = ((exponent - (1 - self.bias)) << self.mantissa_bits) + steps
         return (code | np.signbit(x).astype(np.int64) << self.bits - 1).astype(np.uint8)
@@ -153,7 +169,8 @@ _ELEMENTS = {
 
 
 class Activation(enum.IntEnum):
-    """A format of activation blocks: INT8 with an FP32 scale, or an MX format, whose scale is a power of two."""
+    """A format of activation blocks: INT8 with an FP32 scale, or an MX format, whose scale is a power of
+    two."""
 
     INT8 = 0
     MXINT8 = 1
@@ -180,7 +197,11 @@ class Activation(enum.IntEnum):
     @property
     def largest(self):
         """The largest magnitude in units: integers are symmetric (-128 reads as -127)."""
-        return min(self.element.format.largest, 127) if self.element is Element.S8 else self.element.format.largest
+        return (
+            min(self.element.format.largest, 127)
+            if self.element is Element.S8
+            else self.element.format.largest
+        )
 
     @property
     def sum_width(self):
@@ -193,8 +214,12 @@ class Activation(enum.IntEnum):
         return np.maximum(values, -127) if self.element is Element.S8 else values
 
 
-_ACTIVATION_ELEMENTS = dict(zip(Activation, (Element.S8, Element.S8, Element.E4M3, Element.E5M2, Element.E2M3, Element.E3M2,
-                                             Element.E2M1)))
+_ACTIVATION_ELEMENTS = dict(
+    zip(
+        Activation,
+        (Element.S8, Element.S8, Element.E4M3, Element.E5M2, Element.E2M3, Element.E3M2, Element.E2M1),
+    )
+)
 
 FORMATS = {
     "int8": (Activation.INT8, (Element.S8,)),
@@ -210,13 +235,15 @@ FORMATS = {
 
 
 def scale_exponent(scale):
-    """The exponent of float32 scales that are powers of two from 2**-127 to 2**127, as the chip reads it from their bits."""
+    """The exponent of float32 scales that are powers of two from 2**-127 to 2**127, as the chip reads it
+    from their bits."""
     return np.maximum((np.asarray(scale, np.float32).view(np.int32) >> 23 & 0xFF) - 127, -127)
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What a processing element needs for a set of formats (names of :data:`FORMATS`), every activation with every weight.
+    """What a processing element needs for a set of formats (names of :data:`FORMATS`), every activation
+    with every weight.
 
     ``fp4_rate`` 2 makes it multiply two 4-bit weights with two activations a cycle.
     """
@@ -261,7 +288,8 @@ class Arithmetic:
 
     @property
     def special_bits(self):
-        """Bits of an operand's and a sum's special: 0; NaN alone; or plus and minus infinity, both of which mean NaN."""
+        """Bits of an operand's and a sum's special: 0; NaN alone; or plus and minus infinity, both of which
+        mean NaN."""
         formats = [e.format for e in self.activation_elements + self.weights]
         return 2 if any(f.infinity for f in formats) else int(any(f.nan for f in formats))
 
@@ -286,7 +314,8 @@ class Arithmetic:
 
     @property
     def weight_operand(self):
-        """With ``fp4_rate`` 2: two weights ``low`` and ``high`` if ``dual``, one significand ``low + 16*high`` if not."""
+        """With ``fp4_rate`` 2: two weights ``low`` and ``high`` if ``dual``, one significand ``low +
+        16*high`` if not."""
         layout = operand_layout(self.weights, self.special_bits)
         if self.fp4_rate == 1:
             return layout
@@ -312,15 +341,18 @@ class Arithmetic:
 
 def operand_layout(elements, special_bits):
     """``significand * 2**exponent``, and ``special``; an infinity's significand is 1 or -1."""
-    return data.StructLayout({
-        "significand": signed(max(e.format.significand_bits for e in elements)),
-        "exponent": max(e.format.largest_shift for e in elements).bit_length(),
-        "special": special_bits,
-    })
+    return data.StructLayout(
+        {
+            "significand": signed(max(e.format.significand_bits for e in elements)),
+            "exponent": max(e.format.largest_shift for e in elements).bit_length(),
+            "special": special_bits,
+        }
+    )
 
 
 def decode_operand(element, code, elements, special_bits, *, symmetric=False):
-    """The operand (a Value) of the 8-bit ``code`` of the Element number ``element`` (a Value), one of ``elements``.
+    """The operand (a Value) of the 8-bit ``code`` of the Element number ``element`` (a Value), one of
+    ``elements``.
 
     A 4-bit code is the low nibble. ``symmetric``: an 8-bit integer -128 reads as -127. Combinational.
     """
@@ -335,7 +367,7 @@ def decode_operand(element, code, elements, special_bits, *, symmetric=False):
 def _operand(form, code, layout, special_bits, symmetric):
     significand_bits = layout["significand"].shape.width
     exponent_bits, special = Shape.cast(layout["exponent"].shape).width, C(0, special_bits)
-    code = code[:form.bits]
+    code = code[: form.bits]
     sign = code[-1]
     exponent = C(0, exponent_bits)
     if not form.exponent_bits:
@@ -343,12 +375,12 @@ def _operand(form, code, layout, special_bits, symmetric):
         if symmetric and form.bits == 8:
             significand = Cat(code[0] | (code[:7] == 0) & sign, code[1:]).as_signed()
     else:
-        fraction, biased = code[:form.mantissa_bits], code[form.mantissa_bits:-1]
+        fraction, biased = code[: form.mantissa_bits], code[form.mantissa_bits : -1]
         normal = biased != 0
-        shift = (biased - normal)[:form.exponent_bits]
+        shift = (biased - normal)[: form.exponent_bits]
         magnitude = Cat(fraction, normal)
         if form.fixed:
-            magnitude = (magnitude << shift)[:form.significand_bits - 1]
+            magnitude = (magnitude << shift)[: form.significand_bits - 1]
         elif exponent_bits:
             exponent = shift
         if form.infinity:
@@ -359,8 +391,12 @@ def _operand(form, code, layout, special_bits, symmetric):
         elif form.nan and special_bits:
             nan = code[:-1] == (1 << form.bits - 1) - 1
             special = nan.replicate(special_bits)
-        significand = Mux(sign, -magnitude, magnitude)[:form.significand_bits].as_signed()
-    return Cat(_extend(significand, significand_bits), _extend(exponent, exponent_bits), _extend(special, special_bits))
+        significand = Mux(sign, -magnitude, magnitude)[: form.significand_bits].as_signed()
+    return Cat(
+        _extend(significand, significand_bits),
+        _extend(exponent, exponent_bits),
+        _extend(special, special_bits),
+    )
 
 
 def _extend(value, width):

@@ -27,21 +27,27 @@ def _named(m, name, value):
 
 
 def _normalise(m, name, value, bound, steps):
-    """``value`` shifted left by the leading zeros of ``bound``, and that count; ``steps`` are powers of two."""
+    """``value`` shifted left by the leading zeros of ``bound``, and that count; ``steps`` are powers of
+    two."""
     count = []
     for step in steps:
         zero = _named(m, f"{name}_zero_{step}", bound[-step:] == 0)
-        bound = _named(m, f"{name}_bound_{step}", Mux(zero, bound.shift_left(step)[:len(bound)], bound))
-        value = _named(m, f"{name}_value_{step}", Mux(zero, value.shift_left(step)[:len(value)], value))
+        bound = _named(m, f"{name}_bound_{step}", Mux(zero, bound.shift_left(step)[: len(bound)], bound))
+        value = _named(m, f"{name}_value_{step}", Mux(zero, value.shift_left(step)[: len(value)], value))
         count.append(zero)
     return value, Cat(*reversed(count))
 
 
 def _pack(m, sign, exponent, significand, guard, sticky, nan, infinite, zero):
-    """Rounds to nearest even; ``significand`` (24 bits) has its hidden bit clear exactly for subnormal results."""
+    """Rounds to nearest even; ``significand`` (24 bits) has its hidden bit clear exactly for subnormal
+    results."""
     up = guard & (sticky | significand[0])
     # The hidden bit and a carry out of the significand both count up the exponent.
-    bits = _named(m, "rounded", (Cat(Const(0, 23), (exponent - 1)[:len(exponent)]) + significand + up)[:23 + len(exponent)])
+    bits = _named(
+        m,
+        "rounded",
+        (Cat(Const(0, 23), (exponent - 1)[: len(exponent)]) + significand + up)[: 23 + len(exponent)],
+    )
     overflow = bits >= _INFINITY
     magnitude = Mux(zero, 0, Mux(infinite | overflow, _INFINITY, bits[:31]))[:31]
     return Mux(nan, NAN, Cat(magnitude, sign))[:32]
@@ -50,8 +56,9 @@ def _pack(m, sign, exponent, significand, guard, sticky, nan, infinite, zero):
 class FloatAdd(wiring.Component):
     """The sum of two binary32 numbers, rounded to nearest even.
 
-    ``o`` follows ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1; a new sum can start in every such cycle.
-    Subnormals, signed zeros and infinities are IEEE-754's; a NaN result is :data:`NAN`. There are no exception flags.
+    ``o`` follows ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1; a new sum can start in
+    every such cycle. Subnormals, signed zeros and infinities are IEEE-754's; a NaN result is :data:`NAN`.
+    There are no exception flags.
 
     Members
     -------
@@ -89,7 +96,8 @@ class FloatAdd(wiring.Component):
         r1_shift = _register(m, en, "r1_shift", Mux(distance > 27, 27, distance)[:5])
         r1_flags = _register(m, en, "r1_flags", Cat(nan, special, large[31], differ))
 
-        # Cycle 2: align and add. 27 places keep every bit of the smaller significand; below two of them one sticky bit is enough.
+        # Cycle 2: align and add. 27 places keep every bit of the smaller significand; below two of them one
+        # sticky bit is enough.
         aligned = _named(m, "aligned", Cat(Const(0, 27), r1_small) >> r1_shift)
         addend = _named(m, "addend", Cat(aligned[:25] != 0, aligned[25:51]))
         augend = Cat(Const(0, 3), r1_large)
@@ -108,17 +116,33 @@ class FloatAdd(wiring.Component):
 
         # Cycle 4: round.
         sign = r3_flags[2] & ~(r3_zero & r3_flags[3])
-        m.d.comb += self.o.eq(_register(m, en, "r4_o", _pack(
-            m, sign, r3_exponent, r3_normal[4:], r3_normal[3], r3_normal[:3] != 0,
-            nan=r3_flags[0], infinite=r3_flags[1], zero=r3_zero & ~r3_flags[1])))
+        m.d.comb += self.o.eq(
+            _register(
+                m,
+                en,
+                "r4_o",
+                _pack(
+                    m,
+                    sign,
+                    r3_exponent,
+                    r3_normal[4:],
+                    r3_normal[3],
+                    r3_normal[:3] != 0,
+                    nan=r3_flags[0],
+                    infinite=r3_flags[1],
+                    zero=r3_zero & ~r3_flags[1],
+                ),
+            )
+        )
         return m
 
 
 class FloatMultiply(wiring.Component):
     """The product of two binary32 numbers, rounded to nearest even.
 
-    ``o`` follows ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1; a new product can start in every such
-    cycle. Subnormals, signed zeros and infinities are IEEE-754's; a NaN result is :data:`NAN`. There are no exception flags.
+    ``o`` follows ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1; a new product can start in
+    every such cycle. Subnormals, signed zeros and infinities are IEEE-754's; a NaN result is :data:`NAN`.
+    There are no exception flags.
 
     Members
     -------
@@ -149,12 +173,18 @@ class FloatMultiply(wiring.Component):
         nan = a_special & (a_fraction | b_zero) | b_special & (b_fraction | a_zero)
         r1_product = _register(m, en, "r1_product", Cat(self.a[:23], a_normal) * Cat(self.b[:23], b_normal))
         # The result's biased exponent if the product's bit 47 is its highest.
-        r1_exponent = _register(m, en, "r1_exponent", (
-            (self.a[23:31] | ~a_normal) + (self.b[23:31] | ~b_normal) - 126).as_signed())
-        r1_flags = _register(m, en, "r1_flags", Cat(nan, a_special | b_special, self.a[31] ^ self.b[31], a_zero | b_zero))
+        r1_exponent = _register(
+            m,
+            en,
+            "r1_exponent",
+            ((self.a[23:31] | ~a_normal) + (self.b[23:31] | ~b_normal) - 126).as_signed(),
+        )
+        r1_flags = _register(
+            m, en, "r1_flags", Cat(nan, a_special | b_special, self.a[31] ^ self.b[31], a_zero | b_zero)
+        )
 
-        # Cycle 2: normalise, not beyond the least exponent. With one operand subnormal the highest bit is 23 or above;
-        # with both the result underflows.
+        # Cycle 2: normalise, not beyond the least exponent. With one operand subnormal the highest bit is
+        # 23 or above; with both the result underflows.
         tiny = _named(m, "tiny", r1_exponent < 1)
         limit = _named(m, "limit", (Const(1 << 31, 32) >> (r1_exponent - 1)[:9])[:32])
         left, count = _normalise(m, "normalise", r1_product, r1_product[16:] | limit, (16, 8, 4, 2, 1))
@@ -169,17 +199,33 @@ class FloatMultiply(wiring.Component):
         r2_flags = _register(m, en, "r2_flags", r1_flags)
 
         # Cycle 3: round.
-        m.d.comb += self.o.eq(_register(m, en, "r3_o", _pack(
-            m, r2_flags[2], r2_exponent, r2_normal[1:], r2_normal[0], r2_sticky,
-            nan=r2_flags[0], infinite=r2_flags[1], zero=r2_flags[3])))
+        m.d.comb += self.o.eq(
+            _register(
+                m,
+                en,
+                "r3_o",
+                _pack(
+                    m,
+                    r2_flags[2],
+                    r2_exponent,
+                    r2_normal[1:],
+                    r2_normal[0],
+                    r2_sticky,
+                    nan=r2_flags[0],
+                    infinite=r2_flags[1],
+                    zero=r2_flags[3],
+                ),
+            )
+        )
         return m
 
 
 class FixedToFloat(wiring.Component):
     """A signed integer times a power of two as a binary32 number, rounded to nearest even; zero is +0.
 
-    ``o`` follows the inputs after ``LATENCY`` cycles in which ``en`` is 1. Results beyond the range are infinite or, subnormal ones
-    included, rounded as IEEE-754 says. ``special`` (NaN alone; or plus and minus infinity, both: NaN) replaces the number.
+    ``o`` follows the inputs after ``LATENCY`` cycles in which ``en`` is 1. Results beyond the range are
+    infinite or, subnormal ones included, rounded as IEEE-754 says. ``special`` (NaN alone; or plus and
+    minus infinity, both: NaN) replaces the number.
 
     Parameters
     ----------
@@ -221,7 +267,9 @@ class FixedToFloat(wiring.Component):
             infinite, sign = self.special.any(), Mux(self.special.any(), self.special[1], sign)
 
         # Cycle 1: magnitude.
-        magnitude = _register(m, en, "r1_magnitude", _named(m, "magnitude", Mux(self.i[-1], -self.i, self.i)[:width]))
+        magnitude = _register(
+            m, en, "r1_magnitude", _named(m, "magnitude", Mux(self.i[-1], -self.i, self.i)[:width])
+        )
         r1_flags = _register(m, en, "r1_flags", Cat(nan, infinite, sign))
 
         # Cycle 2: normalise; the exponent is the biased one of a number whose highest bit is normal[-1].
@@ -241,14 +289,29 @@ class FixedToFloat(wiring.Component):
         value, sticky, biased, infinite = r2_normal[1:], r2_normal[0], r2_exponent, r2_flags[1]
         if self.scaled:
             tiny = _named(m, "tiny", r2_exponent < 1)
-            back = _named(m, "back", (1 - r2_exponent)[:len(r2_exponent)])
+            back = _named(m, "back", (1 - r2_exponent)[: len(r2_exponent)])
             shift = Mux(tiny, Mux(back > 26, 26, back)[:5], 0)
             shifted = _named(m, "shifted", Cat(Const(0, 26), value) >> shift)
             value, sticky, biased = shifted[26:51], sticky | shifted[:26].any(), Mux(tiny, 1, r2_exponent)[:9]
             infinite = r2_flags[1] | (r2_exponent > 254) & ~r2_zero
-        m.d.comb += self.o.eq(_register(m, en, "r3_o", _pack(
-            m, r2_flags[2] & ~(r2_zero & ~r2_flags[1]), biased, value[1:], value[0], sticky,
-            nan=r2_flags[0], infinite=infinite, zero=r2_zero & ~r2_flags[1])))
+        m.d.comb += self.o.eq(
+            _register(
+                m,
+                en,
+                "r3_o",
+                _pack(
+                    m,
+                    r2_flags[2] & ~(r2_zero & ~r2_flags[1]),
+                    biased,
+                    value[1:],
+                    value[0],
+                    sticky,
+                    nan=r2_flags[0],
+                    infinite=infinite,
+                    zero=r2_zero & ~r2_flags[1],
+                ),
+            )
+        )
         return m
 
 
@@ -281,12 +344,15 @@ class FloatToInt8(wiring.Component):
         up = fixed[24] & ((fixed[:24] != 0) | fixed[25])
         rounded = _named(m, "rounded", (fixed[25:32] + up)[:8])
         magnitude = _named(m, "clamped", Mux(nan | below, 0, Mux(above | rounded[7], 127, rounded[:7]))[:7])
-        m.d.comb += self.o.eq(_register(m, self.en, "r1_o", Mux(self.i[31], -magnitude, magnitude)[:8]).as_signed())
+        m.d.comb += self.o.eq(
+            _register(m, self.en, "r1_o", Mux(self.i[31], -magnitude, magnitude)[:8]).as_signed()
+        )
         return m
 
 
 def float16_to_float32(value):
-    """The 32 bits of the binary16 number ``value`` (16 bits) in binary32: combinational, exact, subnormals included.
+    """The 32 bits of the binary16 number ``value`` (16 bits) in binary32: combinational, exact, subnormals
+    included.
 
     Infinities stay; every NaN becomes :data:`NAN`.
     """
@@ -297,6 +363,9 @@ def float16_to_float32(value):
         normal = Mux(zero, normal.shift_left(step)[:10], normal)
         count.append(zero)
     subnormal = Cat(Const(0, 14), normal[:9], (112 - Cat(*reversed(count)))[:8])
-    magnitude = Mux(exponent == 0, Mux(fraction == 0, 0, subnormal),
-                    Mux(exponent == 31, _INFINITY, Cat(Const(0, 13), fraction, (exponent + 112)[:8])))
+    magnitude = Mux(
+        exponent == 0,
+        Mux(fraction == 0, 0, subnormal),
+        Mux(exponent == 31, _INFINITY, Cat(Const(0, 13), fraction, (exponent + 112)[:8])),
+    )
     return Mux((exponent == 31) & (fraction != 0), NAN, Cat(magnitude[:31], sign))[:32]

@@ -2,7 +2,15 @@
 
 import numpy as np
 
-__all__ = ["NAN", "canonicalise", "fixed_to_float", "float16_to_float32", "float_add", "float_multiply", "float_to_int8"]
+__all__ = [
+    "NAN",
+    "canonicalise",
+    "fixed_to_float",
+    "float16_to_float32",
+    "float_add",
+    "float_multiply",
+    "float_to_int8",
+]
 
 NAN = np.array(0x7FC00000, np.uint32).view(np.float32)[()]
 """The only NaN that the hardware produces."""
@@ -28,7 +36,9 @@ def float_multiply(a, b):
 
 
 def fixed_to_float(i, exponent=0):
-    """:class:`~poblano.formats.float32.FixedToFloat`: float32 of the integers ``i`` times 2**exponent, rounded once."""
+    """:class:`~poblano.formats.float32.FixedToFloat`: float32 of the integers ``i`` times 2**exponent,
+    rounded once."""
+
     def odd(value):
         # 53 bits, the last of which says that there were more below: the second rounding is right.
         excess = max(abs(value).bit_length() - 53, 0)

@@ -5,14 +5,16 @@ from amaranth.hdl import *
 __all__ = ["MULTIPLIERS", "multiply"]
 
 MULTIPLIERS = "dsp", "lut"
-"""``dsp``: an operator, for synthesis to map to a DSP block or, for an ASIC, to a compressor tree; ``lut``: carry chains only."""
+"""``dsp``: an operator, for synthesis to map to a DSP block or, for an ASIC, to a compressor tree; ``lut``:
+carry chains only."""
 
 
 def multiply(m, a, b, *, multiplier="dsp", name="product"):
     """The exact product of ``a`` and ``b``, signed, in ``len(a) + len(b)`` bits. Combinational.
 
-    With ``lut``, ``len(a) * len(b)`` ANDs and a balanced tree of ``min(len(a), len(b)) - 1`` two-operand adders, which yosys does not
-    merge into a compressor tree of LUTs; adding to the product is one more carry chain. No `*` remains, so no DSP block is used.
+    With ``lut``, ``len(a) * len(b)`` ANDs and a balanced tree of ``min(len(a), len(b)) - 1`` two-operand
+    adders, which yosys does not merge into a compressor tree of LUTs; adding to the product is one more
+    carry chain. No `*` remains, so no DSP block is used.
 
     Parameters
     ----------
@@ -34,7 +36,8 @@ def multiply(m, a, b, *, multiplier="dsp", name="product"):
 
 
 def _rows(m, a, b, start, stop, name):
-    """``a`` times the bits of ``b`` from ``start`` to ``stop``, of which only the last bit of ``b`` counts negative."""
+    """``a`` times the bits of ``b`` from ``start`` to ``stop``, of which only the last bit of ``b`` counts
+    negative."""
     width = stop - start
     if width == 1:
         return (a.as_unsigned() & b[start].replicate(len(a))).as_signed()

@@ -18,12 +18,14 @@ BLOCK_BITS = 8 * BLOCK
 
 
 class ActivationMemory(wiring.Component):
-    """Words of ``segments`` blocks: a memory of elements and a memory of scales and sums, each one read and one write a cycle.
+    """Words of ``segments`` blocks: a memory of elements and a memory of scales and sums, each one read and
+    one write a cycle.
 
-    ``block`` needs both memories and takes turns with ``word`` and ``meta``: each side waits at most one cycle for the other.
-    Writes are served in turn, at most ``write_ports - 1`` before another. Data come exactly :attr:`LATENCY` cycles after their request's
-    transfer. A write that has been transferred is in memory: a read transferred in a later cycle sees it. Reset forgets
-    reads in progress and keeps the contents.
+    ``block`` needs both memories and takes turns with ``word`` and ``meta``: each side waits at most one
+    cycle for the other. Writes are served in turn, at most ``write_ports - 1`` before another. Data come
+    exactly :attr:`LATENCY` cycles after their request's transfer. A write that has been transferred is in
+    memory: a read transferred in a later cycle sees it. Reset forgets reads in progress and keeps the
+    contents.
 
     Members
     -------
@@ -36,12 +38,14 @@ class ActivationMemory(wiring.Component):
 
     def __init__(self, config, *, write_ports):
         self.config, self.write_ports = config, write_ports
-        super().__init__({
-            "word": In(matmul_data_port(config)),
-            "meta": In(matmul_meta_port(config)),
-            "block": In(block_port(config)),
-            "write": In(stream.Signature(local_write(config))).array(write_ports),
-        })
+        super().__init__(
+            {
+                "word": In(matmul_data_port(config)),
+                "meta": In(matmul_meta_port(config)),
+                "block": In(block_port(config)),
+                "write": In(stream.Signature(local_write(config))).array(write_ports),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -63,8 +67,15 @@ class ActivationMemory(wiring.Component):
             enable.eq(turn.request.any() << row.addr[:segment_bits]),
         ]
         m.d.comb += [port.ready.eq(turn.grant[p]) for p, port in enumerate(self.write)]
-        for write, value in ((word_write, row.data[:BLOCK_BITS]), (meta_write, row.data[BLOCK_BITS:][:meta_bits])):
-            m.d.comb += [write.en.eq(enable), write.addr.eq(row.addr[segment_bits:]), write.data.eq(value.replicate(segments))]
+        for write, value in (
+            (word_write, row.data[:BLOCK_BITS]),
+            (meta_write, row.data[BLOCK_BITS:][:meta_bits]),
+        ):
+            m.d.comb += [
+                write.en.eq(enable),
+                write.addr.eq(row.addr[segment_bits:]),
+                write.data.eq(value.replicate(segments)),
+            ]
 
         # A waiting block request goes first after a word or meta request did, and the other way round.
         blocks_turn, block_wins, others = Signal(), Signal(), Signal()

@@ -13,14 +13,17 @@ __all__ = ["AXIReader"]
 
 
 class AXIReader(wiring.Component):
-    """Reads transfers from memory in order into a FIFO of ``depth`` words of ``word_width`` bits, the first beat lowest.
+    """Reads transfers from memory in order into a FIFO of ``depth`` words of ``word_width`` bits, the first
+    beat lowest.
 
-    A burst is begun only when the FIFO has room for all of it, so that data are always accepted. Up to ``outstanding`` bursts
-    are in flight; all have id 0 and hence come back in order. When memory allows, a beat a cycle is read, across rows and
-    transfers. A transfer is a whole number of words; its rows are multiples of a beat.
+    A burst is begun only when the FIFO has room for all of it, so that data are always accepted. Up to
+    ``outstanding`` bursts are in flight; all have id 0 and hence come back in order. When memory allows, a
+    beat a cycle is read, across rows and transfers. A transfer is a whole number of words; its rows are
+    multiples of a beat.
 
-    On an error response ``error`` is high for a cycle, and the reader stops for good: it begins no burst, discards data,
-    gives no ``done``. While ``flush`` is high it does likewise. Only a reset leaves these states, to be given when ``idle``.
+    On an error response ``error`` is high for a cycle, and the reader stops for good: it begins no burst,
+    discards data, gives no ``done``. While ``flush`` is high it does likewise. Only a reset leaves these
+    states, to be given when ``idle``.
 
     Members
     -------
@@ -39,22 +42,37 @@ class AXIReader(wiring.Component):
             raise ValueError(f"word_width must be a multiple of data_width {data_width}, not {word_width!r}")
         if depth < 2:
             raise ValueError(f"depth must be at least 2, not {depth!r}")
-        self.addr_width, self.data_width, self.word_width, self.depth = addr_width, data_width, word_width, depth
+        self.addr_width, self.data_width, self.word_width, self.depth = (
+            addr_width,
+            data_width,
+            word_width,
+            depth,
+        )
         self.burst_beats, self.outstanding, self.id_width = burst_beats, outstanding, id_width
-        super().__init__({
-            "cmd": In(stream.Signature(TransferLayout(addr_width=addr_width))),
-            "axi": Out(AXIReadSignature(addr_width=addr_width, data_width=data_width, id_width=id_width)),
-            "o": Out(stream.Signature(word_width)),
-            "done": Out(1), "error": Out(1), "flush": In(1), "idle": Out(1), "full": Out(1),
-        })
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(TransferLayout(addr_width=addr_width))),
+                "axi": Out(AXIReadSignature(addr_width=addr_width, data_width=data_width, id_width=id_width)),
+                "o": Out(stream.Signature(word_width)),
+                "done": Out(1),
+                "error": Out(1),
+                "flush": In(1),
+                "idle": Out(1),
+                "full": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         ratio = self.word_width // self.data_width
         capacity = self.depth * ratio
         # At most half of the FIFO: what is left of a partial word must not keep a burst out.
-        longest = min(self.burst_beats, 8 * BOUNDARY_BYTES // self.data_width, 1 << (capacity // 2).bit_length() - 1)
-        bursts = place(m, "bursts", Bursts(addr_width=self.addr_width, data_width=self.data_width, burst_beats=longest))
+        longest = min(
+            self.burst_beats, 8 * BOUNDARY_BYTES // self.data_width, 1 << (capacity // 2).bit_length() - 1
+        )
+        bursts = place(
+            m, "bursts", Bursts(addr_width=self.addr_width, data_width=self.data_width, burst_beats=longest)
+        )
         # One more word than there are credits: a SyncFIFOBuffered can refuse its last one for a cycle.
         fifo = place(m, "fifo", SyncFIFOBuffered(width=self.word_width, depth=self.depth + 1))
         # Of each burst in flight, whether it is its transfer's last.
@@ -102,9 +120,14 @@ class AXIReader(wiring.Component):
             beat = Signal(range(ratio))
             earlier = Signal(self.word_width - self.data_width)
             with m.If(take):
-                m.d.sync += [beat.eq(Mux(beat == ratio - 1, 0, beat + 1)),
-                             earlier.eq(Cat(earlier, r.payload.data) >> self.data_width)]
-            m.d.comb += [fifo.w_en.eq(take & (beat == ratio - 1)), fifo.w_data.eq(Cat(earlier, r.payload.data))]
+                m.d.sync += [
+                    beat.eq(Mux(beat == ratio - 1, 0, beat + 1)),
+                    earlier.eq(Cat(earlier, r.payload.data) >> self.data_width),
+                ]
+            m.d.comb += [
+                fifo.w_en.eq(take & (beat == ratio - 1)),
+                fifo.w_data.eq(Cat(earlier, r.payload.data)),
+            ]
         m.d.comb += [
             self.o.valid.eq(fifo.r_rdy),
             self.o.payload.eq(fifo.r_data),

@@ -13,14 +13,16 @@ __all__ = ["AXIWriter"]
 
 
 class AXIWriter(wiring.Component):
-    """Writes transfers to memory in order, from a stream of beats; in a row shorter than a beat only its bytes are written.
+    """Writes transfers to memory in order, from a stream of beats; in a row shorter than a beat only its
+    bytes are written.
 
-    The byte for address ``n`` is byte ``n mod beat`` of its beat. Up to ``outstanding`` bursts are unanswered; all have id 0.
-    When memory allows, a beat a cycle is written, across rows and transfers. An address does not wait for its data.
+    The byte for address ``n`` is byte ``n mod beat`` of its beat. Up to ``outstanding`` bursts are
+    unanswered; all have id 0. When memory allows, a beat a cycle is written, across rows and transfers. An
+    address does not wait for its data.
 
-    On an error response ``error`` is high for a cycle, and the writer stops for good: it begins no burst, ends the begun ones
-    with strobes 0 and gives no ``done``. While ``flush`` is high it does likewise. Only a reset leaves these states,
-    to be given when ``idle``.
+    On an error response ``error`` is high for a cycle, and the writer stops for good: it begins no burst,
+    ends the begun ones with strobes 0 and gives no ``done``. While ``flush`` is high it does likewise. Only
+    a reset leaves these states, to be given when ``idle``.
 
     Members
     -------
@@ -36,17 +38,26 @@ class AXIWriter(wiring.Component):
     def __init__(self, *, addr_width, data_width, burst_beats, outstanding, id_width=1):
         self.addr_width, self.data_width = addr_width, data_width
         self.burst_beats, self.outstanding, self.id_width = burst_beats, outstanding, id_width
-        super().__init__({
-            "cmd": In(stream.Signature(TransferLayout(addr_width=addr_width))),
-            "i": In(stream.Signature(data_width)),
-            "axi": Out(AXIWriteSignature(addr_width=addr_width, data_width=data_width, id_width=id_width)),
-            "done": Out(1), "error": Out(1), "flush": In(1), "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(TransferLayout(addr_width=addr_width))),
+                "i": In(stream.Signature(data_width)),
+                "axi": Out(
+                    AXIWriteSignature(addr_width=addr_width, data_width=data_width, id_width=id_width)
+                ),
+                "done": Out(1),
+                "error": Out(1),
+                "flush": In(1),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         longest = min(self.burst_beats, 8 * BOUNDARY_BYTES // self.data_width)
-        bursts = place(m, "bursts", Bursts(addr_width=self.addr_width, data_width=self.data_width, burst_beats=longest))
+        bursts = place(
+            m, "bursts", Bursts(addr_width=self.addr_width, data_width=self.data_width, burst_beats=longest)
+        )
         # Of each unanswered burst, whether it is its transfer's last.
         in_flight = place(m, "in_flight", SyncFIFO(width=1, depth=self.outstanding))
         # Bursts whose data are to be sent: some of those in flight, so that there is always room.
@@ -95,12 +106,11 @@ class AXIWriter(wiring.Component):
             m.d.sync += w.valid.eq(0)
 
         bad = Signal()
-        m.d.comb += [
-            b.ready.eq(1),
-            in_flight.r_en.eq(b.valid),
-            bad.eq(b.valid & b.payload.resp[1] & ~stop),
+        m.d.comb += [b.ready.eq(1), in_flight.r_en.eq(b.valid), bad.eq(b.valid & b.payload.resp[1] & ~stop)]
+        m.d.sync += [
+            self.error.eq(bad),
+            self.done.eq(b.valid & ~b.payload.resp[1] & ~stop & in_flight.r_data),
         ]
-        m.d.sync += [self.error.eq(bad), self.done.eq(b.valid & ~b.payload.resp[1] & ~stop & in_flight.r_data)]
         with m.If(bad):
             m.d.sync += failed.eq(1)
         return m

@@ -16,11 +16,11 @@ __all__ = ["BankedMemory"]
 class BankedMemory(wiring.Component):
     """``rows`` rows of ``width`` bits in ``banks`` banks, selected by the low bits of the address.
 
-    Every bank does one read and one write a cycle. Requests for the same bank are served in turn, so that a read waits for at
-    most ``read_ports - 1`` other reads, a write for at most ``write_ports - 1`` other writes. Data come exactly
-    :attr:`LATENCY` cycles after their request's transfer. A write that has been transferred is in memory: a read
-    transferred in a later cycle sees it, one in the same cycle sees what was there before. Reset forgets reads in
-    progress and keeps the contents.
+    Every bank does one read and one write a cycle. Requests for the same bank are served in turn, so that a
+    read waits for at most ``read_ports - 1`` other reads, a write for at most ``write_ports - 1`` other
+    writes. Data come exactly :attr:`LATENCY` cycles after their request's transfer. A write that has been
+    transferred is in memory: a read transferred in a later cycle sees it, one in the same cycle sees what
+    was there before. Reset forgets reads in progress and keeps the contents.
 
     Parameters
     ----------
@@ -43,27 +43,37 @@ class BankedMemory(wiring.Component):
         self.read_ports, self.write_ports = read_ports, write_ports
         addr_width = ceil_log2(rows)
         write = data.StructLayout({"addr": addr_width, "mask": width // granularity, "data": width})
-        super().__init__({
-            "read": In(ReadPortSignature(addr_width=addr_width, shape=width)).array(read_ports),
-            "write": In(stream.Signature(write)).array(write_ports),
-        })
+        super().__init__(
+            {
+                "read": In(ReadPortSignature(addr_width=addr_width, shape=width)).array(read_ports),
+                "write": In(stream.Signature(write)).array(write_ports),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         bank_bits = exact_log2(self.banks)
         reads, writes, row_data = [], [], []  # by bank: grants to read ports, grants to write ports, data
         for b in range(self.banks):
-            memory = place(m, f"bank{b}", SRAM(width=self.width, depth=self.rows // self.banks, granularity=self.granularity))
+            memory = place(
+                m,
+                f"bank{b}",
+                SRAM(width=self.width, depth=self.rows // self.banks, granularity=self.granularity),
+            )
             read, write = memory.read, memory.write
             reader = place(m, f"read{b}", RoundRobin(count=self.read_ports))
             writer = place(m, f"write{b}", RoundRobin(count=self.write_ports))
             row = Signal.like(self.write[0].payload, name=f"row{b}")
             m.d.comb += [
-                reader.request.eq(Cat(port.req.valid & (port.req.payload[:bank_bits] == b) for port in self.read)),
+                reader.request.eq(
+                    Cat(port.req.valid & (port.req.payload[:bank_bits] == b) for port in self.read)
+                ),
                 reader.accept.eq(1),
                 read.en.eq(reader.request.any()),
                 read.addr.eq(select(reader.grant, [port.req.payload[bank_bits:] for port in self.read])),
-                writer.request.eq(Cat(port.valid & (port.payload.addr[:bank_bits] == b) for port in self.write)),
+                writer.request.eq(
+                    Cat(port.valid & (port.payload.addr[:bank_bits] == b) for port in self.write)
+                ),
                 writer.accept.eq(1),
                 row.eq(select(writer.grant, [port.payload for port in self.write])),
                 write.en.eq(Mux(writer.request.any(), row.mask, 0)),

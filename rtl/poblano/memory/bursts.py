@@ -12,10 +12,11 @@ BOUNDARY_BYTES = 4096
 
 
 class TransferLayout(data.StructLayout):
-    """``rows`` rows of ``row_bytes`` contiguous bytes, the first at ``addr``, each ``stride`` bytes after the one before.
+    """``rows`` rows of ``row_bytes`` contiguous bytes, the first at ``addr``, each ``stride`` bytes after
+    the one before.
 
-    Either all of them are multiples of a beat, or ``row_bytes`` is a power of two below a beat and ``addr`` and ``stride`` are
-    multiples of it. Addresses wrap at ``addr_width`` bits.
+    Either all of them are multiples of a beat, or ``row_bytes`` is a power of two below a beat and ``addr``
+    and ``stride`` are multiples of it. Addresses wrap at ``addr_width`` bits.
     """
 
     def __init__(self, *, addr_width):
@@ -25,8 +26,8 @@ class TransferLayout(data.StructLayout):
 class Bursts(wiring.Component):
     """Cuts transfers into bursts, one a cycle, in order of rows and addresses.
 
-    No burst crosses a multiple of its greatest size, hence none crosses 4 KiB. A row shorter than a beat is a burst of one
-    beat. The next transfer is taken in the cycle of the last burst of the one before.
+    No burst crosses a multiple of its greatest size, hence none crosses 4 KiB. A row shorter than a beat is
+    a burst of one beat. The next transfer is taken in the cycle of the last burst of the one before.
 
     Parameters
     ----------
@@ -35,20 +36,24 @@ class Bursts(wiring.Component):
     Members
     -------
     cmd : In(stream(TransferLayout))
-    o : Out(stream({addr, len, strb, last})): the address of the first beat, the beats less one, the strobes of each beat,
-        whether it is the transfer's last burst
+    o : Out(stream({addr, len, strb, last})): the address of the first beat, the beats less one, the strobes
+        of each beat, whether it is the transfer's last burst
     """
 
     def __init__(self, *, addr_width, data_width, burst_beats):
         exact_log2(burst_beats)
         if burst_beats * data_width // 8 > BOUNDARY_BYTES or burst_beats > 256:
-            raise ValueError(f"burst_beats must be at most 256 and {BOUNDARY_BYTES} bytes, not {burst_beats!r}")
+            raise ValueError(
+                f"burst_beats must be at most 256 and {BOUNDARY_BYTES} bytes, not {burst_beats!r}"
+            )
         self.addr_width, self.data_width, self.burst_beats = addr_width, data_width, burst_beats
         burst = data.StructLayout({"addr": addr_width, "len": 8, "strb": data_width // 8, "last": 1})
-        super().__init__({
-            "cmd": In(stream.Signature(TransferLayout(addr_width=addr_width))),
-            "o": Out(stream.Signature(burst)),
-        })
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(TransferLayout(addr_width=addr_width))),
+                "o": Out(stream.Signature(burst)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -66,7 +71,7 @@ class Bursts(wiring.Component):
         beats = Signal(range(self.burst_beats + 1))
         row_ends = Signal()
         next_row = Signal(self.addr_width)
-        position = addr[beat_bits:][:exact_log2(self.burst_beats)]
+        position = addr[beat_bits:][: exact_log2(self.burst_beats)]
         m.d.comb += [
             room.eq(self.burst_beats - position),
             row_ends.eq(left <= room),
@@ -86,11 +91,19 @@ class Bursts(wiring.Component):
             with m.If(self.o.payload.last):
                 m.d.sync += active.eq(0)
             with m.Elif(row_ends):
-                m.d.sync += [transfer.addr.eq(next_row), transfer.rows.eq(transfer.rows - 1), addr.eq(next_row),
-                             left.eq(beats_of(transfer.row_bytes))]
+                m.d.sync += [
+                    transfer.addr.eq(next_row),
+                    transfer.rows.eq(transfer.rows - 1),
+                    addr.eq(next_row),
+                    left.eq(beats_of(transfer.row_bytes)),
+                ]
             with m.Else():
                 m.d.sync += [addr.eq(addr + (beats << beat_bits)), left.eq(left - beats)]
         with m.If(self.cmd.valid & self.cmd.ready):
-            m.d.sync += [active.eq(1), transfer.eq(self.cmd.payload), addr.eq(self.cmd.payload.addr),
-                         left.eq(beats_of(self.cmd.payload.row_bytes))]
+            m.d.sync += [
+                active.eq(1),
+                transfer.eq(self.cmd.payload),
+                addr.eq(self.cmd.payload.addr),
+                left.eq(beats_of(self.cmd.payload.row_bytes)),
+            ]
         return m

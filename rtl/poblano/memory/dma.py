@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..control.commands import ErrorCode, Opcode
-from ..interfaces import (AXIReadSignature, AXIWriteSignature, UnitSignature, block_port, bus_write, vmem_port)
+from ..interfaces import AXIReadSignature, AXIWriteSignature, UnitSignature, block_port, bus_write, vmem_port
 from ..verilog import place
 from .load import LoadEngine
 from .store import StoreEngine
@@ -18,8 +18,9 @@ MOST_PENDING = 7
 class DMAUnit(wiring.Component):
     """Executes LOAD, STORE, STORE_BLOCK and STORE_SCALE, in order, a memory beat a cycle at best.
 
-    A LOAD is done when its last write is in all its tiles, a STORE when memory has answered all its writes. Commands that go the
-    same way overlap; a command that goes the other way, or a NOP, begins when all before it are done.
+    A LOAD is done when its last write is in all its tiles, a STORE when memory has answered all its writes.
+    Commands that go the same way overlap; a command that goes the other way, or a NOP, begins when all
+    before it are done.
 
     Members
     -------
@@ -34,14 +35,16 @@ class DMAUnit(wiring.Component):
         self.config = config
         memory = config.memory
         axi = {"addr_width": memory.addr_width, "data_width": memory.data_width, "id_width": 1}
-        super().__init__({
-            "unit": In(UnitSignature()),
-            "read": Out(AXIReadSignature(**axi)),
-            "write": Out(AXIWriteSignature(**axi)),
-            "bus": Out(stream.Signature(bus_write(config))),
-            "vmem": Out(vmem_port(config)).array(config.tiles),
-            "amem": Out(block_port(config)).array(config.tiles),
-        })
+        super().__init__(
+            {
+                "unit": In(UnitSignature()),
+                "read": Out(AXIReadSignature(**axi)),
+                "write": Out(AXIWriteSignature(**axi)),
+                "bus": Out(stream.Signature(bus_write(config))),
+                "vmem": Out(vmem_port(config)).array(config.tiles),
+                "amem": Out(block_port(config)).array(config.tiles),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -61,8 +64,11 @@ class DMAUnit(wiring.Component):
         pending = Signal(range(MOST_PENDING + 1))
         may, taken, failed, nop_done, done = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            may.eq(~unit.flush & ~failed
-                   & ((pending == 0) | ~is_nop & (loading == is_load) & (pending != MOST_PENDING))),
+            may.eq(
+                ~unit.flush
+                & ~failed
+                & ((pending == 0) | ~is_nop & (loading == is_load) & (pending != MOST_PENDING))
+            ),
             load.cmd.payload.eq(unit.cmd.payload),
             store.cmd.payload.eq(unit.cmd.payload),
             load.cmd.valid.eq(unit.cmd.valid & may & is_load),

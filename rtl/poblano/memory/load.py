@@ -21,11 +21,13 @@ QUEUED = 2
 
 
 class LoadEngine(wiring.Component):
-    """Executes LOAD commands: a memory beat a cycle, written to the lanes of a row of vector memory that it belongs to.
+    """Executes LOAD commands: a memory beat a cycle, written to the lanes of a row of vector memory that it
+    belongs to.
 
-    ``done`` is high in the cycle in which the bus takes a command's last beat; in order. The reads of the next commands
-    overlap the writes of a command. ``error`` is high for a cycle after ``done`` of all commands before the one that failed;
-    from then on, and while ``flush`` is high, no read is begun. Only a reset ends this, to be given when ``idle``.
+    ``done`` is high in the cycle in which the bus takes a command's last beat; in order. The reads of the
+    next commands overlap the writes of a command. ``error`` is high for a cycle after ``done`` of all
+    commands before the one that failed; from then on, and while ``flush`` is high, no read is begun. Only a
+    reset ends this, to be given when ``idle``.
 
     Members
     -------
@@ -39,12 +41,19 @@ class LoadEngine(wiring.Component):
     def __init__(self, config):
         self.config = config
         memory = config.memory
-        super().__init__({
-            "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
-            "axi": Out(AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)),
-            "bus": Out(stream.Signature(bus_write(config))),
-            "done": Out(1), "error": Out(1), "flush": In(1), "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
+                "axi": Out(
+                    AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)
+                ),
+                "bus": Out(stream.Signature(bus_write(config))),
+                "done": Out(1),
+                "error": Out(1),
+                "flush": In(1),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -55,10 +64,18 @@ class LoadEngine(wiring.Component):
         beat_lanes = lanes // row_beats
         width = 16 + line_bits
 
-        reader = place(m, "reader", AXIReader(
-            addr_width=memory.addr_width, data_width=memory.data_width, word_width=memory.data_width,
-            depth=max(2, memory.outstanding * memory.burst_beats), burst_beats=memory.burst_beats,
-            outstanding=memory.outstanding))
+        reader = place(
+            m,
+            "reader",
+            AXIReader(
+                addr_width=memory.addr_width,
+                data_width=memory.data_width,
+                word_width=memory.data_width,
+                depth=max(2, memory.outstanding * memory.burst_beats),
+                burst_beats=memory.burst_beats,
+                outstanding=memory.outstanding,
+            ),
+        )
         walk = place(m, "walk", Walk(width=width))
         target = data.StructLayout({"region": RegionLayout(width=width), "tiles": tiles})
         queue = place(m, "queue", SyncFIFO(width=target.size, depth=QUEUED))

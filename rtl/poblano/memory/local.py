@@ -15,9 +15,10 @@ __all__ = ["LocalMemories"]
 class LocalMemories(wiring.Component):
     """Vector memory and activation memory of a tile; writes go where their ``space`` says.
 
-    Reads answer exactly :attr:`LATENCY` cycles after their request's transfer. A write that has been transferred is in
-    memory: a read transferred in a later cycle sees it. Every requester is served within a bound of two other requests.
-    Reset forgets reads in progress and keeps the contents: reset it together with the units, which then get no stale data.
+    Reads answer exactly :attr:`LATENCY` cycles after their request's transfer. A write that has been
+    transferred is in memory: a read transferred in a later cycle sees it. Every requester is served within
+    a bound of two other requests. Reset forgets reads in progress and keeps the contents: reset it together
+    with the units, which then get no stale data.
 
     Members
     -------
@@ -32,30 +33,54 @@ class LocalMemories(wiring.Component):
     def __init__(self, config):
         self.config = config
         write = stream.Signature(local_write(config))
-        super().__init__({
-            "vector_a": In(vmem_port(config)), "vector_b": In(vmem_port(config)), "dma_v": In(vmem_port(config)),
-            "matmul_a": In(matmul_data_port(config)), "matmul_meta": In(matmul_meta_port(config)), "dma_a": In(block_port(config)),
-            "w_vector": In(write), "w_matmul": In(write), "w_bus": In(write),
-        })
+        super().__init__(
+            {
+                "vector_a": In(vmem_port(config)),
+                "vector_b": In(vmem_port(config)),
+                "dma_v": In(vmem_port(config)),
+                "matmul_a": In(matmul_data_port(config)),
+                "matmul_meta": In(matmul_meta_port(config)),
+                "dma_a": In(block_port(config)),
+                "w_vector": In(write),
+                "w_matmul": In(write),
+                "w_bus": In(write),
+            }
+        )
         assert BankedMemory.LATENCY == ActivationMemory.LATENCY == self.LATENCY
 
     def elaborate(self, platform):
         m = Module()
         tile = self.config.tile
         writes = (self.w_vector, self.w_matmul, self.w_bus)
-        vmem = place(m, "vmem", BankedMemory(rows=tile.vmem_rows, width=32 * tile.lanes, granularity=32,
-                                             banks=tile.vmem_banks, read_ports=3, write_ports=len(writes)))
+        vmem = place(
+            m,
+            "vmem",
+            BankedMemory(
+                rows=tile.vmem_rows,
+                width=32 * tile.lanes,
+                granularity=32,
+                banks=tile.vmem_banks,
+                read_ports=3,
+                write_ports=len(writes),
+            ),
+        )
         amem = place(m, "amem", ActivationMemory(self.config, write_ports=len(writes)))
-        for inside, port in ((vmem.read[0], self.vector_a), (vmem.read[1], self.vector_b), (vmem.read[2], self.dma_v),
-                             (amem.word, self.matmul_a), (amem.meta, self.matmul_meta), (amem.block, self.dma_a)):
+        for inside, port in (
+            (vmem.read[0], self.vector_a),
+            (vmem.read[1], self.vector_b),
+            (vmem.read[2], self.dma_v),
+            (amem.word, self.matmul_a),
+            (amem.meta, self.matmul_meta),
+            (amem.block, self.dma_a),
+        ):
             connect(m, flipped(port), inside)
         for v, a, port in zip(vmem.write, amem.write, writes):
             space = port.payload.space
             m.d.comb += [
                 v.valid.eq(port.valid & ~space),
-                v.payload.addr.eq(port.payload.addr[:tile.vmem_addr_width]),
+                v.payload.addr.eq(port.payload.addr[: tile.vmem_addr_width]),
                 v.payload.mask.eq(port.payload.mask),
-                v.payload.data.eq(port.payload.data[:32 * tile.lanes]),
+                v.payload.data.eq(port.payload.data[: 32 * tile.lanes]),
                 a.valid.eq(port.valid & space),
                 a.payload.eq(port.payload),
                 port.ready.eq(Mux(space, a.ready, v.ready)),

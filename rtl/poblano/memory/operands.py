@@ -9,5 +9,9 @@ __all__ = ["operands"]
 
 def operands(command, opcode):
     """The operands of ``opcode`` in the 512 bits ``command``, as attributes."""
-    return SimpleNamespace(**{name: command[field.offset:field.offset + field.width]
-                              for name, field in fields_of(opcode).items()})
+    return SimpleNamespace(
+        **{
+            name: command[field.offset : field.offset + field.width]
+            for name, field in fields_of(opcode).items()
+        }
+    )

@@ -14,10 +14,12 @@ __all__ = ["SRAM"]
 class SRAM(wiring.Component):
     """``depth`` words of ``width`` bits: a read and a write each cycle.
 
-    ``read.data`` is the word in the cycle after ``read.en``, and stays until the next; of a word that is written in the same cycle it is the
-    one before. Contents survive a reset, and are not defined before they are written.
+    ``read.data`` is the word in the cycle after ``read.en``, and stays until the next; of a word that is
+    written in the same cycle it is the one before. Contents survive a reset, and are not defined before
+    they are written.
 
-    In the Verilog every SRAM is an instance of the one module ``poblano_sram`` (``sram.v``), whose parameters say its size.
+    In the Verilog every SRAM is an instance of the one module ``poblano_sram`` (``sram.v``), whose
+    parameters say its size.
 
     Parameters
     ----------
@@ -35,24 +37,39 @@ class SRAM(wiring.Component):
     def __init__(self, *, width, depth, granularity=None):
         granularity = width if granularity is None else granularity
         if width < 1 or depth < 1 or width % granularity:
-            raise ValueError(f"a memory of {depth!r} words of {width!r} bits can't be written by {granularity!r} bits")
+            raise ValueError(
+                f"a memory of {depth!r} words of {width!r} bits can't be written by {granularity!r} bits"
+            )
         self.width, self.depth, self.granularity = width, depth, granularity
         addr = max(1, ceil_log2(depth))
-        super().__init__({
-            "read": In(wiring.Signature({"en": Out(1), "addr": Out(addr), "data": In(width)})),
-            "write": In(wiring.Signature({"en": Out(width // granularity), "addr": Out(addr), "data": Out(width)})),
-        })
+        super().__init__(
+            {
+                "read": In(wiring.Signature({"en": Out(1), "addr": Out(addr), "data": In(width)})),
+                "write": In(
+                    wiring.Signature({"en": Out(width // granularity), "addr": Out(addr), "data": Out(width)})
+                ),
+            }
+        )
 
     @property
     def verilog_parameters(self):
-        return {"WIDTH": self.width, "DEPTH": self.depth, "ADDR": len(self.read.addr), "GRANULARITY": self.granularity}
+        return {
+            "WIDTH": self.width,
+            "DEPTH": self.depth,
+            "ADDR": len(self.read.addr),
+            "GRANULARITY": self.granularity,
+        }
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
         read, write = memory.read_port(), memory.write_port(granularity=self.granularity)
         m.d.comb += [
-            read.en.eq(self.read.en), read.addr.eq(self.read.addr), self.read.data.eq(read.data),
-            write.en.eq(self.write.en), write.addr.eq(self.write.addr), write.data.eq(self.write.data),
+            read.en.eq(self.read.en),
+            read.addr.eq(self.read.addr),
+            self.read.data.eq(read.data),
+            write.en.eq(self.write.en),
+            write.addr.eq(self.write.addr),
+            write.data.eq(self.write.data),
         ]
         return m

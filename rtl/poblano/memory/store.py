@@ -25,11 +25,12 @@ SCALE_BYTES = 4
 
 
 class StoreEngine(wiring.Component):
-    """Executes STORE, STORE_BLOCK and STORE_SCALE: a beat a cycle from the local memories of a tile to memory.
+    """Executes STORE, STORE_BLOCK and STORE_SCALE: a beat a cycle from the local memories of a tile to
+    memory.
 
-    ``done`` is high for a cycle when memory has answered all of a command's writes; in order. The local reads of the next
-    command begin when those of a command have ended, while its writes are still under way. ``error``, ``flush`` and ``idle``
-    are as in :class:`AXIWriter`.
+    ``done`` is high for a cycle when memory has answered all of a command's writes; in order. The local
+    reads of the next command begin when those of a command have ended, while its writes are still under
+    way. ``error``, ``flush`` and ``idle`` are as in :class:`AXIWriter`.
 
     Members
     -------
@@ -43,13 +44,20 @@ class StoreEngine(wiring.Component):
     def __init__(self, config):
         self.config = config
         memory = config.memory
-        super().__init__({
-            "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
-            "axi": Out(AXIWriteSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)),
-            "vmem": Out(vmem_port(config)).array(config.tiles),
-            "amem": Out(block_port(config)).array(config.tiles),
-            "done": Out(1), "error": Out(1), "flush": In(1), "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
+                "axi": Out(
+                    AXIWriteSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)
+                ),
+                "vmem": Out(vmem_port(config)).array(config.tiles),
+                "amem": Out(block_port(config)).array(config.tiles),
+                "done": Out(1),
+                "error": Out(1),
+                "flush": In(1),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -61,9 +69,16 @@ class StoreEngine(wiring.Component):
         row_bits = exact_log2(4 * self.config.tile.lanes // beat_bytes)
         width = 16 + line_bits
 
-        writer = place(m, "writer", AXIWriter(
-            addr_width=memory.addr_width, data_width=memory.data_width, burst_beats=memory.burst_beats,
-            outstanding=memory.outstanding))
+        writer = place(
+            m,
+            "writer",
+            AXIWriter(
+                addr_width=memory.addr_width,
+                data_width=memory.data_width,
+                burst_beats=memory.burst_beats,
+                outstanding=memory.outstanding,
+            ),
+        )
         walk = place(m, "walk", Walk(width=width))
         fifo = place(m, "fifo", SyncFIFOBuffered(width=memory.data_width, depth=ROOM + 1))
         connect(m, writer.axi, flipped(self.axi))
@@ -116,7 +131,10 @@ class StoreEngine(wiring.Component):
         may, asked, answered = Signal(), Signal(), Signal()
         m.d.comb += [may.eq(walk.o.valid & (credit != 0)), walk.o.ready.eq(asked)]
         for t in range(tiles):
-            for port, wanted, low in ((self.vmem[t], from_vmem, row_bits), (self.amem[t], ~from_vmem, line_bits)):
+            for port, wanted, low in (
+                (self.vmem[t], from_vmem, row_bits),
+                (self.amem[t], ~from_vmem, line_bits),
+            ):
                 m.d.comb += [port.req.valid.eq(may & wanted & tile[t]), port.req.payload.eq(index[low:])]
         ports = [*self.vmem, *self.amem]
         m.d.comb += [

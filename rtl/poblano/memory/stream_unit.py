@@ -16,9 +16,10 @@ __all__ = ["StreamUnit"]
 class StreamUnit(wiring.Component):
     """Executes STREAM commands: reads rows from memory into the weight FIFO, of ``fifo_bytes`` bytes.
 
-    A command is done when its last word is in the FIFO. The next one is taken when the last burst of the one before has been
-    requested, so that memory sees no pause; ``done`` comes in order. A command is a whole number of words of
-    ``stream_bytes``, in rows that are multiples of a memory beat. Reset empties the FIFO.
+    A command is done when its last word is in the FIFO. The next one is taken when the last burst of the
+    one before has been requested, so that memory sees no pause; ``done`` comes in order. A command is a
+    whole number of words of ``stream_bytes``, in rows that are multiples of a memory beat. Reset empties
+    the FIFO.
 
     Members
     -------
@@ -30,25 +31,39 @@ class StreamUnit(wiring.Component):
     def __init__(self, config):
         self.config = config
         memory = config.memory
-        super().__init__({
-            "unit": In(UnitSignature()),
-            "axi": Out(AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)),
-            "o": Out(stream.Signature(8 * config.stream_bytes)),
-        })
+        super().__init__(
+            {
+                "unit": In(UnitSignature()),
+                "axi": Out(
+                    AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)
+                ),
+                "o": Out(stream.Signature(8 * config.stream_bytes)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         memory, unit = self.config.memory, self.unit
-        reader = place(m, "reader", AXIReader(
-            addr_width=memory.addr_width, data_width=memory.data_width, word_width=8 * self.config.stream_bytes,
-            depth=self.config.tile.fifo_bytes // self.config.stream_bytes, burst_beats=memory.burst_beats,
-            outstanding=memory.outstanding))
+        reader = place(
+            m,
+            "reader",
+            AXIReader(
+                addr_width=memory.addr_width,
+                data_width=memory.data_width,
+                word_width=8 * self.config.stream_bytes,
+                depth=self.config.tile.fifo_bytes // self.config.stream_bytes,
+                burst_beats=memory.burst_beats,
+                outstanding=memory.outstanding,
+            ),
+        )
         connect(m, reader.axi, flipped(self.axi))
         connect(m, reader.o, flipped(self.o))
 
         command = operands(unit.cmd.payload, Opcode.STREAM)
         nop = unit.cmd.payload[:8] == Opcode.NOP
-        pending = Signal(range(16))  # commands taken and not done; a NOP has one cycle and waits for all before
+        pending = Signal(
+            range(16)
+        )  # commands taken and not done; a NOP has one cycle and waits for all before
         can_take = Signal()
         nop_done = Signal()
         m.d.comb += [

@@ -8,7 +8,8 @@ __all__ = ["RegionLayout", "Walk"]
 
 
 class RegionLayout(data.StructLayout):
-    """``rows`` rows of ``count`` consecutive items, the first at ``base``, each ``stride`` items after the one before."""
+    """``rows`` rows of ``count`` consecutive items, the first at ``base``, each ``stride`` items after the
+    one before."""
 
     def __init__(self, *, width):
         super().__init__({"base": width, "stride": width, "rows": 16, "count": width + 1})
@@ -27,10 +28,12 @@ class Walk(wiring.Component):
 
     def __init__(self, *, width):
         self.width = width
-        super().__init__({
-            "cmd": In(stream.Signature(RegionLayout(width=width))),
-            "o": Out(stream.Signature(data.StructLayout({"index": width, "last": 1}))),
-        })
+        super().__init__(
+            {
+                "cmd": In(stream.Signature(RegionLayout(width=width))),
+                "o": Out(stream.Signature(data.StructLayout({"index": width, "last": 1}))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -51,11 +54,19 @@ class Walk(wiring.Component):
             with m.If(self.o.payload.last):
                 m.d.sync += active.eq(0)
             with m.Elif(row_ends):
-                m.d.sync += [region.base.eq(next_row), region.rows.eq(region.rows - 1), index.eq(next_row),
-                             left.eq(region.count)]
+                m.d.sync += [
+                    region.base.eq(next_row),
+                    region.rows.eq(region.rows - 1),
+                    index.eq(next_row),
+                    left.eq(region.count),
+                ]
             with m.Else():
                 m.d.sync += [index.eq(index + 1), left.eq(left - 1)]
         with m.If(self.cmd.valid & self.cmd.ready):
-            m.d.sync += [active.eq(1), region.eq(self.cmd.payload), index.eq(self.cmd.payload.base),
-                         left.eq(self.cmd.payload.count)]
+            m.d.sync += [
+                active.eq(1),
+                region.eq(self.cmd.payload),
+                index.eq(self.cmd.payload.base),
+                left.eq(self.cmd.payload.count),
+            ]
         return m

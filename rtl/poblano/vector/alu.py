@@ -12,12 +12,13 @@ __all__ = ["LaneALU"]
 
 
 class LaneALU(wiring.Component):
-    """One of :class:`~poblano.vector.ops.AluOp`'s operations a cycle on binary32 numbers, rounded to nearest even.
+    """One of :class:`~poblano.vector.ops.AluOp`'s operations a cycle on binary32 numbers, rounded to
+    nearest even.
 
-    ``o`` follows ``op``, ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the operation; another
-    operation can start in every such cycle. PASS copies every bit of ``a``; any other operation's NaN result is
-    :data:`~poblano.formats.float32.NAN`. MAX and MIN give a NaN if either operand is one, and order -0 before +0.
-    The code 7 is reserved: its result is undefined.
+    ``o`` follows ``op``, ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the
+    operation; another operation can start in every such cycle. PASS copies every bit of ``a``; any other
+    operation's NaN result is :data:`~poblano.formats.float32.NAN`. MAX and MIN give a NaN if either operand
+    is one, and order -0 before +0. The code 7 is reserved: its result is undefined.
 
     Members
     -------

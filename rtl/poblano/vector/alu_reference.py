@@ -9,7 +9,9 @@ __all__ = ["alu"]
 
 
 def _extreme(a, b, greater):
-    a, b = map(np.ascontiguousarray, np.broadcast_arrays(np.asarray(a, np.float32), np.asarray(b, np.float32)))
+    a, b = map(
+        np.ascontiguousarray, np.broadcast_arrays(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    )
     with np.errstate(invalid="ignore"):
         result = (np.maximum if greater else np.minimum)(a, b)
         equal = a == b

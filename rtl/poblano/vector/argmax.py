@@ -12,10 +12,12 @@ __all__ = ["Argmax"]
 
 
 class Argmax(wiring.Component):
-    """The first of the largest elements, and its index; NaN never wins. A search can go on from the one before.
+    """The first of the largest elements, and its index; NaN never wins. A search can go on from the one
+    before.
 
-    A beat a cycle. After the beat with ``last`` no more are accepted until both results, the value and then the index, are
-    out; the first comes ``lanes + 2`` cycles after that beat. Reset forgets the search before: value NaN, index 0.
+    A beat a cycle. After the beat with ``last`` no more are accepted until both results, the value and then
+    the index, are out; the first comes ``lanes + 2`` cycles after that beat. Reset forgets the search
+    before: value NaN, index 0.
 
     Parameters
     ----------
@@ -23,7 +25,8 @@ class Argmax(wiring.Component):
 
     Members
     -------
-    fresh : In(1), 1: the search does not go on from the one before; index : In(32), of the first element. Constant during a search.
+    fresh : In(1), 1: the search does not go on from the one before; index : In(32), of the first element.
+        Constant during a search.
     i : In(stream), ``data``: ``lanes`` FP32, and ``last``: the search's last beat
     o : Out(stream(32)), FP32 value, then index
     """
@@ -32,11 +35,16 @@ class Argmax(wiring.Component):
         if not isinstance(lanes, int) or not 2 <= lanes <= BLOCK or lanes & (lanes - 1):
             raise ValueError(f"lanes must be a power of two from 2 to {BLOCK}, not {lanes!r}")
         self.lanes = lanes
-        super().__init__({
-            "fresh": In(1), "index": In(32),
-            "i": In(stream.Signature(data.StructLayout({"data": data.ArrayLayout(32, lanes), "last": 1}))),
-            "o": Out(stream.Signature(32)),
-        })
+        super().__init__(
+            {
+                "fresh": In(1),
+                "index": In(32),
+                "i": In(
+                    stream.Signature(data.StructLayout({"data": data.ArrayLayout(32, lanes), "last": 1}))
+                ),
+                "o": Out(stream.Signature(32)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -57,7 +65,9 @@ class Argmax(wiring.Component):
 
         # Cycle 2: each lane's best.
         best_keys = [Signal(33, name=f"best_key{lane}") for lane in range(lanes)]
-        best_beats = [Signal(32 - lane_bits, name=f"best_beat{lane}", reset_less=True) for lane in range(lanes)]
+        best_beats = [
+            Signal(32 - lane_bits, name=f"best_beat{lane}", reset_less=True) for lane in range(lanes)
+        ]
         for key, best_key, best_beat in zip(keys, best_keys, best_beats):
             with m.If(valid & (key > best_key)):
                 m.d.sync += [best_key.eq(key), best_beat.eq(r1_beat)]
@@ -79,16 +89,22 @@ class Argmax(wiring.Component):
                 m.next = "COMBINE"
             with m.State("COMBINE"):
                 with m.If((best_keys[0] > key) | ((best_keys[0] == key) & ~before & (best_beats[0] < found))):
-                    m.d.sync += [key.eq(best_keys[0]), found.eq(best_beats[0]), before.eq(0),
-                                 index.eq(self.index + Cat(lane, best_beats[0]))]
+                    m.d.sync += [
+                        key.eq(best_keys[0]),
+                        found.eq(best_beats[0]),
+                        before.eq(0),
+                        index.eq(self.index + Cat(lane, best_beats[0])),
+                    ]
                 m.d.sync += [best.eq(following) for best, following in zip(best_keys, [*best_keys[1:], C(0)])]
                 m.d.sync += [best.eq(following) for best, following in zip(best_beats, best_beats[1:])]
                 m.d.sync += lane.eq(lane + 1)
                 with m.If(lane == lanes - 1):
                     m.next = "VALUE"
             with m.State("VALUE"):
-                m.d.comb += [self.o.valid.eq(1),
-                             self.o.payload.eq(Mux(key[32], Mux(key[31], key[:31], ~key[:32]), NAN))]
+                m.d.comb += [
+                    self.o.valid.eq(1),
+                    self.o.payload.eq(Mux(key[32], Mux(key[31], key[:31], ~key[:32]), NAN)),
+                ]
                 with m.If(self.o.ready):
                     m.next = "INDEX"
             with m.State("INDEX"):

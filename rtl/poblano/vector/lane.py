@@ -33,14 +33,19 @@ class RingDelay(wiring.Component):
         with m.If(self.en):
             m.d.sync += at.eq(Mux(at == self.cycles - 2, 0, at + 1))
         m.d.comb += [
-            read_port.en.eq(self.en), read_port.addr.eq(at), self.o.eq(read_port.data),
-            write_port.en.eq(self.en), write_port.addr.eq(at), write_port.data.eq(self.i),
+            read_port.en.eq(self.en),
+            read_port.addr.eq(at),
+            self.o.eq(read_port.data),
+            write_port.en.eq(self.en),
+            write_port.addr.eq(at),
+            write_port.data.eq(self.i),
         ]
         return m
 
 
 class VectorLane(wiring.Component):
-    """``op2(sfu(op1(x, y1)), y2)``, :attr:`LATENCY` cycles in which ``en`` is 1 after its operands; one a cycle.
+    """``op2(sfu(op1(x, y1)), y2)``, :attr:`LATENCY` cycles in which ``en`` is 1 after its operands; one a
+    cycle.
 
     Members
     -------
@@ -70,10 +75,19 @@ class VectorLane(wiring.Component):
         second = place(m, "second", LaneALU())
         y2 = place(m, "y2_delay", RingDelay(width=32, cycles=self.SECOND))
         m.d.comb += [
-            first.op.eq(self.op1), first.a.eq(self.x), first.b.eq(self.y1), first.en.eq(self.en),
-            function.op.eq(self.sfu), function.x.eq(first.o), function.en.eq(self.en),
-            y2.i.eq(self.y2), y2.en.eq(self.en),
-            second.op.eq(self.op2), second.a.eq(function.o), second.b.eq(y2.o), second.en.eq(self.en),
+            first.op.eq(self.op1),
+            first.a.eq(self.x),
+            first.b.eq(self.y1),
+            first.en.eq(self.en),
+            function.op.eq(self.sfu),
+            function.x.eq(first.o),
+            function.en.eq(self.en),
+            y2.i.eq(self.y2),
+            y2.en.eq(self.en),
+            second.op.eq(self.op2),
+            second.a.eq(function.o),
+            second.b.eq(y2.o),
+            second.en.eq(self.en),
             self.o.eq(second.o),
         ]
         return m

@@ -41,19 +41,22 @@ class QuantisedBlock(data.StructLayout):
 
 
 class Quantiser(wiring.Component):
-    """Quantises blocks of 32 numbers, ``lanes`` numbers a beat, a beat a cycle; :func:`.reference.quantise` is exact about it.
+    """Quantises blocks of 32 numbers, ``lanes`` numbers a beat, a beat a cycle; :func:`.reference.quantise`
+    is exact about it.
 
-    ``o`` comes :attr:`latency` cycles after the block's last beat if no block before it waits, and in order. ``i.ready`` does
-    not depend on ``o.ready`` in the same cycle.
+    ``o`` comes :attr:`latency` cycles after the block's last beat if no block before it waits, and in
+    order. ``i.ready`` does not depend on ``o.ready`` in the same cycle.
 
     Parameters
     ----------
     lanes : numbers in a beat, a power of two from 2 to 32
-    arithmetic : there is hardware for its ``activations``; blocks are INT8 with an FP32 scale or of an MX format
+    arithmetic : there is hardware for its ``activations``; blocks are INT8 with an FP32 scale or of an MX
+        format
 
     Members
     -------
-    activation : In(3), the :class:`Activation` of the blocks, one of ``arithmetic``'s; constant while there is anything inside
+    activation : In(3), the :class:`Activation` of the blocks, one of ``arithmetic``'s; constant while there
+        is anything inside
     i : In(stream of ``lanes`` FP32)
     o : Out(stream of :class:`QuantisedBlock`)
     """
@@ -65,11 +68,13 @@ class Quantiser(wiring.Component):
         if not isinstance(lanes, int) or not 2 <= lanes <= BLOCK or lanes & (lanes - 1):
             raise ValueError(f"lanes must be a power of two from 2 to {BLOCK}, not {lanes!r}")
         self.lanes, self.arithmetic = lanes, arithmetic
-        super().__init__({
-            "activation": In(3),
-            "i": In(stream.Signature(data.ArrayLayout(32, lanes))),
-            "o": Out(stream.Signature(QuantisedBlock(arithmetic))),
-        })
+        super().__init__(
+            {
+                "activation": In(3),
+                "i": In(stream.Signature(data.ArrayLayout(32, lanes))),
+                "o": Out(stream.Signature(QuantisedBlock(arithmetic))),
+            }
+        )
 
     @property
     def int8(self):
@@ -93,7 +98,8 @@ class Quantiser(wiring.Component):
 
     @property
     def wait(self):
-        """Cycles from a block's last beat to the use of its scale; the FIFO of scales shows a word two cycles after it came."""
+        """Cycles from a block's last beat to the use of its scale; the FIFO of scales shows a word two
+        cycles after it came."""
         return exact_log2(self.lanes) + 1 + self.scale_latency + 2
 
     @property
@@ -111,7 +117,8 @@ class Quantiser(wiring.Component):
         return m
 
     def _scales(self, m):
-        """The FIFO of blocks' factors (low 32 bits) and scales. It has room for every block whose beats have room."""
+        """The FIFO of blocks' factors (low 32 bits) and scales. It has room for every block whose beats
+        have room."""
         accept = Signal()
         beat = Signal(range(max(self.beats, 2)))
         m.d.comb += accept.eq(self.i.valid & self.i.ready)
@@ -128,8 +135,9 @@ class Quantiser(wiring.Component):
                 m.d.sync += larger.eq(Mux(a > b, a, b))
                 following.append(larger)
             level = following
-        valid, first, last = delay(m, C(1), "tree_flags", Cat(accept, beat == 0, beat == self.beats - 1), number,
-                                   reset_less=False)
+        valid, first, last = delay(
+            m, C(1), "tree_flags", Cat(accept, beat == 0, beat == self.beats - 1), number, reset_less=False
+        )
 
         # One more cycle: the block's.
         running = Signal(31, reset_less=True)
@@ -150,14 +158,21 @@ class Quantiser(wiring.Component):
         return scales
 
     def _int8_scale(self, m, running, finite, mx_scale):
-        """Scale and factor, :attr:`scale_latency` cycles later: the factor on one path, the scale (of any format) on another."""
+        """Scale and factor, :attr:`scale_latency` cycles later: the factor on one path, the scale (of any
+        format) on another."""
         reciprocal = place(m, "reciprocal", SpecialFunction())
         factor, scale = place(m, "factor", FloatMultiply()), place(m, "scale", FloatMultiply())
         regular = Signal()
         m.d.comb += [
-            reciprocal.op.eq(SfuOp.RECIPROCAL), reciprocal.x.eq(running), reciprocal.en.eq(1),
-            factor.a.eq(reciprocal.o), factor.b.eq(_bits(127)), factor.en.eq(1),
-            scale.a.eq(running), scale.b.eq(_bits(INVERSE_127)), scale.en.eq(1),
+            reciprocal.op.eq(SfuOp.RECIPROCAL),
+            reciprocal.x.eq(running),
+            reciprocal.en.eq(1),
+            factor.a.eq(reciprocal.o),
+            factor.b.eq(_bits(127)),
+            factor.en.eq(1),
+            scale.a.eq(running),
+            scale.b.eq(_bits(INVERSE_127)),
+            scale.en.eq(1),
             regular.eq(finite & (running >= _bits(SMALLEST))),
         ]
         late_finite, late_regular = delay(m, C(1), "cases", Cat(finite, regular), FloatMultiply.LATENCY)
@@ -171,11 +186,13 @@ class Quantiser(wiring.Component):
         return Cat(wait.o[:32], Mux(wait.o[32], factor.o, 0)[:32])
 
     def _mx_scale(self, running, finite):
-        """The largest power of two not above the largest magnitude becomes the format's; of the exponent alone, which is 0 for
-        subnormals: their scale is the least in any case."""
+        """The largest power of two not above the largest magnitude becomes the format's; of the exponent
+        alone, which is 0 for subnormals: their scale is the least in any case."""
         exponent = running[23:]
-        largest = select(self.activation, {a: a.element.format.max_exponent if a.element.format.exponent_bits else 0
-                                           for a in self.mx})
+        largest = select(
+            self.activation,
+            {a: a.element.format.max_exponent if a.element.format.exponent_bits else 0 for a in self.mx},
+        )
         regular = exponent > largest
         scale = Cat(C(0, 22), ~regular, Mux(regular, exponent - largest, 0)[:8], C(0, 1))
         return Mux(finite, scale, NAN)[:32]
@@ -183,7 +200,11 @@ class Quantiser(wiring.Component):
     def _elements(self, m, scales):
         """Encodes and collects elements."""
         elements = place(m, "elements", SyncFIFOBuffered(width=32 * self.lanes, depth=self.depth))
-        m.d.comb += [self.i.ready.eq(elements.w_rdy), elements.w_en.eq(self.i.valid), elements.w_data.eq(self.i.payload)]
+        m.d.comb += [
+            self.i.ready.eq(elements.w_rdy),
+            elements.w_en.eq(self.i.valid),
+            elements.w_data.eq(self.i.payload),
+        ]
 
         en, issue, last_beat = Signal(), Signal(), Signal()
         beat = Signal(range(max(self.beats, 2)))
@@ -197,15 +218,21 @@ class Quantiser(wiring.Component):
         with m.If(issue):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
 
-        x = [elements.r_data[32 * lane:32 * lane + 32] for lane in range(self.lanes)]
+        x = [elements.r_data[32 * lane : 32 * lane + 32] for lane in range(self.lanes)]
         if self.mx:
             codes, beat_sum = self._mx_elements(m, en, x, scales.r_data[23:31])
         if self.int8:
             integers = self._int8_elements(m, en, x, scales.r_data[32:])
             is_int8 = self.activation == Activation.INT8
-            codes = [Mux(is_int8, integer, code) for integer, code in zip(integers, codes)] if self.mx else integers
+            codes = (
+                [Mux(is_int8, integer, code) for integer, code in zip(integers, codes)]
+                if self.mx
+                else integers
+            )
             beat_sum = Mux(is_int8, sum(integers), beat_sum) if self.mx else sum(integers)
-        valid, first, last = delay(m, en, "flags", Cat(issue, beat == 0, last_beat), self.ELEMENT, reset_less=False)
+        valid, first, last = delay(
+            m, en, "flags", Cat(issue, beat == 0, last_beat), self.ELEMENT, reset_less=False
+        )
         scale = delay(m, en, "scale_out", scales.r_data[:32], self.ELEMENT)
 
         # One more cycle: the block shifts in.
@@ -216,21 +243,30 @@ class Quantiser(wiring.Component):
             m.d.sync += self.o.valid.eq(valid & last)
             with m.If(valid):
                 m.d.sync += [
-                    block.eq(Cat(block, *[code[:8] for code in codes])[8 * self.lanes:]),
+                    block.eq(Cat(block, *[code[:8] for code in codes])[8 * self.lanes :]),
                     total.eq(Mux(first, 0, total) + beat_sum),
                     block_scale.eq(scale),
                 ]
-        m.d.comb += [self.o.payload.data.eq(block), self.o.payload.meta.scale.eq(block_scale),
-                     self.o.payload.meta.sum.eq(total)]
+        m.d.comb += [
+            self.o.payload.data.eq(block),
+            self.o.payload.meta.scale.eq(block_scale),
+            self.o.payload.meta.sum.eq(total),
+        ]
 
     def _int8_elements(self, m, en, x, factor):
         """The elements, signed, :attr:`ELEMENT` cycles later."""
         integers = []
         for lane, number in enumerate(x):
-            multiply, convert = place(m, f"multiply{lane}", FloatMultiply()), place(m, f"convert{lane}", FloatToInt8())
+            multiply, convert = (
+                place(m, f"multiply{lane}", FloatMultiply()),
+                place(m, f"convert{lane}", FloatToInt8()),
+            )
             m.d.comb += [
-                multiply.a.eq(number), multiply.b.eq(factor), multiply.en.eq(en),
-                convert.i.eq(multiply.o), convert.en.eq(en),
+                multiply.a.eq(number),
+                multiply.b.eq(factor),
+                multiply.en.eq(en),
+                convert.i.eq(multiply.o),
+                convert.en.eq(en),
             ]
             integers.append(convert.o)
         return integers
@@ -241,7 +277,10 @@ class Quantiser(wiring.Component):
         for lane, number in enumerate(x):
             encoder = place(m, f"encode{lane}", ElementEncoder(self.mx))
             m.d.comb += [
-                encoder.activation.eq(self.activation), encoder.x.eq(number), encoder.exponent.eq(exponent), encoder.en.eq(en),
+                encoder.activation.eq(self.activation),
+                encoder.x.eq(number),
+                encoder.exponent.eq(exponent),
+                encoder.en.eq(en),
             ]
             codes.append(delay(m, en, f"code{lane}", encoder.code, self.ELEMENT - ElementEncoder.LATENCY))
             values.append(encoder.value)

@@ -15,10 +15,12 @@ __all__ = ["RowReader", "ScalarReader", "SharedPort"]
 
 
 class RowReader(wiring.Component):
-    """Rows of an operand: for each of ``rows`` rows, ``beats`` consecutive words of vector memory from ``base + row * stride``.
+    """Rows of an operand: for each of ``rows`` rows, ``beats`` consecutive words of vector memory from
+    ``base + row * stride``.
 
-    Begins in the cycle after ``start``; the other inputs stay until the last word has been requested. Requests up to
-    :attr:`DEPTH` words ahead, only what there is room for: a word a cycle from a port of up to 4 cycles latency.
+    Begins in the cycle after ``start``; the other inputs stay until the last word has been requested.
+    Requests up to :attr:`DEPTH` words ahead, only what there is room for: a word a cycle from a port of up
+    to 4 cycles latency.
 
     Members
     -------
@@ -33,11 +35,17 @@ class RowReader(wiring.Component):
     def __init__(self, config: ChipConfig):
         self.config = config
         width = config.tile.vmem_addr_width
-        super().__init__({
-            "start": In(1), "base": In(width), "stride": In(width), "rows": In(16), "beats": In(16),
-            "port": Out(vmem_port(config)),
-            "o": Out(stream.Signature(32 * config.tile.lanes)),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "base": In(width),
+                "stride": In(width),
+                "rows": In(16),
+                "beats": In(16),
+                "port": Out(vmem_port(config)),
+                "o": Out(stream.Signature(32 * config.tile.lanes)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -62,18 +70,29 @@ class RowReader(wiring.Component):
         with m.If(request):
             m.d.sync += [addr.eq(addr + 1), beats_left.eq(beats_left - 1)]
             with m.If(beats_left == 1):
-                m.d.sync += [row.eq(next_row), addr.eq(next_row), beats_left.eq(self.beats), rows_left.eq(rows_left - 1),
-                             active.eq(rows_left != 1)]
+                m.d.sync += [
+                    row.eq(next_row),
+                    addr.eq(next_row),
+                    beats_left.eq(self.beats),
+                    rows_left.eq(rows_left - 1),
+                    active.eq(rows_left != 1),
+                ]
         with m.If(self.start):
-            m.d.sync += [active.eq(1), row.eq(self.base), addr.eq(self.base), beats_left.eq(self.beats), rows_left.eq(self.rows)]
+            m.d.sync += [
+                active.eq(1),
+                row.eq(self.base),
+                addr.eq(self.base),
+                beats_left.eq(self.beats),
+                rows_left.eq(self.rows),
+            ]
         return m
 
 
 class ScalarReader(wiring.Component):
     """Row scalars: ``rows`` consecutive FP32 numbers of vector memory from number ``base``.
 
-    Begins in the cycle after ``start``; the other inputs stay until the last number came. Reads a word of vector memory for
-    each number, up to :attr:`DEPTH` ahead.
+    Begins in the cycle after ``start``; the other inputs stay until the last number came. Reads a word of
+    vector memory for each number, up to :attr:`DEPTH` ahead.
 
     Members
     -------
@@ -87,11 +106,15 @@ class ScalarReader(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "start": In(1), "base": In(config.tile.vmem_addr_width + exact_log2(config.tile.lanes)), "rows": In(16),
-            "port": Out(vmem_port(config)),
-            "o": Out(stream.Signature(32)),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "base": In(config.tile.vmem_addr_width + exact_log2(config.tile.lanes)),
+                "rows": In(16),
+                "port": Out(vmem_port(config)),
+                "o": Out(stream.Signature(32)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -121,7 +144,8 @@ class ScalarReader(wiring.Component):
 
 
 class SharedPort(wiring.Component):
-    """Two requesters in turn on one read port; no added latency. At most :attr:`DEPTH` requests may be unanswered.
+    """Two requesters in turn on one read port; no added latency. At most :attr:`DEPTH` requests may be
+    unanswered.
 
     Members
     -------
@@ -149,6 +173,9 @@ class SharedPort(wiring.Component):
             asked.r_en.eq(self.o.valid),
         ]
         for n, port in enumerate(self.i):
-            m.d.comb += [port.req.ready.eq(turn.grant[n] & self.o.req.ready), port.data.eq(self.o.data),
-                         port.valid.eq(self.o.valid & (asked.r_data == n))]
+            m.d.comb += [
+                port.req.ready.eq(turn.grant[n] & self.o.req.ready),
+                port.data.eq(self.o.data),
+                port.valid.eq(self.o.valid & (asked.r_data == n)),
+            ]
         return m

@@ -43,7 +43,9 @@ class SumOrMaximum(wiring.Component):
         a_key, b_key = Signal(32), Signal(32)
         nan = Signal()
         m.d.comb += [
-            add.a.eq(self.a), add.b.eq(self.b), add.en.eq(self.en),
+            add.a.eq(self.a),
+            add.b.eq(self.b),
+            add.en.eq(self.en),
             # Order as unsigned integers.
             a_key.eq(Mux(self.a[31], ~self.a, Cat(self.a[:31], 1))),
             b_key.eq(Mux(self.b[31], ~self.b, Cat(self.b[:31], 1))),
@@ -56,11 +58,13 @@ class SumOrMaximum(wiring.Component):
 
 
 class Reducer(wiring.Component):
-    """The sum or maximum of each row; :func:`.reference.reduce_sum` and ``reduce_max`` give the order of operations.
+    """The sum or maximum of each row; :func:`.reference.reduce_sum` and ``reduce_max`` give the order of
+    operations.
 
-    32 partial results, of which ``32 / lanes`` take turns in each lane, are combined by a pipelined tree at a row's end,
-    while the next row comes in. Accepts a beat every :attr:`interval` cycles (1 up to 8 lanes), with no gap between rows.
-    ``o`` comes :attr:`LATENCY` cycles after the row's last beat, in order; while it is not accepted everything stops.
+    32 partial results, of which ``32 / lanes`` take turns in each lane, are combined by a pipelined tree at
+    a row's end, while the next row comes in. Accepts a beat every :attr:`interval` cycles (1 up to 8
+    lanes), with no gap between rows. ``o`` comes :attr:`LATENCY` cycles after the row's last beat, in
+    order; while it is not accepted everything stops.
 
     Parameters
     ----------
@@ -79,11 +83,15 @@ class Reducer(wiring.Component):
         if not isinstance(lanes, int) or not 2 <= lanes <= BLOCK or lanes & (lanes - 1):
             raise ValueError(f"lanes must be a power of two from 2 to {BLOCK}, not {lanes!r}")
         self.lanes = lanes
-        super().__init__({
-            "maximum": In(1),
-            "i": In(stream.Signature(data.StructLayout({"data": data.ArrayLayout(32, lanes), "last": 1}))),
-            "o": Out(stream.Signature(32)),
-        })
+        super().__init__(
+            {
+                "maximum": In(1),
+                "i": In(
+                    stream.Signature(data.StructLayout({"data": data.ArrayLayout(32, lanes), "last": 1}))
+                ),
+                "o": Out(stream.Signature(32)),
+            }
+        )
 
     @property
     def beats(self):
@@ -131,8 +139,13 @@ class Reducer(wiring.Component):
         for lane in range(self.lanes):
             partial, result = Signal(32, name=f"partial{lane}"), Signal(32, name=f"result{lane}")
             m.d.comb += [
-                partial.eq(Mux(first, Mux(self.maximum, MINUS_INFINITY, 0),
-                               Mux(fresh, result, read_port.data[32 * lane:32 * lane + 32]))),
+                partial.eq(
+                    Mux(
+                        first,
+                        Mux(self.maximum, MINUS_INFINITY, 0),
+                        Mux(fresh, result, read_port.data[32 * lane : 32 * lane + 32]),
+                    )
+                ),
                 result.eq(combine(f"lane{lane}", partial, self.i.payload.data[lane])),
             ]
             values.append(result)
@@ -141,7 +154,9 @@ class Reducer(wiring.Component):
         # The tree over lanes.
         valid, level = summed & complete, 0
         while len(values) > 1:
-            values = [combine(f"tree{level}_{k}", a, b) for k, (a, b) in enumerate(zip(values[0::2], values[1::2]))]
+            values = [
+                combine(f"tree{level}_{k}", a, b) for k, (a, b) in enumerate(zip(values[0::2], values[1::2]))
+            ]
             valid = delay(m, en, f"valid{level}", valid, cycles, reset_less=False)
             level += 1
         # And over beats: an even one waits for its odd neighbour.

@@ -13,7 +13,7 @@ __all__ = ["ARGMAX_START", "NO_LIMIT", "argmax", "operands", "quantise", "reduce
 
 NO_LIMIT = 0xFFFF
 INVERSE_127 = np.float32(1) / np.float32(127)
-SMALLEST = np.float32(2.0 ** -100)
+SMALLEST = np.float32(2.0**-100)
 """Blocks whose largest magnitude is below this are zero."""
 ARGMAX_START = (NAN, 0)
 """Value and index of an argmax before its first element."""
@@ -22,7 +22,8 @@ ARGMAX_START = (NAN, 0)
 def quantise(x, activation=Activation.INT8):
     """float32 (.., 32*n) in blocks of 32 of the format ``activation``.
 
-    Returns the elements' codes int8 (.., 32*n), scales float32 (.., n) and sums int64 (.., n), in units of the format.
+    Returns the elements' codes int8 (.., 32*n), scales float32 (.., n) and sums int64 (.., n), in units of
+    the format.
     """
     activation = Activation(activation)
     x = np.ascontiguousarray(x, np.float32)
@@ -39,7 +40,9 @@ def _quantise_int8(blocks, largest, activation):
     amax = np.where(regular, largest, np.float32(1))
     scale = np.where(regular, float_multiply(amax, INVERSE_127), np.where(finite, np.float32(0), NAN))
     inverse = float_multiply(sfu(SfuOp.RECIPROCAL, amax), np.float32(127))
-    return float_to_int8(float_multiply(np.where(regular[..., None], blocks, np.float32(0)), inverse[..., None])), scale
+    return float_to_int8(
+        float_multiply(np.where(regular[..., None], blocks, np.float32(0)), inverse[..., None])
+    ), scale
 
 
 def _quantise_mx(blocks, largest, activation):
@@ -75,7 +78,8 @@ def reduce_max(x):
 
 
 def argmax(x, index, best=ARGMAX_START):
-    """The largest element of float32 ``x``, in order, and its index counted from ``index``, or ``best`` if none is larger."""
+    """The largest element of float32 ``x``, in order, and its index counted from ``index``, or ``best`` if
+    none is larger."""
     x = np.ascontiguousarray(x, np.float32).ravel()
     bits = x.view(np.uint32).astype(np.int64)
     key = lambda value: np.where(value >> 31, 0xFFFFFFFF - value, value + 0x80000000)
@@ -89,14 +93,15 @@ def argmax(x, index, best=ARGMAX_START):
 def _rows(vmem, line, stride, rows, words):
     """float32 (rows, words) of vector memory, row r from ``line + r*stride``."""
     if stride == 0:
-        return np.broadcast_to(vmem[LINE_WORDS * line:LINE_WORDS * line + words], (rows, words))
+        return np.broadcast_to(vmem[LINE_WORDS * line : LINE_WORDS * line + words], (rows, words))
     first = LINE_WORDS * line
-    base = vmem[first:first + LINE_WORDS * stride * (rows - 1) + words]
+    base = vmem[first : first + LINE_WORDS * stride * (rows - 1) + words]
     return np.lib.stride_tricks.as_strided(base, (rows, words), (4 * LINE_WORDS * stride, 4), writeable=False)
 
 
 def operands(command, vmem):
-    """The results x, float32 (rows, 32*blocks), of a VECTOR command's operands (a dict) on ``vmem`` (float32 words)."""
+    """The results x, float32 (rows, 32*blocks), of a VECTOR command's operands (a dict) on ``vmem``
+    (float32 words)."""
     rows, words = command["rows"], BLOCK * command["blocks"]
     a = _rows(vmem, command["a"], command["a_stride"], rows, words).copy()
     if command["swap"]:
@@ -111,7 +116,7 @@ def operands(command, vmem):
             return _rows(vmem, command["b"], command["b_stride"], rows, words)
         if select == 1:
             first = LINE_WORDS * command["c"]
-            return vmem[first:first + rows, None]
+            return vmem[first : first + rows, None]
         return np.float32(immediate)
 
     x = a

@@ -7,9 +7,21 @@ from amaranth.lib.wiring import In, Out
 
 from poblano.formats.float32 import NAN, FloatMultiply
 from poblano.vector.ops import SfuOp
-from poblano.vector.sfu_reference import (ADDRESS_BITS, C0_BITS, C1_BITS, C2_BITS, EXP2_BASE, FRACTION_BITS,
-                                          RECIPROCAL_BASE, RSQRT_BASE, SIGMOID_4_BASE, SIGMOID_8_BASE, SIGMOID_BASE,
-                                          T_BITS, coefficients)
+from poblano.vector.sfu_reference import (
+    ADDRESS_BITS,
+    C0_BITS,
+    C1_BITS,
+    C2_BITS,
+    EXP2_BASE,
+    FRACTION_BITS,
+    RECIPROCAL_BASE,
+    RSQRT_BASE,
+    SIGMOID_4_BASE,
+    SIGMOID_8_BASE,
+    SIGMOID_BASE,
+    T_BITS,
+    coefficients,
+)
 from poblano.verilog import place
 
 __all__ = ["SpecialFunction"]
@@ -20,13 +32,15 @@ _NORMAL, _INFINITE, _ZERO, _ONE, _NAN = range(5)
 class SpecialFunction(wiring.Component):
     """One of :class:`~poblano.vector.ops.SfuOp`'s functions a cycle.
 
-    ``o`` follows ``op`` and ``x`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the function; another
-    can start in every such cycle. :func:`poblano.vector.sfu_reference.sfu` is exact about the results:
+    ``o`` follows ``op`` and ``x`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the function;
+    another can start in every such cycle. :func:`poblano.vector.sfu_reference.sfu` is exact about the
+    results:
 
     * PASS: every bit of ``x``. Any other function of a NaN is :data:`~poblano.formats.float32.NAN`.
     * EXP2: relative error below 2**-22 for -126 <= x < 128; 0 below -126, infinity from 128 on.
-    * RECIPROCAL, RSQRT: relative error below 2**-22. Subnormals count as zero, and results that would be subnormal are
-      zero, with their signs. RECIPROCAL of +-0 is +-infinity; RSQRT of either zero is +infinity, of other negative numbers NaN.
+    * RECIPROCAL, RSQRT: relative error below 2**-22. Subnormals count as zero, and results that would be
+      subnormal are zero, with their signs. RECIPROCAL of +-0 is +-infinity; RSQRT of either zero is
+      +infinity, of other negative numbers NaN.
     * SIGMOID: absolute error below 2**-21; exactly 0 or 1 from |x| = 16 on.
     * SILU: x times SIGMOID(x), rounded; error below 2**-21 * max(\\|x\\|, 1); -0 of minus infinity.
 
@@ -76,9 +90,8 @@ class SpecialFunction(wiring.Component):
         case = Signal(3)
         negative = Signal()
         with m.Switch(op):
-            with m.Case(SfuOp.EXP2):
-                with m.If(exponent > 133):
-                    m.d.comb += case.eq(Mux(sign, _ZERO, _INFINITE))
+            with m.Case(SfuOp.EXP2), m.If(exponent > 133):
+                m.d.comb += case.eq(Mux(sign, _ZERO, _INFINITE))
             with m.Case(SfuOp.RECIPROCAL):
                 m.d.comb += negative.eq(sign)
                 with m.If(zero):
@@ -92,9 +105,8 @@ class SpecialFunction(wiring.Component):
                     m.d.comb += case.eq(_NAN)
                 with m.Elif(special):
                     m.d.comb += case.eq(_ZERO)
-            with m.Default():
-                with m.If(exponent > 130):
-                    m.d.comb += case.eq(Mux(sign, _ZERO, _ONE))
+            with m.Default(), m.If(exponent > 130):
+                m.d.comb += case.eq(Mux(sign, _ZERO, _ONE))
         with m.If(special & (fraction != 0)):
             m.d.comb += case.eq(_NAN)
         shift = named("shift", (133 - exponent)[:8])
@@ -148,15 +160,28 @@ class SpecialFunction(wiring.Component):
             scales.append(register(f"r{k}_scale", scales[-1]))
 
         # Cycle 3: coefficients.
-        table = [sum((int(value) & (1 << bits) - 1) << offset for value, bits, offset in
-                     zip(row, (C0_BITS, C1_BITS, C2_BITS), (0, C0_BITS, C0_BITS + C1_BITS)))
-                 for row in coefficients().T]
-        m.submodules.table = memory = Memory(shape=unsigned(C0_BITS + C1_BITS + C2_BITS), depth=1 << ADDRESS_BITS, init=table)
+        table = [
+            sum(
+                (int(value) & (1 << bits) - 1) << offset
+                for value, bits, offset in zip(
+                    row, (C0_BITS, C1_BITS, C2_BITS), (0, C0_BITS, C0_BITS + C1_BITS)
+                )
+            )
+            for row in coefficients().T
+        ]
+        m.submodules.table = memory = Memory(
+            shape=unsigned(C0_BITS + C1_BITS + C2_BITS), depth=1 << ADDRESS_BITS, init=table
+        )
         port = memory.read_port()
         m.d.comb += [port.addr.eq(r2_address), port.en.eq(en)]
-        c0, c1, c2 = (named(name, port.data[low:high].as_signed() if name != "c0" else port.data[low:high])
-                      for name, low, high in (("c0", 0, C0_BITS), ("c1", C0_BITS, C0_BITS + C1_BITS),
-                                              ("c2", C0_BITS + C1_BITS, C0_BITS + C1_BITS + C2_BITS)))
+        c0, c1, c2 = (
+            named(name, port.data[low:high].as_signed() if name != "c0" else port.data[low:high])
+            for name, low, high in (
+                ("c0", 0, C0_BITS),
+                ("c1", C0_BITS, C0_BITS + C1_BITS),
+                ("c2", C0_BITS + C1_BITS, C0_BITS + C1_BITS + C2_BITS),
+            )
+        )
 
         # Cycle 4: c2 t.
         half = 1 << T_BITS - 1
@@ -169,16 +194,19 @@ class SpecialFunction(wiring.Component):
         r5_product = register("r5_product", inner * ts[2])
         r5_c0 = register("r5_c0", r4_c0)
 
-        # Cycle 6: the polynomial, from 0 to 2; the sigmoid of a negative number is 1 less that of its opposite.
+        # Cycle 6: the polynomial, from 0 to 2; the sigmoid of a negative number is 1 less that of its
+        # opposite.
         value = named("value", r5_c0 + ((r5_product + half) >> T_BITS), unsigned(FRACTION_BITS + 2))
         sigmoid = (ops[5] == SfuOp.SIGMOID) | (ops[5] == SfuOp.SILU)
-        r6_value = register("r6_value", Mux(sigmoid & xs[5][31], (1 << FRACTION_BITS) - value, value)[:FRACTION_BITS + 2])
+        r6_value = register(
+            "r6_value", Mux(sigmoid & xs[5][31], (1 << FRACTION_BITS) - value, value)[: FRACTION_BITS + 2]
+        )
 
         # Cycle 7: normalise.
         normal, count = r6_value, []
         for step in (16, 8, 4, 2, 1):
             bit = named(f"zeros_{step}", normal[-step:] == 0)
-            normal = named(f"normal_{step}", Mux(bit, normal.shift_left(step)[:len(normal)], normal))
+            normal = named(f"normal_{step}", Mux(bit, normal.shift_left(step)[: len(normal)], normal))
             count.append(bit)
         r7_normal = register("r7_normal", normal)
         r7_exponent = register("r7_exponent", scales[4] + (127 + 1) - Cat(*reversed(count)), signed(11))
@@ -186,11 +214,15 @@ class SpecialFunction(wiring.Component):
         # Cycle 8: round. The hidden bit and a carry count up the exponent.
         significand = r7_normal[4:]
         up = r7_normal[3] & ((r7_normal[:3] != 0) | significand[0])
-        rounded = named("rounded", Cat(Const(0, 23), r7_exponent - 1).as_signed() + significand + up, signed(35))
+        rounded = named(
+            "rounded", Cat(Const(0, 23), r7_exponent - 1).as_signed() + significand + up, signed(35)
+        )
         magnitude = Signal(31)
         with m.Switch(cases[7]):
             with m.Case(_NORMAL):
-                m.d.comb += magnitude.eq(Mux(rounded < 1 << 23, 0, Mux(rounded >= 0xFF << 23, 0xFF << 23, rounded)))
+                m.d.comb += magnitude.eq(
+                    Mux(rounded < 1 << 23, 0, Mux(rounded >= 0xFF << 23, 0xFF << 23, rounded))
+                )
             with m.Case(_INFINITE):
                 m.d.comb += magnitude.eq(0xFF << 23)
             with m.Case(_ONE):

@@ -1,4 +1,5 @@
-"""What :class:`poblano.vector.sfu.SpecialFunction` computes, on numpy arrays, bit for bit, and its coefficient table."""
+"""What :class:`poblano.vector.sfu.SpecialFunction` computes, on numpy arrays, bit for bit, and its
+coefficient table."""
 
 from functools import lru_cache
 
@@ -19,7 +20,14 @@ C0_BITS, C1_BITS, C2_BITS = 27, 22, 15
 """Bits of the coefficients; c0 is unsigned, c1 and c2 are signed."""
 
 # First segment of each table: (function, start, segment width, segments). Tables are aligned to their size.
-RECIPROCAL_BASE, RSQRT_BASE, SIGMOID_BASE, SIGMOID_4_BASE, SIGMOID_8_BASE, EXP2_BASE = 0, 128, 256, 384, 416, 448
+RECIPROCAL_BASE, RSQRT_BASE, SIGMOID_BASE, SIGMOID_4_BASE, SIGMOID_8_BASE, EXP2_BASE = (
+    0,
+    128,
+    256,
+    384,
+    416,
+    448,
+)
 _TABLES = {
     RECIPROCAL_BASE: (lambda x: 2 / x, 1, 1 / 128, 128),
     RSQRT_BASE: (lambda x: 2 / np.sqrt(x), 1, 1 / 64, 64),
@@ -35,17 +43,18 @@ _TABLES = {
 def coefficients():
     """The table: integers (c0, c1, c2), three arrays of 2**ADDRESS_BITS.
 
-    With t in -1/2 .. 1/2 over a segment, f = (c0 + t*(c1 + t*c2)) * 2**-FRACTION_BITS. The quadratics go through f at the
-    ends and the middle of each segment: continuous, and right at the powers of two.
+    With t in -1/2 .. 1/2 over a segment, f = (c0 + t*(c1 + t*c2)) * 2**-FRACTION_BITS. The quadratics go
+    through f at the ends and the middle of each segment: continuous, and right at the powers of two.
     """
     result = np.zeros((3, 1 << ADDRESS_BITS))
     for base, (function, start, width, count) in _TABLES.items():
         middle = start + width * (np.arange(count) + 0.5)
         low, centre, high = (function(middle + width * t) for t in (-0.5, 0, 0.5))
-        result[:, base:base + count] = centre, high - low, 2 * (high - 2 * centre + low)
+        result[:, base : base + count] = centre, high - low, 2 * (high - 2 * centre + low)
     table = np.rint(result * 2.0**FRACTION_BITS).astype(np.int64)
-    for values, low, high in zip(table, (0, -1 << C1_BITS - 1, -1 << C2_BITS - 1),
-                                 (1 << C0_BITS, 1 << C1_BITS - 1, 1 << C2_BITS - 1)):
+    for values, low, high in zip(
+        table, (0, -1 << C1_BITS - 1, -1 << C2_BITS - 1), (1 << C0_BITS, 1 << C1_BITS - 1, 1 << C2_BITS - 1)
+    ):
         assert low <= values.min() and values.max() < high, (low, values.min(), values.max(), high)
     table.setflags(write=False)
     return table
@@ -127,5 +136,10 @@ def sfu(op, x):
         if op is SfuOp.SILU:
             result = float_multiply(_sigmoid(x), np.where(x == -np.inf, np.float32(-0.0), x))
         else:
-            result = {SfuOp.EXP2: _exp2, SfuOp.RECIPROCAL: _reciprocal, SfuOp.RSQRT: _rsqrt, SfuOp.SIGMOID: _sigmoid}[op](x)
+            result = {
+                SfuOp.EXP2: _exp2,
+                SfuOp.RECIPROCAL: _reciprocal,
+                SfuOp.RSQRT: _rsqrt,
+                SfuOp.SIGMOID: _sigmoid,
+            }[op](x)
     return np.where(np.isnan(x), NAN, result)

@@ -26,12 +26,14 @@ REDUCE_SUM, REDUCE_MAXIMUM, REDUCE_ARGMAX = 1, 2, 3
 
 
 class VectorUnit(wiring.Component):
-    """Elementwise operations, special functions, reductions and quantisation of rows; :mod:`.reference` is exact about them.
+    """Elementwise operations, special functions, reductions and quantisation of rows; :mod:`.reference` is
+    exact about them.
 
-    Takes VECTOR and NOP commands, which have been checked, one after the other: each is complete before the next is
-    transferred. With operands and outputs always available a command takes a cycle for each ``lanes`` elements
-    (:attr:`.Reducer.interval` with a sum or maximum), and about 60 to fill and empty the pipelines. Row scalars share port b with
-    operand b: one more read each row. All operands of an element are read before it is written.
+    Takes VECTOR and NOP commands, which have been checked, one after the other: each is complete before the
+    next is transferred. With operands and outputs always available a command takes a cycle for each
+    ``lanes`` elements (:attr:`.Reducer.interval` with a sum or maximum), and about 60 to fill and empty the
+    pipelines. Row scalars share port b with operand b: one more read each row. All operands of an element
+    are read before it is written.
 
     Members
     -------
@@ -46,14 +48,16 @@ class VectorUnit(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "tile": In(5),
-            "unit": In(UnitSignature()),
-            "a": Out(vmem_port(config)),
-            "b": Out(vmem_port(config)),
-            "local": Out(stream.Signature(local_write(config))),
-            "bus": Out(stream.Signature(bus_write(config))),
-        })
+        super().__init__(
+            {
+                "tile": In(5),
+                "unit": In(UnitSignature()),
+                "a": Out(vmem_port(config)),
+                "b": Out(vmem_port(config)),
+                "local": Out(stream.Signature(local_write(config))),
+                "bus": Out(stream.Signature(bus_write(config))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -63,7 +67,9 @@ class VectorUnit(wiring.Component):
         self._sinks(m, command, start, finished, beat, en)
         m.d.comb += [
             self.unit.idle.eq(1),
-            self.unit.stall_out.eq((self.local.valid & ~self.local.ready) | (self.bus.valid & ~self.bus.ready)),
+            self.unit.stall_out.eq(
+                (self.local.valid & ~self.local.ready) | (self.bus.valid & ~self.bus.ready)
+            ),
         ]
         return m
 
@@ -78,7 +84,9 @@ class VectorUnit(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += cmd.ready.eq(1)
                 with m.If(cmd.valid):
-                    m.d.sync += [command[f.name].eq(cmd.payload[f.offset:f.offset + f.width]) for f in fields]
+                    m.d.sync += [
+                        command[f.name].eq(cmd.payload[f.offset : f.offset + f.width]) for f in fields
+                    ]
                     with m.If(cmd.payload[:8] == Opcode.NOP):
                         m.next = "DONE"
                     with m.Else():
@@ -129,10 +137,13 @@ class VectorUnit(wiring.Component):
     @staticmethod
     def _uses(command, select):
         """Whether an operation other than PASS selects operand b (0) or the row scalar (1)."""
-        return ((command.op1 != 0) & (command.sel1 == select)) | ((command.op2 != 0) & (command.sel2 == select))
+        return ((command.op1 != 0) & (command.sel1 == select)) | (
+            (command.op2 != 0) & (command.sel2 == select)
+        )
 
     def _lanes(self, m, command, start, a, b, c):
-        """Results, with ``last_block`` (of the row) and ``last`` (of the command), and the lanes' clock enable, to be driven."""
+        """Results, with ``last_block`` (of the row) and ``last`` (of the command), and the lanes' clock
+        enable, to be driven."""
         lanes = self.config.tile.lanes
         lane_bits = exact_log2(lanes)
         beats_bits = exact_log2(BLOCK) - lane_bits
@@ -167,16 +178,20 @@ class VectorUnit(wiring.Component):
             with m.If(last):
                 m.d.sync += issuing.eq(0)
         with m.If(start):
-            m.d.sync += [row.eq(0), limit.eq(command.limit), issuing.eq((command.sink != 0) | (command.reduce != 0))]
+            m.d.sync += [
+                row.eq(0),
+                limit.eq(command.limit),
+                issuing.eq((command.sink != 0) | (command.reduce != 0)),
+            ]
 
         fill = Mux(command.fill, MINUS_INFINITY, 0)
-        words = [a.payload[32 * k:32 * k + 32] for k in range(lanes)]
+        words = [a.payload[32 * k : 32 * k + 32] for k in range(lanes)]
         results = []
         for k in range(lanes):
             # Cycle 1: operands.
             x, y1, y2 = (Signal(32, name=f"{name}{k}", reset_less=True) for name in ("x", "y1_", "y2_"))
             beyond = Signal(name=f"beyond{k}")
-            b_word = b.payload[32 * k:32 * k + 32]
+            b_word = b.payload[32 * k : 32 * k + 32]
             m.d.comb += beyond.eq(Cat(C(k, lane_bits), part, block) >= limit)
             with m.If(en):
                 m.d.sync += [
@@ -186,8 +201,13 @@ class VectorUnit(wiring.Component):
                 ]
             lane = place(m, f"lane{k}", VectorLane())
             m.d.comb += [
-                lane.op1.eq(command.op1), lane.sfu.eq(command.sfu), lane.op2.eq(command.op2), lane.en.eq(en),
-                lane.x.eq(x), lane.y1.eq(y1), lane.y2.eq(y2),
+                lane.op1.eq(command.op1),
+                lane.sfu.eq(command.sfu),
+                lane.op2.eq(command.op2),
+                lane.en.eq(en),
+                lane.x.eq(x),
+                lane.y1.eq(y1),
+                lane.y2.eq(y2),
             ]
             results.append(lane.o)
         beat = Signal(data.StructLayout({"data": 32 * lanes, "valid": 1, "last_block": 1, "last": 1}))
@@ -206,8 +226,10 @@ class VectorUnit(wiring.Component):
         argmax, writer = place(m, "argmax", Argmax(lanes)), place(m, "writer", VectorWriter(self.config))
         is_argmax = command.reduce == REDUCE_ARGMAX
         takers = (
-            (command.sink == SINK_VMEM, writer.i_row), (command.sink == SINK_QUANTISE, quantiser.i),
-            ((command.reduce == REDUCE_SUM) | (command.reduce == REDUCE_MAXIMUM), reducer.i), (is_argmax, argmax.i),
+            (command.sink == SINK_VMEM, writer.i_row),
+            (command.sink == SINK_QUANTISE, quantiser.i),
+            ((command.reduce == REDUCE_SUM) | (command.reduce == REDUCE_MAXIMUM), reducer.i),
+            (is_argmax, argmax.i),
         )
         ready = Signal()
         m.d.comb += [
@@ -241,4 +263,7 @@ class VectorUnit(wiring.Component):
             writer.tile.eq(self.tile),
             finished.eq(writer.finished),
         ]
-        m.d.comb += [getattr(writer, name).eq(command[name]) for name in ("dst", "dst_stride", "rows", "blocks", "r", "tiles")]
+        m.d.comb += [
+            getattr(writer, name).eq(command[name])
+            for name in ("dst", "dst_stride", "rows", "blocks", "r", "tiles")
+        ]
