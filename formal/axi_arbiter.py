@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 from amaranth.hdl import *
 
-from poblano.bus.axi_arbiter import AXIReadArbiter
-from poblano.bus.round_robin import select
+from poblano.axi.arbiter import AXIReadArbiter
+from poblano.stream.round_robin import select
 
 from .harness import Harness, Mutation, Property, Watch, popcount
 
@@ -95,7 +95,7 @@ class ReadArbiter(Harness):
         self.cover("beat", r.valid & r.ready & own)
 
 
-MODULE = "poblano.bus.axi_arbiter"
+MODULE = "poblano.axi.arbiter"
 MUTATIONS = (
     Mutation("overwrites", MODULE, "free.eq(~ar.valid | ar.ready)", "free.eq(1)"),
     Mutation("every port", MODULE, "port.r.valid.eq(r.valid & (owner == p))", "port.r.valid.eq(r.valid)"),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from amaranth.hdl import *
 
 from poblano.bus.broadcast import BroadcastBus
-from poblano.bus.round_robin import select
+from poblano.stream.round_robin import select
 
 from .harness import Harness, Mutation, Property, popcount
 

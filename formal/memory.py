@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 from amaranth.hdl import *
 
-from poblano.bus.round_robin import select
 from poblano.memory.activation import ActivationMemory
 from poblano.memory.banked import BankedMemory
+from poblano.stream.round_robin import select
 
 from .harness import Harness, Mutation, Property
 

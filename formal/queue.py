@@ -5,8 +5,8 @@ from functools import partial
 from amaranth.hdl import *
 
 from poblano.control import queue
-from poblano.control.commands import COUNT_BITS, NO_UNIT, WAITS
 from poblano.control.queue import UnitQueue
+from poblano.isa.commands import COUNT_BITS, NO_UNIT, WAITS
 
 from .harness import Harness, Mutation, Property, Watch
 

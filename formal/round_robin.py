@@ -4,7 +4,7 @@ from functools import partial
 
 from amaranth.hdl import *
 
-from poblano.bus.round_robin import RoundRobin
+from poblano.stream.round_robin import RoundRobin
 
 from .harness import Harness, Mutation, Property, popcount
 
@@ -36,7 +36,7 @@ class Arbiter(Harness):
         self.cover("held", open_grant != 0)
 
 
-MODULE = "poblano.bus.round_robin"
+MODULE = "poblano.stream.round_robin"
 MUTATIONS = (
     Mutation(
         "not held", MODULE, "m.d.sync += held.eq(Mux(self.accept, 0, self.grant))", "m.d.sync += held.eq(0)"

@@ -4,11 +4,11 @@ from functools import partial
 
 from amaranth.hdl import *
 
-from poblano.compute.walk import CommandFork, Walk
+from poblano.stream.loops import CommandFork, Walk
 
 from .harness import Harness, Mutation, Property
 
-MODULE = "poblano.compute.walk"
+MODULE = "poblano.stream.loops"
 
 
 class Fork(Harness):

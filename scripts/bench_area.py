@@ -7,7 +7,7 @@ import sys
 
 from document import rewrite
 
-from poblano_host.area import FORMAT_SETS, TARGETS, markdown, measure
+from poblano_flows.area import FORMAT_SETS, TARGETS, markdown, measure
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--document", type=Path, default=Path(__file__).parents[1] / "docs" / "area.md")

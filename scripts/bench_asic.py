@@ -9,9 +9,9 @@ import sys
 from document import begin, rewrite
 
 from poblano.config import PRESETS, preset
-from poblano_host.asic.activity import measure_power
-from poblano_host.asic.equivalence import prove
-from poblano_host.asic.flow import Design, array_source, chip_source
+from poblano_flows.asic.activity import measure_power
+from poblano_flows.asic.equivalence import prove
+from poblano_flows.asic.flow import Design, array_source, chip_source
 
 NAME = "scripts/bench_asic.py: {}"
 

@@ -6,8 +6,8 @@ import sys
 
 from poblano.config import preset
 from poblano_host.models import load_model
-from poblano_host.report import Run, summarise
-from poblano_host.runtime import Session
+from poblano_host.runtime.report import Run, summarise
+from poblano_host.runtime.session import Session
 
 BARS = {"prefill": 0.75, "decode": 0.80}
 TEXT = (

@@ -3,7 +3,7 @@
 import numpy as np
 
 from poblano.config import ArrayConfig, ChipConfig, MemoryConfig, TileConfig
-from poblano_host.golden import GoldenChip
+from poblano_host.golden.chip import GoldenChip
 from poblano_host.models import Model, ModelConfig
 from poblano_host.models.quantise import QUANTISERS
 

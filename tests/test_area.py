@@ -11,8 +11,8 @@ from amaranth.hdl import Value
 import pytest
 
 from poblano.config import ConfigError
-from poblano_host import cli
-from poblano_host.area import FORMAT_SETS, TARGETS, count, markdown, measure, processing_element, synthesise
+from poblano_cli import main as cli
+from poblano_flows.area import FORMAT_SETS, TARGETS, count, markdown, measure, processing_element, synthesise
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "area.md"
 

@@ -14,15 +14,15 @@ from poblano.compute.matmul import MatmulUnit
 from poblano.compute.pe import PE
 from poblano.config import ArrayConfig, ConfigError, preset
 from poblano.verilog import emit
-from poblano_host import cli
-from poblano_host.asic import tools
-from poblano_host.asic.activity import gate_level, measure_power
-from poblano_host.asic.equivalence import check, mutated, prove
-from poblano_host.asic.flow import Design, Source, array_source, chip_source
-from poblano_host.asic.liberty import Expression, load_library
-from poblano_host.asic.simulate import behavioural
-from poblano_host.asic.synthesis import elaborate, synthesise
-from poblano_host.asic.tools import AsicError, sta_program
+from poblano_cli import main as cli
+from poblano_flows.asic import tools
+from poblano_flows.asic.activity import gate_level, measure_power
+from poblano_flows.asic.equivalence import check, mutated, prove
+from poblano_flows.asic.flow import Design, Source, array_source, chip_source
+from poblano_flows.asic.liberty import Expression, load_library
+from poblano_flows.asic.simulate import behavioural
+from poblano_flows.asic.synthesis import elaborate, synthesise
+from poblano_flows.asic.tools import AsicError, sta_program
 from tb.common.bulk import build
 from tb.common.runner import run_bench
 from tb.compute.configs import CONFIGS

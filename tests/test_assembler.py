@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from poblano.config import PRESETS
-from poblano.control.commands import (
+from poblano.isa.commands import (
     COMMAND_BYTES,
     COUNT_BITS,
     FIELDS,
@@ -23,8 +23,8 @@ from poblano.control.commands import (
     Opcode,
     fields_of,
 )
-from poblano.control.documents import DOCUMENTS
-from poblano.control.registers import COUNTER_BASE, REGISTERS, address
+from poblano.isa.documents import DOCUMENTS
+from poblano.isa.registers import COUNTER_BASE, REGISTERS, address
 from poblano_host.assembler import AssemblyError, assemble, assemble_line, disassemble, format_command
 from tb.control.random_commands import valid_command
 
@@ -190,4 +190,4 @@ def test_fields_do_not_overlap():
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_documents_are_current(name):
-    assert (DOCS / name).read_text() == DOCUMENTS[name](), "run: python -m poblano.control.documents docs"
+    assert (DOCS / name).read_text() == DOCUMENTS[name](), "run: python -m poblano.isa.documents docs"

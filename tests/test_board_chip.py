@@ -12,19 +12,18 @@ import pytest
 
 from poblano.board.system import DESIGN, ChipSystem
 from poblano.config import ConfigError, MemoryConfig, preset
-from poblano.control.commands import COMMAND_BYTES, Command
+from poblano.isa.commands import COMMAND_BYTES, Command
 from poblano.verilog import emit
+from poblano_cli import main as cli
 from poblano_fpga.chip_check import check_layer, check_product
-from poblano_host import cli
-from poblano_host.board import OnBoard
-from poblano_host.bridge import BridgeError, Identity, Link
+from poblano_fpga.on_board import OnBoard
 from poblano_host.compiler import MatmulJob
-from poblano_host.paging import PagedBackend
-from poblano_host.paging.link import LinkDevice
-from poblano_host.runtime import GoldenBackend, Mismatch, open_backend, run_job
+from poblano_host.runtime.overlay import PagedBackend
+from poblano_host.runtime.overlay.link import LinkDevice
+from poblano_host.runtime.session import GoldenBackend, Mismatch, open_backend, run_job
+from poblano_host.serial.bridge import BridgeError, Identity, Link
 from poblano_host.sim.pins import SimulatedPort
-
-from .models_tiny import chip, tiny_model
+from tests.models_tiny import chip, tiny_model
 
 CLOCK, BAUD, FAST = 40_000_000, 2_000_000, 10_000_000
 SMALL = replace(

@@ -12,7 +12,7 @@ import pytest
 from poblano.bridge.bridge import BridgeConfig
 from poblano.bridge.protocol import ESCAPE, FLAG, Operation, Request, Status, decode_frame, encode_frame
 from poblano.config import ConfigError
-from poblano_host.bridge import BridgeError, Link, open_port
+from poblano_host.serial.bridge import BridgeError, Link, open_port
 from tb.bridge.configs import CONFIGS
 from tb.bridge.tops import BridgeTop
 from tb.common.runner import run_bench

@@ -6,7 +6,7 @@ import random
 from amaranth.sim import Simulator
 import pytest
 
-from poblano.bus.axi_arbiter import AXIReadArbiter
+from poblano.axi.arbiter import AXIReadArbiter
 from tb.memory.configs import CONFIGS
 
 

@@ -5,7 +5,7 @@ import random
 from amaranth.sim import Simulator
 import pytest
 
-from poblano.bus.round_robin import RoundRobin
+from poblano.stream.round_robin import RoundRobin
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

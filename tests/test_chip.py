@@ -6,7 +6,7 @@ import pytest
 from poblano.chip import Chip
 from poblano.config import PRESETS, ArrayConfig, ChipConfig, MemoryConfig, TileConfig
 from poblano_host.compiler import MatmulJob
-from poblano_host.golden import GoldenChip
+from poblano_host.golden.chip import GoldenChip
 from tb.common.runner import run_bench
 
 SMALL = ChipConfig(

@@ -12,10 +12,11 @@ import pytest
 
 from poblano.config import PRESETS, preset
 from poblano.formats.element import FORMATS
-from poblano_host import cli, runtime
-from poblano_host.formats_table import width_table
+from poblano_cli import main as cli
+from poblano_flows.formats_table import width_table
 from poblano_host.models import load_model
 from poblano_host.models.gguf import export_gguf
+from poblano_host.runtime import session as runtime
 
 
 @pytest.fixture

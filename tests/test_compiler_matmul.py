@@ -13,10 +13,9 @@ from poblano.formats.element import Activation
 from poblano.vector.reference import quantise
 from poblano_host.compiler import CompileError, MatmulJob
 from poblano_host.compiler.weights import FORMATS
-from poblano_host.golden import GoldenChip
+from poblano_host.golden.chip import GoldenChip
 from poblano_host.models.quantise import QUANTISERS
-
-from .models_tiny import chip
+from tests.models_tiny import chip
 
 ALL = tuple(CHIP_FORMATS)
 TWICE = chip(formats=ALL)

@@ -12,8 +12,7 @@ from poblano.formats.element import FORMATS as CHIP_FORMATS
 from poblano_host.accuracy import CASES, Bars, compare, compare_cases, golden_logits, measure, report
 from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.models import FloatModel, load_model, quantise_model
-
-from .models_tiny import Run, chip, tiny_model
+from tests.models_tiny import Run, chip, tiny_model
 
 DEFAULT = Path(__file__).parents[1] / "host/poblano_host/data/poblano-1m"
 CONFIGS = {

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from poblano.control.commands import WAITS, Opcode, unit_index
+from poblano.isa.commands import WAITS, Opcode, unit_index
 from poblano_host.compiler.errors import CompileError
 from poblano_host.compiler.image import Allocator, align
 from poblano_host.compiler.program import ProgramBuilder
-
-from .models_tiny import chip
+from tests.models_tiny import chip
 
 STREAM, MATMUL, VECTOR, VECTOR_1 = 1, 2, 3, 6
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from poblano.compute.reference import matmul, pack_weights, unpack_weights
-from poblano.compute.weight_format import Element, ScaleFormat, step_bytes, weight_unit
 from poblano.config import BLOCK, ArrayConfig, ChipConfig, MemoryConfig, TileConfig, preset
 from poblano.formats.element import FORMATS, Activation
 from poblano.formats.float32_reference import canonicalise, float_add, float_multiply
+from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes, weight_unit
 
 RANGES = {Element.S8: (-128, 128), Element.S4: (-8, 8), Element.U4: (0, 16)}
 PAIRS = [(a, w) for a in Activation for w in Element]

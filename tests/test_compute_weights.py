@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from poblano.compute.reference import pack_weights
-from poblano.compute.weight_format import Element, ScaleFormat
 from poblano.compute.weights import WeightLoader
 from poblano.config import BLOCK
 from poblano.formats import float32_reference as reference
 from poblano.formats.element import operand_layout
 from poblano.formats.float32_reference import float16_to_float32
+from poblano.isa.weight_stream import Element, ScaleFormat
 from tb.common.operands import item_operands, operand, packed
 from tb.compute.configs import CONFIGS
 

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from poblano.config import PRESETS
-from poblano.control.check import check
-from poblano.control.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Opcode
+from poblano.isa.check import check
+from poblano.isa.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Opcode
 from tb.common.runner import run_bench
 from tb.control.configs import CHECKED
 from tb.control.random_commands import valid_command

@@ -7,8 +7,8 @@ from amaranth.hdl import *
 from amaranth.sim import Simulator
 import pytest
 
-from poblano.control.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, Command, Opcode
 from poblano.control.queue import IN_FLIGHT, UnitQueue
+from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, Command, Opcode
 
 MODULO = 1 << COUNT_BITS
 UNITS = 5

@@ -8,8 +8,8 @@ from poblano.config import ArrayConfig, ConfigError
 from poblano.engine.config import REGISTERS, EngineConfig, Fault
 from poblano.engine.system import EngineSystem
 from poblano.verilog import emit
-from poblano_host.bridge import BridgeError, Link
-from poblano_host.engine import EngineDevice
+from poblano_host.serial.bridge import BridgeError, Link
+from poblano_host.serial.engine import EngineDevice
 from poblano_host.sim.pins import SimulatedPort
 
 CLOCK, BAUD = 24_000_000, 6_000_000

@@ -15,9 +15,10 @@ from systemrdl.node import RegNode
 from poblano.clock_gate import CLOCK_GATE, CLOCK_GATE_FILE, clock_gate_pass
 from poblano.compute.array import SystolicArray
 from poblano.config import PRESETS, ArrayConfig, preset
-from poblano.control.registers import COUNTERS, REGISTERS, Control, Irq, Status, address, constants
+from poblano.isa.registers import COUNTERS, REGISTERS, Control, Irq, Status, address, constants
 from poblano.verilog import emit
-from poblano_host import cli, export
+from poblano_cli import main as cli
+from poblano_flows import export
 from poblano_host.sim.verilator import verilator_command
 
 

@@ -10,9 +10,8 @@ from poblano.config import ArrayConfig, ChipConfig, MemoryConfig, TileConfig
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import Model, load_model
 from poblano_host.models.quantise import quantise_model
-from poblano_host.runtime import GoldenBackend, SimulationBackend, open_backend, run_job
-
-from .test_first_light import dump
+from poblano_host.runtime.session import GoldenBackend, SimulationBackend, open_backend, run_job
+from tests.test_first_light import dump
 
 FORMATS = ("int8", "int4", "mxfp8_e4m3", "mxfp4_e2m1")
 CONFIG = ChipConfig(

@@ -35,14 +35,14 @@ def test_mutations_of_each_file(file):
 
 
 def test_mutation_of_a_line_that_is_gone():
-    mutation = Mutation("gone", "poblano.bus.round_robin", "no.such_line(1)", "0")
+    mutation = Mutation("gone", "poblano.stream.round_robin", "no.such_line(1)", "0")
     with pytest.raises(MutationError, match="'no.such_line\\(1\\)' occurs 0 times, not once"):
         mutation.check()
 
 
 def test_mutation_that_is_no_code():
     with pytest.raises(MutationError, match="'wide': 'no such line' is no expression or statement"):
-        Mutation("wide", "poblano.bus.round_robin", "no such line", "0").check()
+        Mutation("wide", "poblano.stream.round_robin", "no such line", "0").check()
 
 
 def test_mutation_ignores_layout():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from poblano.config import ConfigError, preset
+from poblano_cli import main as cli
 from poblano_fpga import build as build_module
 from poblano_fpga.boards import BOARDS, board, with_array
 from poblano_fpga.build import BuildError, BuildReport, build, tool
@@ -20,10 +21,9 @@ from poblano_fpga.command import device
 from poblano_fpga.floorplan import place_multipliers
 from poblano_fpga.simulation import rtl_port
 from poblano_fpga.synthesis import Netlist, check_fits, synthesise
-from poblano_host import cli
-from poblano_host.bridge import Link
-from poblano_host.engine import EngineDevice, engine_traffic
-from poblano_host.runtime import Mismatch
+from poblano_host.runtime.session import Mismatch
+from poblano_host.serial.bridge import Link
+from poblano_host.serial.engine import EngineDevice, engine_traffic
 
 
 class FalseEngine:

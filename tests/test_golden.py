@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 
 from poblano.compute.reference import matmul, pack_weights
-from poblano.compute.weight_format import Element, ScaleFormat
-from poblano.control.commands import Command, CommandError, ErrorCode, Opcode, unit_index
 from poblano.formats.element import FORMATS, Activation
-from poblano.vector.ops import AluOp, SfuOp
+from poblano.isa.commands import Command, CommandError, ErrorCode, Opcode, unit_index
+from poblano.isa.vector_ops import AluOp, SfuOp
+from poblano.isa.weight_stream import Element, ScaleFormat
 from poblano.vector.reference import argmax, quantise, reduce_max, reduce_sum
 from poblano.vector.sfu_reference import sfu
-from poblano_host.golden import GoldenChip, GoldenError
-
-from .models_tiny import chip
+from poblano_host.golden.chip import GoldenChip, GoldenError
+from tests.models_tiny import chip
 
 DMA, STREAM, MATMUL, VECTOR = (unit_index(kind, 0) for kind in range(4))
 VECTOR_1 = unit_index(3, 1)

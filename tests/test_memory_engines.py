@@ -8,8 +8,8 @@ import random
 from amaranth.sim import Simulator
 import pytest
 
-from poblano.control.commands import Command, Opcode
-from poblano.memory.bursts import Bursts
+from poblano.axi.bursts import Bursts
+from poblano.isa.commands import Command, Opcode
 from poblano.memory.dma import DMAUnit
 from poblano.memory.stream_unit import StreamUnit
 from tb.memory.configs import CONFIGS

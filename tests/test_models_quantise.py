@@ -9,8 +9,7 @@ from poblano.vector.reference import quantise
 from poblano_host.models import FloatModel, ModelError, quantise_model
 from poblano_host.models.model import BLOCK, MX_FORMATS
 from poblano_host.models.quantise import QUANTISERS
-
-from .models_tiny import tiny_model
+from tests.models_tiny import tiny_model
 
 DTYPES = {
     "mxfp8_e4m3": ml_dtypes.float8_e4m3fn,

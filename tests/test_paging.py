@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 
 from poblano.config import preset
-from poblano.control.check import check
-from poblano.control.commands import Command, Opcode
+from poblano.isa.check import check
+from poblano.isa.commands import Command, Opcode
 from poblano_host.compiler import CompiledModel, MatmulJob
-from poblano_host.golden import GoldenChip
+from poblano_host.golden.chip import GoldenChip
 from poblano_host.models import load_model
-from poblano_host.paging import PagedBackend, PagingError, SimulatedDevice, split
-from poblano_host.paging.cache import PageCache
-from poblano_host.runtime import ChipError, GoldenBackend, run_job
-
-from .models_tiny import Run, chip, tiny_model
-from .test_runtime import SMALL, chip_errors, program
+from poblano_host.runtime.overlay import PagedBackend, PagingError, SimulatedDevice, split
+from poblano_host.runtime.overlay.cache import PageCache
+from poblano_host.runtime.session import ChipError, GoldenBackend, run_job
+from tests.models_tiny import Run, chip, tiny_model
+from tests.test_runtime import SMALL, chip_errors, program
 
 DMA, STREAM, MATMUL = 0, 1, 2
 
@@ -291,7 +290,7 @@ def test_rtl_errors(monkeypatch):
     chip_errors(backend)
     device.patience = 20
     monkeypatch.setattr(
-        "poblano_host.paging.backend.split",
+        "poblano_host.runtime.overlay.backend.split",
         lambda commands, config, page_bytes: [
             replace(piece, command=replace(piece.command, waits=((1, 1),)))
             for piece in split(commands, config, page_bytes)

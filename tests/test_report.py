@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from poblano.config import ConfigError, preset
-from poblano.control.commands import Command, Opcode
+from poblano.isa.commands import Command, Opcode
 from poblano_host.compiler import LayerWork, Program
-from poblano_host.report import (
+from poblano_host.runtime.report import (
     Run,
     busy_fractions,
     layer_times,
@@ -18,9 +18,9 @@ from poblano_host.report import (
     summary_rows,
     write_report,
 )
-from poblano_host.runtime import RunResult
+from poblano_host.runtime.session import RunResult
+from poblano_host.runtime.timeline import slices, trace_events, write_timeline
 from poblano_host.sim.simulation import EVENT
-from poblano_host.timeline import slices, trace_events, write_timeline
 
 CONFIG = preset("desk").with_memory(bandwidth=Fraction(20))  # 512 MAC per cycle
 

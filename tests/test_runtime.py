@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from poblano.config import ConfigError
-from poblano.control.commands import Command, ErrorCode, Opcode
+from poblano.isa.commands import Command, ErrorCode, Opcode
 from poblano_host.compiler import CompileError, MatmulJob
 from poblano_host.models import FloatModel
-from poblano_host.runtime import (
+from poblano_host.runtime.session import (
     BACKENDS,
     ChipError,
     GoldenBackend,
@@ -21,8 +21,7 @@ from poblano_host.runtime import (
     run_job,
 )
 from poblano_host.sim.simulation import SimulationError
-
-from .models_tiny import chip, tiny_model
+from tests.models_tiny import chip, tiny_model
 
 SMALL = chip(4, 4, lanes=2, tiles=1, data_width=64)
 PROMPT = [3, 14, 15, 9, 26, 5, 35, 8, 9, 7, 9, 3, 23, 8, 46, 2, 64, 33, 8, 32]

@@ -5,9 +5,9 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
+from poblano.isa.vector_ops import AluOp
 from poblano.vector.alu import LaneALU
 from poblano.vector.alu_reference import alu
-from poblano.vector.ops import AluOp
 from tb.common.bulk import build
 
 SPECIAL = np.array(

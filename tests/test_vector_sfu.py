@@ -4,7 +4,7 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
-from poblano.vector.ops import SfuOp
+from poblano.isa.vector_ops import SfuOp
 from poblano.vector.sfu import SpecialFunction
 from poblano.vector.sfu_reference import sfu
 from tb.common.bulk import build

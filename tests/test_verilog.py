@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from poblano.compute.array import SystolicArray
-from poblano.compute.delay import delay
 from poblano.config import ArrayConfig
 from poblano.memory.sram import SRAM
+from poblano.stream.delay import delay
 from poblano.verilog import emit, place
 from tb.common.bulk import build
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from poblano_host.bridge import BoardError
+from poblano_host.serial.bridge import BoardError
 
 from .floorplan import place_multipliers
 from .synthesis import cell_counts, check_fits, synthesise

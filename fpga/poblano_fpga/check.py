@@ -6,11 +6,11 @@ import re
 import numpy as np
 
 from poblano.config import preset
-from poblano.control.commands import Command, Opcode
+from poblano.isa.commands import Command, Opcode
 from poblano_host.compiler import CompiledModel, MatmulJob
-from poblano_host.engine import EngineBackend
 from poblano_host.models import load_model
-from poblano_host.runtime import GoldenBackend, Mismatch, run_job
+from poblano_host.runtime.session import GoldenBackend, Mismatch, run_job
+from poblano_host.serial.engine import EngineBackend
 
 __all__ = ["check_layer", "check_matmul", "matmul_on", "token_products"]
 

@@ -6,10 +6,10 @@ import time
 import numpy as np
 
 from poblano.config import LINE_BYTES, LINE_WORDS
-from poblano.control.commands import Command, Opcode, UnitKind, unit_index
+from poblano.isa.commands import Command, Opcode, UnitKind, unit_index
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import load_model
-from poblano_host.runtime import Mismatch, open_backend, run_job
+from poblano_host.runtime.session import Mismatch, open_backend, run_job
 
 __all__ = ["check_chip", "check_layer", "check_product", "first_layer"]
 
@@ -82,7 +82,7 @@ def check_layer(backend, config, tokens=(5, 6, 7)):
 
 
 def check_chip(backend, layer, note):
-    """Both checks, the second if ``layer``, on an :class:`~poblano_host.board.OnBoard`; figures by their
+    """Both checks, the second if ``layer``, on an :class:`~poblano_fpga.on_board.OnBoard`; figures by their
     names."""
     figures = {}
     for name, check in (("matmul", check_product), ("layer", check_layer))[: 1 + layer]:

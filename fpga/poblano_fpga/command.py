@@ -13,9 +13,9 @@ from rich.table import Table
 import typer
 
 from poblano.config import ConfigError
-from poblano_host.board import OnBoard
-from poblano_host.bridge import Link, open_port
-from poblano_host.engine import EngineDevice, engine_traffic
+from poblano_fpga.on_board import OnBoard
+from poblano_host.serial.bridge import Link, open_port
+from poblano_host.serial.engine import EngineDevice, engine_traffic
 
 from .boards import BOARDS, with_array
 from .boards import board as find_board

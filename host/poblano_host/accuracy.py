@@ -9,7 +9,7 @@ from poblano.config import BLOCK
 from poblano.vector.reference import quantise
 
 from .compiler import CompiledModel
-from .golden import GoldenChip
+from .golden.chip import GoldenChip
 from .models import FloatModel, ModelError, quantise_model
 
 __all__ = [

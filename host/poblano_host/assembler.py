@@ -15,7 +15,7 @@ import re
 
 import numpy as np
 
-from poblano.control.commands import (
+from poblano.isa.commands import (
     COMMAND_BYTES,
     COUNT_BITS,
     NO_UNIT,

@@ -4,11 +4,11 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from .bus.axi_arbiter import AXIReadArbiter
+from .axi.arbiter import AXIReadArbiter
 from .bus.broadcast import BroadcastBus
 from .config import ChipConfig
-from .control.commands import UnitKind, unit_index
 from .control.processor import CommandProcessor
+from .isa.commands import UnitKind, unit_index
 from .memory.dma import DMAUnit
 from .tile import Tile
 from .verilog import emit, place

@@ -4,9 +4,10 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from .axi.signature import AXIReadSignature
 from .compute.matmul import MatmulUnit
 from .config import ChipConfig
-from .interfaces import AXIReadSignature, UnitSignature, block_port, bus_write, local_write, vmem_port
+from .interfaces import UnitSignature, block_port, bus_write, local_write, vmem_port
 from .memory.local import LocalMemories
 from .memory.stream_unit import StreamUnit
 from .vector.unit import VectorUnit

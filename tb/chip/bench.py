@@ -14,7 +14,7 @@ from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 import numpy as np
 
-from poblano.control.registers import address
+from poblano.isa.registers import address
 
 IRQ_DONE, IRQ_ERROR = 1, 2
 

@@ -10,11 +10,11 @@ from cocotb.triggers import RisingEdge
 import numpy as np
 
 from poblano.compute.reference import matmul, pack_weights
-from poblano.compute.weight_format import Element, ScaleFormat, step_bytes
 from poblano.config import BLOCK, LINE_WORDS
-from poblano.control.check import check
-from poblano.control.commands import Command, Opcode
 from poblano.interfaces import block_meta, bus_write, local_write
+from poblano.isa.check import check
+from poblano.isa.commands import Command, Opcode
+from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
 from tb.compute.configs import CONFIGS
 
 CONFIG = CONFIGS[os.environ["CONFIG"]]

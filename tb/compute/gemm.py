@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cocotb
 
-from poblano.compute.weight_format import Activation, Element, ScaleFormat
 from poblano.config import BLOCK
+from poblano.isa.weight_stream import Activation, Element, ScaleFormat
 from tb.compute.bench import ARRAY, CONFIG, TILE, start
 
 

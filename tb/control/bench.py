@@ -11,8 +11,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from poblano.control.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Command, ErrorCode, Opcode
-from poblano.control.registers import (
+from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Command, ErrorCode, Opcode
+from poblano.isa.registers import (
     COUNTERS,
     IDENTITY,
     NO_ERROR_UNIT,

@@ -8,8 +8,8 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from poblano.control.check import check
-from poblano.control.commands import COMMAND_BYTES, CommandError, ErrorCode, Opcode
+from poblano.isa.check import check
+from poblano.isa.commands import COMMAND_BYTES, CommandError, ErrorCode, Opcode
 from tb.control.configs import CHECKED
 from tb.control.random_commands import mutated, valid_command
 

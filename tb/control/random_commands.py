@@ -1,9 +1,9 @@
 """Random commands: valid ones, often at the very end of a memory, and such with a small change."""
 
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
-from poblano.control.check import MAX_BLOCKS
-from poblano.control.commands import FIELDS, NO_UNIT, WAITS, Command, Opcode, unit_index
 from poblano.formats.element import Element
+from poblano.isa.check import MAX_BLOCKS
+from poblano.isa.commands import FIELDS, NO_UNIT, WAITS, Command, Opcode, unit_index
 
 __all__ = ["mutated", "valid_command"]
 

@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from poblano.control.checker import CommandChecker
-from poblano.control.commands import COMMAND_BYTES
 from poblano.control.processor import CommandProcessor
+from poblano.isa.commands import COMMAND_BYTES
 from poblano.verilog import place
 
 __all__ = ["CheckerTop", "ProcessorTop"]

@@ -10,8 +10,8 @@ from cocotb.triggers import RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiRam
 import numpy as np
 
-from poblano.control.commands import Command, ErrorCode, Opcode
 from poblano.interfaces import bus_write, local_write
+from poblano.isa.commands import Command, ErrorCode, Opcode
 from tb.memory.configs import CONFIGS
 from tb.memory.model import MemoryModel, pack_block
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from poblano.config import BLOCK, LINE_BYTES
-from poblano.control.commands import Opcode
+from poblano.isa.commands import Opcode
 
 __all__ = ["MemoryModel", "pack_block"]
 

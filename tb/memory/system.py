@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from poblano.bus.axi_arbiter import AXIReadArbiter
+from poblano.axi.arbiter import AXIReadArbiter
 from poblano.bus.broadcast import BroadcastBus
 from poblano.interfaces import UnitSignature, bus_write, local_write
 from poblano.memory.dma import DMAUnit

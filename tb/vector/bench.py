@@ -11,12 +11,12 @@ from cocotb.triggers import RisingEdge
 import numpy as np
 
 from poblano.config import BLOCK, LINE_WORDS
-from poblano.control.check import check
-from poblano.control.commands import FIELDS, Command, Opcode
 from poblano.formats.element import Activation
 from poblano.interfaces import block_meta, bus_write, local_write
+from poblano.isa.check import check
+from poblano.isa.commands import FIELDS, Command, Opcode
+from poblano.isa.vector_ops import AluOp, SfuOp
 from poblano.vector import reference
-from poblano.vector.ops import AluOp, SfuOp
 from poblano.vector.reducer import Reducer
 from tb.compute.configs import CONFIGS
 

@@ -11,10 +11,10 @@ import math
 
 import numpy as np
 
-from poblano.compute.weight_format import ScaleFormat, step_bytes
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.formats.element import Activation
-from poblano.vector.ops import AluOp, SfuOp
+from poblano.isa.vector_ops import AluOp, SfuOp
+from poblano.isa.weight_stream import ScaleFormat, step_bytes
 
 from .errors import CompileError
 from .image import Allocator, align

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from poblano.config import BLOCK, LINE_WORDS
-from poblano.control.commands import WAITS, Command, Opcode, UnitKind, unit_index
+from poblano.isa.commands import WAITS, Command, Opcode, UnitKind, unit_index
 
 __all__ = ["LayerWork", "Program", "ProgramBuilder", "Region", "rows_region"]
 

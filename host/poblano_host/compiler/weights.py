@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from poblano.compute.reference import pack_weights
-from poblano.compute.weight_format import Activation, Element, ScaleFormat
 from poblano.config import BLOCK
+from poblano.isa.weight_stream import Activation, Element, ScaleFormat
 
 from ..models.model import MX_FORMATS, BlockTensor
 from ..models.quantise import QUANTISERS

@@ -4,9 +4,9 @@ from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
-from ..bus.round_robin import RoundRobin, select
-from ..interfaces import AXIReadSignature, AXIWriteSignature
+from ..axi.signature import AXIReadSignature, AXIWriteSignature
 from ..memory.sram import SRAM
+from ..stream.round_robin import RoundRobin, select
 
 __all__ = ["AXIRam"]
 

@@ -6,9 +6,9 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from ..axi.lite import ADDRESS_BITS, AXILiteSignature
+from ..axi.signature import AXIReadSignature, AXIWriteSignature
 from ..config import ConfigError
-from ..control.axi_lite import ADDRESS_BITS, AXILiteSignature
-from ..interfaces import AXIReadSignature, AXIWriteSignature
 from ..memory.sram import SRAM
 from ..verilog import place
 from .answer import AnswerSender

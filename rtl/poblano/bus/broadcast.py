@@ -5,8 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interfaces import bus_write, local_write
+from ..stream.round_robin import RoundRobin, select
 from ..verilog import place
-from .round_robin import RoundRobin, select
 
 __all__ = ["BroadcastBus"]
 

@@ -10,11 +10,11 @@ from ..formats.element import Activation
 from ..formats.float32 import FixedToFloat, FloatAdd, FloatMultiply
 from ..interfaces import block_meta
 from ..memory.sram import SRAM
+from ..stream.delay import delay, word_mux
+from ..stream.loops import CommandFork, Walk
 from ..verilog import place
 from .array import SumsLayout
 from .block_sums import SUMS_COMMAND, BlockSums
-from .delay import delay, word_mux
-from .walk import CommandFork, Walk
 from .weights import ScalePortSignature
 
 __all__ = ["ACCUMULATOR_COMMAND", "Accumulator", "AccumulatorLane"]

@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import BLOCK, ArrayConfig
 from ..formats.element import Arithmetic
+from ..stream.delay import delay
 from ..verilog import place
-from .delay import delay
 from .pe import PE
 
 __all__ = ["ActivationLayout", "ArrayRow", "ArraySegment", "SumsLayout", "SystolicArray", "WeightItemLayout"]

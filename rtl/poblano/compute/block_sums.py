@@ -6,9 +6,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import ChipConfig
+from ..stream.loops import Walk
 from ..verilog import place
 from .array import SumsLayout
-from .walk import Walk
 
 __all__ = ["BlockSums", "SUMS_COMMAND"]
 

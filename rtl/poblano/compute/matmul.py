@@ -6,14 +6,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import ChipConfig
-from ..control.commands import FIELDS, Opcode
 from ..interfaces import UnitSignature, bus_write, local_write, matmul_data_port, matmul_meta_port
+from ..isa.commands import FIELDS, Opcode
+from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_unit
+from ..stream.loops import CommandFork
 from ..verilog import place
 from .accumulator import ACCUMULATOR_COMMAND, Accumulator
 from .array import SystolicArray
 from .reader import READER_COMMAND, ActivationReader
-from .walk import CommandFork
-from .weight_format import Activation, Element, ScaleFormat, weight_unit
 from .weights import LOADER_COMMAND, WeightLoader
 from .writer import WRITER_COMMAND, ResultWriter
 

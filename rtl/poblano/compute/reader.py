@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..config import ChipConfig
 from ..formats.element import Activation, Element, decode_operand
 from ..interfaces import matmul_data_port, matmul_meta_port
+from ..stream.delay import word_mux
+from ..stream.loops import Walk
 from ..verilog import place
-from .delay import word_mux
-from .walk import Walk
 
 __all__ = ["ActivationReader", "READER_COMMAND"]
 

@@ -5,7 +5,7 @@ import numpy as np
 from ..config import BLOCK
 from ..formats.element import Activation, Element, scale_exponent
 from ..formats.float32_reference import canonicalise, float16_to_float32
-from .weight_format import ScaleFormat, step_bytes, weight_unit
+from ..isa.weight_stream import ScaleFormat, step_bytes, weight_unit
 
 __all__ = ["matmul", "pack_weights", "unpack_weights"]
 

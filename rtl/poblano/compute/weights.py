@@ -8,13 +8,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..config import BLOCK, ChipConfig
 from ..formats.element import Element, decode_operand, operand_layout
 from ..formats.float32 import NAN, float16_to_float32
+from ..isa.weight_stream import ScaleFormat
 from ..memory.sram import SRAM
+from ..stream.delay import word_mux
+from ..stream.loops import Walk
 from ..verilog import place
 from .array import WeightItemLayout
-from .delay import word_mux
 from .pe import NARROW
-from .walk import Walk
-from .weight_format import ScaleFormat
 
 __all__ = ["HalfDecoder", "LOADER_COMMAND", "OperandDecoder", "ScalePortSignature", "WeightLoader"]
 

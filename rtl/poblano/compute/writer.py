@@ -8,9 +8,9 @@ from amaranth.utils import exact_log2
 
 from ..config import LINE_WORDS, ChipConfig
 from ..interfaces import bus_write, local_write
+from ..stream.delay import word_mux
+from ..stream.loops import Walk
 from ..verilog import place
-from .delay import word_mux
-from .walk import Walk
 
 __all__ = ["WRITER_COMMAND", "ResultWriter"]
 

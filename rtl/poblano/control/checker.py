@@ -10,8 +10,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import BLOCK, LINE_BYTES, LINE_WORDS, ChipConfig
 from ..formats.element import Element
-from .check import MAX_BLOCKS
-from .commands import (
+from ..isa.check import MAX_BLOCKS
+from ..isa.commands import (
     COMMAND_BYTES,
     NO_UNIT,
     RESERVED,
@@ -36,7 +36,7 @@ class CheckedLayout(data.StructLayout):
 
 
 class CommandChecker(wiring.Component):
-    """Checks a command by the rules and in the order of :func:`poblano.control.check.check`.
+    """Checks a command by the rules and in the order of :func:`poblano.isa.check.check`.
 
     One command at a time: the result follows the command's transfer after 2 cycles and one for each address
     range that its opcode has (at least one; LOAD 2, VECTOR 6), and stays until it is taken.

@@ -6,10 +6,10 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from ..axi.signature import AXIReadSignature
 from ..config import ChipConfig
-from ..interfaces import AXIReadSignature
+from ..isa.commands import COMMAND_BYTES
 from ..verilog import place
-from .commands import COMMAND_BYTES
 
 __all__ = ["BURST_COMMANDS", "CommandFetch", "FetchedLayout"]
 

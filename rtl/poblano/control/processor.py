@@ -4,15 +4,12 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from ..axi.lite import AXILiteSignature, AXILiteSlave
+from ..axi.signature import AXIReadSignature
 from ..config import ChipConfig
-from ..interfaces import AXIReadSignature, UnitSignature
-from ..verilog import place
-from .axi_lite import AXILiteSignature, AXILiteSlave
-from .checker import CommandChecker
-from .commands import ErrorCode
-from .fetch import CommandFetch
-from .queue import UnitQueue
-from .registers import (
+from ..interfaces import UnitSignature
+from ..isa.commands import ErrorCode
+from ..isa.registers import (
     COUNTERS,
     NO_ERROR_UNIT,
     REGISTERS,
@@ -24,6 +21,10 @@ from .registers import (
     address,
     constants,
 )
+from ..verilog import place
+from .checker import CommandChecker
+from .fetch import CommandFetch
+from .queue import UnitQueue
 
 __all__ = ["AXILiteSignature", "CommandProcessor"]
 

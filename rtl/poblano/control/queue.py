@@ -5,8 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from ..isa.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Opcode
 from ..verilog import place
-from .commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Opcode
 
 __all__ = ["QueuedLayout", "UnitQueue"]
 

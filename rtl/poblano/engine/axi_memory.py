@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..interfaces import AXIReadSignature, AXIWriteSignature
+from ..axi.signature import AXIReadSignature, AXIWriteSignature
 
 __all__ = ["AXIMemory"]
 

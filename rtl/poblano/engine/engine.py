@@ -5,12 +5,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from ..axi.lite import AXILiteSignature, AXILiteSlave
+from ..axi.signature import AXIReadSignature, AXIWriteSignature
 from ..compute.array import SystolicArray
 from ..compute.block_sums import BlockSums
-from ..compute.walk import Walk
-from ..control.axi_lite import AXILiteSignature, AXILiteSlave
 from ..formats.element import Element, decode_operand
-from ..interfaces import AXIReadSignature, AXIWriteSignature
+from ..stream.loops import Walk
 from ..verilog import place
 from .axi_memory import AXIMemory
 from .config import IDENTITY, REGISTERS, STEP_BITS, VERSION, EngineConfig, Fault

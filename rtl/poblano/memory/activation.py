@@ -5,9 +5,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
-from ..bus.round_robin import RoundRobin, select
 from ..config import BLOCK
 from ..interfaces import block_meta, block_port, local_write, matmul_data_port, matmul_meta_port
+from ..stream.round_robin import RoundRobin, select
 from ..verilog import place
 from .sram import SRAM
 

@@ -5,8 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2, exact_log2
 
-from ..bus.round_robin import RoundRobin, select
 from ..interfaces import ReadPortSignature
+from ..stream.round_robin import RoundRobin, select
 from ..verilog import place
 from .sram import SRAM
 

@@ -4,8 +4,9 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..control.commands import ErrorCode, Opcode
-from ..interfaces import AXIReadSignature, AXIWriteSignature, UnitSignature, block_port, bus_write, vmem_port
+from ..axi.signature import AXIReadSignature, AXIWriteSignature
+from ..interfaces import UnitSignature, block_port, bus_write, vmem_port
+from ..isa.commands import ErrorCode, Opcode
 from ..verilog import place
 from .load import LoadEngine
 from .store import StoreEngine

@@ -6,13 +6,14 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
+from ..axi.reader import AXIReader
+from ..axi.signature import AXIReadSignature
 from ..config import LINE_BYTES
-from ..control.commands import COMMAND_BYTES, Opcode
-from ..interfaces import AXIReadSignature, bus_write
+from ..interfaces import bus_write
+from ..isa.commands import COMMAND_BYTES, Opcode
+from ..isa.layout import operands
+from ..stream.region import RegionLayout, Walk
 from ..verilog import place
-from .axi_reader import AXIReader
-from .operands import operands
-from .walk import RegionLayout, Walk
 
 __all__ = ["LoadEngine"]
 

@@ -9,13 +9,14 @@ from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
+from ..axi.signature import AXIWriteSignature
+from ..axi.writer import AXIWriter
 from ..config import BLOCK, LINE_BYTES
-from ..control.commands import COMMAND_BYTES, Opcode
-from ..interfaces import AXIWriteSignature, block_port, vmem_port
+from ..interfaces import block_port, vmem_port
+from ..isa.commands import COMMAND_BYTES, Opcode
+from ..isa.layout import operands
+from ..stream.region import Walk
 from ..verilog import place
-from .axi_writer import AXIWriter
-from .operands import operands
-from .walk import Walk
 
 __all__ = ["StoreEngine"]
 

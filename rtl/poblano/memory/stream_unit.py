@@ -4,11 +4,12 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..control.commands import ErrorCode, Opcode
-from ..interfaces import AXIReadSignature, UnitSignature
+from ..axi.reader import AXIReader
+from ..axi.signature import AXIReadSignature
+from ..interfaces import UnitSignature
+from ..isa.commands import ErrorCode, Opcode
+from ..isa.layout import operands
 from ..verilog import place
-from .axi_reader import AXIReader
-from .operands import operands
 
 __all__ = ["StreamUnit"]
 

@@ -5,14 +5,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from poblano.formats.float32 import NAN, FloatAdd, FloatMultiply
-from poblano.vector.ops import AluOp
+from poblano.isa.vector_ops import AluOp
 from poblano.verilog import place
 
 __all__ = ["LaneALU"]
 
 
 class LaneALU(wiring.Component):
-    """One of :class:`~poblano.vector.ops.AluOp`'s operations a cycle on binary32 numbers, rounded to
+    """One of :class:`~poblano.isa.vector_ops.AluOp`'s operations a cycle on binary32 numbers, rounded to
     nearest even.
 
     ``o`` follows ``op``, ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the

@@ -3,7 +3,7 @@
 import numpy as np
 
 from poblano.formats.float32_reference import canonicalise, float_add, float_multiply
-from poblano.vector.ops import AluOp
+from poblano.isa.vector_ops import AluOp
 
 __all__ = ["alu"]
 
@@ -22,7 +22,7 @@ def _extreme(a, b, greater):
 
 
 def alu(op, a, b):
-    """``op`` (an :class:`~poblano.vector.ops.AluOp`) on float32 arrays; they broadcast."""
+    """``op`` (an :class:`~poblano.isa.vector_ops.AluOp`) on float32 arrays; they broadcast."""
     op = AluOp(op)
     if op is AluOp.PASS:
         return np.broadcast_arrays(np.asarray(a, np.float32), np.asarray(b, np.float32))[0].copy()

@@ -5,9 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..isa.vector_ops import AluOp, SfuOp
 from ..verilog import place
 from .alu import LaneALU
-from .ops import AluOp, SfuOp
 from .sfu import SpecialFunction
 
 __all__ = ["RingDelay", "VectorLane"]

@@ -7,15 +7,15 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 import numpy as np
 
-from ..compute.delay import delay
 from ..config import BLOCK
 from ..formats.element import Activation, Arithmetic
 from ..formats.encoder import ElementEncoder, select
 from ..formats.float32 import NAN, FloatMultiply, FloatToInt8
 from ..interfaces import MetaLayout
+from ..isa.vector_ops import SfuOp
+from ..stream.delay import delay
 from ..verilog import place
 from .lane import RingDelay
-from .ops import SfuOp
 from .reference import INVERSE_127, SMALLEST
 from .sfu import SpecialFunction
 

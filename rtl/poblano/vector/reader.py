@@ -6,9 +6,9 @@ from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..bus.round_robin import RoundRobin, select
 from ..config import ChipConfig
 from ..interfaces import vmem_port
+from ..stream.round_robin import RoundRobin, select
 from ..verilog import place
 
 __all__ = ["RowReader", "ScalarReader", "SharedPort"]

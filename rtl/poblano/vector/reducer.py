@@ -6,9 +6,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..compute.delay import delay
 from ..config import BLOCK
 from ..formats.float32 import NAN, FloatAdd
+from ..stream.delay import delay
 from ..verilog import place
 
 __all__ = ["Reducer", "SumOrMaximum"]

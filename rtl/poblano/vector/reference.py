@@ -5,8 +5,8 @@ import numpy as np
 from ..config import BLOCK, LINE_WORDS
 from ..formats.element import Activation
 from ..formats.float32_reference import NAN, float_add, float_multiply, float_to_int8
+from ..isa.vector_ops import AluOp, SfuOp
 from .alu_reference import alu
-from .ops import AluOp, SfuOp
 from .sfu_reference import sfu
 
 __all__ = ["ARGMAX_START", "NO_LIMIT", "argmax", "operands", "quantise", "reduce_max", "reduce_sum"]

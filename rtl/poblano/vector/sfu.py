@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from poblano.formats.float32 import NAN, FloatMultiply
-from poblano.vector.ops import SfuOp
+from poblano.isa.vector_ops import SfuOp
 from poblano.vector.sfu_reference import (
     ADDRESS_BITS,
     C0_BITS,
@@ -30,7 +30,7 @@ _NORMAL, _INFINITE, _ZERO, _ONE, _NAN = range(5)
 
 
 class SpecialFunction(wiring.Component):
-    """One of :class:`~poblano.vector.ops.SfuOp`'s functions a cycle.
+    """One of :class:`~poblano.isa.vector_ops.SfuOp`'s functions a cycle.
 
     ``o`` follows ``op`` and ``x`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the function;
     another can start in every such cycle. :func:`poblano.vector.sfu_reference.sfu` is exact about the

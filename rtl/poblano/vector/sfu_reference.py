@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from poblano.formats.float32_reference import NAN, float_multiply
-from poblano.vector.ops import SfuOp
+from poblano.isa.vector_ops import SfuOp
 
 __all__ = ["ADDRESS_BITS", "C0_BITS", "C1_BITS", "C2_BITS", "FRACTION_BITS", "T_BITS", "coefficients", "sfu"]
 
@@ -127,7 +127,7 @@ def _sigmoid(x):
 
 
 def sfu(op, x):
-    """``op`` (an :class:`~poblano.vector.ops.SfuOp`) of a float32 array, as float32."""
+    """``op`` (an :class:`~poblano.isa.vector_ops.SfuOp`) of a float32 array, as float32."""
     op = SfuOp(op)
     x = np.ascontiguousarray(x, np.float32)
     if op is SfuOp.PASS:

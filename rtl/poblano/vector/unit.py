@@ -5,10 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..compute.delay import delay
 from ..config import BLOCK, LINE_WORDS, ChipConfig
-from ..control.commands import FIELDS, Opcode
 from ..interfaces import UnitSignature, bus_write, local_write, vmem_port
+from ..isa.commands import FIELDS, Opcode
+from ..stream.delay import delay
 from ..verilog import place
 from .argmax import Argmax
 from .lane import VectorLane

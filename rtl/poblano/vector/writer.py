@@ -6,9 +6,9 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..bus.round_robin import RoundRobin
 from ..config import BLOCK, LINE_WORDS, ChipConfig
 from ..interfaces import bus_write, local_write
+from ..stream.round_robin import RoundRobin
 from ..verilog import place
 from .quantiser import QuantisedBlock
 

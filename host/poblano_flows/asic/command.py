@@ -12,8 +12,8 @@ from rich.table import Table
 import typer
 
 from poblano.config import ConfigError, preset
+from poblano_host.runtime.report import check_report_path
 
-from ..report import check_report_path
 from .activity import measure_power
 from .equivalence import prove
 from .flow import MEMORY_UM2_PER_BIT, Design, array_source, chip_source, peer_source

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 
-from ..sim.simulation import _digest, _keep, cache_folder
+from poblano_host.sim.simulation import _digest, _keep, cache_folder
+
 from .netlist import Module
 from .tools import AsicError
 

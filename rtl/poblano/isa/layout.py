@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from ..control.commands import fields_of
+from .commands import fields_of
 
 __all__ = ["operands"]
 

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from poblano.control.commands import unit_name
+from poblano.isa.commands import unit_name
 
 __all__ = ["SLICE", "slices", "trace_events", "write_timeline"]
 

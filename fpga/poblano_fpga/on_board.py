@@ -2,9 +2,9 @@
 
 from contextlib import suppress
 
-from .bridge import Link, open_port
-from .paging import PagedBackend
-from .paging.link import LinkDevice
+from poblano_host.runtime.overlay import PagedBackend
+from poblano_host.runtime.overlay.link import LinkDevice
+from poblano_host.serial.bridge import Link, open_port
 
 __all__ = ["OnBoard"]
 
@@ -13,7 +13,7 @@ BEST_DIVIDER = 4
 
 
 class OnBoard:
-    """Makes backends of the chip on a board: see :func:`~poblano_host.runtime.open_backend`.
+    """Makes backends of the chip on a board: see :func:`~poblano_host.runtime.session.open_backend`.
 
     Parameters
     ----------

@@ -9,9 +9,9 @@ for others.
 from collections import deque
 from dataclasses import dataclass, replace
 
-from poblano.compute.weight_format import Element, ScaleFormat, step_bytes
 from poblano.config import LINE_BYTES
-from poblano.control.commands import COUNT_BITS, Command, Opcode, UnitKind, unit_index, unit_name
+from poblano.isa.commands import COUNT_BITS, Command, Opcode, UnitKind, unit_index, unit_name
+from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
 
 __all__ = ["PagingError", "Piece", "split"]
 

@@ -8,8 +8,7 @@ import subprocess
 import tempfile
 
 from poblano.config import ConfigError
-
-from ..sim.simulation import cache_folder
+from poblano_host.sim.simulation import cache_folder
 
 __all__ = ["AsicError", "LIBRARIES", "library_file", "sta_program"]
 

@@ -6,7 +6,8 @@ import re
 import subprocess
 import tempfile
 
-from ..sim.simulation import _digest, _keep, cache_folder
+from poblano_host.sim.simulation import _digest, _keep, cache_folder
+
 from .netlist import MACRO_LOAD, Module, structural, summary
 from .tools import AsicError, sta_program
 

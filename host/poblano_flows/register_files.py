@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from poblano.control.systemrdl import systemrdl
+from poblano.isa.systemrdl import systemrdl
 
 __all__ = ["write_register_files"]
 

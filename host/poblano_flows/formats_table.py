@@ -14,11 +14,11 @@ import typer
 from poblano.compute.reference import matmul
 from poblano.formats.element import FORMATS, Activation, Arithmetic, Element
 from poblano.vector.reference import quantise
+from poblano_host.compiler.weights import FORMATS as STORED
+from poblano_host.models import BlockTensor, FloatModel, ModelError, load_model
+from poblano_host.models.quantise import QUANTISERS
 
 from .area import measure
-from .compiler.weights import FORMATS as STORED
-from .models import BlockTensor, FloatModel, ModelError, load_model
-from .models.quantise import QUANTISERS
 
 __all__ = ["Format", "Layer", "all_formats", "formats", "layer_error", "pair_widths", "width_table"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from poblano.config import BLOCK
 from poblano.engine.config import DESIGN, IDENTITY, REGISTERS, STEP_BITS, VERSION, Fault
 
+from ..runtime.session import GoldenBackend
 from .bridge import BridgeError
-from .runtime import GoldenBackend
 
 __all__ = ["EngineBackend", "EngineDevice", "Traffic", "engine_traffic"]
 
@@ -36,7 +36,7 @@ class Traffic:
 
 
 class EngineDevice:
-    """An array engine behind a :class:`~poblano_host.bridge.Link`; BridgeError if there is none.
+    """An array engine behind a :class:`~poblano_host.serial.bridge.Link`; BridgeError if there is none.
 
     Members
     -------
@@ -196,7 +196,7 @@ def _bytes(array):
 
 
 class EngineBackend(GoldenBackend):
-    """The golden model behind :class:`~poblano_host.runtime.Backend`, with the block sums of ``device``."""
+    """The golden model behind the Backend interface, with the block sums of ``device``."""
 
     def __init__(self, device, config, memory_bytes, ring, *, report=None):
         super().__init__(config, memory_bytes, ring, report=report)

@@ -9,11 +9,11 @@ import re
 import numpy as np
 
 from poblano.config import ConfigError
+from poblano_host.compiler import CompiledModel
+from poblano_host.models import load_model
+from poblano_host.runtime.session import GoldenBackend, Mismatch, SimulationBackend
+from poblano_host.sim.simulation import Simulation
 
-from ..compiler import CompiledModel
-from ..models import load_model
-from ..runtime import GoldenBackend, Mismatch, SimulationBackend
-from ..sim.simulation import Simulation
 from .flow import Design, Source
 from .power import module_power
 from .simulate import COUNTER_SOURCE, MEMORY_MODEL, NetMap, behavioural

@@ -5,9 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..interfaces import AXIReadSignature
+from ..stream.round_robin import RoundRobin, select
 from ..verilog import place
-from .round_robin import RoundRobin, select
+from .signature import AXIReadSignature
 
 __all__ = ["AXIReadArbiter"]
 

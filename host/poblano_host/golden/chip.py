@@ -7,10 +7,10 @@ import random
 import numpy as np
 
 from poblano.compute.reference import matmul, unpack_weights
-from poblano.compute.weight_format import Activation, Element, ScaleFormat, step_bytes
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
-from poblano.control.check import check
-from poblano.control.commands import COMMAND_BYTES, COUNT_BITS, CommandError, Opcode, unit_name
+from poblano.isa.check import check
+from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, CommandError, Opcode, unit_name
+from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 from poblano.vector import reference
 
 __all__ = ["GoldenChip", "GoldenError"]

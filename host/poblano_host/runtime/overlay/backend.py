@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
-from poblano.control.check import check
-from poblano.control.commands import COMMAND_BYTES, CommandError, ErrorCode, unit_name
-from poblano.control.registers import (
+from poblano.isa.check import check
+from poblano.isa.commands import COMMAND_BYTES, CommandError, ErrorCode, unit_name
+from poblano.isa.registers import (
     COUNTERS,
     IDENTITY,
     RING_ALIGNMENT,
@@ -19,8 +19,8 @@ from poblano.control.registers import (
     address,
 )
 
-from ..runtime import ChipError, RunResult
-from ..sim.simulation import Simulation
+from ...sim.simulation import Simulation
+from ..session import ChipError, RunResult
 from .cache import PageCache
 from .program import PagingError, split
 
@@ -93,7 +93,7 @@ class SimulatedDevice:
 
 class PagedBackend:
     """Runs programs of a memory of ``memory_bytes`` on a :class:`Device` with less: a
-    :class:`~poblano_host.runtime.Backend`.
+    :class:`~poblano_host.runtime.session.Backend`.
 
     The device's memory holds a short ring of its own and, in the rest, pages of the image. A page stays
     until its place is needed for one that is used sooner; the program is taken to be repeated, so that part

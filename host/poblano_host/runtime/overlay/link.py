@@ -2,13 +2,13 @@
 
 from poblano.board.system import DESIGN
 
-from ..bridge import BridgeError
+from ...serial.bridge import BridgeError
 
 __all__ = ["LinkDevice"]
 
 
 class LinkDevice:
-    """A chip behind a :class:`~poblano_host.bridge.Link` as a :class:`~poblano_host.paging.backend.Device`;
+    """A chip behind a :class:`~poblano_host.serial.bridge.Link` as an overlay's Device;
     BridgeError if there is none.
 
     Members

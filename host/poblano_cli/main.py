@@ -17,25 +17,24 @@ from rich.table import Table
 import typer
 
 from poblano.config import PRESETS, ConfigError, preset
-from poblano.control.commands import CommandError
+from poblano.isa.commands import CommandError
+from poblano_flows.area import area
+from poblano_flows.asic.command import asic
+from poblano_flows.asic.tools import AsicError
+from poblano_flows.export import verilog
+from poblano_flows.formats_table import formats
 from poblano_fpga.command import fpga, matmul_on_board
-
-from .area import area
-from .asic.command import asic
-from .asic.tools import AsicError
-from .assembler import AssemblyError, assemble, disassemble
-from .board import OnBoard
-from .bridge import BoardError
-from .compiler import CompileError, MatmulJob
-from .export import verilog
-from .formats_table import formats
-from .golden import GoldenError
-from .models import ModelError, load_model, quantise_model
-from .paging import PagingError
-from .report import Run, check_report_path, summarise, summary_rows, write_report
-from .runtime import ChipError, Mismatch, Sampler, Session, open_backend, run_job
-from .sim.simulation import SimulationError
-from .timeline import write_timeline
+from poblano_fpga.on_board import OnBoard
+from poblano_host.assembler import AssemblyError, assemble, disassemble
+from poblano_host.compiler import CompileError, MatmulJob
+from poblano_host.golden.chip import GoldenError
+from poblano_host.models import ModelError, load_model, quantise_model
+from poblano_host.runtime.overlay import PagingError
+from poblano_host.runtime.report import Run, check_report_path, summarise, summary_rows, write_report
+from poblano_host.runtime.session import ChipError, Mismatch, Sampler, Session, open_backend, run_job
+from poblano_host.runtime.timeline import write_timeline
+from poblano_host.serial.bridge import BoardError
+from poblano_host.sim.simulation import SimulationError
 
 __all__ = ["app", "main"]
 

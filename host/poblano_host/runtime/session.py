@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from poblano.config import ConfigError
-from poblano.control.commands import COMMAND_BYTES, CommandError, ErrorCode, unit_name
-from poblano.control.registers import (
+from poblano.isa.commands import COMMAND_BYTES, CommandError, ErrorCode, unit_name
+from poblano.isa.registers import (
     COUNTERS,
     IDENTITY,
     NO_ERROR_UNIT,
@@ -20,10 +20,10 @@ from poblano.control.registers import (
     address,
 )
 
-from .assembler import disassemble
-from .compiler import CompiledModel, Program
-from .golden import GoldenChip
-from .sim.simulation import EVENT, Simulation, SimulationError
+from ..assembler import disassemble
+from ..compiler import CompiledModel, Program
+from ..golden.chip import GoldenChip
+from ..sim.simulation import EVENT, Simulation, SimulationError
 
 __all__ = [
     "BACKENDS",

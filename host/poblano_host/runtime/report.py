@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from poblano.config import ConfigError
-from poblano.control.commands import UnitKind, unit_kind, unit_name
+from poblano.isa.commands import UnitKind, unit_kind, unit_name
 
 from .timeline import slices
 

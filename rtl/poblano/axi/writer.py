@@ -5,9 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..interfaces import AXIWriteSignature
 from ..verilog import place
 from .bursts import BOUNDARY_BYTES, Bursts, TransferLayout
+from .signature import AXIWriteSignature
 
 __all__ = ["AXIWriter"]
 

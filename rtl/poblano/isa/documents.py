@@ -1,5 +1,5 @@
 """Writes ``docs/commands.md`` and ``docs/registers.md`` from the tables: ``python -m
-poblano.control.documents docs``."""
+poblano.isa.documents docs``."""
 
 from pathlib import Path
 import sys
@@ -61,7 +61,7 @@ def commands_document():
         f"A command is {COMMAND_BYTES} bytes: {COMMAND_WORDS} words of 32 bits, little-endian. Bits that are "
         "not listed must be "
         "0. What the commands compute is in `architecture.md`. This file is written by "
-        "`python -m poblano.control.documents docs`.",
+        "`python -m poblano.isa.documents docs`.",
         "## Opcode, unit and waits",
         _table(
             ("word", "bits", "field"),
@@ -112,7 +112,7 @@ def registers_document():
         "read and write; "
         "w1c: a written 1 clears the bit. All are 0 after reset, but for those that describe the chip. This "
         "file is written "
-        "by `python -m poblano.control.documents docs`.",
+        "by `python -m poblano.isa.documents docs`.",
         _table(
             ("address", "name", "access", "meaning"),
             [(f"0x{r.address:03x}", r.name, r.access, r.doc) for r in REGISTERS.values()],

@@ -5,9 +5,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..interfaces import AXIReadSignature
 from ..verilog import place
 from .bursts import BOUNDARY_BYTES, Bursts, TransferLayout
+from .signature import AXIReadSignature
 
 __all__ = ["AXIReader"]
 

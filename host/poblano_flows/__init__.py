@@ -1,0 +1,1 @@
+"""From the hardware to files for others: Verilog, standard cells, area."""

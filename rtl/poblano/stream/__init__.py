@@ -1,0 +1,1 @@
+"""Parts that streams are made of: FIFOs, arbiters, delays, loops."""
