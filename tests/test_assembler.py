@@ -13,17 +13,15 @@ from poblano.config import PRESETS
 from poblano.isa.commands import (
     COMMAND_BYTES,
     COUNT_BITS,
-    FIELDS,
     NO_UNIT,
-    RESERVED,
     Command,
     CommandError,
     ErrorCode,
     Float32,
     Opcode,
-    fields_of,
 )
 from poblano.isa.documents import DOCUMENTS
+from poblano.isa.fields import Real
 from poblano.isa.registers import COUNTER_BASE, REGISTERS, address
 from poblano_host.assembler import AssemblyError, assemble, assemble_line, disassemble, format_command
 from tb.control.random_commands import valid_command
@@ -46,13 +44,13 @@ SPECIAL_FLOATS = (
 def random_bytes(rng):
     """A command with any bits where any are allowed."""
     opcode = rng.choice(list(Opcode))
-    bits = rng.getrandbits(8 * COMMAND_BYTES) & ~RESERVED[opcode]
+    bits = rng.getrandbits(8 * COMMAND_BYTES) & ~opcode.definition.reserved
     bits = bits & ~0xFFFF | opcode | rng.randrange(97) << 8
     for i in range(4):
         word = NO_UNIT if rng.random() < 0.4 else rng.randrange(97) | rng.getrandbits(COUNT_BITS) << 8
         bits = bits & ~(0xFFFFFFFF << 32 * (1 + i)) | word << 32 * (1 + i)
-    for f in FIELDS[opcode]:
-        if f.kind == "float32" and rng.random() < 0.5:
+    for f in opcode.definition.fields:
+        if isinstance(f.kind, Real) and rng.random() < 0.5:
             bits = bits & ~f.mask | rng.choice(SPECIAL_FLOATS) << f.offset
         elif rng.random() < 0.2:
             bits &= ~f.mask
@@ -102,7 +100,7 @@ def test_programs():
 
 def test_line():
     line = (
-        "tile1.matmul MATMUL element=1 scale=1 a=8 a_stride=4 rows=2 k_blocks=4 groups=3 dst=16 tiles=0x3 "
+        "tile1.matmul MATMUL element=S4 scale=F16 a=8 a_stride=4 rows=2 k_blocks=4 groups=3 dst=16 tiles=0x3 "
         "wait tile1.vector>=5, -, dma>=16777215 ; layer 0 q"
     )
     command = assemble_line(line)
@@ -179,7 +177,7 @@ def test_disassemble_refuses():
 def test_fields_do_not_overlap():
     for opcode in Opcode:
         used = 0
-        for field in fields_of(opcode).values():
+        for field in opcode.definition.fields:
             assert field.offset >= 160 or field.offset >= 16 and field.offset + field.width <= 32
             assert not used & field.mask
             used |= field.mask

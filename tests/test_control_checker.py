@@ -7,6 +7,7 @@ import pytest
 from poblano.config import PRESETS
 from poblano.isa.check import check
 from poblano.isa.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Opcode
+from poblano.isa.topology import LARGEST, UnitKind
 from tb.common.runner import run_bench
 from tb.control.configs import CHECKED
 from tb.control.random_commands import valid_command
@@ -43,7 +44,7 @@ VECTOR = dict(
     limit=65535,
     tiles=1,
 )
-UNITS = {Opcode.STREAM: 1, Opcode.MATMUL: 2, Opcode.VECTOR: 3}
+UNITS = {opcode: LARGEST.unit(opcode.kind) for opcode in Opcode if opcode is not Opcode.NOP}
 BASE = {
     Opcode.LOAD: LOAD,
     Opcode.STORE: STORE,
@@ -158,8 +159,8 @@ def test_header_rules():
         for unit in range(8):
             data = bytearray(encode(opcode))
             data[1] = unit
-            own = UNITS.get(opcode, 0)
-            fits = unit < 7 if opcode is Opcode.NOP else unit == own or own and unit == own + 3
+            kinds = UnitKind if opcode is Opcode.NOP else [opcode.kind]
+            fits = unit < 7 and DESK.topology.kind_of(unit) in kinds
             assert code_of(bytes(data)) == (None if fits else "UNIT")
     for word, code in (
         (0xFF, None),

@@ -6,7 +6,8 @@ import pytest
 
 from poblano.compute.reference import matmul, pack_weights
 from poblano.formats.element import FORMATS, Activation
-from poblano.isa.commands import Command, CommandError, ErrorCode, Opcode, unit_index
+from poblano.isa.commands import Command, CommandError, ErrorCode, Opcode
+from poblano.isa.topology import LARGEST, UnitKind
 from poblano.isa.vector_ops import AluOp, SfuOp
 from poblano.isa.weight_stream import Element, ScaleFormat
 from poblano.vector.reference import argmax, quantise, reduce_max, reduce_sum
@@ -14,8 +15,8 @@ from poblano.vector.sfu_reference import sfu
 from poblano_host.golden.chip import GoldenChip, GoldenError
 from tests.models_tiny import chip
 
-DMA, STREAM, MATMUL, VECTOR = (unit_index(kind, 0) for kind in range(4))
-VECTOR_1 = unit_index(3, 1)
+DMA, STREAM, MATMUL, VECTOR = map(LARGEST.unit, UnitKind)
+VECTOR_1 = LARGEST.unit(UnitKind.VECTOR, 1)
 
 
 def new(**changes):

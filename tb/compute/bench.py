@@ -14,6 +14,7 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.interfaces import block_meta, bus_write, local_write
 from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
+from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
 from tb.compute.configs import CONFIGS
 
@@ -22,6 +23,7 @@ SEED = int(os.environ.get("SEED", "1"))
 ARRAY, TILE = CONFIG.tile.array, CONFIG.tile
 ARITHMETIC = ARRAY.arithmetic
 OWN = CONFIG.tiles - 1
+UNIT = CONFIG.topology.unit(UnitKind.MATMUL, OWN)
 
 
 def field_of(layout, name):
@@ -211,7 +213,7 @@ class Bench:
         self.finish_counts.append(self.to_finish)
         command = Command(
             Opcode.MATMUL,
-            3 * OWN + 2,
+            UNIT,
             {
                 "element": element,
                 "scale": scale,
@@ -232,7 +234,7 @@ class Bench:
 
     def add_nop(self):
         self.finish_counts.append(self.to_finish)
-        self.commands.append(Command(Opcode.NOP, 3 * OWN + 2, {}))
+        self.commands.append(Command(Opcode.NOP, UNIT, {}))
 
     def add_random(self, rows=None, special=False):
         rng = self.rng

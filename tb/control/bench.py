@@ -23,11 +23,17 @@ from poblano.isa.registers import (
     Status,
     address,
 )
+from poblano.isa.topology import UnitKind
 from tb.control.configs import CONFIGS
 from tb.control.random_commands import valid_command
 
 CONFIG = CONFIGS[os.environ["CONFIG"]]
 UNITS = CONFIG.units
+STREAM, MATMUL, VECTOR = (
+    CONFIG.topology.unit(kind) for kind in (UnitKind.STREAM, UnitKind.MATMUL, UnitKind.VECTOR)
+)
+ROOM = {UnitKind.DMA: 1, UnitKind.STREAM: 2, UnitKind.MATMUL: 3, UnitKind.VECTOR: 1}
+"""Commands that a unit takes before it has completed one."""
 SEED = os.environ.get("SEED", "1")
 LENGTH = int(os.environ.get("LENGTH", "150"))
 MEMORY = 1 << 20
@@ -310,7 +316,7 @@ class Bench:
                         )
                         end = self.cycle + self.times.get(unit, rng.randrange(self.slow))
                         self.in_unit[unit].append((index, end))
-                        if unit == 0 or unit % 3 == 1:
+                        if CONFIG.topology.kind_of(unit) in (UnitKind.DMA, UnitKind.STREAM):
                             self.axi_until[unit] = max(self.axi_until[unit], end)
             assert taken & ~start == 0 and trace_done & ~done & ~start == 0
 
@@ -325,7 +331,7 @@ class Bench:
                         done |= 1 << unit
                         queue.popleft()
                         self.completed[unit] += 1
-                if len(queue) < 1 + unit % 3 and not flush:
+                if len(queue) < ROOM[CONFIG.topology.kind_of(unit)] and not flush:
                     ready |= 1 << unit
                 if self.axi_until[unit] <= self.cycle:
                     idle |= 1 << unit
@@ -527,17 +533,17 @@ async def halts(dut):
     refused one came first."""
     bench = Bench(dut, "halts")
     await bench.start()
-    bench.times = {1: 150, 2: 300}
+    bench.times = {STREAM: 150, MATMUL: 300}
     for refused in (False, True):
-        bench.fails = 1, 0
+        bench.fails = STREAM, 0
         slow, failing, waiting = (
             valid_command(bench.rng, CONFIG, MEMORY, opcode)
             for opcode in (Opcode.MATMUL, Opcode.STREAM, Opcode.VECTOR)
         )
         program = [
-            Command(slow.opcode, 2, slow.operands),
-            Command(failing.opcode, 1, failing.operands),
-            Command(waiting.opcode, 3, waiting.operands, ((2, 1),)),
+            Command(slow.opcode, MATMUL, slow.operands),
+            Command(failing.opcode, STREAM, failing.operands),
+            Command(waiting.opcode, VECTOR, waiting.operands, ((MATMUL, 1),)),
         ]
         await bench.set_up()
         await bench.submit(program + [b"\xee" * COMMAND_BYTES] * refused)
@@ -545,8 +551,8 @@ async def halts(dut):
         assert await bench.read("ERROR_CODE") == (ErrorCode.OPCODE if refused else ErrorCode.AXI_READ)
         assert await bench.read("ERROR_INDEX") == (3 if refused else 1)
         await bench.cycles(400)
-        assert bench.errors_at is not None and await bench.read("COMPLETED", 2) == 1
-        assert await bench.read("HEAD") == 3 and bench.started[3] == 0
+        assert bench.errors_at is not None and await bench.read("COMPLETED", MATMUL) == 1
+        assert await bench.read("HEAD") == 3 and bench.started[VECTOR] == 0
         await bench.reset_queue()
         bench.fails = None
     await bench.run_program(20)

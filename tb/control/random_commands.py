@@ -2,10 +2,11 @@
 
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.formats.element import Element
-from poblano.isa.check import MAX_BLOCKS
-from poblano.isa.commands import FIELDS, NO_UNIT, WAITS, Command, Opcode, unit_index
+from poblano.isa.commands import NO_UNIT, WAITS, Command, Opcode
 
 __all__ = ["mutated", "valid_command"]
+
+MAX_BLOCKS = 2047
 
 
 def _pick(rng, most):
@@ -127,7 +128,7 @@ def valid_command(rng, config, memory_bytes, opcode=None):
     """A command that ``config``'s chip with ``memory_bytes`` of memory takes."""
     opcode = rng.choice(list(Opcode)) if opcode is None else opcode
     tile = rng.randrange(config.tiles)
-    unit = rng.randrange(config.units) if opcode.kind is None else unit_index(opcode.kind, tile)
+    unit = rng.randrange(config.units) if opcode.kind is None else config.topology.unit(opcode.kind, tile)
     waits = tuple(
         (rng.randrange(config.units), rng.getrandbits(24)) if rng.random() < 0.7 else (NO_UNIT, 0)
         for _ in range(rng.randrange(WAITS + 1))
@@ -149,7 +150,7 @@ def mutated(rng, data):
         )
     else:
         try:
-            fields = FIELDS[Opcode(bits & 0xFF)]
+            fields = Opcode(bits & 0xFF).definition.fields
         except ValueError:
             fields = ()
         if fields:

@@ -14,7 +14,8 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.formats.element import Activation
 from poblano.interfaces import block_meta, bus_write, local_write
 from poblano.isa.check import check
-from poblano.isa.commands import FIELDS, Command, Opcode
+from poblano.isa.commands import Command, Opcode
+from poblano.isa.topology import UnitKind
 from poblano.isa.vector_ops import AluOp, SfuOp
 from poblano.vector import reference
 from poblano.vector.reducer import Reducer
@@ -26,6 +27,7 @@ COUNT = int(os.environ.get("COUNT", "12"))
 TILE = CONFIG.tile
 LANES = TILE.lanes
 OWN = CONFIG.tiles - 1
+UNIT = CONFIG.topology.unit(UnitKind.VECTOR, OWN)
 GRAIN = max(1, LANES // LINE_WORDS)
 """Lines that operands are aligned to."""
 ACTIVATIONS = TILE.array.arithmetic.activations
@@ -138,7 +140,8 @@ class Bench:
 
     def add(self, **operands):
         o = (
-            dict.fromkeys((f.name for f in FIELDS[Opcode.VECTOR]), 0)
+            dict.fromkeys(Opcode.VECTOR.definition.field, 0)
+            | Opcode.VECTOR.definition.defaults
             | {"rows": 1, "blocks": 1, "limit": reference.NO_LIMIT, "tiles": 1 << OWN}
             | operands
         )
@@ -146,11 +149,11 @@ class Bench:
             o["activation"] = int(self.rng.choice(ACTIVATIONS))
         for name in ("imm1", "imm2"):
             o[name] = float(np.float32(o[name]))
-        self.commands.append(check(Command(Opcode.VECTOR, 3 * OWN + 3, o).encode(), CONFIG, 1 << 20))
+        self.commands.append(check(Command(Opcode.VECTOR, UNIT, o).encode(), CONFIG, 1 << 20))
         self.to_do += 1
 
     def add_nop(self):
-        self.commands.append(Command(Opcode.NOP, 3 * OWN + 3, {}))
+        self.commands.append(Command(Opcode.NOP, UNIT, {}))
         self.to_do += 1
 
     def add_random(self, **fixed):

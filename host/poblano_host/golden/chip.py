@@ -9,7 +9,8 @@ import numpy as np
 from poblano.compute.reference import matmul, unpack_weights
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.isa.check import check
-from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, CommandError, Opcode, unit_name
+from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, CommandError, Opcode
+from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 from poblano.vector import reference
 
@@ -53,7 +54,7 @@ class GoldenChip:
     """
 
     def __init__(self, config, memory, *, block_sums=None):
-        self.config = config
+        self.config, self.topology = config, config.topology
         self.block_sums = block_sums
         self.memory = memory
         self.tiles = [_Tile(config) for _ in range(config.tiles)]
@@ -119,7 +120,7 @@ class GoldenChip:
             Opcode.VECTOR: self._vector,
         }.get(command.opcode)
         if operation is not None:
-            operation(index, (command.unit - 1) // 3, command.operands)
+            operation(index, self.topology.tile_of(command.unit), command.operands)
 
     def _selected(self, mask):
         return [tile for n, tile in enumerate(self.tiles) if mask >> n & 1]
@@ -252,7 +253,7 @@ class _Order:
     """STREAM commands that a stream unit has under way at most."""
 
     def __init__(self, chip, commands, seed):
-        self.chip, self.commands = chip, commands
+        self.chip, self.commands, self.topology = chip, commands, chip.topology
         self.random = None if seed is None else random.Random(seed)
         config = chip.config
         self.capacity = config.tile.fifo_bytes if self.random is None or self.random.random() < 0.5 else 0
@@ -293,14 +294,14 @@ class _Order:
             queue = self.queues[unit]
             if arriving:
                 self.started[unit] -= 1
-                self.streamed[(unit - 1) // 3].popleft()
+                self.streamed[self.topology.tile_of(unit)].popleft()
             else:
                 index, command = queue[self.started[unit]]
                 self.chip.execute(index, command)
                 if command.opcode is Opcode.STREAM:
                     self.started[unit] += 1
                     o = command.operands
-                    self.streamed[(unit - 1) // 3].append(o["rows"] * o["row_bytes"])
+                    self.streamed[self.topology.tile_of(unit)].append(o["rows"] * o["row_bytes"])
                     continue
             self.chip.completed[unit] += 1
             completed += 1
@@ -310,16 +311,20 @@ class _Order:
         """Bytes that the tile's matmuls have not taken."""
         return sum(len(data) for _, data in self.chip.tiles[tile].fifo)
 
+    def _matmuls(self, tile):
+        """The queue of the tile's matmul unit."""
+        return self.queues[self.topology.unit(UnitKind.MATMUL, tile)]
+
     def _can_start(self, unit):
         queue, started = self.queues[unit], self.started[unit]
         if len(queue) == started or not self.chip.ready(queue[started][1]):
             return False
-        command, tile = queue[started][1], (unit - 1) // 3
+        command, tile = queue[started][1], self.topology.tile_of(unit)
         if command.opcode is Opcode.MATMUL:
             return self._held(tile) >= self.chip.stream_size(command.operands)
         if command.opcode is Opcode.STREAM and started:
             # The one before has been fetched when all that the FIFO has no room for has been taken.
-            following = self.queues[unit + 1]
+            following = self._matmuls(tile)
             lacking = (
                 bool(following)
                 and following[0][1].opcode is Opcode.MATMUL
@@ -330,11 +335,11 @@ class _Order:
 
     def _arrived(self, unit):
         """Whether the first STREAM under way has all its bytes in the FIFO or beyond."""
-        tile = (unit - 1) // 3
+        tile = self.topology.tile_of(unit)
         if not self.started[unit]:
             return False
         # A MATMUL whose waits hold takes weights as they come.
-        following = self.queues[unit + 1]
+        following = self._matmuls(tile)
         takes = following and following[0][1].opcode is Opcode.MATMUL and self.chip.ready(following[0][1])
         room = self.capacity + (self.chip.stream_size(following[0][1].operands) if takes else 0)
         return self._held(tile) - sum(list(self.streamed[tile])[1:]) <= room
@@ -345,15 +350,17 @@ class _Order:
             if queue:
                 index, command = queue[0]
                 waits = ", ".join(
-                    f"{unit_name(u)} >= {count}"
+                    f"{self.topology.name(u)} >= {count}"
                     for u, count in command.waits
                     if not self.chip.ready(type(command)(command.opcode, command.unit, {}, ((u, count),)))
                 )
                 if not waits and command.opcode is Opcode.MATMUL:
-                    lacking = self.chip.stream_size(command.operands) - self._held((unit - 1) // 3)
+                    lacking = self.chip.stream_size(command.operands) - self._held(
+                        self.topology.tile_of(unit)
+                    )
                     waits = f"{lacking} bytes of weights"
                 heads.append(
-                    f"{unit_name(unit)}: command {index} ({command.opcode.name})"
+                    f"{self.topology.name(unit)}: command {index} ({command.opcode.name})"
                     + (f" waits for {waits}" if waits else "")
                 )
         return "no command can go on; " + "; ".join(heads)

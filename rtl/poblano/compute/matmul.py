@@ -7,7 +7,8 @@ from amaranth.utils import exact_log2
 
 from ..config import ChipConfig
 from ..interfaces import UnitSignature, bus_write, local_write, matmul_data_port, matmul_meta_port
-from ..isa.commands import FIELDS, Opcode
+from ..isa.commands import Opcode
+from ..isa.layout import CommandLayout
 from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_unit
 from ..stream.loops import CommandFork
 from ..verilog import place
@@ -118,7 +119,8 @@ class MatmulUnit(wiring.Component):
         """Decodes commands, hands them to the parts, and counts those in progress."""
         cmd = self.unit.cmd
         segment_bits = exact_log2(self.config.tile.array.segments)
-        fields = {f.name: cmd.payload[f.offset : f.offset + f.width] for f in FIELDS[Opcode.MATMUL]}
+        command = CommandLayout(Opcode.MATMUL)(cmd.payload)
+        fields = {name: command[name] for name in Opcode.MATMUL.definition.field}
         array = self.config.tile.array
         element, activation = fields["element"], fields["activation"]
         e8m0 = fields["scale"] == ScaleFormat.E8M0
@@ -142,7 +144,7 @@ class MatmulUnit(wiring.Component):
         started = Signal(4)
         nop, transfer, nop_done = Signal(), Signal(), Signal()
         m.d.comb += [
-            nop.eq(cmd.payload[:8] == Opcode.NOP),
+            nop.eq(command.opcode == Opcode.NOP),
             fork.i.payload.eq(cmd.payload),
             fork.i.valid.eq(cmd.valid & ~nop),
             cmd.ready.eq(Mux(nop, started == 0, fork.i.ready)),

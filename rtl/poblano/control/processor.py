@@ -9,6 +9,7 @@ from ..axi.signature import AXIReadSignature
 from ..config import ChipConfig
 from ..interfaces import UnitSignature
 from ..isa.commands import ErrorCode
+from ..isa.layout import CommandLayout
 from ..isa.registers import (
     COUNTERS,
     NO_ERROR_UNIT,
@@ -125,7 +126,7 @@ class CommandProcessor(wiring.Component):
 
         # Dispatch in order.
         code, command = checker.o.payload.code, checker.o.payload.command
-        unit = command[8:16]
+        unit = CommandLayout()(command).unit
         may_dispatch, dispatched = Signal(), Signal()
         m.d.comb += may_dispatch.eq(checker.o.valid & (code == ErrorCode.NONE) & ~error & ~resetting)
         for n, (port, queue) in enumerate(zip(self.units, queues)):

@@ -5,13 +5,12 @@ import numpy as np
 from ..config import BLOCK, LINE_WORDS
 from ..formats.element import Activation
 from ..formats.float32_reference import NAN, float_add, float_multiply, float_to_int8
-from ..isa.vector_ops import AluOp, SfuOp
+from ..isa.vector_ops import NO_LIMIT, AluOp, SfuOp
 from .alu_reference import alu
 from .sfu_reference import sfu
 
 __all__ = ["ARGMAX_START", "NO_LIMIT", "argmax", "operands", "quantise", "reduce_max", "reduce_sum"]
 
-NO_LIMIT = 0xFFFF
 INVERSE_127 = np.float32(1) / np.float32(127)
 SMALLEST = np.float32(2.0**-100)
 """Blocks whose largest magnitude is below this are zero."""

@@ -7,7 +7,9 @@ from amaranth.utils import exact_log2
 
 from ..config import BLOCK, LINE_WORDS, ChipConfig
 from ..interfaces import UnitSignature, bus_write, local_write, vmem_port
-from ..isa.commands import FIELDS, Opcode
+from ..isa.commands import Opcode
+from ..isa.layout import CommandLayout
+from ..isa.vector_ops import AluOp, Reduce, Select, Sink
 from ..stream.delay import delay
 from ..verilog import place
 from .argmax import Argmax
@@ -21,8 +23,6 @@ from .writer import VectorWriter
 __all__ = ["VectorUnit"]
 
 MINUS_INFINITY = 0xFF800000
-SINK_VMEM, SINK_QUANTISE = 1, 2
-REDUCE_SUM, REDUCE_MAXIMUM, REDUCE_ARGMAX = 1, 2, 3
 
 
 class VectorUnit(wiring.Component):
@@ -76,18 +76,17 @@ class VectorUnit(wiring.Component):
     def _commands(self, m):
         """The command in progress, a pulse at its start, and a signal for its end."""
         cmd = self.unit.cmd
-        fields = FIELDS[Opcode.VECTOR]
-        command = Signal(data.StructLayout({f.name: f.width for f in fields}))
+        offered = CommandLayout(Opcode.VECTOR)(cmd.payload)
+        fields = Opcode.VECTOR.definition.fields
+        command = Signal(data.StructLayout({f.name: f.kind.shape(f.width) for f in fields}))
         start, finished = Signal(), Signal()
         m.d.comb += self.unit.busy.eq(cmd.valid)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += cmd.ready.eq(1)
                 with m.If(cmd.valid):
-                    m.d.sync += [
-                        command[f.name].eq(cmd.payload[f.offset : f.offset + f.width]) for f in fields
-                    ]
-                    with m.If(cmd.payload[:8] == Opcode.NOP):
+                    m.d.sync += [command[f.name].eq(offered[f.name]) for f in fields]
+                    with m.If(offered.opcode == Opcode.NOP):
                         m.next = "DONE"
                     with m.Else():
                         m.next = "START"
@@ -118,10 +117,10 @@ class VectorUnit(wiring.Component):
         lines = lambda value: (value << exact_log2(LINE_WORDS)) >> lane_bits
         active = Signal()
         m.d.comb += [
-            active.eq((command.sink != 0) | (command.reduce != 0)),
+            active.eq((command.sink != Sink.NONE) | (command.reduce != Reduce.NONE)),
             a.start.eq(start & active),
-            b.start.eq(start & active & self._uses(command, 0)),
-            c.start.eq(start & active & self._uses(command, 1)),
+            b.start.eq(start & active & self._uses(command, Select.B)),
+            c.start.eq(start & active & self._uses(command, Select.ROW)),
             c.base.eq(command.c << exact_log2(LINE_WORDS)),
             c.rows.eq(command.rows),
         ]
@@ -136,9 +135,9 @@ class VectorUnit(wiring.Component):
 
     @staticmethod
     def _uses(command, select):
-        """Whether an operation other than PASS selects operand b (0) or the row scalar (1)."""
-        return ((command.op1 != 0) & (command.sel1 == select)) | (
-            (command.op2 != 0) & (command.sel2 == select)
+        """Whether an operation other than PASS has what ``select`` names for its second operand."""
+        return ((command.op1 != AluOp.PASS) & (command.sel1 == select)) | (
+            (command.op2 != AluOp.PASS) & (command.sel2 == select)
         )
 
     def _lanes(self, m, command, start, a, b, c):
@@ -155,8 +154,8 @@ class VectorUnit(wiring.Component):
         row, limit, next_limit = Signal(16), Signal(16), Signal(17)
         last_block, last_beat, last = Signal(), Signal(), Signal()
         m.d.comb += [
-            uses_b.eq(self._uses(command, 0)),
-            uses_c.eq(self._uses(command, 1)),
+            uses_b.eq(self._uses(command, Select.B)),
+            uses_c.eq(self._uses(command, Select.ROW)),
             have.eq(a.valid & (b.valid | ~uses_b) & (c.valid | ~uses_c)),
             issue.eq(have & en),
             a.ready.eq(issue),
@@ -181,7 +180,7 @@ class VectorUnit(wiring.Component):
             m.d.sync += [
                 row.eq(0),
                 limit.eq(command.limit),
-                issuing.eq((command.sink != 0) | (command.reduce != 0)),
+                issuing.eq((command.sink != Sink.NONE) | (command.reduce != Reduce.NONE)),
             ]
 
         fill = Mux(command.fill, MINUS_INFINITY, 0)
@@ -224,11 +223,11 @@ class VectorUnit(wiring.Component):
         quantiser = place(m, "quantiser", Quantiser(lanes, self.config.tile.array.arithmetic))
         reducer = place(m, "reducer", Reducer(lanes))
         argmax, writer = place(m, "argmax", Argmax(lanes)), place(m, "writer", VectorWriter(self.config))
-        is_argmax = command.reduce == REDUCE_ARGMAX
+        is_argmax = command.reduce == Reduce.ARGMAX
         takers = (
-            (command.sink == SINK_VMEM, writer.i_row),
-            (command.sink == SINK_QUANTISE, quantiser.i),
-            ((command.reduce == REDUCE_SUM) | (command.reduce == REDUCE_MAXIMUM), reducer.i),
+            (command.sink == Sink.VMEM, writer.i_row),
+            (command.sink == Sink.QUANTISE, quantiser.i),
+            ((command.reduce == Reduce.SUM) | (command.reduce == Reduce.MAXIMUM), reducer.i),
             (is_argmax, argmax.i),
         )
         ready = Signal()
@@ -249,7 +248,7 @@ class VectorUnit(wiring.Component):
         connect(m, writer.local, flipped(self.local))
         connect(m, writer.bus, flipped(self.bus))
         m.d.comb += [
-            reducer.maximum.eq(command.reduce == REDUCE_MAXIMUM),
+            reducer.maximum.eq(command.reduce == Reduce.MAXIMUM),
             argmax.fresh.eq(command.first),
             argmax.index.eq(command.index),
             writer.i_result.valid.eq(reducer.o.valid | argmax.o.valid),
@@ -257,9 +256,9 @@ class VectorUnit(wiring.Component):
             reducer.o.ready.eq(writer.i_result.ready),
             argmax.o.ready.eq(writer.i_result.ready),
             writer.start.eq(start),
-            writer.elements.eq(command.sink != 0),
-            writer.quantised.eq(command.sink == SINK_QUANTISE),
-            writer.results.eq(Mux(is_argmax, 2, Mux(command.reduce == 0, 0, command.rows))),
+            writer.elements.eq(command.sink != Sink.NONE),
+            writer.quantised.eq(command.sink == Sink.QUANTISE),
+            writer.results.eq(Mux(is_argmax, 2, Mux(command.reduce == Reduce.NONE, 0, command.rows))),
             writer.tile.eq(self.tile),
             finished.eq(writer.finished),
         ]
