@@ -399,11 +399,11 @@ def test_waits_order_units():
 
 def test_counts_go_on_and_wrap():
     golden = new()
-    golden.completed[VECTOR] = 2**24 - 1
-    run(golden, command(Opcode.NOP, VECTOR), command(Opcode.NOP, DMA, [(VECTOR, 2**24)]))
+    golden.completed[VECTOR] = 2**20 - 1
+    run(golden, command(Opcode.NOP, VECTOR), command(Opcode.NOP, DMA, [(VECTOR, 2**20)]))
     assert golden.completed[DMA] == 1
     with pytest.raises(GoldenError, match=r"dma: command 0 \(NOP\) waits for tile0.vector >= 1$"):
-        run(golden, command(Opcode.NOP, DMA, [(VECTOR, 2**24 + 1)]))
+        run(golden, command(Opcode.NOP, DMA, [(VECTOR, 2**20 + 1)]))
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1, 2, 3])

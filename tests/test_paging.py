@@ -132,7 +132,7 @@ def test_split_errors():
     # The stream comes behind the matmul, and before what waits for it.
     assert done(stream(128), nop(DMA), matmul) == [(DMA, ()), (MATMUL, ()), (STREAM, ())]
     assert done(
-        stream(512), nop(DMA, (STREAM, 1)), nop(DMA, (STREAM, 0), (DMA, 1 << 24 - 1 | 1)), matmul
+        stream(512), nop(DMA, (STREAM, 1)), nop(DMA, (STREAM, 0), (DMA, 1 << 20 - 1 | 1)), matmul
     ) == [(STREAM, ()), (STREAM, ()), (DMA, ((STREAM, 2),)), (DMA, ()), (MATMUL, ())]
     with pytest.raises(
         PagingError,

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
+from .isa.fields import LOCAL_BITS
 from .isa.topology import MOST_TILES, Topology
 
 __all__ = [
@@ -190,6 +191,11 @@ class TileConfig:
         return self.vmem_lines * LINE_WORDS // self.lanes
 
     @property
+    def line_addr_width(self):
+        """Bits of a line's address in vector memory."""
+        return (self.vmem_lines - 1).bit_length()
+
+    @property
     def row_lines(self):
         """Lines that rows of vector memory begin at multiples of: 1, or more of more than 8 lanes."""
         return max(1, self.lanes // LINE_WORDS)
@@ -213,6 +219,11 @@ class TileConfig:
         return (self.amem_words - 1).bit_length()
 
     @property
+    def place_width(self):
+        """Bits of a local address in commands: a line of vector memory or a block of activation memory."""
+        return max(self.line_addr_width, self.amem_addr_width)
+
+    @property
     def local_addr_width(self):
         """Bits of a LocalWrite's address: a vector-memory row or an activation-memory block."""
         return max(self.vmem_addr_width, self.amem_addr_width)
@@ -234,8 +245,9 @@ class TileConfig:
         _power_of_two("tile amem_blocks", self.amem_blocks, 16)
         _power_of_two("tile fifo_bytes", self.fifo_bytes, 256)
         _require(
-            self.vmem_lines <= 65536 and self.amem_blocks <= 65536,
-            "vmem_lines and amem_blocks must be at most 65536: commands address them with 16 bits",
+            max(self.vmem_lines, self.amem_blocks) <= 1 << LOCAL_BITS,
+            f"vmem_lines and amem_blocks must be at most {1 << LOCAL_BITS}: commands address them with "
+            f"{LOCAL_BITS} bits",
         )
         _require(
             self.lanes <= min(self.array.cols, BLOCK),

@@ -57,7 +57,7 @@ def random_program(rng, length):
                 waits.append(
                     (
                         unit,
-                        rng.choice((issued[unit], rng.randrange(issued[unit] + 1), -rng.randrange(1 << 20))),
+                        rng.choice((issued[unit], rng.randrange(issued[unit] + 1), -rng.randrange(1 << 18))),
                     )
                 )
         command = Command(command.opcode, command.unit, command.operands, tuple(waits))

@@ -14,7 +14,7 @@ def _pick(rng, most):
     return min(most, rng.choice((0, most, rng.randrange(most + 1), rng.randrange(min(most, 8) + 1))))
 
 
-def _region(rng, size, rows, extent, unit=1, most=0xFFFF):
+def _region(rng, size, rows, extent, unit=1, most=0xFFFFF):
     """Base and stride, multiples of ``unit``, of ``rows`` rows of ``extent`` that fit into ``size``."""
     room = max(0, size - extent)
     stride = _pick(rng, min(most, room // (rows - 1)) if rows > 1 else most) // unit * unit
@@ -43,7 +43,7 @@ def _operands(rng, opcode, config, memory_bytes):
         o[name], o[f"{name}_stride"] = _region(rng, size, rows, extent, unit)
 
     if opcode in (Opcode.LOAD, Opcode.STORE):
-        lines = 1 + _pick(rng, min(tile.vmem_lines, memory_bytes // LINE_BYTES, 0xFFFF) - 1)
+        lines = 1 + _pick(rng, min(tile.vmem_lines, memory_bytes // LINE_BYTES, 0xFFFFF) - 1)
         local("dst" if opcode is Opcode.LOAD else "src", tile.vmem_lines, lines)
         o |= dict(rows=rows, lines=lines, **_memory(rng, memory_bytes, rows, LINE_BYTES * lines, beat))
         if rows == 1:
@@ -115,10 +115,10 @@ def _operands(rng, opcode, config, memory_bytes):
             c=_region(rng, tile.vmem_lines, 1, scalars)[0],
             r=_region(rng, tile.vmem_lines, 1, scalars)[0],
             limit=rng.choice((0xFFFF, rng.getrandbits(16))),
-            limit_step=_pick(rng, 0xFFFF),
+            limit_step=_pick(rng, 0xFFF),
             imm1=rng.uniform(-10, 10),
             imm2=rng.choice((0.0, -0.0, float("inf"), 1.5)),
-            index=rng.getrandbits(32),
+            index=rng.getrandbits(24),
             tiles=_tiles(rng, config),
         )
     return o
@@ -130,7 +130,7 @@ def valid_command(rng, config, memory_bytes, opcode=None):
     tile = rng.randrange(config.tiles)
     unit = rng.randrange(config.units) if opcode.kind is None else config.topology.unit(opcode.kind, tile)
     waits = tuple(
-        (rng.randrange(config.units), rng.getrandbits(24)) if rng.random() < 0.7 else (NO_UNIT, 0)
+        (rng.randrange(config.units), rng.getrandbits(20)) if rng.random() < 0.7 else (NO_UNIT, 0)
         for _ in range(rng.randrange(WAITS + 1))
     )
     return Command(opcode, unit, _operands(rng, opcode, config, memory_bytes), waits)

@@ -181,7 +181,7 @@ class Bench:
             "swap": int(rng.choice(2)),
             "fill": int(rng.choice(2)),
             "first": int(rng.random() < 0.3),
-            "index": int(rng.integers(0, 1 << 32)),
+            "index": int(rng.integers(0, 1 << 24)),
             "imm1": float(rng.choice([rng.normal(), 0.0, 1.5])),
             "imm2": float(rng.normal() * 8),
             "tiles": 1 << OWN if rng.random() < 0.5 else int(rng.integers(1, 1 << CONFIG.tiles)),
@@ -207,11 +207,13 @@ class Bench:
         o |= fixed  # before places are chosen, which depend on the sink
         if rng.random() < 0.4:
             o |= {
-                "limit": int(rng.integers(0, BLOCK * blocks + 3)),
-                "limit_step": int(rng.choice([0, 1, 5, BLOCK, 30000, 65535])),
+                "limit": int(
+                    rng.choice([rng.integers(0, BLOCK * blocks + 3), 0xFFFE, 0xF800], p=[0.8, 0.1, 0.1])
+                ),
+                "limit_step": int(rng.choice([0, 1, 5, BLOCK, 3000, 4095])),
             }
         else:
-            o |= {"limit": reference.NO_LIMIT, "limit_step": int(rng.choice([0, 1, 65535]))}
+            o |= {"limit": reference.NO_LIMIT, "limit_step": int(rng.choice([0, 1, 4095]))}
         for name, stride in zip("ab", strides):
             stride = 0 if rng.random() < 0.3 else stride
             o |= {name: region(stride), f"{name}_stride": stride}
@@ -492,7 +494,7 @@ async def argmax(dut):
                 r=40 * line,
                 index=BLOCK * k,
             )
-    b.add(a=0, blocks=8, reduce=3, first=1, index=0xFFFFFFF0, r=40 * line)
+    b.add(a=0, blocks=8, reduce=3, first=1, index=0xFFFFF0, r=40 * line)
     b.add(
         a=0,
         rows=3,

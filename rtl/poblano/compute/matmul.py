@@ -12,11 +12,11 @@ from ..isa.layout import CommandLayout
 from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_unit
 from ..stream.loops import CommandFork
 from ..verilog import place
-from .accumulator import ACCUMULATOR_COMMAND, Accumulator
+from .accumulator import Accumulator
 from .array import SystolicArray
-from .reader import READER_COMMAND, ActivationReader
-from .weights import LOADER_COMMAND, WeightLoader
-from .writer import WRITER_COMMAND, ResultWriter
+from .reader import ActivationReader
+from .weights import WeightLoader
+from .writer import ResultWriter
 
 __all__ = ["MatmulUnit"]
 
@@ -91,17 +91,8 @@ class MatmulUnit(wiring.Component):
             meta.o.ready.eq(accumulator.meta.ready),
             writer.tile.eq(self.tile),
         ]
-        self._commands(
-            m,
-            (
-                (LOADER_COMMAND, loader.cmd),
-                (READER_COMMAND, reader.cmd),
-                (READER_COMMAND, meta.cmd),
-                (ACCUMULATOR_COMMAND, accumulator.cmd),
-                (WRITER_COMMAND, writer.cmd),
-            ),
-            writer.done,
-        )
+        parts = (loader.cmd, reader.cmd, meta.cmd, accumulator.cmd, writer.cmd)
+        self._commands(m, parts, writer.done)
 
         starved = reader.active & ~(array.a.valid & array.a.ready) & ~(array.o.valid & ~array.o.ready)
         m.d.comb += [
@@ -153,8 +144,8 @@ class MatmulUnit(wiring.Component):
             self.unit.busy.eq((started != 0) | cmd.valid),
         ]
         m.d.sync += [started.eq(started + (transfer & ~nop) - completed), nop_done.eq(transfer & nop)]
-        for (layout, port), copy in zip(parts, fork.o):
-            m.d.comb += [port.payload[name].eq(fields[name]) for name in layout]
+        for port, copy in zip(parts, fork.o):
+            m.d.comb += [port.payload[name].eq(fields[name]) for name, _ in port.payload.shape()]
             m.d.comb += [port.valid.eq(copy.valid), copy.ready.eq(port.ready)]
 
 

@@ -12,10 +12,13 @@ from ..stream.delay import word_mux
 from ..stream.loops import Walk
 from ..verilog import place
 
-__all__ = ["WRITER_COMMAND", "ResultWriter"]
+__all__ = ["ResultWriter", "writer_command"]
 
-WRITER_COMMAND = {"dst": 16, "dst_stride": 16, "rows": 16, "groups": 16, "tiles": 32}
-"""A writer's command: lines of vector memory, the loops' bounds, and the tiles that are written."""
+
+def writer_command(config):
+    """A writer's command: lines of vector memory, the loops' bounds, and the tiles that are written."""
+    width = config.tile.line_addr_width
+    return {"dst": width, "dst_stride": width, "rows": 16, "groups": 16, "tiles": config.tiles}
 
 
 class ResultWriter(wiring.Component):
@@ -26,7 +29,7 @@ class ResultWriter(wiring.Component):
 
     Members
     -------
-    cmd : In(stream of :data:`WRITER_COMMAND`)
+    cmd : In(stream of :func:`writer_command`)
     tile : In(5), the own tile
     i : In(stream of ``scalers`` FP32)
     local, bus : Out(stream of LocalWrite, of BusWrite)
@@ -37,7 +40,7 @@ class ResultWriter(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "cmd": In(stream.Signature(data.StructLayout(WRITER_COMMAND))),
+                "cmd": In(stream.Signature(data.StructLayout(writer_command(config)))),
                 "tile": In(5),
                 "i": In(stream.Signature(data.ArrayLayout(32, config.tile.scalers))),
                 "local": Out(stream.Signature(local_write(config))),
@@ -54,7 +57,9 @@ class ResultWriter(wiring.Component):
             tile.scalers // tile.lanes,
         )  # rows of a result, of a word from the accumulator
         walk = place(
-            m, "walk", Walk(fields=WRITER_COMMAND, loops={"group": "groups", "row": "rows", "part": parts})
+            m,
+            "walk",
+            Walk(fields=writer_command(self.config), loops={"group": "groups", "row": "rows", "part": parts}),
         )
         connect(m, flipped(self.cmd), walk.cmd)
         at = walk.o.payload

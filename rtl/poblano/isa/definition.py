@@ -6,7 +6,7 @@ from functools import cached_property
 
 from .errors import ErrorCode
 from .expressions import off
-from .header import COMMAND_BYTES, HEADER_MASK
+from .header import COMMAND_BYTES, HEADER_BITS
 from .regions import MemoryRegion
 
 __all__ = ["Definition", "Rule"]
@@ -56,7 +56,8 @@ class Definition:
     @cached_property
     def reserved(self):
         """The bits of a command that must be zero, as an integer."""
-        return ~(HEADER_MASK | sum(f.mask for f in self.fields)) & (1 << 8 * COMMAND_BYTES) - 1
+        named = (1 << HEADER_BITS) - 1 | sum(f.mask for f in self.fields)
+        return ~named & (1 << 8 * COMMAND_BYTES) - 1
 
     @cached_property
     def checks(self):

@@ -1,10 +1,9 @@
-"""What every command begins with: opcode, unit and waits."""
+"""What every command begins with: opcode, unit and waits, in this order."""
 
 __all__ = [
     "COMMAND_BYTES",
     "COUNT_BITS",
     "HEADER_BITS",
-    "HEADER_MASK",
     "NO_UNIT",
     "OPCODE_BITS",
     "UNIT_BITS",
@@ -16,7 +15,7 @@ __all__ = [
 COMMAND_BYTES = 64
 OPCODE_BITS = 8
 UNIT_BITS = 8
-COUNT_BITS = 24
+COUNT_BITS = 20
 """Bits of a completion count; counts compare modulo 2**COUNT_BITS."""
 WAIT_BITS = UNIT_BITS + COUNT_BITS
 """A wait: the unit, then the count."""
@@ -28,9 +27,8 @@ NO_UNIT = (1 << UNIT_BITS) - 1
 
 def wait_offset(number):
     """The first bit of a wait."""
-    return 32 + WAIT_BITS * number
+    return OPCODE_BITS + UNIT_BITS + WAIT_BITS * number
 
 
 HEADER_BITS = wait_offset(WAITS)
-HEADER_MASK = (1 << OPCODE_BITS + UNIT_BITS) - 1 | (1 << HEADER_BITS) - (1 << wait_offset(0))
-"""The bits of opcode, unit and waits in a command."""
+"""Bits of opcode, unit and waits: the first two words."""

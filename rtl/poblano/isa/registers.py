@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 IDENTITY = int.from_bytes(b"PBLN", "big")
-VERSION_NUMBER = 1
+VERSION_NUMBER = 2
 RING_ALIGNMENT = 256
 """RING_BASE is a multiple of this."""
 SMALLEST_RING = 4

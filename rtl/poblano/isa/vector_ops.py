@@ -23,7 +23,7 @@ class AluOp(enum.IntEnum, shape=3):
     """b - a"""
 
 
-class SfuOp(enum.IntEnum, shape=3):
+class SfuOp(enum.IntEnum, shape=4):
     """Special functions of one FP32 number x."""
 
     PASS = 0
@@ -51,7 +51,7 @@ class Select(enum.IntEnum, shape=2):
     """imm1 of the first operation, imm2 of the second"""
 
 
-class Reduce(enum.IntEnum, shape=2):
+class Reduce(enum.IntEnum, shape=3):
     """What becomes of the elements beside the sink."""
 
     NONE = 0
@@ -61,6 +61,8 @@ class Reduce(enum.IntEnum, shape=2):
     """of each row"""
     ARGMAX = 3
     """of the command"""
+    SUM_SQUARES = 4
+    """of each row: SUM of each element times itself"""
 
 
 class Sink(enum.IntEnum, shape=2):

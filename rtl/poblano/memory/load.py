@@ -63,7 +63,7 @@ class LoadEngine(wiring.Component):
         row_beats = 4 * lanes // memory.data_bytes
         row_bits = exact_log2(row_beats)
         beat_lanes = lanes // row_beats
-        width = 16 + line_bits
+        width = self.config.tile.line_addr_width + line_bits
 
         reader = place(
             m,

@@ -68,7 +68,7 @@ class StoreEngine(wiring.Component):
         # A line has as many beats as a block's elements: 32 bytes.
         line_bits = exact_log2(LINE_BYTES // beat_bytes)
         row_bits = exact_log2(4 * self.config.tile.lanes // beat_bytes)
-        width = 16 + line_bits
+        width = self.config.tile.place_width + line_bits
 
         writer = place(
             m,
@@ -88,7 +88,7 @@ class StoreEngine(wiring.Component):
         store = CommandLayout(Opcode.STORE)(self.cmd.payload)
         block = CommandLayout(Opcode.STORE_BLOCK)(self.cmd.payload)
         is_store, is_scale = store.opcode == Opcode.STORE, store.opcode == Opcode.STORE_SCALE
-        row_bytes = Signal(16 + exact_log2(LINE_BYTES))
+        row_bytes = Signal(range(self.config.tile.vmem_lines * LINE_BYTES + 1))
         first = Signal(range(BLOCK))  # byte of the block
         waiting = Signal(range(ROOM + 1))  # reads not answered
         quiet = Signal()

@@ -4,9 +4,9 @@ from ...config import LINE_WORDS
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import ceil_div, none_of
-from ..fields import Choice, Field, Number, TileMask
+from ..fields import LOCAL_BITS, Choice, Field, Number, TileMask
 from ..regions import Access, LocalRegion, Memory, Place
-from ..topology import UnitKind
+from ..topology import MOST_TILES, UnitKind
 from ..weight_stream import Activation, Element, ScaleFormat
 
 __all__ = ["MATMUL"]
@@ -76,19 +76,19 @@ MATMUL = Definition(
     UnitKind.MATMUL,
     "Activations times the weights from the FIFO, into the vector memory of one or more tiles.",
     (
-        Field("element", 0, 16, 3, "element of the weights", Choice(Element)),
-        Field("scale", 0, 19, 2, "scale of the weights' blocks", Choice(ScaleFormat)),
-        Field("minimum", 0, 21, 1, "1: an F16 block minimum follows the scales"),
-        Field("transpose", 0, 22, 1, "1: the stream holds columns (positions of K), not rows"),
-        Field("activation", 0, 23, 3, "format of the activations", Choice(Activation)),
-        Field("a", 2, 32, 16, "first block of the activations in activation memory"),
-        Field("a_stride", 2, 48, 16, "blocks from an activation row to the next"),
-        Field("rows", 3, 0, 16, "activation rows", SOME),
-        Field("k_blocks", 3, 16, 16, "blocks of 32 along K", SOME),
-        Field("groups", 3, 32, 16, "groups of array columns along N", SOME),
-        Field("dst_stride", 3, 48, 16, "lines from a result row to the next"),
-        Field("dst", 4, 0, 16, "line of the first result in vector memory"),
-        Field("tiles", 4, 32, 32, "the tiles whose vector memory is written", TileMask()),
+        Field("element", 2, 0, 3, "element of the weights", Choice(Element)),
+        Field("scale", 2, 3, 2, "scale of the weights' blocks", Choice(ScaleFormat)),
+        Field("minimum", 2, 5, 1, "1: an F16 block minimum follows the scales"),
+        Field("transpose", 2, 6, 1, "1: the stream holds columns (positions of K), not rows"),
+        Field("activation", 2, 7, 3, "format of the activations", Choice(Activation)),
+        Field("tiles", 2, 32, MOST_TILES, "the tiles whose vector memory is written", TileMask()),
+        Field("a", 3, 0, LOCAL_BITS, "first block of the activations in activation memory"),
+        Field("dst", 3, LOCAL_BITS, LOCAL_BITS, "line of the first result in vector memory"),
+        Field("a_stride", 4, 0, LOCAL_BITS, "blocks from an activation row to the next"),
+        Field("dst_stride", 4, LOCAL_BITS, LOCAL_BITS, "lines from a result row to the next"),
+        Field("rows", 5, 0, 16, "activation rows", SOME),
+        Field("k_blocks", 5, 16, 16, "blocks of 32 along K", SOME),
+        Field("groups", 5, 32, 16, "groups of array columns along N", SOME),
     ),
     (
         LocalRegion(

@@ -4,9 +4,9 @@ from ...config import LINE_BYTES
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import none_of, off
-from ..fields import Address, Field, Number, TileMask, TileNumber
+from ..fields import LOCAL_BITS, Address, Field, Number, TileMask, TileNumber
 from ..regions import Access, LocalRegion, Memory, MemoryRegion, Place
-from ..topology import UnitKind
+from ..topology import MOST_TILES, UnitKind
 
 __all__ = ["LOAD", "STORE", "STORE_BLOCK", "STORE_SCALE", "STREAM"]
 
@@ -14,19 +14,22 @@ SOME = Number(least=1)
 LENGTHS = (2, 4, 8, 16, 32)
 
 MEMORY = (
-    Field("mem_addr", 2, 32, 40, "byte address in memory", Address()),
-    Field("mem_stride", 3, 32, 32, "bytes from a row to the next in memory"),
+    Field("mem_addr", 3, 0, 40, "byte address in memory", Address()),
+    Field("mem_stride", 4, 0, 32, "bytes from a row to the next in memory"),
 )
 ROWS = Field("rows", 4, 32, 16, "rows", SOME)
 
 
 def _local(name, what, unit):
     """The fields of a region of a local memory."""
-    return (Field(name, 4, 0, 16, what), Field(f"{name}_stride", 4, 16, 16, f"{unit} from a row to the next"))
+    return (
+        Field(name, 5, 0, LOCAL_BITS, what),
+        Field(f"{name}_stride", 5, LOCAL_BITS, LOCAL_BITS, f"{unit} from a row to the next"),
+    )
 
 
-LINES = Field("lines", 4, 48, 16, f"lines ({LINE_BYTES} bytes) in a row", SOME)
-TILE = Field("tile", 5, 0, 8, "tile that is read", TileNumber())
+LINES = Field("lines", 5, 2 * LOCAL_BITS, LOCAL_BITS, f"lines ({LINE_BYTES} bytes) in a row", SOME)
+TILE = Field("tile", 2, 32, 8, "tile that is read", TileNumber())
 BEAT = lambda o, c: c.memory.data_bytes
 
 LOAD = Definition(
@@ -39,7 +42,7 @@ LOAD = Definition(
         *_local("dst", "line in vector memory", "lines"),
         ROWS,
         LINES,
-        Field("tiles", 5, 0, 32, "the tiles that are written", TileMask()),
+        Field("tiles", 2, 32, MOST_TILES, "the tiles that are written", TileMask()),
     ),
     (LocalRegion("dst", Memory.VECTOR, Place.TILES, Access.WRITE, extent=lambda o, c: o.lines),),
     MemoryRegion(Access.READ, BEAT, LINE_BYTES, "lines"),
@@ -103,6 +106,6 @@ STREAM = Definition(
     0x10,
     UnitKind.STREAM,
     "Rows of memory into the tile's weight FIFO.",
-    (*MEMORY, Field("row_bytes", 4, 0, 32, "bytes in a row", SOME), ROWS),
+    (*MEMORY, Field("row_bytes", 5, 0, 32, "bytes in a row", SOME), ROWS),
     memory=MemoryRegion(Access.READ, lambda o, c: c.stream_bytes, 1, "row_bytes"),
 )

@@ -4,9 +4,9 @@ from ...config import BLOCK, LINE_WORDS
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import ceil_div, choose, none_of
-from ..fields import Choice, Field, Number, Real, TileMask
+from ..fields import LOCAL_BITS, Choice, Field, Number, Real, TileMask
 from ..regions import Access, LocalRegion, Memory, Place
-from ..topology import UnitKind
+from ..topology import MOST_TILES, UnitKind
 from ..vector_ops import NO_LIMIT, AluOp, Fill, Reduce, Select, SfuOp, Sink
 from ..weight_stream import Activation
 
@@ -39,7 +39,14 @@ def _activations(c):
     return c.tile.array.arithmetic.activations
 
 
+NOT_YET = Rule(
+    ErrorCode.FIELD,
+    lambda o, c: (o.share != 1) | (o.reduce == Reduce.SUM_SQUARES),
+    lambda o, c: "the vector unit has no share and no SUM_SQUARES",
+    "share is 1 and reduce is not SUM_SQUARES: the vector unit does not have them yet",
+)
 RULES = (
+    NOT_YET,
     Rule(
         ErrorCode.FIELD,
         lambda o, c: (o.sink == Sink.QUANTISE) & (o.reduce == Reduce.ARGMAX),
@@ -69,33 +76,42 @@ VECTOR = Definition(
     UnitKind.VECTOR,
     "Element-wise operations, reductions and quantising of rows of vector memory.",
     (
-        Field("sfu", 0, 16, 3, "special function between the two operations", Choice(SfuOp)),
-        Field("op1", 0, 19, 3, "first operation on (a, y1)", Choice(AluOp)),
-        Field("op2", 0, 22, 3, "second operation on (special function's result, y2)", Choice(AluOp)),
-        Field("swap", 0, 25, 1, "1: exchange elements 2i and 2i+1 of a"),
-        Field("reduce", 0, 26, 2, "reduction of each row, or argmax over the command", Choice(Reduce)),
-        Field("sink", 0, 28, 2, "none, vector memory, or quantised to activation memory", Choice(Sink)),
-        Field("fill", 0, 30, 1, "what replaces a from the row's limit on", Choice(Fill)),
-        Field("first", 0, 31, 1, "argmax: 1 starts afresh, 0 goes on from the command before"),
-        Field("a", 2, 32, 16, "line of operand a"),
-        Field("a_stride", 2, 48, 16, "lines from a row to the next"),
-        Field("b", 3, 0, 16, "line of operand b"),
-        Field("b_stride", 3, 16, 16, "lines from a row to the next"),
-        Field("dst", 3, 32, 16, "line (sink VMEM) or block (sink QUANTISE) of the result"),
-        Field("dst_stride", 3, 48, 16, "lines or blocks from a row to the next"),
-        Field("rows", 4, 0, 16, "rows", Number(least=1)),
-        Field("blocks", 4, 16, 16, "blocks of 32 elements in a row", Number(least=1, most=MAX_BLOCKS)),
-        Field("c", 4, 32, 16, "line where the row scalars start: word r is row r's"),
-        Field("r", 4, 48, 16, "line where reduction results start: word r is row r's (argmax: value, index)"),
-        Field("limit", 5, 0, 16, f"first filled element of row 0; {NO_LIMIT}: none"),
-        Field("limit_step", 5, 16, 16, "what the limit grows by from a row to the next"),
-        Field("imm1", 5, 32, 32, "immediate of the first operation", Real()),
-        Field("imm2", 6, 0, 32, "immediate of the second operation", Real()),
-        Field("tiles", 6, 32, 32, "the tiles that get the result (sinks and reductions)", TileMask()),
-        Field("sel1", 7, 0, 2, "y1: operand b, row scalar c or imm1", Choice(Select)),
-        Field("sel2", 7, 2, 2, "y2: operand b, row scalar c or imm2", Choice(Select)),
-        Field("activation", 7, 4, 3, "sink QUANTISE: format of the blocks", Choice(Activation)),
-        Field("index", 7, 32, 32, "argmax: index of the first element"),
+        Field("sfu", 2, 0, 4, "special function between the two operations", Choice(SfuOp)),
+        Field("op1", 2, 4, 3, "first operation on (a, y1)", Choice(AluOp)),
+        Field("op2", 2, 7, 3, "second operation on (special function's result, y2)", Choice(AluOp)),
+        Field("swap", 2, 10, 1, "1: exchange elements 2i and 2i+1 of a"),
+        Field("reduce", 2, 11, 3, "reduction of each row, or argmax over the command", Choice(Reduce)),
+        Field("sink", 2, 14, 2, "none, vector memory, or quantised to activation memory", Choice(Sink)),
+        Field("fill", 2, 16, 1, "what replaces a from the row's limit on", Choice(Fill)),
+        Field("first", 2, 17, 1, "argmax: 1 starts afresh, 0 goes on from the command before"),
+        Field("sel1", 2, 18, 2, "y1: operand b, row scalar c or imm1", Choice(Select)),
+        Field("sel2", 2, 20, 2, "y2: operand b, row scalar c or imm2", Choice(Select)),
+        Field("activation", 2, 22, 3, "sink QUANTISE: format of the blocks", Choice(Activation)),
+        Field("tiles", 2, 32, MOST_TILES, "the tiles that get the result (sinks and reductions)", TileMask()),
+        Field("a", 3, 0, LOCAL_BITS, "line of operand a"),
+        Field("b", 3, LOCAL_BITS, LOCAL_BITS, "line of operand b"),
+        Field("dst", 3, 2 * LOCAL_BITS, LOCAL_BITS, "line (sink VMEM) or block (QUANTISE) of the result"),
+        Field("a_stride", 4, 0, LOCAL_BITS, "lines from a row to the next"),
+        Field("b_stride", 4, LOCAL_BITS, LOCAL_BITS, "lines from a row to the next"),
+        Field("dst_stride", 4, 2 * LOCAL_BITS, LOCAL_BITS, "lines or blocks from a row to the next"),
+        Field("c", 5, 0, LOCAL_BITS, "line where the row scalars start: word r is row r's"),
+        Field(
+            "r",
+            5,
+            LOCAL_BITS,
+            LOCAL_BITS,
+            "line where reduction results start: word r is row r's (argmax: value, index)",
+        ),
+        Field("index", 5, 2 * LOCAL_BITS, 24, "argmax: index of the first element"),
+        Field("rows", 6, 0, 16, "rows", Number(least=1)),
+        Field("blocks", 6, 16, 12, "blocks of 32 elements in a row", Number(least=1, most=MAX_BLOCKS)),
+        Field("limit", 6, 28, 16, f"first filled element of the first rows; {NO_LIMIT}: none"),
+        Field("limit_step", 6, 44, 12, "what the limit grows by from some rows to the next"),
+        Field(
+            "share", 6, 56, 8, "rows that share a row of b and a limit (1 if not given)", Number(least=1), 1
+        ),
+        Field("imm1", 7, 0, 32, "immediate of the first operation", Real()),
+        Field("imm2", 7, 32, 32, "immediate of the second operation", Real()),
     ),
     (
         _rows_of_elements("dst", Place.TILES, Access.WRITE, used=lambda o, c: o.sink == Sink.VMEM),
