@@ -1,21 +1,28 @@
 """The command checker: its rules in Python, and the hardware against them."""
 
+import ast
+from collections import Counter
+from pathlib import Path
 import random
 
+import numpy as np
 import pytest
 
 from poblano.config import PRESETS
 from poblano.isa.check import check
-from poblano.isa.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Opcode
+from poblano.isa.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Float32, Opcode
 from poblano.isa.topology import LARGEST, UnitKind
+from poblano_host.golden import rules as golden_rules
 from tb.common.runner import run_bench
 from tb.control.configs import CHECKED
-from tb.control.random_commands import valid_command
+from tb.control.random_commands import OPCODE_NAMES, mutated, valid_command
 from tb.control.tops import CheckerTop
 
+ROOT = Path(__file__).resolve().parents[1]
 MEMORY = 1 << 24
 DESK = PRESETS["desk"]
 TILE64 = PRESETS["tile64"]
+LINES, BLOCKS = DESK.tile.vmem_lines, DESK.tile.amem_blocks
 
 LOAD = dict(mem_addr=0, mem_stride=64, dst=0, dst_stride=2, rows=4, lines=2, tiles=3)
 STORE = dict(mem_addr=0, mem_stride=64, src=0, src_stride=2, rows=4, lines=2, tile=1)
@@ -34,8 +41,8 @@ VECTOR = dict(
     dst_stride=8,
     rows=4,
     blocks=2,
-    c=1,
-    r=3,
+    c=LINES - 2,
+    r=LINES - 1,
     op1=1,
     op2=3,
     sel2=1,
@@ -56,7 +63,6 @@ BASE = {
     Opcode.NOP: {},
 }
 
-LINES, BLOCKS = DESK.tile.vmem_lines, DESK.tile.amem_blocks
 CASES = [
     (Opcode.LOAD, dict(dst=LINES - 8), None),
     (Opcode.LOAD, dict(dst=LINES - 7), "LOCAL_RANGE"),
@@ -91,8 +97,8 @@ CASES = [
     (Opcode.STREAM, dict(mem_stride=16), "ALIGNMENT"),
     (Opcode.STREAM, dict(mem_addr=MEMORY - 320), None),
     (Opcode.STREAM, dict(mem_addr=MEMORY - 288), "MEMORY_RANGE"),
-    (Opcode.MATMUL, dict(rows=128, a_stride=0, dst_stride=0), None),
-    (Opcode.MATMUL, dict(rows=129, a_stride=0, dst_stride=0), "FIELD"),
+    (Opcode.MATMUL, dict(rows=128, a_stride=0, dst_stride=4), None),
+    (Opcode.MATMUL, dict(rows=129, a_stride=0, dst_stride=4), "FIELD"),
     (Opcode.MATMUL, dict(element=3), "FIELD"),
     (Opcode.MATMUL, dict(scale=3), "FIELD"),
     (Opcode.MATMUL, dict(scale=2), "FIELD"),
@@ -120,16 +126,56 @@ CASES = [
     (Opcode.VECTOR, dict(r=LINES), "LOCAL_RANGE"),
     (Opcode.VECTOR, dict(r=LINES, reduce=0), None),
     (Opcode.VECTOR, dict(r=LINES - 1, rows=9, a_stride=0, b_stride=0, dst_stride=0), "LOCAL_RANGE"),
-    (Opcode.VECTOR, dict(r=LINES - 1, rows=9, a_stride=0, b_stride=0, dst_stride=0, reduce=3), None),
-    (Opcode.VECTOR, dict(dst=LINES - 32), None),
-    (Opcode.VECTOR, dict(dst=LINES - 31), "LOCAL_RANGE"),
+    (Opcode.VECTOR, dict(r=LINES - 1, rows=9, c=40, a_stride=0, b_stride=0, sink=0, reduce=3), None),
+    (Opcode.VECTOR, dict(dst=LINES - 32, c=40, r=41), None),
+    (Opcode.VECTOR, dict(dst=LINES - 31, c=40, r=41), "LOCAL_RANGE"),
     (Opcode.VECTOR, dict(dst=LINES - 31, sink=0), None),
     (Opcode.VECTOR, dict(sink=2, dst=BLOCKS - 26), None),
     (Opcode.VECTOR, dict(sink=2, dst=BLOCKS - 25), "LOCAL_RANGE"),
+    # Rows of a result that overlap.
+    (Opcode.MATMUL, dict(dst_stride=3), "OVERLAP"),
+    (Opcode.MATMUL, dict(dst_stride=4), None),
+    (Opcode.MATMUL, dict(dst_stride=0, rows=1), None),
+    (Opcode.VECTOR, dict(dst_stride=7), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst_stride=7, rows=1), None),
+    (Opcode.VECTOR, dict(dst_stride=7, sink=0), None),
+    (Opcode.VECTOR, dict(dst_stride=1, sink=2), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst_stride=2, sink=2), None),
+    (Opcode.LOAD, dict(dst_stride=0), None),
+    (Opcode.STORE, dict(src_stride=0, mem_stride=0), None),
+    # What a VECTOR command writes in its own tile, and what it reads there: a is 0 to 32, b 64 to 96.
+    (Opcode.VECTOR, dict(dst=32), None),
+    (Opcode.VECTOR, dict(dst=31), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst=31, tiles=2), None),
+    (Opcode.VECTOR, dict(dst=31, tiles=3), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst=31, sink=0), None),
+    (Opcode.VECTOR, dict(dst=0), None),
+    (Opcode.VECTOR, dict(dst=64), None),
+    (Opcode.VECTOR, dict(dst=64, op1=0), None),
+    (Opcode.VECTOR, dict(dst=65, op1=0), None),
+    (Opcode.VECTOR, dict(dst=0, dst_stride=9), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst=0, dst_stride=9, rows=1), None),
+    (Opcode.VECTOR, dict(dst=0, a_stride=16, dst_stride=16), None),
+    (Opcode.VECTOR, dict(dst=8, a_stride=16, dst_stride=16), "OVERLAP"),  # between the rows
+    (Opcode.VECTOR, dict(dst=0, b=0, b_stride=0), "OVERLAP"),
+    (Opcode.VECTOR, dict(c=128), "OVERLAP"),
+    (Opcode.VECTOR, dict(c=128, op2=0), None),
+    (Opcode.VECTOR, dict(c=160), None),
+    (Opcode.VECTOR, dict(c=128, tiles=2), None),
+    (Opcode.VECTOR, dict(c=128, rows=1), "OVERLAP"),
+    (Opcode.VECTOR, dict(r=31), "OVERLAP"),
+    (Opcode.VECTOR, dict(r=64), "OVERLAP"),
+    (Opcode.VECTOR, dict(r=64, op1=0), None),
+    (Opcode.VECTOR, dict(r=LINES - 2), "OVERLAP"),
+    (Opcode.VECTOR, dict(r=LINES - 2, tiles=2), None),
+    (Opcode.VECTOR, dict(r=159), "OVERLAP"),
+    (Opcode.VECTOR, dict(r=159, tiles=2), "OVERLAP"),  # dst and r, wherever they are written
+    (Opcode.VECTOR, dict(r=159, sink=2, dst=128), None),
+    (Opcode.VECTOR, dict(r=159, reduce=0), None),
 ]
 
 
-def code_of(data, config=DESK, memory_bytes=MEMORY):
+def code_of(data, config=DESK, memory_bytes=MEMORY, check=check):
     try:
         check(data, config, memory_bytes)
     except CommandError as error:
@@ -209,9 +255,58 @@ def test_reserved_bits():
 def test_random_valid_commands(config):
     rng = random.Random(config.name)
     memory = 1 << min(config.memory.addr_width, 36)
-    for opcode in list(Opcode) * 100:
+    for opcode in OPCODE_NAMES * 100:
         command = valid_command(rng, config, memory, opcode)
         assert check(command.encode(), config, memory).unit == command.unit
+
+
+SIZES = (1 << 16, 40960, 12345678, 1 << 30, (1 << 40) - 64, 1 << 40)
+
+
+@pytest.mark.parametrize("config", CHECKED, ids=lambda config: config.name)
+def test_two_readings(config):
+    """The definitions and the golden chip's own rules refuse the same commands with the same codes, and
+    decode the others alike."""
+    rng = random.Random(config.name)
+    seen = Counter()
+    for _ in range(6000):
+        memory = min(rng.choice(SIZES), 1 << config.memory.addr_width)
+        opcode = rng.choice((None, None, "MATMUL", "VECTOR", "VECTOR"))
+        data = valid_command(rng, config, memory, opcode).encode()
+        for _ in range(rng.choice((0, 1, 1, 2))):
+            data = mutated(rng, data)
+        memory = rng.choice((memory, rng.choice(SIZES)))
+        code = code_of(data, config, memory)
+        assert code == code_of(data, config, memory, golden_rules.check), (data.hex(), memory)
+        seen[code] += 1
+        if code is None:
+            ours, golden = check(data, config, memory), golden_rules.check(data, config, memory)
+            assert (ours.opcode.name, ours.unit, ours.waits) == (golden.opcode, golden.unit, golden.waits)
+            assert ours.operands.keys() == golden.operands.keys()
+            for name, value in ours.operands.items():
+                other = golden.operands[name]
+                bits = other.view(np.uint32) if isinstance(other, np.float32) else other
+                assert bits == (value.bits if isinstance(value, Float32) else value), name
+    assert set(seen) == {
+        None,
+        "OPCODE",
+        "UNIT",
+        "FIELD",
+        "ALIGNMENT",
+        "LOCAL_RANGE",
+        "MEMORY_RANGE",
+        "OVERLAP",
+    }
+
+
+def test_golden_reading_is_independent():
+    """The golden chip and the random commands use nothing that says how commands are made or checked."""
+    shared = {"poblano.isa.errors", "poblano.isa.topology", "poblano.isa.weight_stream"}
+    for path in [*ROOT.glob("host/poblano_host/golden/*.py"), ROOT / "tb/control/random_commands.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert all(not name.startswith("poblano.isa") or name in shared for name in names), path
 
 
 def test_hardware():

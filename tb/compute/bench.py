@@ -195,10 +195,11 @@ class Bench:
         )
 
         grain = max(1, TILE.lanes // LINE_WORDS)
-        dst_stride = int(rng.integers(0, 4)) * grain
-        used = (rows - 1) * dst_stride + -(-n // LINE_WORDS)
+        extent = -(-n // LINE_WORDS)
+        dst_stride = extent + int(rng.integers(0, 4)) * grain
+        used = (rows - 1) * dst_stride + extent
         if used > TILE.vmem_lines:
-            dst_stride, used = 0, n // LINE_WORDS
+            dst_stride, used = extent, rows * extent
         dst = int(rng.integers(0, (TILE.vmem_lines - used) // grain + 1)) * grain
         bits = result.view(np.uint32)
         for g in range(groups):

@@ -2,6 +2,7 @@
 registers."""
 
 from collections import deque
+from dataclasses import replace
 import logging
 import os
 import random
@@ -11,7 +12,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Command, ErrorCode, Opcode
+from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, ErrorCode
 from poblano.isa.registers import (
     COUNTERS,
     IDENTITY,
@@ -25,7 +26,7 @@ from poblano.isa.registers import (
 )
 from poblano.isa.topology import UnitKind
 from tb.control.configs import CONFIGS
-from tb.control.random_commands import valid_command
+from tb.control.random_commands import OPCODE_NAMES, valid_command
 
 CONFIG = CONFIGS[os.environ["CONFIG"]]
 UNITS = CONFIG.units
@@ -60,9 +61,8 @@ def random_program(rng, length):
                         rng.choice((issued[unit], rng.randrange(issued[unit] + 1), -rng.randrange(1 << 18))),
                     )
                 )
-        command = Command(command.opcode, command.unit, command.operands, tuple(waits))
         issued[command.unit] += 1
-        program.append(command)
+        program.append(replace(command, waits=tuple(waits)))
     return program
 
 
@@ -304,7 +304,7 @@ class Bench:
                     assert self.holds(command), f"unit {unit} starts {command} too early"
                     self.started[unit] += 1
                     self.last_start = self.cycle
-                    nop = command.opcode is Opcode.NOP
+                    nop = command.opcode == "NOP"
                     assert nop != bool(taken >> unit & 1)
                     if nop:
                         assert not self.in_unit[unit] and trace_done >> unit & 1
@@ -424,7 +424,7 @@ def random_program_after(bench, length):
             (unit, count if unit == NO_UNIT else count + bench.completed[unit])
             for unit, count in command.waits
         )
-        program.append(Command(command.opcode, command.unit, command.operands, waits))
+        program.append(replace(command, waits=waits))
     return program
 
 
@@ -500,7 +500,7 @@ async def unit_errors(dut):
         candidates = []
         numbers = [0] * UNITS
         for index, command in enumerate(program):
-            if command.opcode is not Opcode.NOP:
+            if command.opcode != "NOP":
                 candidates.append((command.unit, numbers[command.unit], index))
             numbers[command.unit] += 1
         unit, number, place = bench.rng.choice(candidates)
@@ -537,13 +537,12 @@ async def halts(dut):
     for refused in (False, True):
         bench.fails = STREAM, 0
         slow, failing, waiting = (
-            valid_command(bench.rng, CONFIG, MEMORY, opcode)
-            for opcode in (Opcode.MATMUL, Opcode.STREAM, Opcode.VECTOR)
+            valid_command(bench.rng, CONFIG, MEMORY, opcode) for opcode in ("MATMUL", "STREAM", "VECTOR")
         )
         program = [
-            Command(slow.opcode, MATMUL, slow.operands),
-            Command(failing.opcode, STREAM, failing.operands),
-            Command(waiting.opcode, VECTOR, waiting.operands, ((MATMUL, 1),)),
+            replace(slow, unit=MATMUL, waits=()),
+            replace(failing, unit=STREAM, waits=()),
+            replace(waiting, unit=VECTOR, waits=((MATMUL, 1),)),
         ]
         await bench.set_up()
         await bench.submit(program + [b"\xee" * COMMAND_BYTES] * refused)
@@ -586,9 +585,12 @@ async def bad_rings(dut):
         ("RING_SIZE", 12),
         ("RING_SIZE", 0),
         ("TAIL", 9),
-        *((("RING_BASE_HI", 1),) if CONFIG.memory.addr_width == 32 else ()),
+        ("RING_BASE_HI", 1),
+        ("RING_BASE_LO", MEMORY - 4 * COMMAND_BYTES),
+        ("MEMORY_SIZE_LO", 8 * COMMAND_BYTES - 1),
+        ("RING_SIZE", 1 << 31),
     ):
-        await bench.set_up()
+        await bench.set_up(base=0 if name == "MEMORY_SIZE_LO" else None)
         await bench.write(name, value)
         if name != "TAIL":
             await bench.write("TAIL", 1)
@@ -597,6 +599,21 @@ async def bad_rings(dut):
         assert await bench.read("ERROR_UNIT") == NO_ERROR_UNIT
         assert await bench.read("ERROR_INDEX") == 0
         await bench.reset_queue()
+    # The last place that a ring of the memory, and of what the port can address, can have.
+    await bench.set_up(base=MEMORY - 8 * COMMAND_BYTES)
+    await bench.submit(random_program(bench.rng, 10))
+    assert await bench.finish() == Irq.DONE
+    await bench.reset_queue()
+    await bench.set_up()
+    width = CONFIG.memory.addr_width
+    bench.base = (1 << width) - 8 * COMMAND_BYTES
+    for name, value in (("RING_BASE", bench.base), ("MEMORY_SIZE", (1 << 41) - 1)):
+        await bench.write(f"{name}_LO", value & 0xFFFFFFFF)
+        await bench.write(f"{name}_HI", value >> 32)
+    await bench.write("RING_SIZE", 16)
+    await bench.write("TAIL", 1)
+    assert await bench.finish() == Irq.ERROR and await bench.read("ERROR_CODE") == ErrorCode.FIELD
+    await bench.reset_queue()
     await bench.run_program(10)
 
 
@@ -608,11 +625,11 @@ async def latency(dut):
     await bench.start()
     bench.stall = 0
     await bench.set_up()
-    ranges = {Opcode.NOP: 1, Opcode.STREAM: 1, Opcode.VECTOR: 6}
-    for opcode in Opcode:
+    ranges = {"NOP": 1, "STREAM": 1, "VECTOR": 6}
+    for opcode in OPCODE_NAMES:
         for waits in range(WAITS + 1):
             command = valid_command(bench.rng, CONFIG, MEMORY, opcode)
-            await bench.submit([Command(opcode, command.unit, command.operands, ((0, 0),) * waits)])
+            await bench.submit([replace(command, waits=((0, 0),) * waits)])
             assert await bench.finish() == Irq.DONE
             cycles = 7 + ranges.get(opcode, 2) + waits - (CONFIG.queue_depth == 1)
             assert bench.last_start - bench.last_beat == cycles, opcode

@@ -8,11 +8,13 @@ import numpy as np
 
 from poblano.compute.reference import matmul, unpack_weights
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
-from poblano.isa.check import check
-from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, CommandError, Opcode
+from poblano.isa.errors import CommandError
 from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 from poblano.vector import reference
+
+from .commands import ENCODED_BYTES
+from .rules import check
 
 __all__ = ["GoldenChip", "GoldenError"]
 
@@ -75,11 +77,11 @@ class GoldenChip:
         Commands before a refused one are executed. GoldenError for a ring that would hang the chip.
         """
         decoded, refused = [], None
-        for index in range(len(commands) // COMMAND_BYTES):
+        for index in range(len(commands) // ENCODED_BYTES):
             try:
                 decoded.append(
                     check(
-                        commands[index * COMMAND_BYTES : (index + 1) * COMMAND_BYTES],
+                        commands[index * ENCODED_BYTES : (index + 1) * ENCODED_BYTES],
                         self.config,
                         len(self.memory),
                     )
@@ -96,10 +98,11 @@ class GoldenChip:
 
     def ready(self, command):
         """Whether the command's waits hold."""
-        return all(
-            (self.completed[unit] - count) % (1 << COUNT_BITS) < 1 << COUNT_BITS - 1
-            for unit, count in command.waits
-        )
+        return all(self.reached(unit, count) for unit, count in command.waits)
+
+    def reached(self, unit, count):
+        """Whether a unit has completed ``count`` commands, modulo 2**20."""
+        return (self.completed[unit] - count) % 2**20 < 2**19
 
     def stream_size(self, o):
         """Bytes of the weight stream that a MATMUL's operands take."""
@@ -111,13 +114,13 @@ class GoldenChip:
     def execute(self, index, command):
         """The effect of a command, whatever its waits."""
         operation = {
-            Opcode.LOAD: self._load,
-            Opcode.STORE: self._store,
-            Opcode.STORE_BLOCK: self._store_block,
-            Opcode.STORE_SCALE: self._store_scale,
-            Opcode.STREAM: self._stream,
-            Opcode.MATMUL: self._matmul,
-            Opcode.VECTOR: self._vector,
+            "LOAD": self._load,
+            "STORE": self._store,
+            "STORE_BLOCK": self._store_block,
+            "STORE_SCALE": self._store_scale,
+            "STREAM": self._stream,
+            "MATMUL": self._matmul,
+            "VECTOR": self._vector,
         }.get(command.opcode)
         if operation is not None:
             operation(index, self.topology.tile_of(command.unit), command.operands)
@@ -298,7 +301,7 @@ class _Order:
             else:
                 index, command = queue[self.started[unit]]
                 self.chip.execute(index, command)
-                if command.opcode is Opcode.STREAM:
+                if command.opcode == "STREAM":
                     self.started[unit] += 1
                     o = command.operands
                     self.streamed[self.topology.tile_of(unit)].append(o["rows"] * o["row_bytes"])
@@ -320,14 +323,14 @@ class _Order:
         if len(queue) == started or not self.chip.ready(queue[started][1]):
             return False
         command, tile = queue[started][1], self.topology.tile_of(unit)
-        if command.opcode is Opcode.MATMUL:
+        if command.opcode == "MATMUL":
             return self._held(tile) >= self.chip.stream_size(command.operands)
-        if command.opcode is Opcode.STREAM and started:
+        if command.opcode == "STREAM" and started:
             # The one before has been fetched when all that the FIFO has no room for has been taken.
             following = self._matmuls(tile)
             lacking = (
                 bool(following)
-                and following[0][1].opcode is Opcode.MATMUL
+                and following[0][1].opcode == "MATMUL"
                 and self._held(tile) < self.chip.stream_size(following[0][1].operands)
             )
             return started < self.STREAMS and (lacking or self._held(tile) <= self.capacity)
@@ -340,7 +343,7 @@ class _Order:
             return False
         # A MATMUL whose waits hold takes weights as they come.
         following = self._matmuls(tile)
-        takes = following and following[0][1].opcode is Opcode.MATMUL and self.chip.ready(following[0][1])
+        takes = following and following[0][1].opcode == "MATMUL" and self.chip.ready(following[0][1])
         room = self.capacity + (self.chip.stream_size(following[0][1].operands) if takes else 0)
         return self._held(tile) - sum(list(self.streamed[tile])[1:]) <= room
 
@@ -352,15 +355,15 @@ class _Order:
                 waits = ", ".join(
                     f"{self.topology.name(u)} >= {count}"
                     for u, count in command.waits
-                    if not self.chip.ready(type(command)(command.opcode, command.unit, {}, ((u, count),)))
+                    if not self.chip.reached(u, count)
                 )
-                if not waits and command.opcode is Opcode.MATMUL:
+                if not waits and command.opcode == "MATMUL":
                     lacking = self.chip.stream_size(command.operands) - self._held(
                         self.topology.tile_of(unit)
                     )
                     waits = f"{lacking} bytes of weights"
                 heads.append(
-                    f"{self.topology.name(unit)}: command {index} ({command.opcode.name})"
+                    f"{self.topology.name(unit)}: command {index} ({command.opcode})"
                     + (f" waits for {waits}" if waits else "")
                 )
         return "no command can go on; " + "; ".join(heads)

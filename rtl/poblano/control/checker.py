@@ -9,8 +9,9 @@ from amaranth.lib.wiring import In, Out
 from ..config import ChipConfig
 from ..isa.commands import COMMAND_BYTES, NO_UNIT, ErrorCode, Opcode
 from ..isa.expressions import none_of, some
+from ..isa.fields import LOCAL_BITS
 from ..isa.layout import CommandLayout
-from ..isa.regions import Span
+from ..isa.regions import Range, Span, usable
 
 __all__ = ["CheckedLayout", "CommandChecker"]
 
@@ -22,6 +23,23 @@ class CheckedLayout(data.StructLayout):
 
     def __init__(self):
         super().__init__({"command": 8 * COMMAND_BYTES, "code": 4})
+
+
+@dataclass
+class _Step:
+    """A range that is checked: ``span`` must end at ``size`` or before, if the command has it (``used``).
+
+    ``crowded``: its rows overlap and must not. It is kept as number ``keep`` (None: it is not), and must
+    have no address in common with the kept ranges of ``against``, numbers and whether equal rows may.
+    """
+
+    span: Span
+    size: Value
+    code: ErrorCode
+    used: Value = 1
+    crowded: Value = 0
+    keep: int | None = None
+    against: tuple = ()
 
 
 class CommandChecker(wiring.Component):
@@ -54,38 +72,16 @@ class CommandChecker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         command, code = Signal(8 * COMMAND_BYTES), Signal(4)
-        m.d.comb += [self.o.payload.command.eq(command), self.o.payload.code.eq(code)]
-
-        # The ranges, one a cycle: the product in the first cycle, the comparison in the second.
-        ranges = {opcode: self._ranges(opcode, command) for opcode in Opcode}
-        step = Signal(range(max(map(len, ranges.values())) + 1))
-        base, stride, rows, extent = Signal(40), Signal(32), Signal(16), Signal(32)
-        size, used, exists, code_outside = Signal(SIZE_BITS), Signal(), Signal(), Signal(4)
-        with m.Switch(command[:8]):
-            for opcode, entries in ranges.items():
-                with m.Case(opcode), m.Switch(step):
-                    for i, entry in enumerate(entries):
-                        with m.Case(i):
-                            m.d.comb += [
-                                exists.eq(1),
-                                base.eq(entry.span.base),
-                                stride.eq(entry.span.stride),
-                                rows.eq(entry.span.rows),
-                                extent.eq(entry.span.extent),
-                                size.eq(entry.size),
-                                used.eq(entry.used),
-                                code_outside.eq(entry.code),
-                            ]
-        first, last = Signal(42), Signal(48)  # the end of the first row; from there to the end of the last
-        limit, compare, code_compared = Signal(SIZE_BITS), Signal(), Signal(4)
-        m.d.sync += [
-            first.eq(base + extent),
-            last.eq(stride * (rows - 1)[:16]),
-            limit.eq(size),
-            compare.eq(used),
-            code_compared.eq(code_outside),
+        steps = {opcode: self._steps(opcode, command) for opcode in Opcode}
+        step = Signal(range(max(map(len, steps.values())) + 1))
+        fresh = Signal()  # nothing of this command is kept
+        exists, late, end = self._range(m, command, steps, step)
+        outside, overlaps = self._compare(m, late, end, fresh)
+        overlap = Signal()  # of this command's ranges
+        m.d.comb += [
+            self.o.payload.command.eq(command),
+            self.o.payload.code.eq(Mux((code == ErrorCode.NONE) & overlap, ErrorCode.OVERLAP, code)),
         ]
-
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
@@ -93,12 +89,13 @@ class CommandChecker(wiring.Component):
                     m.d.sync += command.eq(self.i.payload)
                     m.next = "FIELDS"
             with m.State("FIELDS"):
-                m.d.sync += [code.eq(self._code_before_ranges(command)), step.eq(1)]
+                m.d.comb += fresh.eq(1)
+                m.d.sync += [code.eq(self._code_before_ranges(command)), overlap.eq(0), step.eq(1)]
                 m.next = "RANGES"
             with m.State("RANGES"):
-                m.d.sync += step.eq(step + 1)
-                with m.If((code == ErrorCode.NONE) & compare & (first + last > limit)):
-                    m.d.sync += code.eq(code_compared)
+                m.d.sync += [step.eq(step + 1), overlap.eq(overlap | overlaps)]
+                with m.If((code == ErrorCode.NONE) & outside):
+                    m.d.sync += code.eq(late.code)
                 with m.If(~exists):
                     m.d.sync += step.eq(0)
                     m.next = "DONE"
@@ -123,8 +120,8 @@ class CommandChecker(wiring.Component):
                 rule.broken(o, self.config) for rule in definition.checks if rule.code is code
             )
             is_it = header.opcode == opcode
-            known |= is_it
             reserved = (command & Const(definition.reserved, len(command))).any()
+            known |= is_it
             unit |= is_it & none_of(header.unit, topology.units_of(opcode.kind))
             field |= is_it & (reserved | broken(ErrorCode.FIELD))
             alignment |= is_it & broken(ErrorCode.ALIGNMENT)
@@ -133,23 +130,93 @@ class CommandChecker(wiring.Component):
             code = Mux(fails, its_code, code)
         return code
 
-    def _ranges(self, opcode, command):
-        """The opcode's :class:`_Range` s in the order in which they are checked."""
+    def _steps(self, opcode, command):
+        """The opcode's :class:`_Step` s in the order in which they are checked."""
         definition, o, c = opcode.definition, CommandLayout(opcode)(command), self.config
-        ranges = [
-            _Range(region.span(o, c), region.memory.size(c), ErrorCode.LOCAL_RANGE, region.used(o, c))
-            for region in definition.local
-        ]
+        numbers = {pair.first: None for pair in definition.pairs}
+        numbers = {region: number for number, region in enumerate(numbers)}
+        steps = []
+        for n, region in enumerate(definition.local):
+            span = region.span(o, c)
+            against = tuple(
+                (numbers[pair.first], pair.in_place, definition.writes_own(o, c) if pair.own else 1)
+                for pair in definition.pairs
+                if pair.second == n
+            )
+            steps.append(
+                _Step(
+                    span,
+                    region.memory.size(c),
+                    ErrorCode.LOCAL_RANGE,
+                    region.used(o, c),
+                    span.crowded if region.apart else 0,
+                    numbers.get(n),
+                    against,
+                )
+            )
         if definition.memory:
-            ranges.append(_Range(definition.memory.span(o), self.memory_size, ErrorCode.MEMORY_RANGE))
-        return ranges
+            size = usable(self.memory_size, c)
+            steps.append(_Step(definition.memory.span(o), size, ErrorCode.MEMORY_RANGE))
+        return steps
 
+    def _range(self, m, command, steps, step):
+        """Range number ``step`` of the command: whether it ``exists``; in the next cycle, what is compared
+        of it, and the end of its last row."""
+        kept = 1 + max(s.keep for of_opcode in steps.values() for s in of_opcode if s.keep is not None)
+        compared = data.StructLayout(
+            {
+                "base": LOCAL_BITS,
+                "stride": LOCAL_BITS,
+                "rows": 16,
+                "size": SIZE_BITS,
+                "used": 1,
+                "code": 4,
+                "crowded": 1,
+                "keep": kept,
+                "against": kept,
+                "in_place": kept,
+            }
+        )
+        exists, now, late = Signal(), Signal(compared), Signal(compared)
+        base, stride, extent = Signal(40), Signal(32), Signal(32)
+        with m.Switch(CommandLayout()(command).opcode):
+            for opcode, entries in steps.items():
+                with m.Case(opcode), m.Switch(step):
+                    for n, entry in enumerate(entries):
+                        with m.Case(n):
+                            m.d.comb += [
+                                exists.eq(1),
+                                base.eq(entry.span.base),
+                                stride.eq(entry.span.stride),
+                                extent.eq(entry.span.extent),
+                                now.rows.eq(entry.span.rows),
+                                now.size.eq(entry.size),
+                                now.used.eq(entry.used),
+                                now.code.eq(entry.code),
+                                now.crowded.eq(entry.used & entry.crowded),
+                            ]
+                            if entry.keep is not None:
+                                m.d.comb += now.keep[entry.keep].eq(1)
+                            for number, in_place, applies in entry.against:
+                                m.d.comb += [
+                                    now.against[number].eq(entry.used & applies),
+                                    now.in_place[number].eq(in_place),
+                                ]
+        first, last = Signal(42), Signal(48)  # the end of the first row; from there to the end of the last
+        m.d.comb += [now.base.eq(base), now.stride.eq(stride)]
+        m.d.sync += [late.eq(now), first.eq(base + extent), last.eq(stride * (now.rows - 1)[:16])]
+        return exists, late, first + last
 
-@dataclass
-class _Range:
-    """The end of ``span`` must be at most ``size`` if the range is ``used``."""
-
-    span: Span
-    size: Value
-    code: ErrorCode
-    used: Value = 1
+    def _compare(self, m, late, end, fresh):
+        """Whether a range passes the end of its memory; whether it overlaps, itself or one that is kept."""
+        new = Range(late.base, end[: LOCAL_BITS + 1], late.stride, late.rows)
+        overlaps = [late.crowded]
+        for n in range(len(late.keep)):
+            valid = Signal(name=f"kept{n}_valid")
+            old = Range(*(Signal(len(part), name=f"kept{n}_{name}") for name, part in new._asdict().items()))
+            with m.If(fresh):
+                m.d.sync += valid.eq(0)
+            with m.Elif(late.keep[n]):
+                m.d.sync += [valid.eq(late.used), *(kept.eq(part) for kept, part in zip(old, new))]
+            overlaps.append(valid & late.against[n] & old.meets(new) & ~(late.in_place[n] & old.same(new)))
+        return late.used & (end > late.size), Cat(overlaps).any()

@@ -5,6 +5,7 @@ The codes come in the order of :data:`ORDER`: the first rule that fails decides.
 
 from .commands import Command, CommandError, ErrorCode, Opcode
 from .header import COMMAND_BYTES
+from .regions import usable
 
 __all__ = ["ORDER", "check"]
 
@@ -15,6 +16,7 @@ ORDER = (
     ErrorCode.ALIGNMENT,
     ErrorCode.LOCAL_RANGE,
     ErrorCode.MEMORY_RANGE,
+    ErrorCode.OVERLAP,
 )
 """The error codes of commands that are refused, in the order in which their rules are applied."""
 
@@ -45,9 +47,32 @@ def _check_ranges(definition, o, config, memory_bytes):
             )
 
 
+def _check_overlaps(definition, o, config):
+    regions = definition.local
+    for region in regions:
+        span = region.span(o, config)
+        if region.apart and region.used(o, config) and span.crowded:
+            _fail(
+                ErrorCode.OVERLAP,
+                f"rows of {region.name}, of {span.extent}, overlap: {region.name}_stride is {span.stride}",
+            )
+    for pair in definition.pairs:
+        first, second = regions[pair.first], regions[pair.second]
+        if not (first.used(o, config) and second.used(o, config)):
+            continue
+        one, two = first.span(o, config).range, second.span(o, config).range
+        if one.meets(two) and not (pair.in_place and one.same(two)):
+            if not pair.own or definition.writes_own(o, config):
+                _fail(
+                    ErrorCode.OVERLAP,
+                    f"{first.name}, {one.base} to {one.end}, and {second.name}, {two.base} to {two.end}, "
+                    "overlap",
+                )
+
+
 def check(data, config, memory_bytes):
     """The decoded command of ``data`` (64 bytes) if ``config``'s chip with ``memory_bytes`` of memory
-    executes it.
+    executes it; memory that the port can't address does not count.
 
     Raises :class:`CommandError` with the code of the first rule that fails.
     """
@@ -65,5 +90,6 @@ def check(data, config, memory_bytes):
     for rule in opcode.definition.checks:
         if rule.broken(o, config):
             _fail(rule.code, rule.message(o, config))
-    _check_ranges(opcode.definition, o, config, memory_bytes)
+    _check_ranges(opcode.definition, o, config, usable(memory_bytes, config))
+    _check_overlaps(opcode.definition, o, config)
     return command

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .errors import ErrorCode
-from .expressions import off
+from .expressions import off, some
 from .header import COMMAND_BYTES, HEADER_BITS
-from .regions import MemoryRegion
+from .regions import Access, MemoryRegion, Place
 
-__all__ = ["Definition", "Rule"]
+__all__ = ["Definition", "Pair", "Rule"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,20 @@ class Rule:
     broken: Callable
     message: Callable
     text: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two local regions of an opcode, numbers ``first`` and ``second``, that must have no address in common
+    if the command has both, unless they are ``in_place`` and have the same rows.
+
+    ``own``: only if the unit's own tile is among the tiles that are written; the other region is there.
+    """
+
+    first: int
+    second: int
+    in_place: bool
+    own: bool
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,28 @@ class Definition:
             for f in self.fields
         )
         return (*fields, *self.rules, *self._alignment())
+
+    @cached_property
+    def pairs(self):
+        """Every :class:`Pair` of regions of one memory of which at least one is written."""
+        return tuple(
+            Pair(
+                first,
+                second,
+                one.name in two.in_place or two.name in one.in_place,
+                {one.place, two.place} == {Place.OWN, Place.TILES},
+            )
+            for second, two in enumerate(self.local)
+            for first, one in enumerate(self.local[:second])
+            if one.memory is two.memory and Access.WRITE in (one.access, two.access)
+        )
+
+    def writes_own(self, o, c):
+        """An expression: whether the unit's own tile is in the command's ``tiles``."""
+        return some(
+            (o.unit == unit) & ((o.tiles >> c.topology.tile_of(unit) & 1) == 1)
+            for unit in c.topology.units_of(self.kind)
+        )
 
     def _alignment(self):
         for region in self.local:

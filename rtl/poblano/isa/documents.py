@@ -127,7 +127,17 @@ RULES = {
         "first address + (rows - 1) * stride + length of a row of a local region that the command has is at "
         "most the size of the memory, in lines or blocks",
     ),
-    ErrorCode.MEMORY_RANGE: ("the same of a region of memory, in bytes, is at most MEMORY_SIZE",),
+    ErrorCode.MEMORY_RANGE: (
+        "the same of a region of memory, in bytes, is at most MEMORY_SIZE and what the port can address",
+    ),
+    ErrorCode.OVERLAP: (
+        "MATMUL and VECTOR: the rows of dst, if they are more than one, do not overlap: its stride is at "
+        "least the length of a row",
+        "VECTOR: the ranges of dst (sink VMEM) and of r have no line in common",
+        "VECTOR, if `tiles` names the unit's own tile: neither of these ranges has a line in common with the "
+        "range of a, of b or of c, as far as the command has them; but dst may be the same as a or b: it "
+        "begins at the same line, has as many rows and, if they are more than one, the same stride",
+    ),
 }
 """What must hold, by the code of what does not."""
 

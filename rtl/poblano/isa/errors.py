@@ -18,6 +18,7 @@ class ErrorCode(enum.IntEnum):
     AXI_READ = 7
     AXI_WRITE = 8
     FETCH = 9
+    OVERLAP = 10
 
     @property
     def text(self):
@@ -32,6 +33,7 @@ class ErrorCode(enum.IntEnum):
             ErrorCode.AXI_READ: "memory answered a read with an error",
             ErrorCode.AXI_WRITE: "memory answered a write with an error",
             ErrorCode.FETCH: "memory answered a command fetch with an error",
+            ErrorCode.OVERLAP: "regions overlap, and the order of reads and writes would show",
         }[self]
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import enum
 from typing import Any, NamedTuple
 
-__all__ = ["Access", "LocalRegion", "Memory", "MemoryRegion", "Place", "Span"]
+from .expressions import least
+
+__all__ = ["Access", "LocalRegion", "Memory", "MemoryRegion", "Place", "Range", "Span", "usable"]
 
 
 class Access(enum.Enum):
@@ -48,6 +50,39 @@ class Span(NamedTuple):
         """The end of the last row: no row passes it."""
         return self.base + self.stride * (self.rows - 1) + self.extent
 
+    @property
+    def crowded(self):
+        """Whether rows overlap each other."""
+        return (self.rows > 1) & (self.stride < self.extent)
+
+    @property
+    def range(self):
+        return Range(self.base, self.end, self.stride, self.rows)
+
+
+class Range(NamedTuple):
+    """The addresses from ``base`` to before ``end``, which the rows of a :class:`Span` are in."""
+
+    base: Any
+    end: Any
+    stride: Any
+    rows: Any
+
+    def meets(self, other):
+        """Whether they have an address in common."""
+        return (self.base < other.end) & (other.base < self.end)
+
+    def same(self, other):
+        """Whether every row is at the other's address."""
+        strides = (self.stride == other.stride) | (self.rows == 1)
+        return (self.base == other.base) & (self.rows == other.rows) & strides
+
+
+def usable(memory_bytes, c):
+    """Bytes of memory that commands and the ring may use, of ``memory_bytes`` (a number or a Value): those
+    that the port can address."""
+    return least(memory_bytes, 1 << c.memory.addr_width)
+
 
 ALWAYS = lambda o, c: True
 ONE = lambda o, c: 1
@@ -61,6 +96,8 @@ class LocalRegion:
     ``extent``, ``rows``, ``unit`` (what base, stride and extent are multiples of, a power of two) and
     ``used`` (whether the command has the region) are expressions, see :mod:`.expressions`. The stride is
     the field ``name`` and ``_stride``; where ``strided`` is False there is one row and no such field.
+    ``apart``: rows must not overlap each other. ``in_place`` names regions whose rows may be the same as
+    this one's: what is read of them is read before it is written.
     """
 
     name: str
@@ -72,6 +109,8 @@ class LocalRegion:
     strided: bool = True
     unit: Callable = ONE
     used: Callable = ALWAYS
+    apart: bool = False
+    in_place: tuple = ()
 
     def span(self, o, c):
         """The :class:`Span` that operands give it, used or not."""

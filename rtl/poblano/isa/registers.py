@@ -149,7 +149,12 @@ REGISTERS = {
         ),
         Register("RING_BASE_LO", 0x18, "rw", "address of the command ring, a multiple of 256"),
         Register("RING_BASE_HI", 0x1C, "rw", "its bits 39:32", 8),
-        Register("RING_SIZE", 0x20, "rw", "commands in the ring, a power of two of at least 4"),
+        Register(
+            "RING_SIZE",
+            0x20,
+            "rw",
+            "commands in the ring, a power of two of at least 4; the ring lies inside MEMORY_SIZE",
+        ),
         Register(
             "TAIL",
             0x24,
@@ -162,7 +167,12 @@ REGISTERS = {
             "ro",
             "commands dispatched to their units since the queue's reset: their places are free",
         ),
-        Register("MEMORY_SIZE_LO", 0x2C, "rw", "bytes of memory that commands may use"),
+        Register(
+            "MEMORY_SIZE_LO",
+            0x2C,
+            "rw",
+            "bytes of memory that commands and the ring may use; what the port can't address does not count",
+        ),
         Register("MEMORY_SIZE_HI", 0x30, "rw", "its bits 40:32", 9),
         Register("IRQ_ENABLE", 0x34, "rw", "the bits of IRQ_STATUS that raise the interrupt", 2, _bits(Irq)),
         Register("IRQ_STATUS", 0x38, "w1c", "", 2, _bits(Irq, done="all commands up to TAIL have completed")),

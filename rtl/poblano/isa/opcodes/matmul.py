@@ -106,6 +106,7 @@ MATMUL = Definition(
             Access.WRITE,
             extent=lambda o, c: ceil_div(o.groups * c.tile.array.cols, LINE_WORDS),
             unit=lambda o, c: c.tile.row_lines,
+            apart=True,
         ),
     ),
     rules=RULES,

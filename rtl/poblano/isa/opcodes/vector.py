@@ -114,7 +114,14 @@ VECTOR = Definition(
         Field("imm2", 7, 32, 32, "immediate of the second operation", Real()),
     ),
     (
-        _rows_of_elements("dst", Place.TILES, Access.WRITE, used=lambda o, c: o.sink == Sink.VMEM),
+        _rows_of_elements(
+            "dst",
+            Place.TILES,
+            Access.WRITE,
+            used=lambda o, c: o.sink == Sink.VMEM,
+            apart=True,
+            in_place=("a", "b"),
+        ),
         LocalRegion(
             "dst",
             Memory.ACTIVATION,
@@ -122,6 +129,7 @@ VECTOR = Definition(
             Access.WRITE,
             extent=lambda o, c: o.blocks,
             used=lambda o, c: o.sink == Sink.QUANTISE,
+            apart=True,
         ),
         LocalRegion(
             "r",
