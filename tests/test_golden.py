@@ -118,6 +118,42 @@ def test_matmul(transpose, scale):
     assert not golden.tiles[0].fifo
 
 
+@pytest.mark.parametrize("mask, spread", [(0b1101, 2), (0b1101, 5), (0b1010, 3), (0b100, 5), (0b1111, 1)])
+def test_matmul_spread(mask, spread):
+    """Rows are dealt out to the tiles of the mask in ascending order; others keep what they have."""
+    golden = new(tiles=4)
+    rows = min(5, bin(mask).count("1") * spread)
+    w = np.random.default_rng(0).integers(-127, 128, (32, 16))
+    data = np.frombuffer(pack_weights(w, None, None, golden.config), np.uint8)
+    golden.memory[: data.size] = data
+    tile = golden.tiles[0]
+    expected = matmul(tile.amem_q[:rows], tile.amem_scale[:rows, None], None, w)
+    before = [tile.vmem.copy() for tile in golden.tiles]
+    run(
+        golden,
+        command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=data.size, rows=1),
+        command(
+            Opcode.MATMUL,
+            MATMUL,
+            a_stride=1,
+            rows=rows,
+            k_blocks=1,
+            groups=1,
+            dst=10,
+            dst_stride=3,
+            tiles=mask,
+            spread=spread,
+        ),
+    )
+    left = list(expected)
+    for n, (tile, old) in enumerate(zip(golden.tiles, before)):
+        mine = [left.pop(0) for _ in range(min(spread, len(left)))] if mask >> n & 1 else []
+        for k, row in enumerate(mine):
+            old[80 + 24 * k : 80 + 24 * k + 16] = row
+        np.testing.assert_array_equal(tile.vmem, old)
+    assert not left
+
+
 def test_matmul_minimum():
     golden = new()
     generator = np.random.default_rng(0)

@@ -98,15 +98,23 @@ class _Operands:
         groups = 1 + _pick(rng, min(tile.vmem_lines * LINE_WORDS // array.cols, 0xFFFF) - 1)
         row = -(-groups * array.cols // LINE_WORDS)
         self.rows = min(1 + _pick(rng, tile.tokens - 1), tile.vmem_lines // row)
+        place = self.local("dst", tile.vmem_lines, row, self.row_lines, apart=True)
+        tiles, spread = _tiles(rng, self.config), 0
+        if rng.random() < 0.5:  # the rows so far are those of a tile
+            count = bin(tiles).count("1")
+            spread = rng.choice((self.rows, self.rows, 1 + _pick(rng, 0xFFFE)))
+            most = count * spread if spread <= self.rows else self.rows
+            self.rows = min(tile.tokens, 1 + _pick(rng, most - 1))
         element = rng.choice(arithmetic.weights)
         scale = rng.randrange(4 if element in arithmetic.mx_weights else 3)
         return dict(
             **self.local("a", tile.amem_blocks, k_blocks, segments),
-            **self.local("dst", tile.vmem_lines, row, self.row_lines, apart=True),
+            **place,
             rows=self.rows,
             k_blocks=k_blocks,
             groups=groups,
-            tiles=_tiles(rng, self.config),
+            spread=spread,
+            tiles=tiles,
             scale=scale,
             element=element,
             activation=rng.choice(arithmetic.activations),

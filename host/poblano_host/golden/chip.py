@@ -211,8 +211,10 @@ class GoldenChip:
             scale_format=scale,
             block_sums=self.block_sums,
         )
-        for target in self._selected(o["tiles"]):
-            self._write_rows(target, o["dst"], o["dst_stride"], result)
+        targets, spread = self._selected(o["tiles"]), o["spread"]
+        for n, target in enumerate(targets):
+            rows = result[n * spread : (n + 1) * spread] if spread else result
+            self._write_rows(target, o["dst"], o["dst_stride"], rows)
 
     @staticmethod
     def _write_rows(tile, line, stride, values):

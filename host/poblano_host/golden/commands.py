@@ -50,6 +50,7 @@ FIELDS = {
         "rows": (5, 15, 0),
         "k_blocks": (5, 31, 16),
         "groups": (5, 47, 32),
+        "spread": (5, 63, 48),
     },
     "VECTOR": {
         "sfu": (2, 3, 0),

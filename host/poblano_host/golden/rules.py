@@ -155,10 +155,10 @@ class _Rules:
             f"this array has no activation format {number}; it has {_names(known)}",
         )
 
-    def apart(self, name, length):
+    def apart(self, name, length, rows):
         stride = self.o[f"{name}_stride"]
         _require(
-            self.o["rows"] == 1 or stride >= length,
+            rows == 1 or stride >= length,
             ErrorCode.OVERLAP,
             f"rows of {name} overlap: {length} long, {stride} apart",
         )
@@ -221,11 +221,17 @@ class _Matmul(_Rules):
     def __init__(self, o, config, own):
         super().__init__(o, config, own)
         self.row = -(-o["groups"] * config.tile.array.cols // 8)  # lines of a result
+        self.rows_of_a_tile = min(o["rows"], o["spread"]) if o["spread"] else o["rows"]
 
     def fields(self):
         o, tile = self.o, self.config.tile
         arithmetic, element = tile.array.arithmetic, Element(o["element"])
         _field(o["rows"] <= tile.tokens, f"rows {o['rows']} are more than the accumulator's {tile.tokens}")
+        tiles = f"{o['tiles']:b}".count("1")
+        _field(
+            not o["spread"] or tiles * o["spread"] >= o["rows"],
+            f"{tiles} tiles with {o['spread']} rows each are less than {o['rows']} rows",
+        )
         _field(
             element in arithmetic.weights,
             f"this array has no {element.name} weights; it has {_names(arithmetic.weights)}",
@@ -252,10 +258,10 @@ class _Matmul(_Rules):
 
     def local_ranges(self):
         self.within("a", self.rows_of("a", self.o["k_blocks"]), self.blocks)
-        self.within("dst", self.rows_of("dst", self.row), self.lines)
+        self.within("dst", self.rows_of("dst", self.row, self.rows_of_a_tile), self.lines)
 
     def overlaps(self):
-        self.apart("dst", self.row)
+        self.apart("dst", self.row, self.rows_of_a_tile)
 
 
 class _Vector(_Rules):
@@ -306,7 +312,7 @@ class _Vector(_Rules):
     def overlaps(self):
         o, places = self.o, self.places()
         if o["sink"]:
-            self.apart("dst", self.row if o["sink"] == VMEM else o["blocks"])
+            self.apart("dst", self.row if o["sink"] == VMEM else o["blocks"], o["rows"])
         pairs = [("dst", "r")]
         if o["tiles"] >> self.own & 1:
             pairs += [(written, read) for written in ("dst", "r") for read in "abc"]

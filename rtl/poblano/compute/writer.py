@@ -16,13 +16,17 @@ __all__ = ["ResultWriter", "writer_command"]
 
 
 def writer_command(config):
-    """A writer's command: lines of vector memory, the loops' bounds, and the tiles that are written."""
+    """A writer's command: lines of vector memory, the loops' bounds, the tiles that are written, and the rows
+    that each of them gets (0: all)."""
     width = config.tile.line_addr_width
-    return {"dst": width, "dst_stride": width, "rows": 16, "groups": 16, "tiles": config.tiles}
+    return {"dst": width, "dst_stride": width, "rows": 16, "groups": 16, "tiles": config.tiles, "spread": 16}
 
 
 class ResultWriter(wiring.Component):
     """A row of vector memory for each group, row and ``lanes`` columns, to the own tile or over the bus.
+
+    All ``tiles`` get every row of a result; or, with ``spread``, the lowest of them gets so many rows, from
+    ``dst`` on, then the next so many from there on, and so forth.
 
     ``done`` is high in the cycle after the command's last write was accepted. Lines that ``dst`` and
     ``dst_stride`` name must start a row of vector memory.
@@ -82,7 +86,9 @@ class ResultWriter(wiring.Component):
 
         width = tile.vmem_addr_width
         base, base_reg, row, row_reg = Signal(width), Signal(width), Signal(width), Signal(width)
-        own, move = Signal(), Signal()
+        own, move, tile_ends = Signal(), Signal(), Signal()
+        target = Signal(self.config.tiles)
+        self._deal(m, at, move & at.last.part, target, tile_ends)
         write = Signal(local_write(self.config))
         m.d.comb += [
             base.eq(Mux(at.first.group, lines(at.command.dst), base_reg)),
@@ -92,9 +98,9 @@ class ResultWriter(wiring.Component):
             write.data.eq(
                 word_mux(piece, [results.r_data.word_select(k, 32 * tile.lanes) for k in range(pieces)])
             ),
-            own.eq(at.command.tiles == C(1, 32) << self.tile),
+            own.eq(target == C(1, 1) << self.tile),
             self.local.payload.eq(write),
-            self.bus.payload.tiles.eq(at.command.tiles),
+            self.bus.payload.tiles.eq(target),
             self.bus.payload.write.eq(write),
             self.local.valid.eq(walk.o.valid & results.r_rdy & own),
             self.bus.valid.eq(walk.o.valid & results.r_rdy & ~own),
@@ -103,8 +109,28 @@ class ResultWriter(wiring.Component):
             results.r_en.eq(move & (piece.all() if pieces > 1 else 1)),
         ]
         with m.If(move & at.last.part):
-            m.d.sync += row_reg.eq(row + lines(at.command.dst_stride))
+            m.d.sync += row_reg.eq(Mux(tile_ends, base, row + lines(at.command.dst_stride)))
             with m.If(at.last.row):
                 m.d.sync += base_reg.eq(base + parts)
         m.d.sync += self.done.eq(move & at.last.as_value().all())
         return m
+
+    def _deal(self, m, at, row_ends, target, tile_ends):
+        """Drives the tiles that get the row, ``target``, and whether it is the last that a tile is dealt."""
+        command = at.command
+        tiles, left = Signal.like(command.tiles), Signal.like(command.spread)  # to come; rows of the lowest
+        tiles_reg, left_reg = Signal.like(tiles), Signal.like(left)
+        lowest, dealt = Signal.like(tiles), Signal()
+        m.d.comb += [
+            dealt.eq(command.spread != 0),
+            tiles.eq(Mux(at.first.row, command.tiles, tiles_reg)),
+            left.eq(Mux(at.first.row, command.spread, left_reg)),
+            lowest.eq(tiles & -tiles),
+            target.eq(Mux(dealt, lowest, command.tiles)),
+            tile_ends.eq(dealt & (left == 1)),
+        ]
+        with m.If(row_ends):
+            m.d.sync += [
+                tiles_reg.eq(Mux(tile_ends, tiles & ~lowest, tiles)),
+                left_reg.eq(Mux(tile_ends, command.spread, left - 1)),
+            ]

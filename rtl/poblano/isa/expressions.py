@@ -13,7 +13,7 @@ import numpy as np
 
 from .text import Text, call
 
-__all__ = ["among", "ceil_div", "choose", "every", "least", "none_of", "off", "some"]
+__all__ = ["among", "ceil_div", "choose", "every", "least", "none_of", "off", "ones", "some"]
 
 
 def choose(condition, yes, no):
@@ -62,3 +62,10 @@ def least(a, b):
     if isinstance(a, Text):
         return call("min({0}, {1})", a, b)
     return choose(a < b, a, b)
+
+
+def ones(mask, width):
+    """How many of the lowest ``width`` bits of ``mask`` are 1."""
+    if isinstance(mask, Text):
+        return call("ones({0})", mask)
+    return sum(mask[i] if isinstance(mask, Value) else mask >> i & 1 for i in range(width))

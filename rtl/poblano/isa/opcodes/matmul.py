@@ -3,7 +3,7 @@
 from ...config import LINE_WORDS
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
-from ..expressions import ceil_div, none_of
+from ..expressions import ceil_div, choose, least, none_of, ones
 from ..fields import LOCAL_BITS, Choice, Field, Number, TileMask
 from ..regions import Access, LocalRegion, Memory, Place
 from ..topology import MOST_TILES, UnitKind
@@ -30,6 +30,12 @@ RULES = (
         lambda o, c: o.rows > c.tile.tokens,
         lambda o, c: f"rows {o.rows} are more than the accumulator's {c.tile.tokens}",
         "rows are at most the accumulator's depth",
+    ),
+    Rule(
+        ErrorCode.FIELD,
+        lambda o, c: (o.spread != 0) & (ones(o.tiles, c.tiles) * o.spread < o.rows),
+        lambda o, c: f"{ones(o.tiles, c.tiles)} tiles with {o.spread} rows each are less than {o.rows} rows",
+        "unless spread is 0, the tiles of `tiles` times spread are at least rows",
     ),
     Rule(
         ErrorCode.FIELD,
@@ -89,6 +95,7 @@ MATMUL = Definition(
         Field("rows", 5, 0, 16, "activation rows", SOME),
         Field("k_blocks", 5, 16, 16, "blocks of 32 along K", SOME),
         Field("groups", 5, 32, 16, "groups of array columns along N", SOME),
+        Field("spread", 5, 48, 16, "0: every tile gets all rows; else the rows that each tile gets in turn"),
     ),
     (
         LocalRegion(
@@ -105,6 +112,7 @@ MATMUL = Definition(
             Place.TILES,
             Access.WRITE,
             extent=lambda o, c: ceil_div(o.groups * c.tile.array.cols, LINE_WORDS),
+            rows=lambda o, c: choose(o.spread == 0, o.rows, least(o.rows, o.spread)),
             unit=lambda o, c: c.tile.row_lines,
             apart=True,
         ),
