@@ -6,7 +6,7 @@ import json
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as _Tokenizer
 
-from .model import ModelError
+from .config import ModelError
 
 __all__ = ["CONTROL", "NORMAL", "TextStream", "Tokenizer", "UNUSED", "USER_DEFINED"]
 
