@@ -112,8 +112,8 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
         ({"drop": ["tokenizer.ggml.tokens"]}, "field tokenizer.ggml.tokens is missing"),
         ({"drop": ["tokenizer.ggml.pre"]}, "field tokenizer.ggml.pre is missing"),
         (
-            {"change": {"tokenizer.ggml.pre": "qwen2"}},
-            "unknown pre-tokenizer 'qwen2'; known are gpt-2, smollm",
+            {"change": {"tokenizer.ggml.pre": "qwen35"}},
+            "unknown pre-tokenizer 'qwen35'; known are gpt-2, smollm, qwen2",
         ),
         ({"change": {"tokenizer.ggml.pre": "default"}}, "unknown pre-tokenizer 'default'"),
         (

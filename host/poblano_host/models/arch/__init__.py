@@ -9,7 +9,7 @@ __all__ = ["FAMILIES", "Family", "find_family"]
 
 FAMILIES = {
     name: import_module(f".{name}", __name__).FAMILY
-    for name in ("llama",)  # a file of this folder each
+    for name in ("llama", "qwen2")  # a file of this folder each
 }
 """The known families by name."""
 
