@@ -10,7 +10,7 @@ from poblano_host.models import BlockTensor
 from poblano_host.models.arch import FAMILIES
 from poblano_host.models.config import stored_fields
 
-__all__ = ["TEXTS", "save_directory", "tiny_tokenizer"]
+__all__ = ["QWEN2", "TEXTS", "save_directory", "tiny_tokenizer"]
 
 QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"

@@ -7,6 +7,7 @@ import shutil
 import gguf
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from poblano_host.models import (
     BlockTensor,
@@ -131,6 +132,21 @@ def test_families_in_both_files(family, tied, tmp_path):
             np.testing.assert_array_equal(again.tensors[name], expected)
             assert again.tensors[name].dtype == np.float32
         assert again.tokenizer.encode(TEXT) == model.tokenizer.encode(TEXT)
+
+
+def test_order_of_rows_in_files(tmp_path):
+    """GGUF has Qwen2's rows in Hugging Face's order, but of Llama those that rotate side by side."""
+    tokenizer = tiny_tokenizer()
+    for family, halves in (("llama", False), ("qwen2", True)):
+        model = tiny(family, tokenizer)
+        save_directory(model, tokenizer, tmp_path / family)
+        export_gguf(model, tmp_path / "model.gguf")
+        theirs = load_file(tmp_path / family / "model.safetensors")["model.layers.1.self_attn.k_proj.weight"]
+        stored = {tensor.name: tensor.data for tensor in gguf.GGUFReader(tmp_path / "model.gguf").tensors}
+        ours = model.tensors["blk.1.attn_k.weight"].dequantise()
+        np.testing.assert_array_equal(stored["blk.1.attn_k.weight"], theirs if halves else ours)
+        half = model.config.head_dim // 2
+        np.testing.assert_array_equal(theirs[[0, half, 1, half + 1]], ours[:4])
 
 
 @pytest.mark.parametrize("name", ["q8_0", "q4_1"])
