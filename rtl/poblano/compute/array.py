@@ -79,10 +79,9 @@ class ArrayRow(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left = None
         band = self.cols // self.bands
-        for c in range(self.cols):
-            pe = place(
+        pes = [
+            place(
                 m,
                 f"pe{c}",
                 PE(
@@ -92,6 +91,10 @@ class ArrayRow(wiring.Component):
                     multiplier_registers=self.multiplier_registers,
                 ),
             )
+            for c in range(self.cols)
+        ]
+        for c, pe in enumerate(pes):
+            left = pes[c - 1] if c else None
             m.d.comb += [
                 pe.en.eq(self.en),
                 pe.i_a.eq(left.o_a if left else self.i_a),
@@ -105,11 +108,10 @@ class ArrayRow(wiring.Component):
             if self.transpose:
                 m.d.comb += [
                     pe.i_across.eq(left.o_across if left else self.i_across),
-                    pe.i_left.eq(left.o_w if c % band else self.i_left[c // band]),
+                    pe.i_left.eq(pes[c - 1].o_w if c % band else self.i_left[c // band]),
                     pe.i_capture_down.eq(self.i_capture_down[c]),
                     self.o_capture_down[c].eq(pe.o_capture_down),
                 ]
-            left = pe
         return m
 
 
@@ -146,9 +148,8 @@ class ArraySegment(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         band = self.rows // self.bands
-        above = None
-        for r, edge in enumerate(self.row):
-            row = place(
+        rows = [
+            place(
                 m,
                 f"row{r}",
                 ArrayRow(
@@ -160,12 +161,16 @@ class ArraySegment(wiring.Component):
                     multiplier_registers=self.multiplier_registers,
                 ),
             )
+            for r in range(self.rows)
+        ]
+        for r, (row, edge) in enumerate(zip(rows, self.row)):
+            above = rows[r - 1] if r else None
             m.d.comb += [
                 row.en.eq(self.en),
                 row.i_a.eq(edge.i_a),
                 row.i_swap.eq(edge.i_swap),
                 row.i_capture.eq(edge.i_capture),
-                row.i_w.eq(above.o_w if r % band else self.i_w[r // band]),
+                row.i_w.eq(rows[r - 1].o_w if r % band else self.i_w[r // band]),
             ]
             if r % band == band - 1:
                 m.d.comb += self.o_w[r // band].eq(row.o_w)
@@ -177,10 +182,9 @@ class ArraySegment(wiring.Component):
                     row.i_left.eq(edge.i_left),
                     row.i_capture_down.eq(self.i_capture_down if above is None else above.o_capture_down),
                 ]
-            above = row
-        m.d.comb += self.o_sum.eq(above.o_sum)
+        m.d.comb += self.o_sum.eq(rows[-1].o_sum)
         if self.transpose:
-            m.d.comb += self.o_capture_down.eq(above.o_capture_down)
+            m.d.comb += self.o_capture_down.eq(rows[-1].o_capture_down)
         return m
 
 

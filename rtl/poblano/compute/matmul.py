@@ -158,7 +158,7 @@ class MatmulUnit(wiring.Component):
 
 def _lookup(key, table):
     """The signed number that ``table`` has for ``key``."""
-    result = C(0, 1)
+    result: Value = C(0, 1)
     for name, value in table.items():
         result = Mux(key == name, C(value, signed(6)), result)
     return result
