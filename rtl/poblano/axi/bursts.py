@@ -29,6 +29,8 @@ class Bursts(wiring.Component):
     No burst crosses a multiple of its greatest size, hence none crosses 4 KiB. A row shorter than a beat is
     a burst of one beat. The next transfer is taken in the cycle of the last burst of the one before.
 
+    Latency: 1 cycle from a transfer to its first burst.
+
     Parameters
     ----------
     burst_beats : greatest number of beats, a power of two of at most 4 KiB

@@ -25,6 +25,8 @@ class AXIReader(wiring.Component):
     discards data, gives no ``done``. While ``flush`` is high it does likewise. Only a reset leaves these
     states, to be given when ``idle``.
 
+    Latency: 2 cycles from a command to its first address, and from a word's last beat to the word.
+
     Members
     -------
     cmd : In(stream(TransferLayout))

@@ -26,6 +26,8 @@ class ChipSystem(wiring.Component):
     The host's registers are the chip's; its memory is the RAM, at the addresses that the chip sees. The
     interrupt is not connected: the host reads STATUS.
 
+    Latency: that of its parts.
+
     Parameters
     ----------
     config : ChipConfig with a memory port of 32 bits

@@ -12,6 +12,8 @@ class AnswerSender(wiring.Component):
 
     A byte takes four cycles and more; its line takes longer.
 
+    Latency: 1 cycle to the first byte.
+
     Parameters
     ----------
     payload : most bytes of data, a power of two

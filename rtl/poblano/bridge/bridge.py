@@ -86,6 +86,9 @@ class Bridge(wiring.Component):
     One AXI transaction is in flight at most; bursts of whole words, which do not cross 4 KiB. A slave that
     never answers hangs the bridge.
 
+    Latency: about 8 cycles from the middle of a request's last bit to its answer's first, and the
+    request's own accesses.
+
     Parameters
     ----------
     config : BridgeConfig

@@ -18,6 +18,8 @@ class UARTReceiver(wiring.Component):
     A byte that is not accepted in the cycle in which it comes is lost. A start bit that ends before its
     middle is ignored. After a stop bit that is 0, the line must become 1 before the next start bit.
 
+    Latency: 1 cycle from the middle of the stop bit.
+
     Members
     -------
     rx : In(1), synchronised to the clock
@@ -62,6 +64,8 @@ class UARTReceiver(wiring.Component):
 class UARTTransmitter(wiring.Component):
     """Sends a byte in ``10 * divider`` cycles, from the cycle after its transfer on; a cycle later the next
     is taken.
+
+    Latency: 1 cycle to the start bit.
 
     Members
     -------

@@ -39,7 +39,9 @@ class AccumulatorLane(wiring.Component):
 
     Inputs come in the :class:`Accumulator`'s cycle 1, but for ``block_sum`` and ``factor``, which all lanes
     share, in the cycle before FLOAT and SHIFTED: each lane registers them; and ``total`` ``delay_cycles``
-    after VALUE; ``o`` follows ``total`` after ``FloatAdd.LATENCY``. All state moves only while ``en``.
+    after VALUE. All state moves only while ``en``.
+
+    Latency: ``FloatAdd.LATENCY`` from ``total``.
     """
 
     # Cycles after the read of the sums.
@@ -135,9 +137,10 @@ class Accumulator(wiring.Component):
 
     ``scalers`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums
     come in, and steps follow each other without a gap (short ones, of fewer than :attr:`recurrence` cycles,
-    start only that long after the one before). Results come :attr:`latency` cycles after their sums are
-    read, after the last step of each group; a result that is not accepted stops the drain, and then the
-    sums.
+    start only that long after the one before). Results come after the last step of each group; a result that
+    is not accepted stops the drain, and then the sums.
+
+    Latency: :attr:`latency`, 15 cycles and 4 for each segment, from the read of the last step's sums.
 
     Members
     -------

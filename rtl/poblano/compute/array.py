@@ -49,6 +49,8 @@ class ArrayRow(wiring.Component):
     """A row of :class:`PE`; ``i_*`` of vectors come from the row above, others from the left edge.
 
     Weights from the left enter at ``bands`` places, the first of each ``cols / bands`` columns.
+
+    Latency: an activation passes a column in 1 cycle, a sum the row in 1.
     """
 
     def __init__(self, *, cols, arithmetic: Arithmetic, transpose, bands, multiplier, multiplier_registers):
@@ -120,6 +122,8 @@ class ArraySegment(wiring.Component):
 
     The ports of ``row`` are those of its :class:`ArrayRow` from the left edge. ``i_w`` enters the first row
     of each of ``bands`` bands, ``o_w`` leaves the last one; ``i_capture_down`` enters the first row of all.
+
+    Latency: an activation passes a column in 1 cycle, a sum a row in 1.
     """
 
     def __init__(
@@ -194,13 +198,15 @@ class SystolicArray(wiring.Component):
     A weight tile is ``rows / load_rows`` row items, or ``cols / load_rows`` column items (``transpose``;
     modes may change with every tile), in ascending order. An activation with ``first`` waits until a whole
     new tile is in, and makes it the active one; from that same cycle on the next tile's items are accepted.
-    So a tile with M activations takes max(M, items) cycles. Gaps are allowed everywhere. The sums of an
-    activation come after ``rows + cols`` cycles, two more with ``multiplier_registers``; the whole array
+    So a tile with M activations takes max(M, items) cycles. Gaps are allowed everywhere. The whole array
     stands still while ``o`` is not accepted. The first activation after reset must be a ``first``.
 
     With ``load_rows`` L, weights enter at L places: the rows (of each segment) are L bands of consecutive
     PEs, row k of a tile is the ``k // L``-th of band ``k % L``; columns likewise. The ports are in the
     tile's order.
+
+    Latency: ``rows + cols`` cycles from an activation to its sums, two more with
+    ``multiplier_registers``.
 
     Parameters
     ----------

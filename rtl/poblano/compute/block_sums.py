@@ -21,6 +21,8 @@ class BlockSums(wiring.Component):
     Takes a beat a cycle; a beat of a new step waits while its token in the bank still has to be drained,
     without ``early`` while any has.
 
+    Latency: 2 cycles from a step's last beat to ``full``, 1 from ``read`` to ``data``.
+
     Parameters
     ----------
     config : ChipConfig, or what has such a ``tile``

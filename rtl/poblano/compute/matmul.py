@@ -31,8 +31,9 @@ class MatmulUnit(wiring.Component):
 
     With weights and outputs always available a command of M rows, P passes of I items (array rows, columns
     with transpose, divided by ``load_rows``) takes groups * steps * P * max(M, I) cycles, if this covers
-    the drain (M * cols / scalers for each step), and about 2*rows + cols + M * cols / scalers + 40 more to
-    fill and empty the pipelines.
+    the drain (M * cols / scalers for each step), and the latency.
+
+    Latency: about 2*rows + cols + M * cols / scalers + 40 cycles, to fill and empty the pipelines.
 
     Parameters
     ----------

@@ -35,6 +35,8 @@ class ActivationReader(wiring.Component):
     The word of row m and step k is ``a + m*a_stride + k``. Up to :attr:`DEPTH` words are requested ahead,
     and only what there is room for. Sustains one word a cycle from a port of up to 3 cycles latency.
 
+    Latency: 3 cycles more than the port's, from a command to its first word.
+
     Parameters
     ----------
     config : ChipConfig

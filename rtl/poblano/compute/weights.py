@@ -85,6 +85,8 @@ class WeightLoader(wiring.Component):
     scales (whose values in the store mean nothing). F16 and E8M0 are converted to FP32, elements to
     operands.
 
+    Latency: 3 cycles from an item's last word to the item.
+
     Members
     -------
     cmd : In(stream of :data:`LOADER_COMMAND`)

@@ -24,6 +24,8 @@ class ResultWriter(wiring.Component):
     ``done`` is high in the cycle after the command's last write was accepted. Lines that ``dst`` and
     ``dst_stride`` name must start a row of vector memory.
 
+    Latency: 2 cycles.
+
     Members
     -------
     cmd : In(stream of :data:`WRITER_COMMAND`)

@@ -30,6 +30,8 @@ class CommandFetch(wiring.Component):
 
     A burst has at most ``burst_beats`` beats, and lies in an aligned group of four commands.
 
+    Latency: 1 cycle from ``tail`` to the first address, 3 from a command's last beat to the command.
+
     Parameters
     ----------
     config : ChipConfig

@@ -78,8 +78,10 @@ class Engine(wiring.Component):
     the chip.
 
     A job takes ``K_BLOCKS * GROUPS`` steps of max(passes * max(ROWS, array rows), ROWS * result words)
-    cycles, more where a memory has one port, and about 2 * rows + cols + ROWS * result words more. While it
-    runs, accesses to memory wait; writes of registers answer with SLVERR.
+    cycles, more where a memory has one port, and the latency. While it runs,
+    accesses to memory wait; writes of registers answer with SLVERR.
+
+    Latency: about 2 * rows + cols + ROWS * result words cycles, to fill and empty the pipelines.
 
     Members
     -------

@@ -38,7 +38,10 @@ class MemoryPortSignature(wiring.Signature):
 
 class EngineMemory(wiring.Component):
     """``depth`` words of ``width`` bits. With one of ``ports``, no write is accepted in the cycle of a
-    read."""
+    read.
+
+    Latency: 1 cycle.
+    """
 
     def __init__(self, *, width, depth, ports):
         self.width, self.depth, self.ports = width, depth, ports

@@ -23,6 +23,8 @@ class DMAUnit(wiring.Component):
     Commands that go the same way overlap; a command that goes the other way, or a NOP, begins when all
     before it are done.
 
+    Latency: 2 cycles from a command to its first address in memory.
+
     Members
     -------
     unit : In(UnitSignature())

@@ -30,6 +30,8 @@ class LoadEngine(wiring.Component):
     commands before the one that failed; from then on, and while ``flush`` is high, no read is begun. Only a
     reset ends this, to be given when ``idle``.
 
+    Latency: 2 cycles from a command to its first address, and from a beat to the bus.
+
     Members
     -------
     cmd : In(stream(512)), LOAD commands

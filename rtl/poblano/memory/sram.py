@@ -20,6 +20,8 @@ class SRAM(wiring.Component):
     In the Verilog every SRAM is an instance of the one module ``poblano_sram`` (``sram.v``), whose
     parameters say its size.
 
+    Latency: 1 cycle.
+
     Parameters
     ----------
     width, depth : bits of a word, words

@@ -22,6 +22,8 @@ class StreamUnit(wiring.Component):
     whole number of words of ``stream_bytes``, in rows that are multiples of a memory beat. Reset empties
     the FIFO.
 
+    Latency: 2 cycles from a command to its first address, and from a word's last beat to the word.
+
     Members
     -------
     unit : In(UnitSignature())

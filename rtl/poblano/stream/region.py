@@ -20,6 +20,8 @@ class Walk(wiring.Component):
 
     The next region is taken in the cycle of the last item of the one before. Numbers wrap at ``width`` bits.
 
+    Latency: 1 cycle from a region to its first item.
+
     Members
     -------
     cmd : In(stream(RegionLayout))

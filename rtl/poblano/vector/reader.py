@@ -22,6 +22,8 @@ class RowReader(wiring.Component):
     Requests up to :attr:`DEPTH` words ahead, only what there is room for: a word a cycle from a port of up
     to 4 cycles latency.
 
+    Latency: 3 cycles more than the port's, from ``start`` to the first word.
+
     Members
     -------
     start : In(1)
@@ -94,6 +96,8 @@ class ScalarReader(wiring.Component):
     Begins in the cycle after ``start``; the other inputs stay until the last number came. Reads a word of
     vector memory for each number, up to :attr:`DEPTH` ahead.
 
+    Latency: 3 cycles more than the port's, from ``start`` to the first number.
+
     Members
     -------
     start : In(1)
@@ -144,8 +148,10 @@ class ScalarReader(wiring.Component):
 
 
 class SharedPort(wiring.Component):
-    """Two requesters in turn on one read port; no added latency. At most :attr:`DEPTH` requests may be
+    """Two requesters in turn on one read port. At most :attr:`DEPTH` requests may be
     unanswered.
+
+    Latency: none.
 
     Members
     -------

@@ -23,6 +23,8 @@ class VectorWriter(wiring.Component):
     each written in order, and take turns. Inputs pass FIFOs, so that none's ``ready`` depends on
     ``local.ready`` or ``bus.ready`` in the same cycle.
 
+    Latency: 2 cycles.
+
     Members
     -------
     start : In(1)
