@@ -48,9 +48,9 @@ class SumsLayout(data.ArrayLayout):
 class ArrayRow(wiring.Component):
     """A row of :class:`PE`; ``i_*`` of vectors come from the row above, others from the left edge.
 
-    Weights from the left enter at ``bands`` places, the first of each ``cols / bands`` columns.
-
     Latency: an activation passes a column in 1 cycle, a sum the row in 1.
+
+    Weights from the left enter at ``bands`` places, the first of each ``cols / bands`` columns.
     """
 
     def __init__(self, *, cols, arithmetic: Arithmetic, transpose, bands, multiplier, multiplier_registers):
@@ -120,10 +120,10 @@ class ArrayRow(wiring.Component):
 class ArraySegment(wiring.Component):
     """Rows of PEs below each other, a block of K: sums start at 0 at the top.
 
+    Latency: an activation passes a column in 1 cycle, a sum a row in 1.
+
     The ports of ``row`` are those of its :class:`ArrayRow` from the left edge. ``i_w`` enters the first row
     of each of ``bands`` bands, ``o_w`` leaves the last one; ``i_capture_down`` enters the first row of all.
-
-    Latency: an activation passes a column in 1 cycle, a sum a row in 1.
     """
 
     def __init__(
@@ -195,6 +195,9 @@ class ArraySegment(wiring.Component):
 class SystolicArray(wiring.Component):
     """Sums of 32 products (all rows, where there are fewer) for each column and segment of 32 rows.
 
+    Latency: ``rows + cols`` cycles from an activation to its sums, two more with
+    ``multiplier_registers``.
+
     A weight tile is ``rows / load_rows`` row items, or ``cols / load_rows`` column items (``transpose``;
     modes may change with every tile), in ascending order. An activation with ``first`` waits until a whole
     new tile is in, and makes it the active one; from that same cycle on the next tile's items are accepted.
@@ -204,9 +207,6 @@ class SystolicArray(wiring.Component):
     With ``load_rows`` L, weights enter at L places: the rows (of each segment) are L bands of consecutive
     PEs, row k of a tile is the ``k // L``-th of band ``k % L``; columns likewise. The ports are in the
     tile's order.
-
-    Latency: ``rows + cols`` cycles from an activation to its sums, two more with
-    ``multiplier_registers``.
 
     Parameters
     ----------

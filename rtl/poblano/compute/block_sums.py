@@ -18,10 +18,10 @@ class BlockSums(wiring.Component):
     """Adds each token's partial sums over the passes, and keeps the sums of a step until they have been
     drained.
 
+    Latency: 2 cycles from a step's last beat to ``full``, 1 from ``read`` to ``data``.
+
     Takes a beat a cycle; a beat of a new step waits while its token in the bank still has to be drained,
     without ``early`` while any has.
-
-    Latency: 2 cycles from a step's last beat to ``full``, 1 from ``read`` to ``data``.
 
     Parameters
     ----------

@@ -13,14 +13,14 @@ __all__ = ["SRAM"]
 class SRAM(wiring.Component):
     """``depth`` words of ``width`` bits: a read and a write each cycle.
 
+    Latency: 1 cycle.
+
     ``read.data`` is the word in the cycle after ``read.en``, and stays until the next; of a word that is
     written in the same cycle it is the one before. Contents survive a reset, and are not defined before
     they are written.
 
     In the Verilog every SRAM is an instance of the one module ``poblano_sram`` (``sram.v``), whose
     parameters say its size.
-
-    Latency: 1 cycle.
 
     Parameters
     ----------

@@ -16,9 +16,9 @@ __all__ = ["RingDelay", "VectorLane"]
 class RingDelay(wiring.Component):
     """``o`` is ``i`` of ``cycles`` cycles with ``en`` before: a memory that is written and read in a circle.
 
-    What comes out before anything came in is undefined.
-
     Latency: ``cycles`` cycles with ``en``.
+
+    What comes out before anything came in is undefined.
     """
 
     def __init__(self, *, width, cycles):
