@@ -92,15 +92,17 @@ def test_shuffling_finds_missing_waits(model):
     compiled = CompiledModel(model, chip())
     good = Run(compiled).step(TOKENS[:4], 0)[0]
     program = compiled.step(TOKENS[:4], 0, logits="all")
-    waiting = [i for i, command in enumerate(program.commands) if command.waits]
+    commands = program.commands
+    waiting = [i for i, command in enumerate(commands) if command.waits]
     found = 0
     chosen = np.random.default_rng(0).choice(waiting, 12, replace=False)
     for i in chosen:
-        commands = list(program.commands)
-        commands[i] = replace(commands[i], waits=commands[i].waits[1:])
+        without = replace(commands[i], waits=commands[i].waits[1:])
+        words = program.words.copy()
+        words[i] = np.frombuffer(without.encode(), np.uint64)
         run = Run(compiled)
         found += any(
-            not np.array_equal(run.run(replace(program, commands=commands), shuffle=seed)[0], good)
+            not np.array_equal(run.run(replace(program, words=words), shuffle=seed)[0], good)
             for seed in range(4)
         )
     assert found >= 6, found
@@ -201,7 +203,7 @@ def test_formats(model, form, attention):
     quantised = quantise_model(model, form, again=True)
     activations = form if attention is None else {"linear": form, "attention": attention}
     compiled = CompiledModel(quantised, chip(formats=formats), activations=activations)
-    assert compiled.linear.name.lower() == form and compiled.attention.name.lower() == (attention or form)
+    assert compiled.formats.linear.name.lower() == form and compiled.formats.attention.name.lower() == (attention or form)
     expected = Run(compiled).steps(TOKENS, [16, 16, 8])
     for config, lengths in (
         (chip(formats=formats), [1] * 9),
@@ -230,7 +232,7 @@ def test_mixed_formats(model):
         "q4_0",
     )
     compiled = CompiledModel(mixed, chip(formats=tuple(CHIP_FORMATS)), activations="mxfp8_e4m3")
-    assert compiled.attention.name == "INT8" and compiled.linear.name == "MXFP8_E4M3"
+    assert compiled.formats.attention.name == "INT8" and compiled.formats.linear.name == "MXFP8_E4M3"
     logits = Run(compiled).steps(TOKENS, [16, 16, 8])
     assert compare(FloatModel(mixed).forward(TOKENS), logits, TOKENS).kl < 0.15
 

@@ -27,19 +27,28 @@ class Part:
     -------
     head, heads : which; inside : the first element in the head
     words : elements of a head
-    rows, blocks : of a command
+    blocks : of a row
     line, stride : the first row's line and lines from a row to the next
     """
 
     def __init__(self, s, head, heads, inside, words, line, stride):
         self.head, self.heads, self.inside, self.words = head, heads, inside, words
-        self.rows, self.blocks = s.count * heads, words // BLOCK
+        self.count, self.blocks = s.count, words // BLOCK
         self.line, self.stride = line, stride
 
     @property
-    def source(self):
-        """Operand a and the size of a command over the part."""
-        return dict(rows=self.rows, blocks=self.blocks, share=self.heads, a=self.line, a_stride=self.stride)
+    def rows_of_tokens(self):
+        """Operand a and the size of a command over the part, all heads of a token with one row of b."""
+        return self._a | dict(rows=self.count, share=self.heads)
+
+    @property
+    def rows_of_heads(self):
+        """The same, a row of b for each head."""
+        return self._a | dict(rows=self.count * self.heads)
+
+    @property
+    def _a(self):
+        return dict(a=self.line, a_stride=self.stride, blocks=self.blocks)
 
 
 def parts(s, line, stride, columns, joint):
@@ -67,8 +76,8 @@ def rotate(s, tile, part, temporary, label):
     lines = part.words // LINE_WORDS
     table = s.plan.rope + part.inside // LINE_WORDS
     factor = dict(b_stride=2 * s.sizes.head_dim // LINE_WORDS, op1=AluOp.MUL, sel1=Select.B, sink=Sink.VMEM)
-    factor |= part.source | dict(label=f"{label}.rope")
+    factor |= part.rows_of_tokens | dict(label=f"{label}.rope")
     sines = table + s.sizes.head_dim // LINE_WORDS
     s.builder.vector(tile, **factor, swap=1, b=sines, dst=temporary, dst_stride=lines)
     s.builder.vector(tile, **factor, b=table, dst=part.line, dst_stride=part.stride)
-    return part.source | dict(share=1, b=temporary, b_stride=lines, op1=AluOp.ADD, sel1=Select.B)
+    return part.rows_of_heads | dict(b=temporary, b_stride=lines, op1=AluOp.ADD, sel1=Select.B)
