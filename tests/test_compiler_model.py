@@ -203,7 +203,9 @@ def test_formats(model, form, attention):
     quantised = quantise_model(model, form, again=True)
     activations = form if attention is None else {"linear": form, "attention": attention}
     compiled = CompiledModel(quantised, chip(formats=formats), activations=activations)
-    assert compiled.formats.linear.name.lower() == form and compiled.formats.attention.name.lower() == (attention or form)
+    assert compiled.formats.linear.name.lower() == form and compiled.formats.attention.name.lower() == (
+        attention or form
+    )
     expected = Run(compiled).steps(TOKENS, [16, 16, 8])
     for config, lengths in (
         (chip(formats=formats), [1] * 9),

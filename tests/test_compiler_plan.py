@@ -64,11 +64,17 @@ def big_model(dim, ffn, heads, kv_heads):
     return Model(c, tensors, None)
 
 
-@pytest.mark.parametrize("tiles", [1, 4, 8])
 @pytest.mark.parametrize(
-    "sizes, tokens", [((2048, 8192, 32, 8), 256), ((2880, 2880, 64, 8), 64)], ids=["2048/8192", "2880"]
+    "sizes, tokens, tiles",
+    [
+        ((2048, 8192, 32, 8), 256, 4),
+        ((2048, 8192, 32, 8), 256, 8),
+        ((2880, 2880, 64, 8), 64, 1),
+        ((2880, 2880, 64, 8), 64, 4),
+    ],
+    ids=str,
 )
-def test_big_models_fit_tiles_of_64_by_64(tiles, sizes, tokens):
+def test_big_models_fit_tiles_of_64_by_64(sizes, tokens, tiles):
     """On tiles of the preset tile64: 1 MiB of vector memory, 64 Ki blocks of activation memory."""
     config = replace(preset("tile64"), tiles=tiles)
     assert config.tile.vmem_lines * LINE_BYTES == 1 << 20 and config.tile.amem_blocks == 1 << 16

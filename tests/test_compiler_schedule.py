@@ -17,7 +17,14 @@ STREAM, MATMUL = (LARGEST.unit(kind) for kind in (UnitKind.STREAM, UnitKind.MATM
 
 def op(unit, cycles, rank=0, latency=None):
     return Op(
-        Opcode.NOP, unit, {}, None, "", rank=rank, cycles=cycles, latency=cycles if latency is None else latency
+        Opcode.NOP,
+        unit,
+        {},
+        None,
+        "",
+        rank=rank,
+        cycles=cycles,
+        latency=cycles if latency is None else latency,
     )
 
 

@@ -17,7 +17,7 @@ VALUES = {symbol: value for n, value in ((position, 1000), (group, 7), (column, 
 
 
 def test_affine():
-    (granule, _), = granules(9).terms
+    ((granule, _),) = granules(9).terms
     values = VALUES | {granule: 3}
     number = 4 * position + group * 100 + (granules(9) + 1) * 8 + position + 2
     assert number.at(values) == 5 * 1000 + 700 + 8 * 4 + 2
@@ -66,8 +66,11 @@ def test_repeated_layers_are_those_that_would_be_compiled(name, monkeypatch):
     model, config = tiny_model(layers=9), CONFIGS.get(name, chip())
     some = CompiledModel(model, config)
     counts = {1, min(3, some.max_tokens), some.max_tokens}
-    steps = [(count, start, logits) for count, start, logits in
-             ((1, 0, "last"), (1, 7, "none"), (3, 5, "last"), (16, 0, "all")) if count in counts]
+    steps = [
+        (count, start, logits)
+        for count, start, logits in ((1, 0, "last"), (1, 7, "none"), (3, 5, "last"), (16, 0, "all"))
+        if count in counts
+    ]
     programs = [some.step([1] * count, start, logits=logits) for count, start, logits in steps]
     monkeypatch.setattr(compiler, "COMPILED_LAYERS", 99)
     every = CompiledModel(model, config)

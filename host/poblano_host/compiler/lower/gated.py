@@ -43,7 +43,14 @@ class Gate:
         whole = len(groups) == len(bounds)
         row_sets = s.first_rows(nodes, chunks.columns) if whole else repeat([(start, stop)])
         used = node.width // BLOCK
-        s.clear_padding(hidden.base + start * hidden.stride, rows, hidden.stride, used, s.formats.linear, f"{local(node)}.padding")
+        s.clear_padding(
+            hidden.base + start * hidden.stride,
+            rows,
+            hidden.stride,
+            used,
+            s.formats.linear,
+            f"{local(node)}.padding",
+        )
         pieces = [ranges(s, self.gate.node, tile, chunks.columns) for tile in s.tiles]
         for (n, several), row_set in zip(enumerate(zip_longest(*pieces)), row_sets):
             for tile, span in enumerate(several):

@@ -158,7 +158,9 @@ VECTOR = Definition(
             strided=False,
             used=lambda o, c: _reads(o, Select.ROW),
         ),
-        _rows_of_elements("b", Place.OWN, Access.READ, rows=lambda o, c: o.rows, used=lambda o, c: _reads(o, Select.B)),
+        _rows_of_elements(
+            "b", Place.OWN, Access.READ, rows=lambda o, c: o.rows, used=lambda o, c: _reads(o, Select.B)
+        ),
     ),
     rules=RULES,
 )
