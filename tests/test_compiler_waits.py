@@ -80,7 +80,7 @@ def test_rows_that_share_a_row():
     """Two groups of three rows: six rows of a, two of b; with a step, blocks 0, 2, 4 and 16, 18, 20."""
     b = Order()
     b.load([0], 0, 0, 20, 4, 1, 4)
-    shared = dict(rows=2, share=3, blocks=1, a=0, a_stride=4, op1=AluOp.MUL, sel1=Select.B)
+    shared = dict(rows=6, share=3, blocks=1, a=0, a_stride=4, op1=AluOp.MUL, sel1=Select.B)
     b.vector(0, **shared, b=40, b_stride=4, sink=Sink.QUANTISE, dst=0, dst_stride=16, dst_step=2)
     assert b.waits == [(0, 1)]  # the sixth row of a
     b.store_block(0, 20, 0, 1, 0, 0, 0, 0)

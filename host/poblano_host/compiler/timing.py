@@ -37,7 +37,7 @@ class Timing:
                 if o.get("reduce")
                 else VECTOR_FILL
             )
-            cycles = o["rows"] * o.get("share", 1) * o["blocks"] * BLOCK // self.lanes + fill
+            cycles = o["rows"] * o["blocks"] * BLOCK // self.lanes + fill
             return cycles, cycles
         beat = self.config.memory.data_bytes
         row = {Opcode.STORE_BLOCK: 1, Opcode.STORE_SCALE: 1}.get(opcode) or o["lines"] * LINE_BYTES // beat

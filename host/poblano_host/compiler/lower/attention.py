@@ -103,9 +103,10 @@ class _Piece:
     def _softmax(self):
         """Of each row (token, head); a token sees one position more than the one before."""
         s, item = self.s, self.item
-        scores = dict(blocks=self.blocks, a=self.line, a_stride=self.stride)
-        seen = dict(rows=item.count, share=item.heads, limit=position + (item.first + 1), limit_step=1)
-        seen |= dict(fill=Fill.MINUS_INFINITY)
+        scores = dict(rows=item.rows, blocks=self.blocks, a=self.line, a_stride=self.stride)
+        seen = dict(
+            limit=position + (item.first + 1), limit_step=1, share=item.heads, fill=Fill.MINUS_INFINITY
+        )
         self._vector(**scores, **seen, reduce=Reduce.MAXIMUM, r=self.maximum, label="max")
         self._vector(
             **scores,
@@ -124,7 +125,6 @@ class _Piece:
         for block in range(s.sizes.head_blocks):
             self._vector(
                 **scores,
-                rows=item.rows,
                 b=self.value_scales + block * self.stride,
                 op1=AluOp.MUL,
                 sel1=Select.B,
@@ -179,7 +179,7 @@ class _Piece:
             part = block * sizes.granule + (0 if whole else block * BLOCK % s.array.cols)
             self._vector(
                 s.tiles,
-                rows=item.count,
+                rows=item.rows,
                 share=item.heads,
                 blocks=sizes.head_blocks if whole else 1,
                 a=self.line + part // LINE_WORDS,

@@ -56,7 +56,7 @@ def query(s, kv, token, j):
 def _quantise(s, tile, product, part, temporary, *, tiles=None, label, **operands):
     """Emits the command that quantises a ``part`` of a projection's results, rotated if Rope follows it."""
     name = local(product.node)
-    source = part.rows_of_heads
+    source = part.source
     for operator in product.after:
         if not isinstance(operator, Rope):
             raise CompileError(

@@ -27,28 +27,19 @@ class Part:
     -------
     head, heads : which; inside : the first element in the head
     words : elements of a head
-    blocks : of a row
+    rows, blocks : of a command
     line, stride : the first row's line and lines from a row to the next
     """
 
     def __init__(self, s, head, heads, inside, words, line, stride):
         self.head, self.heads, self.inside, self.words = head, heads, inside, words
-        self.count, self.blocks = s.count, words // BLOCK
+        self.rows, self.blocks = s.count * heads, words // BLOCK
         self.line, self.stride = line, stride
 
     @property
-    def rows_of_tokens(self):
-        """Operand a and the size of a command over the part, all heads of a token with one row of b."""
-        return self._a | dict(rows=self.count, share=self.heads)
-
-    @property
-    def rows_of_heads(self):
-        """The same, a row of b for each head."""
-        return self._a | dict(rows=self.count * self.heads)
-
-    @property
-    def _a(self):
-        return dict(a=self.line, a_stride=self.stride, blocks=self.blocks)
+    def source(self):
+        """Operand a and the size of a command over the part."""
+        return dict(rows=self.rows, blocks=self.blocks, a=self.line, a_stride=self.stride)
 
 
 def parts(s, line, stride, columns, joint):
@@ -76,8 +67,8 @@ def rotate(s, tile, part, temporary, label):
     lines = part.words // LINE_WORDS
     table = s.plan.rope + part.inside // LINE_WORDS
     factor = dict(b_stride=2 * s.sizes.head_dim // LINE_WORDS, op1=AluOp.MUL, sel1=Select.B, sink=Sink.VMEM)
-    factor |= part.rows_of_tokens | dict(label=f"{label}.rope")
+    factor |= part.source | dict(share=part.heads, label=f"{label}.rope")
     sines = table + s.sizes.head_dim // LINE_WORDS
     s.builder.vector(tile, **factor, swap=1, b=sines, dst=temporary, dst_stride=lines)
     s.builder.vector(tile, **factor, b=table, dst=part.line, dst_stride=part.stride)
-    return part.rows_of_heads | dict(b=temporary, b_stride=lines, op1=AluOp.ADD, sel1=Select.B)
+    return part.source | dict(b=temporary, b_stride=lines, op1=AluOp.ADD, sel1=Select.B)

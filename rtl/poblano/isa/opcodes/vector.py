@@ -22,20 +22,14 @@ def _reads(o, what):
     return first | (o.op2 != AluOp.PASS) & (o.sel2 == what)
 
 
-def _rows(o, c):
-    """Rows of elements: ``rows`` groups of ``share``."""
-    return o.rows * o.share
-
-
-def _rows_of_elements(name, place, access, rows=_rows, **options):
-    """A region of ``rows`` rows of vector memory of as many lines as the elements have."""
+def _rows_of_elements(name, place, access, **options):
+    """A region with a row of vector memory for each row of elements."""
     return LocalRegion(
         name,
         Memory.VECTOR,
         place,
         access,
         extent=lambda o, c: o.blocks * (BLOCK // LINE_WORDS),
-        rows=rows,
         unit=lambda o, c: c.tile.row_lines,
         **options,
     )
@@ -45,14 +39,7 @@ def _activations(c):
     return c.tile.array.arithmetic.activations
 
 
-NOT_YET = Rule(
-    ErrorCode.FIELD,
-    lambda o, c: (o.share != 1) | (o.reduce == Reduce.SUM_SQUARES),
-    lambda o, c: "the vector unit has no share and no SUM_SQUARES",
-    "share is 1 and reduce is not SUM_SQUARES: the vector unit does not have them yet",
-)
 RULES = (
-    NOT_YET,
     Rule(
         ErrorCode.FIELD,
         lambda o, c: (o.sink == Sink.QUANTISE) & (o.reduce == Reduce.ARGMAX),
@@ -77,7 +64,6 @@ RULES = (
 )
 
 VECTOR = Definition(
-    "VECTOR",
     0x30,
     UnitKind.VECTOR,
     "Element-wise operations, reductions and quantising of rows of vector memory.",
@@ -93,7 +79,6 @@ VECTOR = Definition(
         Field("sel1", 2, 18, 2, "y1: operand b, row scalar c or imm1", Choice(Select)),
         Field("sel2", 2, 20, 2, "y2: operand b, row scalar c or imm2", Choice(Select)),
         Field("activation", 2, 22, 3, "sink QUANTISE: format of the blocks", Choice(Activation)),
-        Field("dst_step", 2, 25, 7, "sink QUANTISE: 0, or blocks from a row of a group to the next of it"),
         Field("tiles", 2, 32, MOST_TILES, "the tiles that get the result (sinks and reductions)", TileMask()),
         Field("a", 3, 0, LOCAL_BITS, "line of operand a"),
         Field("b", 3, LOCAL_BITS, LOCAL_BITS, "line of operand b"),
@@ -134,8 +119,7 @@ VECTOR = Definition(
             Memory.ACTIVATION,
             Place.TILES,
             Access.WRITE,
-            extent=lambda o, c: choose(o.dst_step == 0, o.blocks, o.dst_step * (o.share - 1) + o.blocks),
-            rows=lambda o, c: choose(o.dst_step == 0, o.rows * o.share, o.rows),
+            extent=lambda o, c: o.blocks,
             used=lambda o, c: o.sink == Sink.QUANTISE,
             apart=True,
         ),
@@ -144,7 +128,7 @@ VECTOR = Definition(
             Memory.VECTOR,
             Place.TILES,
             Access.WRITE,
-            extent=lambda o, c: choose(o.reduce == Reduce.ARGMAX, 1, ceil_div(_rows(o, c), LINE_WORDS)),
+            extent=lambda o, c: choose(o.reduce == Reduce.ARGMAX, 1, ceil_div(o.rows, LINE_WORDS)),
             strided=False,
             used=lambda o, c: o.reduce != Reduce.NONE,
         ),
@@ -154,13 +138,14 @@ VECTOR = Definition(
             Memory.VECTOR,
             Place.OWN,
             Access.READ,
-            extent=lambda o, c: ceil_div(_rows(o, c), LINE_WORDS),
+            extent=lambda o, c: ceil_div(o.rows, LINE_WORDS),
             strided=False,
             used=lambda o, c: _reads(o, Select.ROW),
         ),
         _rows_of_elements(
-            "b", Place.OWN, Access.READ, rows=lambda o, c: o.rows, used=lambda o, c: _reads(o, Select.B)
+            "b", Place.OWN, Access.READ, used=lambda o, c: _reads(o, Select.B), rows=lambda o, c: o.b_rows
         ),
     ),
     rules=RULES,
+    quotients=(("b_rows", "rows", "share"),),
 )
