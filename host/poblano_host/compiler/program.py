@@ -80,6 +80,7 @@ class ProgramBuilder:
         self._history = [[np.zeros(self._units, np.int64)] for _ in range(self._units)]
         self._place = [[] for _ in range(self._units)]  # program position of each unit's commands
         self._memories = {}
+        self._sizes = {memory.name: memory.size(config) for memory in Memory}
         self._streams = [[] for _ in range(config.tiles)]  # [position of STREAM, position of its last MATMUL]
 
     @staticmethod
@@ -89,8 +90,7 @@ class ProgramBuilder:
 
     def _counts(self, region):
         if region.key not in self._memories:
-            kind = region.key[0]
-            size = kind.size(self.config) if isinstance(kind, Memory) else 1
+            size = self._sizes.get(region.key[0], 1)
             self._memories[region.key] = np.zeros((2, self._units, size), np.int32)  # last write, last read
         return self._memories[region.key]
 
@@ -115,7 +115,7 @@ class ProgramBuilder:
 
     def _regions(self, command):
         """The regions of local memories that a command reads, and those that it writes."""
-        o, found = command.values, {Access.READ: [], Access.WRITE: []}
+        o, reads, writes = command.values, [], []
         for region in command.opcode.definition.local:
             if region.used(o, self.config):
                 places = _places(region.span(o, self.config))
@@ -124,8 +124,9 @@ class ProgramBuilder:
                 else:
                     own = region.place is Place.OWN
                     tiles = [self.config.topology.tile_of(command.unit) if own else o.tile]
-                found[region.access] += [Region((region.memory, tile), places) for tile in tiles]
-        return found[Access.READ], found[Access.WRITE]
+                target = reads if region.access is Access.READ else writes
+                target += [Region((region.memory.name, tile), places) for tile in tiles]
+        return reads, writes
 
     def emit(self, opcode, kind, operands, *, tile=0, reads=(), writes=(), label=""):
         """Append a command for a unit of ``kind``, of ``tile``; its place among the commands.
