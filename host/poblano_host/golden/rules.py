@@ -47,7 +47,8 @@ def check(data, config, memory_bytes):
     memory executes; :class:`CommandError` for others."""
     units = config.topology.units
     name = OPCODES.get(data[0])
-    _require(name is not None, ErrorCode.OPCODE, f"unknown opcode 0x{data[0]:02x}")
+    if name is None:
+        raise CommandError(ErrorCode.OPCODE, f"unknown opcode 0x{data[0]:02x}")
     _require(data[1] < len(units), ErrorCode.UNIT, f"unit {data[1]} does not exist; there are {len(units)}")
     kind = units[data[1]][0]
     _require(

@@ -25,6 +25,8 @@ def writer_command(config):
 class ResultWriter(wiring.Component):
     """A row of vector memory for each group, row and ``lanes`` columns, to the own tile or over the bus.
 
+    Latency: 2 cycles.
+
     All ``tiles`` get every row of a result; or, with ``spread``, the lowest of them gets so many rows, from
     ``dst`` on, then the next so many from there on, and so forth.
 

@@ -34,10 +34,10 @@ class _Step:
     """
 
     span: Span
-    size: Value
+    size: ValueLike
     code: ErrorCode
-    used: Value = 1
-    crowded: Value = 0
+    used: ValueLike = 1
+    crowded: ValueLike = 0
     keep: int | None = None
     against: tuple = ()
 
@@ -45,8 +45,10 @@ class _Step:
 class CommandChecker(wiring.Component):
     """Checks a command by the rules and in the order of :func:`poblano.isa.check.check`.
 
-    One command at a time: the result follows the command's transfer after 2 cycles and one for each address
-    range that its opcode has (at least one; LOAD 2, VECTOR 6), and stays until it is taken.
+    Latency: 2 cycles, and one for each address range that the opcode has (at least one; LOAD 2, VECTOR
+    6).
+
+    One command at a time: the result stays until it is taken.
 
     Parameters
     ----------
@@ -133,13 +135,12 @@ class CommandChecker(wiring.Component):
     def _steps(self, opcode, command):
         """The opcode's :class:`_Step` s in the order in which they are checked."""
         definition, o, c = opcode.definition, CommandLayout(opcode)(command), self.config
-        numbers = {pair.first: None for pair in definition.pairs}
-        numbers = {region: number for number, region in enumerate(numbers)}
+        kept = sorted({pair.first for pair in definition.pairs})
         steps = []
         for n, region in enumerate(definition.local):
             span = region.span(o, c)
             against = tuple(
-                (numbers[pair.first], pair.in_place, definition.writes_own(o, c) if pair.own else 1)
+                (kept.index(pair.first), pair.in_place, definition.writes_own(o, c) if pair.own else 1)
                 for pair in definition.pairs
                 if pair.second == n
             )
@@ -150,7 +151,7 @@ class CommandChecker(wiring.Component):
                     ErrorCode.LOCAL_RANGE,
                     region.used(o, c),
                     span.crowded if region.apart else 0,
-                    numbers.get(n),
+                    kept.index(n) if n in kept else None,
                     against,
                 )
             )

@@ -8,6 +8,7 @@ from .errors import ErrorCode
 from .expressions import off, some
 from .header import COMMAND_BYTES, HEADER_BITS
 from .regions import Access, MemoryRegion, Place
+from .topology import UnitKind
 
 __all__ = ["Definition", "Pair", "Rule"]
 
@@ -41,16 +42,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Definition:
-    """An opcode: everything about its commands but what they compute.
+    """An opcode, ``number``: everything about its commands but what they compute.
 
     ``kind`` is the :class:`UnitKind` that executes it, None if every unit does. ``local`` are its regions
     of local memories in the order in which they are checked, ``memory`` the one of memory, ``rules`` what
     its fields must obey beyond their kinds.
     """
 
-    name: str
     number: int
-    kind: object
+    kind: UnitKind | None
     purpose: str
     fields: tuple = ()
     local: tuple = ()

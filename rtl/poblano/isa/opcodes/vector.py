@@ -71,7 +71,6 @@ RULES = (
 )
 
 VECTOR = Definition(
-    "VECTOR",
     0x30,
     UnitKind.VECTOR,
     "Element-wise operations, reductions and quantising of rows of vector memory.",
