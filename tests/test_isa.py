@@ -53,23 +53,30 @@ def test_expressions(opcode):
     """On integers one by one, on arrays, and in gates: the same."""
     rng = random.Random(opcode.name)
     definition, data = opcode.definition, list(commands(rng, opcode, 200))
-    decoded = [SimpleNamespace(unit=d[1], **raw_operands(opcode, d)) for d in data]
+    ceil = lambda a, b: -(-a // np.maximum(b, 1))
+    rows = [{"unit": d[1]} | raw_operands(opcode, d) for d in data]
+    decoded = [definition.operands(row, ceil) for row in rows]
     expected = [[int(value) for value in expressions(definition, o, CONFIG)] for o in decoded]
 
-    columns = {name: np.array([getattr(o, name) for o in decoded]) for name in vars(decoded[0])}
-    arrays = expressions(definition, SimpleNamespace(**columns), CONFIG)
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    arrays = expressions(definition, definition.operands(columns, ceil), CONFIG)
     for n, values in enumerate(zip(*(np.broadcast_to(a, len(data)).tolist() for a in arrays))):
         assert list(map(int, values)) == expected[n]
 
     m = Module()
     command = Signal(8 * COMMAND_BYTES)
-    values = [Value.cast(v) for v in expressions(definition, CommandLayout(opcode)(command), CONFIG)]
+    view = CommandLayout(opcode)(command)
+    quotient = Signal(16)
+    o = definition.operands({name: view[name] for name in rows[0]}, lambda a, b: quotient)
+    values = [Value.cast(value) for value in expressions(definition, o, CONFIG)]
     outputs = [Signal(value.shape(), name=f"o{n}") for n, value in enumerate(values)]
     m.d.comb += [output.eq(value) for output, value in zip(outputs, values)]
 
     async def bench(ctx):
-        for d, wanted in zip(data, expected):
+        for d, o, wanted in zip(data, decoded, expected):
             ctx.set(command, int.from_bytes(d, "little"))
+            for name, _, _ in definition.quotients:
+                ctx.set(quotient, int(getattr(o, name)))
             assert [ctx.get(output) for output in outputs] == wanted
 
     simulator = Simulator(m)

@@ -39,14 +39,7 @@ def _activations(c):
     return c.tile.array.arithmetic.activations
 
 
-NOT_YET = Rule(
-    ErrorCode.FIELD,
-    lambda o, c: (o.share != 1) | (o.reduce == Reduce.SUM_SQUARES),
-    lambda o, c: "the vector unit has no share and no SUM_SQUARES",
-    "share is 1 and reduce is not SUM_SQUARES: the vector unit does not have them yet",
-)
 RULES = (
-    NOT_YET,
     Rule(
         ErrorCode.FIELD,
         lambda o, c: (o.sink == Sink.QUANTISE) & (o.reduce == Reduce.ARGMAX),
@@ -149,7 +142,10 @@ VECTOR = Definition(
             strided=False,
             used=lambda o, c: _reads(o, Select.ROW),
         ),
-        _rows_of_elements("b", Place.OWN, Access.READ, used=lambda o, c: _reads(o, Select.B)),
+        _rows_of_elements(
+            "b", Place.OWN, Access.READ, used=lambda o, c: _reads(o, Select.B), rows=lambda o, c: o.b_rows
+        ),
     ),
     rules=RULES,
+    quotients=(("b_rows", "rows", "share"),),
 )
