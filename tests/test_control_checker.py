@@ -40,6 +40,7 @@ VECTOR = dict(
     sel2=1,
     sink=1,
     reduce=1,
+    share=1,
     limit=65535,
     tiles=1,
 )
@@ -107,6 +108,10 @@ CASES = [
     (Opcode.VECTOR, dict(op1=7), "FIELD"),
     (Opcode.VECTOR, dict(sfu=6), "FIELD"),
     (Opcode.VECTOR, dict(sink=3), "FIELD"),
+    (Opcode.VECTOR, dict(share=0), "FIELD"),
+    (Opcode.VECTOR, dict(share=255), None),
+    (Opcode.VECTOR, dict(reduce=4), None),
+    (Opcode.VECTOR, dict(reduce=5), "FIELD"),
     (Opcode.VECTOR, dict(sel1=3), "FIELD"),
     (Opcode.VECTOR, dict(sink=2, reduce=3), "FIELD"),
     (Opcode.VECTOR, dict(blocks=2048), "FIELD"),

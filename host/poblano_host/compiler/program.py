@@ -259,14 +259,15 @@ class ProgramBuilder:
 
     def vector(self, tile, tiles=None, *, rows=1, blocks, label="", **operands):
         tiles = [tile] if tiles is None else tiles
-        o = dict(rows=rows, blocks=blocks, limit=0xFFFF, tiles=sum(1 << t for t in tiles)) | operands
+        o = dict(rows=rows, blocks=blocks, share=1, limit=0xFFFF, tiles=sum(1 << t for t in tiles)) | operands
         get = lambda name: o.get(name, 0)
         lines = blocks * BLOCK // LINE_WORDS
         scalars = -(-rows // LINE_WORDS)
         reads = [self.vmem(tile, get("a"), get("a_stride"), rows, lines)]
         selected = {get(f"sel{n}") for n in (1, 2) if get(f"op{n}")}
         if 0 in selected:
-            reads.append(self.vmem(tile, get("b"), get("b_stride"), rows if get("b_stride") else 1, lines))
+            b_rows = -(-rows // o["share"]) if get("b_stride") else 1
+            reads.append(self.vmem(tile, get("b"), get("b_stride"), b_rows, lines))
         if 1 in selected:
             reads.append(self.vmem(tile, get("c"), 0, 1, scalars))
         writes = []

@@ -10,6 +10,7 @@ from poblano.compute.reference import matmul, unpack_weights
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.isa.check import check
 from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, CommandError, Opcode, unit_name
+from poblano.isa.vector_ops import Reduce
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 from poblano.vector import reference
 
@@ -223,11 +224,11 @@ class GoldenChip:
             return
         x = reference.operands(o, tile.vmem)
         targets = self._selected(o["tiles"])
-        if o["reduce"] in (1, 2):
-            reduced = (reference.reduce_sum if o["reduce"] == 1 else reference.reduce_max)(x)
-        elif o["reduce"] == 3:
+        if o["reduce"] == Reduce.ARGMAX:
             tile.best = reference.argmax(x, o["index"], reference.ARGMAX_START if o["first"] else tile.best)
             reduced = np.array([tile.best[0], np.uint32(tile.best[1]).view(np.float32)], np.float32)
+        elif o["reduce"]:
+            reduced = reference.reduce_rows(o["reduce"], x)
         if o["sink"] == 1:
             for target in targets:
                 self._write_rows(target, o["dst"], o["dst_stride"], x)

@@ -190,7 +190,7 @@ class _Rules:
         get = lambda name: self.field(opcode, name)
         bad = _any(
             get(name) == 0
-            for name in ("rows", "lines", "k_blocks", "groups", "blocks", "row_bytes")
+            for name in ("rows", "lines", "k_blocks", "groups", "blocks", "share", "row_bytes")
             if name in names
         )
         if "tiles" in names:
@@ -214,7 +214,7 @@ class _Rules:
         if opcode is Opcode.VECTOR:
             bad |= (get("sfu") > 5) | (get("op1") > 6) | (get("op2") > 6) | (get("sink") > 2)
             bad |= (get("sel1") > 2) | (get("sel2") > 2) | (get("sink") == 2) & (get("reduce") == 3)
-            bad |= get("blocks") > MAX_BLOCKS
+            bad |= (get("blocks") > MAX_BLOCKS) | (get("reduce") > 4)
             bad |= Mux(
                 get("sink") == 2,
                 ~get("activation").matches(*self.config.tile.array.arithmetic.activations),

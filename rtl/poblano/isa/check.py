@@ -25,9 +25,8 @@ RULES = (
     (ErrorCode.FIELD, "reserved bits are 0; a wait names a unit that exists, or none (0xff) with count 0"),
     (
         ErrorCode.FIELD,
-        "rows, lines, blocks, groups, k_blocks and row_bytes are at least 1, blocks at most 2047; `tiles` "
-        "names "
-        "only tiles that exist, and at least one; `tile` exists; enumerations are in range",
+        "rows, lines, blocks, share, groups, k_blocks and row_bytes are at least 1, blocks at most 2047; "
+        "`tiles` names only tiles that exist, and at least one; `tile` exists; enumerations are in range",
     ),
     (
         ErrorCode.FIELD,
@@ -96,7 +95,7 @@ def _waits(data, config):
 
 def _fields(opcode, o, config):
     tile = config.tile
-    for name in ("rows", "lines", "k_blocks", "groups", "blocks"):
+    for name in ("rows", "lines", "k_blocks", "groups", "blocks", "share"):
         if o.get(name) == 0:
             _fail(ErrorCode.FIELD, f"{name} is 0")
     if "tiles" in o:
@@ -129,8 +128,10 @@ def _fields(opcode, o, config):
             _fail(ErrorCode.FIELD, "a transposed stream holds elements of a byte")
         _activation(o["activation"], arithmetic)
     if opcode is Opcode.VECTOR:
-        if o["sfu"] > 5 or o["op1"] > 6 or o["op2"] > 6 or o["sink"] > 2 or o["sel1"] > 2 or o["sel2"] > 2:
-            _fail(ErrorCode.FIELD, "an operation, sink or selector does not exist")
+        if o["sfu"] > 5 or o["op1"] > 6 or o["op2"] > 6 or o["sel1"] > 2 or o["sel2"] > 2:
+            _fail(ErrorCode.FIELD, "an operation or selector does not exist")
+        if o["sink"] > 2 or o["reduce"] > 4:
+            _fail(ErrorCode.FIELD, "a sink or reduction does not exist")
         if o["sink"] == 2 and o["reduce"] == 3:
             _fail(ErrorCode.FIELD, "quantise and argmax can't be combined")
         if o["sink"] == 2:

@@ -245,7 +245,6 @@ FIELDS = {
         Field("op1", 0, 19, 3, "first operation on (a, y1) (AluOp)"),
         Field("op2", 0, 22, 3, "second operation on (special function's result, y2) (AluOp)"),
         Field("swap", 0, 25, 1, "1: exchange elements 2i and 2i+1 of a"),
-        Field("reduce", 0, 26, 2, "0 none, 1 sum, 2 maximum of each row, 3 argmax over the command"),
         Field("sink", 0, 28, 2, "0 none, 1 vector memory, 2 quantise to activation memory"),
         Field("fill", 0, 30, 1, "what replaces a from the row's limit on: 0 zero, 1 minus infinity"),
         Field("first", 0, 31, 1, "argmax: 1 starts afresh, 0 goes on from the command before"),
@@ -273,6 +272,14 @@ FIELDS = {
             3,
             "sink 2: the format of the blocks, as of a MATMUL's activations; 0 with other sinks",
         ),
+        Field(
+            "reduce",
+            14,
+            8,
+            3,
+            "0 none, 1 sum, 2 maximum of each row, 3 argmax over the command, 4 sum of squares of each row",
+        ),
+        Field("share", 14, 16, 8, "rows that share a row of b and a limit, at least 1"),
         Field("index", 15, 0, 32, "argmax: index of the first element"),
     ),
 }
