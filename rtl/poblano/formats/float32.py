@@ -4,7 +4,15 @@ from amaranth.hdl import C, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["FixedToFloat", "FloatAdd", "FloatMultiply", "FloatToInt8", "NAN", "float16_to_float32"]
+__all__ = [
+    "FixedToFloat",
+    "FloatAdd",
+    "FloatMultiply",
+    "FloatSquare",
+    "FloatToInt8",
+    "NAN",
+    "float16_to_float32",
+]
 
 NAN = 0x7FC00000
 """The only NaN that these units produce."""
@@ -60,6 +68,10 @@ class FloatAdd(wiring.Component):
     every such cycle. Subnormals, signed zeros and infinities are IEEE-754's; a NaN result is :data:`NAN`.
     There are no exception flags.
 
+    Parameters
+    ----------
+    registered : without it the last cycle ends in a register of the owner's, with ``en`` too
+
     Members
     -------
     a, b : In(32)
@@ -73,6 +85,10 @@ class FloatAdd(wiring.Component):
     en: In(1)
 
     LATENCY = 4
+
+    def __init__(self, *, registered=True):
+        self.registered = registered
+        super().__init__()
 
     def elaborate(self, platform):
         m = Module()
@@ -116,24 +132,20 @@ class FloatAdd(wiring.Component):
 
         # Cycle 4: round.
         sign = r3_flags[2] & ~(r3_zero & r3_flags[3])
-        m.d.comb += self.o.eq(
-            _register(
-                m,
-                en,
-                "r4_o",
-                _pack(
-                    m,
-                    sign,
-                    r3_exponent,
-                    r3_normal[4:],
-                    r3_normal[3],
-                    r3_normal[:3] != 0,
-                    nan=r3_flags[0],
-                    infinite=r3_flags[1],
-                    zero=r3_zero & ~r3_flags[1],
-                ),
-            )
+        result = _pack(
+            m,
+            sign,
+            r3_exponent,
+            r3_normal[4:],
+            r3_normal[3],
+            r3_normal[:3] != 0,
+            nan=r3_flags[0],
+            infinite=r3_flags[1],
+            zero=r3_zero & ~r3_flags[1],
         )
+        if self.registered:
+            result = _register(m, en, "r4_o", result)
+        m.d.comb += self.o.eq(result)
         return m
 
 
@@ -143,6 +155,10 @@ class FloatMultiply(wiring.Component):
     ``o`` follows ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1; a new product can start in
     every such cycle. Subnormals, signed zeros and infinities are IEEE-754's; a NaN result is :data:`NAN`.
     There are no exception flags.
+
+    Parameters
+    ----------
+    registered : without it the last cycle ends in a register of the owner's, with ``en`` too
 
     Members
     -------
@@ -157,6 +173,10 @@ class FloatMultiply(wiring.Component):
     en: In(1)
 
     LATENCY = 3
+
+    def __init__(self, *, registered=True):
+        self.registered = registered
+        super().__init__()
 
     def elaborate(self, platform):
         m = Module()
@@ -199,21 +219,88 @@ class FloatMultiply(wiring.Component):
         r2_flags = _register(m, en, "r2_flags", r1_flags)
 
         # Cycle 3: round.
+        result = _pack(
+            m,
+            r2_flags[2],
+            r2_exponent,
+            r2_normal[1:],
+            r2_normal[0],
+            r2_sticky,
+            nan=r2_flags[0],
+            infinite=r2_flags[1],
+            zero=r2_flags[3],
+        )
+        if self.registered:
+            result = _register(m, en, "r3_o", result)
+        m.d.comb += self.o.eq(result)
+        return m
+
+
+def _square(value):
+    """``value * value`` of half a multiplier's partial products: the mixed ones count twice."""
+    if len(value) <= 3:
+        return (value * value)[: 2 * len(value)]
+    half = len(value) // 2
+    low, high = value[:half], value[half:]
+    return (Cat(_square(low), _square(high)) + ((low * high) << half + 1))[: 2 * len(value)]
+
+
+class FloatSquare(wiring.Component):
+    """A binary32 number times itself, as :class:`FloatMultiply` rounds it.
+
+    ``o`` follows ``i`` after ``LATENCY`` cycles in which ``en`` is 1; a new square can start in every such
+    cycle.
+
+    Members
+    -------
+    i : In(32)
+    o : Out(32)
+    en : In(1), the pipeline advances
+    """
+
+    i: In(32)
+    o: Out(32)
+    en: In(1)
+
+    LATENCY = 2
+
+    def elaborate(self, platform):
+        m = Module()
+        en = self.en
+
+        # Cycle 1: multiply. Subnormal numbers have squares that round to zero.
+        fraction, exponent = self.i[:23], self.i[23:31]
+        r1_product = _register(m, en, "r1_product", _named(m, "product", _square(Cat(fraction, C(1, 1)))))
+        # The result's biased exponent if the product's bit 47 is its highest.
+        r1_exponent = _register(m, en, "r1_exponent", (2 * exponent - 126).as_signed())
+        special = exponent == 0xFF
+        r1_flags = _register(
+            m, en, "r1_flags", Cat(special & (fraction != 0), special & (fraction == 0), exponent == 0)
+        )
+
+        # Cycle 2: normalise, not beyond the least exponent, and round.
+        tiny = _named(m, "tiny", r1_exponent < 1)
+        back = _named(m, "back", (1 - r1_exponent)[:8])
+        back5 = _named(m, "back5", Mux(back > 31, 31, back)[:5])
+        right = _named(m, "right", r1_product >> back5)
+        lost = (r1_product[:31] & ~(Const(0x7FFFFFFF, 31) << back5)[:31]) != 0
+        up = ~r1_product[47] & (r1_exponent > 1)
+        normal = _named(m, "normal", Mux(tiny, right, Mux(up, r1_product << 1, r1_product))[:48])
         m.d.comb += self.o.eq(
             _register(
                 m,
                 en,
-                "r3_o",
+                "r2_o",
                 _pack(
                     m,
-                    r2_flags[2],
-                    r2_exponent,
-                    r2_normal[1:],
-                    r2_normal[0],
-                    r2_sticky,
-                    nan=r2_flags[0],
-                    infinite=r2_flags[1],
-                    zero=r2_flags[3],
+                    C(0, 1),
+                    Mux(tiny, 1, r1_exponent - up)[:9],
+                    normal[24:],
+                    normal[23],
+                    (normal[:23] != 0) | (tiny & lost),
+                    nan=r1_flags[0],
+                    infinite=r1_flags[1],
+                    zero=r1_flags[2],
                 ),
             )
         )
