@@ -32,8 +32,9 @@ _NORMAL, _INFINITE, _ZERO, _ONE, _NAN = range(5)
 class SpecialFunction(wiring.Component):
     """One of :class:`~poblano.isa.vector_ops.SfuOp`'s functions a cycle.
 
-    ``o`` follows ``op`` and ``x`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the function;
-    another can start in every such cycle. :func:`poblano.vector.sfu_reference.sfu` is exact about the
+    ``o`` follows ``op`` and ``x`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the function
+    but PASS; another can start in every such cycle. PASS takes ``PASS_LATENCY`` cycles, and must not come
+    while there is another function inside. :func:`poblano.vector.sfu_reference.sfu` is exact about the
     results:
 
     * PASS: every bit of ``x``. Any other function of a NaN is :data:`~poblano.formats.float32.NAN`.
@@ -45,6 +46,10 @@ class SpecialFunction(wiring.Component):
     * SILU: x times SIGMOID(x), rounded; error below 2**-21 * max(\\|x\\|, 1); -0 of minus infinity.
 
     The codes 6 and 7 are reserved: their results are undefined.
+
+    Parameters
+    ----------
+    product : without it there are neither PASS nor SILU, and results come after ``STAGES`` cycles
 
     Members
     -------
@@ -61,6 +66,11 @@ class SpecialFunction(wiring.Component):
 
     STAGES = 8
     LATENCY = STAGES + FloatMultiply.LATENCY
+    PASS_LATENCY = 1
+
+    def __init__(self, *, product=True):
+        self.product = product
+        super().__init__()
 
     def elaborate(self, platform):
         m = Module()
@@ -77,12 +87,14 @@ class SpecialFunction(wiring.Component):
             m.d.comb += signal.eq(value)
             return signal
 
-        # op and x accompany the operation to the product that SILU needs, and to the output for PASS.
+        # op and x accompany the operation to the product that SILU needs.
         op = named("op_in", self.op, unsigned(3))
         ops, xs = [op], [self.x]
         for k in range(1, self.STAGES + 1):
+            # Minus infinity times SILU's sigmoid, zero, would be a NaN.
+            x = xs[-1] if k < self.STAGES else Mux(xs[-1] == 0xFF800000, 1 << 31, xs[-1])[:32]
             ops.append(register(f"r{k}_op", ops[-1]))
-            xs.append(register(f"r{k}_x", xs[-1]))
+            xs.append(register(f"r{k}_x", x))
 
         # Cycle 1: cases that need no arithmetic; |x| in units of 2**-24, rounded down.
         fraction, exponent, sign = self.x[:23], self.x[23:31], self.x[31]
@@ -183,15 +195,15 @@ class SpecialFunction(wiring.Component):
             )
         )
 
-        # Cycle 4: c2 t.
+        # Cycle 4: c1 + c2 t; c1 and half a unit of it are one addend, as a multiplier adds it at no delay.
         half = 1 << T_BITS - 1
-        r4_product = register("r4_product", c2 * ts[1])
+        addend = Cat(Const(half, T_BITS), c1).as_signed()
+        inner = named("inner", (ts[1] * c2 + addend) >> T_BITS, signed(C1_BITS + 1))
+        r4_inner = register("r4_inner", inner)
         r4_c0 = register("r4_c0", c0)
-        r4_c1 = register("r4_c1", c1)
 
         # Cycle 5: (c1 + c2 t) t.
-        inner = named("inner", r4_c1 + ((r4_product + half) >> T_BITS), signed(C1_BITS + 1))
-        r5_product = register("r5_product", inner * ts[2])
+        r5_product = register("r5_product", r4_inner * ts[2])
         r5_c0 = register("r5_c0", r4_c0)
 
         # Cycle 6: the polynomial, from 0 to 2; the sigmoid of a negative number is 1 less that of its
@@ -231,17 +243,17 @@ class SpecialFunction(wiring.Component):
                 m.d.comb += magnitude.eq(NAN)
         r8_result = register("r8_result", Cat(magnitude, negatives[7] & (cases[7] != _NAN)))
 
-        # Cycles 9 to 11: SILU's product. Minus infinity times zero would be a NaN.
-        multiply = place(m, "multiply", FloatMultiply())
+        if not self.product:
+            m.d.comb += self.o.eq(r8_result)
+            return m
+        # Cycles 9 to 11: SILU's product.
+        multiply = place(m, "multiply", FloatMultiply(registered=False))
         is_silu = ops[8] == SfuOp.SILU
-        m.d.comb += [
-            multiply.a.eq(r8_result),
-            multiply.b.eq(Mux(xs[8] == 0xFF800000, 1 << 31, xs[8])),
-            multiply.en.eq(en),
-        ]
-        other = Mux(ops[8] == SfuOp.PASS, xs[8], r8_result)
-        for k in range(self.STAGES + 1, self.LATENCY + 1):
+        m.d.comb += [multiply.a.eq(r8_result), multiply.b.eq(xs[8]), multiply.en.eq(en)]
+        other = r8_result
+        for k in range(self.STAGES + 1, self.LATENCY):
             other = register(f"r{k}_other", other)
             is_silu = register(f"r{k}_is_silu", is_silu)
-        m.d.comb += self.o.eq(Mux(is_silu, multiply.o, other))
+        result = Mux(self.op == SfuOp.PASS, self.x, Mux(is_silu, multiply.o, other))
+        m.d.comb += self.o.eq(register(f"r{self.LATENCY}_o", result))
         return m
