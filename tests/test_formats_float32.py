@@ -12,7 +12,8 @@ import pytest
 
 from poblano.formats import float32
 from poblano.formats import float32_reference as reference
-from poblano.formats.float32 import FixedToFloat, FloatAdd, FloatMultiply, FloatSquare, FloatToInt8
+from poblano.formats.float32 import FixedToFloat, FloatAdd, FloatMultiply, FloatToInt8
+from poblano.formats.square import FloatSquare
 from tb.common.bulk import build
 
 MILLION = 1 << 20

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from poblano.config import BLOCK
-from poblano.formats.float32 import FloatSquare
+from poblano.formats.square import FloatSquare
 from poblano.isa.vector_ops import AluOp, Reduce
 from poblano.vector.alu_reference import alu
 from poblano.vector.argmax import Argmax

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..config import BLOCK
-from ..formats.float32 import NAN, FloatAdd, FloatSquare
+from ..formats.float32 import NAN, FloatAdd
+from ..formats.square import FloatSquare
 from ..isa.vector_ops import Reduce
 from ..stream.delay import delay
 from ..verilog import place
