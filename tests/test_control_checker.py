@@ -48,6 +48,7 @@ VECTOR = dict(
     sel2=1,
     sink=1,
     reduce=1,
+    share=1,
     limit=65535,
     tiles=1,
 )
