@@ -65,12 +65,13 @@ class Layer:
         """Of the model's middle layer, ``ffn_up`` and its input of :data:`TEXT`."""
         layer = model.config.layers // 2
         tokens = list(model.tokenizer.encode(TEXT))[: model.config.context]
-        matrix = model.tensors[f"blk.{layer}.ffn_up.weight"]
+        up = model.graph.node(f"layer{layer}.ffn_up")
+        matrix = model.tensors[up.weight]
         weights = matrix.dequantise() if isinstance(matrix, BlockTensor) else matrix
         return cls(
             f"{model.config.name}, blk.{layer}.ffn_up, {len(tokens)} tokens",
             weights,
-            FloatModel(model).feed_forward_input(tokens, layer),
+            FloatModel(model).value(up.inputs[0], tokens),
         )
 
 
@@ -78,8 +79,11 @@ def layer_error(layer, weights, activation):
     """RMS error over RMS of the chip's product against float64: weights in the grid ``weights``, an
     Activation."""
     w, stored = QUANTISERS[weights](layer.weights), STORED[weights]
+    codes, scales, totals = quantise(layer.activations, activation)
     product = matmul(
-        *quantise(layer.activations, activation),
+        codes,
+        scales,
+        totals,
         w.q.T,
         w.scale.T,
         None if w.minimum is None else w.minimum.T,

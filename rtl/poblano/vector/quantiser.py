@@ -44,8 +44,7 @@ class QuantisedBlock(data.StructLayout):
 
 
 class IntegerLane(wiring.Component):
-    """A lane's elements in INT8: ``x`` times the block's factor, :attr:`LATENCY` cycles in which ``en`` is 1
-    later.
+    """A lane's elements in INT8: ``x`` times the block's factor, one a cycle.
 
     Members
     -------
@@ -85,8 +84,9 @@ class Quantiser(wiring.Component):
     """Quantises blocks of 32 numbers, ``lanes`` numbers a beat, a beat a cycle; :func:`.reference.quantise`
     is exact about it.
 
-    ``o`` comes :attr:`latency` cycles after the block's last beat if no block before it waits, and in
-    order. ``i.ready`` does not depend on ``o.ready`` in the same cycle.
+    Latency: :attr:`latency` cycles from a block's last beat, if no block before it waits.
+
+    Blocks come in order. ``i.ready`` does not depend on ``o.ready`` in the same cycle.
 
     Parameters
     ----------
