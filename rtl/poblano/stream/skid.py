@@ -8,8 +8,9 @@ __all__ = ["Skid"]
 
 
 class Skid(wiring.Component):
-    """Passes a stream on a cycle later, an item a cycle; no signal of one side depends on the other side in
-    the same cycle.
+    """Passes a stream on, an item a cycle; no signal of one side depends on the other side in the same cycle.
+
+    Latency: 1 cycle.
 
     Parameters
     ----------

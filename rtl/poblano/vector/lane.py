@@ -18,6 +18,8 @@ __all__ = ["RingDelay", "VectorLane"]
 class RingDelay(wiring.Component):
     """``o`` is ``i`` of some cycles with ``en`` before: a memory that is written and read in a circle.
 
+    Latency: ``cycles`` cycles with ``en``, or fewer.
+
     What comes out before anything came in is undefined, and so is what comes out of what came in before a
     change of ``last``.
 
@@ -59,8 +61,9 @@ class RingDelay(wiring.Component):
 
 
 class VectorLane(wiring.Component):
-    """``op2(sfu(op1(x, y1)), y2)``, :meth:`latency` cycles in which ``en`` is 1 after its operands; one a
-    cycle.
+    """``op2(sfu(op1(x, y1)), y2)``, one a cycle.
+
+    Latency: 19 cycles with ``en``; :meth:`latency`, if one of the operations is PASS.
 
     Members
     -------

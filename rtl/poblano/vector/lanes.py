@@ -27,8 +27,10 @@ class Beat(data.StructLayout):
 
 
 class VectorLanes(wiring.Component):
-    """A command's results, in the order of :class:`.walk.RowWalk`, a beat a cycle, one cycle and
-    :meth:`.VectorLane.latency` after the operands; while a result is not accepted everything stops.
+    """A command's results, in the order of :class:`.walk.RowWalk`, a beat a cycle; while one is not accepted
+    everything stops.
+
+    Latency: 1 cycle more than the lanes'.
 
     Parameters
     ----------

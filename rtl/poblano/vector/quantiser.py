@@ -44,8 +44,7 @@ class QuantisedBlock(data.StructLayout):
 
 
 class IntegerLane(wiring.Component):
-    """A lane's elements in INT8: ``x`` times the block's factor, :attr:`LATENCY` cycles in which ``en`` is 1
-    later.
+    """A lane's elements in INT8: ``x`` times the block's factor, one a cycle.
 
     Members
     -------

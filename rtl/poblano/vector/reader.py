@@ -20,7 +20,9 @@ class RowReader(wiring.Component):
     """An operand's beats in the order of :class:`.walk.RowWalk`, words of vector memory; row r begins at
     ``base + (r // share) * stride``.
 
-    The first request comes in the cycle after ``start``; a word that comes is shown at once. Requests up to
+    Latency: 1 cycle more than the port's, from ``start`` to the first word.
+
+    Requests up to
     :attr:`DEPTH` words ahead, only what there is room for: a word a cycle from a port of up to 4 cycles
     latency.
 
@@ -93,7 +95,9 @@ class ScalarReader(wiring.Component):
     """Row scalars: ``rows`` consecutive FP32 numbers of vector memory from number ``base``, those of a group
     of rows at a time.
 
-    The first request comes in the cycle after ``start``; what comes is shown a cycle later. Reads a word of
+    Latency: 2 cycles more than the port's, from ``start`` to the first numbers.
+
+    Reads a word of
     vector memory for each group, up to :attr:`DEPTH` ahead.
 
     Members
@@ -157,8 +161,11 @@ class ScalarReader(wiring.Component):
 
 
 class SharedPort(wiring.Component):
-    """Two requesters in turn on one read port, after ``start`` the first one first; no added latency. At
-    most :attr:`DEPTH` requests may be unanswered.
+    """Two requesters in turn on one read port, after ``start`` the first one first.
+
+    Latency: none.
+
+    At most :attr:`DEPTH` requests may be unanswered.
 
     Members
     -------

@@ -20,10 +20,10 @@ MINUS_INFINITY = 0xFF800000
 
 
 class SumOrMaximum(wiring.Component):
-    """Sum or maximum of two binary32 numbers, both as :class:`~poblano.vector.alu.LaneALU` computes them.
+    """Sum or maximum of two binary32 numbers, both as :class:`~poblano.vector.alu.LaneALU` computes them, one
+    a cycle.
 
-    ``o`` follows ``a`` and ``b`` after :attr:`LATENCY` cycles in which ``en`` is 1, a maximum after 1; one a
-    cycle.
+    Latency: 4 cycles with ``en`` of a sum, 1 of a maximum.
 
     Members
     -------
@@ -67,6 +67,8 @@ class Reducer(wiring.Component):
     """The sum, sum of squares or maximum of each row; :func:`.reference.reduce_rows` gives the order of
     operations.
 
+    Latency: 24 cycles from a row's last beat to its sum; :meth:`latency` of other reductions.
+
     Rows come in the order of :class:`.walk.RowWalk`, for sums in groups of :func:`.walk.row_group`. A row has
     ``32 / lanes`` partial sums in a lane, and those of a group go around in the lane's adder: each comes out
     when its next number comes in, so that nothing else stores them. The adder advances with the beats; where
@@ -74,9 +76,9 @@ class Reducer(wiring.Component):
     A maximum's order makes no difference to its bits: there is one for all of a lane's numbers, and its rows
     are not grouped. A tree of adders follows, over the lanes, and for sums over a lane's partial sums.
 
-    Accepts a beat a cycle, but in such a last group, with no gap between rows. ``o`` comes :meth:`latency`
-    cycles after the row's last beat, if the beats that come after it in the row's group follow without a gap,
-    in the order of rows; while it is not accepted everything stops.
+    Accepts a beat a cycle, but in such a last group, with no gap between rows. Results come in the order of
+    rows, with the stated latency if the beats of the row's group after its own come without a gap; while one
+    is not accepted everything stops.
 
     Squares cost a :class:`.FloatSquare` in each lane, 3,100 standard cells, of the 37,000 of a vector lane;
     sums go past them.

@@ -21,6 +21,8 @@ def row_group(lanes):
 class RowWalk(wiring.Component):
     """The beats of a command's rows, one for each ``step``; after the last it begins again.
 
+    Latency: none.
+
     Rows follow each other, in a row blocks, in a block beats. ``together``, groups of ``group`` rows follow
     each other (the last may have fewer), in a group blocks, in a block the group's rows, in a row's block
     beats.
@@ -116,13 +118,15 @@ class AddressWalk(wiring.Component):
     """Addresses of the beats of an operand: row r's is ``base + (r // share) * stride``, its blocks follow
     each other.
 
+    Latency: 1 cycle from ``start`` to the first address.
+
     Parameters
     ----------
     width : bits of an address; group, beats, shared : as of :class:`RowWalk`
 
     Members
     -------
-    start : In(1), base : In(width); the first address is there in the cycle after ``start``
+    start : In(1), base : In(width)
     stride : In(width), and together, single, rows, blocks, share : as of :class:`RowWalk`; constant from the
         cycle after ``start`` to the last step
     step : In(1), the address was used

@@ -22,7 +22,9 @@ class VectorWriter(wiring.Component):
     """Elements, as rows of vector memory or as quantised blocks in the order of :class:`.walk.RowWalk`, and
     single words of reduction results, a write a cycle.
 
-    Writes are offered a cycle after their data came. Elements and results are each written in order, and
+    Latency: 1 cycle.
+
+    Elements and results are each written in order, and
     take turns while there are elements to come. No input's ``ready`` depends on ``local.ready`` or
     ``bus.ready`` in the same cycle.
 
