@@ -67,10 +67,10 @@ def _waits(text):
 def assemble_line(line):
     """The :class:`Command` of a line, None for a line without one; ValueError says what is wrong."""
     text, _, label = line.partition(";")
-    text, *waits = re.split(r"\swait\s", text.strip() + " ")
+    text, *lists = re.split(r"\swait\s", text.strip() + " ")
     if not text.strip():
         return None
-    if len(waits) > 1:
+    if len(lists) > 1:
         raise ValueError("several lists of waits; separate waits with commas")
     unit, *rest = text.split()
     if not rest:
@@ -89,7 +89,7 @@ def assemble_line(line):
         if name in operands:
             raise ValueError(f"{name} is given twice")
         operands[name] = fields[name].kind.parse(value)
-    waits = _waits(waits[0]) if waits else ()
+    waits = _waits(lists[0]) if lists else ()
     command = Command(opcode, LARGEST.unit_called(unit), operands, waits, label.strip())
     command.encode()
     return command

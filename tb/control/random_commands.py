@@ -131,7 +131,9 @@ class _Operands:
         target = (tile.amem_blocks, blocks) if sink == 2 else (size, row, unit)
         self.rows = min(self.rows, target[0] // target[1] if sink else LINE_WORDS * size)
         scalars = -(-self.rows // LINE_WORDS)
-        o = self.local("a", size, row, unit) | self.local("b", size, row, unit)
+        share = rng.choice((1, 1, 2, 255, rng.randrange(1, 256)))
+        o = self.local("a", size, row, unit)
+        o["b"], o["b_stride"] = _region(rng, size, -(-self.rows // share), row, unit)
         o |= self.local("dst", *target, apart=True) if sink else {"dst": rng.getrandbits(20)}
         if sink == 1 and rng.random() < 0.3:  # in place
             read = rng.choice("ab")
@@ -141,8 +143,8 @@ class _Operands:
             blocks=blocks,
             sink=sink,
             activation=rng.choice(self.array.arithmetic.activations) if sink == 2 else 0,
-            reduce=rng.randrange(3 if sink == 2 else 4),
-            share=1,
+            reduce=rng.choice((0, 1, 2, 4) if sink == 2 else range(5)),
+            share=share,
             sfu=rng.randrange(6),
             op1=rng.randrange(7),
             op2=rng.randrange(7),

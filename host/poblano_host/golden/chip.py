@@ -229,11 +229,11 @@ class GoldenChip:
             return
         x = reference.operands(o, tile.vmem)
         targets = self._selected(o["tiles"])
-        if o["reduce"] in (1, 2):
-            reduced = (reference.reduce_sum if o["reduce"] == 1 else reference.reduce_max)(x)
-        elif o["reduce"] == 3:
+        if o["reduce"] == 3:
             tile.best = reference.argmax(x, o["index"], reference.ARGMAX_START if o["first"] else tile.best)
             reduced = np.array([tile.best[0], np.uint32(tile.best[1]).view(np.float32)], np.float32)
+        elif o["reduce"]:
+            reduced = reference.reduce_rows(o["reduce"], x)
         if o["sink"] == 1:
             for target in targets:
                 self._write_rows(target, o["dst"], o["dst_stride"], x)

@@ -24,7 +24,7 @@ CHOICES = {"sfu": 6, "op1": 7, "op2": 7, "reduce": 5, "sink": 3, "sel1": 3, "sel
 """How many values a choice has, where its bits could hold more."""
 AT_LEAST_1 = ("rows", "lines", "row_bytes", "k_blocks", "groups", "blocks", "share")
 VMEM, QUANTISE = 1, 2
-ARGMAX, SUM_SQUARES = 3, 4
+ARGMAX = 3
 B, ROW = 0, 1
 F16, E8M0 = 1, 3
 
@@ -47,7 +47,8 @@ def check(data, config, memory_bytes):
     memory executes; :class:`CommandError` for others."""
     units = config.topology.units
     name = OPCODES.get(data[0])
-    _require(name is not None, ErrorCode.OPCODE, f"unknown opcode 0x{data[0]:02x}")
+    if name is None:
+        raise CommandError(ErrorCode.OPCODE, f"unknown opcode 0x{data[0]:02x}")
     _require(data[1] < len(units), ErrorCode.UNIT, f"unit {data[1]} does not exist; there are {len(units)}")
     kind = units[data[1]][0]
     _require(
@@ -270,11 +271,11 @@ class _Vector(_Rules):
         self.row = 4 * o["blocks"]  # lines of a row of elements
         selected = [o[f"sel{n}"] for n in (1, 2) if o[f"op{n}"] != 0]
         self.reads_b, self.reads_c = B in selected, ROW in selected
+        self.rows_of_b = -(-o["rows"] // max(1, o["share"]))
 
     def fields(self):
         o = self.o
         _field(o["blocks"] <= 2047, f"blocks {o['blocks']} are more than 2047")
-        _field(o["share"] == 1 and o["reduce"] != SUM_SQUARES, "share and SUM_SQUARES do not exist")
         _field(o["sink"] != QUANTISE or o["reduce"] != ARGMAX, "quantise and argmax can't be combined")
         if o["sink"] == QUANTISE:
             self.activation()
@@ -294,7 +295,7 @@ class _Vector(_Rules):
         scalars = -(-o["rows"] // 8)
         found = {"a": self.rows_of("a", self.row)}
         if self.reads_b:
-            found["b"] = self.rows_of("b", self.row)
+            found["b"] = self.rows_of("b", self.row, self.rows_of_b)
         if self.reads_c:
             found["c"] = (o["c"], o["c"] + scalars)
         if o["sink"] == VMEM:
@@ -329,5 +330,7 @@ class _Vector(_Rules):
         """Whether elements are written where they are read, each after it was read."""
         o = self.o
         if written != "dst" or read not in ("a", "b") or o["dst"] != o[read]:
+            return False
+        if read == "b" and self.rows_of_b != o["rows"]:
             return False
         return o["rows"] == 1 or o["dst_stride"] == o[f"{read}_stride"]

@@ -12,6 +12,8 @@ from ..isa.expressions import none_of, some
 from ..isa.fields import LOCAL_BITS
 from ..isa.layout import CommandLayout
 from ..isa.regions import Range, Span, usable
+from ..verilog import place
+from .divider import Divider
 
 __all__ = ["CheckedLayout", "CommandChecker"]
 
@@ -34,10 +36,10 @@ class _Step:
     """
 
     span: Span
-    size: Value
+    size: ValueLike
     code: ErrorCode
-    used: Value = 1
-    crowded: Value = 0
+    used: ValueLike = 1
+    crowded: ValueLike = 0
     keep: int | None = None
     against: tuple = ()
 
@@ -74,9 +76,10 @@ class CommandChecker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         command, code = Signal(8 * COMMAND_BYTES), Signal(4)
-        steps = {opcode: self._steps(opcode, command) for opcode in Opcode}
+        fresh = Signal()  # the first cycle of a command
+        operands = {opcode: self._operands(m, opcode, command, fresh) for opcode in Opcode}
+        steps = {opcode: self._steps(opcode, o) for opcode, o in operands.items()}
         step = Signal(range(max(map(len, steps.values())) + 1))
-        fresh = Signal()  # nothing of this command is kept
         exists, late, end = self._range(m, command, steps, step)
         outside, overlaps = self._compare(m, late, end, fresh)
         overlap = Signal()  # of this command's ranges
@@ -92,7 +95,7 @@ class CommandChecker(wiring.Component):
                     m.next = "FIELDS"
             with m.State("FIELDS"):
                 m.d.comb += fresh.eq(1)
-                m.d.sync += [code.eq(self._code_before_ranges(command)), overlap.eq(0), step.eq(1)]
+                m.d.sync += [code.eq(self._code_before_ranges(command, operands)), overlap.eq(0), step.eq(1)]
                 m.next = "RANGES"
             with m.State("RANGES"):
                 m.d.sync += [step.eq(step + 1), overlap.eq(overlap | overlaps)]
@@ -107,7 +110,7 @@ class CommandChecker(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _code_before_ranges(self, command):
+    def _code_before_ranges(self, command, operands):
         """The code of the first rule that fails; the ranges come after these."""
         topology = self.config.topology
         header = CommandLayout()(command)
@@ -117,7 +120,7 @@ class CommandChecker(wiring.Component):
         )
         known, unit, field, alignment = C(0), C(0), waits, C(0)
         for opcode in Opcode:
-            definition, o = opcode.definition, CommandLayout(opcode)(command)
+            definition, o = opcode.definition, operands[opcode]
             broken = lambda code: some(
                 rule.broken(o, self.config) for rule in definition.checks if rule.code is code
             )
@@ -132,16 +135,28 @@ class CommandChecker(wiring.Component):
             code = Mux(fails, its_code, code)
         return code
 
-    def _steps(self, opcode, command):
+    @staticmethod
+    def _operands(m, opcode, command, start):
+        """What expressions want of the command if it is ``opcode``'s; its divisions begin at ``start``."""
+        view = CommandLayout(opcode)(command)
+        names = opcode.definition.field
+
+        def divide(dividend, divisor):
+            divider = place(m, f"divider_{opcode.name.lower()}", Divider())
+            m.d.comb += [divider.start.eq(start), divider.dividend.eq(dividend), divider.divisor.eq(divisor)]
+            return divider.o
+
+        return opcode.definition.operands({name: view[name] for name in ("unit", *names)}, divide)
+
+    def _steps(self, opcode, o):
         """The opcode's :class:`_Step` s in the order in which they are checked."""
-        definition, o, c = opcode.definition, CommandLayout(opcode)(command), self.config
-        numbers = {pair.first: None for pair in definition.pairs}
-        numbers = {region: number for number, region in enumerate(numbers)}
+        definition, c = opcode.definition, self.config
+        kept = sorted({pair.first for pair in definition.pairs})
         steps = []
         for n, region in enumerate(definition.local):
             span = region.span(o, c)
             against = tuple(
-                (numbers[pair.first], pair.in_place, definition.writes_own(o, c) if pair.own else 1)
+                (kept.index(pair.first), pair.in_place, definition.writes_own(o, c) if pair.own else 1)
                 for pair in definition.pairs
                 if pair.second == n
             )
@@ -152,7 +167,7 @@ class CommandChecker(wiring.Component):
                     ErrorCode.LOCAL_RANGE,
                     region.used(o, c),
                     span.crowded if region.apart else 0,
-                    numbers.get(n),
+                    kept.index(n) if n in kept else None,
                     against,
                 )
             )

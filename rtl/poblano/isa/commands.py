@@ -5,7 +5,6 @@ rest is defined by the opcode (:mod:`.opcodes`).
 """
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 from .errors import CommandError, ErrorCode
 from .fields import Float32
@@ -102,7 +101,6 @@ class Command:
     def values(self):
         """The unit and all operands, also those that were not given, as the attributes that the
         definition's expressions want."""
-        fields = self.opcode.definition.fields
-        return SimpleNamespace(
-            unit=self.unit, **{f.name: self.operands.get(f.name, f.default) for f in fields}
-        )
+        definition = self.opcode.definition
+        values = {f.name: self.operands.get(f.name, f.default) for f in definition.fields}
+        return definition.operands({"unit": self.unit} | values, lambda a, b: -(-a // max(b, 1)))

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 
 from .errors import ErrorCode
 from .expressions import off, some
 from .header import COMMAND_BYTES, HEADER_BITS
 from .regions import Access, MemoryRegion, Place
+from .topology import UnitKind
 
 __all__ = ["Definition", "Pair", "Rule"]
 
@@ -41,21 +43,30 @@ class Pair:
 
 @dataclass(frozen=True)
 class Definition:
-    """An opcode: everything about its commands but what they compute.
+    """An opcode, ``number``: everything about its commands but what they compute.
 
     ``kind`` is the :class:`UnitKind` that executes it, None if every unit does. ``local`` are its regions
     of local memories in the order in which they are checked, ``memory`` the one of memory, ``rules`` what
-    its fields must obey beyond their kinds.
+    its fields must obey beyond their kinds. ``quotients`` name more operands for expressions, each one
+    field divided by another and rounded up: divisions that gates take some cycles for, so that only the
+    sixth region and those after it can use them.
     """
 
-    name: str
     number: int
-    kind: object
+    kind: UnitKind | None
     purpose: str
     fields: tuple = ()
     local: tuple = ()
     memory: MemoryRegion | None = None
     rules: tuple = ()
+    quotients: tuple = ()
+    """(name, dividend, divisor)"""
+
+    def operands(self, values, divide):
+        """The operands that expressions want, of ``values`` by name, as attributes; ``divide(a, b)`` is a
+        quotient rounded up."""
+        quotients = {name: divide(values[a], values[b]) for name, a, b in self.quotients}
+        return SimpleNamespace(**values, **quotients)
 
     @cached_property
     def field(self):

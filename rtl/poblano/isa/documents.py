@@ -9,14 +9,14 @@ from .commands import ErrorCode, Opcode
 from .header import COMMAND_BYTES, COUNT_BITS, NO_UNIT, OPCODE_BITS, UNIT_BITS, WAITS, wait_offset
 from .regions import Place
 from .registers import COUNTER_BASE, COUNTER_STRIDE, COUNTERS, REGISTERS
-from .text import Text
+from .text import Text, call
 from .topology import LARGEST, UnitKind
 
 __all__ = ["DOCUMENTS", "commands_document", "registers_document", "write"]
 
 PLACES = {Place.OWN: "own tile", Place.TILE: "`tile`", Place.TILES: "all of `tiles`"}
 NAMES = Text("")
-"""Stands for the operands and for the configuration, whose names expressions write down."""
+"""Stands for the configuration, whose names expressions write down."""
 
 
 def _table(header, rows):
@@ -65,9 +65,10 @@ def _fields(definition):
 
 def _regions(definition):
     code = lambda value: "" if value is True else f"`{value}`"
-    rows = []
+    values = {f.name: Text(f.name) for f in definition.fields}
+    o, rows = definition.operands(values, lambda a, b: call("ceil({0} / {1})", a, b)), []
     for region in definition.local:
-        span = region.span(NAMES, NAMES)
+        span = region.span(o, NAMES)
         rows.append(
             (
                 f"`{region.name}`",
@@ -75,12 +76,12 @@ def _regions(definition):
                 code(span.rows),
                 code(span.stride) if region.strided else "",
                 code(span.extent),
-                code(region.unit(NAMES, NAMES)),
-                code(region.used(NAMES, NAMES)),
+                code(region.unit(o, NAMES)),
+                code(region.used(o, NAMES)),
             )
         )
     if definition.memory:
-        span = definition.memory.span(NAMES)
+        span = definition.memory.span(o)
         rows.append(
             (
                 "`mem_addr`",
@@ -88,7 +89,7 @@ def _regions(definition):
                 code(span.rows),
                 code(span.stride),
                 code(span.extent),
-                code(definition.memory.unit(NAMES, NAMES)),
+                code(definition.memory.unit(o, NAMES)),
                 "",
             )
         )

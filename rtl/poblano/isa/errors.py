@@ -38,7 +38,10 @@ class ErrorCode(enum.IntEnum):
 
 
 class CommandError(ValueError):
-    """A command that can't be encoded or executed; ``code`` is its :class:`ErrorCode`."""
+    """A command that can't be encoded or executed; ``code`` is its :class:`ErrorCode`, ``index`` its number
+    in a program where that is known."""
+
+    index: int | None = None
 
     def __init__(self, code, message):
         super().__init__(message)

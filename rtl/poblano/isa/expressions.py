@@ -13,7 +13,7 @@ import numpy as np
 
 from .text import Text, call
 
-__all__ = ["among", "ceil_div", "choose", "every", "least", "none_of", "off", "ones", "some"]
+__all__ = ["ceil_div", "choose", "every", "least", "none_of", "off", "ones", "some"]
 
 
 def choose(condition, yes, no):
@@ -33,11 +33,6 @@ def some(conditions):
 def every(conditions):
     """Whether all conditions hold."""
     return reduce(and_, conditions, True)
-
-
-def among(value, members):
-    """Whether ``value`` is one of ``members``, constants."""
-    return some(value == member for member in members)
 
 
 def none_of(value, members):

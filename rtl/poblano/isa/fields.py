@@ -35,6 +35,8 @@ BITS = re.compile(r"bits:(0x[0-9a-fA-F]{1,8})")
 class Float32(float):
     """A float that keeps its 32 bits: encoding it gives them back, the payload of a NaN included."""
 
+    bits: int
+
     def __new__(cls, bits):
         self = super().__new__(cls, struct.unpack("<f", struct.pack("<I", bits))[0])
         self.bits = bits
@@ -52,7 +54,11 @@ class Kind:
     """
 
     noun = "unsigned number"
-    meaning = ""
+
+    @property
+    def meaning(self):
+        """What values there are, for documents; empty if any."""
+        return ""
 
     def raw(self, value):
         """The bits of a value; TypeError, OverflowError or struct.error for one that has none."""
@@ -113,7 +119,9 @@ class Address(Kind):
 class TileMask(Kind):
     """A mask of tiles."""
 
-    meaning = "a mask of one tile or more, all of which exist"
+    @property
+    def meaning(self):
+        return "a mask of one tile or more, all of which exist"
 
     def text(self, raw):
         return f"0x{raw:x}"
@@ -128,7 +136,9 @@ class TileMask(Kind):
 class TileNumber(Kind):
     """The number of a tile."""
 
-    meaning = "the number of a tile that exists"
+    @property
+    def meaning(self):
+        return "the number of a tile that exists"
 
     def bad(self, value, c):
         return value >= c.tiles
@@ -178,7 +188,10 @@ class Real(Kind):
     """An FP32 number, any bits of it. Assembly writes a number, or ``bits:0x`` and the bits."""
 
     noun = "float32 number"
-    meaning = "FP32"
+
+    @property
+    def meaning(self):
+        return "FP32"
 
     def raw(self, value):
         return value.bits if isinstance(value, Float32) else struct.unpack("<I", struct.pack("<f", value))[0]

@@ -11,6 +11,8 @@ __all__ = ["Access", "LocalRegion", "Memory", "MemoryRegion", "Place", "Range", 
 
 
 class Access(enum.Enum):
+    """What a command does with a region."""
+
     READ = "read"
     WRITE = "written"
 

@@ -70,7 +70,7 @@ class Text:
     def __ge__(self, other):
         return self._with(">=", other, COMPARE)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _inside(value, level):

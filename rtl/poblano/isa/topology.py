@@ -84,13 +84,15 @@ class Topology:
 
     def unit_called(self, name):
         """The unit of a :meth:`name`; ValueError for another text."""
-        match = re.fullmatch(r"(?:tile(\d+)\.)?(\w+)", name)
-        kind = {kind.value: kind for kind in UnitKind}.get(match and match[2])
-        if kind is None or (match[1] is None) != (kind in self._units.alone):
+        place, _, last = name.rpartition(".")
+        kind = {kind.value: kind for kind in UnitKind}.get(last)
+        tile = re.fullmatch(r"tile(\d+)", place)
+        if kind is None or place and not tile or (tile is None) != (kind in self._units.alone):
             raise ValueError(f"{name!r} is not a unit: dma, or tile0.stream, .matmul or .vector")
-        if match[1] and (kind, int(match[1])) not in self._units.numbers:
-            raise ValueError(f"there is no tile {match[1]}")
-        return self.unit(kind, int(match[1] or 0))
+        number = int(tile[1]) if tile else 0
+        if tile and (kind, number) not in self._units.numbers:
+            raise ValueError(f"there is no tile {number}")
+        return self.unit(kind, number)
 
     def read_master(self, kind, tile=0):
         """The number of a :class:`ReadMaster`'s port of the read arbiter."""

@@ -1,32 +1,38 @@
-"""The opcodes: a definition each, and this list of them. Everything else about commands derives from it."""
+"""The opcodes, each with its definition, from which everything else about its commands derives."""
 
 import enum
 
 from ..definition import Definition
-from .matmul import MATMUL
-from .transfers import LOAD, STORE, STORE_BLOCK, STORE_SCALE, STREAM
-from .vector import VECTOR
+from . import matmul, transfers, vector
 
-__all__ = ["DEFINITIONS", "Opcode"]
+__all__ = ["Opcode"]
 
 NOP = Definition(
-    "NOP", 0x00, None, "Nothing: completes when its waits hold and all before it in its unit have completed."
+    0x00, None, "Nothing: completes when its waits hold and all before it in its unit have completed."
 )
 
-DEFINITIONS = {d.number: d for d in (NOP, LOAD, STORE, STORE_BLOCK, STORE_SCALE, STREAM, MATMUL, VECTOR)}
 
+class Opcode(enum.IntEnum):
+    """What a command does, by the number in its first byte."""
 
-class _Defined(enum.IntEnum):
-    @property
-    def definition(self):
-        """The opcode's :class:`~poblano.isa.definition.Definition`."""
-        return DEFINITIONS[self]
+    NOP = NOP
+    LOAD = transfers.LOAD
+    STORE = transfers.STORE
+    STORE_BLOCK = transfers.STORE_BLOCK
+    STORE_SCALE = transfers.STORE_SCALE
+    STREAM = transfers.STREAM
+    MATMUL = matmul.MATMUL
+    VECTOR = vector.VECTOR
+
+    definition: Definition
+
+    def __new__(cls, definition):
+        self = int.__new__(cls, definition.number)
+        self._value_ = definition.number
+        self.definition = definition
+        return self
 
     @property
     def kind(self):
         """The :class:`~poblano.isa.topology.UnitKind` that executes it, or None for a NOP."""
-        return DEFINITIONS[self].kind
-
-
-Opcode = _Defined("Opcode", {d.name: d.number for d in DEFINITIONS.values()})
-"""What a command does: an IntEnum of the definitions' names and numbers."""
+        return self.definition.kind

@@ -77,7 +77,6 @@ RULES = (
 )
 
 MATMUL = Definition(
-    "MATMUL",
     0x20,
     UnitKind.MATMUL,
     "Activations times the weights from the FIFO, into the vector memory of one or more tiles.",

@@ -33,7 +33,6 @@ TILE = Field("tile", 2, 32, 8, "tile that is read", TileNumber())
 BEAT = lambda o, c: c.memory.data_bytes
 
 LOAD = Definition(
-    "LOAD",
     0x01,
     UnitKind.DMA,
     "Rows of memory into the vector memory of one or more tiles.",
@@ -49,7 +48,6 @@ LOAD = Definition(
 )
 
 STORE = Definition(
-    "STORE",
     0x02,
     UnitKind.DMA,
     "Rows of a tile's vector memory into memory.",
@@ -61,7 +59,6 @@ STORE = Definition(
 BLOCKS = (LocalRegion("src", Memory.ACTIVATION, Place.TILE, Access.READ, extent=lambda o, c: 1),)
 
 STORE_BLOCK = Definition(
-    "STORE_BLOCK",
     0x03,
     UnitKind.DMA,
     "Bytes of blocks of a tile's activation memory into memory, a row from each block.",
@@ -92,7 +89,6 @@ STORE_BLOCK = Definition(
 )
 
 STORE_SCALE = Definition(
-    "STORE_SCALE",
     0x04,
     UnitKind.DMA,
     "FP32 scales of blocks of a tile's activation memory into memory, a row from each block.",
@@ -102,7 +98,6 @@ STORE_SCALE = Definition(
 )
 
 STREAM = Definition(
-    "STREAM",
     0x10,
     UnitKind.STREAM,
     "Rows of memory into the tile's weight FIFO.",
