@@ -1,6 +1,5 @@
 """What a command reads and writes of the local memories, from its opcode's definition."""
 
-from types import SimpleNamespace
 from typing import NamedTuple
 
 from poblano.isa.regions import Access, Memory, Place
@@ -23,7 +22,8 @@ def regions(opcode, unit, operands, config):
     """(reads, writes): lists of the :class:`Region` s of a command of ``unit`` with ``operands``, numbers by
     field name."""
     definition, reads, writes = opcode.definition, [], []
-    o = SimpleNamespace(unit=unit, **{f.name: operands.get(f.name, f.default) for f in definition.fields})
+    values = {f.name: operands.get(f.name, f.default) for f in definition.fields}
+    o = definition.operands({"unit": unit} | values, lambda a, b: -(-values[a] // values[b]))
     for region in definition.local:
         if region.used(o, config):
             found = writes if region.access is Access.WRITE else reads

@@ -190,7 +190,7 @@ class _Piece:
                 sink=Sink.QUANTISE,
                 activation=s.formats.linear,
                 dst=s.plan.normed + item.first * sizes.attended_blocks + head * sizes.head_blocks + block,
-                dst_stride=sizes.attended_blocks,
+                dst_stride=sizes.attended_blocks - (item.heads - 1) * sizes.head_blocks,
                 dst_step=sizes.head_blocks,
                 label="normalise",
             )
