@@ -1,7 +1,7 @@
 """What a model is to the rest of the software: a configuration, tensors in their stored grid and a
 tokenizer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -95,6 +95,13 @@ class Model:
     def graph(self):
         """The model's :class:`~poblano_host.models.graph.Graph`."""
         return FAMILIES[self.config.architecture].graph(self.config)
+
+    def shortened(self, layers):
+        """The model of the first ``layers`` layers; ValueError if it has not as many."""
+        if not 1 <= layers <= self.config.layers:
+            raise ValueError(f"{self.config.name} has {self.config.layers} layers, not {layers}")
+        short = replace(self, config=replace(self.config, layers=layers))
+        return replace(short, tensors={name: self.tensors[name] for name in short.graph.shapes()})
 
     @property
     def output(self):
