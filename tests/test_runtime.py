@@ -20,7 +20,7 @@ from poblano_host.runtime.session import (
     open_backend,
     run_job,
 )
-from poblano_host.sim.simulation import SimulationError
+from poblano_host.sim.errors import SimulationError
 from tests.models_tiny import chip, tiny_model
 
 SMALL = chip(4, 4, lanes=2, tiles=1, data_width=64)

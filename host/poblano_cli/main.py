@@ -34,7 +34,7 @@ from poblano_host.runtime.report import Run, check_report_path, summarise, summa
 from poblano_host.runtime.session import ChipError, Mismatch, Sampler, Session, open_backend, run_job
 from poblano_host.runtime.timeline import write_timeline
 from poblano_host.serial.bridge import BoardError
-from poblano_host.sim.simulation import SimulationError
+from poblano_host.sim.errors import SimulationError
 
 __all__ = ["app", "main"]
 

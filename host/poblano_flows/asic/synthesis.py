@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from poblano_host.sim.simulation import _digest, _keep, cache_folder
+from poblano_host.cache import cache_folder, digest, keep
 
 from .netlist import Module
 from .tools import AsicError
@@ -276,8 +276,8 @@ def synthesise(rtl, library, *, what="the design", report=lambda text: None, rec
         unknown = [child for child in _children(text) if child not in rtl]
         if unknown:
             raise AsicError(f"{what}: {name} has cells of the unknown module {unknown[0]}")
-        settings = repr((recipe, DELAY, MAPPING, CONSTRAINTS, _memory_map(), FORMAT))
-        path = cache_folder() / "asic" / f"{_digest(boxes, text, version, liberty, settings)}.pickle"
+        settings = repr((recipe, DELAY, MAPPING, CONSTRAINTS, _memory_map(), FORMAT, Module.__module__))
+        path = cache_folder() / "asic" / f"{digest(boxes, text, version, liberty, settings)}.pickle"
         if path.exists():
             modules[name] = pickle.loads(path.read_bytes())
         else:
@@ -298,7 +298,7 @@ def synthesise(rtl, library, *, what="the design", report=lambda text: None, rec
         ):
             for name, module in done.items():
                 module.rtl = missing[name][0]
-                _keep(missing[name][1], pickle.dumps(module))
+                keep(missing[name][1], pickle.dumps(module))
                 modules[name] = module
     return {
         **{box.name: box for name in rtl for box in modules[name].boxes.values()},

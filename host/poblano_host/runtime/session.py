@@ -23,7 +23,8 @@ from poblano.isa.registers import (
 from ..assembler import disassemble
 from ..compiler import CompiledModel, Program
 from ..golden.chip import GoldenChip
-from ..sim.simulation import EVENT, Simulation, SimulationError
+from ..sim.errors import SimulationError
+from ..sim.simulation import EVENT, Simulation
 
 __all__ = [
     "BACKENDS",

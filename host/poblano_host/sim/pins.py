@@ -1,34 +1,13 @@
 """A design behind its UART's pins, compiled by Verilator, as a serial port."""
 
 import ctypes
-import os
 from pathlib import Path
-import tempfile
 
-from .simulation import CXXFLAGS, FAST, SLOW, SimulationError, _digest, _keep, _makefile, _run, cache_folder
-from .verilator import VerilatorError, verilator_command, verilator_root
+from .build import build_library
 
-__all__ = ["SimulatedPort", "build_pins"]
+__all__ = ["SimulatedPort"]
 
 HARNESS = Path(__file__).with_name("uart.cpp")
-FLAGS = [
-    "--cc",
-    "--top-module",
-    "pins",
-    "-O3",
-    "--x-assign",
-    "fast",
-    "--x-initial",
-    "fast",
-    "--noassert",
-    "--no-timing",
-    "-Wno-fatal",
-    "-Wno-lint",
-    "-Wno-style",
-    "-Wno-SPECIFYIGN",
-    "--output-split",
-    "20000",
-]
 _P, _N = ctypes.c_void_p, ctypes.c_uint64
 _FUNCTIONS = {
     "destroy": (None,),
@@ -41,31 +20,6 @@ _FUNCTIONS = {
     "run": (None, _N, _N),
     "receive": (_N, ctypes.c_char_p, _N),
 }
-
-
-def build_pins(verilog, *, report=lambda text: None):
-    """The path of the shared library of ``verilog``, whose top is ``pins`` with ports clk, rst, rx and tx;
-    kept in the cache."""
-    harness = HARNESS.read_text()
-    library = cache_folder() / f"pins-{_digest(verilog, harness, *FLAGS, *CXXFLAGS, FAST, SLOW)}.so"
-    if library.exists():
-        return library
-    try:
-        root, verilator = verilator_root(), verilator_command()
-    except VerilatorError as error:
-        raise SimulationError(str(error)) from None
-    with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
-        folder = Path(temporary)
-        (folder / "pins.v").write_text(verilog)
-        report("compiling the design with Verilator")
-        _run([*verilator, *FLAGS, "--Mdir", "obj", "pins.v"], folder, "Verilator")
-        report("compiling the model with g++")
-        objects = folder / "obj"
-        (objects / "uart.cpp").write_text(harness)
-        (objects / "library.mk").write_text(_makefile(objects, root / "include"))
-        _run(["make", "-j", str(os.cpu_count() or 1), "-f", "library.mk"], objects, "g++")
-        _keep(library, (objects / "chip.so").read_bytes())
-    return library
 
 
 def _load(path):
@@ -86,13 +40,14 @@ class SimulatedPort:
 
     Parameters
     ----------
-    verilog : as of :func:`build_pins`
+    verilog : of the design, whose top is ``pins`` with ports clk, rst, rx and tx
     clock_hz, baudrate : int
     """
 
     def __init__(self, verilog, *, clock_hz, baudrate, report=lambda text: None):
         self._handle = None
-        self._library = _load(build_pins(verilog, report=report))
+        sources = {HARNESS.name: HARNESS.read_text()}
+        self._library = _load(build_library(verilog, "pins", sources, report=report))
         self.clock_hz, self.timeout = clock_hz, 0.0
         self._handle = self._library.pins_create(round(clock_hz / baudrate))
         self._baudrate = baudrate
