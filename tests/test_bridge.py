@@ -12,7 +12,7 @@ import pytest
 from poblano.bridge.bridge import BridgeConfig
 from poblano.bridge.protocol import ESCAPE, FLAG, Operation, Request, Status, decode_frame, encode_frame
 from poblano.config import ConfigError
-from poblano_host.serial.bridge import BridgeError, Link, open_port
+from poblano_host.serial.bridge import BridgeClient, BridgeError, open_port
 from tb.bridge.configs import CONFIGS
 from tb.bridge.tops import BridgeTop
 from tb.common.runner import run_bench
@@ -152,47 +152,47 @@ class Board:
 def test_link_over_a_bad_line():
     rng = random.Random(1)
     board = Board(rng, loss=0.3)
-    link = Link(board, retries=30)
+    client = BridgeClient(board, retries=30)
     before = board.executed
     for n in range(50):
         data = rng.randbytes(4 * rng.randrange(1, 40))
-        link.write_memory(4 * n, data)
-        assert link.read_memory(4 * n, len(data)) == data
-        link.write_register(4 * n, n)
-        assert link.read_register(4 * n) == n
+        client.write_memory(4 * n, data)
+        assert client.read_memory(4 * n, len(data)) == data
+        client.write_register(4 * n, n)
+        assert client.read_register(4 * n) == n
         before += 2 * -(-len(data) // 64) + 2
-    assert link.repeats > 20 and board.executed == before
-    assert link.statistics() == {"dropped": 1, "line_errors": 2, "repeats": 3}
+    assert client.repeats > 20 and board.executed == before
+    assert client.statistics() == {"dropped": 1, "line_errors": 2, "repeats": 3}
 
 
 def test_link_speed():
     board = Board(random.Random(2))
-    link = Link(board)
-    assert link.set_baud(250_000) == 250_000 and board.baudrate == board.speed == 250_000
+    client = BridgeClient(board)
+    assert client.set_baud(250_000) == 250_000 and board.baudrate == board.speed == 250_000
     # The next host begins at the board's first speed, with a break.
     board.baudrate = 115200
-    assert Link(board, retries=0).identity.design == "fake" and board.speed == 115200
+    assert BridgeClient(board, retries=0).identity.design == "fake" and board.speed == 115200
 
 
 def test_link_errors():
     board = Board(random.Random(3))
-    link = Link(board)
+    client = BridgeClient(board)
     for access, message in (
-        (lambda: link.read_register(8), "READ_REGISTER of 4 bytes at 0x8: slave error"),
-        (lambda: link.write_memory(4092, bytes(8)), "WRITE_MEMORY of 8 bytes at 0xffc: decode error"),
+        (lambda: client.read_register(8), "READ_REGISTER of 4 bytes at 0x8: slave error"),
+        (lambda: client.write_memory(4092, bytes(8)), "WRITE_MEMORY of 8 bytes at 0xffc: decode error"),
     ):
         with pytest.raises(BridgeError, match=message):
             access()
     with pytest.raises(ValueError, match="multiples of 4"):
-        link.read_memory(2, 4)
+        client.read_memory(2, 4)
     board.speed = 1
     with pytest.raises(
         BridgeError, match="no answer from the board to READ_REGISTER at 115200 baud, asked 5 times"
     ):
-        link.read_register(0)
+        client.read_register(0)
     with pytest.raises(BridgeError, match="version 7 of the bridge's protocol"):
-        Link(Board(random.Random(4), version=7))
+        BridgeClient(Board(random.Random(4), version=7))
     with pytest.raises(BridgeError, match="no answer"):
-        Link(Board(random.Random(5), loss=1.0))
+        BridgeClient(Board(random.Random(5), loss=1.0))
     with pytest.raises(BridgeError, match="/dev/none: "):
         open_port("/dev/none", 115200)

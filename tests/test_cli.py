@@ -12,11 +12,13 @@ import pytest
 
 from poblano.config import PRESETS, preset
 from poblano.formats.element import FORMATS
+from poblano.isa.commands import ErrorCode
 from poblano_cli import main as cli
 from poblano_flows.formats_table import width_table
 from poblano_host.models import load_model
 from poblano_host.models.gguf import export_gguf
-from poblano_host.runtime import session as runtime
+from poblano_host.runtime.backend import BACKENDS, GoldenBackend
+from poblano_host.runtime.errors import ChipError
 
 
 @pytest.fixture
@@ -129,23 +131,23 @@ def test_bad_models(poblano, tmp_path):
 def test_chip_errors(poblano, monkeypatch):
     """A chip that fails, or differs from the golden model, has its own exit code."""
 
-    class Failing(runtime.GoldenBackend):
+    class Failing(GoldenBackend):
         def run(self, commands, *, progress=None):
-            raise runtime.ChipError(runtime.ErrorCode.AXI_READ, 0, 0, bytes([1]) + bytes(63))
+            raise ChipError(ErrorCode.AXI_READ, 0, 0, bytes([1]) + bytes(63))
 
-    class Differing(runtime.GoldenBackend):
+    class Differing(GoldenBackend):
         def run(self, commands, *, progress=None):
             result = super().run(commands, progress=progress)
             self.memory[:4096] ^= 1
             return result
 
-    monkeypatch.setitem(runtime.BACKENDS, "sim", Failing)
+    monkeypatch.setitem(BACKENDS, "sim", Failing)
     fails(
         poblano("run"),
         r"chip error AXI_READ \(memory answered a read with an error\) at command 0 \(dma\): dma LOAD",
         3,
     )
-    monkeypatch.setitem(runtime.BACKENDS, "sim", Differing)
+    monkeypatch.setitem(BACKENDS, "sim", Differing)
     fails(poblano("run", "--check"), "positions 0 on: memory differs from the golden model's", 1)
 
 

@@ -9,18 +9,10 @@ from poblano.config import ConfigError
 from poblano.isa.commands import Command, ErrorCode, Opcode
 from poblano_host.compiler import CompileError, MatmulJob
 from poblano_host.models import FloatModel
-from poblano_host.runtime.session import (
-    BACKENDS,
-    ChipError,
-    GoldenBackend,
-    Mismatch,
-    Sampler,
-    Session,
-    Step,
-    open_backend,
-    run_job,
-)
-from poblano_host.sim.errors import SimulationError
+from poblano_host.runtime.backend import BACKENDS, GoldenBackend, open_backend, run_job
+from poblano_host.runtime.errors import ChipError, DeviceError, Mismatch
+from poblano_host.runtime.sampler import Sampler
+from poblano_host.runtime.session import Session, Step
 from tests.models_tiny import chip, tiny_model
 
 SMALL = chip(4, 4, lanes=2, tiles=1, data_width=64)
@@ -213,10 +205,10 @@ def test_simulated_ring(simulated):
 
 
 def test_simulated_hang(simulated, monkeypatch):
-    monkeypatch.setattr(simulated, "patience", 3000)
+    monkeypatch.setattr(simulated.device, "patience", 3000)
     with pytest.raises(
-        SimulationError,
-        match="the chip hangs: nothing started .* in 3000 cycles; 1 of 1 commands are dispatched, and "
+        DeviceError,
+        match="the chip hangs: nothing completed in 3000 cycles; 1 of 1 commands are dispatched, and "
         "completed are dma 0, tile0.stream 0",
     ):
         simulated.run(Command(Opcode.NOP, 0, {}, ((1, 1),)).encode())

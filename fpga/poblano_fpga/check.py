@@ -9,8 +9,8 @@ from poblano.config import preset
 from poblano.isa.commands import Command, Opcode
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import load_model
-from poblano_host.runtime.session import GoldenBackend, Mismatch, run_job
-from poblano_host.serial.engine import EngineBackend
+from poblano_host.runtime.backend import GoldenBackend, run_job
+from poblano_host.runtime.errors import Mismatch
 
 __all__ = ["check_layer", "check_matmul", "matmul_on", "token_products"]
 
@@ -18,6 +18,14 @@ PRESET = "desk"
 """The chip whose golden model runs the rest; block sums do not depend on it."""
 AWKWARD = 5, 96, 13
 PROMPT = "In the beginning"
+
+
+class EngineBackend(GoldenBackend):
+    """The golden model behind the Backend interface, with the block sums of ``device``."""
+
+    def __init__(self, device, config, memory_bytes, ring):
+        super().__init__(config, memory_bytes, ring)
+        self.chip.block_sums = device.block_sums
 
 
 def awkward_matrices(shape=AWKWARD, seed=0):

@@ -14,7 +14,7 @@ import typer
 
 from poblano.config import ConfigError
 from poblano_fpga.on_board import OnBoard
-from poblano_host.serial.bridge import Link, open_port
+from poblano_host.serial.bridge import BridgeClient, open_port
 from poblano_host.serial.engine import EngineDevice, engine_traffic
 
 from .boards import BOARDS, with_array
@@ -44,15 +44,15 @@ def device(board, *, port=None, rtl=False, report=lambda text: None):
     """The :class:`EngineDevice` on the serial port ``port``, or in simulation, of the board's netlist or
     its ``rtl``."""
     if port is not None:
-        return EngineDevice(Link(open_port(port, board.baud)))
+        return EngineDevice(BridgeClient(open_port(port, board.baud)))
     if rtl:
-        link = Link(rtl_port(board, report=report))
+        client = BridgeClient(rtl_port(board, report=report))
     else:
         netlist = synthesise(board, report=report)
         check_fits(board, netlist.cells)
-        link = Link(netlist_port(board, netlist, report=report))
-    link.set_baud(board.clock_hz // FASTEST)
-    return EngineDevice(link)
+        client = BridgeClient(netlist_port(board, netlist, report=report))
+    client.set_baud(board.clock_hz // FASTEST)
+    return EngineDevice(client)
 
 
 def matmul_on_board(name, port, a, b, *, format, activation, config):
@@ -79,7 +79,7 @@ def matmul_on_board(name, port, a, b, *, format, activation, config):
         seconds=round(time.monotonic() - begun, 3),
         bit_exact=True,
     )
-    engine.link.close()
+    engine.client.close()
     _print_checks(board.title, {"matmul": figures})
     return product, figures
 
@@ -178,7 +178,7 @@ def fpga(
         elif port is not None:
             engine = device(board, port=port)
             figures["on_board"] = _check(board, engine, layer, note)
-            engine.link.close()
+            engine.client.close()
             _print_checks(f"{board.title} at {port}", figures["on_board"])
     if json_file is not None:
         Path(json_file).write_text(json.dumps(figures, indent=2) + "\n")

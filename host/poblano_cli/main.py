@@ -24,16 +24,19 @@ from poblano_flows.asic.tools import AsicError
 from poblano_flows.export import verilog
 from poblano_flows.formats_table import formats
 from poblano_fpga.command import fpga, matmul_on_board
+from poblano_fpga.errors import BoardError
 from poblano_fpga.on_board import OnBoard
 from poblano_host.assembler import AssemblyError, assemble, disassemble
 from poblano_host.compiler import CompileError, MatmulJob
 from poblano_host.golden.chip import GoldenError
 from poblano_host.models import ModelError, load_model, quantise_model
-from poblano_host.runtime.overlay import PagingError
+from poblano_host.runtime.backend import open_backend, run_job
+from poblano_host.runtime.errors import ChipError, DeviceError, Mismatch, OverlayError
 from poblano_host.runtime.report import Run, check_report_path, summarise, summary_rows, write_report
-from poblano_host.runtime.session import ChipError, Mismatch, Sampler, Session, open_backend, run_job
+from poblano_host.runtime.sampler import Sampler
+from poblano_host.runtime.session import Session
 from poblano_host.runtime.timeline import write_timeline
-from poblano_host.serial.bridge import BoardError
+from poblano_host.serial.bridge import BridgeError
 from poblano_host.sim.errors import SimulationError
 
 __all__ = ["app", "main"]
@@ -41,6 +44,17 @@ __all__ = ["app", "main"]
 BAD_INPUT, CHIP_FAILED, DIFFERENT = 2, 3, 1
 """Exit codes: what the user gave can't be used; the chip or its simulation failed; the chip differs from
 the golden model."""
+
+FAILURES = (
+    ChipError,
+    DeviceError,
+    OverlayError,
+    SimulationError,
+    GoldenError,
+    AsicError,
+    BoardError,
+    BridgeError,
+)
 
 WIDTH = 150
 """Columns of a table that goes to a file."""
@@ -64,7 +78,16 @@ def main():
         _leave(error, BAD_INPUT)
     except OSError as error:
         _leave(f"{error.filename}: {error.strerror}" if error.filename else error, BAD_INPUT)
-    except (ChipError, SimulationError, GoldenError, AsicError, PagingError, BoardError) as error:
+    except (
+        ChipError,
+        DeviceError,
+        OverlayError,
+        SimulationError,
+        GoldenError,
+        AsicError,
+        BoardError,
+        BridgeError,
+    ) as error:
         _leave(error, CHIP_FAILED)
     except Mismatch as error:
         _leave(error, DIFFERENT)

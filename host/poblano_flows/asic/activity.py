@@ -11,7 +11,8 @@ import numpy as np
 from poblano.config import ConfigError
 from poblano_host.compiler import CompiledModel
 from poblano_host.models import load_model
-from poblano_host.runtime.session import GoldenBackend, Mismatch, SimulationBackend
+from poblano_host.runtime.backend import GoldenBackend, SimulationBackend
+from poblano_host.runtime.errors import Mismatch
 from poblano_host.sim.simulation import Simulation
 
 from .flow import Design, Source
