@@ -14,6 +14,8 @@ from poblano.config import PRESETS, preset
 from poblano.formats.element import FORMATS
 from poblano.isa.commands import ErrorCode
 from poblano_cli import main as cli
+from poblano_cli import options
+from poblano_cli.display import Display
 from poblano_flows.formats_table import width_table
 from poblano_host.models import load_model
 from poblano_host.models.gguf import export_gguf
@@ -102,7 +104,7 @@ def test_bad_input(poblano, tmp_path, monkeypatch):
     )
     assert poblano("run", "--tokens", "0")[0] == poblano("walk")[0] == poblano("run", "--tokens", "x")[0] == 2
     nano = preset("nano")
-    monkeypatch.setattr(cli, "preset", lambda name: replace(nano, tile=replace(nano.tile, vmem_lines=64)))
+    monkeypatch.setattr(options, "preset", lambda name: replace(nano, tile=replace(nano.tile, vmem_lines=64)))
     fails(
         poblano(*golden),
         "poblano-1m: a step of 1 token needs vector memory of at least [0-9]+ lines; there are 64$",
@@ -260,7 +262,7 @@ def test_terminal(monkeypatch, capfd):
     master, slave = os.openpty()
     monkeypatch.setattr(sys, "stdout", os.fdopen(slave, "w"))
     monkeypatch.setattr(sys, "stderr", sys.stdout)
-    display = cli._Display()
+    display = Display()
     with display.running():
         display.note("compiling")
         display.progress("prefill", 3, 10, 1000)

@@ -16,8 +16,8 @@ from poblano_cli import main as cli
 from poblano_fpga import build as build_module
 from poblano_fpga.boards import BOARDS, board, with_array
 from poblano_fpga.build import BuildError, BuildReport, build, tool
-from poblano_fpga.check import awkward_matrices, check_layer, check_matmul, matmul_on, token_products
-from poblano_fpga.command import device
+from poblano_fpga.engine import device
+from poblano_fpga.engine_check import awkward_matrices, check_layer, check_matmul, matmul_on, token_products
 from poblano_fpga.floorplan import place_multipliers
 from poblano_fpga.simulation import rtl_port
 from poblano_fpga.synthesis import Netlist, check_fits, synthesise
@@ -221,7 +221,7 @@ def run(monkeypatch, capfd, *arguments):
             2,
             "array rows must be below 32 or a multiple of it, not 40",
         ),
-        (("--board", "ulx3s", "--array", "big"), 2, "an array's size is rows x columns, as 4x4, not 'big'"),
+        (("--board", "ulx3s", "--array", "big"), 2, "an array is rows x columns, as 4x4, not 'big'"),
         (("--board", "ulx3s", "--simulate", "--program"), 2, "--simulate needs no board"),
         (
             ("--board", "ulx3s", "--json", "/nonexistent/x.json"),

@@ -60,7 +60,7 @@ def _built(verilog, top, sources, settings, report):
         folder = Path(temporary)
         (folder / "design.v").write_text(verilog)
         (folder / "settings.vlt").write_text(settings)
-        report("compiling the RTL with Verilator")
+        report("compiling the design with Verilator")
         inputs = ["settings.vlt", "design.v"]
         _run([*verilator, *FLAGS, "--top-module", top, "--Mdir", "obj", *inputs], folder, "Verilator")
         report("compiling the model with g++")
