@@ -170,8 +170,8 @@ def measure_power(design, *, report=lambda text: None, tokens=TOKENS):
     held = {}
 
     def start(simulation):
-        held["library"] = simulation._library
-        simulation._library.poblano_count(counts.ctypes.data_as(ctypes.c_void_p), ctypes.c_uint64(COUNTED))
+        held["library"] = simulation.library
+        simulation.library.poblano_count(counts.ctypes.data_as(ctypes.c_void_p), ctypes.c_uint64(COUNTED))
 
     _, count = run_layer(
         design.source.config,

@@ -94,6 +94,7 @@ class Simulation:
     Members
     -------
     memory : uint8 array, shared with the simulation; gone after :meth:`close`
+    library : the compiled model (a ctypes.CDLL), with the functions of ``sources`` too
     """
 
     def __init__(self, config, memory_bytes, *, report=lambda text: None, verilog=None, sources=None):
@@ -102,9 +103,9 @@ class Simulation:
         sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES} | (sources or {})
         verilog = chip_rtl(config, report=report) if verilog is None else verilog
         no_inline = [f"poblano_{name}" for name in REPEATED]
-        self._library = _load(build_library(verilog, "chip", sources, no_inline=no_inline, report=report))
+        self.library = _load(build_library(verilog, "chip", sources, no_inline=no_inline, report=report))
         memory = config.memory
-        self._handle = self._library.poblano_create(
+        self._handle = self.library.poblano_create(
             memory_bytes,
             memory.data_bytes,
             memory.latency,
@@ -114,7 +115,7 @@ class Simulation:
         self.memory = np.ctypeslib.as_array(self._call("memory"), (memory_bytes,))
 
     def _call(self, name, *arguments):
-        return getattr(self._library, f"poblano_{name}")(self._handle, *arguments)
+        return getattr(self.library, f"poblano_{name}")(self._handle, *arguments)
 
     def close(self):
         if self._handle is not None:
