@@ -95,7 +95,8 @@ def _sources(preset_name, array, formats, peers, tops):
             config = replace(config, name=f"{config.name} with {formats}", formats=chosen)
         sources.append(chip_source(config))
     if array is not None:
-        sources.append(array_source(*array_size(array, "16x16"), chosen or ("int8",)))
+        rows, cols = array_size(array, "16x16")
+        sources.append(array_source(rows, cols, chosen or ("int8",)))
     return sources + [peer_source(Path(path), name) for path, name in zip(peers, tops)]
 
 
@@ -164,7 +165,7 @@ def _print(design):
             f"Memories are black boxes: {MEMORY_UM2_PER_BIT:g} um2 a bit and {MACRO_ACCESS:g} ns of access "
             "are estimates, not the library's."
         )
-    rows = [
+    paths = [
         (
             title,
             f"{timing.period:.2f}",
@@ -179,7 +180,7 @@ def _print(design):
     _table(
         "Critical paths (OpenSTA)",
         ["of", "ns", "MHz", "from", "to", "cells", "with a memory's estimate"],
-        rows,
+        paths,
     )
     if design.power is not None:
         print(design.power.words())

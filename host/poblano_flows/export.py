@@ -10,6 +10,7 @@ from pathlib import Path
 import re
 import shutil
 import textwrap
+from typing import Any
 import uuid
 
 from amaranth.lib import wiring
@@ -62,7 +63,7 @@ class Design:
 
     name: str
     top: str
-    component: object
+    component: Any
     config: object = None
 
     def __post_init__(self):
@@ -184,7 +185,7 @@ def _comment(module, design):
 
 
 def _summary(kind):
-    return inspect.getdoc(kind).split("\n\n")[0].replace("\n", " ").replace("``", "")
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ").replace("``", "")
 
 
 def _parameter(name, value):

@@ -22,6 +22,8 @@ AXI_BURST_INCR = 1
 class Chip(wiring.Component):
     """Tiles, DMA engine, command processor and broadcast bus behind one AXI4 master and one AXI4-Lite slave.
 
+    Latency: that of its parts.
+
     Parameters
     ----------
     config : ChipConfig

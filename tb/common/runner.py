@@ -66,7 +66,7 @@ def run_bench(
     results = _run(runner, folder, run, name, module, testcase, env or {})
     cases = list(ElementTree.parse(results).iter("testcase"))
     failed = [
-        case.get("name")
+        case.get("name", "?")
         for case in cases
         if case.find("failure") is not None or case.find("error") is not None
     ]

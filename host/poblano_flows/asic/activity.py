@@ -72,25 +72,24 @@ def run_layer(
     their memories differ."""
     compiled, program, count = layer_program(config, tokens=tokens)
     simulation = partial(Simulation, verilog=verilog, sources=sources)
-    chips = [
-        SimulationBackend(config, compiled.memory_bytes, compiled.ring, report=report, simulation=simulation),
-        GoldenBackend(config, compiled.memory_bytes, compiled.ring),
-    ]
-    for chip in chips:
+    size, ring = compiled.memory_bytes, compiled.ring
+    chip = SimulationBackend(config, size, ring, report=report, simulation=simulation)
+    golden = GoldenBackend(config, size, ring)
+    for backend in (chip, golden):
         for address, data in compiled.image + program.inputs:
-            chip.write(address, data)
+            backend.write(address, data)
     report("running a layer on the netlist")
     try:
-        start(chips[0].simulation)
-        result, _ = [chip.run(program.encode()) for chip in chips]
-        end = compiled.ring[0]
-        if not np.array_equal(chips[0].memory[:end], chips[1].memory[:end]):
-            first = int(np.nonzero(chips[0].memory[:end] != chips[1].memory[:end])[0][0])
+        start(chip.simulation)
+        result, _ = [backend.run(program.encode()) for backend in (chip, golden)]
+        different = np.flatnonzero(chip.memory[: ring[0]] != golden.memory[: ring[0]])
+        if len(different):
             raise Mismatch(
-                f"the netlist's memory differs from the golden model's, the first byte is at 0x{first:x}"
+                "the netlist's memory differs from the golden model's, the first byte is at "
+                f"0x{different[0]:x}"
             )
     finally:
-        chips[0].close()
+        chip.close()
     return result, count
 
 

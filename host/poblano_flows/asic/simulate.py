@@ -193,8 +193,8 @@ class _Behaviour:
     def _count(self, clock_bit):
         """Report which nets, but the clock, differ from the cycle before."""
         inputs = [bit for bits in self.module.inputs.values() for bit in bits]
-        nets = {bit for bit in [*inputs, *self._child_bits("output")] if isinstance(bit, int)}
-        nets = sorted((nets | set(self._driven())) - {clock_bit})
+        outside = {bit for bit in [*inputs, *self._child_bits("output")] if isinstance(bit, int)}
+        nets = sorted(outside.union(self._driven()) - {clock_bit})
         self.counting.add(self.module.name, nets)
         base = self.counting.base[self.module.name]
         words = [nets[n : n + 32] for n in range(0, len(nets), 32)]

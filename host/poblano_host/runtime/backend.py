@@ -1,7 +1,7 @@
 """Programs on a chip and its memory: one interface, behind it the simulated RTL or the golden model."""
 
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -57,6 +57,8 @@ def check_range(address, size, memory_bytes):
 class _Memory:
     """Reads and writes of ``self.memory``, for backends that have it in the host's."""
 
+    memory: Any
+
     def write(self, address, data):
         data = np.frombuffer(data, np.uint8)
         check_range(address, len(data), len(self.memory))
@@ -82,8 +84,9 @@ class GoldenBackend(_Memory):
         try:
             self.chip.run(rows.tobytes(), progress=report)
         except CommandError as error:
-            command = rows[error.index].tobytes()
-            raise ChipError(error.code, error.index, command[1], command) from None
+            index = error.index  # type: ignore[attr-defined]  # the golden chip sets it
+            command = rows[index].tobytes()
+            raise ChipError(error.code, index, command[1], command) from None
         return RunResult(commands=len(rows), seconds=time.monotonic() - start)
 
     def close(self):

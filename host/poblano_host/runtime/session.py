@@ -103,7 +103,7 @@ class Session:
         result = self.backend.run(commands, progress=lambda *arguments: self.progress(phase, *arguments))
         if self.golden is not None:
             self.golden.run(commands)
-            self._compare(program)
+            self._compare(program, self.golden)
         position = self.position
         self.position += len(tokens)
         if program.logits is None:
@@ -138,22 +138,20 @@ class Session:
         ]
         return min(found, default=(0, 0))[1]
 
-    def _compare(self, program):
+    def _compare(self, program, golden):
         end = self.compiled.ring[0]
-        if np.array_equal(self.backend.memory[:end], self.golden.memory[:end]):
+        memory = self.backend.memory[:end]
+        if np.array_equal(memory, golden.memory[:end]):
             return
         where = f"positions {self.position} on"
         if program.logits is not None:
-            ours, golden = (
-                self._logits(chip, program).view(np.uint32) for chip in (self.backend, self.golden)
-            )
-            different = np.nonzero(ours != golden)[0]
+            ours, its = (self._logits(chip, program).view(np.uint32) for chip in (self.backend, golden))
+            different = np.nonzero(ours != its)[0]
             if len(different):
                 n = int(different[0])
                 raise Mismatch(
                     f"{where}: {len(different)} logits differ from the golden model's, the first for token "
-                    f"{n}: bits "
-                    f"0x{ours[n]:08x}, golden 0x{golden[n]:08x}"
+                    f"{n}: bits 0x{ours[n]:08x}, golden 0x{its[n]:08x}"
                 )
-        first = int(np.nonzero(self.backend.memory[:end] != self.golden.memory[:end])[0][0])
+        first = int(np.nonzero(memory != golden.memory[:end])[0][0])
         raise Mismatch(f"{where}: memory differs from the golden model's, the first byte is at 0x{first:x}")

@@ -45,6 +45,8 @@ answered again."""
 
 
 class Operation(enum.IntEnum):
+    """What a request asks for."""
+
     IDENTIFY = 0
     STATISTICS = 1
     READ_REGISTER = 2

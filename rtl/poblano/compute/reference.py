@@ -1,5 +1,7 @@
 """What the matmul unit computes, on numpy arrays, bit for bit; and the weight streams that it reads."""
 
+from typing import Any
+
 import numpy as np
 
 from ..config import BLOCK
@@ -84,8 +86,8 @@ class _Operands:
         self.a_blocks = np.ascontiguousarray(self.a.reshape(shape).transpose(1, 0, 2))  # (block, M, 32)
         self.exponent = scale_exponent(a_scale) if activation.mx else np.zeros(a_scale.shape, np.int32)
         self.factor = np.where(np.isnan(a_scale), a_scale, np.float32(1)) if activation.mx else a_scale
-        self.w_min = None if w_min is None else _single(w_min)
-        self.w_scale = None if w_scale is None else _single(w_scale)
+        self.w_min: Any = None if w_min is None else _single(w_min)
+        self.w_scale: Any = None if w_scale is None else _single(w_scale)
         if w_min is not None:
             sums = self.a.reshape(shape).sum(2) if a_sum is None else np.asarray(a_sum)
             self.sums = _round32(sums.astype(np.float64), activation.unit + self.exponent)
@@ -301,7 +303,7 @@ def unpack_weights(
     elif scale_format is not ScaleFormat.NONE:
         w_scale = take(np.float16 if scale_format is ScaleFormat.F16 else np.float32)
     w_min = take(np.float16) if minimum else None
-    elements = data[:, :, at:]
+    elements: np.ndarray = data[:, :, at:]
     if element.bits == 4:
         elements = elements.reshape(groups, steps, -1, array.cols)
         axis = 3 if array.fp4_rate == 2 else 4

@@ -34,7 +34,7 @@ class CommandFork(wiring.Component):
 class Walk(wiring.Component):
     """Runs through nested loops for each command: one iteration a cycle, no gap between commands.
 
-    The first iteration comes one cycle after the command's transfer.
+    Latency: 1 cycle from a command to its first iteration.
 
     Parameters
     ----------

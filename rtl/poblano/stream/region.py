@@ -18,6 +18,8 @@ class RegionLayout(data.StructLayout):
 class Walk(wiring.Component):
     """The item numbers of a region, one a cycle, in order of rows and items.
 
+    Latency: 1 cycle from a region to its first item.
+
     The next region is taken in the cycle of the last item of the one before. Numbers wrap at ``width`` bits.
 
     Members

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # not in amaranth-stubs
 from amaranth.hdl import Format, Fragment, Value, _nir
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, wiring
@@ -64,9 +64,8 @@ def emit_modules(component, name, *, prefix="poblano_", loops=True):
     text = "\n".join(connect_only_existing(text, clocked) for text in texts)
     order = {module: n for n, module in enumerate(re.findall(r"^module \\(\S+)$", text, re.MULTILINE))}
     modules = []
-    for part in re.findall(r"^module .*?^endmodule\n", _yosys_verilog(text), re.MULTILINE | re.DOTALL):
-        module = re.match(r"module (\w+)", part)[1]
-        modules.append(VerilogModule(module, tidy(part), origins.get(module)))
+    for part in re.finditer(r"^module (\w+).*?^endmodule\n", _yosys_verilog(text), re.MULTILINE | re.DOTALL):
+        modules.append(VerilogModule(part[1], tidy(part[0]), origins.get(part[1])))
     modules.sort(key=lambda module: order[module.name])
     return modules + [
         VerilogModule(module, path.read_text(), path) for module, path in sorted(emitter.sources.items())
@@ -100,7 +99,7 @@ def _lean(loops):
     loops."""
     plain = lambda self, value, format_spec: Format("{}", Value.cast(value))
     values = lambda cls, nets=(): tuple.__new__(cls, (nets,) if isinstance(nets, _nir.Net) else nets)
-    patches = [
+    patches: list[tuple] = [
         (data.Layout, "format", plain),
         (data.ArrayLayout, "format", plain),
         (_nir.Value, "__new__", values),

@@ -36,7 +36,7 @@ FIFO_PORTS = {
 """Of Amaranth's FIFOs, which have no signature."""
 SRAM_FILE = Path(__file__).parents[1] / "memory" / "sram.v"
 
-_emitter = contextvars.ContextVar("emitter", default=None)
+_emitter: contextvars.ContextVar = contextvars.ContextVar("emitter", default=None)
 
 
 def port_values(component):
@@ -128,7 +128,8 @@ def place(m, name, component, *, reset=None):
     component._MustUse__used = True  # elaborated by emit(), perhaps as another, equal component
     name_ports(component, f"{name}__")
     if isinstance(component, FIFOInterface):
-        m.d.comb += component.level.eq(component.r_level)  # else not a port, and 0
+        # Else not a port, and 0. The stubs leave it out.
+        m.d.comb += component.level.eq(component.r_level)  # type: ignore[attr-defined]
     ports = {
         ("i_" if flow == wiring.In else "o_") + port: value for port, value, flow in port_values(component)
     }

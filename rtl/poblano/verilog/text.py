@@ -53,7 +53,7 @@ def plain_names(text):
         r"^((?:module|  cell) \\)(\S+)", lambda match: match[1] + plain(match[2]), text, flags=re.MULTILINE
     )
     names = set(re.findall(r"\\([^\s\"\\]+)", text))
-    renamed = {}
+    renamed: dict[str, str] = {}
     for name in sorted(name for name in names if name != plain(name)):
         new, n = plain(name), 1
         while new in names:
