@@ -12,9 +12,9 @@ from ..config import ConfigError
 from ..memory.sram import SRAM
 from ..verilog import place
 from .answer import AnswerSender
+from .execution import BOUNDARY, DATA_BITS, WORD, Execution
 from .framing import FrameReceiver, FrameTransmitter
 from .protocol import HEADER_BYTES, PROTOCOL_VERSION, Operation, Status
-from .request import BOUNDARY, DATA_BITS, WORD, Request
 from .uart import DIVIDER_BITS, LEAST_DIVIDER, UARTReceiver, UARTTransmitter
 
 __all__ = ["Bridge", "BridgeConfig"]
@@ -135,7 +135,7 @@ class Bridge(wiring.Component):
         ]
         m.d.sync += low.eq(Mux(self.rx, 0, low + ~low.all()))
 
-        request = Request(m, config)
+        request = Execution(m, config)
         with m.If(frame.write & (frame.index < HEADER_BYTES)):
             m.d.sync += request.header.eq(Cat(request.header[8:], frame.byte))
         with m.If(frame.end & (~frame.good | (frame.length < HEADER_BYTES))):

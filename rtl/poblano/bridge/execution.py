@@ -6,7 +6,7 @@ from ..axi.lite import ADDRESS_BITS
 from .protocol import AXI_ERROR, STATISTICS, Operation, Status
 from .uart import DIVIDER_BITS, LEAST_DIVIDER
 
-__all__ = ["BOUNDARY", "DATA_BITS", "Request", "WORD"]
+__all__ = ["BOUNDARY", "DATA_BITS", "Execution", "WORD"]
 
 DATA_BITS = 32
 WORD = DATA_BITS // 8
@@ -15,7 +15,7 @@ BOUNDARY = 4096
 COUNTER_BITS = 16
 
 
-class Request:
+class Execution:
     """The request in progress: the registers that its states in ``m`` share, and what several of them do.
 
     ``left`` counts the bytes of ``word``; ``got`` bytes of the request have been read, ``answer_bytes`` of
