@@ -19,7 +19,7 @@ from poblano_host.runtime.errors import ChipError, DeviceError, OverlayError
 from poblano_host.runtime.overlay import OverlayBackend, split
 from poblano_host.runtime.overlay.cache import OverlayCache
 from tests.models_tiny import Run, chip, tiny_model
-from tests.test_runtime import SMALL, chip_errors, program
+from tests.programs import SMALL, chip_errors, program
 
 DMA, STREAM, MATMUL = 0, 1, 2
 
