@@ -15,7 +15,7 @@ import tempfile
 import numpy as np
 
 from .netlist import Instance, Module
-from .synthesis import _MEMORY_BOX, MEMORIES, _memories, _memory_map, run_yosys
+from .synthesis import MEMORIES, MEMORY_BOX, memory_map, name_memories, run_yosys
 from .tools import AsicError
 
 __all__ = ["Verdict", "check", "mutated"]
@@ -78,8 +78,8 @@ def check(module, modules, library, *, same_multiplier=False, timeout=120):
 def _golden(module, same_multiplier):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "design.il").write_text(module.rtl)
-        Path(folder, "memory_map.v").write_text(_memory_map())
-        Path(folder, "memory.v").write_text(_MEMORY_BOX)
+        Path(folder, "memory_map.v").write_text(memory_map())
+        Path(folder, "memory.v").write_text(MEMORY_BOX)
         booth = ["booth"] if same_multiplier else []
         run_yosys(
             [
@@ -98,7 +98,7 @@ def _golden(module, same_multiplier):
         )
         content = json.loads(Path(folder, "design.json").read_text())["modules"][module.name]
     golden = Module.from_json(module.name, content)
-    golden.boxes = _memories(golden, content)
+    golden.boxes = name_memories(golden, content)
     return golden
 
 

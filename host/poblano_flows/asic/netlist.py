@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 import re
 
-__all__ = ["Instance", "Module", "buffered", "structural", "summary"]
+__all__ = ["Instance", "Module", "buffered", "identifier", "structural", "summary"]
 
 
 @dataclass
@@ -225,7 +225,7 @@ unique unsigned use uwire var virtual void wait wand weak while wire with within
 """Of SystemVerilog, that a name may be in Verilog."""
 
 
-def _identifier(name):
+def identifier(name):
     return name if re.fullmatch(r"[A-Za-z_]\w*", name) and name not in KEYWORDS else f"\\{name} "
 
 
@@ -235,13 +235,13 @@ def structural(modules, library):
 
 
 def _structural(module, modules):
-    lines = [f"module {_identifier(module.name)}({', '.join(map(_identifier, module.ports))});"]
+    lines = [f"module {identifier(module.name)}({', '.join(map(identifier, module.ports))});"]
     net = {"0": "1'b0", "1": "1'b1"}
     for port, (direction, bits) in module.ports.items():
-        lines.append(f"  {direction} {f'[{len(bits) - 1}:0] ' if len(bits) > 1 else ''}{_identifier(port)};")
+        lines.append(f"  {direction} {f'[{len(bits) - 1}:0] ' if len(bits) > 1 else ''}{identifier(port)};")
         if direction == "input":
             for n, bit in enumerate(bits):
-                net[bit] = f"{_identifier(port)}[{n}]" if len(bits) > 1 else _identifier(port)
+                net[bit] = f"{identifier(port)}[{n}]" if len(bits) > 1 else identifier(port)
     bit_name = lambda bit: net.get(bit, f"_n{bit}")
     used = {bit for i in module.instances for bits in i.pins.values() for bit in bits if bit not in net}
     used |= {bit for _, bits in module.ports.values() for bit in bits if bit not in net}
@@ -260,11 +260,11 @@ def _structural(module, modules):
                 for n, bit in enumerate(bits)
             ]
         else:
-            pins = [f".{_identifier(pin)}({vector(bits)})" for pin, bits in instance.pins.items() if bits]
-        lines.append(f"  {_identifier(instance.kind)} {_identifier(instance.name)} ({', '.join(pins)});")
+            pins = [f".{identifier(pin)}({vector(bits)})" for pin, bits in instance.pins.items() if bits]
+        lines.append(f"  {identifier(instance.kind)} {identifier(instance.name)} ({', '.join(pins)});")
     for port, bits in module.outputs.items():
         if len(bits) == 1:
-            lines.append(f"  assign {_identifier(port)} = {bit_name(bits[0])};")
+            lines.append(f"  assign {identifier(port)} = {bit_name(bits[0])};")
         else:
-            lines += [f"  assign {_identifier(port)}[{n}] = {bit_name(bit)};" for n, bit in enumerate(bits)]
+            lines += [f"  assign {identifier(port)}[{n}] = {bit_name(bit)};" for n, bit in enumerate(bits)]
     return "\n".join([*lines, "endmodule", ""])

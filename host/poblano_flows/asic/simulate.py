@@ -3,7 +3,7 @@ changes."""
 
 import re
 
-from .netlist import _identifier
+from .netlist import identifier
 from .tools import AsicError
 
 __all__ = ["NetMap", "behavioural", "COUNTER_SOURCE"]
@@ -87,7 +87,7 @@ class _Behaviour:
         inside = self._outside_gates(clock)
         self._process(clock, inside)
         self.text += [
-            f"  assign {_identifier(port)} = {self._vector(bits)};"
+            f"  assign {identifier(port)} = {self._vector(bits)};"
             for port, bits in self.module.outputs.items()
         ]
         return "\n".join([*self.head, *self.text, "endmodule", ""])
@@ -115,9 +115,9 @@ class _Behaviour:
 
     def _ports(self):
         module = self.module
-        self.head.append(f"module {_identifier(module.name)}({', '.join(map(_identifier, module.ports))});")
+        self.head.append(f"module {identifier(module.name)}({', '.join(map(identifier, module.ports))});")
         for port, (direction, bits) in module.ports.items():
-            name = _identifier(port)
+            name = identifier(port)
             self.head.append(f"  {direction} {f'[{len(bits) - 1}:0] ' if len(bits) > 1 else ''}{name};")
             if direction == "input":
                 for n, bit in enumerate(bits):
@@ -136,12 +136,12 @@ class _Behaviour:
                     wires[index, pin] = wire
         for index, instance in enumerate(self.children):
             connections = ", ".join(
-                f".{_identifier(pin)}({wires.get((index, pin)) or self._vector(bits)})"
+                f".{identifier(pin)}({wires.get((index, pin)) or self._vector(bits)})"
                 for pin, bits in instance.pins.items()
                 if bits
             )
             kind, parameters = _kind(self.modules[instance.kind])
-            self.text.append(f"  {kind} {parameters}{_identifier(instance.name)} ({connections});")
+            self.text.append(f"  {kind} {parameters}{identifier(instance.name)} ({connections});")
 
     def _clock(self):
         """(edge, bit) of the flip-flops; None if there are none."""
@@ -218,7 +218,7 @@ def _kind(child):
         base = "poblano_memory" if child.name.startswith("poblano_memory_") else "poblano_sram"
         values = ", ".join(f".{key}({value})" for key, value in child.parameters.items())
         return base, f"#({values}) "
-    return _identifier(child.name), ""
+    return identifier(child.name), ""
 
 
 def _ordered(gates, name):
