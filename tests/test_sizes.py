@@ -12,7 +12,6 @@ FUNCTION, FILE, COLUMNS = 80, 450, 110
 columns of a line."""
 
 EXCEPTIONS = {
-    "formal/axi_ram.py:prove",
     "host/poblano_host/compiler/model.py",
     "host/poblano_host/compiler/model.py:_store_caches",
     "rtl/poblano/compute/accumulator.py:elaborate",
