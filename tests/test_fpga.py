@@ -155,7 +155,7 @@ def test_icebreaker_netlist():
     engine = device(b)
     product = check_matmul(engine)
     assert product.shape == (5, 13) and np.abs(product).max() > 1e3
-    assert not any(engine.client.statistics().values()) and engine.client.port._call("bad") == 0
+    assert not any(engine.client.statistics().values()) and engine.client.port.bad == 0
 
 
 @pytest.mark.slow

@@ -4,12 +4,14 @@ import ctypes
 from pathlib import Path
 
 from .build import build_library
+from .native import NativeObject
 
 __all__ = ["SimulatedPort"]
 
 HARNESS = Path(__file__).with_name("uart.cpp")
 _P, _N = ctypes.c_void_p, ctypes.c_uint64
 _FUNCTIONS = {
+    "create": (_P, ctypes.c_uint32),
     "destroy": (None,),
     "divider": (None, ctypes.c_uint32),
     "send": (None, ctypes.c_char_p, _N),
@@ -20,15 +22,6 @@ _FUNCTIONS = {
     "run": (None, _N, _N),
     "receive": (_N, ctypes.c_char_p, _N),
 }
-
-
-def _load(path):
-    library = ctypes.CDLL(str(path))
-    library.pins_create.restype, library.pins_create.argtypes = _P, [ctypes.c_uint32]
-    for name, (result, *arguments) in _FUNCTIONS.items():
-        function = getattr(library, f"pins_{name}")
-        function.restype, function.argtypes = result, [_P, *arguments]
-    return library
 
 
 class SimulatedPort:
@@ -45,16 +38,12 @@ class SimulatedPort:
     """
 
     def __init__(self, verilog, *, clock_hz, baudrate, report=lambda text: None):
-        self._handle = None
-        sources = {HARNESS.name: HARNESS.read_text()}
-        self._library = _load(build_library(verilog, "pins", sources, report=report))
+        library = build_library(verilog, "pins", {HARNESS.name: HARNESS.read_text()}, report=report)
+        self._model = NativeObject(library, "pins", _FUNCTIONS, round(clock_hz / baudrate))
+        self._call = self._model.call
         self.clock_hz, self.timeout = clock_hz, 0.0
-        self._handle = self._library.pins_create(round(clock_hz / baudrate))
         self._baudrate = baudrate
         self.sent = self.received = 0
-
-    def _call(self, name, *arguments):
-        return getattr(self._library, f"pins_{name}")(self._handle, *arguments)
 
     @property
     def baudrate(self):
@@ -69,6 +58,11 @@ class SimulatedPort:
     def cycle(self):
         """Cycles since the start."""
         return self._call("cycle")
+
+    @property
+    def bad(self):
+        """Bytes that came without a stop bit."""
+        return self._call("bad")
 
     @property
     def in_waiting(self):
@@ -103,9 +97,4 @@ class SimulatedPort:
         self.sleep(duration)
 
     def close(self):
-        if self._handle is not None:
-            self._call("destroy")
-            self._handle = None
-
-    def __del__(self):
-        self.close()
+        self._model.close()

@@ -14,6 +14,7 @@ from poblano.config import MemoryConfig
 from ..cache import cache_folder, digest, keep
 from .build import build_library
 from .errors import SimulationError
+from .native import NativeObject
 
 __all__ = ["EVENT", "Simulation", "chip_rtl"]
 
@@ -50,7 +51,8 @@ def chip_rtl(config, *, report=lambda text: None):
 
 
 _U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
-_FUNCTIONS = {  # name: result, arguments after the simulation
+_FUNCTIONS = {
+    "create": (_POINTER, _U64, _U64, _U64, _U64, _U64),
     "destroy": (None,),
     "reset": (None,),
     "memory": (ctypes.POINTER(ctypes.c_uint8),),
@@ -68,16 +70,6 @@ _FUNCTIONS = {  # name: result, arguments after the simulation
     "write_register": (ctypes.c_int, _U32, _U32),
     "read_register": (ctypes.c_int, _U32, ctypes.POINTER(_U32)),
 }
-
-
-def _load(path):
-    library = ctypes.CDLL(str(path))
-    library.poblano_create.restype = _POINTER
-    library.poblano_create.argtypes = [_U64] * 5
-    for name, (result, *arguments) in _FUNCTIONS.items():
-        function = getattr(library, f"poblano_{name}")
-        function.restype, function.argtypes = result, [_POINTER, *arguments]
-    return library
 
 
 class Simulation:
@@ -99,32 +91,28 @@ class Simulation:
 
     def __init__(self, config, memory_bytes, *, report=lambda text: None, verilog=None, sources=None):
         self.config = config
-        self._handle = None
         sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES} | (sources or {})
         verilog = chip_rtl(config, report=report) if verilog is None else verilog
         no_inline = [f"poblano_{name}" for name in REPEATED]
-        self.library = _load(build_library(verilog, "chip", sources, no_inline=no_inline, report=report))
         memory = config.memory
-        self._handle = self.library.poblano_create(
+        self._model = NativeObject(
+            build_library(verilog, "chip", sources, no_inline=no_inline, report=report),
+            "poblano",
+            _FUNCTIONS,
             memory_bytes,
             memory.data_bytes,
             memory.latency,
             memory.bandwidth.numerator,
             memory.bandwidth.denominator,
         )
+        self._call = self._model.call
+        self.library = self._model.library
         self.memory = np.ctypeslib.as_array(self._call("memory"), (memory_bytes,))
 
-    def _call(self, name, *arguments):
-        return getattr(self.library, f"poblano_{name}")(self._handle, *arguments)
-
     def close(self):
-        if self._handle is not None:
-            self._call("destroy")
-            self._handle = None
-            del self.memory  # it was the simulation's
-
-    def __del__(self):
-        self.close()
+        if not self._model.closed:
+            del self.memory  # it is the model's
+            self._model.close()
 
     def reset(self):
         """Reset the chip, and the counts and events; the memory keeps its contents."""
