@@ -22,11 +22,7 @@ from poblano_host.compiler import CompiledModel
 from poblano_host.models import load_model
 from poblano_host.runtime.ring import Ring
 
-CASES = {
-    "default/desk": 1.0,
-    "smollm2/desk": 4.0,
-    "smollm2/flagship": 12.0,
-}
+CASES = {"default/desk": 1.0, "smollm2/desk": 4.0, "smollm2/flagship": 12.0}
 """Bars of decoding in ms a token; the mean may be twice as much."""
 PREFILL, PREFILL_BAR = 112, 3.0
 """Tokens of the prefill on ``smollm2/flagship``, and its bar in seconds."""
@@ -102,7 +98,9 @@ def measure(name, tokens):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of {', '.join(CASES)}")
     parser.add_argument("--tokens", type=int, default=250, help="decoded in each case")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, by their names")

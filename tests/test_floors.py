@@ -12,7 +12,7 @@ SOURCES = {"rtl": "rtl", "host": "host", "fpga": "fpga", "formal": "", "tb": "",
 
 FLOORS = (
     ("poblano.verilog", "poblano.clock_gate"),
-    ("poblano.formats",),
+    ("poblano.formats", "poblano.topology"),
     ("poblano.config",),
     ("poblano.isa", "poblano.stream"),
     ("poblano.axi", "poblano.interfaces"),
@@ -38,7 +38,7 @@ not know each other."""
 
 SOFTWARE = ("poblano_host.models", "poblano_host.compiler", "poblano_host.golden")
 """What knows of the hardware only its command set, configuration and formats, and the numpy references."""
-KNOWN_TO_SOFTWARE = ("poblano.config", "poblano.formats", "poblano.isa")
+KNOWN_TO_SOFTWARE = ("poblano.config", "poblano.formats", "poblano.isa", "poblano.topology")
 
 
 def place(module):

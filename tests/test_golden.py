@@ -7,9 +7,9 @@ import pytest
 from poblano.compute.reference import matmul, pack_weights
 from poblano.formats.element import FORMATS, Activation
 from poblano.isa.commands import Command, CommandError, ErrorCode, Opcode
-from poblano.isa.topology import LARGEST, UnitKind
 from poblano.isa.vector_ops import AluOp, Reduce, SfuOp
 from poblano.isa.weight_stream import Element, ScaleFormat
+from poblano.topology import LARGEST, UnitKind
 from poblano.vector.reference import argmax, quantise, reduce_max, reduce_sum
 from poblano.vector.sfu_reference import sfu
 from poblano_host.golden.chip import GoldenChip, GoldenError

@@ -24,7 +24,7 @@ from poblano.isa.registers import (
     Status,
     address,
 )
-from poblano.isa.topology import UnitKind
+from poblano.topology import UnitKind
 from tb.control.configs import CONFIGS
 from tb.control.random_commands import OPCODE_NAMES, valid_command
 

@@ -6,7 +6,7 @@ hardware's checks derive from.
 
 from poblano.formats.element import Element
 from poblano.isa.errors import CommandError, ErrorCode
-from poblano.isa.topology import UnitKind
+from poblano.topology import UnitKind
 from poblano_host.golden.commands import FIELDS, NO_WAIT, OPCODES, DecodedCommand
 from poblano_host.golden.rules import EXECUTORS, check
 
@@ -164,7 +164,6 @@ class _Operands:
             index=rng.getrandbits(24),
             tiles=_tiles(rng, self.config),
         )
-
 
     def steps(self, blocks, share):
         """A ``dst`` in blocks with a step from a row to the next that shares with it, if there is room."""

@@ -6,10 +6,9 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ChipConfig
+from ..config import LOCAL_BITS, ChipConfig
 from ..isa.commands import COMMAND_BYTES, NO_UNIT, ErrorCode, Opcode
 from ..isa.expressions import none_of, some
-from ..isa.fields import LOCAL_BITS
 from ..isa.layout import CommandLayout
 from ..isa.regions import Range, Span, usable
 from ..verilog import place

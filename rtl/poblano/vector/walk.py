@@ -115,8 +115,8 @@ class RowWalk(wiring.Component):
 
 
 class AddressWalk(wiring.Component):
-    """Addresses of the beats of an operand: row r + 1 is ``stride`` behind row r, or, if both share, ``inner``;
-    a row's blocks follow each other.
+    """Addresses of the beats of an operand: row r + 1 is ``stride`` behind row r, or, if both share,
+    ``inner``; a row's blocks follow each other.
 
     Latency: 1 cycle from ``start`` to the first address.
 

@@ -17,7 +17,7 @@ def lower(s, node):
 
 
 class Gate:
-    """A gated activation; it is computed where it is used, for all tokens or for a group of them at a time."""
+    """A gated activation, computed where it is used, for all tokens or for a group of them at a time."""
 
     def __init__(self, s, node):
         self.s, self.node = s, node

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from poblano.isa.commands import COUNT_BITS, Command, Opcode
 from poblano.isa.regions import Access
-from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
+from poblano.topology import UnitKind
 
 from ..errors import OverlayError
 

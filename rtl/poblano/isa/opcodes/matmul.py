@@ -1,12 +1,12 @@
 """Commands of the matmul unit."""
 
-from ...config import LINE_WORDS
+from ...config import LINE_WORDS, LOCAL_BITS
+from ...topology import MOST_TILES, UnitKind
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import ceil_div, choose, least, none_of, ones
-from ..fields import LOCAL_BITS, Choice, Field, Number, TileMask
+from ..fields import Choice, Field, Number, TileMask
 from ..regions import Access, LocalRegion, Memory, Place
-from ..topology import MOST_TILES, UnitKind
 from ..weight_stream import Activation, Element, ScaleFormat
 
 __all__ = ["MATMUL"]
