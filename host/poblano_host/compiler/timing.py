@@ -7,10 +7,9 @@ from poblano.isa.weight_stream import Element
 
 __all__ = ["Timing"]
 
-DMA_FILL, MATMUL_FILL = 20, 40
-VECTOR_FILL, REDUCE_FILL, QUANTISE_FILL = 30, 50, 55
-"""Cycles that a command takes beside those of its data; of vector commands with a reduction, with a
-quantised sink."""
+DMA_FILL = 20
+VECTOR_FILL, QUANTISE_FILL = 14, 32
+"""Cycles that a command takes beside those of its data; of vector commands with a quantised sink."""
 
 
 class Timing:
@@ -30,19 +29,17 @@ class Timing:
             cycles = int(o["rows"] * o["row_bytes"] * self.config.tiles / self.bandwidth)
             return cycles, cycles + self.config.memory.latency
         if opcode is Opcode.VECTOR:
-            fill = (
-                QUANTISE_FILL
-                if o.get("sink") == Sink.QUANTISE
-                else REDUCE_FILL
-                if o.get("reduce")
-                else VECTOR_FILL
-            )
-            cycles = o["rows"] * o["blocks"] * BLOCK // self.lanes + fill
+            cycles = o["rows"] * o["blocks"] * BLOCK // self.lanes
+            cycles += QUANTISE_FILL if o.get("sink") == Sink.QUANTISE else VECTOR_FILL
+            if o.get("reduce") and o.get("sink"):
+                cycles += o["rows"]  # a row's result takes the place of a write
             return cycles, cycles
-        beat = self.config.memory.data_bytes
-        row = {Opcode.STORE_BLOCK: 1, Opcode.STORE_SCALE: 1}.get(opcode) or o["lines"] * LINE_BYTES // beat
+        memory = self.config.memory
+        row = o.get("lines", 0) * LINE_BYTES // memory.data_bytes
+        if opcode is not Opcode.LOAD:
+            row = max(row, memory.latency // memory.outstanding_writes)
         cycles = o["rows"] * max(1, row) + DMA_FILL
-        return cycles, cycles + self.config.memory.latency
+        return cycles, cycles + memory.latency
 
     def _matmul(self, o):
         array, rows = self.array, o["rows"]
@@ -51,4 +48,4 @@ class Timing:
         steps = o["k_blocks"] // array.segments
         drain = rows * array.cols // self.scalers
         cycles = o["groups"] * steps * max(passes * max(rows, array.items), drain)
-        return cycles, cycles + 2 * array.rows + array.cols + drain + MATMUL_FILL
+        return cycles, cycles + 11 * array.rows // 2 + drain
