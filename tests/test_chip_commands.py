@@ -11,7 +11,8 @@ from poblano.isa.errors import CommandError, ErrorCode
 from poblano.isa.topology import UnitKind
 from poblano_host.golden.commands import DecodedCommand
 from poblano_host.golden.rules import check
-from poblano_host.runtime.session import ChipError, open_backend
+from poblano_host.runtime.backend import open_backend
+from poblano_host.runtime.errors import ChipError
 from tb.control.random_commands import mutated, valid_command
 from tests.models_tiny import chip
 from tests.test_first_light import dump

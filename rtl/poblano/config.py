@@ -10,7 +10,7 @@ from functools import cached_property
 
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
-from .isa.fields import LOCAL_BITS
+from .isa.header import LOCAL_BITS
 from .isa.topology import MOST_TILES, Topology
 
 __all__ = [
