@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from amaranth.hdl import *
 
 from poblano.axi.arbiter import AXIReadArbiter
+from poblano.isa.topology import Topology
 from poblano.stream.round_robin import select
-from poblano.topology import Topology
 
 from .harness import Harness, Mutation, Property, Watch, popcount
 

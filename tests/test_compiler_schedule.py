@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from poblano.isa.commands import Opcode
+from poblano.isa.topology import LARGEST, UnitKind
 from poblano.isa.vector_ops import Sink
-from poblano.topology import LARGEST, UnitKind
 from poblano_host.compiler.assemble import assemble
 from poblano_host.compiler.builder import Builder, Op
 from poblano_host.compiler.program import Program

@@ -5,8 +5,8 @@ import pytest
 
 from poblano.isa.commands import WAITS, Opcode
 from poblano.isa.regions import Memory
+from poblano.isa.topology import LARGEST, UnitKind
 from poblano.isa.vector_ops import AluOp, Reduce, Select, Sink
-from poblano.topology import LARGEST, UnitKind
 from poblano_host.compiler.assemble import assemble
 from poblano_host.compiler.builder import Builder, Op
 from poblano_host.compiler.dependencies import Dependencies

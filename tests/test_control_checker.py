@@ -11,7 +11,7 @@ import pytest
 from poblano.config import PRESETS
 from poblano.isa.check import check
 from poblano.isa.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Float32, Opcode
-from poblano.topology import LARGEST, UnitKind
+from poblano.isa.topology import LARGEST, UnitKind
 from poblano_host.golden import rules as golden_rules
 from tb.common.runner import run_bench
 from tb.control.configs import CHECKED
@@ -334,7 +334,7 @@ def test_two_readings(config):
 
 def test_golden_reading_is_independent():
     """The golden chip and the random commands use nothing that says how commands are made or checked."""
-    shared = {"poblano.isa.errors", "poblano.topology", "poblano.isa.weight_stream"}
+    shared = {"poblano.isa.errors", "poblano.isa.topology", "poblano.isa.weight_stream"}
     for path in [*ROOT.glob("host/poblano_host/golden/*.py"), ROOT / "tb/control/random_commands.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []

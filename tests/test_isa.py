@@ -14,7 +14,7 @@ from poblano.isa.commands import COMMAND_BYTES, Command, Opcode
 from poblano.isa.expressions import ceil_div, choose, least, none_of, off, ones
 from poblano.isa.layout import CommandLayout
 from poblano.isa.text import Text
-from poblano.topology import LARGEST, ReadMaster, Topology, UnitKind
+from poblano.isa.topology import LARGEST, ReadMaster, Topology, UnitKind
 from tb.control.configs import CHECKED
 from tb.control.random_commands import mutated, valid_command
 

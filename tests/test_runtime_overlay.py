@@ -10,7 +10,7 @@ import pytest
 from poblano.config import preset
 from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
-from poblano.topology import LARGEST, UnitKind
+from poblano.isa.topology import LARGEST, UnitKind
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.golden.chip import GoldenChip
 from poblano_host.models import load_model

@@ -7,7 +7,7 @@ import numpy as np
 
 from poblano.config import LINE_BYTES, LINE_WORDS
 from poblano.isa.commands import Command, Opcode
-from poblano.topology import UnitKind
+from poblano.isa.topology import UnitKind
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import load_model
 from poblano_host.runtime.backend import open_backend, run_job

@@ -23,7 +23,7 @@ from poblano.isa.commands import (
     Opcode,
     raw_waits,
 )
-from poblano.topology import LARGEST
+from poblano.isa.topology import LARGEST
 
 __all__ = ["AssemblyError", "assemble", "assemble_line", "disassemble", "format_command"]
 

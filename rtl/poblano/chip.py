@@ -8,9 +8,9 @@ from .axi.arbiter import AXIReadArbiter
 from .bus.broadcast import BroadcastBus
 from .config import ChipConfig
 from .control.processor import CommandProcessor
+from .isa.topology import ReadMaster, UnitKind
 from .memory.dma import DMAUnit
 from .tile import Tile
-from .topology import ReadMaster, UnitKind
 from .verilog import emit, place
 
 __all__ = ["Chip", "chip_verilog"]

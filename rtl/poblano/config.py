@@ -10,11 +10,11 @@ from functools import cached_property
 
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
-from .topology import MOST_TILES, Topology
+from .isa.header import LOCAL_BITS
+from .isa.topology import MOST_TILES, Topology
 
 __all__ = [
     "BLOCK",
-    "LOCAL_BITS",
     "LINE_BYTES",
     "LINE_WORDS",
     "ArrayConfig",
@@ -26,8 +26,6 @@ __all__ = [
     "preset",
 ]
 
-LOCAL_BITS = 20
-"""Bits of an address and of a stride of a local memory, in lines or blocks, in commands."""
 BLOCK = 32
 """Elements in a block: the number formats' shared-scale block along K."""
 LINE_BYTES = 32
@@ -300,7 +298,7 @@ class ChipConfig:
 
     @cached_property
     def topology(self):
-        """The :class:`~poblano.topology.Topology`: units, read masters and bus sources, and their
+        """The :class:`~poblano.isa.topology.Topology`: units, read masters and bus sources, and their
         numbers."""
         return Topology(self)
 

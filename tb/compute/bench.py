@@ -14,8 +14,8 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.interfaces import block_meta, bus_write, local_write
 from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
+from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
-from poblano.topology import UnitKind
 from tb.compute.configs import CONFIGS
 
 CONFIG = CONFIGS[os.environ["CONFIG"]]

@@ -6,7 +6,7 @@ hardware's checks derive from.
 
 from poblano.formats.element import Element
 from poblano.isa.errors import CommandError, ErrorCode
-from poblano.topology import UnitKind
+from poblano.isa.topology import UnitKind
 from poblano_host.golden.commands import FIELDS, NO_WAIT, OPCODES, DecodedCommand
 from poblano_host.golden.rules import EXECUTORS, check
 

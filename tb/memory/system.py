@@ -7,10 +7,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from poblano.axi.arbiter import AXIReadArbiter
 from poblano.bus.broadcast import BroadcastBus
 from poblano.interfaces import UnitSignature, bus_write, local_write
+from poblano.isa.topology import ReadMaster, UnitKind
 from poblano.memory.dma import DMAUnit
 from poblano.memory.local import LocalMemories
 from poblano.memory.stream_unit import StreamUnit
-from poblano.topology import ReadMaster, UnitKind
 from poblano.verilog import place
 
 __all__ = ["MemorySystem"]

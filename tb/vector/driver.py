@@ -12,7 +12,7 @@ from poblano.config import LINE_WORDS
 from poblano.interfaces import bus_write, local_write
 from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
-from poblano.topology import UnitKind
+from poblano.isa.topology import UnitKind
 from poblano.vector import reference
 from tb.vector.contents import ACTIVATIONS, CONFIG, LANES, OWN, SEED, TILE, random_operands, random_words
 from tb.vector.expected import Expected

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from poblano.isa.commands import Opcode
+from poblano.isa.topology import UnitKind
 from poblano.isa.vector_ops import NO_LIMIT
-from poblano.topology import UnitKind
 
 from .regions import regions
 from .symbols import affine

@@ -9,8 +9,8 @@ import numpy as np
 from poblano.compute.reference import matmul, unpack_weights
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.isa.errors import CommandError
+from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
-from poblano.topology import UnitKind
 from poblano.vector import reference
 
 from .commands import ENCODED_BYTES

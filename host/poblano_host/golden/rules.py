@@ -5,7 +5,7 @@ It shares nothing with the definitions that hardware and compiler derive their c
 
 from poblano.formats.element import Activation, Element
 from poblano.isa.errors import CommandError, ErrorCode
-from poblano.topology import UnitKind
+from poblano.isa.topology import UnitKind
 
 from .commands import OPCODES, decode
 

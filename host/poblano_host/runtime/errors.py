@@ -2,7 +2,7 @@
 
 from poblano.isa.commands import CommandError
 from poblano.isa.registers import NO_ERROR_UNIT
-from poblano.topology import LARGEST
+from poblano.isa.topology import LARGEST
 
 from ..assembler import disassemble
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from poblano.config import ConfigError
-from poblano.topology import UnitKind
+from poblano.isa.topology import UnitKind
 
 from .timeline import slices
 

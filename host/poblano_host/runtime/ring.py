@@ -157,9 +157,8 @@ class Ring:
         return [self.read("COMPLETED", unit) for unit in range(self.config.units)]
 
     def _hang(self, dispatched, *completed):
-        counts = ", ".join(
-            f"{self.config.topology.name(unit)} {count}" for unit, count in enumerate(completed)
-        )
+        name = self.config.topology.name
+        counts = ", ".join(f"{name(unit)} {count}" for unit, count in enumerate(completed))
         return (
             f"the chip hangs: nothing completed in {self._patience()}; {dispatched} of {self.written} "
             f"commands are dispatched, and completed are {counts}"

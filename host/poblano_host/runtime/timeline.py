@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from poblano.topology import LARGEST
+from poblano.isa.topology import LARGEST
 
 __all__ = ["SLICE", "slices", "trace_events", "write_timeline"]
 

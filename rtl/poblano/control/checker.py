@@ -6,9 +6,10 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import LOCAL_BITS, ChipConfig
+from ..config import ChipConfig
 from ..isa.commands import COMMAND_BYTES, NO_UNIT, ErrorCode, Opcode
 from ..isa.expressions import none_of, some
+from ..isa.header import LOCAL_BITS
 from ..isa.layout import CommandLayout
 from ..isa.regions import Range, Span, usable
 from ..verilog import place

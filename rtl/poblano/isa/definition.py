@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
 
-from ..topology import UnitKind
 from .errors import ErrorCode
 from .expressions import off, some
 from .header import COMMAND_BYTES, HEADER_BITS
 from .regions import Access, MemoryRegion, Place
+from .topology import UnitKind
 
 __all__ = ["Definition", "Pair", "Rule"]
 

@@ -4,13 +4,13 @@ poblano.isa.documents docs``."""
 from pathlib import Path
 import sys
 
-from ..topology import LARGEST, UnitKind
 from .check import ORDER
 from .commands import ErrorCode, Opcode
 from .header import COMMAND_BYTES, COUNT_BITS, NO_UNIT, OPCODE_BITS, UNIT_BITS, WAITS, wait_offset
 from .regions import Place
 from .registers import COUNTER_BASE, COUNTER_STRIDE, COUNTERS, REGISTERS
 from .text import Text, call
+from .topology import LARGEST, UnitKind
 
 __all__ = ["DOCUMENTS", "commands_document", "registers_document", "write"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from poblano.isa.commands import COUNT_BITS, Command, Opcode
 from poblano.isa.regions import Access
+from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
-from poblano.topology import UnitKind
 
 from ..errors import OverlayError
 
@@ -216,7 +216,7 @@ class _Splitter:
                 o[part.name] += first.row * o[f"{part.name}_stride"] + first.start // region.scale
             if region.count:
                 o[region.count] = first.size // region.scale
-            writes = ()
+            writes: tuple = ()
             if region.access is Access.WRITE:
                 writes = tuple((s.at % self.page_bytes, s.at % self.page_bytes + s.size) for s in run)
             self._append(index, replace(command, operands=o), first.at // self.page_bytes, writes)

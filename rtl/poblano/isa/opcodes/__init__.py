@@ -34,5 +34,5 @@ class Opcode(enum.IntEnum):
 
     @property
     def kind(self):
-        """The :class:`~poblano.topology.UnitKind` that executes it, or None for a NOP."""
+        """The :class:`~poblano.isa.topology.UnitKind` that executes it, or None for a NOP."""
         return self.definition.kind

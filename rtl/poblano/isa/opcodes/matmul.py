@@ -1,12 +1,13 @@
 """Commands of the matmul unit."""
 
-from ...config import LINE_WORDS, LOCAL_BITS
-from ...topology import MOST_TILES, UnitKind
+from ...config import LINE_WORDS
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import ceil_div, choose, least, none_of, ones
 from ..fields import Choice, Field, Number, TileMask
+from ..header import LOCAL_BITS
 from ..regions import Access, LocalRegion, Memory, Place
+from ..topology import MOST_TILES, UnitKind
 from ..weight_stream import Activation, Element, ScaleFormat
 
 __all__ = ["MATMUL"]

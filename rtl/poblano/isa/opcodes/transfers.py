@@ -1,12 +1,13 @@
 """Commands that move data between memory and the tiles."""
 
-from ...config import LINE_BYTES, LOCAL_BITS
-from ...topology import MOST_TILES, UnitKind
+from ...config import LINE_BYTES
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import none_of, off
 from ..fields import Address, Field, Number, TileMask, TileNumber
+from ..header import LOCAL_BITS
 from ..regions import Access, LocalRegion, Memory, MemoryRegion, Place
+from ..topology import MOST_TILES, UnitKind
 
 __all__ = ["LOAD", "STORE", "STORE_BLOCK", "STORE_SCALE", "STREAM"]
 

@@ -1,12 +1,13 @@
 """Commands of the vector unit."""
 
-from ...config import BLOCK, LINE_WORDS, LOCAL_BITS
-from ...topology import MOST_TILES, UnitKind
+from ...config import BLOCK, LINE_WORDS
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import ceil_div, choose, least, none_of
 from ..fields import Choice, Field, Number, Real, TileMask
+from ..header import LOCAL_BITS
 from ..regions import Access, LocalRegion, Memory, Place
+from ..topology import MOST_TILES, UnitKind
 from ..vector_ops import NO_LIMIT, AluOp, Fill, Reduce, Select, SfuOp, Sink
 from ..weight_stream import Activation
 
