@@ -240,14 +240,56 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        rows, cols, bands = config.rows, config.cols, config.load_rows
+        en, swap = Signal(), Signal()
+        line, swaps = self._control(m, en, swap)
+
+        def edge(n):
+            """Tag, direction and valid of the item that came n cycles ago."""
+            size = len(line) // max(config.rows, config.cols)
+            entry = line[n * size : (n + 1) * size]
+            return entry[:-2], entry[-2], entry[-1]
+
+        above = None
+        segment = min(config.rows, BLOCK)
+        for s in range(config.rows // segment):
+            part = place(
+                m,
+                f"segment{s}",
+                ArraySegment(
+                    rows=segment,
+                    cols=config.cols,
+                    arithmetic=config.arithmetic,
+                    transpose=self.transpose,
+                    bands=config.load_rows,
+                    multiplier=config.multiplier,
+                    multiplier_registers=config.multiplier_registers,
+                ),
+            )
+            m.d.comb += part.en.eq(en)
+            for r, row in enumerate(part.row, s * segment):
+                self._connect_row(m, en, r, row, swap, swaps, edge)
+            self._connect_columns(m, en, s, part, above, edge)
+            above = part
+        return m
+
+    def _places(self):
+        """The tile's row that each row of PEs holds, and the tile's column that each column of PEs holds;
+        of each in turn, from each band's item."""
+        rows, cols, bands = self.config.rows, self.config.cols, self.config.load_rows
         segment = min(rows, BLOCK)
         band_rows, band_cols = segment // bands, cols // bands
-        # The tile's row (column) that a row (column) of PEs holds, and the item that brings it.
         row_of = [r - r % segment + r % band_rows * bands + r % segment // band_rows for r in range(rows)]
-        col_of = [c % band_cols * bands + c // band_cols for c in range(cols)]
+        return row_of, [c % band_cols * bands + c // band_cols for c in range(cols)]
 
-        en, swap, item, last = Signal(), Signal(), Signal(), Signal()
+    def _control(self, m, en, swap):
+        """Take items and activations. Tags, directions and valids of the items by the cycles since they came,
+        and swaps from a cycle ago on.
+
+        An item reaches row r, column c after r + c cycles, in either mode, as an activation does. The flag
+        that makes the right row (column) keep it is set at the left (top) edge.
+        """
+        rows, cols, bands = self.config.rows, self.config.cols, self.config.load_rows
+        item, last = Signal(), Signal()
         count = Signal(range(max(rows, cols) // bands))
         across = self.w.payload.transpose if self.transpose else C(0)
         m.d.comb += [
@@ -262,8 +304,6 @@ class SystolicArray(wiring.Component):
             m.d.sync += count.eq(Mux(last, 0, count + 1))
         m.d.sync += self.loaded.eq((item & last) | (self.loaded & ~swap))
 
-        # An item reaches row r, column c after r + c cycles, in either mode, as an activation does. The
-        # flag that makes the right row (column) keep it is set at the left (top) edge.
         tag_bits = len(count)
         tags = Signal((max(rows, cols) - 1) * (tag_bits + 2))
         head = Signal(tag_bits + 2)
@@ -277,71 +317,49 @@ class SystolicArray(wiring.Component):
                 valids.eq(Cat(self.a.valid & self.a.ready, valids)),
             ]
         m.d.comb += self.o.valid.eq(valids[-1])
-        line = Cat(head, tags)
+        return Cat(head, tags), swaps
 
-        def edge(n):
-            """Tag, direction and valid of the item that came n cycles ago."""
-            entry = line[n * len(head) : (n + 1) * len(head)]
-            return entry[:tag_bits], entry[tag_bits], entry[tag_bits + 1]
-
-        items = self.w.payload.data
-        above = None
-        for s in range(rows // segment):
-            part = place(
-                m,
-                f"segment{s}",
-                ArraySegment(
-                    rows=segment,
-                    cols=cols,
-                    arithmetic=config.arithmetic,
-                    transpose=self.transpose,
-                    bands=bands,
-                    multiplier=config.multiplier,
-                    multiplier_registers=config.multiplier_registers,
-                ),
-            )
-            m.d.comb += part.en.eq(en)
-            for r, row in enumerate(part.row, s * segment):
-                tag, direction, valid = edge(r)
-                m.d.comb += [
-                    row.i_a.as_value().eq(delay(m, en, f"a{r}", self.a.payload.data[row_of[r]], r)),
-                    row.i_swap.eq(swaps[r - 1] if r else swap),
-                    row.i_capture.eq(valid & ~direction & (tag == row_of[r] // bands)),
-                ]
-                if self.transpose:
-                    m.d.comb += row.i_across.eq(direction)
-                    for b in range(bands):
-                        m.d.comb += (
-                            row.i_left[b]
-                            .as_value()
-                            .eq(delay(m, en, f"left{r}_{b}", items[b][row_of[r]], r + b * band_cols))
-                        )
+    def _connect_row(self, m, en, r, row, swap, swaps, edge):
+        """What enters row ``r`` of PEs at the left edge."""
+        bands = self.config.load_rows
+        row_of, _ = self._places()
+        tag, direction, valid = edge(r)
+        m.d.comb += [
+            row.i_a.as_value().eq(delay(m, en, f"a{r}", self.a.payload.data[row_of[r]], r)),
+            row.i_swap.eq(swaps[r - 1] if r else swap),
+            row.i_capture.eq(valid & ~direction & (tag == row_of[r] // bands)),
+        ]
+        if self.transpose:
+            m.d.comb += row.i_across.eq(direction)
             for b in range(bands):
-                # A band's items pass its rows in the segment above before these.
-                r = s * segment + b * band_rows
-                weights = (
-                    [delay(m, en, f"weight{r}_{c}", items[b][col_of[c]], r + c) for c in range(cols)]
-                    if above is None
-                    else [delay(m, en, f"weight{r}", above.o_w[b], segment - band_rows)]
-                )
-                m.d.comb += part.i_w[b].as_value().eq(Cat(weights))
-            if self.transpose:
-                if above is None:
-                    tops = [edge(c) for c in range(cols)]
-                    downs = Cat(
-                        valid & direction & (tag == col_of[c] // bands)
-                        for c, (tag, direction, valid) in enumerate(tops)
-                    )
-                m.d.comb += part.i_capture_down.eq(downs if above is None else above.o_capture_down)
-            for c in range(cols):
-                m.d.comb += (
-                    self.o.payload[s][col_of[c]]
-                    .as_value()
-                    .eq(
-                        delay(
-                            m, en, f"sum{s}_{c}", part.o_sum[c], (rows - (s + 1) * segment) + (cols - 1 - c)
-                        )
-                    )
-                )
-            above = part
-        return m
+                item = self.w.payload.data[b][row_of[r]]
+                after = r + b * (self.config.cols // bands)
+                m.d.comb += row.i_left[b].as_value().eq(delay(m, en, f"left{r}_{b}", item, after))
+
+    def _connect_columns(self, m, en, s, part, above, edge):
+        """What enters segment ``s`` from the segment ``above`` or the top edge, and its sums."""
+        rows, cols, bands = self.config.rows, self.config.cols, self.config.load_rows
+        segment = min(rows, BLOCK)
+        band_rows = segment // bands
+        _, col_of = self._places()
+        items = self.w.payload.data
+        for b in range(bands):
+            # A band's items pass its rows in the segment above before these.
+            r = s * segment + b * band_rows
+            weights = (
+                [delay(m, en, f"weight{r}_{c}", items[b][col_of[c]], r + c) for c in range(cols)]
+                if above is None
+                else [delay(m, en, f"weight{r}", above.o_w[b], segment - band_rows)]
+            )
+            m.d.comb += part.i_w[b].as_value().eq(Cat(weights))
+        if self.transpose:
+            if above is None:
+                flags = [
+                    valid & direction & (tag == col_of[c] // bands)
+                    for c, (tag, direction, valid) in enumerate(map(edge, range(cols)))
+                ]
+            m.d.comb += part.i_capture_down.eq(Cat(flags) if above is None else above.o_capture_down)
+        for c in range(cols):
+            after = (rows - (s + 1) * segment) + (cols - 1 - c)
+            total = delay(m, en, f"sum{s}_{c}", part.o_sum[c], after)
+            m.d.comb += self.o.payload[s][col_of[c]].as_value().eq(total)

@@ -13,15 +13,13 @@ from poblano.config import LINE_BYTES
 from poblano.isa.commands import COUNT_BITS, Command, Opcode, UnitKind, unit_index, unit_name
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
 
-__all__ = ["PagingError", "Piece", "split"]
+from ..errors import OverlayError
+
+__all__ = ["Piece", "split"]
 
 SCALE_BYTES = 4
 WRITERS = (Opcode.STORE, Opcode.STORE_BLOCK, Opcode.STORE_SCALE)
 MEMORY_OPCODES = (Opcode.LOAD, *WRITERS, Opcode.STREAM)
-
-
-class PagingError(RuntimeError):
-    """A program that can't be run by pages, or a chip that does not answer as it should."""
 
 
 @dataclass(frozen=True)
@@ -151,17 +149,17 @@ class _Splitter:
                 self._stream(unit)
                 self._check_ahead(unit, index)
             if count >= len(self.reached[unit]):
-                raise PagingError(
+                raise OverlayError(
                     f"command {index} ({unit_name(command.unit)}) waits for command {count} of "
                     f"{unit_name(unit)}, which "
-                    f"does not come before it: it can't be run by pages"
+                    f"does not come before it: it can't be run by overlays"
                 )
             waits.append((unit, self.reached[unit][count]))
         return tuple(waits)
 
     def _check_ahead(self, unit, index):
         if self.ahead[unit] > self.config.tile.fifo_bytes:
-            raise PagingError(
+            raise OverlayError(
                 f"{unit_name(unit)}: {self.ahead[unit]} bytes must be in the weight FIFO of "
                 f"{self.config.tile.fifo_bytes} "
                 f"before command {index}: the program hangs"
@@ -177,7 +175,7 @@ class _Splitter:
         self.ahead[unit] = max(0, -lacking)
         while lacking > 0:
             if not self.streams[unit]:
-                raise PagingError(
+                raise OverlayError(
                     f"command {index} ({unit_name(command.unit)}) lacks {lacking} bytes of weights: the "
                     "program hangs"
                 )
@@ -219,7 +217,7 @@ class _Splitter:
                 o["row_bytes"] = first.size
             elif "lines" in o:
                 if first.start % LINE_BYTES or first.size % LINE_BYTES:
-                    raise PagingError(
+                    raise OverlayError(
                         f"command {index} ({command.opcode.name}) has a line that crosses a page of "
                         f"{self.page_bytes} bytes, "
                         f"at 0x{first.at:x}: memory addresses must be multiples of {LINE_BYTES}"
@@ -243,6 +241,6 @@ def split(commands, config, page_bytes):
     ``page_bytes``.
 
     Run one after the other, with the pages of memory wherever they are, they have the effect of the
-    commands. Raises :class:`PagingError` for a program that hangs, or whose commands wait for later ones.
+    commands. Raises :class:`OverlayError` for a program that hangs, or whose commands wait for later ones.
     """
     return _Splitter(commands, config, page_bytes).split()
