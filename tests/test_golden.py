@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from poblano.isa.commands import CommandError, ErrorCode, Opcode
-from poblano.isa.vector_ops import AluOp, Reduce, SfuOp
+from poblano.isa.vector_ops import AluOp, SfuOp
 from poblano.vector.reference import argmax, quantise, reduce_max, reduce_sum
 from poblano.vector.sfu_reference import sfu
 from poblano_host.golden.chip import GoldenError
@@ -125,116 +125,6 @@ def test_vector():
     np.testing.assert_array_equal(tile.amem_q[[[7, 8], [27, 28]]].reshape(2, 64), q)
     np.testing.assert_array_equal(tile.amem_scale[[[7, 8], [27, 28]]], scale)
     np.testing.assert_array_equal(tile.amem_sum[[[7, 8], [27, 28]]], total)
-
-
-def test_vector():
-    golden = new()
-    v = golden.tiles[0].vmem.copy()
-    a = v[80 : 80 + 2 * 96].reshape(2, 96)[:, :64]
-    b = v[800:864]
-    run(
-        golden,
-        command(
-            Opcode.VECTOR,
-            VECTOR,
-            rows=2,
-            blocks=2,
-            a=10,
-            a_stride=12,
-            b=100,
-            op1=AluOp.MUL,
-            sel1=0,
-            sfu=SfuOp.SIGMOID,
-            op2=AluOp.SUB,
-            sel2=2,
-            imm2=0.25,
-            sink=1,
-            dst=200,
-            dst_stride=8,
-            reduce=1,
-            r=150,
-            tiles=3,
-        ),
-        command(
-            Opcode.VECTOR,
-            VECTOR,
-            rows=2,
-            blocks=2,
-            a=10,
-            a_stride=12,
-            swap=1,
-            limit=5,
-            limit_step=40,
-            fill=1,
-            reduce=2,
-            r=151,
-        ),
-        command(
-            Opcode.VECTOR,
-            VECTOR,
-            rows=2,
-            blocks=2,
-            a=10,
-            a_stride=12,
-            op1=AluOp.RSUB,
-            sel1=1,
-            c=3,
-            sink=2,
-            dst=7,
-            dst_stride=20,
-            tiles=2,
-        ),
-    )
-    x = sfu(SfuOp.SIGMOID, a * b) - np.float32(0.25)
-    for tile in golden.tiles:
-        np.testing.assert_array_equal(tile.vmem[1600:1728].reshape(2, 64), x)
-        np.testing.assert_array_equal(tile.vmem[1200:1202], reduce_sum(x))
-    swapped = a.reshape(2, 32, 2)[..., ::-1].reshape(2, 64).copy()
-    swapped[0, 5:], swapped[1, 45:] = -np.inf, -np.inf
-    np.testing.assert_array_equal(golden.tiles[0].vmem[1208:1210], reduce_max(swapped))
-    q, scale, total = quantise(v[24:26, None] - a)
-    tile = golden.tiles[1]
-    np.testing.assert_array_equal(tile.amem_q[[[7, 8], [27, 28]]].reshape(2, 64), q)
-    np.testing.assert_array_equal(tile.amem_scale[[[7, 8], [27, 28]]], scale)
-    np.testing.assert_array_equal(tile.amem_sum[[[7, 8], [27, 28]]], total)
-
-
-def test_vector_share():
-    """Rows that share a row of b and a limit; sums of squares beside a sink, in either memory."""
-    golden = new()
-    v = golden.tiles[0].vmem.copy()
-    common = dict(
-        rows=5,
-        blocks=2,
-        a=10,
-        a_stride=12,
-        b=100,
-        b_stride=9,
-        share=2,
-        limit=3,
-        limit_step=20,
-        op1=AluOp.ADD,
-        op2=AluOp.MUL,
-        sel2=1,
-        c=3,
-        reduce=Reduce.SUM_SQUARES,
-    )
-    run(
-        golden,
-        command(Opcode.VECTOR, VECTOR, sink=1, dst=300, dst_stride=8, r=250, **common),
-        command(Opcode.VECTOR, VECTOR, sink=2, dst=7, dst_stride=2, r=251, **common),
-    )
-    x = np.zeros((5, 64), np.float32)
-    for row in range(5):
-        a, b = v[80 + 96 * row :][:64].copy(), v[800 + 72 * (row // 2) :][:64]
-        a[3 + 20 * (row // 2) :] = 0
-        x[row] = (a + b) * v[24 + row]
-    squares = reduce_sum(x * x)
-    tile = golden.tiles[0]
-    np.testing.assert_array_equal(tile.vmem[2400:2720].reshape(5, 64), x)
-    np.testing.assert_array_equal(tile.vmem[2000:2005], squares)
-    np.testing.assert_array_equal(tile.vmem[2008:2013], squares)
-    np.testing.assert_array_equal(tile.amem_q[7:17].reshape(5, 64), quantise(x)[0])
 
 
 def test_argmax_goes_on():
