@@ -95,7 +95,7 @@ def test_shuffling_finds_missing_waits(model):
     commands = program.commands
     waiting = [i for i, command in enumerate(commands) if command.waits]
     found = 0
-    chosen = np.random.default_rng(0).choice(waiting, 12, replace=False)
+    chosen = np.random.default_rng(0).choice(waiting, 20, replace=False)
     for i in chosen:
         without = replace(commands[i], waits=commands[i].waits[1:])
         words = program.words.copy()

@@ -7,7 +7,7 @@ import numpy as np
 
 from poblano.config import BLOCK, LINE_BYTES
 
-from ..models.operators import Attention, Linear, Norm, Rope
+from ..models.operators import Attention, Linear, Norm, Residual, Rope
 from .cache import KVLayout
 from .errors import CompileError
 from .image import Image, align
@@ -139,7 +139,7 @@ class ModelMemory:
 
     def _ranges(self, linears):
         """For each of ``linears`` the tiles' columns: those of one input that end in one attention go
-        together."""
+        together; of those that go to the residual, which is FP32, blocks are split."""
         sets = {}
         for node in linears:
             key = next((a.name for a in self.graph.of(Attention) if self._feeds(node, a)), node.name)
@@ -148,7 +148,10 @@ class ModelMemory:
         for nodes in sets.values():
             # Keys and values are needed first.
             nodes = sorted(nodes, key=lambda node: node.width)
-            ranges |= zip([n.name for n in nodes], split_columns([n.width for n in nodes], self.config))
+            consumers = self.graph.consumers(nodes[0].name)
+            blocks = not all(isinstance(user, Residual) for user in consumers)
+            split = split_columns([n.width for n in nodes], self.config, blocks=blocks)
+            ranges |= zip([n.name for n in nodes], split)
         return [ranges[node.name] for node in linears]
 
     def _feeds(self, node, attention):

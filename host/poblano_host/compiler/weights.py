@@ -82,13 +82,14 @@ def matrix_bytes(tensor, config):
     return step * -(-tensor.shape[1] // (BLOCK * array.segments)) * -(-tensor.shape[0] // array.cols)
 
 
-def split_columns(widths, config):
+def split_columns(widths, config, *, blocks=True):
     """For each matrix of ``widths`` (columns), for each tile, its range of columns (first, end).
 
-    Ranges are whole granules of 32 and of array columns. Every matrix is split alone, as evenly as can be,
+    Ranges are whole array columns and rows of vector memory and, with ``blocks``, whole blocks of 32: where
+    tiles quantise their own results. Every matrix is split alone, as evenly as can be,
     or, if that loads the busiest tile less, all together as if they stood side by side.
     """
-    granule, tiles = max(BLOCK, config.tile.array.cols), config.tiles
+    granule, tiles = max(BLOCK if blocks else config.tile.lanes, config.tile.array.cols), config.tiles
     counts = [-(-width // granule) for width in widths]
     total = sum(counts)
     alone = [[count * t // tiles for t in range(tiles + 1)] for count in counts]

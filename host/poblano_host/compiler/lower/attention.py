@@ -31,10 +31,21 @@ def lower(s, node):
         plan.normed, s.count, sizes.attended_blocks, node.width // BLOCK, s.formats.linear, f"{name}.padding"
     )
     for n, several in enumerate(zip_longest(*plan.items)):
-        for tile, item in enumerate(several):
-            if item is not None:
-                _Piece(s, node, tile, item, n).emit()
+        pieces = [_Piece(s, node, tile, item, n) for tile, item in enumerate(several) if item is not None]
+        _load_scales(pieces)
+        for piece in pieces:
+            piece.emit()
     s.values[node.name] = Quantised(plan.normed, sizes.attended_blocks)
+
+
+def _load_scales(pieces):
+    """The scales of V for items that are under way at once: in one command for the tiles with one KV head."""
+    by_head = {}
+    for piece in pieces:
+        by_head.setdefault(piece.item.kv, []).append(piece)
+    for several in by_head.values():
+        tiles, last = [piece.tile for piece in several], max(several, key=lambda piece: piece.item.end)
+        last.load_scales(tiles)
 
 
 class _Piece:
@@ -50,8 +61,8 @@ class _Piece:
         self.stride = plan.positions // LINE_WORDS
         self.out_stride = sizes.out_words // LINE_WORDS
         buffer = n % plan.buffers
-        self.line = plan.attention_line + buffer * plan.item_room
-        self.value_scales = self.line + item.rows * max(self.stride, self.out_stride)
+        self.value_scales = plan.attention_line + buffer * plan.item_room
+        self.line = self.value_scales + sizes.head_blocks * self.stride
         self.probabilities = plan.probabilities + buffer * plan.item_room_blocks
         self.maximum, self.sum = plan.maxima[buffer], plan.sums[buffer]
 
@@ -87,16 +98,21 @@ class _Piece:
             element=s.formats.attention.element,
             label=f"{self.label}.scores",
         )
-        offset, stride = self.layout.value_scales(item.kv)
+
+    def load_scales(self, tiles):
+        """V's scales of the positions that this item covers, to ``tiles``."""
+        s, kv = self.s, self.item.kv
+        offset, stride = self.layout.value_scales(kv)
+        s.builder.group, s.builder.head = s.groups.of_token(self.item.first), kv
         s.builder.load(
-            [self.tile],
+            tiles,
             self.base + offset,
             stride,
             self.value_scales,
             self.stride,
             s.sizes.head_blocks,
             self.granules * (s.sizes.key_granule // LINE_WORDS),
-            reads=cache_names(s, self.node, "values", item.kv),
+            reads=cache_names(s, self.node, "values", kv),
             label=f"{self.label}.v_scales",
         )
 

@@ -6,6 +6,7 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Reduce, Select, Sink
 
 from ...models.operators import Attention, Norm, Scale
+from ..image import align
 from .gated import Gate
 from .linear import add_bias, ranges
 from .step import local
@@ -74,18 +75,34 @@ def _chunked(s, node, y, room):
     for groups in sets:
         s.builder.group = groups[0]
         value = _input(y, groups)
-        pieces = [[(tile, *span) for span in ranges(s, y.node, tile, chunks.columns)] for tile in s.tiles]
-        for several in zip_longest(*pieces):
-            for tile, first, end in filter(None, several):
-                line, stride = chunks.place(n), s.plan.lines(1, end - first)
-                n += 1
-                s.product(
-                    y.node, tile, (first, end), _rows(s, groups), value, line, stride, **s.owners(groups[0])
-                )
-                for group in groups:
-                    at = line + (s.groups.row(group) - s.groups.row(groups[0])) * stride
-                    for owner in s.groups.owners(group):
-                        _add(s, node, y, group, owner, at, stride, (first, end))
+        for first, end, parts in _column_chunks(s, y.node, chunks.columns):
+            line, stride = chunks.place(n), s.plan.lines(1, end - first)
+            n += 1
+            for tile, *span in parts:
+                at = line + (span[0] - first) // LINE_WORDS
+                s.product(y.node, tile, span, _rows(s, groups), value, at, stride, **s.owners(groups[0]))
+            for group in groups:
+                at = line + (s.groups.row(group) - s.groups.row(groups[0])) * stride
+                for owner in s.groups.owners(group):
+                    _add(s, node, y, group, owner, at, stride, (first, end))
+
+
+def _column_chunks(s, node, columns):
+    """(first, end, [(tile, first, end)]): whole blocks of columns, and who computes which of them.
+
+    At most ``columns`` of one tile, or a block in which the columns of a tile end and another's begin.
+    """
+    alone, shared = [], {}
+    for tile, (first, end) in enumerate(s.memory.matrix(node.weight).ranges):
+        inner, outer = min(align(first, BLOCK), end), end // BLOCK * BLOCK
+        if first < inner:
+            shared.setdefault(first // BLOCK * BLOCK, []).append((tile, first, inner))
+        if inner <= outer < end:
+            shared.setdefault(outer, []).append((tile, outer, end))
+        spans = ((at, min(at + columns, outer)) for at in range(inner, outer, columns))
+        alone.append([(*span, [(tile, *span)]) for span in spans])
+    yield from (chunk for several in zip_longest(*alone) for chunk in several if chunk is not None)
+    yield from ((at, at + BLOCK, parts) for at, parts in shared.items())
 
 
 def _add(s, node, y, group, tile, line, stride, columns, **reduction):
