@@ -17,7 +17,7 @@ class Dependencies:
         self._writers = {}  # (memory, tile): number of the last writer of each unit of memory, -1: none
         self._readers = {}  # (memory, tile): by the reader's unit, the number of its last reader since
         self._replaced = {}  # by a reader's number: readers in the same unit of what it has read
-        self._memory = {}  # by name: (writers by unit, readers by unit)
+        self._memory = {}  # by name of a part of memory: its writers since the last reader, its readers since
 
     def add(self, number, op):
         """The numbers of the predecessors of command ``number``."""
@@ -38,14 +38,17 @@ class Dependencies:
                 while found:
                     before |= found
                     found = {n for reader in found for n in self._replaced[reader]} - before
-        for names, position in ((op.reads_memory, 1), (op.writes_memory, 0)):
-            for name in names:
-                parts = self._memory.setdefault(name, ({}, {}))
-                before.update(parts[0].values())
-                if position == 0:
-                    before.update(parts[1].values())
-                    parts[1].clear()
-                parts[position][op.unit] = number
+        for name in op.reads_memory:
+            writers, readers = self._memory.setdefault(name, (set(), set()))
+            before |= writers
+            readers.add(number)
+        for name in op.writes_memory:
+            writers, readers = self._memory.setdefault(name, (set(), set()))
+            before |= readers
+            if readers:
+                writers.clear()
+                readers.clear()
+            writers.add(number)
         before.discard(number)
         return before
 

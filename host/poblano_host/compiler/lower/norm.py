@@ -2,11 +2,11 @@
 
 import math
 
-from poblano.config import BLOCK
+from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Reduce, Select, SfuOp, Sink
 
 from ...models.operators import Norm
-from .step import LINES, Quantised, local
+from .step import LINES, Quantised, local, row_pieces
 
 __all__ = ["load_first_gains", "lower"]
 
@@ -14,9 +14,9 @@ __all__ = ["load_first_gains", "lower"]
 def lower(s, node):
     (x,), plan, name = node.inputs, s.plan, local(node)
     index = s.memory.norm_index(node)
-    for first, group, tile, row, rows in _parts(s, node):
+    for first, group, tile, row, rows, at in _parts(s, node):
         s.builder.group = group
-        squares = plan.squares[group]
+        squares = plan.squares[group] + at // LINE_WORDS
         source = dict(a=plan.x + row * s.dim_lines, a_stride=s.dim_lines, rows=rows)
         if x not in s.squares or _one(s, node):
             s.builder.vector(
@@ -69,7 +69,7 @@ def lower(s, node):
 
 def load_first_gains(s):
     """The gains of the first layer; each further one is loaded when the one before has been used."""
-    s.builder.group = -1
+    s.builder.group = -2
     for index, node in enumerate(node for node in s.graph.layers[0] if isinstance(node, Norm)):
         _load_gain(s, index, s.memory.gain(node), f"{local(node)}.gain")
     s.builder.group = 0
@@ -86,13 +86,19 @@ def _one(s, node):
 
 
 def _parts(s, node):
-    """(first token, group, tile, first of the tile's own rows, rows) of what is normalised at once."""
+    """(first token, group, tile, first of the tile's own rows, rows, first of its rows of the group) of what
+    is normalised at once."""
     last = len(s.groups.bounds) - 1
     if _one(s, node):
         tile = s.groups.owners(last)[-1]
         first, end = s.groups.owned(last, tile)
-        yield s.count - 1, last, tile, s.groups.row(last) + end - 1 - first, 1
+        yield s.count - 1, last, tile, s.groups.row(last) + end - 1 - first, 1, 0
         return
     for group in range(last + 1):
         for tile in s.groups.owners(group):
-            yield s.groups.owned(group, tile)[0], group, tile, *s.own_rows(group, tile)
+            first = s.groups.owned(group, tile)[0]
+            if node.inputs[0] in s.squares:
+                yield first, group, tile, *s.own_rows(group, tile), 0
+                continue
+            for at, row, rows in row_pieces(s, group, tile):
+                yield first + at, group, tile, row, rows, at

@@ -6,7 +6,7 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.commands import Opcode
 from poblano.isa.vector_ops import Sink
 
-__all__ = ["LINES", "Product", "Quantised", "Residual", "Step"]
+__all__ = ["LINES", "Product", "Quantised", "Residual", "Step", "local", "row_pieces"]
 
 LINES = BLOCK // LINE_WORDS
 """Lines of a block of FP32 words."""
@@ -152,6 +152,16 @@ class Step:
                 dst_stride=blocks,
                 label=label,
             )
+
+
+PIECE = 16
+"""Rows that are loaded and normalised at once, so that the first are normalised while others come."""
+
+
+def row_pieces(s, group, tile):
+    """(number of the first among the tokens of ``group`` that ``tile`` owns, among all its own, rows)."""
+    row, rows = s.own_rows(group, tile)
+    return [(at, row + at, min(PIECE, rows - at)) for at in range(0, rows, PIECE)]
 
 
 def local(node):
