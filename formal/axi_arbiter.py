@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from amaranth.hdl import *
 
 from poblano.axi.arbiter import AXIReadArbiter
+from poblano.isa.topology import Topology
 from poblano.stream.round_robin import select
 
 from .harness import Harness, Mutation, Property, Watch, popcount
@@ -20,7 +21,10 @@ class ReadArbiter(Harness):
 
     def __init__(self, tiles):
         super().__init__()
-        self.config = SimpleNamespace(tiles=tiles, memory=SimpleNamespace(addr_width=1, data_width=2))
+        self.config = SimpleNamespace(
+            topology=Topology(SimpleNamespace(tiles=tiles)),
+            memory=SimpleNamespace(addr_width=1, data_width=2),
+        )
 
     def prove(self, m):
         dut = self.add("dut", AXIReadArbiter(self.config))

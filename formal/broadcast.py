@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from amaranth.hdl import *
 
 from poblano.bus.broadcast import BroadcastBus
+from poblano.isa.topology import Topology
 from poblano.stream.round_robin import select
 
 from .harness import Harness, Mutation, Property, popcount
@@ -19,6 +20,7 @@ class Bus(Harness):
         super().__init__()
         self.config = SimpleNamespace(
             tiles=tiles,
+            topology=Topology(SimpleNamespace(tiles=tiles)),
             tile=SimpleNamespace(
                 lanes=1,
                 local_addr_width=1,
@@ -110,8 +112,7 @@ PROPERTIES = tuple(
         f"tiles-{tiles}",
         partial(Bus, tiles),
         "each addressed tile takes each transfer exactly once, unchanged, no other does; it ends in the "
-        "cycle of the last; at most "
-        "2*tiles transfers of others come before",
+        "cycle of the last; at most one transfer of each other source comes before",
         mutations=MUTATIONS if tiles == 2 else (),
     )
     for tiles in (1, 2, 3)

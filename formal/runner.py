@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "formal"
 FILES = (
     "fifo",
+    "skid",
     "round_robin",
     "axi_arbiter",
     "axi_ram",

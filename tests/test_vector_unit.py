@@ -9,8 +9,8 @@ from tb.compute.configs import CONFIGS
 NAMES = ("nano", "desk", "four", "mx", "tall", "wide", "tile64")
 """2, 8, 2, 4, 4, 16 and 32 lanes; the own tile alone, two and five tiles; "four" has every number format,
 "mx" no INT8."""
-QUICK = ("nano", "four")
-TESTS = 7
+QUICK = ("nano", "four", "wide")
+TESTS = 8
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from .axi.arbiter import AXIReadArbiter
 from .bus.broadcast import BroadcastBus
 from .config import ChipConfig
 from .control.processor import CommandProcessor
-from .isa.commands import UnitKind, unit_index
+from .isa.topology import ReadMaster, UnitKind
 from .memory.dma import DMAUnit
 from .tile import Tile
 from .verilog import emit, place
@@ -40,8 +40,7 @@ class Chip(wiring.Component):
     def __init__(self, config: ChipConfig):
         self.config = config
         memory = config.memory
-        self.read_masters = config.tiles + 2
-        id_width = max(1, (self.read_masters - 1).bit_length()) + 1
+        id_width = AXIReadArbiter.id_width(config)
         address = {"id": id_width, "addr": memory.addr_width, "len": 8, "size": 3, "burst": 2}
         members = {
             "irq": Out(1),
@@ -97,18 +96,22 @@ class Chip(wiring.Component):
         arbiter = place(m, "read_arbiter", AXIReadArbiter(config))
         tiles = [place(m, f"tile{n}", Tile(config), reset=clear) for n in range(config.tiles)]
 
-        connect(m, processor.units[unit_index(UnitKind.DMA)], dma.unit)
-        connect(m, processor.fetch, arbiter.i[0])
-        connect(m, dma.read, arbiter.i[1])
-        connect(m, dma.bus, bus.i[0])
+        topology = config.topology
+        unit = lambda *place: processor.units[topology.unit(*place)]
+        reader = lambda *place: arbiter.i[topology.read_master(*place)]
+        source = lambda *place: bus.i[topology.bus_source(*place)]
+        connect(m, unit(UnitKind.DMA), dma.unit)
+        connect(m, processor.fetch, reader(ReadMaster.FETCH))
+        connect(m, dma.read, reader(ReadMaster.DMA))
+        connect(m, dma.bus, source(UnitKind.DMA))
         for n, tile in enumerate(tiles):
             m.d.comb += tile.number.eq(n)
-            connect(m, processor.units[unit_index(UnitKind.STREAM, n)], tile.stream)
-            connect(m, processor.units[unit_index(UnitKind.MATMUL, n)], tile.matmul)
-            connect(m, processor.units[unit_index(UnitKind.VECTOR, n)], tile.vector)
-            connect(m, tile.axi, arbiter.i[2 + n])
-            connect(m, tile.bus_matmul, bus.i[1 + 2 * n])
-            connect(m, tile.bus_vector, bus.i[2 + 2 * n])
+            connect(m, unit(UnitKind.STREAM, n), tile.stream)
+            connect(m, unit(UnitKind.MATMUL, n), tile.matmul)
+            connect(m, unit(UnitKind.VECTOR, n), tile.vector)
+            connect(m, tile.axi, reader(ReadMaster.STREAM, n))
+            connect(m, tile.bus_matmul, source(UnitKind.MATMUL, n))
+            connect(m, tile.bus_vector, source(UnitKind.VECTOR, n))
             connect(m, bus.o[n], tile.bus)
             connect(m, dma.vmem[n], tile.dma_vmem)
             connect(m, dma.amem[n], tile.dma_amem)

@@ -6,9 +6,12 @@ are in :data:`PRESETS`; :func:`preset` looks one up with a clear error.
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
+from .isa.header import LOCAL_BITS
+from .isa.topology import MOST_TILES, Topology
 
 __all__ = [
     "BLOCK",
@@ -188,6 +191,16 @@ class TileConfig:
         return self.vmem_lines * LINE_WORDS // self.lanes
 
     @property
+    def line_addr_width(self):
+        """Bits of a line's address in vector memory."""
+        return (self.vmem_lines - 1).bit_length()
+
+    @property
+    def row_lines(self):
+        """Lines that rows of vector memory begin at multiples of: 1, or more of more than 8 lanes."""
+        return max(1, self.lanes // LINE_WORDS)
+
+    @property
     def vmem_addr_width(self):
         return (self.vmem_rows - 1).bit_length()
 
@@ -204,6 +217,11 @@ class TileConfig:
     @property
     def amem_word_addr_width(self):
         return (self.amem_words - 1).bit_length()
+
+    @property
+    def place_width(self):
+        """Bits of a local address in commands: a line of vector memory or a block of activation memory."""
+        return max(self.line_addr_width, self.amem_addr_width)
 
     @property
     def local_addr_width(self):
@@ -227,8 +245,9 @@ class TileConfig:
         _power_of_two("tile amem_blocks", self.amem_blocks, 16)
         _power_of_two("tile fifo_bytes", self.fifo_bytes, 256)
         _require(
-            self.vmem_lines <= 65536 and self.amem_blocks <= 65536,
-            "vmem_lines and amem_blocks must be at most 65536: commands address them with 16 bits",
+            max(self.vmem_lines, self.amem_blocks) <= 1 << LOCAL_BITS,
+            f"vmem_lines and amem_blocks must be at most {1 << LOCAL_BITS}: commands address them with "
+            f"{LOCAL_BITS} bits",
         )
         _require(
             self.lanes <= min(self.array.cols, BLOCK),
@@ -255,7 +274,7 @@ class ChipConfig:
         formats = tuple(self.tile.array.formats if self.formats is None else self.formats)
         object.__setattr__(self, "formats", formats)
         object.__setattr__(self, "tile", replace(self.tile, array=replace(self.tile.array, formats=formats)))
-        _require(1 <= self.tiles <= 32, f"tiles must be 1 to 32, not {self.tiles!r}")
+        _require(1 <= self.tiles <= MOST_TILES, f"tiles must be 1 to {MOST_TILES}, not {self.tiles!r}")
         _power_of_two("queue_depth", self.queue_depth)
         tile, memory = self.tile, self.memory
         _require(
@@ -271,10 +290,16 @@ class ChipConfig:
         array = self.tile.array
         return max(self.memory.data_bytes, array.load_rows * array.cols, array.load_rows * array.rows)
 
+    @cached_property
+    def topology(self):
+        """The :class:`~poblano.isa.topology.Topology`: units, read masters and bus sources, and their
+        numbers."""
+        return Topology(self)
+
     @property
     def units(self):
-        """Units that execute commands: the DMA engine, then stream, matmul and vector unit of each tile."""
-        return 1 + 3 * self.tiles
+        """How many units execute commands."""
+        return len(self.topology.units)
 
     @property
     def macs_per_cycle(self):

@@ -1,6 +1,7 @@
 """Random commands that move data."""
 
 from poblano.isa.commands import Command, Opcode
+from poblano.isa.topology import UnitKind
 
 __all__ = ["RandomCommands", "rows_of"]
 
@@ -61,14 +62,14 @@ class RandomCommands:
     def stream(self, tile, low, high):
         word = self.config.stream_bytes
         if self.rng.random() < 0.1:
-            return Command(Opcode.NOP, 3 * tile + 1, {})
+            return Command(Opcode.NOP, self.config.topology.unit(UnitKind.STREAM, tile), {})
         rows, row_bytes = self.rng.choice([1, 1, 2, 5]), word * self.rng.choice([1, 2, 3, 10, 30])
         addr, stride = self.region(
             rows, row_bytes, self.config.memory.data_bytes, low, high, [row_bytes, row_bytes + 32, 0, 1024]
         )
         return Command(
             Opcode.STREAM,
-            3 * tile + 1,
+            self.config.topology.unit(UnitKind.STREAM, tile),
             {"mem_addr": addr, "mem_stride": stride, "rows": rows, "row_bytes": row_bytes},
         )
 

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from poblano.axi.arbiter import AXIReadArbiter
 from poblano.bus.broadcast import BroadcastBus
 from poblano.interfaces import UnitSignature, bus_write, local_write
+from poblano.isa.topology import ReadMaster, UnitKind
 from poblano.memory.dma import DMAUnit
 from poblano.memory.local import LocalMemories
 from poblano.memory.stream_unit import StreamUnit
@@ -31,7 +32,7 @@ class MemorySystem(wiring.Component):
     def __init__(self, config):
         self.config = config
         memory, tiles = config.memory, config.tiles
-        self.id_width = 1 + (tiles + 1).bit_length()
+        self.id_width = AXIReadArbiter.id_width(config)
         members = {
             "clear": In(1),
             "dma": In(UnitSignature()),
@@ -76,16 +77,19 @@ class MemorySystem(wiring.Component):
         bus = place(m, "bus", BroadcastBus(config), reset=self.clear)
         arbiter = place(m, "arbiter", AXIReadArbiter(config), reset=self.clear)
         connect(m, flipped(self.dma), dma.unit)
-        connect(m, dma.read, arbiter.i[1])
-        connect(m, dma.bus, bus.i[0])
+        topology = config.topology
+        reader = lambda *place: arbiter.i[topology.read_master(*place)]
+        source = lambda *place: bus.i[topology.bus_source(*place)]
+        connect(m, dma.read, reader(ReadMaster.DMA))
+        connect(m, dma.bus, source(UnitKind.DMA))
         for t in range(config.tiles):
             local = place(m, f"local{t}", LocalMemories(config), reset=self.clear)
             streamer = place(m, f"stream{t}", StreamUnit(config), reset=self.clear)
             connect(m, flipped(self.streams[t]), streamer.unit)
-            connect(m, streamer.axi, arbiter.i[2 + t])
+            connect(m, streamer.axi, reader(ReadMaster.STREAM, t))
             connect(m, streamer.o, flipped(self.weights[t]))
             connect(m, flipped(self.writes[t]), local.w_vector)
-            connect(m, flipped(self.results[t]), bus.i[1 + 2 * t])
+            connect(m, flipped(self.results[t]), source(UnitKind.MATMUL, t))
             connect(m, bus.o[t], local.w_bus)
             connect(m, dma.vmem[t], local.dma_v)
             connect(m, dma.amem[t], local.dma_a)

@@ -84,9 +84,8 @@ class GoldenBackend(_Memory):
         try:
             self.chip.run(rows.tobytes(), progress=report)
         except CommandError as error:
-            index = error.index  # type: ignore[attr-defined]  # the golden chip sets it
-            command = rows[index].tobytes()
-            raise ChipError(error.code, index, command[1], command) from None
+            command = rows[error.index].tobytes()
+            raise ChipError(error.code, error.index, command[1], command) from None
         return RunResult(commands=len(rows), seconds=time.monotonic() - start)
 
     def close(self):

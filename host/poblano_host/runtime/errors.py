@@ -1,7 +1,8 @@
 """What can go wrong when programs run."""
 
-from poblano.isa.commands import CommandError, unit_name
+from poblano.isa.commands import CommandError
 from poblano.isa.registers import NO_ERROR_UNIT
+from poblano.isa.topology import LARGEST
 
 from ..assembler import disassemble
 
@@ -22,7 +23,7 @@ class ChipError(RuntimeError):
             self.command = disassemble(command).strip()
         except CommandError:
             self.command = command.hex(" ", 4)
-        where = "fetch" if unit == NO_ERROR_UNIT else unit_name(unit)
+        where = "fetch" if unit == NO_ERROR_UNIT else LARGEST.name(unit)
         super().__init__(f"chip error {code.name} ({code.text}) at command {index} ({where}): {self.command}")
 
 

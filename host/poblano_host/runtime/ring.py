@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from poblano.isa.commands import COMMAND_BYTES, ErrorCode, unit_name
+from poblano.isa.commands import COMMAND_BYTES, ErrorCode
 from poblano.isa.registers import COUNTERS, Control, Irq, Status, address, constants
 
 from .errors import ChipError, DeviceError
@@ -157,7 +157,8 @@ class Ring:
         return [self.read("COMPLETED", unit) for unit in range(self.config.units)]
 
     def _hang(self, dispatched, *completed):
-        counts = ", ".join(f"{unit_name(unit)} {count}" for unit, count in enumerate(completed))
+        name = self.config.topology.name
+        counts = ", ".join(f"{name(unit)} {count}" for unit, count in enumerate(completed))
         return (
             f"the chip hangs: nothing completed in {self._patience()}; {dispatched} of {self.written} "
             f"commands are dispatched, and completed are {counts}"

@@ -19,30 +19,33 @@ class AXIReadArbiter(wiring.Component):
 
     The port's number becomes the high bits of the id, and a beat goes back to the port that its id names,
     so that bursts of different ports may come back in any order and interleaved. An address takes one cycle
-    more; data pass in the same cycle. At most ``tiles + 1`` bursts of others come before a port's. A port
+    more; data pass in the same cycle. At most one burst of each other port comes before a port's. A port
     that does not take its data blocks the others: every master asks only for what it has room for.
 
     Members
     -------
-    i : In(AXIReadSignature(id_width=1)).array(tiles + 2): the command processor, the DMA engine, the tiles'
-        streams
-    o : Out(AXIReadSignature(id_width=1 + ceil_log2(tiles + 2)))
+    i : In(AXIReadSignature(id_width=1)).array(..), a port for each of the topology's read masters
+    o : Out(AXIReadSignature), its ids have :meth:`id_width` bits
     """
+
+    @staticmethod
+    def id_width(config):
+        """Bits of the ids of a chip's memory port: the read master's number, and its own id."""
+        return 1 + ceil_log2(len(config.topology.read_masters))
 
     def __init__(self, config):
         self.config = config
         memory = config.memory
-        ports = config.tiles + 2
         super().__init__(
             {
                 "i": In(
                     AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)
-                ).array(ports),
+                ).array(len(config.topology.read_masters)),
                 "o": Out(
                     AXIReadSignature(
                         addr_width=memory.addr_width,
                         data_width=memory.data_width,
-                        id_width=1 + ceil_log2(ports),
+                        id_width=self.id_width(config),
                     )
                 ),
             }

@@ -16,13 +16,12 @@ class BroadcastBus(wiring.Component):
 
     The handshake is combinational, with no buffer: a source's transfer completes in the cycle in which the
     last addressed tile takes the write, so that by then it is in every memory. Tiles may take it in
-    different cycles; each takes it once. Sources are served in turn: at most ``2*tiles`` transfers of
-    others come before a source's. A transfer to no tile completes at once.
+    different cycles; each takes it once. Sources are served in turn: at most one transfer of each other
+    source comes before a source's. A transfer to no tile completes at once.
 
     Members
     -------
-    i : In(stream(BusWrite)).array(2*tiles + 1): the DMA engine, then the matmul and the vector unit of each
-        tile
+    i : In(stream(BusWrite)).array(..), a port for each of the topology's bus sources
     o : Out(stream(LocalWrite)).array(tiles)
     """
 
@@ -30,7 +29,7 @@ class BroadcastBus(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "i": In(stream.Signature(bus_write(config))).array(2 * config.tiles + 1),
+                "i": In(stream.Signature(bus_write(config))).array(len(config.topology.bus_sources)),
                 "o": Out(stream.Signature(local_write(config))).array(config.tiles),
             }
         )

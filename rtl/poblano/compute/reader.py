@@ -12,20 +12,23 @@ from ..stream.delay import word_mux
 from ..stream.loops import Walk
 from ..verilog import place
 
-__all__ = ["ActivationReader", "READER_COMMAND"]
+__all__ = ["ActivationReader", "reader_command"]
 
-READER_COMMAND = {
-    "a": 16,
-    "a_stride": 16,
-    "rows": 16,
-    "steps": 16,
-    "passes": 6,
-    "groups": 16,
-    "activation": 3,
-    "dual": 1,
-}
-"""A reader's command: the first word, words from a row to the next, the loops' bounds, the format, and
-whether weights are two by two."""
+
+def reader_command(config):
+    """A reader's command: the first word, words from a row to the next, the loops' bounds, the format, and
+    whether weights are two by two."""
+    width = config.tile.amem_word_addr_width
+    return {
+        "a": width,
+        "a_stride": width,
+        "rows": 16,
+        "steps": 16,
+        "passes": 6,
+        "groups": 16,
+        "activation": 3,
+        "dual": 1,
+    }
 
 
 class ActivationReader(wiring.Component):
@@ -45,7 +48,7 @@ class ActivationReader(wiring.Component):
 
     Members
     -------
-    cmd : In(stream of :data:`READER_COMMAND`)
+    cmd : In(stream of :func:`reader_command`)
     port : Out(ReadPortSignature)
     o : Out(stream), ``data``, activation lanes or a word, and ``first``, set for row 0
     active : Out(1), there are words to request
@@ -64,7 +67,7 @@ class ActivationReader(wiring.Component):
         )
         super().__init__(
             {
-                "cmd": In(stream.Signature(data.StructLayout(READER_COMMAND))),
+                "cmd": In(stream.Signature(data.StructLayout(reader_command(config)))),
                 "port": Out(port),
                 "o": Out(stream.Signature(data.StructLayout({"data": shape, "first": 1}))),
                 "active": Out(1),
@@ -79,7 +82,7 @@ class ActivationReader(wiring.Component):
             m,
             "walk",
             Walk(
-                fields=READER_COMMAND,
+                fields=reader_command(self.config),
                 loops={
                     "group": "groups",
                     "step": "steps",
@@ -97,7 +100,9 @@ class ActivationReader(wiring.Component):
         parts = place(m, "parts", SyncFIFO(width=pass_bits + len(format), depth=self.DEPTH))
         words = place(m, "words", SyncFIFOBuffered(width=width + len(format), depth=self.DEPTH))
 
-        base, base_reg, addr, addr_reg = Signal(16), Signal(16), Signal(16), Signal(16)
+        base, base_reg, addr, addr_reg = (
+            Signal.like(port.req.payload, name=name) for name in ("base", "base_reg", "addr", "addr_reg")
+        )
         room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
         request, leave = Signal(), Signal()
         m.d.comb += [

@@ -12,10 +12,14 @@ from ..stream.delay import word_mux
 from ..stream.loops import Walk
 from ..verilog import place
 
-__all__ = ["WRITER_COMMAND", "ResultWriter"]
+__all__ = ["ResultWriter", "writer_command"]
 
-WRITER_COMMAND = {"dst": 16, "dst_stride": 16, "rows": 16, "groups": 16, "tiles": 32}
-"""A writer's command: lines of vector memory, the loops' bounds, and the tiles that are written."""
+
+def writer_command(config):
+    """A writer's command: lines of vector memory, the loops' bounds, the tiles that are written, and the rows
+    that each of them gets (0: all)."""
+    width = config.tile.line_addr_width
+    return {"dst": width, "dst_stride": width, "rows": 16, "groups": 16, "tiles": config.tiles, "spread": 16}
 
 
 class ResultWriter(wiring.Component):
@@ -23,12 +27,15 @@ class ResultWriter(wiring.Component):
 
     Latency: 2 cycles.
 
+    All ``tiles`` get every row of a result; or, with ``spread``, the lowest of them gets so many rows, from
+    ``dst`` on, then the next so many from there on, and so forth.
+
     ``done`` is high in the cycle after the command's last write was accepted. Lines that ``dst`` and
     ``dst_stride`` name must start a row of vector memory.
 
     Members
     -------
-    cmd : In(stream of :data:`WRITER_COMMAND`)
+    cmd : In(stream of :func:`writer_command`)
     tile : In(5), the own tile
     i : In(stream of ``scalers`` FP32)
     local, bus : Out(stream of LocalWrite, of BusWrite)
@@ -39,7 +46,7 @@ class ResultWriter(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "cmd": In(stream.Signature(data.StructLayout(WRITER_COMMAND))),
+                "cmd": In(stream.Signature(data.StructLayout(writer_command(config)))),
                 "tile": In(5),
                 "i": In(stream.Signature(data.ArrayLayout(32, config.tile.scalers))),
                 "local": Out(stream.Signature(local_write(config))),
@@ -56,7 +63,9 @@ class ResultWriter(wiring.Component):
             tile.scalers // tile.lanes,
         )  # rows of a result, of a word from the accumulator
         walk = place(
-            m, "walk", Walk(fields=WRITER_COMMAND, loops={"group": "groups", "row": "rows", "part": parts})
+            m,
+            "walk",
+            Walk(fields=writer_command(self.config), loops={"group": "groups", "row": "rows", "part": parts}),
         )
         connect(m, flipped(self.cmd), walk.cmd)
         at = walk.o.payload
@@ -79,7 +88,9 @@ class ResultWriter(wiring.Component):
 
         width = tile.vmem_addr_width
         base, base_reg, row, row_reg = Signal(width), Signal(width), Signal(width), Signal(width)
-        own, move = Signal(), Signal()
+        own, move, tile_ends = Signal(), Signal(), Signal()
+        target = Signal(self.config.tiles)
+        self._deal(m, at, move & at.last.part, target, tile_ends)
         write = Signal(local_write(self.config))
         m.d.comb += [
             base.eq(Mux(at.first.group, lines(at.command.dst), base_reg)),
@@ -89,9 +100,9 @@ class ResultWriter(wiring.Component):
             write.data.eq(
                 word_mux(piece, [results.r_data.word_select(k, 32 * tile.lanes) for k in range(pieces)])
             ),
-            own.eq(at.command.tiles == C(1, 32) << self.tile),
+            own.eq(target == C(1, 1) << self.tile),
             self.local.payload.eq(write),
-            self.bus.payload.tiles.eq(at.command.tiles),
+            self.bus.payload.tiles.eq(target),
             self.bus.payload.write.eq(write),
             self.local.valid.eq(walk.o.valid & results.r_rdy & own),
             self.bus.valid.eq(walk.o.valid & results.r_rdy & ~own),
@@ -100,8 +111,28 @@ class ResultWriter(wiring.Component):
             results.r_en.eq(move & (piece.all() if pieces > 1 else 1)),
         ]
         with m.If(move & at.last.part):
-            m.d.sync += row_reg.eq(row + lines(at.command.dst_stride))
+            m.d.sync += row_reg.eq(Mux(tile_ends, base, row + lines(at.command.dst_stride)))
             with m.If(at.last.row):
                 m.d.sync += base_reg.eq(base + parts)
         m.d.sync += self.done.eq(move & at.last.as_value().all())
         return m
+
+    def _deal(self, m, at, row_ends, target, tile_ends):
+        """Drives the tiles that get the row, ``target``, and whether it is the last that a tile is dealt."""
+        command = at.command
+        tiles, left = Signal.like(command.tiles), Signal.like(command.spread)  # to come; rows of the lowest
+        tiles_reg, left_reg = Signal.like(tiles), Signal.like(left)
+        lowest, dealt = Signal.like(tiles), Signal()
+        m.d.comb += [
+            dealt.eq(command.spread != 0),
+            tiles.eq(Mux(at.first.row, command.tiles, tiles_reg)),
+            left.eq(Mux(at.first.row, command.spread, left_reg)),
+            lowest.eq(tiles & -tiles),
+            target.eq(Mux(dealt, lowest, command.tiles)),
+            tile_ends.eq(dealt & (left == 1)),
+        ]
+        with m.If(row_ends):
+            m.d.sync += [
+                tiles_reg.eq(Mux(tile_ends, tiles & ~lowest, tiles)),
+                left_reg.eq(Mux(tile_ends, command.spread, left - 1)),
+            ]

@@ -11,7 +11,7 @@ from ..axi.signature import AXIReadSignature
 from ..config import LINE_BYTES
 from ..interfaces import bus_write
 from ..isa.commands import COMMAND_BYTES, Opcode
-from ..isa.layout import operands
+from ..isa.layout import CommandLayout
 from ..stream.region import RegionLayout, Walk
 from ..verilog import place
 
@@ -65,7 +65,7 @@ class LoadEngine(wiring.Component):
         row_beats = 4 * lanes // memory.data_bytes
         row_bits = exact_log2(row_beats)
         beat_lanes = lanes // row_beats
-        width = 16 + line_bits
+        width = self.config.tile.line_addr_width + line_bits
 
         reader = place(
             m,
@@ -84,7 +84,7 @@ class LoadEngine(wiring.Component):
         queue = place(m, "queue", SyncFIFO(width=target.size, depth=QUEUED))
         connect(m, reader.axi, flipped(self.axi))
 
-        command = operands(self.cmd.payload, Opcode.LOAD)
+        command = CommandLayout(Opcode.LOAD)(self.cmd.payload)
         region, following = Signal(target), target(queue.r_data)
         m.d.comb += [
             self.cmd.ready.eq(queue.w_rdy & reader.cmd.ready),

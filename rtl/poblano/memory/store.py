@@ -14,7 +14,7 @@ from ..axi.writer import AXIWriter
 from ..config import BLOCK, LINE_BYTES
 from ..interfaces import block_port, vmem_port
 from ..isa.commands import COMMAND_BYTES, Opcode
-from ..isa.layout import operands
+from ..isa.layout import CommandLayout
 from ..stream.region import Walk
 from ..verilog import place
 
@@ -70,7 +70,7 @@ class StoreEngine(wiring.Component):
         # A line has as many beats as a block's elements: 32 bytes.
         line_bits = exact_log2(LINE_BYTES // beat_bytes)
         row_bits = exact_log2(4 * self.config.tile.lanes // beat_bytes)
-        width = 16 + line_bits
+        width = self.config.tile.place_width + line_bits
 
         writer = place(
             m,
@@ -87,11 +87,10 @@ class StoreEngine(wiring.Component):
         connect(m, writer.axi, flipped(self.axi))
 
         # A command, when the reads of the one before have been answered.
-        store = operands(self.cmd.payload, Opcode.STORE)
-        block = operands(self.cmd.payload, Opcode.STORE_BLOCK)
-        opcode = self.cmd.payload[:8]
-        is_store, is_scale = opcode == Opcode.STORE, opcode == Opcode.STORE_SCALE
-        row_bytes = Signal(16 + exact_log2(LINE_BYTES))
+        store = CommandLayout(Opcode.STORE)(self.cmd.payload)
+        block = CommandLayout(Opcode.STORE_BLOCK)(self.cmd.payload)
+        is_store, is_scale = store.opcode == Opcode.STORE, store.opcode == Opcode.STORE_SCALE
+        row_bytes = Signal(range(self.config.tile.vmem_lines * LINE_BYTES + 1))
         first = Signal(range(BLOCK))  # byte of the block
         waiting = Signal(range(ROOM + 1))  # reads not answered
         quiet = Signal()
