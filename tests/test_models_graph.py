@@ -226,6 +226,9 @@ def test_shortened():
     assert short.config.layers == 2 and set(short.tensors) == set(short.graph.shapes())
     assert not any(name.startswith("blk.2.") for name in short.tensors)
     assert len(short.graph.layers) == 2 and len(model.graph.layers) == 3
+    few = model.shortened(2, vocab=20)
+    tokens = [3, 19, 0]
+    np.testing.assert_array_equal(FloatModel(few).forward(tokens), FloatModel(short).forward(tokens)[:, :20])
     for layers in (0, 4):
         with pytest.raises(ValueError, match=f"^tiny has 3 layers, not {layers}$"):
             model.shortened(layers)

@@ -148,8 +148,8 @@ class ModelMemory:
         for nodes in sets.values():
             # Keys and values are needed first.
             nodes = sorted(nodes, key=lambda node: node.width)
-            consumers = self.graph.consumers(nodes[0].name)
-            blocks = not all(isinstance(user, Residual) for user in consumers)
+            users = self.graph.consumers(nodes[0].name)
+            blocks = not users or not all(isinstance(user, Residual) for user in users)
             split = split_columns([n.width for n in nodes], self.config, blocks=blocks)
             ranges |= zip([n.name for n in nodes], split)
         return [ranges[node.name] for node in linears]

@@ -96,12 +96,21 @@ class Model:
         """The model's :class:`~poblano_host.models.graph.Graph`."""
         return FAMILIES[self.config.architecture].graph(self.config)
 
-    def shortened(self, layers):
-        """The model of the first ``layers`` layers; ValueError if it has not as many."""
+    def shortened(self, layers, *, vocab=None):
+        """The model of the first ``layers`` layers and, if ``vocab`` is given, of the first so many tokens;
+        ValueError if it has not as many."""
         if not 1 <= layers <= self.config.layers:
             raise ValueError(f"{self.config.name} has {self.config.layers} layers, not {layers}")
         short = replace(self, config=replace(self.config, layers=layers))
-        return replace(short, tensors={name: self.tensors[name] for name in short.graph.shapes()})
+        short = replace(short, tensors={name: self.tensors[name] for name in short.graph.shapes()})
+        if vocab is None:
+            return short
+        rows = {node.table for node in self.graph.of(Embedding)} | {
+            node.weight for node in self.graph.of(Head)
+        }
+        tensors = short.tensors | {name: rows_of(self.tensors[name], slice(vocab)) for name in rows}
+        config = replace(short.config, vocab=vocab, bos_id=None, eos_id=None)
+        return replace(short, config=config, tensors=tensors)
 
     @property
     def output(self):
