@@ -193,19 +193,19 @@ class Plan:
         """Lines of ``rows`` rows of ``columns`` columns, whole granules."""
         return rows * align(columns, self.sizes.granule) // LINE_WORDS
 
-    def chunks(self, rows, most, *, pair=1, lines=None, least=2, spare=0):
+    def chunks(self, rows, most, *, pair=1, lines=None, least=2, spare=0, slots=SLOTS):
         """:class:`Chunks` of at most ``most`` columns for ``rows`` rows in the first ``lines`` (all) lines
         of the pool.
 
-        At least ``least`` of them, of ``pair`` matrices side by side, and ``spare`` more of their size
-        behind them.
+        At least ``least`` of them, at most ``slots``, of ``pair`` matrices side by side, and ``spare`` more
+        of their size behind them.
         """
         room = self.pool_lines if lines is None else lines
         granule = self.sizes.granule
         unit = self.lines(rows, granule) * pair
         granules = max(1, min(-(-most // granule), room // ((least + spare) * unit)))
         size = granules * unit
-        count = max(least, min(SLOTS, room // size - spare))
+        count = max(least, min(slots, room // size - spare))
         return Chunks(self.pool, size, count, granules * granule)
 
     # Attention

@@ -7,6 +7,7 @@ from poblano.isa.vector_ops import AluOp, Reduce, Select, Sink
 
 from ...models.operators import Attention, Norm, Scale
 from ..image import align
+from ..plan import SLOTS
 from .gated import Gate
 from .linear import add_bias, ranges
 from .step import local
@@ -19,10 +20,23 @@ def lower(s, node):
     # The first tokens' results come while others' attention goes on: not where its scores are.
     room = s.plan.front_lines if len(_row_sets(s, y)) > 1 else s.plan.pool_lines
     s.builder.head = s.sizes.kv_heads
-    whole = s.plan.lines(s.groups.own, s.sizes.dim) <= room
-    (_whole if whole else _chunked)(s, node, y, room)
+    if _squares_wanted(s, node) and s.plan.lines(s.groups.own, s.sizes.dim) <= room:
+        _whole(s, node, y)
+        s.squares.add(node.name)
+    else:
+        _chunked(s, node, y, room)
     s.builder.group = s.builder.head = 0
     s.values[node.name] = x
+
+
+def _squares_wanted(s, node):
+    """Whether a norm of all tokens follows."""
+    layer = s.graph.layer(node.name)
+    if layer == s.last:  # it stands for the graph's last
+        node = s.graph.layers[-1][s.graph.layers[layer].index(node)]
+    norms = [user for user in s.graph.consumers(node.name) if isinstance(user, Norm)]
+    inside = any(s.graph.layer(norm.name) is not None for norm in norms)
+    return bool(norms) and (inside or s.shape.logits == "all" or s.shape.logits == "last" and s.count == 1)
 
 
 def _row_sets(s, y):
@@ -43,9 +57,8 @@ def _rows(s, groups):
     return s.groups.bounds[groups[0]][0], s.groups.bounds[groups[-1]][1]
 
 
-def _whole(s, node, y, room):
+def _whole(s, node, y):
     """All columns come together before a row is added up: its sum of squares is taken in passing."""
-    norm = any(isinstance(user, Norm) for user in s.graph.consumers(node.name))
     stride = s.plan.lines(1, s.sizes.dim)
     columns = s.sizes.dim if s.count == 1 else s.sizes.granule
     for groups in _row_sets(s, y):
@@ -60,10 +73,8 @@ def _whole(s, node, y, room):
             s.builder.group = group
             for tile in s.groups.owners(group):
                 at = s.plan.pool + s.groups.row(group) * stride
-                squares = dict(reduce=Reduce.SUM_SQUARES, r=s.plan.squares[group]) if norm else {}
+                squares = dict(reduce=Reduce.SUM_SQUARES, r=s.plan.squares[group])
                 _add(s, node, y, group, tile, at, stride, (0, s.sizes.dim), **squares)
-    if norm:
-        s.squares.add(node.name)
 
 
 def _chunked(s, node, y, room):
@@ -71,7 +82,8 @@ def _chunked(s, node, y, room):
     sets, n = _row_sets(s, y), 0
     rows = max(sum(s.groups.share[group] for group in groups) for groups in sets)
     columns = s.plan.columns(rows, s.memory.matrix(y.node.weight).k_blocks)
-    chunks = s.plan.chunks(rows, columns, lines=room)
+    # All tiles' results are in one pool, that of the rows' owner.
+    chunks = s.plan.chunks(rows, columns, lines=room, slots=SLOTS * len(s.tiles))
     for groups in sets:
         s.builder.group = groups[0]
         value = _input(y, groups)
