@@ -28,11 +28,15 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "formal"
 FILES = (
     "fifo",
+    "credit",
+    "read_ahead",
+    "broadcast",
+    "loop_walk",
+    "region_walk",
     "round_robin",
     "axi_arbiter",
     "axi_ram",
-    "broadcast",
-    "walk",
+    "broadcast_bus",
     "memory",
     "array",
     "pe",

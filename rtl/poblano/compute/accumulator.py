@@ -10,8 +10,9 @@ from ..formats.element import Activation
 from ..formats.float32 import FixedToFloat, FloatAdd, FloatMultiply
 from ..interfaces import block_meta
 from ..memory.sram import SRAM
+from ..stream.broadcast import Broadcast
 from ..stream.delay import delay, word_mux
-from ..stream.loops import CommandFork, Walk
+from ..stream.loop_walk import LoopWalk
 from ..verilog import place
 from .array import SumsLayout
 from .block_sums import SUMS_COMMAND, BlockSums
@@ -179,12 +180,12 @@ class Accumulator(wiring.Component):
         array, lanes = tile.array, tile.scalers
         parts = array.cols // lanes
 
-        fork = place(m, "fork", CommandFork(shape=data.StructLayout(ACCUMULATOR_COMMAND), count=2))
+        fork = place(m, "fork", Broadcast(shape=data.StructLayout(ACCUMULATOR_COMMAND), count=2))
         sums = place(m, "block_sums", BlockSums(self.config))
         walk = place(
             m,
             "walk",
-            Walk(
+            LoopWalk(
                 fields=ACCUMULATOR_COMMAND,
                 loops={"group": "groups", "step": "steps", "row": "rows", "part": parts},
             ),

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import ChipConfig
-from ..stream.loops import Walk
+from ..stream.loop_walk import LoopWalk
 from ..verilog import place
 from .array import SumsLayout
 
@@ -62,7 +62,7 @@ class BlockSums(wiring.Component):
         walk = place(
             m,
             "walk",
-            Walk(
+            LoopWalk(
                 fields=SUMS_COMMAND,
                 loops={"group": "groups", "step": "steps", "pass_": "passes", "row": "rows"},
             ),

@@ -9,7 +9,7 @@ from ..config import ChipConfig
 from ..interfaces import UnitSignature, bus_write, local_write, matmul_data_port, matmul_meta_port
 from ..isa.commands import FIELDS, Opcode
 from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_unit
-from ..stream.loops import CommandFork
+from ..stream.broadcast import Broadcast
 from ..verilog import place
 from .accumulator import ACCUMULATOR_COMMAND, Accumulator
 from .array import SystolicArray
@@ -138,7 +138,7 @@ class MatmulUnit(wiring.Component):
             "a": fields["a"] >> segment_bits,
             "a_stride": fields["a_stride"] >> segment_bits,
         }
-        fork = place(m, "command_fork", CommandFork(shape=unsigned(len(cmd.payload)), count=len(parts)))
+        fork = place(m, "command_fork", Broadcast(shape=unsigned(len(cmd.payload)), count=len(parts)))
         started = Signal(4)
         nop, transfer, nop_done = Signal(), Signal(), Signal()
         m.d.comb += [

@@ -9,7 +9,7 @@ from ..config import ChipConfig
 from ..formats.element import Activation, Element, decode_operand
 from ..interfaces import matmul_data_port, matmul_meta_port
 from ..stream.delay import word_mux
-from ..stream.loops import Walk
+from ..stream.loop_walk import LoopWalk
 from ..verilog import place
 
 __all__ = ["ActivationReader", "READER_COMMAND"]
@@ -76,7 +76,7 @@ class ActivationReader(wiring.Component):
         walk = place(
             m,
             "walk",
-            Walk(
+            LoopWalk(
                 fields=READER_COMMAND,
                 loops={
                     "group": "groups",

@@ -11,7 +11,7 @@ from ..formats.float32 import NAN, float16_to_float32
 from ..isa.weight_stream import ScaleFormat
 from ..memory.sram import SRAM
 from ..stream.delay import word_mux
-from ..stream.loops import Walk
+from ..stream.loop_walk import LoopWalk
 from ..verilog import place
 from .array import WeightItemLayout
 from .pe import NARROW
@@ -123,7 +123,7 @@ class WeightLoader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        walk = place(m, "walk", Walk(fields=LOADER_COMMAND, loops={"group": "groups", "step": "steps"}))
+        walk = place(m, "walk", LoopWalk(fields=LOADER_COMMAND, loops={"group": "groups", "step": "steps"}))
         connect(m, flipped(self.cmd), walk.cmd)
         m.d.comb += self.active.eq(walk.o.valid)
         format = walk.o.payload.command

@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from ..config import LINE_WORDS, ChipConfig
 from ..interfaces import bus_write, local_write
 from ..stream.delay import word_mux
-from ..stream.loops import Walk
+from ..stream.loop_walk import LoopWalk
 from ..verilog import place
 
 __all__ = ["WRITER_COMMAND", "ResultWriter"]
@@ -54,7 +54,9 @@ class ResultWriter(wiring.Component):
             tile.scalers // tile.lanes,
         )  # rows of a result, of a word from the accumulator
         walk = place(
-            m, "walk", Walk(fields=WRITER_COMMAND, loops={"group": "groups", "row": "rows", "part": parts})
+            m,
+            "walk",
+            LoopWalk(fields=WRITER_COMMAND, loops={"group": "groups", "row": "rows", "part": parts}),
         )
         connect(m, flipped(self.cmd), walk.cmd)
         at = walk.o.payload

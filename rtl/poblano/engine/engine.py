@@ -10,7 +10,7 @@ from ..axi.signature import AXIReadSignature, AXIWriteSignature
 from ..compute.array import SystolicArray
 from ..compute.block_sums import BlockSums
 from ..formats.element import Element, decode_operand
-from ..stream.loops import Walk
+from ..stream.loop_walk import LoopWalk
 from ..verilog import place
 from .axi_memory import AXIMemory
 from .config import IDENTITY, REGISTERS, STEP_BITS, VERSION, EngineConfig, Fault
@@ -118,9 +118,11 @@ class Engine(wiring.Component):
         rows_walk = place(
             m,
             "activation_walk",
-            Walk(fields=counts | {"rows": len(sums.row) + 1}, loops=blocks | {"row": "rows"}),
+            LoopWalk(fields=counts | {"rows": len(sums.row) + 1}, loops=blocks | {"row": "rows"}),
         )
-        items_walk = place(m, "weight_walk", Walk(fields=counts, loops=blocks | {"item": array_config.rows}))
+        items_walk = place(
+            m, "weight_walk", LoopWalk(fields=counts, loops=blocks | {"item": array_config.rows})
+        )
 
         job = self._registers(m)
         start, running, fault = job["start"], self.busy, job["fault"]

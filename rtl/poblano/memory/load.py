@@ -12,7 +12,7 @@ from ..config import LINE_BYTES
 from ..interfaces import bus_write
 from ..isa.commands import COMMAND_BYTES, Opcode
 from ..isa.layout import operands
-from ..stream.region import RegionLayout, Walk
+from ..stream.region_walk import RegionLayout, RegionWalk
 from ..verilog import place
 
 __all__ = ["LoadEngine"]
@@ -77,7 +77,7 @@ class LoadEngine(wiring.Component):
                 outstanding=memory.outstanding,
             ),
         )
-        walk = place(m, "walk", Walk(width=width))
+        walk = place(m, "walk", RegionWalk(width=width))
         target = data.StructLayout({"region": RegionLayout(width=width), "tiles": tiles})
         queue = place(m, "queue", SyncFIFO(width=target.size, depth=QUEUED))
         connect(m, reader.axi, flipped(self.axi))

@@ -15,7 +15,7 @@ from ..config import BLOCK, LINE_BYTES
 from ..interfaces import block_port, vmem_port
 from ..isa.commands import COMMAND_BYTES, Opcode
 from ..isa.layout import operands
-from ..stream.region import Walk
+from ..stream.region_walk import RegionWalk
 from ..verilog import place
 
 __all__ = ["StoreEngine"]
@@ -80,7 +80,7 @@ class StoreEngine(wiring.Component):
                 outstanding=memory.outstanding,
             ),
         )
-        walk = place(m, "walk", Walk(width=width))
+        walk = place(m, "walk", RegionWalk(width=width))
         fifo = place(m, "fifo", SyncFIFOBuffered(width=memory.data_width, depth=ROOM + 1))
         connect(m, writer.axi, flipped(self.axi))
 

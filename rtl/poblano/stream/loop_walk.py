@@ -1,37 +1,13 @@
-"""Nested loops over a command, and a command for several blocks."""
+"""Nested loops over a command."""
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["CommandFork", "Walk"]
+__all__ = ["LoopWalk"]
 
 
-class CommandFork(wiring.Component):
-    """Hands each command to ``count`` blocks, to each when it is ready; transferred when all have it.
-    Combinational."""
-
-    def __init__(self, *, shape, count):
-        self.shape, self.count = shape, count
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)).array(count)})
-
-    def elaborate(self, platform):
-        m = Module()
-        taken = Signal(self.count)
-        have = Signal(self.count)
-        for n, port in enumerate(self.o):
-            m.d.comb += [
-                port.payload.eq(self.i.payload),
-                port.valid.eq(self.i.valid & ~taken[n]),
-                have[n].eq(taken[n] | port.ready),
-            ]
-        m.d.comb += self.i.ready.eq(have.all())
-        with m.If(self.i.valid):
-            m.d.sync += taken.eq(Mux(have.all(), 0, have))
-        return m
-
-
-class Walk(wiring.Component):
+class LoopWalk(wiring.Component):
     """Runs through nested loops for each command: one iteration a cycle, no gap between commands.
 
     The first iteration comes one cycle after the command's transfer.
