@@ -4,16 +4,17 @@ import numpy as np
 
 from poblano.config import ArrayConfig, ChipConfig, MemoryConfig, TileConfig
 from poblano_host.golden.chip import GoldenChip
-from poblano_host.models import Model, ModelConfig
+from poblano_host.models import Model
+from poblano_host.models.arch import FAMILIES
 from poblano_host.models.quantise import QUANTISERS
 
 __all__ = ["Run", "chip", "tiny_model"]
 
 
-def tiny_model(*, seed=0, formats=("q8_0",), **changes):
+def tiny_model(*, family="llama", seed=0, formats=("q8_0",), tokenizer=None, **changes):
     """Random weights; the matrices' formats take turns."""
     sizes = dict(
-        architecture="llama",
+        architecture=family,
         name="tiny",
         dim=64,
         layers=2,
@@ -26,16 +27,20 @@ def tiny_model(*, seed=0, formats=("q8_0",), **changes):
         rope_base=10000.0,
         norm_eps=1e-5,
     )
-    config = ModelConfig(**sizes | changes)
+    config = FAMILIES[family].config_type(**sizes | changes)
+    shapes = FAMILIES[family].graph(config).shapes()
     generator = np.random.default_rng(seed)
     tensors = {}
-    for i, (name, shape) in enumerate(config.shapes().items()):
-        if len(shape) == 1:
+    for i, name in enumerate(sorted(shapes, key=lambda name: name.startswith("blk."))):
+        shape = shapes[name]
+        if name.endswith(".bias"):
+            tensors[name] = generator.normal(0, 0.5, shape).astype(np.float32)
+        elif len(shape) == 1:
             tensors[name] = generator.uniform(0.5, 1.5, shape).astype(np.float32)
         else:
             values = generator.normal(0, 1.5 * shape[1] ** -0.5, shape).astype(np.float32)
             tensors[name] = QUANTISERS[formats[i % len(formats)]](values)
-    return Model(config, tensors, None)
+    return Model(config, tensors, tokenizer)
 
 
 def chip(

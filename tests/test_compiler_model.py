@@ -262,6 +262,11 @@ def test_cases():
     assert rows[2][2].kl < 2 * rows[2][3].kl  # the activations' format explains it
 
 
+def test_family_error():
+    with pytest.raises(CompileError, match="^tiny: the family qwen2 is not compiled, only llama$"):
+        CompiledModel(tiny_model(family="qwen2"), chip())
+
+
 def test_format_errors(model):
     with pytest.raises(CompileError, match="this array has no INT8 weights; it has E4M3$"):
         CompiledModel(model, chip(formats=("mxfp8_e4m3",)))

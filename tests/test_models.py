@@ -1,11 +1,13 @@
 """Models from files: loaders, quantisers, tokenizers and the float model, against gguf and llama.cpp."""
 
+from dataclasses import replace
 import json
 import shutil
 
 import gguf
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from poblano_host.models import (
     BlockTensor,
@@ -17,9 +19,13 @@ from poblano_host.models import (
     loader,
     quantise_model,
 )
+from poblano_host.models.arch import FAMILIES
 from poblano_host.models.gguf import export_gguf, load_gguf
 from poblano_host.models.quantise import QUANTISERS
 from poblano_host.models.safetensors import load_directory
+from poblano_host.models.tokenizer import Tokenizer
+from tests.models_files import save_directory, tiny_tokenizer
+from tests.models_tiny import tiny_model
 
 TEXT = (
     "And the king said unto them, What is this that ye have done in the 21 days? "
@@ -46,11 +52,18 @@ def llama_cpp(path):
     return xllamacpp.Server(params)
 
 
-def log_probabilities(server, prompt, count):
+def log_probabilities(server, prompt, count, forced):
     """llama.cpp's log-probabilities of the ``count`` likeliest next tokens, and how many tokens ``prompt``
-    has."""
+    has. The token ``forced`` is then chosen: of half a character llama.cpp says nothing."""
     answer = server.handle_completions(
-        {"prompt": prompt, "n_predict": 1, "logprobs": count, "temperature": 0, "cache_prompt": False}
+        {
+            "prompt": prompt,
+            "n_predict": 1,
+            "logprobs": count,
+            "temperature": 0,
+            "cache_prompt": False,
+            "logit_bias": [[forced, 1000]],
+        }
     )
     answer = json.loads(answer) if isinstance(answer, (str, bytes)) else answer
     top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
@@ -59,16 +72,16 @@ def log_probabilities(server, prompt, count):
 
 def check_against_llama_cpp(model, path, count):
     export_gguf(model, path)
-    server = llama_cpp(path)
+    server, forced = llama_cpp(path), model.tokenizer.id_of("a")
     ids = model.tokenizer.encode(TEXT)
     logits = FloatModel(model).forward(ids).astype(np.float64)
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     for length in (1, 7, len(ids)):
-        theirs, _ = log_probabilities(server, ids[:length], count)
+        theirs, _ = log_probabilities(server, ids[:length], count, forced)
         assert len(theirs) >= count // 2
         assert max(abs(expected[length - 1, i] - p) for i, p in theirs.items()) <= 1e-3
     # the same text gives the same tokens: the next token's distribution is that of our ids
-    theirs, tokens = log_probabilities(server, TEXT, count)
+    theirs, tokens = log_probabilities(server, TEXT, count, forced)
     assert tokens == len(ids)
     assert max(abs(expected[-1, i] - p) for i, p in theirs.items()) <= 1e-3
 
@@ -80,6 +93,77 @@ def test_default_model_against_llama_cpp(model, tmp_path):
 @pytest.mark.slow
 def test_smollm2_against_llama_cpp(tmp_path):
     check_against_llama_cpp(load_model("smollm2"), tmp_path / "smollm2.gguf", 1000)
+
+
+def tiny(family, tokenizer, **changes):
+    """A tiny model of ``family`` with a padded vocabulary; heads fill ``dim``, as llama.cpp's Qwen2 needs."""
+    return tiny_model(
+        family=family,
+        dim=128,
+        vocab=416,
+        bos_id=397,
+        eos_id=399,
+        tokenizer=Tokenizer(tokenizer, "qwen2"),
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("tied", [True, False])
+def test_families_against_llama_cpp(family, tied, tmp_path):
+    check_against_llama_cpp(tiny(family, tiny_tokenizer(), tied=tied), tmp_path / "model.gguf", 200)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("tied", [True, False])
+def test_families_in_both_files(family, tied, tmp_path):
+    """The same model from a directory, and from the GGUF file that is exported then."""
+    tokenizer = tiny_tokenizer()
+    model = tiny(family, tokenizer, tied=tied, rope_base=5e5)
+    save_directory(model, tokenizer, tmp_path / "model")
+    loaded = load_directory(tmp_path / "model")
+    export_gguf(loaded, tmp_path / "model.gguf")
+    for again in (loaded, load_gguf(tmp_path / "model.gguf")):
+        np.testing.assert_allclose(again.config.norm_eps, model.config.norm_eps, rtol=1e-6)
+        assert replace(again.config, norm_eps=model.config.norm_eps) == model.config
+        assert again.tensors.keys() == model.tensors.keys()
+        for name, tensor in model.tensors.items():
+            expected = tensor.dequantise() if isinstance(tensor, BlockTensor) else tensor
+            np.testing.assert_array_equal(again.tensors[name], expected)
+            assert again.tensors[name].dtype == np.float32
+        assert again.tokenizer.encode(TEXT) == model.tokenizer.encode(TEXT)
+
+
+def test_order_of_rows_in_files(tmp_path):
+    """GGUF has Qwen2's rows in Hugging Face's order, but of Llama those that rotate side by side."""
+    tokenizer = tiny_tokenizer()
+    for family, halves in (("llama", False), ("qwen2", True)):
+        model = tiny(family, tokenizer)
+        save_directory(model, tokenizer, tmp_path / family)
+        export_gguf(model, tmp_path / "model.gguf")
+        theirs = load_file(tmp_path / family / "model.safetensors")["model.layers.1.self_attn.k_proj.weight"]
+        stored = {tensor.name: tensor.data for tensor in gguf.GGUFReader(tmp_path / "model.gguf").tensors}
+        ours = model.tensors["blk.1.attn_k.weight"].dequantise()
+        np.testing.assert_array_equal(stored["blk.1.attn_k.weight"], theirs if halves else ours)
+        half = model.config.head_dim // 2
+        np.testing.assert_array_equal(theirs[[0, half, 1, half + 1]], ours[:4])
+
+
+@pytest.mark.parametrize("name", ["q8_0", "q4_1"])
+def test_stored_grid_with_halves(name, tmp_path):
+    """Rows of quantised projections that RoPE rotates by halves are put beside each other in their grid."""
+    model = tiny("qwen2", tiny_tokenizer(), formats=(name,))
+    export_gguf(model, tmp_path / "model.gguf")
+    quantised = quantise_gguf(tmp_path / "model.gguf", tmp_path / "quantised.gguf", name)
+    floats = load_gguf(tmp_path / "model.gguf")
+    for key, tensor in quantise_model(floats, name).tensors.items():
+        got = quantised.tensors[key]
+        if isinstance(tensor, BlockTensor):
+            assert got.format == name
+            np.testing.assert_array_equal(got.q, tensor.q)
+            np.testing.assert_array_equal(got.dequantise(), tensor.dequantise())
+        else:
+            np.testing.assert_array_equal(got, tensor)
 
 
 def test_export_and_load_gguf(model, tmp_path):
@@ -111,14 +195,10 @@ def test_quantisers_equal_gguf(name):
     )
 
 
-@pytest.mark.parametrize("name", ["q8_0", "q4_0", "q4_1"])
-def test_stored_grid_of_gguf(model, name, tmp_path):
-    """A quantised GGUF keeps its grid bit for bit."""
-    path = tmp_path / "model.gguf"
-    export_gguf(model, path)
+def quantise_gguf(path, quantised, name):
+    """The model of the GGUF file ``path`` with its matrices in the format ``name``, through ``quantised``."""
     reader = gguf.GGUFReader(path)
-    quantised = tmp_path / "quantised.gguf"
-    writer = gguf.GGUFWriter(quantised, "llama")
+    writer = gguf.GGUFWriter(quantised, reader.get_field("general.architecture").contents())
     for field in reader.fields.values():
         if not field.name.startswith("GGUF.") and field.name != "general.architecture":
             kind = field.types[0]
@@ -136,7 +216,14 @@ def test_stored_grid_of_gguf(model, name, tmp_path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    loaded = load_gguf(quantised)
+    return load_gguf(quantised)
+
+
+@pytest.mark.parametrize("name", ["q8_0", "q4_0", "q4_1"])
+def test_stored_grid_of_gguf(model, name, tmp_path):
+    """A quantised GGUF keeps its grid bit for bit."""
+    export_gguf(model, tmp_path / "model.gguf")
+    loaded = quantise_gguf(tmp_path / "model.gguf", tmp_path / "quantised.gguf", name)
     expected = quantise_model(model, name)
     for key, tensor in expected.tensors.items():
         if isinstance(tensor, BlockTensor):

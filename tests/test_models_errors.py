@@ -14,6 +14,8 @@ from poblano_host.models import ModelError, load_model, loader, quantise_model
 from poblano_host.models.gguf import export_gguf, load_gguf
 from poblano_host.models.safetensors import load_directory
 from poblano_host.models.tokenizer import Tokenizer
+from tests.models_files import QWEN2, save_directory, tiny_tokenizer
+from tests.models_tiny import tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,8 @@ def exported(tmp_path_factory):
 def rewrite(source, path, *, drop=(), change=None, add=None, tensors=None, kind=None):
     """The GGUF file ``source`` with other fields and tensors, matrices as ``kind`` if given."""
     change, add, tensors = change or {}, add or {}, tensors or {}
-    reader, writer = gguf.GGUFReader(source), gguf.GGUFWriter(path, "llama")
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(path, reader.get_field("general.architecture").contents())
     for field in reader.fields.values():
         if (
             not field.name.startswith("GGUF.")
@@ -105,6 +108,7 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
         ({"change": {"llama.block_count": 0}}, "layers is 0$"),
         ({"change": {"llama.block_count": 3}}, "unknown tensor blk.3.attn_norm.weight"),
         ({"change": {"llama.block_count": 5}}, "tensor blk.4.attn_norm.weight is missing"),
+        ({"change": {"llama.block_count": 3_000_000}}, "3000000 layers, but only 38 tensors"),
         ({"change": {"llama.rope.freq_base": float("inf")}}, "rope_base is inf"),
         ({"change": {"llama.attention.layer_norm_rms_epsilon": 0.0}}, "norm_eps is 0.0"),
         ({"change": {"tokenizer.ggml.eos_token_id": 5000}}, "eos_id is 5000, not a token of the 1024"),
@@ -112,8 +116,8 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
         ({"drop": ["tokenizer.ggml.tokens"]}, "field tokenizer.ggml.tokens is missing"),
         ({"drop": ["tokenizer.ggml.pre"]}, "field tokenizer.ggml.pre is missing"),
         (
-            {"change": {"tokenizer.ggml.pre": "qwen2"}},
-            "unknown pre-tokenizer 'qwen2'; known are gpt-2, smollm",
+            {"change": {"tokenizer.ggml.pre": "qwen35"}},
+            "unknown pre-tokenizer 'qwen35'; known are gpt-2, smollm, qwen2",
         ),
         ({"change": {"tokenizer.ggml.pre": "default"}}, "unknown pre-tokenizer 'default'"),
         (
@@ -155,6 +159,9 @@ def folder(tmp_path):
     [
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported, only 'silu'"),
         ({"rope_scaling": {"rope_type": "llama3", "factor": 8}}, "RoPE scaling 'llama3' is not supported"),
+        ({"rope_scaling": "yarn"}, "RoPE scaling 'yarn' is not supported"),
+        ({"model_type": ["llama"]}, r"unknown architecture \['llama'\]; known are llama, qwen2"),
+        ({"vocab_size": "1024"}, "vocab is '1024'"),
         ({"hidden_size": "128"}, "dim is '128'"),
         ({"hidden_size": None, "head_dim": None}, "a size or constant is no number"),
         ({"rms_norm_eps": "small"}, "a size or constant is no number"),
@@ -256,6 +263,45 @@ def test_directory_variants(folder):
     )
 
 
+@pytest.fixture
+def qwen2(tmp_path):
+    """A tiny Qwen2 as a directory and a GGUF file."""
+    tokenizer = tiny_tokenizer()
+    model = tiny_model(family="qwen2", vocab=400, tokenizer=Tokenizer(tokenizer, "qwen2"))
+    save_directory(model, tokenizer, tmp_path / "qwen2")
+    export_gguf(model, tmp_path / "qwen2.gguf")
+    return tmp_path / "qwen2", tmp_path / "qwen2.gguf"
+
+
+def test_qwen2_directory(qwen2):
+    folder, _ = qwen2
+    path = folder / "config.json"
+    plain = json.loads(path.read_text())
+    path.write_text(json.dumps({**plain, "use_sliding_window": True, "sliding_window": 4096}))
+    refused(load_directory, folder, "use_sliding_window True is not supported, only False", named=path)
+    path.write_text(json.dumps({**plain, "use_sliding_window": False, "sliding_window": 4096}))
+    load_directory(folder)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    bias = tensors.pop("model.layers.1.self_attn.k_proj.bias")
+    save_file(tensors, path)
+    refused(load_directory, folder, "tensor blk.1.attn_k.bias is missing", named=path)
+    save_file(tensors | {"model.layers.1.self_attn.k_proj.bias": bias[1:]}, path)
+    refused(load_directory, folder, r"blk.1.attn_k.bias has shape \(63,\), not \(64,\)", named=path)
+    save_file(tensors | {"model.layers.1.self_attn.o_proj.bias": bias}, path)
+    refused(load_directory, folder, "unknown tensor model.layers.1.self_attn.o_proj.bias", named=path)
+
+
+def test_qwen2_gguf(qwen2, tmp_path):
+    path = tmp_path / "bad.gguf"
+    rewrite(qwen2[1], path, add={"qwen2.attention.sliding_window": (4096, UINT32)})
+    refused(load_gguf, path, "qwen2.attention.sliding_window 4096 is not supported, only 0")
+    rewrite(qwen2[1], path, tensors={"blk.0.attn_q.bias": np.full(128, np.nan, np.float32)})
+    refused(load_gguf, path, "tensor blk.0.attn_q.bias has elements that are not finite")
+    rewrite(qwen2[1], path, add={"qwen2.attention.sliding_window": (0, UINT32)})
+    load_gguf(path)
+
+
 def test_more_tokens_than_embeddings(folder):
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 1000}))
@@ -286,16 +332,23 @@ def test_split_of_tokenizer_json(folder):
     path = folder / "tokenizer.json"
     raw = json.loads(path.read_text())
     level = raw["pre_tokenizer"]
+    own = {"type": "Split", "pattern": {"Regex": QWEN2}, "behavior": "Isolated", "invert": False}
+    sequence = lambda *steps: {"type": "Sequence", "pretokenizers": [*steps]}
     for split, pre in (
         (level, "gpt-2"),
         ({**level, "add_prefix_space": True}, None),
         (None, None),
-        (
-            {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]},
-            "smollm",
-        ),
+        (sequence({"type": "Digits", "individual_digits": True}, level), "smollm"),
+        (sequence({"type": "Digits", "individual_digits": False}, level), None),
+        (sequence(own, {**level, "use_regex": False}), "qwen2"),
+        (sequence(own, level), None),
+        (sequence({**own, "invert": True}, {**level, "use_regex": False}), None),
+        (sequence(), None),
     ):
         path.write_text(json.dumps({**raw, "pre_tokenizer": split}))
+        assert Tokenizer.from_json(path).pre == pre
+    for normaliser, pre in (({"type": "NFC"}, "gpt-2"), ({"type": "Lowercase"}, None)):
+        path.write_text(json.dumps({**raw, "normalizer": normaliser}))
         assert Tokenizer.from_json(path).pre == pre
 
 

@@ -4,10 +4,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from poblano.config import BLOCK
 from poblano.formats.element import Activation
 from poblano.vector.reference import quantise
 from poblano_host.models import FloatModel, ModelError, quantise_model
-from poblano_host.models.model import BLOCK, MX_FORMATS
+from poblano_host.models.model import MX_FORMATS
 from poblano_host.models.quantise import QUANTISERS
 from tests.models_tiny import tiny_model
 

@@ -1,6 +1,7 @@
 """The tokenizers against llama.cpp's, and text as tokens arrive."""
 
 import json
+import unicodedata
 import urllib.request
 
 from hypothesis import given, settings
@@ -9,29 +10,10 @@ import pytest
 
 from poblano_host.models import load_model
 from poblano_host.models.gguf import export_gguf, load_gguf
+from poblano_host.models.tokenizer import Tokenizer
+from tests.models_files import TEXTS, tiny_tokenizer
+from tests.models_tiny import tiny_model
 
-TEXTS = [
-    "And the king said unto them, What is this that ye have done in the 21 days?",
-    "",
-    " ",
-    "\n\n\t x  \n",
-    "日本語 ok",
-    "a" * 300,
-    "1234567 3.14 x2y",
-    "don't WE'LL I'd 'Tis the LORD's, and;them: thee.",
-    "naïve café \u00a0 x",
-    "emoji 😀 👩‍👩‍👧",
-    "  leading",
-    "trailing  ",
-    "a\r\nb\r\n",
-    "١٢٣ ½ Ⅷ",
-    "<|im_start|>user\nhi<|im_end|>\n",
-    "<|endoftext|>x",
-    "def f(x):\n    return x**2\n",
-    "\u200b\u3000.",
-    "!!!???... (so) --the",
-    "e\u0301 ñ",
-]
 MODEL = load_model("default")
 
 
@@ -57,6 +39,19 @@ def test_default_tokenizer_against_llama_cpp(tmp_path):
     export_gguf(MODEL, tmp_path / "model.gguf")
     check_against_llama_cpp(MODEL.tokenizer, tmp_path / "model.gguf")
     check_against_llama_cpp(load_gguf(tmp_path / "model.gguf").tokenizer, tmp_path / "model.gguf")
+
+
+def test_qwen2_tokenizer_against_llama_cpp(tmp_path):
+    """From tokenizer.json text is normalised to NFC first, which GGUF and llama.cpp don't do."""
+    tiny_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.from_json(tmp_path / "tokenizer.json")
+    assert tokenizer.pre == "qwen2"
+    model = tiny_model(family="qwen2", dim=128, vocab=416, tokenizer=tokenizer)
+    export_gguf(model, tmp_path / "model.gguf")
+    ours = load_gguf(tmp_path / "model.gguf").tokenizer
+    check_against_llama_cpp(ours, tmp_path / "model.gguf")
+    for text in TEXTS:
+        assert tokenizer.encode(text) == ours.encode(unicodedata.normalize("NFC", text))
 
 
 @pytest.mark.slow

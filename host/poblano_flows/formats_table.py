@@ -65,12 +65,13 @@ class Layer:
         """Of the model's middle layer, ``ffn_up`` and its input of :data:`TEXT`."""
         layer = model.config.layers // 2
         tokens = list(model.tokenizer.encode(TEXT))[: model.config.context]
-        matrix = model.tensors[f"blk.{layer}.ffn_up.weight"]
+        up = model.graph.node(f"layer{layer}.ffn_up")
+        matrix = model.tensors[up.weight]
         weights = matrix.dequantise() if isinstance(matrix, BlockTensor) else matrix
         return cls(
             f"{model.config.name}, blk.{layer}.ffn_up, {len(tokens)} tokens",
             weights,
-            FloatModel(model).feed_forward_input(tokens, layer),
+            FloatModel(model).value(up.inputs[0], tokens),
         )
 
 

@@ -167,6 +167,8 @@ class CompiledModel:
         self.config = config
         self._choose_activations(activations)
         c, array = model.config, config.tile.array
+        if c.architecture != "llama":
+            raise CompileError(f"{c.name}: the family {c.architecture} is not compiled, only llama")
         self.context = min(c.context, 2048) if context is None else context
         if not 1 <= self.context < NO_LIMIT - 2 * array.rows:
             raise CompileError(

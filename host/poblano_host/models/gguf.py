@@ -1,17 +1,21 @@
 """GGUF files in and out. Q4_0, Q4_1 and Q8_0 matrices stay in their stored grid."""
 
+from dataclasses import replace
 import struct
 
 import gguf
 import numpy as np
 
-from .model import BLOCK, BlockTensor, Model, ModelConfig, ModelError
+from poblano.config import BLOCK
+
+from .arch import FAMILIES, find_family
+from .config import ModelError, stored_fields
+from .metadata import Metadata
+from .model import BlockTensor, Model, interleaved_rows
 from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, Tokenizer
 
 __all__ = ["export_gguf", "load_gguf"]
 
-ARCHITECTURES = ("llama",)
-_REQUIRED = object()
 _TYPES = gguf.GGMLQuantizationType
 
 
@@ -60,68 +64,34 @@ def _reader(path):
 def load_gguf(path):
     """The :class:`Model` in a GGUF file; :class:`ModelError` names the file and what is wrong."""
     reader = _reader(path)
-
-    def field(name, default=_REQUIRED):
-        value = reader.get_field(name)
-        if value is None:
-            if default is _REQUIRED:
-                raise ModelError(f"{path}: field {name} is missing")
-            return default
-        return value.contents()
-
     try:
-        architecture = field("general.architecture")
-        if architecture not in ARCHITECTURES:
-            raise ModelError(
-                f"{path}: unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}"
-            )
-        get = lambda name, default=_REQUIRED: field(f"{architecture}.{name}", default)
-        tokens = field("tokenizer.ggml.tokens")
-        heads, dim = get("attention.head_count"), get("embedding_length")
-        config = ModelConfig(
-            architecture=architecture,
-            name=field("general.name", "unnamed"),
-            dim=dim,
-            layers=get("block_count"),
-            heads=heads,
-            kv_heads=get("attention.head_count_kv", heads),
-            head_dim=get("attention.key_length", dim // heads),
-            ffn_dim=get("feed_forward_length"),
+        fields = Metadata(path, "gguf", {name: field.contents() for name, field in reader.fields.items()})
+        family = find_family(fields.get("general.architecture"), path)
+        tokens = fields.get("tokenizer.ggml.tokens")
+        tensors = {tensor.name: _tensor(path, tensor) for tensor in reader.tensors}
+        config = replace(fields, prefix=f"{family.name}.").config(
+            family,
+            name=fields.values.get("general.name", "unnamed"),
             vocab=len(tokens),
-            context=get("context_length"),
-            rope_base=float(get("rope.freq_base", 10000.0)),
-            norm_eps=float(get("attention.layer_norm_rms_epsilon")),
-            bos_id=field("tokenizer.ggml.bos_token_id", None),
-            eos_id=field("tokenizer.ggml.eos_token_id", None),
+            bos_id=fields.values.get("tokenizer.ggml.bos_token_id"),
+            eos_id=fields.values.get("tokenizer.ggml.eos_token_id"),
+            tied="output.weight" not in tensors,
         )
-        config.check(path)
-        for name, plain in (
-            ("rope.scaling.type", "none"),
-            ("rope.dimension_count", config.head_dim),
-            ("attention.value_length", config.head_dim),
-            ("expert_count", 0),
-        ):
-            value = get(name, plain)
-            if value != plain:
-                raise ModelError(f"{path}: {architecture}.{name} {value!r} is not supported, only {plain!r}")
-        kind = field("tokenizer.ggml.model")
+        kind = fields.get("tokenizer.ggml.model")
         if kind != "gpt2":
             raise ModelError(f"{path}: unknown tokenizer {kind!r}; gpt2 (byte-level BPE) is read")
         tokenizer = Tokenizer.from_gguf(
             tokens,
-            field("tokenizer.ggml.merges"),
-            field("tokenizer.ggml.token_type"),
-            field("tokenizer.ggml.pre"),
+            fields.get("tokenizer.ggml.merges"),
+            fields.get("tokenizer.ggml.token_type"),
+            fields.get("tokenizer.ggml.pre"),
             path,
         )
-        tensors = {tensor.name: _tensor(path, tensor) for tensor in reader.tensors}
     except ModelError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ModelError(f"{path}: truncated or corrupt GGUF: {error}") from None
-    model = Model(config, tensors, tokenizer)
-    model.check(path)
-    return model
+    return Model.of_file(path, config, tensors, tokenizer, halves=family.gguf_halves)
 
 
 def export_gguf(model, path):
@@ -129,21 +99,29 @@ def export_gguf(model, path):
     config, tokenizer = model.config, model.tokenizer
     if tokenizer.pre is None:
         raise ModelError(f"{path}: GGUF has no name for how {config.name}'s tokenizer splits text")
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, config.architecture)
     writer.add_name(config.name)
-    writer.add_context_length(config.context)
-    writer.add_embedding_length(config.dim)
-    writer.add_block_count(config.layers)
-    writer.add_feed_forward_length(config.ffn_dim)
-    writer.add_head_count(config.heads)
-    writer.add_head_count_kv(config.kv_heads)
-    writer.add_key_length(config.head_dim)
+    for field in stored_fields(type(config)):
+        value, key = getattr(config, field.name), f"{config.architecture}.{field.metadata['gguf']}"
+        (writer.add_float32 if field.type is float else writer.add_uint32)(key, value)
     writer.add_value_length(config.head_dim)
     writer.add_rope_dimension_count(config.head_dim)
-    writer.add_rope_freq_base(config.rope_base)
-    writer.add_layer_norm_rms_eps(config.norm_eps)
     writer.add_vocab_size(config.vocab)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    _add_tokenizer(writer, config, tokenizer)
+    rotated = model.graph.rotated() if FAMILIES[config.architecture].gguf_halves else {}
+    for name, tensor in model.tensors.items():
+        data = tensor.dequantise() if isinstance(tensor, BlockTensor) else tensor
+        if name in rotated:
+            data = data[np.argsort(interleaved_rows(len(data), rotated[name]))]
+        writer.add_tensor(name, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _add_tokenizer(writer, config, tokenizer):
     tokens = [tokenizer.token_of(i) for i in range(config.vocab)]  # None where the embedding is padded
     types = [
         UNUSED
@@ -165,9 +143,3 @@ def export_gguf(model, path):
     if config.eos_id is not None:
         writer.add_eos_token_id(config.eos_id)
     writer.add_add_bos_token(False)
-    for name, tensor in model.tensors.items():
-        writer.add_tensor(name, tensor.dequantise() if isinstance(tensor, BlockTensor) else tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()

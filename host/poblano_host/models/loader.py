@@ -9,8 +9,8 @@ import sys
 import tempfile
 import zipfile
 
+from .config import ModelError
 from .gguf import load_gguf
-from .model import ModelError
 from .safetensors import load_directory
 
 __all__ = ["DEFAULT", "load_model", "smollm2_path"]

@@ -2,85 +2,22 @@
 tokenizer."""
 
 from dataclasses import dataclass
-import math
+from functools import cached_property
 
 import numpy as np
 
+from poblano.config import BLOCK
 from poblano.formats.element import Activation
 
-__all__ = ["BLOCK", "BlockTensor", "MX_FORMATS", "Model", "ModelConfig", "ModelError", "interleave_rope"]
+from .arch import FAMILIES
+from .config import ModelConfig, ModelError
+from .operators import Embedding, Head, Step
 
-BLOCK = 32
-"""Elements that share a scale, along a row."""
+__all__ = ["BlockTensor", "MX_FORMATS", "Model", "interleaved_rows", "rows_of"]
+
 MX_FORMATS = {form.name.lower(): form for form in Activation if form.mx}
 """The formats whose scales are powers of two, by name: the numbers are the same in weights and
 activations."""
-
-
-class ModelError(ValueError):
-    """A model that can't be used; one line that names the file and what is wrong."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Sizes and constants of a Llama-style decoder (RMSNorm, RoPE, grouped-query attention, SwiGLU)."""
-
-    architecture: str
-    name: str
-    dim: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn_dim: int
-    vocab: int
-    context: int
-    rope_base: float
-    norm_eps: float
-    bos_id: int | None = None
-    eos_id: int | None = None
-
-    def check(self, where):
-        """:class:`ModelError` if the sizes can't be a model of blocks of 32."""
-        for name in ("dim", "layers", "heads", "kv_heads", "head_dim", "ffn_dim", "vocab", "context"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ModelError(f"{where}: {name} is {value!r}")
-        for name in ("rope_base", "norm_eps"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ModelError(f"{where}: {name} is {value!r}")
-        for name in ("bos_id", "eos_id"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and 0 <= value < self.vocab):
-                raise ModelError(f"{where}: {name} is {value!r}, not a token of the {self.vocab}")
-        for name in ("dim", "head_dim", "ffn_dim"):
-            value = getattr(self, name)
-            if value % BLOCK:
-                raise ModelError(f"{where}: {name} {value} is not a multiple of {BLOCK}")
-        if self.heads % self.kv_heads:
-            raise ModelError(f"{where}: {self.heads} heads do not divide among {self.kv_heads} KV heads")
-
-    def shapes(self):
-        """The shape (out, in) or (n,) of every tensor that the model must have, by canonical name."""
-        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        shapes = {"token_embd.weight": (self.vocab, self.dim), "output_norm.weight": (self.dim,)}
-        for n in range(self.layers):
-            shapes |= {
-                f"blk.{n}.{name}.weight": shape
-                for name, shape in {
-                    "attn_norm": (self.dim,),
-                    "attn_q": (q, self.dim),
-                    "attn_k": (kv, self.dim),
-                    "attn_v": (kv, self.dim),
-                    "attn_output": (self.dim, q),
-                    "ffn_norm": (self.dim,),
-                    "ffn_gate": (self.ffn_dim, self.dim),
-                    "ffn_up": (self.ffn_dim, self.dim),
-                    "ffn_down": (self.dim, self.ffn_dim),
-                }.items()
-            }
-        return shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,23 +69,44 @@ class BlockTensor:
 class Model:
     """A loaded model. ``tensors`` maps GGUF's canonical names to BlockTensor (matrices) or float32 arrays.
 
-    RoPE rotates neighbouring elements 2i and 2i+1 (GGUF's layout). ``output.weight`` is absent when it is
-    tied to ``token_embd.weight``; :attr:`output` is the one that applies.
+    RoPE rotates neighbouring elements 2i and 2i+1. :attr:`graph` says what is computed with the tensors.
     """
 
     config: ModelConfig
     tensors: dict
     tokenizer: object
 
+    @classmethod
+    def of_file(cls, where, config, tensors, tokenizer, *, halves):
+        """The checked model of a file's tensors, whose heads RoPE rotates by ``halves`` or by neighbours."""
+        if config.layers > len(tensors):
+            raise ModelError(f"{where}: {config.layers} layers, but only {len(tensors)} tensors")
+        model = cls(config, tensors, tokenizer)
+        if halves:
+            shapes = model.graph.shapes()
+            for name, heads in model.graph.rotated().items():
+                if name in tensors and tensors[name].shape == shapes[name]:
+                    tensors[name] = rows_of(tensors[name], interleaved_rows(shapes[name][0], heads))
+        model.check(where)
+        return model
+
+    @cached_property
+    def graph(self):
+        """The model's :class:`~poblano_host.models.graph.Graph`."""
+        return FAMILIES[self.config.architecture].graph(self.config)
+
     @property
     def output(self):
-        return self.tensors.get("output.weight", self.tensors["token_embd.weight"])
+        """The weight of the projection to logits."""
+        (head,) = self.graph.of(Head)
+        return self.tensors[head.weight]
 
     def embed(self, tokens):
-        """float32 (len(tokens), dim) embedding rows."""
-        rows = self.tensors["token_embd.weight"]
-        index = np.asarray(tokens, dtype=np.int64)
-        return rows.rows(index).dequantise() if isinstance(rows, BlockTensor) else rows[index]
+        """float32 (len(tokens), dim): the value of the graph's Embedding."""
+        (embedding,) = self.graph.of(Embedding)
+        rows = rows_of(self.tensors[embedding.table], np.asarray(tokens, dtype=np.int64))
+        table = rows.dequantise() if isinstance(rows, BlockTensor) else rows
+        return embedding.reference(Step(tokens=np.arange(len(table)), tensors={embedding.table: table}))
 
     def check(self, where):
         """:class:`ModelError` if a tensor is missing, unknown, of another shape or not finite.
@@ -156,14 +114,11 @@ class Model:
         An unknown tensor (a bias, RoPE's own frequencies, one more layer) would change what the model
         computes.
         """
-        self.config.check(where)
         if len(self.tokenizer) > self.config.vocab:
             raise ModelError(
                 f"{where}: the tokenizer has {len(self.tokenizer)} tokens, the model {self.config.vocab}"
             )
-        shapes = self.config.shapes()
-        if "output.weight" in self.tensors:
-            shapes["output.weight"] = (self.config.vocab, self.config.dim)
+        shapes = self.graph.shapes()
         for name, shape in shapes.items():
             if name not in self.tensors:
                 raise ModelError(f"{where}: tensor {name} is missing")
@@ -177,7 +132,12 @@ class Model:
                 raise ModelError(f"{where}: tensor {name} has elements that are not finite")
 
 
-def interleave_rope(matrix, heads):
-    """Rows of a projection from Hugging Face's layout (halves rotate) to GGUF's (neighbours rotate)."""
-    n, k = matrix.shape
-    return matrix.reshape(heads, 2, n // heads // 2, k).swapaxes(1, 2).reshape(n, k)
+def rows_of(tensor, index):
+    """The rows ``index`` (anything numpy takes) of a BlockTensor or an array."""
+    return tensor.rows(index) if isinstance(tensor, BlockTensor) else tensor[index]
+
+
+def interleaved_rows(n, heads):
+    """The order of a projection's ``n`` rows in which the two elements that RoPE rotates are neighbours, of
+    rows in which they are half a head apart."""
+    return np.arange(n).reshape(heads, 2, -1).swapaxes(1, 2).ravel()

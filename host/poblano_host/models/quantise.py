@@ -6,7 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from .model import BLOCK, MX_FORMATS, BlockTensor, Model, ModelError
+from poblano.config import BLOCK
+
+from .config import ModelError
+from .model import MX_FORMATS, BlockTensor, Model
 
 __all__ = ["QUANTISERS", "quantise_model", "quantise_mx", "quantise_q4_0", "quantise_q4_1", "quantise_q8_0"]
 

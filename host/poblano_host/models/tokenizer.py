@@ -6,11 +6,26 @@ import json
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as _Tokenizer
 
-from .model import ModelError
+from .config import ModelError
 
 __all__ = ["CONTROL", "NORMAL", "TextStream", "Tokenizer", "UNUSED", "USER_DEFINED"]
 
-GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+def _isolate(pattern):
+    return pre_tokenizers.Split(Regex(pattern), "isolated")
+
+
+GPT2 = _isolate(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+QWEN2 = _isolate(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PRE_TOKENIZERS = {
+    "gpt-2": [GPT2],
+    "smollm": [pre_tokenizers.Digits(individual_digits=True), GPT2],
+    "qwen2": [QWEN2],
+}
+"""How text is split before the merges, step by step, by GGUF's names."""
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """GGUF's token types; CONTROL is a special token."""
 
@@ -27,6 +42,26 @@ def _bytes_of_characters():
 
 
 _BYTES = _bytes_of_characters()
+
+
+def _json(step):
+    return json.loads(step.__getstate__())
+
+
+def _pre_tokenizer(raw):
+    """GGUF's name for how the tokenizer of a parsed ``tokenizer.json`` splits text, or None.
+
+    A normaliser to Unicode's NFC counts as none: GGUF has no field for it.
+    """
+    split = raw["pre_tokenizer"] or {}
+    *steps, last = split.get("pretokenizers") or [split]
+    if last.get("type") != "ByteLevel" or last["add_prefix_space"]:
+        return None
+    if raw["normalizer"] not in (None, {"type": "NFC"}):
+        return None
+    if last["use_regex"]:
+        steps.append(_json(GPT2))
+    return next((name for name, known in PRE_TOKENIZERS.items() if steps == [*map(_json, known)]), None)
 
 
 class TextStream:
@@ -65,19 +100,13 @@ class Tokenizer:
             tokenizer = _Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{path}: not a tokenizer: {_first_line(error)}") from None
-        split = json.loads(tokenizer.to_str())["pre_tokenizer"] or {}
-        steps = split.get("pretokenizers", [split])
-        last = steps[-1]
-        byte_level = last.get("type") == "ByteLevel" and last["use_regex"] and not last["add_prefix_space"]
-        digits = [step.get("type") == "Digits" and step["individual_digits"] for step in steps[:-1]]
-        return cls(tokenizer, {(): "gpt-2", (True,): "smollm"}.get(tuple(digits)) if byte_level else None)
+        return cls(tokenizer, _pre_tokenizer(json.loads(tokenizer.to_str())))
 
     @classmethod
     def from_gguf(cls, tokens, merges, types, pre, where):
         """From GGUF's ``tokenizer.ggml`` fields; ``pre`` selects how text is split before the merges."""
-        splits = {"gpt-2": [], "smollm": [pre_tokenizers.Digits(individual_digits=True)]}
-        if pre not in splits:
-            raise ModelError(f"{where}: unknown pre-tokenizer {pre!r}; known are {', '.join(splits)}")
+        if pre not in PRE_TOKENIZERS:
+            raise ModelError(f"{where}: unknown pre-tokenizer {pre!r}; known are {', '.join(PRE_TOKENIZERS)}")
         vocabulary = {token: i for i, token in enumerate(tokens)}
         if len(vocabulary) < len(tokens):
             raise ModelError(f"{where}: not a tokenizer: {len(tokens) - len(vocabulary)} tokens occur twice")
@@ -90,11 +119,7 @@ class Tokenizer:
         except Exception as error:  # as above
             raise ModelError(f"{where}: not a tokenizer: {_first_line(error)}") from None
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                *splits[pre],
-                pre_tokenizers.Split(Regex(GPT2_PATTERN), "isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
+            [*PRE_TOKENIZERS[pre], pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
         )
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.add_tokens(

@@ -1,0 +1,250 @@
+"""The operators that models are made of: what each reads, its weights, its constants and its float reference.
+
+An operator gives one value, float32 (tokens, width). A reference is numpy float32 on dequantised weights.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = [
+    "Attention",
+    "Embedding",
+    "Gated",
+    "Head",
+    "Linear",
+    "Norm",
+    "Operator",
+    "Residual",
+    "Rope",
+    "Scale",
+    "Softcap",
+    "Step",
+    "rope_frequencies",
+]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Step:
+    """What references get beside their inputs: a run of tokens and the state that they find.
+
+    tokens : int array, the token ids.
+    start : the position of the first.
+    tensors : float32 arrays by canonical name.
+    caches : (keys, values) of each Attention by its name, see :meth:`Attention.cache`.
+    """
+
+    tokens: np.ndarray
+    start: int = 0
+    tensors: dict[str, np.ndarray]
+    caches: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """An operation of a graph.
+
+    Members
+    -------
+    name : of the value that it gives.
+    inputs : the names of the values that it reads.
+    width : elements of its value for each token.
+    input_widths : those of its inputs.
+    tensors : the shape of each of its weights by canonical name; matrices are (N out, K in).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+
+    @property
+    def input_widths(self):
+        return (self.width,) * len(self.inputs)
+
+    @property
+    def tensors(self):
+        return {}
+
+    def reference(self, step, *inputs):
+        """float32 (tokens, width) of float32 ``inputs`` (tokens, their widths) in a :class:`Step`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding(Operator):
+    """The tokens' rows of ``table`` (``rows``, ``width``), times ``scale``."""
+
+    table: str
+    rows: int
+    width: int
+    scale: float = 1.0
+
+    @property
+    def tensors(self):
+        return {self.table: (self.rows, self.width)}
+
+    def reference(self, step):
+        return step.tensors[self.table][step.tokens] * np.float32(self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm(Operator):
+    """x / sqrt(mean(x**2) + eps) * gain: the root mean square norm."""
+
+    gain: str
+    width: int
+    eps: float
+
+    @property
+    def tensors(self):
+        return {self.gain: (self.width,)}
+
+    def reference(self, step, x):
+        mean = (x * x).mean(-1, keepdims=True)
+        return x / np.sqrt(mean + np.float32(self.eps)) * step.tensors[self.gain]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Operator):
+    """x @ weight.T + bias, of a weight (``width``, ``k``) and a bias (``width``,) or None."""
+
+    weight: str
+    bias: str | None = None
+    width: int
+    k: int
+
+    @property
+    def input_widths(self):
+        return (self.k,)
+
+    @property
+    def tensors(self):
+        bias = {} if self.bias is None else {self.bias: (self.width,)}
+        return {self.weight: (self.width, self.k)} | bias
+
+    def reference(self, step, x):
+        y = x @ step.tensors[self.weight].T
+        return y if self.bias is None else y + step.tensors[self.bias]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rope(Operator):
+    """Rotary position embedding: elements 2i and 2i+1 of every head rotate by position * frequencies[i].
+
+    The ``heads`` heads lie side by side; ``frequencies`` are ``head_dim / 2`` in radians.
+    """
+
+    heads: int
+    head_dim: int
+    frequencies: tuple[float, ...]
+
+    @property
+    def width(self):
+        return self.heads * self.head_dim
+
+    def angles(self, positions):
+        """float64 (len(positions), head_dim / 2)."""
+        return np.asarray(positions)[:, None] * np.array(self.frequencies)
+
+    def reference(self, step, x):
+        n = len(x)
+        angles = self.angles(np.arange(step.start, step.start + n))[:, None]
+        cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        x = x.reshape(n, self.heads, self.head_dim)
+        even, odd = x[..., 0::2], x[..., 1::2]
+        return np.stack((even * cos - odd * sin, even * sin + odd * cos), -1).reshape(n, -1)
+
+
+def rope_frequencies(base, head_dim):
+    """The frequencies of RoPE as it was published: base**(-2i / head_dim)."""
+    return tuple((base ** -(np.arange(0, head_dim, 2) / head_dim)).tolist())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention(Operator):
+    """Causal softmax attention of queries, keys and values, the operator's inputs; it owns a KV cache.
+
+    Query head h reads KV head ``h // (heads // kv_heads)``; scores are ``scale`` * q.k. A token sees its own
+    position and all before.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    scale: float
+
+    @property
+    def width(self):
+        return self.heads * self.head_dim
+
+    @property
+    def input_widths(self):
+        kv = self.kv_heads * self.head_dim
+        return (self.width, kv, kv)
+
+    def cache(self, context):
+        """Empty keys and values, float32 (kv_heads, context, head_dim) each."""
+        shape = (self.kv_heads, context, self.head_dim)
+        return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+
+    def reference(self, step, q, k, v):
+        n, start = len(q), step.start
+        end = start + n
+        split = lambda x: x.reshape(n, -1, self.head_dim).swapaxes(0, 1)  # (heads, n, head_dim)
+        keys, values = step.caches[self.name]
+        keys[:, start:end], values[:, start:end] = split(k), split(v)
+        mask = np.where(np.arange(end) > start + np.arange(n)[:, None], np.float32(-np.inf), np.float32(0))
+        out = np.empty((n, self.heads, self.head_dim), np.float32)
+        for head, query in enumerate(split(q)):
+            kv = head // (self.heads // self.kv_heads)
+            scores = query @ keys[kv, :end].T * np.float32(self.scale) + mask
+            scores = np.exp(scores - scores.max(-1, keepdims=True))
+            out[:, head] = scores / scores.sum(-1, keepdims=True) @ values[kv, :end]
+        return out.reshape(n, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gated(Operator):
+    """silu(gate) * up, the operator's inputs; silu(x) = x / (1 + exp(-x))."""
+
+    width: int
+
+    def reference(self, step, gate, up):
+        with np.errstate(over="ignore"):
+            return gate / (1 + np.exp(-gate)) * up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residual(Operator):
+    """x + y: the residual stream x and what a part of the layer adds."""
+
+    width: int
+
+    def reference(self, step, x, y):
+        return x + y
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale(Operator):
+    """x * factor."""
+
+    width: int
+    factor: float
+
+    def reference(self, step, x):
+        return x * np.float32(self.factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Softcap(Operator):
+    """cap * tanh(x / cap)."""
+
+    width: int
+    cap: float
+
+    def reference(self, step, x):
+        return np.float32(self.cap) * np.tanh(x / np.float32(self.cap))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head(Linear):
+    """The projection to logits: a Linear whose ``width`` is the vocabulary."""

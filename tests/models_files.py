@@ -1,0 +1,93 @@
+"""A small tokenizer, and models written as Hugging Face directories, for tests."""
+
+import json
+
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from poblano_host.models import BlockTensor
+from poblano_host.models.arch import FAMILIES
+from poblano_host.models.config import stored_fields
+
+__all__ = ["QWEN2", "TEXTS", "save_directory", "tiny_tokenizer"]
+
+QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+"""The expression in Qwen2's own tokenizer.json."""
+TEXTS = [
+    "And the king said unto them, What is this that ye have done in the 21 days?",
+    "",
+    " ",
+    "\n\n\t x  \n",
+    "日本語 ok",
+    "a" * 300,
+    "1234567 3.14 x2y",
+    "don't WE'LL I'd 'Tis the LORD's, and;them: thee.",
+    "naïve café \u00a0 x",
+    "emoji 😀 👩‍👩‍👧",
+    "  leading",
+    "trailing  ",
+    "a\r\nb\r\n",
+    "١٢٣ ½ Ⅷ",
+    "<|im_start|>user\nhi<|im_end|>\n",
+    "<|endoftext|>x",
+    "def f(x):\n    return x**2\n",
+    "\u200b\u3000.",
+    "!!!???... (so) --the",
+    "e\u0301 ñ",
+]
+
+
+def tiny_tokenizer(size=400):
+    """A tokenizer as Qwen2's with a vocabulary of ``size``, trained on :data:`TEXTS`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - len(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.add_special_tokens(special)
+    return tokenizer
+
+
+def save_directory(model, tokenizer, folder):
+    """Write ``model`` as Hugging Face does, with the library's ``tokenizer``; matrices become float32."""
+    config = model.config
+    content = {
+        field.metadata["hugging_face"]: getattr(config, field.name) for field in stored_fields(type(config))
+    }
+    content |= {
+        "model_type": config.architecture,
+        "vocab_size": config.vocab,
+        "bos_token_id": config.bos_id,
+        "eos_token_id": config.eos_id,
+        "tie_word_embeddings": config.tied,
+        "_name_or_path": config.name,
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(content))
+    names = {ours: theirs for theirs, ours in FAMILIES[config.architecture].names.items()}
+    tensors = {}
+    for name, tensor in model.tensors.items():
+        tensor = tensor.dequantise() if isinstance(tensor, BlockTensor) else tensor
+        if name.split(".")[-2] in ("attn_q", "attn_k"):  # a head's even rows, then its odd
+            heads = tensor.reshape(-1, config.head_dim, *tensor.shape[1:])
+            tensor = np.concatenate((heads[:, 0::2], heads[:, 1::2]), axis=1).reshape(tensor.shape)
+        layer = name.split(".")[1] if name.startswith("blk.") else ""
+        pattern = name.replace(f"blk.{layer}.", "blk.*.")
+        tensors[names[pattern].replace("*", layer)] = np.ascontiguousarray(tensor)
+    save_file(tensors, folder / "model.safetensors")
+    tokenizer.save(str(folder / "tokenizer.json"))
