@@ -32,11 +32,7 @@ class Sums(Harness):
             SUMS_COMMAND[field] = 2  # bits, of each loop's bound
         arithmetic = SimpleNamespace(sum_layout=data.StructLayout({"value": signed(3), "special": 1}))
         array = SimpleNamespace(items=self.items, cols=1, segments=1, arithmetic=arithmetic)
-        dut = self.add(
-            "dut",
-            BlockSums(SimpleNamespace(tile=SimpleNamespace(array=array, tokens=self.ROWS))),
-            driven=["row", "last", "read"],
-        )
+        dut = self.add("dut", BlockSums(array, tokens=self.ROWS), driven=["row", "last", "read"])
         command, put = dut.cmd.payload, dut.cmd.valid & dut.cmd.ready
         for field in SUMS_COMMAND:
             self.assume((command[field] != 0) & (command[field] <= 2))

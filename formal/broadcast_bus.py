@@ -1,12 +1,12 @@
 """The broadcast bus."""
 
 from functools import partial
-from types import SimpleNamespace
 
 from amaranth.hdl import *
 
 from poblano.bus.broadcast import BroadcastBus
-from poblano.stream.round_robin import select
+from poblano.config import LocalConfig
+from poblano.stream.select import select
 
 from .harness import Harness, Mutation, Property, popcount
 
@@ -17,17 +17,11 @@ class Bus(Harness):
 
     def __init__(self, tiles):
         super().__init__()
-        self.config = SimpleNamespace(
-            tiles=tiles,
-            tile=SimpleNamespace(
-                lanes=1,
-                local_addr_width=1,
-                array=SimpleNamespace(arithmetic=SimpleNamespace(activation_sum_width=1)),
-            ),
-        )
+        self.tiles = tiles
 
     def prove(self, m):
-        dut = self.add("dut", BroadcastBus(self.config))
+        local = LocalConfig(lanes=1, segments=1, sum_width=1, vmem_addr_width=1, amem_addr_width=1)
+        dut = self.add("dut", BroadcastBus(local, sources=2 * self.tiles + 1, tiles=self.tiles))
         sources, tiles = len(dut.i), len(dut.o)
         source, tile = self.constant("source", range(sources)), self.constant("tile", range(max(2, tiles)))
         self.assume((source < sources) & (tile < tiles))
@@ -84,26 +78,16 @@ class Bus(Harness):
 
 
 MODULE = "poblano.bus.broadcast"
+FAN = "poblano.stream.broadcast"
 MUTATIONS = (
-    Mutation("again", MODULE, "transfer.tiles & ~taken", "transfer.tiles"),
-    Mutation(
-        "one is enough",
-        MODULE,
-        "turn.accept.eq(active & ~missing.any())",
-        "turn.accept.eq(active & ~missing.all())",
-    ),
-    Mutation(
-        "forgets to clear",
-        MODULE,
-        "taken.eq(Mux(turn.accept, 0, taken | waiting & ~missing))",
-        "taken.eq(taken | waiting & ~missing)",
-    ),
-    Mutation(
-        "all at once", MODULE, "taken.eq(Mux(turn.accept, 0, taken | waiting & ~missing))", "taken.eq(0)"
-    ),
+    Mutation("again", FAN, "self.i.valid & self.to[n] & ~taken[n]", "self.i.valid & self.to[n]"),
+    Mutation("one is enough", FAN, "self.i.ready.eq(have.all())", "self.i.ready.eq(have.any())"),
+    Mutation("forgets to clear", FAN, "taken.eq(Mux(have.all(), 0, have))", "taken.eq(have)"),
+    Mutation("all at once", FAN, "taken.eq(Mux(have.all(), 0, have))", "taken.eq(0)"),
     Mutation(
         "every source", MODULE, "source.ready.eq(turn.grant[i] & turn.accept)", "source.ready.eq(turn.accept)"
     ),
+    Mutation("not in turn", MODULE, "turn.accept.eq(active & fan.i.ready)", "turn.accept.eq(active)"),
 )
 PROPERTIES = tuple(
     Property(

@@ -20,7 +20,8 @@ from poblano.chip import Chip
 from poblano.clock_gate import CLOCK_GATE, CLOCK_GATE_FILE
 from poblano.compute.array import SystolicArray
 from poblano.config import ArrayConfig, ConfigError, preset
-from poblano.verilog import VerilogModule, arguments, emit_modules, port_values
+from poblano.ports import Top
+from poblano.verilog import VerilogModule, arguments, emit_modules
 
 from .register_files import write_register_files
 
@@ -209,7 +210,7 @@ def _waivers():
 
 def _constraints(design, period):
     ports = {wiring.In: ["rst"], wiring.Out: []}
-    for name, value, flow in port_values(design.component):
+    for name, value, flow in Top(design.component).pins:
         ports[flow].append(f"{name}[*]" if len(value) > 1 else name)
     listed = lambda flow: "\n".join(
         textwrap.wrap(

@@ -19,7 +19,6 @@ import tempfile
 from amaranth.back import rtlil
 from amaranth.hdl import (
     ClockSignal,
-    Const,
     Format,
     Fragment,
     Instance,
@@ -28,12 +27,13 @@ from amaranth.hdl import (
     Shape,
     Signal,
     Value,
-    ValueCastable,
     _nir,
 )
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import FIFOInterface
+
+from .ports import FIFO_PORTS, Top, port_values
 
 __all__ = [
     "SRAM_BITS",
@@ -44,7 +44,6 @@ __all__ = [
     "emit_modules",
     "emitting",
     "place",
-    "port_values",
     "source",
 ]
 
@@ -76,33 +75,9 @@ wor xnor xor
 """.split()
 )
 """Reserved in Verilog and SystemVerilog."""
-FIFO_PORTS = {
-    "w_data": wiring.In,
-    "w_en": wiring.In,
-    "w_rdy": wiring.Out,
-    "w_level": wiring.Out,
-    "r_data": wiring.Out,
-    "r_en": wiring.In,
-    "r_rdy": wiring.Out,
-    "r_level": wiring.Out,
-}
-"""Of Amaranth's FIFOs, which have no signature."""
 SRAM_FILE = Path(__file__).with_name("memory") / "sram.v"
 
 _emitter = contextvars.ContextVar("emitter", default=None)
-
-
-def port_values(component):
-    """Name, value and direction (from inside) of each port of ``component``; a struct is one packed port."""
-    if isinstance(component, FIFOInterface):
-        for name, flow in FIFO_PORTS.items():
-            yield name, getattr(component, name), flow
-        return
-    for path, member, value in component.signature.flatten(component):
-        if isinstance(value, ValueCastable):
-            value = value.as_value()
-        if isinstance(value, Value) and not isinstance(value, Const) and len(value):
-            yield "__".join(map(str, path)), value, member.flow
 
 
 def _name_ports(component, prefix):
@@ -235,14 +210,16 @@ class _Platform:
         )
 
 
-def _rtlil(component, name, origins):
+def _rtlil(component, name, origins, *, top=False):
     """RTLIL of a module and of those inside it, whose Amaranth objects are added to ``origins``."""
+    design = Top(component) if top else component
     ports = {
         port: (value, PortDirection.Input if flow == wiring.In else PortDirection.Output)
-        for port, value, flow in port_values(component)
+        for port, value, flow in (design.pins if top else port_values(component))
     }
-    fragment = Fragment.get(component, _Platform())
+    fragment = Fragment.get(design, _Platform())
     _note_origins(fragment, name, origins)
+    origins[_plain(name)] = component
     text = rtlil.convert(fragment, name=name, ports=ports, emit_src=False)
     # Memories start at zero in simulation anyway; spelled out, they are most of the text.
     text = re.sub(
@@ -382,7 +359,7 @@ def emit_modules(component, name, *, prefix="poblano_", loops=True):
     token = _emitter.set(emitter)
     try:
         with _lean(loops):
-            texts = [_rtlil(component, name, emitter.origins)]
+            texts = [_rtlil(component, name, emitter.origins, top=True)]
             done = []
             while emitter.pending:
                 module, placed = emitter.pending.pop(0)

@@ -6,8 +6,9 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from ..axi.lite import ADDRESS_BITS, AXILiteSignature
-from ..axi.signature import AXIReadSignature, AXIWriteSignature
+from ..axi.bursts import BOUNDARY_BYTES
+from ..axi.lite import AXILiteSignature
+from ..axi.signature import AXIConfig, AXIReadSignature, AXIWriteSignature
 from ..config import ConfigError
 from ..memory.sram import SRAM
 from ..verilog import place
@@ -20,8 +21,8 @@ __all__ = ["Bridge", "BridgeConfig"]
 
 DATA_BITS = 32
 WORD = DATA_BITS // 8
-BOUNDARY = 4096
-"""Bytes of a page that a burst does not leave."""
+REGISTER_BITS = 12
+"""Of the address of a register."""
 COUNTER_BITS = 16
 
 
@@ -101,14 +102,14 @@ class Bridge(wiring.Component):
 
     def __init__(self, config: BridgeConfig):
         self.config = config
-        axi = dict(addr_width=config.addr_width, data_width=DATA_BITS, id_width=1)
+        axi = AXIConfig(addr_width=config.addr_width, data_width=DATA_BITS)
         super().__init__(
             {
                 "rx": In(1),
                 "tx": Out(1, init=1),
-                "registers": Out(AXILiteSignature()),
-                "read": Out(AXIReadSignature(**axi)),
-                "write": Out(AXIWriteSignature(**axi)),
+                "registers": Out(AXILiteSignature(addr_width=REGISTER_BITS)),
+                "read": Out(AXIReadSignature(axi)),
+                "write": Out(AXIWriteSignature(axi)),
                 "active": Out(1),
             }
         )
@@ -187,7 +188,7 @@ class Bridge(wiring.Component):
         # Words that are left of a burst and after it.
         words = count[2:]
         burst = Signal(range(payload // WORD + 1))
-        to_page = (BOUNDARY // WORD) - address[2:12]
+        to_page = (BOUNDARY_BYTES // WORD) - address[2:12]
         first = Signal.like(burst)
         beats = Signal.like(burst)
         m.d.comb += first.eq(Mux(words > to_page, to_page, words))
@@ -200,8 +201,8 @@ class Bridge(wiring.Component):
             write.w.payload.data.eq(word),
             write.w.payload.strb.eq(~0),
             write.w.payload.last.eq(beats == 1),
-            registers.ar.payload.eq(address[:ADDRESS_BITS]),
-            registers.aw.payload.eq(address[:ADDRESS_BITS]),
+            registers.ar.payload.addr.eq(address[:REGISTER_BITS]),
+            registers.aw.payload.addr.eq(address[:REGISTER_BITS]),
             registers.w.payload.data.eq(word),
             registers.w.payload.strb.eq(~0),
         ]
@@ -232,11 +233,11 @@ class Bridge(wiring.Component):
                 m.next = state
 
         # A frame's data are less than a page: they pass the last address only from the last page.
-        passes = address[12 : config.addr_width].all() & (address[:12] + count > BOUNDARY)
+        passes = address[12 : config.addr_width].all() & (address[:12] + count > BOUNDARY_BYTES)
         bad_address = (address[:2] != 0) | (address[config.addr_width :] != 0) | passes
         facts = {
             "bad_address": bad_address,
-            "bad_register": (address[:2] != 0) | (address[ADDRESS_BITS:] != 0),
+            "bad_register": (address[:2] != 0) | (address[REGISTER_BITS:] != 0),
             "bad_divider": (address < LEAST_DIVIDER) | (address[DIVIDER_BITS:] != 0),
             "bad_count": (count[:2] != 0) | (count == 0) | (count > payload),
             "no_count": count == 0,
@@ -334,7 +335,7 @@ class Bridge(wiring.Component):
                 # A slave may wait for both before it takes either.
                 m.d.comb += registers.b.ready.eq(~register_pending & ~value_pending)
                 with m.If(registers.b.valid & registers.b.ready):
-                    note(registers.b.payload)
+                    note(registers.b.payload.resp)
                     m.next = "ANSWER"
 
             with m.State("NEXT"):  # burst

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..config import ChipConfig
+from ..config import ArrayConfig
 from ..stream.loop_walk import LoopWalk
 from ..verilog import place
 from .array import SumsLayout
@@ -25,7 +25,8 @@ class BlockSums(wiring.Component):
 
     Parameters
     ----------
-    config : ChipConfig
+    config : ArrayConfig
+    tokens : most rows of a command
     early : whether rows are taken for a new step before all of the bank has been drained
 
     Members
@@ -40,15 +41,15 @@ class BlockSums(wiring.Component):
     data : Out(SumsLayout), from the cycle after ``read`` to the next cycle with ``en``
     """
 
-    def __init__(self, config: ChipConfig, *, early=True):
-        self.config, self.early = config, early
-        sums = SumsLayout(config.tile.array)
+    def __init__(self, config: ArrayConfig, *, tokens, early=True):
+        self.config, self.tokens, self.early = config, tokens, early
+        sums = SumsLayout(config)
         super().__init__(
             {
                 "cmd": In(stream.Signature(data.StructLayout(SUMS_COMMAND))),
                 "i": In(stream.Signature(sums)),
                 "full": Out(1),
-                "row": In(range(config.tile.tokens)),
+                "row": In(range(tokens)),
                 "read": In(1),
                 "last": In(1),
                 "en": In(1),
@@ -58,7 +59,7 @@ class BlockSums(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        array, tokens = self.config.tile.array, self.config.tile.tokens
+        array, tokens = self.config, self.tokens
         walk = place(
             m,
             "walk",

@@ -26,7 +26,7 @@ from .checker import CommandChecker
 from .fetch import CommandFetch
 from .queue import UnitQueue
 
-__all__ = ["AXILiteSignature", "CommandProcessor"]
+__all__ = ["CommandProcessor"]
 
 SETTLE = 4
 """Cycles in a row in which all must be idle before a queue reset ends: their AXI outputs may be
@@ -62,11 +62,7 @@ class CommandProcessor(wiring.Component):
         super().__init__(
             {
                 "axi_lite": In(AXILiteSignature()),
-                "fetch": Out(
-                    AXIReadSignature(
-                        addr_width=config.memory.addr_width, data_width=config.memory.data_width, id_width=1
-                    )
-                ),
+                "fetch": Out(AXIReadSignature(config.memory.axi)),
                 "units": Out(UnitSignature()).array(config.units),
                 "clear": Out(1),
                 "irq": Out(1),
@@ -89,7 +85,7 @@ class CommandProcessor(wiring.Component):
         resetting = Signal()
         restart = Signal()  # resets fetch, checker and queues
         m.d.comb += self.clear.eq(restart)
-        fetch = place(m, "command_fetch", CommandFetch(self.config), reset=restart)
+        fetch = place(m, "command_fetch", CommandFetch(self.config.memory), reset=restart)
         checker = place(m, "checker", CommandChecker(self.config), reset=restart)
         queues = [
             place(m, f"queue{n}", UnitQueue(depth=self.config.queue_depth, units=count), reset=restart)

@@ -2,15 +2,15 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi.lite import AXILiteSignature, AXILiteSlave
-from ..axi.signature import AXIReadSignature, AXIWriteSignature
+from ..axi.signature import AXIConfig, AXIReadSignature, AXIWriteSignature
 from ..compute.array import SystolicArray
 from ..compute.block_sums import BlockSums
 from ..formats.element import Element, decode_operand
 from ..stream.loop_walk import LoopWalk
+from ..stream.read_ahead import ReadAhead
 from ..verilog import place
 from .axi_memory import AXIMemory
 from .config import IDENTITY, REGISTERS, STEP_BITS, VERSION, EngineConfig, Fault
@@ -45,25 +45,22 @@ class _Fetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        read = self.read
-        m.submodules.words = words = SyncFIFOBuffered(width=self.width + 1, depth=self.DEPTH)
-        room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
+        word = self.o.payload.shape()
+        reads = place(m, "reads", ReadAhead(request=len(self.i.payload.addr), answer=word, depth=self.DEPTH))
         fresh, first = Signal(), Signal()  # the word is at the memory's output
         m.d.comb += [
-            read.addr.eq(self.i.payload.addr),
-            self.i.ready.eq(room != 0),
-            read.en.eq(self.i.valid & self.i.ready),
-            words.w_en.eq(fresh),
-            words.w_data.eq(Cat(read.data, first)),
-            self.o.payload.eq(words.r_data),
-            self.o.valid.eq(words.r_rdy),
-            words.r_en.eq(self.o.ready),
+            reads.i.payload.request.eq(self.i.payload.addr),
+            reads.i.valid.eq(self.i.valid),
+            self.i.ready.eq(reads.i.ready),
+            self.read.addr.eq(reads.req.payload),
+            self.read.en.eq(reads.req.valid),
+            reads.req.ready.eq(1),
+            reads.answered.eq(fresh),
+            reads.answer.data.eq(self.read.data),
+            reads.answer.first.eq(first),
         ]
-        m.d.sync += [
-            fresh.eq(read.en),
-            first.eq(self.i.payload.first),
-            room.eq(room - read.en + (self.o.valid & self.o.ready)),
-        ]
+        connect(m, reads.o, flipped(self.o))
+        m.d.sync += [fresh.eq(self.read.en), first.eq(self.i.payload.first)]
         return m
 
 
@@ -90,12 +87,12 @@ class Engine(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        axi = dict(addr_width=config.addr_width, data_width=LANE, id_width=1)
+        axi = AXIConfig(addr_width=config.addr_width, data_width=LANE)
         super().__init__(
             {
                 "registers": In(AXILiteSignature()),
-                "read": In(AXIReadSignature(**axi)),
-                "write": In(AXIWriteSignature(**axi)),
+                "read": In(AXIReadSignature(axi)),
+                "write": In(AXIWriteSignature(axi)),
                 "busy": Out(1),
             }
         )
@@ -109,7 +106,7 @@ class Engine(wiring.Component):
             for name in ("activations", "weights_and_results")
         ]
         array = place(m, "array", SystolicArray(array_config, transpose=False))
-        sums = place(m, "block_sums", BlockSums(config, early=False))
+        sums = place(m, "block_sums", BlockSums(array_config, tokens=config.tokens, early=False))
         fetches = [
             place(m, f"{name}_fetch", _Fetch(width=width, depth=depth)) for name in ("activation", "weight")
         ]
@@ -329,7 +326,7 @@ class Engine(wiring.Component):
             },
         }
         m.d.sync += [slave.read_data.eq(0), slave.read_ok.eq(0)]
-        with m.Switch(lite.ar.payload):
+        with m.Switch(lite.ar.payload.addr):
             for name, at in REGISTERS.items():
                 with m.Case(at):
                     m.d.sync += [slave.read_data.eq(values[name]), slave.read_ok.eq(1)]
@@ -340,7 +337,7 @@ class Engine(wiring.Component):
             fits = value == 1 if signal is None else (value[:low] == 0) & (value[low + len(signal) :] == 0)
             here = Signal(name=f"{name.lower()}_here")
             written.append(here)
-            m.d.sync += here.eq((lite.aw.payload == REGISTERS[name]) & fits)
+            m.d.sync += here.eq((lite.aw.payload.addr == REGISTERS[name]) & fits)
             with m.If(slave.write & here & ~busy):
                 if signal is None:
                     m.d.sync += [pending.eq(1), fault.eq(Fault.NONE), cycles.eq(0)]

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2, exact_log2
 
 from ..interfaces import ReadPortSignature
-from ..stream.round_robin import RoundRobin, select
+from ..stream.round_robin import RoundRobin
+from ..stream.select import select
 from ..verilog import place
 from .sram import SRAM
 

@@ -37,7 +37,7 @@ class QuantisedBlock(data.StructLayout):
     """32 elements (a byte each, element 0 in the low byte), and their scale and sum."""
 
     def __init__(self, arithmetic: Arithmetic):
-        super().__init__({"data": 8 * BLOCK, "meta": MetaLayout(arithmetic)})
+        super().__init__({"data": 8 * BLOCK, "meta": MetaLayout(arithmetic.activation_sum_width)})
 
 
 class Quantiser(wiring.Component):

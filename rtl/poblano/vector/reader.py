@@ -8,7 +8,8 @@ from amaranth.utils import exact_log2
 
 from ..config import ChipConfig
 from ..interfaces import vmem_port
-from ..stream.round_robin import RoundRobin, select
+from ..stream.round_robin import RoundRobin
+from ..stream.select import select
 from ..verilog import place
 
 __all__ = ["RowReader", "ScalarReader", "SharedPort"]
