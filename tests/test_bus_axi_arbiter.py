@@ -13,8 +13,9 @@ from tb.memory.configs import CONFIGS
 @pytest.mark.parametrize("name", ["narrow", "wide"])
 @pytest.mark.parametrize("ready", [1.0, 0.4])
 def test_routes_by_id(name, ready):
-    dut = AXIReadArbiter(CONFIGS[name])
-    ports, count = len(dut.i), 25
+    config = CONFIGS[name]
+    ports, count = config.tiles + 2, 25
+    dut = AXIReadArbiter(config.memory.axi, ports=ports)
     rng = random.Random(name)
 
     async def bench(ctx):

@@ -10,8 +10,7 @@ import pytest
 
 from poblano.axi.bursts import Bursts
 from poblano.isa.commands import Command, Opcode
-from poblano.memory.dma import DMAUnit
-from poblano.memory.stream_unit import StreamUnit
+from tb.common.units import dma_unit, stream_unit
 from tb.memory.configs import CONFIGS
 
 
@@ -135,7 +134,7 @@ def test_stream_throughput(name):
     """Several commands, several rows: a beat a cycle after the first."""
     config = CONFIGS[name].with_memory(outstanding=16)
     config = replace(config, tile=replace(config.tile, fifo_bytes=2048))  # more than latency times bandwidth
-    dut = StreamUnit(config)
+    dut = stream_unit(config)
     words = max(16, 64 * config.memory.data_bytes // config.stream_bytes)
     row_bytes = words * config.stream_bytes
     commands = [
@@ -165,7 +164,7 @@ def test_stream_throughput(name):
 def test_dma_throughput(name):
     """A row of a few bytes, or a beat of a long row, in little more than a cycle."""
     config = CONFIGS[name].with_memory(outstanding=64)
-    dut = DMAUnit(config)
+    dut = dma_unit(config)
     beat = config.memory.data_bytes
     latency, rows = 10, 60
     base = {"mem_addr": 64, "mem_stride": 64}
@@ -208,7 +207,7 @@ def test_dma_throughput(name):
 
 
 def test_nop_waits_for_what_is_pending():
-    dut = StreamUnit(CONFIGS["desk"])
+    dut = stream_unit(CONFIGS["desk"])
     done = []
 
     async def bench(ctx):

@@ -2,7 +2,7 @@
 
 import random
 
-from amaranth.hdl import ResetInserter, Signal
+from amaranth.hdl import ResetInserter, Signal, Value
 from amaranth.sim import Simulator
 import pytest
 
@@ -15,7 +15,7 @@ def test_random(name):
     config = CONFIGS[name]
     tile = config.tile
     segments = tile.array.segments
-    dut = LocalMemories(config)
+    dut = LocalMemories(tile)
     reset = Signal()
     rng = random.Random(name)
 
@@ -60,7 +60,8 @@ def test_random(name):
                     waited_write[p] = 0
                 ctx.set(port.valid, writing[p] is not None)
                 if writing[p]:
-                    ctx.set(port.payload, writing[p])
+                    for field, value in writing[p].items():
+                        ctx.set(Value.cast(port.payload[field]), value)
             for p, (port, _, read) in enumerate(ports):
                 assert ctx.get(port.valid) == (cycle in due[p]), (cycle, p)
                 if cycle in due[p]:

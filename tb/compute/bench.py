@@ -11,7 +11,7 @@ import numpy as np
 
 from poblano.compute.reference import matmul, pack_weights
 from poblano.config import BLOCK, LINE_WORDS
-from poblano.interfaces import block_meta, bus_write, local_write
+from poblano.interfaces import BusWrite, LocalWrite, MetaLayout
 from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
@@ -21,6 +21,8 @@ CONFIG = CONFIGS[os.environ["CONFIG"]]
 SEED = int(os.environ.get("SEED", "1"))
 ARRAY, TILE = CONFIG.tile.array, CONFIG.tile
 ARITHMETIC = ARRAY.arithmetic
+META = MetaLayout(ARITHMETIC.activation_sum_width)
+LOCAL, BUS = LocalWrite(TILE.local), BusWrite(TILE.local, tiles=CONFIG.tiles)
 OWN = CONFIG.tiles - 1
 
 
@@ -103,7 +105,7 @@ class Bench:
         blocks = range(word * segments, (word + 1) * segments)
         if name == "a":
             return int.from_bytes(b"".join(self.a_q[b].tobytes() for b in blocks), "little")
-        meta = block_meta(CONFIG)
+        meta = META
         at, mask = field_of(meta, "sum")
         scales = self.a_scale.view(np.uint32)
         return sum(
@@ -320,13 +322,11 @@ class Bench:
         tiles, row, data = self.expected.popleft()
         assert (name == "local") == (tiles == 1 << OWN), f"write {self.writes} for tiles {tiles:#b} on {name}"
         if name == "bus":
-            at, mask = field_of(bus_write(CONFIG), "tiles")
+            at, mask = field_of(BUS, "tiles")
             assert value >> at & mask == tiles
-            at, mask = field_of(bus_write(CONFIG), "write")
+            at, mask = field_of(BUS, "write")
             value = value >> at & mask
-        part = lambda field: (
-            value >> field_of(local_write(CONFIG), field)[0] & field_of(local_write(CONFIG), field)[1]
-        )
+        part = lambda field: value >> field_of(LOCAL, field)[0] & field_of(LOCAL, field)[1]
         assert part("space") == 0 and part("mask") == (1 << TILE.lanes) - 1
         assert part("addr") == row, f"write {self.writes} to row {part('addr')}, not {row}"
         got = (part("data") & (1 << 32 * TILE.lanes) - 1).to_bytes(4 * TILE.lanes, "little")
