@@ -20,7 +20,7 @@ from poblano.chip import Chip
 from poblano.clock_gate import CLOCK_GATE, CLOCK_GATE_FILE
 from poblano.compute.array import SystolicArray
 from poblano.config import ArrayConfig, ConfigError, preset
-from poblano.ports import Top
+from poblano.ports import pins
 from poblano.verilog import VerilogModule, arguments, emit_modules
 
 from .register_files import write_register_files
@@ -177,13 +177,29 @@ def _comment(module, design):
         kind = type(origin)
         lines += [f"{kind.__module__}.{kind.__qualname__}: {_summary(kind)}"]
         for name, value in arguments(origin).items():
-            if value is design.config and origin is not design.component:
-                lines.append(f"{name} = the chip's, see {design.top}.v")
+            known = [text for part, text in _parts(design.config) if part == value]
+            if known and origin is not design.component:
+                lines.append(f"{name} = {known[0]}, see {design.top}.v")
             else:
                 lines += _parameter(name, value)
     return "".join(
         f"// {line}\n" for text in lines for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     )
+
+
+def _parts(config):
+    """What blocks get of a chip's configuration, each with a name."""
+    if config is None:
+        return []
+    tile, memory = config.tile, config.memory
+    return [
+        (config, "the chip's"),
+        (memory, "the chip's memory"),
+        (memory.axi, "the masters' inside the chip"),
+        (tile, "the chip's tile"),
+        (tile.array, "the tile's array"),
+        (tile.local, "the tile's local memories"),
+    ]
 
 
 def _summary(kind):
@@ -210,7 +226,7 @@ def _waivers():
 
 def _constraints(design, period):
     ports = {wiring.In: ["rst"], wiring.Out: []}
-    for name, value, flow in Top(design.component).pins:
+    for name, value, flow in pins(design.component):
         ports[flow].append(f"{name}[*]" if len(value) > 1 else name)
     listed = lambda flow: "\n".join(
         textwrap.wrap(

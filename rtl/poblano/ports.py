@@ -4,7 +4,7 @@ from amaranth.hdl import Const, Elaboratable, Signal, Value, ValueCastable
 from amaranth.lib import wiring
 from amaranth.lib.fifo import FIFOInterface
 
-__all__ = ["Top", "port_values"]
+__all__ = ["Top", "pins", "port_values"]
 
 FIFO_PORTS = {
     "w_data": wiring.In,
@@ -32,39 +32,40 @@ def port_values(component):
             yield "__".join(map(str, path)), value, member.flow
 
 
-class Top(Elaboratable):
-    """``component`` as the top of a design, whose standard interfaces have the customary pins.
+def pins(component):
+    """Name, value and direction of each port of a top: those of :func:`port_values`, but a member whose
+    signature has a method ``pins`` (:class:`~poblano.axi.signature.AXISignature`, for example) has the
+    customary pins that this gives, named after the member: ``m_axi.write.aw.payload.addr`` is
+    ``m_axi_awaddr``."""
+    plain = list(port_values(component))
+    for name, member in component.signature.members.items():
+        if member.is_signature and hasattr(member.signature, "pins"):
+            for suffix, value, flow in member.signature.pins(getattr(component, name)):
+                yield f"{name}_{suffix}", value, flow if member.flow == wiring.Out else flow.flip()
+        else:
+            yield from (port for port in plain if port[0] == name or port[0].startswith(f"{name}__"))
 
-    A member whose signature has a method ``pins`` (:class:`~poblano.axi.signature.AXISignature`, for
-    example) becomes the pins that this gives, named after the member: ``m_axi.write.aw.payload.addr`` is
-    ``m_axi_awaddr``. All other ports are as :func:`port_values` has them.
+
+class Top(Elaboratable):
+    """``component`` as the top of a design.
 
     Attributes
     ----------
-    pins : list of name, Signal and direction, in the order of the component's members
+    ports : list of name, Signal and direction of each of the :func:`pins`
     """
 
     def __init__(self, component):
         self.component = component
-        self.pins, self._wires = [], []
-        flat = set()
-        for name, member in component.signature.members.items():
-            if member.is_signature and hasattr(member.signature, "pins"):
-                flat.add(name)
-                for suffix, value, flow in member.signature.pins(getattr(component, name)):
-                    flow = flow if member.flow == wiring.Out else flow.flip()
-                    self._add(f"{name}_{suffix}", Value.cast(value), flow)
-            else:
-                self.pins += [
-                    port
-                    for port in port_values(component)
-                    if port[0] == name or port[0].startswith(f"{name}__")
-                ]
-
-    def _add(self, name, value, flow):
-        pin = Signal(value.shape(), name=name)
-        self.pins.append((name, pin, flow))
-        self._wires.append(pin.eq(value) if flow == wiring.Out else value.eq(pin))
+        self.ports, self._wires = [], []
+        for name, value, flow in pins(component):
+            signal = value
+            if not isinstance(value, Signal):  # a field of a payload, or a constant
+                signal = Signal(value.shape(), name=name)
+                if flow == wiring.Out:
+                    self._wires.append(signal.eq(value))
+                elif not isinstance(value, Const):  # a constant of another master's is not looked at
+                    self._wires.append(value.eq(signal))
+            self.ports.append((name, signal, flow))
 
     def elaborate(self, platform):
         self.component._MustUse__used = True  # elaborated here, not as a submodule

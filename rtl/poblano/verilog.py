@@ -215,7 +215,7 @@ def _rtlil(component, name, origins, *, top=False):
     design = Top(component) if top else component
     ports = {
         port: (value, PortDirection.Input if flow == wiring.In else PortDirection.Output)
-        for port, value, flow in (design.pins if top else port_values(component))
+        for port, value, flow in (design.ports if top else port_values(component))
     }
     fragment = Fragment.get(design, _Platform())
     _note_origins(fragment, name, origins)
