@@ -177,7 +177,9 @@ def _comment(module, design):
         kind = type(origin)
         lines += [f"{kind.__module__}.{kind.__qualname__}: {_summary(kind)}"]
         for name, value in arguments(origin).items():
-            known = [text for part, text in _parts(design.config) if part == value]
+            known = [
+                text for part, text in _parts(design.config) if type(value) is type(part) and value == part
+            ]
             if known and origin is not design.component:
                 lines.append(f"{name} = {known[0]}, see {design.top}.v")
             else:

@@ -41,8 +41,9 @@ class FIFO(wiring.Component):
         )
 
     def elaborate(self, platform):
-        m = Module()
-        m.submodules.queue = queue = self.QUEUE(width=self.width, depth=self.depth)
+        queue = self.QUEUE(width=self.width, depth=self.depth)
+        queue._MustUse__used = True  # elaborated here, not as a submodule: one module, not two
+        m = queue.elaborate(platform)
         m.d.comb += [
             queue.w_data.eq(self.i.payload),
             queue.w_en.eq(self.i.valid),
