@@ -156,7 +156,7 @@ BANKED_MUTATIONS = (
     Mutation(
         "all banks write",
         BANKED,
-        "Cat(port.valid & (port.payload.addr[:bank_bits] == b) for port in self.write)",
+        "Cat(port.valid & (at.bank == b) for port, at in zip(self.write, write_places))",
         "Cat(port.valid for port in self.write)",
     ),
     Mutation(
@@ -167,18 +167,19 @@ BANKED_MUTATIONS = (
     ),
     Mutation("turns held", BANKED, "reader.accept.eq(1)", "reader.accept.eq(writer.request.any())"),
     Mutation(
-        "next word", BANKED, "write.addr.eq(row.addr[bank_bits:])", "write.addr.eq(row.addr[bank_bits:] + 1)"
+        "next word",
+        BANKED,
+        "write.addr.eq(place_of(row.addr).row)",
+        "write.addr.eq(place_of(row.addr).row + 1)",
     ),
     Mutation("ready for all", BANKED, "port.req.ready.eq(granted.any())", "port.req.ready.eq(1)"),
 )
 ACTIVATION_MUTATIONS = (
-    Mutation(
-        "wrong segment", ACTIVATION, "segment.eq(self.block.req.payload[:segment_bits])", "segment.eq(0)"
-    ),
+    Mutation("wrong segment", ACTIVATION, "segment.eq(asked.segment)", "segment.eq(0)"),
     Mutation(
         "every segment",
         ACTIVATION,
-        "enable.eq(turn.request.any() << row.addr[:segment_bits])",
+        "enable.eq(turn.request.any() << target.segment)",
         "enable.eq(turn.request.any().replicate(segments))",
     ),
     Mutation(
@@ -199,8 +200,8 @@ ACTIVATION_MUTATIONS = (
     Mutation(
         "address of another",
         ACTIVATION,
-        "meta_read.addr.eq(Mux(block_wins, block_word, self.meta.req.payload))",
-        "meta_read.addr.eq(Mux(block_wins, block_word, self.word.req.payload))",
+        "meta_read.addr.eq(Mux(block_wins, asked.word, self.meta.req.payload))",
+        "meta_read.addr.eq(Mux(block_wins, asked.word, self.word.req.payload))",
     ),
     Mutation(
         "early",

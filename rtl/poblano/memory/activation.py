@@ -1,7 +1,7 @@
 """Activation memory: quantised blocks for the systolic array."""
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
@@ -56,26 +56,28 @@ class ActivationMemory(wiring.Component):
         segments = self.config.segments
         segment_bits = exact_log2(segments)
         depth = self.blocks // segments
-        layout = BlockLayout(self.config.sum_width)
-        data_bits, meta_bits = layout["data"].width, layout["meta"].width
+        place_of = data.StructLayout({"segment": segment_bits, "word": self.config.word_addr_width})
+        block = BlockLayout(self.config.sum_width)
+        data_bits, meta_bits = block["data"].width, block["meta"].width
         words = place(m, "words", SRAM(width=data_bits * segments, depth=depth, granularity=data_bits))
         metas = place(m, "metas", SRAM(width=meta_bits * segments, depth=depth, granularity=meta_bits))
         word_read, meta_read = words.read, metas.read
 
         turn = place(m, "turn", RoundRobin(count=self.write_ports))
         row = Signal(LocalWrite(self.config))
+        target = place_of(row.addr[: self.config.amem_addr_width])
         enable = Signal(segments)
         m.d.comb += [
             turn.request.eq(Cat(port.valid for port in self.write)),
             turn.accept.eq(1),
             row.eq(select(turn.grant, [port.payload for port in self.write])),
-            enable.eq(turn.request.any() << row.addr[:segment_bits]),
+            enable.eq(turn.request.any() << target.segment),
         ]
         m.d.comb += [port.ready.eq(turn.grant[p]) for p, port in enumerate(self.write)]
         for write, value in ((words.write, row.data.block.data), (metas.write, row.data.block.meta)):
             m.d.comb += [
                 write.en.eq(enable),
-                write.addr.eq(row.addr[segment_bits:]),
+                write.addr.eq(target.word),
                 write.data.eq(Value.cast(value).replicate(segments)),
             ]
 
@@ -89,12 +91,12 @@ class ActivationMemory(wiring.Component):
             self.meta.req.ready.eq(~block_wins),
         ]
         m.d.sync += blocks_turn.eq(self.block.req.valid & ~block_wins)
-        block_word = self.block.req.payload[segment_bits:]
+        asked = place_of(self.block.req.payload)
         m.d.comb += [
             word_read.en.eq(block_wins | self.word.req.valid),
-            word_read.addr.eq(Mux(block_wins, block_word, self.word.req.payload)),
+            word_read.addr.eq(Mux(block_wins, asked.word, self.word.req.payload)),
             meta_read.en.eq(block_wins | self.meta.req.valid),
-            meta_read.addr.eq(Mux(block_wins, block_word, self.meta.req.payload)),
+            meta_read.addr.eq(Mux(block_wins, asked.word, self.meta.req.payload)),
         ]
         # Cycle 1: the memories.
         word_next, meta_next, block_next = Signal(), Signal(), Signal()
@@ -103,7 +105,7 @@ class ActivationMemory(wiring.Component):
             word_next.eq(self.word.req.valid & ~block_wins),
             meta_next.eq(self.meta.req.valid & ~block_wins),
             block_next.eq(block_wins),
-            segment.eq(self.block.req.payload[:segment_bits]),
+            segment.eq(asked.segment),
         ]
         # Cycle 2: the segment.
         m.d.sync += [
