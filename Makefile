@@ -16,7 +16,7 @@ RESULTS := build/run
 override PROMPT := $(value PROMPT)
 export PROMPT
 
-.PHONY: run test fast nightly formal verilog fpga asic tools shared-python clean
+.PHONY: run test fast nightly lint formal verilog fpga asic tools shared-python clean
 
 run: $(VENV)/.run
 	@mkdir -p $(RESULTS)
@@ -31,6 +31,12 @@ fast: $(VENV)/.test shared-python
 
 nightly: $(VENV)/.test shared-python
 	$(BIN)/pytest -n 2 --dist worksteal -q -m nightly
+
+# Layout, lint and types of all Python; these are tests too.
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 # All proofs, covers and mutations, or those of PROPERTIES (files of formal/, or file/property).
 formal: $(VENV)/.test

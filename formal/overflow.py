@@ -130,7 +130,10 @@ MUTATIONS = {
     ),
     "mxfp8_e4m3": (
         Mutation(
-            "hidden bit", ELEMENT, "magnitude = Cat(fraction, normal)", "magnitude = Cat(fraction, C(1, 1))"
+            "hidden bit",
+            ELEMENT,
+            "magnitude: Value = Cat(fraction, normal)",
+            "magnitude: Value = Cat(fraction, C(1, 1))",
         ),
         Mutation(
             "subnormal exponent", ELEMENT, "shift = (biased - normal)[:form.exponent_bits]", "shift = biased"

@@ -157,8 +157,8 @@ def build(board, folder, *, report=lambda text: None):
     netlist = synthesise(board, report=report)
     check_fits(board, netlist.cells)
     folder = Path(folder)
-    with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
-        temporary = Path(temporary)
+    with tempfile.TemporaryDirectory(prefix="poblano-") as scratch:
+        temporary = Path(scratch)
         placed = board.family == "ecp5" and board.array.multiplier_registers
         (temporary / "design.json").write_text(
             place_multipliers(netlist.json, board.array) if placed else netlist.json

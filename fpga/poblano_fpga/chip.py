@@ -10,12 +10,12 @@ from .boards import BOARDS, Board
 __all__ = ["CHIP_BOARDS", "ChipBoard", "chip_board"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChipBoard(Board):
     """A board whose design is a chip with ``memory_bytes`` of memory."""
 
-    chip: ChipConfig = None
-    memory_bytes: int = 0
+    chip: ChipConfig
+    memory_bytes: int
 
     @property
     def array(self):

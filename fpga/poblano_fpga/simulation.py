@@ -1,7 +1,6 @@
 """A board's netlist with the models of the device's cells, compiled by Verilator, behind its UART's pins."""
 
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 import re
 import tempfile
@@ -14,7 +13,7 @@ from .yosys import run_yosys
 
 __all__ = ["FASTEST", "netlist_port", "netlist_verilog", "rtl_port"]
 
-SHARE = Path(find_spec("pyosys").origin).parent / "share"
+SHARE = Path(str(metadata.distribution("pyosys").locate_file("pyosys/share")))
 MODELS = Path(__file__).with_name("models")
 CELLS = {"ice40": "ice40/cells_sim.v", "ecp5": "ecp5/cells_sim.v", "gowin": "gowin/cells_sim.v"}
 BLOCKS = (

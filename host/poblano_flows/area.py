@@ -7,8 +7,9 @@ from pathlib import Path
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # not in amaranth-stubs
 from rich.console import Console
 from rich.table import Table
 import typer
@@ -81,12 +82,14 @@ class Target:
     commands: tuple
     multiplier: str
     flip_flops: str
-    luts: dict = None
-    carries: str = None
-    dsps: str = None
+    luts: dict | None = None
+    carries: str | None = None
+    dsps: str | None = None
 
 
-_ECP5 = dict(luts={"LUT4": 1, "CCU2C": 2}, carries="CCU2C", dsps="MULT18X18D", flip_flops="TRELLIS_FF")
+_ECP5: dict[str, Any] = dict(
+    luts={"LUT4": 1, "CCU2C": 2}, carries="CCU2C", dsps="MULT18X18D", flip_flops="TRELLIS_FF"
+)
 
 TARGETS = {
     "ice40": Target(

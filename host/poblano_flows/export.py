@@ -11,6 +11,7 @@ import re
 import shutil
 import textwrap
 import time
+from typing import Any
 import uuid
 
 from amaranth.lib import wiring
@@ -65,7 +66,7 @@ class Design:
 
     name: str
     top: str
-    component: object
+    component: Any
     config: object = None
 
     def __post_init__(self):
@@ -205,7 +206,7 @@ def _parts(config):
 
 
 def _summary(kind):
-    return inspect.getdoc(kind).split("\n\n")[0].replace("\n", " ").replace("``", "")
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ").replace("``", "")
 
 
 def _parameter(name, value):

@@ -79,8 +79,11 @@ def layer_error(layer, weights, activation):
     """RMS error over RMS of the chip's product against float64: weights in the grid ``weights``, an
     Activation."""
     w, stored = QUANTISERS[weights](layer.weights), STORED[weights]
+    codes, scales, totals = quantise(layer.activations, activation)
     product = matmul(
-        *quantise(layer.activations, activation),
+        codes,
+        scales,
+        totals,
         w.q.T,
         w.scale.T,
         None if w.minimum is None else w.minimum.T,

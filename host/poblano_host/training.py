@@ -11,10 +11,11 @@ from pathlib import Path
 import re
 import subprocess
 import time
+from typing import Any
 
 __all__ = ["CONFIG", "kjv_text", "losses", "tokens_of", "train", "train_tokenizer"]
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
     "_name_or_path": "poblano-1m",

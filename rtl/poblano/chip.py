@@ -21,6 +21,8 @@ __all__ = ["Chip", "chip_verilog"]
 class Chip(wiring.Component):
     """Tiles, DMA engine, command processor and broadcast bus behind one AXI4 master and one AXI4-Lite slave.
 
+    Latency: that of its parts.
+
     In the Verilog of a chip that is the top these two have the customary pins, ``m_axi_*`` and ``s_axil_*``.
 
     Parameters

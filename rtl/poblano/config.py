@@ -216,7 +216,7 @@ class TileConfig:
 
     array: ArrayConfig = field(default_factory=ArrayConfig)
     lanes: int = 8
-    scalers: int | None = None
+    scalers: int = None  # type: ignore[assignment]  # never None once it is made
     tokens: int = 128
     vmem_lines: int = 8192
     vmem_banks: int = 4

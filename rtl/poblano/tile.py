@@ -20,6 +20,8 @@ class Tile(wiring.Component):
     """Three units and the memories they share. The tiles of a chip are one module; ``number`` tells them
     apart.
 
+    Latency: that of its parts.
+
     Parameters
     ----------
     config : ChipConfig

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # not in amaranth-stubs
 from amaranth.hdl import (
     ClockSignal,
     Format,
@@ -77,7 +77,7 @@ wor xnor xor
 """Reserved in Verilog and SystemVerilog."""
 SRAM_FILE = Path(__file__).with_name("memory") / "sram.v"
 
-_emitter = contextvars.ContextVar("emitter", default=None)
+_emitter: contextvars.ContextVar = contextvars.ContextVar("emitter", default=None)
 
 
 def _name_ports(component, prefix):
@@ -146,7 +146,8 @@ def place(m, name, component, *, reset=None):
     component._MustUse__used = True  # elaborated by emit(), perhaps as another, equal component
     _name_ports(component, f"{name}__")
     if isinstance(component, FIFOInterface):
-        m.d.comb += component.level.eq(component.r_level)  # else not a port, and 0
+        # Else not a port, and 0. The stubs leave it out.
+        m.d.comb += component.level.eq(component.r_level)  # type: ignore[attr-defined]
     ports = {
         ("i_" if flow == wiring.In else "o_") + port: value for port, value, flow in port_values(component)
     }
@@ -248,7 +249,7 @@ def _lean(loops):
     loops."""
     plain = lambda self, value, format_spec: Format("{}", Value.cast(value))
     values = lambda cls, nets=(): tuple.__new__(cls, (nets,) if isinstance(nets, _nir.Net) else nets)
-    patches = [
+    patches: list[tuple] = [
         (data.Layout, "format", plain),
         (data.ArrayLayout, "format", plain),
         (_nir.Value, "__new__", values),
@@ -282,7 +283,7 @@ def _plain_names(text):
         r"^((?:module|  cell) \\)(\S+)", lambda match: match[1] + _plain(match[2]), text, flags=re.MULTILINE
     )
     names = set(re.findall(r"\\([^\s\"\\]+)", text))
-    plain = {}
+    plain: dict[str, str] = {}
     for name in sorted(name for name in names if name != _plain(name)):
         new, n = _plain(name), 1
         while new in names:
@@ -383,9 +384,8 @@ def emit_modules(component, name, *, prefix="poblano_", loops=True):
         )
     order = {module: n for n, module in enumerate(re.findall(r"^module \\(\S+)$", text, re.MULTILINE))}
     modules = []
-    for part in re.findall(r"^module .*?^endmodule\n", _yosys_verilog(text), re.MULTILINE | re.DOTALL):
-        module = re.match(r"module (\w+)", part)[1]
-        modules.append(VerilogModule(module, _tidy(part), emitter.origins.get(module)))
+    for part in re.finditer(r"^module (\w+).*?^endmodule\n", _yosys_verilog(text), re.MULTILINE | re.DOTALL):
+        modules.append(VerilogModule(part[1], _tidy(part[0]), emitter.origins.get(part[1])))
     modules.sort(key=lambda module: order[module.name])
     return modules + [
         VerilogModule(module, path.read_text(), path) for module, path in sorted(emitter.sources.items())

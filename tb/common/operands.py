@@ -26,6 +26,7 @@ def operand(element, code, layout, *, symmetric=False):
 
 
 def packed(layout, values):
+    """The bits, an integer, of ``values`` in ``layout``."""
     return layout.const(values).as_bits()
 
 

@@ -104,7 +104,7 @@ def run_bench(
         ) from None
     cases = list(ElementTree.parse(results).iter("testcase"))
     failed = [
-        case.get("name")
+        case.get("name", "?")
         for case in cases
         if case.find("failure") is not None or case.find("error") is not None
     ]

@@ -45,6 +45,17 @@ def _config(
 
 
 EVERY = tuple(FORMATS)
+_GEMM: dict[str, dict] = {
+    "": {},
+    "_load2": {"load_rows": 2},
+    "_load4": {"load_rows": 4},
+    "_fp4": {
+        "load_rows": 4,
+        "fp4_rate": 2,
+        "scalers": 16,
+        "formats": ("int8", "int4", "mxfp8_e4m3", "mxfp4_e2m1"),
+    },
+}
 CONFIGS = {
     c.name: c
     for c in (
@@ -94,17 +105,7 @@ CONFIGS = {
             _config(
                 f"gemm16{name}", rows=16, cols=16, lanes=8, width=256, tokens=128, amem_blocks=4096, **options
             )
-            for name, options in {
-                "": {},
-                "_load2": {"load_rows": 2},
-                "_load4": {"load_rows": 4},
-                "_fp4": {
-                    "load_rows": 4,
-                    "fp4_rate": 2,
-                    "scalers": 16,
-                    "formats": ("int8", "int4", "mxfp8_e4m3", "mxfp4_e2m1"),
-                },
-            }.items()
+            for name, options in _GEMM.items()
         ),
     )
 }

@@ -1,0 +1,1 @@
+"""Benches of the command processor and its checker."""

@@ -2,13 +2,14 @@
 
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import Any
 
 from poblano.chip import Chip
 from poblano.compute.array import SystolicArray
 from poblano.config import ArrayConfig, ConfigError
 from poblano.verilog import emit
 
-from .liberty import load_library
+from .liberty import Library, load_library
 from .netlist import buffered, summary
 from .synthesis import elaborate, synthesise
 from .timing import analyse
@@ -100,11 +101,11 @@ class Design:
     title."""
 
     source: Source
-    library: object
+    library: Library
     modules: dict
     loads: dict
     timing: dict = field(default_factory=dict)
-    power: object = None
+    power: Any = None
 
     @staticmethod
     def build(source, *, library="osu018", rtl=None, report=lambda text: None):

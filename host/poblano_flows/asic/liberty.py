@@ -1,8 +1,10 @@
 """Reads a Liberty file: cells with their areas, functions, capacitances, and tables of delay and energy."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 import itertools
+import operator
 import re
 
 import numpy as np
@@ -12,6 +14,14 @@ from .tools import LIBRARIES, AsicError, library_file
 __all__ = ["Cell", "Expression", "Library", "load_library"]
 
 _TOKEN = re.compile(r'"([^"]*)"|([A-Za-z0-9_.+\-\[\]]+)|([(){}:;,])')
+
+
+_OPERATORS: dict[str, Callable[..., int]] = {
+    "~": lambda a: 1 - a,
+    "&": operator.and_,
+    "|": operator.or_,
+    "^": operator.xor,
+}
 
 
 class _Group:
@@ -115,10 +125,8 @@ class Expression:
         def walk(tree):
             if isinstance(tree, str):
                 return nets[tree]
-            operator, *parts = tree
-            return (
-                f"~{walk(parts[0])}" if operator == "~" else f"({walk(parts[0])} {operator} {walk(parts[1])})"
-            )
+            name, *parts = tree
+            return f"~{walk(parts[0])}" if name == "~" else f"({walk(parts[0])} {name} {walk(parts[1])})"
 
         return walk(self.tree)
 
@@ -128,14 +136,8 @@ class Expression:
         def walk(tree):
             if isinstance(tree, str):
                 return pins[tree]
-            operator, *parts = tree
-            values = [walk(part) for part in parts]
-            return {
-                "~": lambda a: 1 - a,
-                "&": lambda a, b: a & b,
-                "|": lambda a, b: a | b,
-                "^": lambda a, b: a ^ b,
-            }[operator](*values)
+            name, *parts = tree
+            return _OPERATORS[name](*map(walk, parts))
 
         return walk(self.tree)
 

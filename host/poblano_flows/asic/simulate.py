@@ -88,7 +88,7 @@ def _behavioural(module, modules, library, counting, is_top):
     # What instances drive, as vectors.
     for index, instance in enumerate(children):
         child = modules[instance.kind]
-        pins = []
+        pins: list[tuple[str, str | None]] = []
         for pin, these in instance.pins.items():
             if not these:
                 continue

@@ -144,7 +144,7 @@ stime -p
 """For abc. Without dc2, which makes chains of gates to save area: a tenth more area of control logic, a
 fifth to a third less delay."""
 CONSTRAINTS = "set_driving_cell INVX4\nset_load 0.05\n"
-FORMAT = 6
+FORMAT = 7
 """Counts changes of what is kept in the cache."""
 BATCH = 200_000
 """Characters of RTLIL that one process has for its children, unless a module has more."""
@@ -201,10 +201,10 @@ def _split(text):
         r"^((?:attribute [^\n]*\n)*)module (\S+)\n(.*?)^end\n", text, re.MULTILINE | re.DOTALL
     ):
         attributes, name, body = match.groups()
-        base = re.search(r'^attribute \\hdlname "\\?(.*)"$', attributes, re.MULTILINE)
+        named = re.search(r'^attribute \\hdlname "\\?(.*)"$', attributes, re.MULTILINE)
         friendly = name[1:]
         if name.startswith("$paramod"):
-            base = base[1] if base else name.rsplit("\\", 1)[1]
+            base = named[1] if named else name.rsplit("\\", 1)[1]
             values = re.findall(r"^  parameter \\(\w+) (.*)$", body, re.MULTILINE)
             friendly = "_".join([base, *(f"{key.lower()}{_number(value)}" for key, value in values)])
         names[name] = friendly
@@ -238,7 +238,7 @@ def _number(value):
 
 def _black_box(text):
     """The module of ``text`` as a black box: its ports."""
-    name = re.search(r"^module (\S+)$", text, re.MULTILINE)[1]
+    (name,) = re.findall(r"^module (\S+)$", text, re.MULTILINE)
     wires = re.findall(r"^  wire .*\b(?:input|output|inout) \d+ .*$", text, re.MULTILINE)
     return "\n".join(["attribute \\blackbox 1", f"module {name}", *wires, "end", ""])
 

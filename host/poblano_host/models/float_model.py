@@ -46,7 +46,7 @@ class FloatModel:
         for node in self.graph.nodes:
             inputs = [values[value] for value in node.inputs]
             if isinstance(node, Linear):
-                inputs = map(self._round, inputs)
+                inputs = [self._round(value) for value in inputs]
             values[node.name] = node.reference(step, *inputs)
             if node.name == name:
                 return values[name]

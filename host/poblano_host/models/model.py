@@ -12,6 +12,7 @@ from poblano.formats.element import Activation
 from .arch import FAMILIES
 from .config import ModelConfig, ModelError
 from .operators import Embedding, Head, Step
+from .tokenizer import Tokenizer
 
 __all__ = ["BlockTensor", "MX_FORMATS", "Model", "interleaved_rows", "rows_of"]
 
@@ -74,7 +75,7 @@ class Model:
 
     config: ModelConfig
     tensors: dict
-    tokenizer: object
+    tokenizer: Tokenizer
 
     @classmethod
     def of_file(cls, where, config, tensors, tokenizer, *, halves):

@@ -58,7 +58,8 @@ class Operator:
 
     @property
     def input_widths(self):
-        return (self.width,) * len(self.inputs)
+        # A field of most operators, a property of the others.
+        return (self.width,) * len(self.inputs)  # type: ignore[attr-defined]
 
     @property
     def tensors(self):

@@ -243,7 +243,8 @@ class Simulation:
     def close(self):
         if self._handle is not None:
             self._call("destroy")
-            self._handle = self.memory = None
+            self._handle = None
+            del self.memory  # it was the simulation's
 
     def __del__(self):
         self.close()
@@ -311,7 +312,7 @@ class Simulation:
         pointer = _POINTER()
         count = self._call("events", ctypes.byref(pointer))
         events = (
-            np.frombuffer(ctypes.string_at(pointer.value, count * EVENT.itemsize), EVENT).copy()
+            np.frombuffer(ctypes.string_at(pointer, count * EVENT.itemsize), EVENT).copy()
             if count
             else np.zeros(0, EVENT)
         )

@@ -18,6 +18,8 @@ __all__ = ["AXIReadArbiter"]
 class AXIReadArbiter(wiring.Component):
     """Serves several AXI4 read masters in turn, burst by burst.
 
+    Latency: an address takes 1 cycle, data none.
+
     The port's number becomes the high bits of the id, and a beat goes back to the port that its id names,
     so that bursts of different ports may come back in any order and interleaved. An address takes one cycle
     more; data pass in the same cycle. At most ``ports - 1`` bursts of others come before a port's. A port

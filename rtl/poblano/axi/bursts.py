@@ -26,6 +26,8 @@ class TransferLayout(data.StructLayout):
 class Bursts(wiring.Component):
     """Cuts transfers into bursts, one a cycle, in order of rows and addresses.
 
+    Latency: 1 cycle from a transfer to its first burst.
+
     No burst crosses a multiple of its greatest size, hence none crosses 4 KiB. A row shorter than a beat is
     a burst of one beat. The next transfer is taken in the cycle of the last burst of the one before.
 

@@ -37,8 +37,10 @@ class AXILiteSignature(wiring.Signature):
 class AXILiteSlave(wiring.Component):
     """Takes one write and one read at a time and turns each into an access of one cycle.
 
+    Latency: 1 cycle from an access to its answer.
+
     A write happens when its address and data are both there. It needs all four strobes, or the answer is
-    SLVERR and ``write`` stays low. Answers follow an access after one cycle.
+    SLVERR and ``write`` stays low.
 
     Members
     -------

@@ -17,6 +17,8 @@ class AXIReader(wiring.Component):
     """Reads transfers from memory in order into a FIFO of ``depth`` words of ``word_width`` bits, the first
     beat lowest.
 
+    Latency: 2 cycles from a command to its first address, and from a word's last beat to the word.
+
     A burst is begun only when the FIFO has room for all of it, so that data are always accepted. Up to
     ``outstanding`` bursts are in flight; all have id 0 and hence come back in order. When memory allows, a
     beat a cycle is read, across rows and transfers. A transfer is a whole number of words; its rows are

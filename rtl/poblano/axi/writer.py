@@ -16,6 +16,8 @@ class AXIWriter(wiring.Component):
     """Writes transfers to memory in order, from a stream of beats; in a row shorter than a beat only its
     bytes are written.
 
+    Latency: 2 cycles from a command to its first address, 1 from a beat to the bus.
+
     The byte for address ``n`` is byte ``n mod beat`` of its beat. Up to ``outstanding`` bursts are
     unanswered; all have id 0. When memory allows, a beat a cycle is written, across rows and transfers. An
     address does not wait for its data.

@@ -19,11 +19,12 @@ class AXIRam(wiring.Component):
     """``size`` bytes of memory behind ``len(id_widths)`` AXI4 ports: a beat read and a beat written each
     cycle.
 
+    Latency: 2 cycles from an address to its first beat, 1 from a write's last beat to its response.
+
     The ports take turns, burst by burst, for reads and for writes; a burst that waits comes after at most
     one of each other port. INCR bursts of whole beats, aligned to a beat; a write stores the bytes of its
-    strobes. The first beat of a read comes 2 cycles after its address is taken, the others back to back,
-    the next burst's right behind. Data of a write that come before the address wait; the response comes in
-    the cycle after the last. Beats past ``size`` are answered with DECERR (a write's with that of any of
+    strobes. The beats of a read come back to back, the next burst's right behind. Data of a write that come
+    before the address wait. Beats past ``size`` are answered with DECERR (a write's with that of any of
     its beats), and not written. A beat that is read in the cycle of its write has the old bytes.
 
     Parameters

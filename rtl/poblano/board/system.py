@@ -23,6 +23,8 @@ class ChipSystem(wiring.Component):
     """A :class:`~poblano.chip.Chip`, a :class:`~poblano.bridge.bridge.Bridge` and an :class:`AXIRam` that
     they share.
 
+    Latency: that of its parts.
+
     The host's registers are the chip's; its memory is the RAM, at the addresses that the chip sees. The
     interrupt is not connected: the host reads STATUS.
 

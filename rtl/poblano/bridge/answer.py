@@ -10,6 +10,8 @@ __all__ = ["AnswerSender"]
 class AnswerSender(wiring.Component):
     """Gives a frame's content: sequence number, status, and ``size`` bytes of a memory.
 
+    Latency: 1 cycle to the first byte.
+
     A byte takes four cycles and more; its line takes longer.
 
     Parameters

@@ -81,6 +81,9 @@ class BridgeConfig:
 class Bridge(wiring.Component):
     """Executes the requests of ``protocol.py``, one at a time, and answers each.
 
+    Latency: about 8 cycles from the middle of a request's last bit to its answer's first, and the
+    request's own accesses.
+
     A request acts only after all of it has come with a right FCS. While one is executed and answered, what
     comes in is skipped. One with the sequence number of the one before is not executed again but gets the
     same answer again; sequence number 0 is always executed. A break sets the divider to its reset value.

@@ -13,10 +13,12 @@ __all__ = ["FrameReceiver", "FrameTransmitter"]
 class FrameReceiver(wiring.Component):
     """Removes flags and escapes, and checks each frame.
 
+    Latency: 1 cycle.
+
     Bytes are given as they come, those of the FCS too, with their index in the frame; only ``end`` with
     ``good`` says that they were a frame. A frame of no bytes (flag after flag) is nothing. What comes
-    before the first flag after a reset, an ``abort`` or a cycle without ``en`` is skipped. Bytes are given,
-    and ``end``, a cycle after they came; takes a byte every third cycle at most.
+    before the first flag after a reset, an ``abort`` or a cycle without ``en`` is skipped. Takes a byte every
+    third cycle at most.
 
     Parameters
     ----------
@@ -92,6 +94,8 @@ class FrameReceiver(wiring.Component):
 
 class FrameTransmitter(wiring.Component):
     """Puts flags around a frame's bytes, escapes them, and adds the FCS.
+
+    Latency: 1 cycle to a frame's first flag.
 
     Members
     -------

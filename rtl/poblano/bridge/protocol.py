@@ -42,6 +42,8 @@ answered again."""
 
 
 class Operation(enum.IntEnum):
+    """What a request asks for."""
+
     IDENTIFY = 0
     STATISTICS = 1
     READ_REGISTER = 2

@@ -15,6 +15,8 @@ DATA_BITS = 8
 class UARTReceiver(wiring.Component):
     """Takes each bit in its middle; a byte comes in the cycle after the middle of its stop bit.
 
+    Latency: 1 cycle from the middle of the stop bit.
+
     A byte that is not accepted in the cycle in which it comes is lost. A start bit that ends before its
     middle is ignored. After a stop bit that is 0, the line must become 1 before the next start bit.
 
@@ -62,6 +64,8 @@ class UARTReceiver(wiring.Component):
 class UARTTransmitter(wiring.Component):
     """Sends a byte in ``10 * divider`` cycles, from the cycle after its transfer on; a cycle later the next
     is taken.
+
+    Latency: 1 cycle to the start bit.
 
     Members
     -------

@@ -1,1 +1,1 @@
-"""Poblano."""
+"""What joins the tiles: the bus of their results."""

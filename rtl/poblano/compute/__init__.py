@@ -1,1 +1,1 @@
-"""Poblano."""
+"""The matmul unit: systolic array, weight streams, exact block sums and the FP32 accumulator."""

@@ -41,9 +41,11 @@ ONE = 0x3F800000
 class AccumulatorLane(wiring.Component):
     """A column's value of one segment, added to the total so far.
 
+    Latency: ``FloatAdd.LATENCY`` from ``total``.
+
     Inputs come in the :class:`Accumulator`'s cycle 1, but for ``block_sum`` and ``factor``, which all lanes
     share, in the cycle before FLOAT and SHIFTED: each lane registers them; and ``total`` ``delay_cycles``
-    after VALUE; ``o`` follows ``total`` after ``FloatAdd.LATENCY``. All state moves only while ``en``.
+    after VALUE. All state moves only while ``en``.
     """
 
     # Cycles after the read of the sums.
@@ -137,11 +139,12 @@ class Accumulator(wiring.Component):
     """Scales block sums and adds them up over the steps and segments, in ascending order, as
     ``docs/architecture.md`` defines it.
 
+    Latency: :attr:`latency`, 15 cycles and 4 for each segment, from the read of the last step's sums.
+
     ``scalers`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums
     come in, and steps follow each other without a gap (short ones, of fewer than :attr:`recurrence` cycles,
-    start only that long after the one before). Results come :attr:`latency` cycles after their sums are
-    read, after the last step of each group; a result that is not accepted stops the drain, and then the
-    sums.
+    start only that long after the one before). Results come after the last step of each group; a result that
+    is not accepted stops the drain, and then the sums.
 
     Members
     -------

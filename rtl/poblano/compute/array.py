@@ -48,6 +48,8 @@ class SumsLayout(data.ArrayLayout):
 class ArrayRow(wiring.Component):
     """A row of :class:`PE`; ``i_*`` of vectors come from the row above, others from the left edge.
 
+    Latency: an activation passes a column in 1 cycle, a sum the row in 1.
+
     Weights from the left enter at ``bands`` places, the first of each ``cols / bands`` columns.
     """
 
@@ -79,10 +81,9 @@ class ArrayRow(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left = None
         band = self.cols // self.bands
-        for c in range(self.cols):
-            pe = place(
+        pes = [
+            place(
                 m,
                 f"pe{c}",
                 PE(
@@ -92,6 +93,10 @@ class ArrayRow(wiring.Component):
                     multiplier_registers=self.multiplier_registers,
                 ),
             )
+            for c in range(self.cols)
+        ]
+        for c, pe in enumerate(pes):
+            left = pes[c - 1] if c else None
             m.d.comb += [
                 pe.en.eq(self.en),
                 pe.i_a.eq(left.o_a if left else self.i_a),
@@ -105,16 +110,17 @@ class ArrayRow(wiring.Component):
             if self.transpose:
                 m.d.comb += [
                     pe.i_across.eq(left.o_across if left else self.i_across),
-                    pe.i_left.eq(left.o_w if c % band else self.i_left[c // band]),
+                    pe.i_left.eq(pes[c - 1].o_w if c % band else self.i_left[c // band]),
                     pe.i_capture_down.eq(self.i_capture_down[c]),
                     self.o_capture_down[c].eq(pe.o_capture_down),
                 ]
-            left = pe
         return m
 
 
 class ArraySegment(wiring.Component):
     """Rows of PEs below each other, a block of K: sums start at 0 at the top.
+
+    Latency: an activation passes a column in 1 cycle, a sum a row in 1.
 
     The ports of ``row`` are those of its :class:`ArrayRow` from the left edge. ``i_w`` enters the first row
     of each of ``bands`` bands, ``o_w`` leaves the last one; ``i_capture_down`` enters the first row of all.
@@ -146,9 +152,8 @@ class ArraySegment(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         band = self.rows // self.bands
-        above = None
-        for r, edge in enumerate(self.row):
-            row = place(
+        rows = [
+            place(
                 m,
                 f"row{r}",
                 ArrayRow(
@@ -160,12 +165,16 @@ class ArraySegment(wiring.Component):
                     multiplier_registers=self.multiplier_registers,
                 ),
             )
+            for r in range(self.rows)
+        ]
+        for r, (row, edge) in enumerate(zip(rows, self.row)):
+            above = rows[r - 1] if r else None
             m.d.comb += [
                 row.en.eq(self.en),
                 row.i_a.eq(edge.i_a),
                 row.i_swap.eq(edge.i_swap),
                 row.i_capture.eq(edge.i_capture),
-                row.i_w.eq(above.o_w if r % band else self.i_w[r // band]),
+                row.i_w.eq(rows[r - 1].o_w if r % band else self.i_w[r // band]),
             ]
             if r % band == band - 1:
                 m.d.comb += self.o_w[r // band].eq(row.o_w)
@@ -177,21 +186,22 @@ class ArraySegment(wiring.Component):
                     row.i_left.eq(edge.i_left),
                     row.i_capture_down.eq(self.i_capture_down if above is None else above.o_capture_down),
                 ]
-            above = row
-        m.d.comb += self.o_sum.eq(above.o_sum)
+        m.d.comb += self.o_sum.eq(rows[-1].o_sum)
         if self.transpose:
-            m.d.comb += self.o_capture_down.eq(above.o_capture_down)
+            m.d.comb += self.o_capture_down.eq(rows[-1].o_capture_down)
         return m
 
 
 class SystolicArray(wiring.Component):
     """Sums of 32 products (all rows, where there are fewer) for each column and segment of 32 rows.
 
+    Latency: ``rows + cols`` cycles from an activation to its sums, two more with
+    ``multiplier_registers``.
+
     A weight tile is ``rows / load_rows`` row items, or ``cols / load_rows`` column items (``transpose``;
     modes may change with every tile), in ascending order. An activation with ``first`` waits until a whole
     new tile is in, and makes it the active one; from that same cycle on the next tile's items are accepted.
-    So a tile with M activations takes max(M, items) cycles. Gaps are allowed everywhere. The sums of an
-    activation come after ``rows + cols`` cycles, two more with ``multiplier_registers``; the whole array
+    So a tile with M activations takes max(M, items) cycles. Gaps are allowed everywhere. The whole array
     stands still while ``o`` is not accepted. The first activation after reset must be a ``first``.
 
     With ``load_rows`` L, weights enter at L places: the rows (of each segment) are L bands of consecutive

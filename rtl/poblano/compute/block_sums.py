@@ -1,8 +1,7 @@
 """Sums of the passes of a block, in two banks: one is filled while the other is drained."""
 
 from amaranth.hdl import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import ArrayConfig
@@ -19,6 +18,8 @@ SUMS_COMMAND = {"rows": 16, "steps": 16, "passes": 6, "groups": 16}
 class BlockSums(wiring.Component):
     """Adds each token's partial sums over the passes, and keeps the sums of a step until they have been
     drained.
+
+    Latency: 2 cycles from a step's last beat to ``full``, 1 from ``read`` to ``data``.
 
     Takes a beat a cycle; a beat of a new step waits while its token in the bank still has to be drained,
     without ``early`` while any has.
@@ -121,11 +122,11 @@ class BlockSums(wiring.Component):
         totals = Signal(self.i.payload.shape())
         so_far = []
         for b in range(2):
-            memory = Memory(shape=len(beat.as_value()), depth=tokens, init=[])
-            m.submodules[f"bank{b}"] = memory
-            write_port = memory.write_port()
+            bank = memory.Memory(shape=len(beat.as_value()), depth=tokens, init=[])
+            m.submodules[f"bank{b}"] = bank
+            write_port = bank.write_port()
             # A row of consecutive passes comes at least a tile's items apart.
-            read_port = memory.read_port(transparent_for=(write_port,) if array.items < 2 else ())
+            read_port = bank.read_port(transparent_for=(write_port,) if array.items < 2 else ())
             adding = Signal(name=f"adding{b}")
             m.d.comb += [
                 adding.eq(accept & ~at.first.pass_ & (fill_bank == b)),
@@ -143,7 +144,7 @@ class BlockSums(wiring.Component):
         m.d.comb += self.data.eq(Mux(last_bank, so_far[1], so_far[0]))
         for s in range(array.segments):
             for c in range(array.cols):
-                total, so, before = totals[s][c], beat[s][c], [bank[s][c] for bank in so_far]
+                total, so, before = totals[s][c], beat[s][c], [sums[s][c] for sums in so_far]
                 m.d.comb += [
                     total.value.eq(
                         so.value + Mux(first, 0, Mux(write_bank, before[1].value, before[0].value))

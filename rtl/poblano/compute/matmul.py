@@ -23,6 +23,8 @@ __all__ = ["MatmulUnit"]
 class MatmulUnit(wiring.Component):
     """Products of quantised activations in activation memory and weights from the stream, to vector memories.
 
+    Latency: about 2*rows + cols + M * cols / scalers + 40 cycles, to fill and empty the pipelines.
+
     Takes MATMUL and NOP commands, which have been checked. A command's parts (loading weights, reading
     activations, accumulating, writing) start as soon as they are done with the command before, so that
     commands overlap; results and ``done`` come in command order. A command is transferred when its last
@@ -31,8 +33,7 @@ class MatmulUnit(wiring.Component):
 
     With weights and outputs always available a command of M rows, P passes of I items (array rows, columns
     with transpose, divided by ``load_rows``) takes groups * steps * P * max(M, I) cycles, if this covers
-    the drain (M * cols / scalers for each step), and about 2*rows + cols + M * cols / scalers + 40 more to
-    fill and empty the pipelines.
+    the drain (M * cols / scalers for each step), and the latency.
 
     Parameters
     ----------
@@ -158,7 +159,7 @@ class MatmulUnit(wiring.Component):
 
 def _lookup(key, table):
     """The signed number that ``table`` has for ``key``."""
-    result = C(0, 1)
+    result: Value = C(0, 1)
     for name, value in table.items():
         result = Mux(key == name, C(value, signed(6)), result)
     return result

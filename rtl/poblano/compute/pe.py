@@ -16,14 +16,15 @@ NARROW = 4
 class PE(wiring.Component):
     """Multiplies the activations that pass by with its weight and adds to the sums that come down.
 
+    Latency: 2 cycles from an activation to ``o_sum`` (4 with ``multiplier_registers``), 1 from ``i_sum``.
+
     All state moves only while ``en``. Activations with their ``swap`` flag leave to the right after one
     cycle. A weight that flows past leaves down (and right) after one cycle; with a capture flag it is also
     kept in the shadow register. ``swap`` makes the shadow the active weight, from the activation it came
-    with on; a capture in the same cycle is too late for it. ``o_sum``, after two cycles (four with
-    ``multiplier_registers``) for the activation and one for ``i_sum``, is ``i_sum`` plus the exact product
-    of the operands' significands times two to the sum of their exponents; with ``fp4_rate`` 2 and a dual
-    weight, the products of both weights with one activation each. Specials are OR-ed; the value of a sum
-    with a special means nothing.
+    with on; a capture in the same cycle is too late for it. ``o_sum`` is ``i_sum`` plus the
+    exact product of the operands' significands times two to the sum of their exponents; with ``fp4_rate`` 2
+    and a dual weight, the products of both weights with one activation each. Specials are OR-ed; the value
+    of a sum with a special means nothing.
 
     Parameters
     ----------

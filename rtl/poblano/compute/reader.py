@@ -32,6 +32,8 @@ class ActivationReader(wiring.Component):
     """For each group, each step along K, each pass and each row: the operands of the pass's part of a word
     of activation memory.
 
+    Latency: 3 cycles more than the port's, from a command to its first word.
+
     The word of row m and step k is ``a + m*a_stride + k``. Up to :attr:`DEPTH` words are requested ahead,
     and only what there is room for. Sustains one word a cycle from a port of up to 3 cycles latency.
 
@@ -72,7 +74,7 @@ class ActivationReader(wiring.Component):
     @property
     def _tag(self):
         """What is known of a word when it is requested."""
-        tag = {"first": 1}
+        tag: dict = {"first": 1}
         if not self.meta:
             pass_bits = (self.config.array.passes - 1).bit_length()
             tag |= {"dual": 1, "activation": Activation, "pass_": pass_bits}

@@ -283,7 +283,7 @@ def unpack_weights(
     elif scale_format is not ScaleFormat.NONE:
         w_scale = take(np.float16 if scale_format is ScaleFormat.F16 else np.float32)
     w_min = take(np.float16) if minimum else None
-    elements = data[:, :, at:]
+    elements: np.ndarray = data[:, :, at:]
     if element.bits == 4:
         elements = elements.reshape(groups, steps, -1, array.cols)
         axis = 3 if array.fp4_rate == 2 else 4

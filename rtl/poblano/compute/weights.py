@@ -92,6 +92,8 @@ class HalfDecoder(wiring.Component):
 class WeightLoader(wiring.Component):
     """Parses weight streams as :func:`~poblano.compute.reference.pack_weights` makes them.
 
+    Latency: 3 cycles from an item's last word to the item.
+
     ``o`` gives one item a cycle, also across the scale sections as long as the words come early enough:
     words are taken ahead of the items, by :attr:`lines` words, and scales by :attr:`slots` steps. No word
     is taken that belongs to a command that is not there yet. A step's scales are in the store before its

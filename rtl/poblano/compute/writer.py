@@ -21,6 +21,8 @@ WRITER_COMMAND = {"dst": 16, "dst_stride": 16, "rows": 16, "groups": 16, "tiles"
 class ResultWriter(wiring.Component):
     """A row of vector memory for each group, row and ``lanes`` columns, to the own tile or over the bus.
 
+    Latency: 2 cycles.
+
     ``done`` is high in the cycle after the command's last write was accepted. Lines that ``dst`` and
     ``dst_stride`` name must start a row of vector memory.
 

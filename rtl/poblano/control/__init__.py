@@ -1,1 +1,1 @@
-"""Poblano."""
+"""The command processor: registers, fetch, check and dispatch."""

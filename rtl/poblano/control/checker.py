@@ -38,8 +38,10 @@ class CheckedLayout(data.StructLayout):
 class CommandChecker(wiring.Component):
     """Checks a command by the rules and in the order of :func:`poblano.isa.check.check`.
 
-    One command at a time: the result follows the command's transfer after 2 cycles and one for each address
-    range that its opcode has (at least one; LOAD 2, VECTOR 6), and stays until it is taken.
+    Latency: 2 cycles, and one for each address range that the opcode has (at least one; LOAD 2, VECTOR
+    6).
+
+    One command at a time: the result stays until it is taken.
 
     Parameters
     ----------

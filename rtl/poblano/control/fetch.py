@@ -29,6 +29,8 @@ class FetchedLayout(data.StructLayout):
 class CommandFetch(wiring.Component):
     """Fetches the commands up to ``tail`` in order, in bursts of up to four commands, two bursts ahead.
 
+    Latency: 1 cycle from ``tail`` to the first address, 3 from a command's last beat to the command.
+
     A burst has at most ``burst_beats`` beats, and lies in an aligned group of four commands.
 
     Parameters

@@ -36,6 +36,9 @@ registered."""
 class CommandProcessor(wiring.Component):
     """Fetches commands, refuses bad ones, and starts each in its unit when its waits hold.
 
+    Latency: 8 to 13 cycles from a command's last beat to its start, one for each address range that is
+    checked, and one more for each wait.
+
     Commands go to their units' queues in the ring's order, waiting where a queue is full. The first that is
     refused or could not be fetched stops this: ERROR_* describe it, and the commands before it are
     completed. An error of a unit, also after that, stops the start of commands already queued as well. A

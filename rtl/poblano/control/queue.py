@@ -24,9 +24,10 @@ class QueuedLayout(data.StructLayout):
 class UnitQueue(wiring.Component):
     """Keeps up to ``depth`` commands, in order, and offers the first to the unit when its waits hold.
 
+    Latency: 2 cycles (1, if ``depth`` is 1) through an empty queue, and one for each wait, if they hold.
+
     The waits of the first command are looked at one a cycle, while the unit may still execute the one
-    before. A command that enters an empty queue is offered 2 cycles later (1, if depth is 1), and one more
-    for each wait, if they hold. A NOP does not reach the unit: it completes when its waits hold and all
+    before. A NOP does not reach the unit: it completes when its waits hold and all
     commands before it have completed. At most 16 commands are in the unit.
 
     Parameters

@@ -13,7 +13,10 @@ OKAY, SLVERR, DECERR = 0, 2, 3
 
 
 class AXIMemory(wiring.Component):
-    """One INCR burst of whole words at a time, writes first; a read takes four cycles a word.
+    """One INCR burst of whole words at a time, writes first: a word every three cycles is read, one a cycle
+    written.
+
+    Latency: 3 cycles from an address to its first word.
 
     Words past ``size`` bytes answer with DECERR. A burst waits while the owner is ``busy``; ``idle`` says
     that none is under way. Strobes must be all ones, or the beat is not written and the burst answers with

@@ -42,6 +42,8 @@ the last job. CYCLES: of the last job. The others describe a job; the last three
 
 
 class Fault(enum.IntEnum):
+    """Why a job failed."""
+
     NONE = 0
     BAD_JOB = 1
     """ROWS, K_BLOCKS or GROUPS is 0, or ROWS is above the limit; nothing was done."""

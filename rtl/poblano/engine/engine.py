@@ -69,6 +69,8 @@ class _Fetch(wiring.Component):
 class Engine(wiring.Component):
     """Computes the exact block sums of INT8 activations and weights, a job at a time.
 
+    Latency: about 2 * rows + cols + ROWS * result words cycles, to fill and empty the pipelines.
+
     A job of ``ROWS`` activation rows, ``K_BLOCKS`` blocks of 32 along K and ``GROUPS`` groups of the
     array's columns. In memory, in words: of activations, for each block, each of its passes and each row,
     the row's elements of the pass; of weights, for each group, block and pass, each row's elements; of
@@ -77,8 +79,8 @@ class Engine(wiring.Component):
     the chip.
 
     A job takes ``K_BLOCKS * GROUPS`` steps of max(passes * max(ROWS, array rows), ROWS * result words)
-    cycles, more where a memory has one port, and about 2 * rows + cols + ROWS * result words more. While it
-    runs, accesses to memory wait; writes of registers answer with SLVERR.
+    cycles, more where a memory has one port, and the latency. While it runs,
+    accesses to memory wait; writes of registers answer with SLVERR.
 
     Members
     -------

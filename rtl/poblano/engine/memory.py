@@ -1,8 +1,7 @@
 """The engine's memory, with one port or two."""
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..memory.sram import SRAM
@@ -39,7 +38,10 @@ class MemoryPortSignature(wiring.Signature):
 
 class EngineMemory(wiring.Component):
     """``depth`` words of ``width`` bits. With one of ``ports``, no write is accepted in the cycle of a
-    read."""
+    read.
+
+    Latency: 1 cycle.
+    """
 
     def __init__(self, *, width, depth, ports):
         self.width, self.depth, self.ports = width, depth, ports
@@ -49,19 +51,19 @@ class EngineMemory(wiring.Component):
         m = Module()
         read, write = self.port.read, self.port.write
         if self.ports == 2:
-            memory = place(m, "memory", SRAM(width=self.width, depth=self.depth, granularity=LANE))
+            sram = place(m, "memory", SRAM(width=self.width, depth=self.depth, granularity=LANE))
             m.d.comb += [
-                memory.read.en.eq(read.en),
-                memory.read.addr.eq(read.addr),
-                read.data.eq(memory.read.data),
-                memory.write.en.eq(write.en),
-                memory.write.addr.eq(write.addr),
-                memory.write.data.eq(write.data),
+                sram.read.en.eq(read.en),
+                sram.read.addr.eq(read.addr),
+                read.data.eq(sram.read.data),
+                sram.write.en.eq(write.en),
+                sram.write.addr.eq(write.addr),
+                sram.write.data.eq(write.data),
                 write.ready.eq(1),
             ]
             return m
-        m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
-        read_port, write_port = memory.read_port(), memory.write_port(granularity=LANE)
+        m.submodules.memory = words = memory.Memory(shape=self.width, depth=self.depth, init=[])
+        read_port, write_port = words.read_port(), words.write_port(granularity=LANE)
         addr = Signal.like(read.addr)
         m.d.comb += [
             write.ready.eq(~read.en),

@@ -16,6 +16,8 @@ __all__ = ["EngineSystem"]
 class EngineSystem(wiring.Component):
     """An :class:`Engine` and its :class:`Bridge`.
 
+    Latency: that of its parts.
+
     Parameters
     ----------
     config : EngineConfig

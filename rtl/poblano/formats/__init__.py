@@ -1,1 +1,1 @@
-"""Poblano."""
+"""Number formats: elements of blocks, and FP32 arithmetic."""

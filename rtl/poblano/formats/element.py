@@ -366,10 +366,11 @@ def decode_operand(element, code, elements, special_bits, *, symmetric=False):
 
 def _operand(form, code, layout, special_bits, symmetric):
     significand_bits = layout["significand"].shape.width
-    exponent_bits, special = Shape.cast(layout["exponent"].shape).width, C(0, special_bits)
+    exponent_bits = Shape.cast(layout["exponent"].shape).width
     code = code[: form.bits]
     sign = code[-1]
-    exponent = C(0, exponent_bits)
+    exponent: Value = C(0, exponent_bits)
+    special: Value = C(0, special_bits)
     if not form.exponent_bits:
         significand = code.as_signed() if form.signed else code
         if symmetric and form.bits == 8:
@@ -378,7 +379,7 @@ def _operand(form, code, layout, special_bits, symmetric):
         fraction, biased = code[: form.mantissa_bits], code[form.mantissa_bits : -1]
         normal = biased != 0
         shift = (biased - normal)[: form.exponent_bits]
-        magnitude = Cat(fraction, normal)
+        magnitude: Value = Cat(fraction, normal)
         if form.fixed:
             magnitude = (magnitude << shift)[: form.significand_bits - 1]
         elif exponent_bits:

@@ -20,6 +20,8 @@ MOST_PENDING = 7
 class DMAUnit(wiring.Component):
     """Executes LOAD, STORE, STORE_BLOCK and STORE_SCALE, in order, a memory beat a cycle at best.
 
+    Latency: 2 cycles from a command to its first address in memory.
+
     A LOAD is done when its last write is in all its tiles, a STORE when memory has answered all its writes.
     Commands that go the same way overlap; a command that goes the other way, or a NOP, begins when all
     before it are done.

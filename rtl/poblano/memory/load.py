@@ -25,6 +25,8 @@ class LoadEngine(wiring.Component):
     """Executes LOAD commands: a memory beat a cycle, written to the lanes of a row of vector memory that it
     belongs to.
 
+    Latency: 2 cycles from a command to its first address, and from a beat to the bus.
+
     ``done`` is high in the cycle in which the bus takes a command's last beat; in order. The reads of the
     next commands overlap the writes of a command. ``error`` is high for a cycle after ``done`` of all
     commands before the one that failed; from then on, and while ``flush`` is high, no read is begun. Only a

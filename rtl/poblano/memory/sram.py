@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -13,6 +12,8 @@ __all__ = ["SRAM"]
 
 class SRAM(wiring.Component):
     """``depth`` words of ``width`` bits: a read and a write each cycle.
+
+    Latency: 1 cycle.
 
     ``read.data`` is the word in the cycle after ``read.en``, and stays until the next; of a word that is
     written in the same cycle it is the one before. Contents survive a reset, and are not defined before
@@ -62,8 +63,8 @@ class SRAM(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
-        read, write = memory.read_port(), memory.write_port(granularity=self.granularity)
+        m.submodules.memory = words = memory.Memory(shape=self.width, depth=self.depth, init=[])
+        read, write = words.read_port(), words.write_port(granularity=self.granularity)
         m.d.comb += [
             read.en.eq(self.read.en),
             read.addr.eq(self.read.addr),

@@ -29,6 +29,8 @@ class StoreEngine(wiring.Component):
     """Executes STORE, STORE_BLOCK and STORE_SCALE: a beat a cycle from the local memories of a tile to
     memory.
 
+    Latency: 1 cycle from a command to its first local read, 3 from an answer to the memory's port.
+
     ``done`` is high for a cycle when memory has answered all of a command's writes; in order. The local
     reads of the next command begin when those of a command have ended, while its writes are still under
     way. ``error``, ``flush`` and ``idle`` are as in :class:`AXIWriter`.

@@ -18,6 +18,8 @@ __all__ = ["StreamUnit"]
 class StreamUnit(wiring.Component):
     """Executes STREAM commands: reads rows from memory into the weight FIFO, of ``fifo_bytes`` bytes.
 
+    Latency: 2 cycles from a command to its first address, and from a word's last beat to the word.
+
     A command is done when its last word is in the FIFO. The next one is taken when the last burst of the
     one before has been requested, so that memory sees no pause; ``done`` comes in order. A command is a
     whole number of words of ``stream_bytes``, in rows that are multiples of a memory beat. Reset empties

@@ -10,7 +10,9 @@ __all__ = ["Broadcast"]
 class Broadcast(wiring.Component):
     """Hands each payload to ``count`` consumers, or to some of them, to each once and as soon as it is ready.
 
-    The handshake is combinational, with no buffer: the transfer at ``i`` completes in the cycle in which the
+    Latency: combinational.
+
+    There is no buffer: the transfer at ``i`` completes in the cycle in which the
     last consumer takes the payload; one that goes to none completes at once.
 
     Parameters

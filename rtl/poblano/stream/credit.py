@@ -10,8 +10,10 @@ __all__ = ["Credit"]
 class Credit(wiring.Component):
     """Counts the places that nothing is reserved for.
 
+    Latency: 1 cycle from ``take`` and ``give`` to ``left``.
+
     Who asks for something takes its places in that cycle, at most those that are ``left``; they are given
-    back when it has left its places for good. ``left`` shows both from the next cycle on.
+    back when it has left its places for good.
 
     Parameters
     ----------

@@ -1,5 +1,7 @@
 """Queues with a stream on both sides."""
 
+from typing import Any
+
 from amaranth.hdl import *
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,9 +12,10 @@ __all__ = ["FIFO", "BufferedFIFO"]
 class FIFO(wiring.Component):
     """Keeps up to ``depth`` payloads, and gives them in the order in which they came.
 
-    A payload is at ``o`` in the cycle after its transfer, if none is before it; one enters and one leaves
-    each cycle. ``i.ready`` is 1 while fewer than ``depth`` are inside, whatever leaves in that cycle. The
-    memory is read combinationally, and is for flip-flops: a small queue.
+    Latency: 1 cycle from a payload to its offer, if none is before it.
+
+    One enters and one leaves each cycle. ``i.ready`` is 1 while fewer than ``depth`` are inside, whatever
+    leaves in that cycle. The memory is read combinationally, and is for flip-flops: a small queue.
 
     Parameters
     ----------
@@ -26,7 +29,7 @@ class FIFO(wiring.Component):
     level : Out(range(depth + 1)), the payloads inside
     """
 
-    QUEUE = fifo.SyncFIFO
+    QUEUE: Any = fifo.SyncFIFO  # its level is not in amaranth-stubs
 
     def __init__(self, *, shape, depth):
         if not isinstance(depth, int) or depth < 1:
@@ -59,9 +62,10 @@ class FIFO(wiring.Component):
 class BufferedFIFO(FIFO):
     """A :class:`FIFO` whose memory is read in a clock cycle, so that it may be a block RAM or a macro.
 
-    A payload is at ``o`` in the second cycle after its transfer, if none is before it, or (depth 1) in the
-    next. Of the ``depth`` payloads the oldest is in an output register: while it is on its way there,
-    ``i.ready`` may be 0 with ``depth - 1`` inside. Depth 1 takes a payload every other cycle.
+    Latency: 2 cycles from a payload to its offer, if none is before it; 1 with depth 1.
+
+    Of the ``depth`` payloads the oldest is in an output register: while it is on its way there, ``i.ready``
+    may be 0 with ``depth - 1`` inside. Depth 1 takes a payload every other cycle.
     """
 
     QUEUE = fifo.SyncFIFOBuffered

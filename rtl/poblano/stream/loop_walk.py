@@ -10,7 +10,7 @@ __all__ = ["LoopWalk"]
 class LoopWalk(wiring.Component):
     """Runs through nested loops for each command: one iteration a cycle, no gap between commands.
 
-    The first iteration comes one cycle after the command's transfer.
+    Latency: 1 cycle from a command to its first iteration.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ class LoopWalk(wiring.Component):
         ]
         # Flags are registers, computed an iteration ahead: `before` is the index of the last but one,
         # `single` that there is one alone.
-        before, single = {}, {}
+        before: dict[str, Value] = {}
+        single: dict[str, Value] = {}
         for name, bound in self.loops.items():
             width = len(index[name])
             if isinstance(bound, str):

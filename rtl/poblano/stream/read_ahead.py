@@ -14,10 +14,11 @@ __all__ = ["ReadAhead"]
 class ReadAhead(wiring.Component):
     """Passes on requests only while there is room for their answers, and keeps these until they are taken.
 
-    A request passes in the cycle in which it comes; an answer is at ``o`` in the second cycle after it came,
-    if none is before it. At most ``depth`` requests are unanswered or their answers not taken, so that an
-    answer is always accepted. Answers come in the order of the requests, each in a later cycle than its
-    request's transfer. With a port of ``n`` cycles of latency, ``depth`` of ``n + 3`` gives one a cycle.
+    Latency: a request passes in the same cycle; 2 cycles from an answer to its offer, if none is before it.
+
+    At most ``depth`` requests are unanswered or their answers not taken, so that an answer is always
+    accepted. Answers come in the order of the requests, each in a later cycle than its request's transfer.
+    With a port of ``n`` cycles of latency, ``depth`` of ``n + 3`` gives one a cycle.
 
     What is kept of an answer may depend on something that is known with the request, its tag: the owner
     makes ``answer`` of what comes and ``tag``.

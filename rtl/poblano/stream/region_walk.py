@@ -18,8 +18,9 @@ class RegionLayout(data.StructLayout):
 class RegionWalk(wiring.Component):
     """The item numbers of a region, one a cycle, in order of rows and items.
 
-    The first item comes in the cycle after the region's transfer; the next region is taken in the cycle of
-    the last item of the one before. Numbers wrap at ``width`` bits.
+    Latency: 1 cycle from a region to its first item.
+
+    The next region is taken in the cycle of the last item of the one before. Numbers wrap at ``width`` bits.
 
     Members
     -------

@@ -1,1 +1,1 @@
-"""Poblano."""
+"""The vector unit: element-wise operations, special functions, reductions and quantising."""

@@ -15,9 +15,10 @@ class Argmax(wiring.Component):
     """The first of the largest elements, and its index; NaN never wins. A search can go on from the one
     before.
 
+    Latency: ``lanes + 2`` cycles from the beat with ``last`` to the value.
+
     A beat a cycle. After the beat with ``last`` no more are accepted until both results, the value and then
-    the index, are out; the first comes ``lanes + 2`` cycles after that beat. Reset forgets the search
-    before: value NaN, index 0.
+    the index, are out. Reset forgets the search before: value NaN, index 0.
 
     Parameters
     ----------

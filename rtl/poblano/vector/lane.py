@@ -16,6 +16,8 @@ __all__ = ["RingDelay", "VectorLane"]
 class RingDelay(wiring.Component):
     """``o`` is ``i`` of ``cycles`` cycles with ``en`` before: a memory that is written and read in a circle.
 
+    Latency: ``cycles`` cycles with ``en``.
+
     What comes out before anything came in is undefined.
     """
 

@@ -44,8 +44,9 @@ class Quantiser(wiring.Component):
     """Quantises blocks of 32 numbers, ``lanes`` numbers a beat, a beat a cycle; :func:`.reference.quantise`
     is exact about it.
 
-    ``o`` comes :attr:`latency` cycles after the block's last beat if no block before it waits, and in
-    order. ``i.ready`` does not depend on ``o.ready`` in the same cycle.
+    Latency: :attr:`latency` cycles from a block's last beat, if no block before it waits.
+
+    Blocks come in order. ``i.ready`` does not depend on ``o.ready`` in the same cycle.
 
     Parameters
     ----------

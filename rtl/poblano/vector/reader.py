@@ -19,6 +19,8 @@ class RowReader(wiring.Component):
     """Rows of an operand: for each of ``rows`` rows, ``beats`` consecutive words of vector memory from
     ``base + row * stride``.
 
+    Latency: 3 cycles more than the port's, from ``start`` to the first word.
+
     Begins in the cycle after ``start``; the other inputs stay until the last word has been requested.
     Requests up to :attr:`DEPTH` words ahead, only what there is room for: a word a cycle from a port of up
     to 4 cycles latency.
@@ -92,6 +94,8 @@ class RowReader(wiring.Component):
 class ScalarReader(wiring.Component):
     """Row scalars: ``rows`` consecutive FP32 numbers of vector memory from number ``base``.
 
+    Latency: 3 cycles more than the port's, from ``start`` to the first number.
+
     Begins in the cycle after ``start``; the other inputs stay until the last number came. Reads a word of
     vector memory for each number, up to :attr:`DEPTH` ahead.
 
@@ -145,8 +149,10 @@ class ScalarReader(wiring.Component):
 
 
 class SharedPort(wiring.Component):
-    """Two requesters in turn on one read port; no added latency. At most :attr:`DEPTH` requests may be
+    """Two requesters in turn on one read port. At most :attr:`DEPTH` requests may be
     unanswered.
+
+    Latency: none.
 
     Members
     -------

@@ -19,6 +19,8 @@ class VectorWriter(wiring.Component):
     """Elements, as rows of vector memory or as quantised blocks, and single words of reduction results, a
     write a cycle.
 
+    Latency: 2 cycles.
+
     Begins in the cycle after ``start``; the other inputs stay until ``finished``. Elements and results are
     each written in order, and take turns. Inputs pass FIFOs, so that none's ``ready`` depends on
     ``local.ready`` or ``bus.ready`` in the same cycle.
