@@ -26,7 +26,9 @@ def send(port, payloads, *, rng, stall=0.0):
                 await ctx.tick()
             ctx.set(port.payload, payload)
             ctx.set(port.valid, 1)
-            await ctx.tick().until(port.ready)
+            ready = False
+            while not ready:
+                _, _, ready = await ctx.tick().sample(port.ready)
             ctx.set(port.valid, 0)
 
     return bench
