@@ -94,8 +94,7 @@ PROPERTIES = tuple(
         f"tiles-{tiles}",
         partial(Bus, tiles),
         "each addressed tile takes each transfer exactly once, unchanged, no other does; it ends in the "
-        "cycle of the last; at most "
-        "2*tiles transfers of others come before",
+        "cycle of the last; at most one transfer of each other source comes before",
         mutations=MUTATIONS if tiles == 2 else (),
     )
     for tiles in (1, 2, 3)

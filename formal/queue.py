@@ -7,6 +7,7 @@ from amaranth.hdl import *
 from poblano.control import queue
 from poblano.control.queue import UnitQueue
 from poblano.isa.commands import COUNT_BITS, NO_UNIT, WAITS
+from poblano.isa.layout import WaitLayout
 
 from .harness import Harness, Mutation, Property, Watch
 
@@ -30,7 +31,7 @@ class Queue(Harness):
         put = dut.i.valid & dut.i.ready
         given = dut.cmd.valid & dut.cmd.ready
         command = dut.i.payload.command
-        tag = Cat(command[511], dut.i.payload.index[0])
+        tag = Cat(command.as_value()[-1], dut.i.payload.index[0])
         # The unit: completes what it was given.
         inside = Signal(range(self.IN_FLIGHT + 1))
         finish = self.free("finish")
@@ -39,25 +40,22 @@ class Queue(Harness):
         self.check("in the unit", ~given | (inside < self.IN_FLIGHT))
 
         # Commands in the queue, in order; the start tells a NOP from others only by what the unit sees.
-        nop = command[:8] == 0
+        nop = command.opcode == 0
         watch = Watch(
             self, m, "queue", put=put, put_data=nop, get=dut.start, get_data=~given, capacity=self.depth
         )
         kept = Signal(2, reset_less=True)
-        waits = [Signal(32, name=f"wait{n}", reset_less=True) for n in range(WAITS)]
+        waits = [Signal(WaitLayout(), name=f"wait{n}", reset_less=True) for n in range(WAITS)]
         with m.If(put & watch.pick & ~watch.seen):
-            m.d.sync += [
-                kept.eq(tag),
-                *(wait.eq(command[32 * (n + 1) : 32 * (n + 2)]) for n, wait in enumerate(waits)),
-            ]
-        self.check("command", ~(watch.ends & given) | (dut.cmd.payload[511] == kept[0]))
+            m.d.sync += [kept.eq(tag), *(wait.eq(command.waits[n]) for n, wait in enumerate(waits))]
+        self.check("command", ~(watch.ends & given) | (dut.cmd.payload[-1] == kept[0]))
         # Each of its waits holds when it starts, and keeps holding once it has been seen to.
         all_hold = []
         for n, wait in enumerate(waits):
-            self.assume(~watch.watching | (wait[:8] < self.UNITS) | (wait[:8] == NO_UNIT))
-            reached = Mux(wait[0], dut.counts[1], dut.counts[0])
+            self.assume(~watch.watching | (wait.unit < self.UNITS) | (wait.unit == NO_UNIT))
+            reached = Mux(wait.unit[0], dut.counts[1], dut.counts[0])
             holds = Signal(name=f"holds{n}")
-            m.d.comb += holds.eq((wait[:8] == NO_UNIT) | ~(reached - wait[8:])[COUNT_BITS - 1])
+            m.d.comb += holds.eq((wait.unit == NO_UNIT) | ~(reached - wait.count)[COUNT_BITS - 1])
             self.assume(~watch.watching | ~self.past(holds & watch.watching, f"held{n}") | holds)
             all_hold.append(holds)
         ready = Cat(all_hold).all()
@@ -85,7 +83,7 @@ class Queue(Harness):
         self.check("index", ~running | (before != 0) | (dut.index[0] == kept[1]))
         waited = Signal()
         m.d.sync += waited.eq(waited | (watch.watching & (watch.ahead == 0) & ~ready))
-        self.cover("waited", watch.ends & given & (waits[0][:8] == 0) & (waits[3][:8] == 1) & waited)
+        self.cover("waited", watch.ends & given & (waits[0].unit == 0) & (waits[3].unit == 1) & waited)
         self.cover("nop", watch.ends & ~given)
         self.cover("full unit", inside == self.IN_FLIGHT)
 

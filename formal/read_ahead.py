@@ -4,6 +4,8 @@ from functools import partial
 
 from amaranth.hdl import *
 
+from poblano.stream.bypass import BypassFIFO
+from poblano.stream.fifo import FIFO, BufferedFIFO
 from poblano.stream.read_ahead import ReadAhead
 
 from .harness import Harness, Mutation, Property, Watch
@@ -16,15 +18,18 @@ class Reads(Harness):
     answer is kept with its tag. One bit of each is enough: the block only carries them.
     """
 
-    def __init__(self, depth):
+    def __init__(self, depth, queue):
         super().__init__()
-        self.depth = depth
+        self.depth, self.queue = depth, queue
 
     def prove(self, m):
         depth = self.depth
         dut = self.add(
-            "dut", ReadAhead(request=1, tag=1, answer=2, depth=depth), driven=["answered", "answer"]
+            "dut",
+            ReadAhead(request=1, tag=1, answer=2, depth=depth, queue=self.queue),
+            driven=["answered", "answer"],
         )
+        at_once = self.queue is BypassFIFO
         asked, left = dut.req.valid & dut.req.ready, dut.o.valid & dut.o.ready
         waiting = Signal(range(depth + 2))  # requests not answered
         m.d.comb += [
@@ -66,11 +71,12 @@ class Reads(Harness):
             get=left,
             get_data=dut.o.payload,
             capacity=depth,
+            combinational=at_once,
         )
         stays = self.past(dut.o.valid & ~dut.o.ready, "stays")
         self.check("stable", ~stays | (dut.o.valid & (dut.o.payload == self.past(dut.o.payload, "payload"))))
-        late = self.past(kept != left, "late")
-        self.check("offered", dut.o.valid | (kept == 0) | ~late)
+        late = self.past(kept != left, "late") if self.queue is BufferedFIFO else 1
+        self.check("offered", dut.o.valid | ((kept == 0) | ~late) & ~(at_once & dut.answered))
         self.cover("full", full & (waiting == 0))
         self.cover("all under way", full & (kept == 0))
         self.cover("every cycle", asked & dut.answered & left)
@@ -98,12 +104,13 @@ MUTATIONS = (
 )
 PROPERTIES = tuple(
     Property(
-        f"depth-{depth}",
-        partial(Reads, depth),
+        f"{queue.__name__}-{depth}",
+        partial(Reads, depth, queue),
         "a request passes at once while there is room for its answer, and only then; answers come out once, "
         "in order, with their tags, none is refused; no credit is lost or made",
         frames=3 * depth + 8,
-        mutations=MUTATIONS if depth == 4 else (),
+        mutations=MUTATIONS if (depth, queue) == (4, BufferedFIFO) else (),
     )
-    for depth in (3, 4, 5)
+    for queue, depths in ((FIFO, (2, 4)), (BufferedFIFO, (3, 4, 5)), (BypassFIFO, (1, 4)))
+    for depth in depths
 )

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "formal"
 FILES = (
     "fifo",
+    "skid",
     "credit",
     "read_ahead",
     "broadcast",

@@ -13,18 +13,17 @@ from poblano.config import PRESETS
 from poblano.isa.commands import (
     COMMAND_BYTES,
     COUNT_BITS,
-    FIELDS,
     NO_UNIT,
-    RESERVED,
     Command,
     CommandError,
     ErrorCode,
     Float32,
     Opcode,
-    fields_of,
 )
 from poblano.isa.documents import DOCUMENTS
+from poblano.isa.fields import Real
 from poblano.isa.registers import COUNTER_BASE, REGISTERS, address
+from poblano.isa.vector_ops import AluOp, SfuOp
 from poblano_host.assembler import AssemblyError, assemble, assemble_line, disassemble, format_command
 from tb.control.random_commands import valid_command
 
@@ -46,13 +45,13 @@ SPECIAL_FLOATS = (
 def random_bytes(rng):
     """A command with any bits where any are allowed."""
     opcode = rng.choice(list(Opcode))
-    bits = rng.getrandbits(8 * COMMAND_BYTES) & ~RESERVED[opcode]
+    bits = rng.getrandbits(8 * COMMAND_BYTES) & ~opcode.definition.reserved
     bits = bits & ~0xFFFF | opcode | rng.randrange(97) << 8
     for i in range(4):
-        word = NO_UNIT if rng.random() < 0.4 else rng.randrange(97) | rng.getrandbits(COUNT_BITS) << 8
-        bits = bits & ~(0xFFFFFFFF << 32 * (1 + i)) | word << 32 * (1 + i)
-    for f in FIELDS[opcode]:
-        if f.kind == "float32" and rng.random() < 0.5:
+        wait = NO_UNIT if rng.random() < 0.4 else rng.randrange(97) | rng.getrandbits(COUNT_BITS) << 8
+        bits = bits & ~(0xFFFFFFF << 16 + 28 * i) | wait << 16 + 28 * i
+    for f in opcode.definition.fields:
+        if isinstance(f.kind, Real) and rng.random() < 0.5:
             bits = bits & ~f.mask | rng.choice(SPECIAL_FLOATS) << f.offset
         elif rng.random() < 0.2:
             bits &= ~f.mask
@@ -73,21 +72,44 @@ def test_decode_keeps_all_bits():
     for _ in range(500):
         data = random_bytes(rng)
         again = Command.decode(data).encode()
-        waits = lambda data: sorted(data[4 + 4 * i : 8 + 4 * i] for i in range(4))
-        assert again[:4] == data[:4] and again[20:] == data[20:] and waits(again) == waits(data)
+        header = lambda data: int.from_bytes(data[:16], "little")
+        waits = lambda data: sorted(header(data) >> 16 + 28 * i & 0xFFFFFFF for i in range(4))
+        assert again[:2] == data[:2] and again[16:] == data[16:] and waits(again) == waits(data)
 
 
 def test_floats():
     for bits in SPECIAL_FLOATS:
         value = Float32(bits)
         assert value.bits == bits
-        assert Command(Opcode.VECTOR, 3, dict(imm1=value)).encode()[44:48] == bits.to_bytes(4, "little")
+        assert Command(Opcode.VECTOR, 3, dict(imm1=value)).encode()[56:60] == bits.to_bytes(4, "little")
         for other in (copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
             assert other.bits == bits
         assert math.isnan(value) or value == struct.unpack("<f", bits.to_bytes(4, "little"))[0]
-    assert Command(Opcode.VECTOR, 3, dict(imm2=0.1)).encode()[48:52] == struct.pack("<f", 0.1)
-    assert assemble_line("tile0.vector VECTOR imm1=0.1").encode()[44:48] == struct.pack("<f", 0.1)
+    assert Command(Opcode.VECTOR, 3, dict(imm2=0.1)).encode()[60:64] == struct.pack("<f", 0.1)
+    assert assemble_line("tile0.vector VECTOR imm1=0.1").encode()[56:60] == struct.pack("<f", 0.1)
     assert "imm1=0.1 " in format_command(Command(Opcode.VECTOR, 3, dict(imm1=0.1, imm2=-0.0))) + " "
+
+
+def test_choices():
+    """By name or number in, by name out; a number that is none of the choices stays one."""
+    line = "tile0.vector VECTOR sfu=SILU op1=ADD reduce=SUM sink=QUANTISE fill=MINUS_INFINITY sel1=IMMEDIATE"
+    command = assemble_line(line)
+    assert (
+        assemble_line("tile0.vector VECTOR sfu=5 op1=1 reduce=0b1 sink=2 fill=1 sel1=2").encode()
+        == command.encode()
+        == assemble_line(line.replace("SILU", "silu")).encode()
+    )
+    assert format_command(command) == line and command.operands["op1"] is AluOp.ADD
+    assert Command.decode(command.encode()).operands["sfu"] is SfuOp.SILU
+    assert assemble_line("tile0.vector VECTOR op1=7").operands == dict(op1=7)
+    assert format_command(Command(Opcode.VECTOR, 3, dict(op1=7))) == "tile0.vector VECTOR op1=7"
+
+
+def test_defaults():
+    """A field that is not given has its default, and is not printed."""
+    assert Command.decode(Command(Opcode.VECTOR, 3, {}).encode()).operands["share"] == 1
+    assert format_command(Command(Opcode.VECTOR, 3, dict(share=1))) == "tile0.vector VECTOR"
+    assert format_command(Command(Opcode.VECTOR, 3, dict(share=0))) == "tile0.vector VECTOR share=0"
 
 
 def test_programs():
@@ -102,12 +124,12 @@ def test_programs():
 
 def test_line():
     line = (
-        "tile1.matmul MATMUL element=1 scale=1 a=8 a_stride=4 rows=2 k_blocks=4 groups=3 dst=16 tiles=0x3 "
-        "wait tile1.vector>=5, -, dma>=16777215 ; layer 0 q"
+        "tile1.matmul MATMUL element=S4 scale=F16 tiles=0x3 a=8 dst=16 a_stride=4 rows=2 k_blocks=4 groups=3 "
+        "wait tile1.vector>=5, -, dma>=1048575 ; layer 0 q"
     )
     command = assemble_line(line)
     assert (command.opcode, command.unit, command.label) == (Opcode.MATMUL, 5, "layer 0 q")
-    assert command.waits == ((6, 5), (NO_UNIT, 0), (0, 0xFFFFFF))
+    assert command.waits == ((6, 5), (NO_UNIT, 0), (0, 0xFFFFF))
     assert command.operands == dict(
         element=1, scale=1, a=8, a_stride=4, rows=2, k_blocks=4, groups=3, dst=16, tiles=3
     )
@@ -135,8 +157,10 @@ def test_line():
         ("tile0.vector VECTOR imm1=one", "'one' is not a number"),
         ("tile0.vector VECTOR imm1=nan", "a NaN is written as bits:0x7fc00000"),
         ("dma NOP wait dma", "'dma' is not a wait: unit>=count"),
-        ("dma NOP wait dma>=16777216", "count 16777216 does not fit in 24 bits"),
-        ("dma NOP wait dma>=-1", "count -1 does not fit in 24 bits"),
+        ("dma NOP wait dma>=1048576", "count 1048576 does not fit in 20 bits"),
+        ("dma NOP wait dma>=-1", "count -1 does not fit in 20 bits"),
+        ("tile0.vector VECTOR op1=MULL", "'MULL' is not a number, and none of PASS, ADD, SUB, MUL, MAX"),
+        ("tile0.vector VECTOR op1=8", "VECTOR op1=8 does not fit in 3 bits"),
         ("dma NOP wait", "'' is not a wait: unit>=count"),
         ("dma NOP wait dma>=1 wait dma>=2", "several lists of waits; separate waits with commas"),
         ("dma NOP wait -,-,-,-,-", "5 waits; a command holds 4"),
@@ -171,7 +195,7 @@ def test_disassemble_refuses():
     with pytest.raises(CommandError, match="command 1: unknown opcode 0xee"):
         disassemble(Command(Opcode.NOP, 0, {}).encode() + b"\xee" * COMMAND_BYTES)
     with pytest.raises(CommandError, match="wait 0 has a count but no unit"):
-        disassemble(bytes(4) + b"\xff\x01" + bytes(58))
+        disassemble(bytes(2) + b"\xff\x01" + bytes(60))
     with pytest.raises(ValueError, match="63 bytes are no whole number of commands"):
         disassemble(bytes(63))
 
@@ -179,8 +203,8 @@ def test_disassemble_refuses():
 def test_fields_do_not_overlap():
     for opcode in Opcode:
         used = 0
-        for field in fields_of(opcode).values():
-            assert field.offset >= 160 or field.offset >= 16 and field.offset + field.width <= 32
+        for field in opcode.definition.fields:
+            assert field.offset >= 128 and field.lsb + field.width <= 64
             assert not used & field.mask
             used |= field.mask
     addresses = [register.address for register in REGISTERS.values()]

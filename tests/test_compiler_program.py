@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from poblano.isa.commands import WAITS, Opcode, unit_index
+from poblano.isa.commands import WAITS, Opcode
+from poblano.isa.topology import LARGEST, UnitKind
 from poblano_host.compiler.errors import CompileError
 from poblano_host.compiler.image import Allocator, align
 from poblano_host.compiler.program import ProgramBuilder
 from tests.models_tiny import chip
 
-STREAM, MATMUL, VECTOR, VECTOR_1 = 1, 2, 3, 6
+STREAM, MATMUL, VECTOR = (LARGEST.unit(kind) for kind in (UnitKind.STREAM, UnitKind.MATMUL, UnitKind.VECTOR))
+VECTOR_1 = LARGEST.unit(UnitKind.VECTOR, 1)
 
 
 def builder(**changes):
@@ -73,7 +75,9 @@ def test_many_waits_become_nops():
     b.vector(6, blocks=6, a=0, sink=1, dst=64)
     nop, command = b.commands[-2:]
     assert nop.opcode is Opcode.NOP and nop.unit == command.unit and len(nop.waits) == WAITS
-    assert sorted(nop.waits + command.waits) == [(unit_index(3, tile), 1) for tile in range(6)]
+    assert sorted(nop.waits + command.waits) == [
+        (LARGEST.unit(UnitKind.VECTOR, tile), 1) for tile in range(6)
+    ]
 
 
 def test_memory_by_name():

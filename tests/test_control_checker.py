@@ -1,20 +1,28 @@
 """The command checker: its rules in Python, and the hardware against them."""
 
+import ast
+from collections import Counter
+from pathlib import Path
 import random
 
+import numpy as np
 import pytest
 
 from poblano.config import PRESETS
 from poblano.isa.check import check
-from poblano.isa.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Opcode
+from poblano.isa.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Float32, Opcode
+from poblano.isa.topology import LARGEST, UnitKind
+from poblano_host.golden import rules as golden_rules
 from tb.common.runner import run_bench
 from tb.control.configs import CHECKED
-from tb.control.random_commands import valid_command
+from tb.control.random_commands import OPCODE_NAMES, mutated, valid_command
 from tb.control.tops import CheckerTop
 
+ROOT = Path(__file__).resolve().parents[1]
 MEMORY = 1 << 24
 DESK = PRESETS["desk"]
 TILE64 = PRESETS["tile64"]
+LINES, BLOCKS = DESK.tile.vmem_lines, DESK.tile.amem_blocks
 
 LOAD = dict(mem_addr=0, mem_stride=64, dst=0, dst_stride=2, rows=4, lines=2, tiles=3)
 STORE = dict(mem_addr=0, mem_stride=64, src=0, src_stride=2, rows=4, lines=2, tile=1)
@@ -33,17 +41,18 @@ VECTOR = dict(
     dst_stride=8,
     rows=4,
     blocks=2,
-    c=1,
-    r=3,
+    c=LINES - 2,
+    r=LINES - 1,
     op1=1,
     op2=3,
     sel2=1,
     sink=1,
     reduce=1,
+    share=1,
     limit=65535,
     tiles=1,
 )
-UNITS = {Opcode.STREAM: 1, Opcode.MATMUL: 2, Opcode.VECTOR: 3}
+UNITS = {opcode: LARGEST.unit(opcode.kind) for opcode in Opcode if opcode is not Opcode.NOP}
 BASE = {
     Opcode.LOAD: LOAD,
     Opcode.STORE: STORE,
@@ -55,7 +64,6 @@ BASE = {
     Opcode.NOP: {},
 }
 
-LINES, BLOCKS = DESK.tile.vmem_lines, DESK.tile.amem_blocks
 CASES = [
     (Opcode.LOAD, dict(dst=LINES - 8), None),
     (Opcode.LOAD, dict(dst=LINES - 7), "LOCAL_RANGE"),
@@ -90,8 +98,19 @@ CASES = [
     (Opcode.STREAM, dict(mem_stride=16), "ALIGNMENT"),
     (Opcode.STREAM, dict(mem_addr=MEMORY - 320), None),
     (Opcode.STREAM, dict(mem_addr=MEMORY - 288), "MEMORY_RANGE"),
-    (Opcode.MATMUL, dict(rows=128, a_stride=0, dst_stride=0), None),
-    (Opcode.MATMUL, dict(rows=129, a_stride=0, dst_stride=0), "FIELD"),
+    (Opcode.MATMUL, dict(rows=128, a_stride=0, dst_stride=4), None),
+    (Opcode.MATMUL, dict(rows=129, a_stride=0, dst_stride=4), "FIELD"),
+    (Opcode.MATMUL, dict(tiles=3, spread=4), None),
+    (Opcode.MATMUL, dict(tiles=3, spread=3), "FIELD"),
+    (Opcode.MATMUL, dict(tiles=1, spread=7), "FIELD"),
+    (Opcode.MATMUL, dict(tiles=1, spread=8), None),
+    (Opcode.MATMUL, dict(tiles=1, spread=0xFFFF), None),
+    (Opcode.MATMUL, dict(tiles=3, spread=4, dst=LINES - 28), None),
+    (Opcode.MATMUL, dict(tiles=3, spread=4, dst=LINES - 27), "LOCAL_RANGE"),
+    (Opcode.MATMUL, dict(tiles=3, spread=0xFFFF, dst=LINES - 60), None),
+    (Opcode.MATMUL, dict(tiles=3, spread=0xFFFF, dst=LINES - 59), "LOCAL_RANGE"),
+    (Opcode.MATMUL, dict(tiles=3, rows=2, spread=1, dst_stride=0), None),
+    (Opcode.MATMUL, dict(tiles=3, rows=3, spread=2, dst_stride=3), "OVERLAP"),
     (Opcode.MATMUL, dict(element=3), "FIELD"),
     (Opcode.MATMUL, dict(scale=3), "FIELD"),
     (Opcode.MATMUL, dict(scale=2), "FIELD"),
@@ -107,6 +126,17 @@ CASES = [
     (Opcode.VECTOR, dict(op1=7), "FIELD"),
     (Opcode.VECTOR, dict(sfu=6), "FIELD"),
     (Opcode.VECTOR, dict(sink=3), "FIELD"),
+    (Opcode.VECTOR, dict(share=0), "FIELD"),
+    (Opcode.VECTOR, dict(share=255), None),
+    (Opcode.VECTOR, dict(reduce=4), None),
+    (Opcode.VECTOR, dict(reduce=5), "FIELD"),
+    (Opcode.VECTOR, dict(rows=9, share=3, b=LINES - 28, dst=200, sink=0, c=300, r=302), None),
+    (Opcode.VECTOR, dict(rows=9, share=3, b=LINES - 23, sink=0, c=300, r=302), "LOCAL_RANGE"),
+    (Opcode.VECTOR, dict(rows=10, share=3, b=LINES - 31, sink=0, c=300, r=302), "LOCAL_RANGE"),
+    (Opcode.VECTOR, dict(rows=10, share=3, b=LINES - 32, sink=0, c=300, r=302), None),
+    (Opcode.VECTOR, dict(dst=64, share=2), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst=80, share=2), None),
+    (Opcode.VECTOR, dict(dst=64, share=2, rows=1), None),
     (Opcode.VECTOR, dict(sel1=3), "FIELD"),
     (Opcode.VECTOR, dict(sink=2, reduce=3), "FIELD"),
     (Opcode.VECTOR, dict(blocks=2048), "FIELD"),
@@ -119,16 +149,56 @@ CASES = [
     (Opcode.VECTOR, dict(r=LINES), "LOCAL_RANGE"),
     (Opcode.VECTOR, dict(r=LINES, reduce=0), None),
     (Opcode.VECTOR, dict(r=LINES - 1, rows=9, a_stride=0, b_stride=0, dst_stride=0), "LOCAL_RANGE"),
-    (Opcode.VECTOR, dict(r=LINES - 1, rows=9, a_stride=0, b_stride=0, dst_stride=0, reduce=3), None),
-    (Opcode.VECTOR, dict(dst=LINES - 32), None),
-    (Opcode.VECTOR, dict(dst=LINES - 31), "LOCAL_RANGE"),
+    (Opcode.VECTOR, dict(r=LINES - 1, rows=9, c=40, a_stride=0, b_stride=0, sink=0, reduce=3), None),
+    (Opcode.VECTOR, dict(dst=LINES - 32, c=40, r=41), None),
+    (Opcode.VECTOR, dict(dst=LINES - 31, c=40, r=41), "LOCAL_RANGE"),
     (Opcode.VECTOR, dict(dst=LINES - 31, sink=0), None),
     (Opcode.VECTOR, dict(sink=2, dst=BLOCKS - 26), None),
     (Opcode.VECTOR, dict(sink=2, dst=BLOCKS - 25), "LOCAL_RANGE"),
+    # Rows of a result that overlap.
+    (Opcode.MATMUL, dict(dst_stride=3), "OVERLAP"),
+    (Opcode.MATMUL, dict(dst_stride=4), None),
+    (Opcode.MATMUL, dict(dst_stride=0, rows=1), None),
+    (Opcode.VECTOR, dict(dst_stride=7), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst_stride=7, rows=1), None),
+    (Opcode.VECTOR, dict(dst_stride=7, sink=0), None),
+    (Opcode.VECTOR, dict(dst_stride=1, sink=2), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst_stride=2, sink=2), None),
+    (Opcode.LOAD, dict(dst_stride=0), None),
+    (Opcode.STORE, dict(src_stride=0, mem_stride=0), None),
+    # What a VECTOR command writes in its own tile, and what it reads there: a is 0 to 32, b 64 to 96.
+    (Opcode.VECTOR, dict(dst=32), None),
+    (Opcode.VECTOR, dict(dst=31), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst=31, tiles=2), None),
+    (Opcode.VECTOR, dict(dst=31, tiles=3), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst=31, sink=0), None),
+    (Opcode.VECTOR, dict(dst=0), None),
+    (Opcode.VECTOR, dict(dst=64), None),
+    (Opcode.VECTOR, dict(dst=64, op1=0), None),
+    (Opcode.VECTOR, dict(dst=65, op1=0), None),
+    (Opcode.VECTOR, dict(dst=0, dst_stride=9), "OVERLAP"),
+    (Opcode.VECTOR, dict(dst=0, dst_stride=9, rows=1), None),
+    (Opcode.VECTOR, dict(dst=0, a_stride=16, dst_stride=16), None),
+    (Opcode.VECTOR, dict(dst=8, a_stride=16, dst_stride=16), "OVERLAP"),  # between the rows
+    (Opcode.VECTOR, dict(dst=0, b=0, b_stride=0), "OVERLAP"),
+    (Opcode.VECTOR, dict(c=128), "OVERLAP"),
+    (Opcode.VECTOR, dict(c=128, op2=0), None),
+    (Opcode.VECTOR, dict(c=160), None),
+    (Opcode.VECTOR, dict(c=128, tiles=2), None),
+    (Opcode.VECTOR, dict(c=128, rows=1), "OVERLAP"),
+    (Opcode.VECTOR, dict(r=31), "OVERLAP"),
+    (Opcode.VECTOR, dict(r=64), "OVERLAP"),
+    (Opcode.VECTOR, dict(r=64, op1=0), None),
+    (Opcode.VECTOR, dict(r=LINES - 2), "OVERLAP"),
+    (Opcode.VECTOR, dict(r=LINES - 2, tiles=2), None),
+    (Opcode.VECTOR, dict(r=159), "OVERLAP"),
+    (Opcode.VECTOR, dict(r=159, tiles=2), "OVERLAP"),  # dst and r, wherever they are written
+    (Opcode.VECTOR, dict(r=159, sink=2, dst=128), None),
+    (Opcode.VECTOR, dict(r=159, reduce=0), None),
 ]
 
 
-def code_of(data, config=DESK, memory_bytes=MEMORY):
+def code_of(data, config=DESK, memory_bytes=MEMORY, check=check):
     try:
         check(data, config, memory_bytes)
     except CommandError as error:
@@ -158,21 +228,21 @@ def test_header_rules():
         for unit in range(8):
             data = bytearray(encode(opcode))
             data[1] = unit
-            own = UNITS.get(opcode, 0)
-            fits = unit < 7 if opcode is Opcode.NOP else unit == own or own and unit == own + 3
+            kinds = UnitKind if opcode is Opcode.NOP else [opcode.kind]
+            fits = unit < 7 and DESK.topology.kind_of(unit) in kinds
             assert code_of(bytes(data)) == (None if fits else "UNIT")
-    for word, code in (
+    for bits, code in (
         (0xFF, None),
         (0x1FF, "FIELD"),
         (6, None),
-        (0xFFFFFF06, None),
+        (0xFFFFF06, None),
         (7, "FIELD"),
         (0xFE, "FIELD"),
     ):
         for wait in range(4):
-            data = bytearray(encode(Opcode.NOP))
-            data[4 + 4 * wait : 8 + 4 * wait] = word.to_bytes(4, "little")
-            assert code_of(bytes(data)) == code
+            at = 16 + 28 * wait
+            data = int.from_bytes(encode(Opcode.NOP), "little") & ~(0xFFFFFFF << at) | bits << at
+            assert code_of(data.to_bytes(COMMAND_BYTES, "little")) == code
 
 
 def test_rows_of_more_lanes_than_a_line():
@@ -193,12 +263,13 @@ def test_reserved_bits():
     for opcode in Opcode:
         bits = int.from_bytes(encode(opcode), "little")
         known = Command.decode(encode(opcode))
-        for bit in [*range(16, 32), *range(160, 8 * COMMAND_BYTES)]:
+        for bit in range(128, 8 * COMMAND_BYTES):
             data = (bits ^ 1 << bit).to_bytes(COMMAND_BYTES, "little")
             try:
                 assert Command.decode(data).encode() == data
             except CommandError as error:
                 assert error.code is ErrorCode.FIELD and "reserved bit" in str(error)
+                assert f"reserved bit {bit % 64} of word {bit // 64} set" in str(error)
                 assert code_of(data) == "FIELD"
         assert known.encode() == encode(opcode)
 
@@ -207,9 +278,58 @@ def test_reserved_bits():
 def test_random_valid_commands(config):
     rng = random.Random(config.name)
     memory = 1 << min(config.memory.addr_width, 36)
-    for opcode in list(Opcode) * 100:
+    for opcode in OPCODE_NAMES * 100:
         command = valid_command(rng, config, memory, opcode)
         assert check(command.encode(), config, memory).unit == command.unit
+
+
+SIZES = (1 << 16, 40960, 12345678, 1 << 30, (1 << 40) - 64, 1 << 40)
+
+
+@pytest.mark.parametrize("config", CHECKED, ids=lambda config: config.name)
+def test_two_readings(config):
+    """The definitions and the golden chip's own rules refuse the same commands with the same codes, and
+    decode the others alike."""
+    rng = random.Random(config.name)
+    seen = Counter()
+    for _ in range(6000):
+        memory = min(rng.choice(SIZES), 1 << config.memory.addr_width)
+        opcode = rng.choice((None, None, "MATMUL", "VECTOR", "VECTOR"))
+        data = valid_command(rng, config, memory, opcode).encode()
+        for _ in range(rng.choice((0, 1, 1, 2))):
+            data = mutated(rng, data)
+        memory = rng.choice((memory, rng.choice(SIZES)))
+        code = code_of(data, config, memory)
+        assert code == code_of(data, config, memory, golden_rules.check), (data.hex(), memory)
+        seen[code] += 1
+        if code is None:
+            ours, golden = check(data, config, memory), golden_rules.check(data, config, memory)
+            assert (ours.opcode.name, ours.unit, ours.waits) == (golden.opcode, golden.unit, golden.waits)
+            assert ours.operands.keys() == golden.operands.keys()
+            for name, value in ours.operands.items():
+                other = golden.operands[name]
+                bits = other.view(np.uint32) if isinstance(other, np.float32) else other
+                assert bits == (value.bits if isinstance(value, Float32) else value), name
+    assert set(seen) == {
+        None,
+        "OPCODE",
+        "UNIT",
+        "FIELD",
+        "ALIGNMENT",
+        "LOCAL_RANGE",
+        "MEMORY_RANGE",
+        "OVERLAP",
+    }
+
+
+def test_golden_reading_is_independent():
+    """The golden chip and the random commands use nothing that says how commands are made or checked."""
+    shared = {"poblano.isa.errors", "poblano.isa.topology", "poblano.isa.weight_stream"}
+    for path in [*ROOT.glob("host/poblano_host/golden/*.py"), ROOT / "tb/control/random_commands.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert all(not name.startswith("poblano.isa") or name in shared for name in names), path
 
 
 def test_hardware():

@@ -1,4 +1,4 @@
-"""UnitQueue in Amaranth's simulator: order, waits modulo 2**24, latency, NOPs, hold."""
+"""UnitQueue in Amaranth's simulator: order, waits modulo 2**20, latency, NOPs, hold."""
 
 from collections import deque
 import random

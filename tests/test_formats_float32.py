@@ -13,6 +13,7 @@ import pytest
 from poblano.formats import float32
 from poblano.formats import float32_reference as reference
 from poblano.formats.float32 import FixedToFloat, FloatAdd, FloatMultiply, FloatToInt8
+from poblano.formats.square import FloatSquare
 from tb.common.bulk import build
 
 MILLION = 1 << 20
@@ -116,6 +117,17 @@ def test_bulk(operation):
         check(dut(a=a, b=b)["o"], function(a.view(np.float32), b.view(np.float32)), a, b)
     a, b = random_pairs("near", 100_000)
     check(dut(a=a, b=b, stall=3)["o"], function(a.view(np.float32), b.view(np.float32)), a, b)
+
+
+def test_square_bulk():
+    """The same bits as a multiplication of a number by itself: any numbers, and such whose squares are
+    subnormal, or close to the largest or smallest."""
+    rng = np.random.default_rng(4)
+    i = rng.integers(0, 1 << 32, 2 * MILLION, dtype=np.uint64).astype(np.uint32)
+    exponent = rng.choice([*range(50, 68), *range(188, 194)], 2 * MILLION).astype(np.uint32)
+    i = np.concatenate([special_patterns(), i, i & np.uint32(0x807FFFFF) | exponent << np.uint32(23)])
+    numbers = i.view(np.float32)
+    check(build(FloatSquare())(i=i, stall=3)["o"], reference.float_multiply(numbers, numbers), i)
 
 
 @pytest.mark.parametrize("width", [2, 20, *(pytest.param(n, marks=pytest.mark.nightly) for n in (8, 17, 24))])

@@ -6,16 +6,17 @@ import pytest
 
 from poblano.compute.reference import matmul, pack_weights
 from poblano.formats.element import FORMATS, Activation
-from poblano.isa.commands import Command, CommandError, ErrorCode, Opcode, unit_index
-from poblano.isa.vector_ops import AluOp, SfuOp
+from poblano.isa.commands import Command, CommandError, ErrorCode, Opcode
+from poblano.isa.topology import LARGEST, UnitKind
+from poblano.isa.vector_ops import AluOp, Reduce, SfuOp
 from poblano.isa.weight_stream import Element, ScaleFormat
 from poblano.vector.reference import argmax, quantise, reduce_max, reduce_sum
 from poblano.vector.sfu_reference import sfu
 from poblano_host.golden.chip import GoldenChip, GoldenError
 from tests.models_tiny import chip
 
-DMA, STREAM, MATMUL, VECTOR = (unit_index(kind, 0) for kind in range(4))
-VECTOR_1 = unit_index(3, 1)
+DMA, STREAM, MATMUL, VECTOR = map(LARGEST.unit, UnitKind)
+VECTOR_1 = LARGEST.unit(UnitKind.VECTOR, 1)
 
 
 def new(**changes):
@@ -32,7 +33,7 @@ def new(**changes):
 
 def command(opcode, unit, waits=(), **operands):
     if opcode is Opcode.VECTOR:
-        operands = dict(rows=1, blocks=1, limit=65535, tiles=1) | operands
+        operands = dict(rows=1, blocks=1, share=1, limit=65535, tiles=1) | operands
     return Command(opcode, unit, operands, tuple(waits)).encode()
 
 
@@ -115,6 +116,42 @@ def test_matmul(transpose, scale):
         np.testing.assert_array_equal(result.vmem[:96].reshape(3, 32), expected[0])
         np.testing.assert_array_equal(result.vmem[800 : 800 + 3 * 72].reshape(3, 72)[:, :16], expected[1])
     assert not golden.tiles[0].fifo
+
+
+@pytest.mark.parametrize("mask, spread", [(0b1101, 2), (0b1101, 5), (0b1010, 3), (0b100, 5), (0b1111, 1)])
+def test_matmul_spread(mask, spread):
+    """Rows are dealt out to the tiles of the mask in ascending order; others keep what they have."""
+    golden = new(tiles=4)
+    rows = min(5, bin(mask).count("1") * spread)
+    w = np.random.default_rng(0).integers(-127, 128, (32, 16))
+    data = np.frombuffer(pack_weights(w, None, None, golden.config), np.uint8)
+    golden.memory[: data.size] = data
+    tile = golden.tiles[0]
+    expected = matmul(tile.amem_q[:rows], tile.amem_scale[:rows, None], None, w)
+    before = [tile.vmem.copy() for tile in golden.tiles]
+    run(
+        golden,
+        command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=data.size, rows=1),
+        command(
+            Opcode.MATMUL,
+            MATMUL,
+            a_stride=1,
+            rows=rows,
+            k_blocks=1,
+            groups=1,
+            dst=10,
+            dst_stride=3,
+            tiles=mask,
+            spread=spread,
+        ),
+    )
+    left = list(expected)
+    for n, (tile, old) in enumerate(zip(golden.tiles, before)):
+        mine = [left.pop(0) for _ in range(min(spread, len(left)))] if mask >> n & 1 else []
+        for k, row in enumerate(mine):
+            old[80 + 24 * k : 80 + 24 * k + 16] = row
+        np.testing.assert_array_equal(tile.vmem, old)
+    assert not left
 
 
 def test_matmul_minimum():
@@ -276,6 +313,44 @@ def test_weights_that_change_are_read_again():
     np.testing.assert_array_equal(results[2], results[0])
 
 
+def test_vector_share():
+    """Rows that share a row of b and a limit; sums of squares beside a sink, in either memory."""
+    golden = new()
+    v = golden.tiles[0].vmem.copy()
+    common = dict(
+        rows=5,
+        blocks=2,
+        a=10,
+        a_stride=12,
+        b=100,
+        b_stride=9,
+        share=2,
+        limit=3,
+        limit_step=20,
+        op1=AluOp.ADD,
+        op2=AluOp.MUL,
+        sel2=1,
+        c=3,
+        reduce=Reduce.SUM_SQUARES,
+    )
+    run(
+        golden,
+        command(Opcode.VECTOR, VECTOR, sink=1, dst=300, dst_stride=8, r=250, **common),
+        command(Opcode.VECTOR, VECTOR, sink=2, dst=7, dst_stride=2, r=251, **common),
+    )
+    x = np.zeros((5, 64), np.float32)
+    for row in range(5):
+        a, b = v[80 + 96 * row :][:64].copy(), v[800 + 72 * (row // 2) :][:64]
+        a[3 + 20 * (row // 2) :] = 0
+        x[row] = (a + b) * v[24 + row]
+    squares = reduce_sum(x * x)
+    tile = golden.tiles[0]
+    np.testing.assert_array_equal(tile.vmem[2400:2720].reshape(5, 64), x)
+    np.testing.assert_array_equal(tile.vmem[2000:2005], squares)
+    np.testing.assert_array_equal(tile.vmem[2008:2013], squares)
+    np.testing.assert_array_equal(tile.amem_q[7:17].reshape(5, 64), quantise(x)[0])
+
+
 def test_vector():
     golden = new()
     v = golden.tiles[0].vmem.copy()
@@ -398,11 +473,11 @@ def test_waits_order_units():
 
 def test_counts_go_on_and_wrap():
     golden = new()
-    golden.completed[VECTOR] = 2**24 - 1
-    run(golden, command(Opcode.NOP, VECTOR), command(Opcode.NOP, DMA, [(VECTOR, 2**24)]))
+    golden.completed[VECTOR] = 2**20 - 1
+    run(golden, command(Opcode.NOP, VECTOR), command(Opcode.NOP, DMA, [(VECTOR, 2**20)]))
     assert golden.completed[DMA] == 1
     with pytest.raises(GoldenError, match=r"dma: command 0 \(NOP\) waits for tile0.vector >= 1$"):
-        run(golden, command(Opcode.NOP, DMA, [(VECTOR, 2**24 + 1)]))
+        run(golden, command(Opcode.NOP, DMA, [(VECTOR, 2**20 + 1)]))
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1, 2, 3])

@@ -10,6 +10,7 @@ import pytest
 from poblano.config import preset
 from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
+from poblano.isa.topology import LARGEST, UnitKind
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.golden.chip import GoldenChip
 from poblano_host.models import load_model
@@ -19,7 +20,7 @@ from poblano_host.runtime.session import ChipError, GoldenBackend, run_job
 from tests.models_tiny import Run, chip, tiny_model
 from tests.test_runtime import SMALL, chip_errors, program
 
-DMA, STREAM, MATMUL = 0, 1, 2
+DMA, STREAM, MATMUL = map(LARGEST.unit, (UnitKind.DMA, UnitKind.STREAM, UnitKind.MATMUL))
 
 
 def joined(pieces, page_bytes):
@@ -131,7 +132,7 @@ def test_split_errors():
     # The stream comes behind the matmul, and before what waits for it.
     assert done(stream(128), nop(DMA), matmul) == [(DMA, ()), (MATMUL, ()), (STREAM, ())]
     assert done(
-        stream(512), nop(DMA, (STREAM, 1)), nop(DMA, (STREAM, 0), (DMA, 1 << 24 - 1 | 1)), matmul
+        stream(512), nop(DMA, (STREAM, 1)), nop(DMA, (STREAM, 0), (DMA, 1 << 20 - 1 | 1)), matmul
     ) == [(STREAM, ()), (STREAM, ()), (DMA, ((STREAM, 2),)), (DMA, ()), (MATMUL, ())]
     with pytest.raises(
         PagingError,

@@ -6,16 +6,18 @@ import random
 from amaranth.lib import data
 import pytest
 
+from poblano.stream.bypass import BypassFIFO
+from poblano.stream.fifo import FIFO, BufferedFIFO
 from poblano.stream.read_ahead import ReadAhead
 from tb.common.streams import receive, send, simulate
 
 ANSWER = data.StructLayout({"value": 12, "tag": 4})
 
 
-def run(*, depth, latency, tag, stalls, count=200):
+def run(*, depth, latency, tag, stalls, queue=BufferedFIFO, count=200):
     """Reads ``count`` words from a memory whose word ``n`` is ``3 * n``; returns the cycles."""
     shape = 4 if tag else 0
-    dut = ReadAhead(request=10, tag=shape, answer=ANSWER, depth=depth)
+    dut = ReadAhead(request=10, tag=shape, answer=ANSWER, depth=depth, queue=queue)
     rng = random.Random(f"{depth} {latency} {stalls}")
     reads = [(rng.getrandbits(10), rng.getrandbits(4) if tag else 0) for _ in range(count)]
     got, cycles, held, most = [], 0, 0, 0
@@ -64,19 +66,24 @@ def run(*, depth, latency, tag, stalls, count=200):
 @pytest.mark.parametrize("tag", [False, True])
 @pytest.mark.parametrize("depth,latency", [(3, 1), (4, 2), (8, 4), (5, (1, 2, 9))])
 @pytest.mark.parametrize("stalls", [(0.0, 0.0, 0.0), (0.3, 0.3, 0.3), (0.0, 0.0, 0.7), (0.6, 0.1, 0.0)])
-def test_order_and_room(tag, depth, latency, stalls):
-    _, most = run(depth=depth, latency=latency, tag=tag, stalls=stalls)
+@pytest.mark.parametrize("queue", [FIFO, BufferedFIFO, BypassFIFO])
+def test_order_and_room(tag, depth, latency, stalls, queue):
+    _, most = run(depth=depth, latency=latency, tag=tag, stalls=stalls, queue=queue)
     if stalls[2] > 0.5:
         assert most == depth, "all of the room is used while answers are not taken"
 
 
 @pytest.mark.parametrize("latency", [1, 2, 4])
-def test_one_a_cycle(latency):
-    """With the depth that the docstring names; the first answer comes at o two cycles after it came."""
-    cycles, _ = run(depth=latency + 3, latency=latency, tag=True, stalls=(0.0, 0.0, 0.0))
-    assert cycles == 200 + latency + 2
+@pytest.mark.parametrize("queue,wait", [(BypassFIFO, 0), (FIFO, 1), (BufferedFIFO, 2)])
+def test_one_a_cycle(latency, queue, wait):
+    """With the depth that the docstring names."""
+    depth = latency + 1 + wait
+    cycles, _ = run(depth=depth, latency=latency, tag=True, stalls=(0.0, 0.0, 0.0), queue=queue)
+    assert cycles == 200 + latency + wait
 
 
 def test_depth_is_quoted():
     with pytest.raises(ValueError, match="depth must be at least 3, not 2"):
         ReadAhead(request=8, answer=8, depth=2)
+    with pytest.raises(ValueError, match="depth must be at least 1, not 0"):
+        ReadAhead(request=8, answer=8, depth=0, queue=FIFO)

@@ -34,9 +34,14 @@ SPECIAL = np.array(
 SPECIAL = np.concatenate([SPECIAL, SPECIAL | np.uint32(1 << 31)])
 
 
-def operands(count):
-    """(op, a, b) with every operation on every special pair, then random ones; some pairs equal or close."""
-    ops = np.array(list(AluOp), np.uint8)
+OTHERS = [op for op in AluOp if op is not AluOp.PASS]
+"""Operations that may change every cycle."""
+
+
+def operands(count, ops):
+    """(op, a, b) with every operation of ``ops`` on every special pair, then random ones; some pairs equal or
+    close."""
+    ops = np.array(ops, np.uint8)
     op, a, b = (x.ravel() for x in np.meshgrid(ops, SPECIAL, SPECIAL, indexing="ij"))
     rng = np.random.default_rng(5)
     x, y = rng.integers(0, 1 << 32, (2, count), dtype=np.uint64).astype(np.uint32)
@@ -59,15 +64,42 @@ def expected(op, a, b):
     return result
 
 
-def test_bulk():
-    op, a, b = operands(1 << 21)
-    actual = build(LaneALU())(op=op, a=a, b=b, stall=4)["o"]
+@pytest.mark.parametrize("ops, latency", [(OTHERS, LaneALU.LATENCY), ([AluOp.PASS], LaneALU.PASS_LATENCY)])
+def test_bulk(ops, latency):
+    op, a, b = operands(1 << 21, ops)
+    actual = build(LaneALU(), latency=latency)(op=op, a=a, b=b, stall=4)["o"]
     wrong = np.flatnonzero(actual != expected(op, a, b))
     assert not len(wrong), [(AluOp(op[k]).name, hex(a[k]), hex(b[k]), hex(actual[k])) for k in wrong[:5]]
 
 
+def test_pass_after_others():
+    """A PASS takes a cycle as soon as the operations before it are out, and the other way round."""
+    dut = LaneALU()
+    rng = np.random.default_rng(9)
+
+    async def testbench(ctx):
+        ctx.set(dut.en, 1)
+        for op in [op for other in OTHERS for op in (other, AluOp.PASS, other)]:
+            latency = LaneALU.PASS_LATENCY if op is AluOp.PASS else LaneALU.LATENCY
+            a, b = rng.normal(size=(2, 3)).astype(np.float32)
+            ctx.set(dut.op, int(op))
+            for k in range(3 + latency):
+                if k < 3:
+                    ctx.set(dut.a, int(a.view(np.uint32)[k]))
+                    ctx.set(dut.b, int(b.view(np.uint32)[k]))
+                if k >= latency:
+                    assert ctx.get(dut.o) == alu(op, a, b).view(np.uint32)[k - latency]
+                if k < 2 + latency:
+                    await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(testbench)
+    simulator.run()
+
+
 def test_simulator():
-    op, a, b = (x[:1000] for x in operands(1000))
+    op, a, b = (x[:1000] for x in operands(1000, OTHERS))
     results = expected(op, a, b)
     dut = LaneALU()
 

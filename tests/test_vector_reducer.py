@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from poblano.config import BLOCK
+from poblano.formats.square import FloatSquare
+from poblano.isa.vector_ops import AluOp, Reduce
+from poblano.vector.alu_reference import alu
 from poblano.vector.argmax import Argmax
 from poblano.vector.reducer import Reducer, SumOrMaximum
-from poblano.vector.reference import ARGMAX_START, argmax, reduce_max, reduce_sum
+from poblano.vector.reference import ARGMAX_START, argmax, reduce_max, reduce_rows, reduce_squares, reduce_sum
+from poblano.vector.walk import row_group
 
+KINDS = (Reduce.SUM, Reduce.SUM_SQUARES, Reduce.MAXIMUM)
 LANES = [2, 8, 32, pytest.param(4, marks=pytest.mark.slow), pytest.param(16, marks=pytest.mark.slow)]
 
 
@@ -18,8 +23,8 @@ def bits(values):
 
 
 def simulate(dut, beats, expected, *, inputs=None, gaps=(0.0, 0.0), resets=(), seed=0):
-    """``beats``, pairs of numbers and ``last``, in; results compared; returns the cycles of last beats and
-    results."""
+    """``beats``, numbers and whether the row and the block are the last, in; results compared; returns the
+    cycles of beats and results."""
     rng = np.random.default_rng(seed)
     reset = Signal()
     sent, got = [], []
@@ -32,7 +37,8 @@ def simulate(dut, beats, expected, *, inputs=None, gaps=(0.0, 0.0), resets=(), s
             assert cycle < 40000
             if at < len(beats) and not offered and rng.random() >= gaps[0]:
                 offered = True
-                ctx.set(dut.i.payload, {"data": bits(beats[at][0]), "last": beats[at][1]})
+                data, last_row, last_block = beats[at]
+                ctx.set(dut.i.payload, {"data": bits(data), "last_row": last_row, "last_block": last_block})
             ctx.set(dut.i.valid, offered)
             ready = rng.random() >= gaps[1]
             ctx.set(dut.o.ready, ready)
@@ -58,68 +64,103 @@ def simulate(dut, beats, expected, *, inputs=None, gaps=(0.0, 0.0), resets=(), s
     return sent, got
 
 
-def random_rows(rng, lengths, special):
-    """Rows of ``lengths`` blocks; some with infinities, NaNs, zeros of both signs, and nothing else than
-    these."""
-    rows = [
-        (rng.normal(0, 1, BLOCK * n) * 2.0 ** rng.integers(-12, 12, BLOCK * n)).astype(np.float32)
-        for n in lengths
-    ]
+def random_rows(rng, count, blocks, special=False):
+    """float32 (count, 32 * blocks); with ``special`` some rows with infinities, NaNs, zeros of both signs, or
+    nothing else than these."""
+    rows = rng.normal(0, 1, (count, BLOCK * blocks)) * 2.0 ** rng.integers(-12, 12, (count, BLOCK * blocks))
+    rows = rows.astype(np.float32)
     if special:
         for row in rows[1::2]:
             row[rng.integers(0, len(row))] = rng.choice([np.inf, -np.inf, np.nan, 1e-45, 3e38])
-        rows[2][:] = -0.0
-        rows[4][:] = -np.inf
+        rows[2::8] = -0.0
+        rows[4::8] = -np.inf
     return rows
 
 
-def row_beats(rows, lanes):
-    return [
-        (beat, k >= len(row) - BLOCK)
-        for row in rows
-        for k, beat in zip(range(0, len(row), lanes), row.reshape(-1, lanes))
-    ]
+class Walked:
+    """Commands, arrays of rows, as the unit walks through them: ``beats`` (numbers, last row of the group,
+    last block of the row), and when an adder that lacks nothing takes them, ``cycles``; the beats that end
+    rows, ``ends``, in the order of rows."""
+
+    def __init__(self, commands, lanes, reduce):
+        group = 1 if reduce == Reduce.MAXIMUM else row_group(lanes)
+        self.beats, self.cycles, self.ends = [], [], []
+        cycle, parts = 0, BLOCK // lanes
+        for rows in commands:
+            blocks = rows.shape[1] // BLOCK
+            for first in range(0, len(rows), group):
+                together = rows[first : first + group]
+                for block in range(blocks):
+                    start = cycle
+                    for n, row in enumerate(together):
+                        numbers = row[BLOCK * block : BLOCK * (block + 1)].reshape(-1, lanes)
+                        last = n == len(together) - 1, block == blocks - 1
+                        self.beats.extend((beat, *last) for beat in numbers)
+                        self.cycles.extend(range(cycle, cycle + parts))
+                        cycle += parts
+                        if block == blocks - 1:
+                            self.ends.append(len(self.beats) - 1)
+                    if block < blocks - 1:  # what goes around in the adder is not back before
+                        cycle = max(cycle, start + group * parts)
+
+
+def expected_of(commands, reduce):
+    return bits(np.concatenate([reduce_rows(reduce, rows) for rows in commands]))
 
 
 @pytest.mark.parametrize("lanes", LANES)
-@pytest.mark.parametrize("maximum", [0, 1])
-def test_rows(lanes, maximum):
-    """Rows back to back: a beat every interval, and the latency that the reducer states."""
+@pytest.mark.parametrize("reduce", KINDS, ids=lambda kind: kind.name)
+def test_rows(lanes, reduce):
+    """Commands back to back: a beat a cycle if their rows are a multiple of a group's, and the latency that
+    the reducer states."""
     rng = np.random.default_rng(lanes)
-    lengths = [1, 1, 2, 1, 3, 1, 4, 2]
-    rows = random_rows(rng, lengths, special=True)
-    expected = bits([(reduce_max if maximum else reduce_sum)(row) for row in rows])
-    dut = Reducer(lanes)
-    sent, got = simulate(dut, row_beats(rows, lanes), expected, inputs={"maximum": maximum})
-    assert dut.interval == {16: 2, 32: 4}.get(lanes, 1)
-    assert sent == [dut.interval * k for k in range(len(sent))]
-    ends = np.cumsum(lengths) * (BLOCK // lanes) - 1
-    assert got == [sent[end] + Reducer.LATENCY for end in ends]
+    sizes = [(1, 1), (4, 2), (1, 3), (8, 1), (3, 2), (2, 4)]
+    commands = [random_rows(rng, *size, special=True) for size in sizes]
+    dut, walked = Reducer(lanes), Walked(commands, lanes, reduce)
+    sent, got = simulate(dut, walked.beats, expected_of(commands, reduce), inputs={"reduce": reduce})
+    if reduce is Reduce.SUM_SQUARES:  # squares in front of the adder are accepted earlier
+        assert all(early <= cycle for early, cycle in zip(sent, walked.cycles))
+    else:
+        assert sent == walked.cycles
+    assert got == [walked.cycles[end] + dut.latency(reduce) for end in walked.ends]
 
 
-@pytest.mark.parametrize("lanes", [2, 8, pytest.param(32, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("lanes", [8, 16, 32])
+def test_rate(lanes):
+    """A beat a cycle: rows * blocks * 32 / lanes cycles, and a constant."""
+    rng = np.random.default_rng(1)
+    for rows, blocks in ((row_group(lanes), 5), (8, 2)):
+        commands = [random_rows(rng, rows, blocks)]
+        dut, walked = Reducer(lanes), Walked(commands, lanes, Reduce.SUM)
+        inputs = {"reduce": Reduce.SUM}
+        _, got = simulate(dut, walked.beats, expected_of(commands, Reduce.SUM), inputs=inputs)
+        assert got[-1] == rows * blocks * BLOCK // lanes - 1 + dut.latency(Reduce.SUM)
+
+
+@pytest.mark.parametrize("lanes", [2, 8, pytest.param(16, marks=pytest.mark.slow), 32])
 @pytest.mark.parametrize("gaps", [(0.4, 0.0), (0.1, 0.8), (0.3, 0.3)])
 def test_stalls(lanes, gaps):
-    rng = np.random.default_rng(7)
-    rows = random_rows(rng, rng.integers(1, 4, 8), special=False)
-    simulate(
-        Reducer(lanes),
-        row_beats(rows, lanes),
-        bits([reduce_sum(row) for row in rows]),
-        inputs={"maximum": 0},
-        gaps=gaps,
-    )
+    """Random sizes, 1 to 9 rows of 1 to 5 blocks, with gaps before beats and results that wait."""
+    rng = np.random.default_rng([7, lanes])
+    for reduce in KINDS:
+        most = 9 if lanes > 2 else 3
+        sizes = [(int(rng.integers(1, most + 1)), int(rng.integers(1, 6))) for _ in range(4)]
+        commands = [random_rows(rng, *size) for size in sizes]
+        walked = Walked(commands, lanes, reduce)
+        expected = expected_of(commands, reduce)
+        simulate(Reducer(lanes), walked.beats, expected, inputs={"reduce": reduce}, gaps=gaps)
 
 
-@pytest.mark.parametrize("lanes", [2, 8])
-def test_reset(lanes):
+@pytest.mark.parametrize("lanes", [2, 8, 32])
+@pytest.mark.parametrize("reduce", [Reduce.SUM, Reduce.SUM_SQUARES], ids=lambda kind: kind.name)
+def test_reset(lanes, reduce):
     rng = np.random.default_rng(8)
-    rows = random_rows(rng, [2, 1, 3], special=False)
+    commands = [random_rows(rng, *size) for size in ((2, 2), (1, 1), (5, 3))]
     simulate(
         Reducer(lanes),
-        row_beats(rows, lanes),
-        bits([reduce_sum(row) for row in rows]),
-        inputs={"maximum": 0},
+        Walked(commands, lanes, reduce).beats,
+        expected_of(commands, reduce),
+        inputs={"reduce": reduce},
         gaps=(0.1, 0.1),
         resets=(5, 6, 29, 55, 75),
     )
@@ -133,6 +174,13 @@ def test_order():
     x[[32, 33]] = 0, 1
     assert reduce_sum(x) == 2.0**24 + 2
     assert np.signbit(reduce_max(np.full(32, -0.0, np.float32)))
+
+
+def test_squares():
+    """The same bits as a multiplication, in a command of its own, and a sum."""
+    x = random_rows(np.random.default_rng(3), 200, 3, special=True)
+    squares = reduce_sum(alu(AluOp.MUL, x, x))
+    np.testing.assert_array_equal(reduce_squares(x).view(np.uint32), squares.view(np.uint32))
 
 
 @pytest.mark.parametrize("lanes", LANES)
@@ -198,4 +246,7 @@ def test_lanes(component, lanes):
 
 
 def test_latency():
-    assert Reducer.LATENCY == 6 * SumOrMaximum.LATENCY
+    assert Reducer(8).latency(Reduce.SUM) == 6 * SumOrMaximum.LATENCY
+    assert Reducer(8).latency(Reduce.SUM_SQUARES) == 6 * SumOrMaximum.LATENCY + FloatSquare.LATENCY
+    assert Reducer(8).latency(Reduce.MAXIMUM) == 4
+    assert [row_group(lanes) for lanes in (2, 4, 8, 16, 32)] == [1, 1, 1, 2, 4]

@@ -136,9 +136,14 @@ def test_special_values(op, x, o):
     assert result.view(np.uint32)[0] == np.float32([o]).view(np.uint32)[0]
 
 
-def operations(count):
-    """(op, x): every function of every edge, then random numbers of many kinds, in random order."""
-    op, x = (v.ravel() for v in np.meshgrid(np.array(list(SfuOp), np.uint8), edges(), indexing="ij"))
+OTHERS = tuple(op for op in SfuOp if op is not SfuOp.PASS)
+"""Functions that may change every cycle."""
+
+
+def operations(count, ops=OTHERS):
+    """(op, x): every function of ``ops`` of every edge, then random numbers of many kinds, in random
+    order."""
+    op, x = (v.ravel() for v in np.meshgrid(np.array(ops, np.uint8), edges(), indexing="ij"))
     each = count // 4
     random = np.concatenate(
         [
@@ -150,7 +155,7 @@ def operations(count):
         ]
     )
     op, x = (
-        np.concatenate([op, RNG.integers(0, len(SfuOp), len(random), dtype=np.uint8)]),
+        np.concatenate([op, RNG.choice(np.array(ops, np.uint8), len(random))]),
         np.concatenate([x, random]),
     )
     order = RNG.permutation(len(op))
@@ -164,10 +169,20 @@ def expected(op, x):
     return result
 
 
-def test_bulk():
-    op, x = operations(6 * MILLION)
+@pytest.mark.parametrize(
+    "product, ops, latency",
+    [
+        (True, OTHERS, SpecialFunction.LATENCY),
+        (True, (SfuOp.PASS,), SpecialFunction.PASS_LATENCY),
+        (False, OTHERS[:-1], SpecialFunction.STAGES),
+    ],
+    ids=["functions", "pass", "without product"],
+)
+def test_bulk(product, ops, latency):
+    assert OTHERS[-1] is SfuOp.SILU
+    op, x = operations(6 * MILLION, ops)
     o = expected(op, x)
-    dut = build(SpecialFunction())
+    dut = build(SpecialFunction(product=product), latency=latency)
     for part, stall in ((slice(None), 0), (slice(500_000), 3)):
         actual = dut(op=op[part], x=x[part], stall=stall)["o"]
         wrong = np.flatnonzero(actual != o[part])

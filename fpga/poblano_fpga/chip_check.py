@@ -6,7 +6,8 @@ import time
 import numpy as np
 
 from poblano.config import LINE_BYTES, LINE_WORDS
-from poblano.isa.commands import Command, Opcode, UnitKind, unit_index
+from poblano.isa.commands import Command, Opcode
+from poblano.isa.topology import UnitKind
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import load_model
 from poblano_host.runtime.session import Mismatch, open_backend, run_job
@@ -28,12 +29,13 @@ def first_layer(compiled, tokens):
         for command in step.commands[:end]
         if not (command.opcode is Opcode.STREAM and command.label.startswith("layer1"))
     ]
-    vector = unit_index(UnitKind.VECTOR)
+    topology = compiled.config.topology
+    vector = topology.unit(UnitKind.VECTOR)
     lines = c.dim // LINE_WORDS
     commands.append(
         Command(
             Opcode.STORE,
-            unit_index(UnitKind.DMA),
+            topology.unit(UnitKind.DMA),
             dict(
                 mem_addr=compiled.logits,
                 mem_stride=LINE_BYTES * lines,

@@ -10,7 +10,7 @@ from .axi.signature import AXISignature
 from .bus.broadcast import BroadcastBus
 from .config import ChipConfig
 from .control.processor import CommandProcessor
-from .isa.commands import UnitKind, unit_index
+from .isa.topology import ReadMaster, UnitKind
 from .memory.dma import DMAUnit
 from .tile import Tile
 from .verilog import emit, place
@@ -40,14 +40,14 @@ class Chip(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        self.read_masters = config.tiles + 2
+        axi = AXIReadArbiter.merged(config.memory.axi, len(config.topology.read_masters))
         super().__init__(
             {
                 "irq": Out(1),
                 "trace_start": Out(config.units),
                 "trace_done": Out(config.units),
                 "s_axil": In(AXILiteSignature()),
-                "m_axi": Out(AXISignature(AXIReadArbiter.merged(config.memory.axi, self.read_masters))),
+                "m_axi": Out(AXISignature(axi)),
             }
         )
 
@@ -56,24 +56,31 @@ class Chip(wiring.Component):
         config = self.config
         processor = place(m, "processor", CommandProcessor(config))
         clear = processor.clear
-        tile, count = config.tile, config.tiles
+        tile, count, topology = config.tile, config.tiles, config.topology
         dma = place(m, "dma", DMAUnit(config.memory, tile.local, tiles=count), reset=clear)
-        bus = place(m, "bus", BroadcastBus(tile.local, sources=2 * count + 1, tiles=count), reset=clear)
-        arbiter = place(m, "read_arbiter", AXIReadArbiter(config.memory.axi, ports=self.read_masters))
+        bus = place(
+            m, "bus", BroadcastBus(tile.local, sources=len(topology.bus_sources), tiles=count), reset=clear
+        )
+        arbiter = place(
+            m, "read_arbiter", AXIReadArbiter(config.memory.axi, ports=len(topology.read_masters))
+        )
         tiles = [place(m, f"tile{n}", Tile(config), reset=clear) for n in range(count)]
 
-        connect(m, processor.units[unit_index(UnitKind.DMA)], dma.unit)
-        connect(m, processor.fetch, arbiter.i[0])
-        connect(m, dma.read, arbiter.i[1])
-        connect(m, dma.bus, bus.i[0])
+        unit = lambda *place: processor.units[topology.unit(*place)]
+        reader = lambda *place: arbiter.i[topology.read_master(*place)]
+        source = lambda *place: bus.i[topology.bus_source(*place)]
+        connect(m, unit(UnitKind.DMA), dma.unit)
+        connect(m, processor.fetch, reader(ReadMaster.FETCH))
+        connect(m, dma.read, reader(ReadMaster.DMA))
+        connect(m, dma.bus, source(UnitKind.DMA))
         for n, tile in enumerate(tiles):
             m.d.comb += tile.number.eq(n)
-            connect(m, processor.units[unit_index(UnitKind.STREAM, n)], tile.stream)
-            connect(m, processor.units[unit_index(UnitKind.MATMUL, n)], tile.matmul)
-            connect(m, processor.units[unit_index(UnitKind.VECTOR, n)], tile.vector)
-            connect(m, tile.axi, arbiter.i[2 + n])
-            connect(m, tile.bus_matmul, bus.i[1 + 2 * n])
-            connect(m, tile.bus_vector, bus.i[2 + 2 * n])
+            connect(m, unit(UnitKind.STREAM, n), tile.stream)
+            connect(m, unit(UnitKind.MATMUL, n), tile.matmul)
+            connect(m, unit(UnitKind.VECTOR, n), tile.vector)
+            connect(m, tile.axi, reader(ReadMaster.STREAM, n))
+            connect(m, tile.bus_matmul, source(UnitKind.MATMUL, n))
+            connect(m, tile.bus_vector, source(UnitKind.VECTOR, n))
             connect(m, bus.o[n], tile.bus)
             connect(m, dma.vmem[n], tile.dma_vmem)
             connect(m, dma.amem[n], tile.dma_amem)

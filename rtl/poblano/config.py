@@ -7,12 +7,15 @@ processor see the whole. The presets are in :data:`PRESETS`; :func:`preset` look
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 
 from amaranth.utils import exact_log2
 
 from .axi.signature import AXIConfig
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
+from .isa.fields import LOCAL_BITS
+from .isa.topology import MOST_TILES, Topology
 
 __all__ = [
     "BLOCK",
@@ -198,6 +201,16 @@ class LocalConfig:
         return self.amem_addr_width - exact_log2(self.segments)
 
     @property
+    def line_addr_width(self):
+        """Bits of the address of a line of vector memory."""
+        return self.vmem_addr_width + exact_log2(self.lanes) - exact_log2(LINE_WORDS)
+
+    @property
+    def place_width(self):
+        """Bits of a local address in commands: a line of vector memory or a block of activation memory."""
+        return max(self.line_addr_width, self.amem_addr_width)
+
+    @property
     def addr_width(self):
         """Bits of a write's address: a row or a block."""
         return max(self.vmem_addr_width, self.amem_addr_width)
@@ -234,12 +247,9 @@ class TileConfig:
         return self.amem_blocks // self.array.segments
 
     @property
-    def vmem_addr_width(self):
-        return self.local.vmem_addr_width
-
-    @property
-    def local_addr_width(self):
-        return self.local.addr_width
+    def row_lines(self):
+        """Lines that rows of vector memory begin at multiples of: 1, or more of more than 8 lanes."""
+        return max(1, self.lanes // LINE_WORDS)
 
     @property
     def local(self):
@@ -269,8 +279,9 @@ class TileConfig:
         _power_of_two("tile amem_blocks", self.amem_blocks, 16)
         _power_of_two("tile fifo_bytes", self.fifo_bytes, 256)
         _require(
-            self.vmem_lines <= 65536 and self.amem_blocks <= 65536,
-            "vmem_lines and amem_blocks must be at most 65536: commands address them with 16 bits",
+            max(self.vmem_lines, self.amem_blocks) <= 1 << LOCAL_BITS,
+            f"vmem_lines and amem_blocks must be at most {1 << LOCAL_BITS}: commands address them with "
+            f"{LOCAL_BITS} bits",
         )
         _require(
             self.lanes <= min(self.array.cols, BLOCK),
@@ -297,7 +308,7 @@ class ChipConfig:
         formats = tuple(self.tile.array.formats if self.formats is None else self.formats)
         object.__setattr__(self, "formats", formats)
         object.__setattr__(self, "tile", replace(self.tile, array=replace(self.tile.array, formats=formats)))
-        _require(1 <= self.tiles <= 32, f"tiles must be 1 to 32, not {self.tiles!r}")
+        _require(1 <= self.tiles <= MOST_TILES, f"tiles must be 1 to {MOST_TILES}, not {self.tiles!r}")
         _power_of_two("queue_depth", self.queue_depth)
         tile, memory = self.tile, self.memory
         _require(
@@ -313,10 +324,16 @@ class ChipConfig:
         array = self.tile.array
         return max(self.memory.data_bytes, array.load_rows * array.cols, array.load_rows * array.rows)
 
+    @cached_property
+    def topology(self):
+        """The :class:`~poblano.isa.topology.Topology`: units, read masters and bus sources, and their
+        numbers."""
+        return Topology(self)
+
     @property
     def units(self):
-        """Units that execute commands: the DMA engine, then stream, matmul and vector unit of each tile."""
-        return 1 + 3 * self.tiles
+        """How many units execute commands."""
+        return len(self.topology.units)
 
     @property
     def macs_per_cycle(self):

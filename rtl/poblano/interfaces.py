@@ -121,12 +121,8 @@ class BusWrite(data.StructLayout):
         super().__init__({"tiles": tiles, "write": LocalWrite(config)})
 
 
-def vmem_port(config):
+def vmem_port(config: LocalConfig):
     """A read port of vector memory."""
-    if hasattr(config, "tile"):  # for the vector unit, until it takes its slice
-        return ReadPortSignature(
-            addr_width=config.tile.local.vmem_addr_width, shape=config.tile.local.row_width
-        )
     return ReadPortSignature(addr_width=config.vmem_addr_width, shape=RowLayout(config))
 
 
@@ -148,14 +144,3 @@ def meta_port(config: LocalConfig):
         addr_width=config.word_addr_width,
         shape=data.ArrayLayout(MetaLayout(config.sum_width), config.segments),
     )
-
-
-# For the vector unit, until it takes its slice.
-
-
-def local_write(config):
-    return LocalWrite(config.tile.local)
-
-
-def bus_write(config):
-    return BusWrite(config.tile.local, tiles=config.tiles)

@@ -2,29 +2,12 @@
 
 from amaranth.hdl import Const, Elaboratable, Signal, Value, ValueCastable
 from amaranth.lib import wiring
-from amaranth.lib.fifo import FIFOInterface
 
 __all__ = ["Top", "pins", "port_values"]
-
-FIFO_PORTS = {
-    "w_data": wiring.In,
-    "w_en": wiring.In,
-    "w_rdy": wiring.Out,
-    "w_level": wiring.Out,
-    "r_data": wiring.Out,
-    "r_en": wiring.In,
-    "r_rdy": wiring.Out,
-    "r_level": wiring.Out,
-}
-"""Of Amaranth's FIFOs, which have no signature."""
 
 
 def port_values(component):
     """Name, value and direction (from inside) of each port of ``component``; a struct is one packed port."""
-    if isinstance(component, FIFOInterface):
-        for name, flow in FIFO_PORTS.items():
-            yield name, getattr(component, name), flow
-        return
     for path, member, value in component.signature.flatten(component):
         if isinstance(value, ValueCastable):
             value = value.as_value()

@@ -67,7 +67,7 @@ class Tile(wiring.Component):
         matmul = place(
             m, "matmul_unit", MatmulUnit(tile, tiles=config.tiles, stream_bytes=config.stream_bytes)
         )
-        vector = place(m, "vector_unit", VectorUnit(self.config))
+        vector = place(m, "vector_unit", VectorUnit(tile, tiles=config.tiles))
         m.d.comb += [matmul.tile.eq(self.number), vector.tile.eq(self.number)]
 
         connect(m, flipped(self.stream), streamer.unit)

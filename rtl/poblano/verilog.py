@@ -31,9 +31,8 @@ from amaranth.hdl import (
 )
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import FIFOInterface
 
-from .ports import FIFO_PORTS, Top, port_values
+from .ports import Top, port_values
 
 __all__ = [
     "SRAM_BITS",
@@ -90,11 +89,7 @@ def _name_ports(component, prefix):
 def arguments(component):
     """What, besides its class, determines a component's hardware: its constructor's arguments, kept as
     attributes."""
-    members = (
-        FIFO_PORTS
-        if isinstance(component, FIFOInterface)
-        else getattr(component, "signature", wiring.Signature({})).members
-    )
+    members = getattr(component, "signature", wiring.Signature({})).members
     return {
         name: value
         for name, value in sorted(vars(component).items())
@@ -145,9 +140,6 @@ def place(m, name, component, *, reset=None):
         return component
     component._MustUse__used = True  # elaborated by emit(), perhaps as another, equal component
     _name_ports(component, f"{name}__")
-    if isinstance(component, FIFOInterface):
-        # Else not a port, and 0. The stubs leave it out.
-        m.d.comb += component.level.eq(component.r_level)  # type: ignore[attr-defined]
     ports = {
         ("i_" if flow == wiring.In else "o_") + port: value for port, value, flow in port_values(component)
     }

@@ -4,13 +4,19 @@ from poblano.compute.matmul import MatmulUnit
 from poblano.compute.weights import WeightLoader
 from poblano.memory.dma import DMAUnit
 from poblano.memory.stream_unit import StreamUnit
+from poblano.vector.unit import VectorUnit
 
-__all__ = ["dma_unit", "matmul_unit", "stream_unit", "weight_loader"]
+__all__ = ["dma_unit", "matmul_unit", "stream_unit", "vector_unit", "weight_loader"]
 
 
 def matmul_unit(config):
     """The matmul unit of a tile of ``config``'s chip."""
     return MatmulUnit(config.tile, tiles=config.tiles, stream_bytes=config.stream_bytes)
+
+
+def vector_unit(config):
+    """The vector unit of a tile of ``config``'s chip."""
+    return VectorUnit(config.tile, tiles=config.tiles)
 
 
 def weight_loader(config):

@@ -14,6 +14,7 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.interfaces import BusWrite, LocalWrite, MetaLayout
 from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
+from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
 from tb.compute.configs import CONFIGS
 
@@ -24,6 +25,7 @@ ARITHMETIC = ARRAY.arithmetic
 META = MetaLayout(ARITHMETIC.activation_sum_width)
 LOCAL, BUS = LocalWrite(TILE.local), BusWrite(TILE.local, tiles=CONFIG.tiles)
 OWN = CONFIG.tiles - 1
+UNIT = CONFIG.topology.unit(UnitKind.MATMUL, OWN)
 
 
 def field_of(layout, name):
@@ -143,6 +145,7 @@ class Bench:
         minimum=False,
         transpose=False,
         tiles=1 << OWN,
+        spread=0,
         special=False,
     ):
         """A random command: its weights, and the writes that are expected."""
@@ -195,25 +198,29 @@ class Bench:
         )
 
         grain = max(1, TILE.lanes // LINE_WORDS)
-        dst_stride = int(rng.integers(0, 4)) * grain
-        used = (rows - 1) * dst_stride + -(-n // LINE_WORDS)
+        extent = -(-n // LINE_WORDS)
+        dst_stride = extent + int(rng.integers(0, 4)) * grain
+        each = min(rows, spread or rows)  # rows of a tile
+        used = (each - 1) * dst_stride + extent
         if used > TILE.vmem_lines:
-            dst_stride, used = 0, n // LINE_WORDS
+            dst_stride, used = extent, each * extent
         dst = int(rng.integers(0, (TILE.vmem_lines - used) // grain + 1)) * grain
         bits = result.view(np.uint32)
+        targets = [1 << t for t in range(CONFIG.tiles) if tiles >> t & 1]
         for g in range(groups):
             for r in range(rows):
                 for j in range(ARRAY.cols // TILE.lanes):
                     first = g * ARRAY.cols + j * TILE.lanes
-                    word = LINE_WORDS * (dst + r * dst_stride) + first
+                    word = LINE_WORDS * (dst + r % each * dst_stride) + first
+                    target = targets[r // spread] if spread else tiles
                     self.expected.append(
-                        (tiles, word // TILE.lanes, bits[r, first : first + TILE.lanes].tobytes())
+                        (target, word // TILE.lanes, bits[r, first : first + TILE.lanes].tobytes())
                     )
         self.to_finish += groups * rows * (ARRAY.cols // TILE.lanes)
         self.finish_counts.append(self.to_finish)
         command = Command(
             Opcode.MATMUL,
-            3 * OWN + 2,
+            UNIT,
             {
                 "element": element,
                 "scale": scale,
@@ -228,13 +235,14 @@ class Bench:
                 "dst_stride": dst_stride,
                 "dst": dst,
                 "tiles": tiles,
+                "spread": spread,
             },
         )
         self.commands.append(check(command.encode(), CONFIG, 1 << 20))
 
     def add_nop(self):
         self.finish_counts.append(self.to_finish)
-        self.commands.append(Command(Opcode.NOP, 3 * OWN + 2, {}))
+        self.commands.append(Command(Opcode.NOP, UNIT, {}))
 
     def add_random(self, rows=None, special=False):
         rng = self.rng
@@ -247,11 +255,14 @@ class Bench:
         groups = int(rng.integers(1, 4))
         if rng.random() < 0.1:
             return self.add_nop()
+        rows = rows or int(
+            rng.choice([1, 2, 3, TILE.tokens // 2, TILE.tokens, int(rng.integers(1, TILE.tokens + 1))])
+        )
+        tiles = 1 << OWN if rng.random() < 0.5 else int(rng.integers(1, 1 << CONFIG.tiles))
+        least = -(-rows // tiles.bit_count())
+        spread = int(rng.choice([0, least, int(rng.integers(least, 2 * rows + 1)), 0xFFFF]))
         self.add(
-            rows=rows
-            or int(
-                rng.choice([1, 2, 3, TILE.tokens // 2, TILE.tokens, int(rng.integers(1, TILE.tokens + 1))])
-            ),
+            rows=rows,
             steps=int(rng.integers(1, 5)),
             groups=groups,
             element=element,
@@ -259,7 +270,8 @@ class Bench:
             scale=scale,
             minimum=minimum,
             transpose=element.bits == 8 and bool(rng.integers(0, 2)),
-            tiles=1 << OWN if rng.random() < 0.5 else int(rng.integers(1, 1 << CONFIG.tiles)),
+            tiles=tiles,
+            spread=spread,
             special=special,
         )
 

@@ -71,6 +71,7 @@ CONFIGS = {
             lanes=4,
             scalers=8,
             width=128,
+            tiles=3,
             tokens=64,
             formats=("int8", "int4", "mxfp8_e4m3", "mxfp4_e2m1"),
             load_rows=2,

@@ -2,6 +2,7 @@
 registers."""
 
 from collections import deque
+from dataclasses import replace
 import logging
 import os
 import random
@@ -11,7 +12,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Command, ErrorCode, Opcode
+from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, ErrorCode
 from poblano.isa.registers import (
     COUNTERS,
     IDENTITY,
@@ -23,11 +24,17 @@ from poblano.isa.registers import (
     Status,
     address,
 )
+from poblano.isa.topology import UnitKind
 from tb.control.configs import CONFIGS
-from tb.control.random_commands import valid_command
+from tb.control.random_commands import OPCODE_NAMES, valid_command
 
 CONFIG = CONFIGS[os.environ["CONFIG"]]
 UNITS = CONFIG.units
+STREAM, MATMUL, VECTOR = (
+    CONFIG.topology.unit(kind) for kind in (UnitKind.STREAM, UnitKind.MATMUL, UnitKind.VECTOR)
+)
+ROOM = {UnitKind.DMA: 1, UnitKind.STREAM: 2, UnitKind.MATMUL: 3, UnitKind.VECTOR: 1}
+"""Commands that a unit takes before it has completed one."""
 SEED = os.environ.get("SEED", "1")
 LENGTH = int(os.environ.get("LENGTH", "150"))
 MEMORY = 1 << 20
@@ -51,12 +58,11 @@ def random_program(rng, length):
                 waits.append(
                     (
                         unit,
-                        rng.choice((issued[unit], rng.randrange(issued[unit] + 1), -rng.randrange(1 << 20))),
+                        rng.choice((issued[unit], rng.randrange(issued[unit] + 1), -rng.randrange(1 << 18))),
                     )
                 )
-        command = Command(command.opcode, command.unit, command.operands, tuple(waits))
         issued[command.unit] += 1
-        program.append(command)
+        program.append(replace(command, waits=tuple(waits)))
     return program
 
 
@@ -298,7 +304,7 @@ class Bench:
                     assert self.holds(command), f"unit {unit} starts {command} too early"
                     self.started[unit] += 1
                     self.last_start = self.cycle
-                    nop = command.opcode is Opcode.NOP
+                    nop = command.opcode == "NOP"
                     assert nop != bool(taken >> unit & 1)
                     if nop:
                         assert not self.in_unit[unit] and trace_done >> unit & 1
@@ -310,7 +316,7 @@ class Bench:
                         )
                         end = self.cycle + self.times.get(unit, rng.randrange(self.slow))
                         self.in_unit[unit].append((index, end))
-                        if unit == 0 or unit % 3 == 1:
+                        if CONFIG.topology.kind_of(unit) in (UnitKind.DMA, UnitKind.STREAM):
                             self.axi_until[unit] = max(self.axi_until[unit], end)
             assert taken & ~start == 0 and trace_done & ~done & ~start == 0
 
@@ -325,7 +331,7 @@ class Bench:
                         done |= 1 << unit
                         queue.popleft()
                         self.completed[unit] += 1
-                if len(queue) < 1 + unit % 3 and not flush:
+                if len(queue) < ROOM[CONFIG.topology.kind_of(unit)] and not flush:
                     ready |= 1 << unit
                 if self.axi_until[unit] <= self.cycle:
                     idle |= 1 << unit
@@ -418,7 +424,7 @@ def random_program_after(bench, length):
             (unit, count if unit == NO_UNIT else count + bench.completed[unit])
             for unit, count in command.waits
         )
-        program.append(Command(command.opcode, command.unit, command.operands, waits))
+        program.append(replace(command, waits=waits))
     return program
 
 
@@ -494,7 +500,7 @@ async def unit_errors(dut):
         candidates = []
         numbers = [0] * UNITS
         for index, command in enumerate(program):
-            if command.opcode is not Opcode.NOP:
+            if command.opcode != "NOP":
                 candidates.append((command.unit, numbers[command.unit], index))
             numbers[command.unit] += 1
         unit, number, place = bench.rng.choice(candidates)
@@ -527,17 +533,16 @@ async def halts(dut):
     refused one came first."""
     bench = Bench(dut, "halts")
     await bench.start()
-    bench.times = {1: 150, 2: 300}
+    bench.times = {STREAM: 150, MATMUL: 300}
     for refused in (False, True):
-        bench.fails = 1, 0
+        bench.fails = STREAM, 0
         slow, failing, waiting = (
-            valid_command(bench.rng, CONFIG, MEMORY, opcode)
-            for opcode in (Opcode.MATMUL, Opcode.STREAM, Opcode.VECTOR)
+            valid_command(bench.rng, CONFIG, MEMORY, opcode) for opcode in ("MATMUL", "STREAM", "VECTOR")
         )
         program = [
-            Command(slow.opcode, 2, slow.operands),
-            Command(failing.opcode, 1, failing.operands),
-            Command(waiting.opcode, 3, waiting.operands, ((2, 1),)),
+            replace(slow, unit=MATMUL, waits=()),
+            replace(failing, unit=STREAM, waits=()),
+            replace(waiting, unit=VECTOR, waits=((MATMUL, 1),)),
         ]
         await bench.set_up()
         await bench.submit(program + [b"\xee" * COMMAND_BYTES] * refused)
@@ -545,8 +550,8 @@ async def halts(dut):
         assert await bench.read("ERROR_CODE") == (ErrorCode.OPCODE if refused else ErrorCode.AXI_READ)
         assert await bench.read("ERROR_INDEX") == (3 if refused else 1)
         await bench.cycles(400)
-        assert bench.errors_at is not None and await bench.read("COMPLETED", 2) == 1
-        assert await bench.read("HEAD") == 3 and bench.started[3] == 0
+        assert bench.errors_at is not None and await bench.read("COMPLETED", MATMUL) == 1
+        assert await bench.read("HEAD") == 3 and bench.started[VECTOR] == 0
         await bench.reset_queue()
         bench.fails = None
     await bench.run_program(20)
@@ -580,9 +585,12 @@ async def bad_rings(dut):
         ("RING_SIZE", 12),
         ("RING_SIZE", 0),
         ("TAIL", 9),
-        *((("RING_BASE_HI", 1),) if CONFIG.memory.addr_width == 32 else ()),
+        ("RING_BASE_HI", 1),
+        ("RING_BASE_LO", MEMORY - 4 * COMMAND_BYTES),
+        ("MEMORY_SIZE_LO", 8 * COMMAND_BYTES - 1),
+        ("RING_SIZE", 1 << 31),
     ):
-        await bench.set_up()
+        await bench.set_up(base=0 if name == "MEMORY_SIZE_LO" else None)
         await bench.write(name, value)
         if name != "TAIL":
             await bench.write("TAIL", 1)
@@ -591,6 +599,21 @@ async def bad_rings(dut):
         assert await bench.read("ERROR_UNIT") == NO_ERROR_UNIT
         assert await bench.read("ERROR_INDEX") == 0
         await bench.reset_queue()
+    # The last place that a ring of the memory, and of what the port can address, can have.
+    await bench.set_up(base=MEMORY - 8 * COMMAND_BYTES)
+    await bench.submit(random_program(bench.rng, 10))
+    assert await bench.finish() == Irq.DONE
+    await bench.reset_queue()
+    await bench.set_up()
+    width = CONFIG.memory.addr_width
+    bench.base = (1 << width) - 8 * COMMAND_BYTES
+    for name, value in (("RING_BASE", bench.base), ("MEMORY_SIZE", (1 << 41) - 1)):
+        await bench.write(f"{name}_LO", value & 0xFFFFFFFF)
+        await bench.write(f"{name}_HI", value >> 32)
+    await bench.write("RING_SIZE", 16)
+    await bench.write("TAIL", 1)
+    assert await bench.finish() == Irq.ERROR and await bench.read("ERROR_CODE") == ErrorCode.FIELD
+    await bench.reset_queue()
     await bench.run_program(10)
 
 
@@ -602,11 +625,11 @@ async def latency(dut):
     await bench.start()
     bench.stall = 0
     await bench.set_up()
-    ranges = {Opcode.NOP: 1, Opcode.STREAM: 1, Opcode.VECTOR: 6}
-    for opcode in Opcode:
+    ranges = {"NOP": 1, "STREAM": 1, "VECTOR": 6}
+    for opcode in OPCODE_NAMES:
         for waits in range(WAITS + 1):
             command = valid_command(bench.rng, CONFIG, MEMORY, opcode)
-            await bench.submit([Command(opcode, command.unit, command.operands, ((0, 0),) * waits)])
+            await bench.submit([replace(command, waits=((0, 0),) * waits)])
             assert await bench.finish() == Irq.DONE
             cycles = 7 + ranges.get(opcode, 2) + waits - (CONFIG.queue_depth == 1)
             assert bench.last_start - bench.last_beat == cycles, opcode

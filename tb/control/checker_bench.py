@@ -1,4 +1,5 @@
-"""cocotb bench of :class:`CommandChecker`: the codes of random and changed commands against :func:`check`."""
+"""cocotb bench of :class:`CommandChecker`: the codes of random and changed commands against the golden
+chip's."""
 
 from collections import Counter
 import os
@@ -8,8 +9,9 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from poblano.isa.check import check
-from poblano.isa.commands import COMMAND_BYTES, CommandError, ErrorCode, Opcode
+from poblano.isa.errors import CommandError, ErrorCode
+from poblano_host.golden.commands import ENCODED_BYTES, OPCODES
+from poblano_host.golden.rules import check
 from tb.control.configs import CHECKED
 from tb.control.random_commands import mutated, valid_command
 
@@ -28,11 +30,12 @@ def expected(data, config, memory_bytes):
 
 def command(rng, memory_bytes):
     if rng.random() < 0.1:
-        data = bytearray(rng.randbytes(COMMAND_BYTES))
+        data = bytearray(rng.randbytes(ENCODED_BYTES))
         if rng.random() < 0.8:
-            data[0] = rng.choice(list(Opcode))
+            data[0] = rng.choice(list(OPCODES))
         return bytes(data)
-    data = valid_command(rng, rng.choice(CHECKED), memory_bytes).encode()
+    opcode = rng.choice((None, None, "MATMUL", "VECTOR", "VECTOR"))  # they have the rules about overlaps
+    data = valid_command(rng, rng.choice(CHECKED), memory_bytes, opcode).encode()
     for _ in range(rng.choice((0, 1, 1, 1, 2))):
         data = mutated(rng, data)
     return data
@@ -66,7 +69,7 @@ async def codes(dut):
             if dut.o_valid.value:
                 break
         slowest = max(slowest, cycles)
-        assert int(dut.o.value).to_bytes(COMMAND_BYTES, "little") == data
+        assert int(dut.o.value).to_bytes(ENCODED_BYTES, "little") == data
         got = int(dut.code.value)
         for k, config in enumerate(CHECKED):
             want = expected(data, config, memory_bytes)
@@ -83,5 +86,5 @@ async def codes(dut):
         dut.o_ready.value = 0
     dut._log.info("codes %s, at most %d cycles", dict(seen), slowest)
     assert slowest <= 9
-    for code in ("NONE", "OPCODE", "UNIT", "FIELD", "LOCAL_RANGE", "MEMORY_RANGE", "ALIGNMENT"):
+    for code in ("NONE", "OPCODE", "UNIT", "FIELD", "LOCAL_RANGE", "MEMORY_RANGE", "ALIGNMENT", "OVERLAP"):
         assert seen[ErrorCode[code]] >= COUNT // 100, f"only {seen[ErrorCode[code]]} commands with {code}"

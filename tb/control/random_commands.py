@@ -1,11 +1,20 @@
-"""Random commands: valid ones, often at the very end of a memory, and such with a small change."""
+"""Random commands: valid ones, often at the very end of a memory, and such with a small change.
 
-from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
+Like the golden chip, and with its reading of the documents, they are made without the definitions that the
+hardware's checks derive from.
+"""
+
 from poblano.formats.element import Element
-from poblano.isa.check import MAX_BLOCKS
-from poblano.isa.commands import FIELDS, NO_UNIT, WAITS, Command, Opcode, unit_index
+from poblano.isa.errors import CommandError, ErrorCode
+from poblano.isa.topology import UnitKind
+from poblano_host.golden.commands import FIELDS, NO_WAIT, OPCODES, DecodedCommand
+from poblano_host.golden.rules import EXECUTORS, check
 
-__all__ = ["mutated", "valid_command"]
+__all__ = ["OPCODE_NAMES", "mutated", "valid_command"]
+
+OPCODE_NAMES = tuple(OPCODES.values())
+BLOCK, LINE_BYTES, LINE_WORDS = 32, 32, 8
+MAX_BLOCKS = 2047
 
 
 def _pick(rng, most):
@@ -13,10 +22,12 @@ def _pick(rng, most):
     return min(most, rng.choice((0, most, rng.randrange(most + 1), rng.randrange(min(most, 8) + 1))))
 
 
-def _region(rng, size, rows, extent, unit=1, most=0xFFFF):
-    """Base and stride, multiples of ``unit``, of ``rows`` rows of ``extent`` that fit into ``size``."""
+def _region(rng, size, rows, extent, unit=1, most=(1 << 20) - 1, apart=False):
+    """Base and stride, multiples of ``unit``, of ``rows`` rows of ``extent`` that fit into ``size``; rows
+    that are ``apart`` do not overlap."""
     room = max(0, size - extent)
-    stride = _pick(rng, min(most, room // (rows - 1)) if rows > 1 else most) // unit * unit
+    least = -(-extent // unit) * unit if apart and rows > 1 else 0
+    stride = _pick(rng, (min(most, room // (rows - 1)) if rows > 1 else most) - least) // unit * unit + least
     base = _pick(rng, room - stride * (rows - 1)) // unit * unit
     return base, stride
 
@@ -27,82 +38,113 @@ def _tiles(rng, config):
 
 def _memory(rng, memory_bytes, rows, row_bytes, unit):
     addr, stride = _region(rng, memory_bytes, rows, row_bytes, unit, most=(1 << 32) - 1)
-    return dict(mem_addr=addr, mem_stride=stride)
+    return dict(mem_addr=addr, mem_stride=stride if rows > 1 else rng.getrandbits(32))
 
 
-def _operands(rng, opcode, config, memory_bytes):
-    tile, array = config.tile, config.tile.array
-    arithmetic = array.arithmetic
-    beat, word = config.memory.data_bytes, config.stream_bytes
-    row_lines = max(LINE_WORDS, tile.lanes) // LINE_WORDS
-    rows = 1 + _pick(rng, rng.choice((0, 7, 0xFFFE)))
-    o = {}
+class _Operands:
+    """Random operands of an opcode's commands, valid but for the overlap of regions."""
 
-    def local(name, size, extent, unit=1, rows=rows):
-        o[name], o[f"{name}_stride"] = _region(rng, size, rows, extent, unit)
+    def __init__(self, rng, config, memory_bytes):
+        self.rng, self.config = rng, config
+        self.memory_bytes = min(memory_bytes, 2**config.memory.addr_width)
+        self.tile, self.array = config.tile, config.tile.array
+        self.row_lines = max(LINE_WORDS, self.tile.lanes) // LINE_WORDS
+        self.rows = 1 + _pick(rng, rng.choice((0, 7, 0xFFFE)))
 
-    if opcode in (Opcode.LOAD, Opcode.STORE):
-        lines = 1 + _pick(rng, min(tile.vmem_lines, memory_bytes // LINE_BYTES, 0xFFFF) - 1)
-        local("dst" if opcode is Opcode.LOAD else "src", tile.vmem_lines, lines)
-        o |= dict(rows=rows, lines=lines, **_memory(rng, memory_bytes, rows, LINE_BYTES * lines, beat))
-        if rows == 1:
-            o["mem_stride"] = rng.getrandbits(32)
-        o |= (
-            dict(tiles=_tiles(rng, config))
-            if opcode is Opcode.LOAD
-            else dict(tile=_pick(rng, config.tiles - 1))
-        )
-    elif opcode in (Opcode.STORE_BLOCK, Opcode.STORE_SCALE):
-        length = rng.choice((2, 4, 8, 16, 32)) if opcode is Opcode.STORE_BLOCK else 4
-        local("src", tile.amem_blocks, 1)
-        o |= dict(
-            rows=rows, tile=_pick(rng, config.tiles - 1), **_memory(rng, memory_bytes, rows, length, length)
-        )
-        if opcode is Opcode.STORE_BLOCK:
-            o |= dict(length=length, offset=length * rng.randrange(32 // length))
-    elif opcode is Opcode.STREAM:
-        row_bytes = word * (1 + _pick(rng, min(memory_bytes, (1 << 32) - 1) // word - 1))
-        o |= dict(rows=rows, row_bytes=row_bytes, **_memory(rng, memory_bytes, rows, row_bytes, word))
-    elif opcode is Opcode.MATMUL:
-        rows = 1 + _pick(rng, tile.tokens - 1)
-        k_blocks = array.segments * (1 + _pick(rng, min(tile.amem_blocks, 0xFFFF) // array.segments - 1))
-        most = min(tile.vmem_lines * LINE_WORDS // array.cols, 0xFFFF)
-        groups = 1 + _pick(rng, most - 1)
-        local("a", tile.amem_blocks, k_blocks, array.segments, rows)
-        local("dst", tile.vmem_lines, -(-groups * array.cols // LINE_WORDS), row_lines, rows)
+    def of(self, name):
+        return getattr(self, name.lower())()
+
+    def local(self, name, size, extent, unit=1, **options):
+        base, stride = _region(self.rng, size, self.rows, extent, unit, **options)
+        return {name: base, f"{name}_stride": stride}
+
+    def memory(self, row_bytes, unit):
+        return _memory(self.rng, self.memory_bytes, self.rows, row_bytes, unit) | dict(rows=self.rows)
+
+    def nop(self):
+        return {}
+
+    def _lines(self, local):
+        lines = 1 + _pick(self.rng, min(self.tile.vmem_lines, self.memory_bytes // LINE_BYTES) - 1)
+        lines = min(lines, (1 << 20) - 1)
+        beat = self.config.memory.data_bytes
+        place = self.local(local, self.tile.vmem_lines, lines)
+        return place | dict(lines=lines) | self.memory(LINE_BYTES * lines, beat)
+
+    def load(self):
+        return self._lines("dst") | dict(tiles=_tiles(self.rng, self.config))
+
+    def store(self):
+        return self._lines("src") | dict(tile=_pick(self.rng, self.config.tiles - 1))
+
+    def store_scale(self, length=4):
+        place = self.local("src", self.tile.amem_blocks, 1)
+        return place | dict(tile=_pick(self.rng, self.config.tiles - 1)) | self.memory(length, length)
+
+    def store_block(self):
+        length = self.rng.choice((2, 4, 8, 16, 32))
+        offset = length * self.rng.randrange(32 // length)
+        return self.store_scale(length) | dict(length=length, offset=offset)
+
+    def stream(self):
+        word = self.config.stream_bytes
+        row_bytes = word * (1 + _pick(self.rng, min(self.memory_bytes, (1 << 32) - 1) // word - 1))
+        return self.memory(row_bytes, word) | dict(row_bytes=row_bytes)
+
+    def matmul(self):
+        rng, tile, array = self.rng, self.tile, self.array
+        arithmetic, segments = array.arithmetic, array.segments
+        k_blocks = segments * (1 + _pick(rng, min(tile.amem_blocks, 0xFFFF) // segments - 1))
+        groups = 1 + _pick(rng, min(tile.vmem_lines * LINE_WORDS // array.cols, 0xFFFF) - 1)
+        row = -(-groups * array.cols // LINE_WORDS)
+        self.rows = min(1 + _pick(rng, tile.tokens - 1), tile.vmem_lines // row)
+        place = self.local("dst", tile.vmem_lines, row, self.row_lines, apart=True)
+        tiles, spread = _tiles(rng, self.config), 0
+        if rng.random() < 0.5:  # the rows so far are those of a tile
+            count = bin(tiles).count("1")
+            spread = rng.choice((self.rows, self.rows, 1 + _pick(rng, 0xFFFE)))
+            most = count * spread if spread <= self.rows else self.rows
+            self.rows = min(tile.tokens, 1 + _pick(rng, most - 1))
         element = rng.choice(arithmetic.weights)
         scale = rng.randrange(4 if element in arithmetic.mx_weights else 3)
-        o |= dict(
-            rows=rows,
+        return dict(
+            **self.local("a", tile.amem_blocks, k_blocks, segments),
+            **place,
+            rows=self.rows,
             k_blocks=k_blocks,
             groups=groups,
-            tiles=_tiles(rng, config),
+            spread=spread,
+            tiles=tiles,
             scale=scale,
             element=element,
             activation=rng.choice(arithmetic.activations),
             transpose=rng.randrange(2) if element.bits == 8 else 0,
             minimum=rng.randrange(2) if scale == 1 and element in (Element.S4, Element.U4) else 0,
         )
-    elif opcode is Opcode.VECTOR:
-        rows = min(rows, LINE_WORDS * tile.vmem_lines)
+
+    def vector(self):
+        rng, tile = self.rng, self.tile
+        sink = rng.randrange(3)
         lines = BLOCK // LINE_WORDS
         blocks = 1 + _pick(rng, min(MAX_BLOCKS, tile.vmem_lines // lines, tile.amem_blocks) - 1)
-        sink = rng.randrange(3)
-        scalars = -(-rows // LINE_WORDS)
-        for name in ("a", "b"):
-            local(name, tile.vmem_lines, blocks * lines, row_lines, rows)
-        local(
-            "dst",
-            *((tile.amem_blocks, blocks) if sink == 2 else (tile.vmem_lines, blocks * lines, row_lines)),
-            rows=rows,
-        )
-        if sink == 2:
-            o["activation"] = rng.choice(arithmetic.activations)
-        o |= dict(
-            rows=rows,
+        size, row, unit = tile.vmem_lines, blocks * lines, self.row_lines
+        target = (tile.amem_blocks, blocks) if sink == 2 else (size, row, unit)
+        self.rows = min(self.rows, target[0] // target[1] if sink else LINE_WORDS * size)
+        scalars = -(-self.rows // LINE_WORDS)
+        share = rng.choice((1, 1, 2, 255, rng.randrange(1, 256)))
+        o = self.local("a", size, row, unit)
+        o["b"], o["b_stride"] = _region(rng, size, -(-self.rows // share), row, unit)
+        o |= self.local("dst", *target, apart=True) if sink else {"dst": rng.getrandbits(20)}
+        if sink == 1 and rng.random() < 0.3:  # in place
+            read = rng.choice("ab")
+            o |= {read: o["dst"], f"{read}_stride": o["dst_stride"]}
+        return o | dict(
+            rows=self.rows,
             blocks=blocks,
             sink=sink,
-            reduce=rng.randrange(3 if sink == 2 else 4),
+            activation=rng.choice(self.array.arithmetic.activations) if sink == 2 else 0,
+            reduce=rng.choice((0, 1, 2, 4) if sink == 2 else range(5)),
+            share=share,
             sfu=rng.randrange(6),
             op1=rng.randrange(7),
             op2=rng.randrange(7),
@@ -111,63 +153,70 @@ def _operands(rng, opcode, config, memory_bytes):
             swap=rng.randrange(2),
             fill=rng.randrange(2),
             first=rng.randrange(2),
-            c=_region(rng, tile.vmem_lines, 1, scalars)[0],
-            r=_region(rng, tile.vmem_lines, 1, scalars)[0],
+            c=_region(rng, size, 1, scalars)[0],
+            r=_region(rng, size, 1, scalars)[0],
             limit=rng.choice((0xFFFF, rng.getrandbits(16))),
-            limit_step=_pick(rng, 0xFFFF),
+            limit_step=_pick(rng, 0xFFF),
             imm1=rng.uniform(-10, 10),
             imm2=rng.choice((0.0, -0.0, float("inf"), 1.5)),
-            index=rng.getrandbits(32),
-            tiles=_tiles(rng, config),
+            index=rng.getrandbits(24),
+            tiles=_tiles(rng, self.config),
         )
-    return o
 
 
 def valid_command(rng, config, memory_bytes, opcode=None):
-    """A command that ``config``'s chip with ``memory_bytes`` of memory takes."""
-    opcode = rng.choice(list(Opcode)) if opcode is None else opcode
-    tile = rng.randrange(config.tiles)
-    unit = rng.randrange(config.units) if opcode.kind is None else unit_index(opcode.kind, tile)
+    """A :class:`~poblano_host.golden.commands.DecodedCommand` that ``config``'s chip with ``memory_bytes``
+    of memory takes; ``opcode`` is a name."""
+    opcode = rng.choice(OPCODE_NAMES) if opcode is None else opcode
+    kind = rng.choice(list(UnitKind)) if opcode == "NOP" else EXECUTORS[opcode]
+    unit = config.topology.unit(kind, rng.randrange(config.tiles))
     waits = tuple(
-        (rng.randrange(config.units), rng.getrandbits(24)) if rng.random() < 0.7 else (NO_UNIT, 0)
-        for _ in range(rng.randrange(WAITS + 1))
+        (rng.randrange(config.units), rng.getrandbits(20)) if rng.random() < 0.7 else (NO_WAIT, 0)
+        for _ in range(rng.randrange(5))
     )
-    return Command(opcode, unit, _operands(rng, opcode, config, memory_bytes), waits)
+    while True:
+        operands = _Operands(rng, config, memory_bytes).of(opcode)
+        command = DecodedCommand(opcode, unit, operands, waits)
+        try:
+            check(command.encode(), config, memory_bytes)
+            return command
+        except CommandError as error:
+            if error.code is not ErrorCode.OVERLAP:
+                raise
 
 
 def mutated(rng, data):
-    """``data`` with one change: a bit, a field, or a number next to the one that was there."""
+    """``data`` with one change: a bit, a field, a number next to the one that was there, or a region moved
+    to another."""
     bits = int.from_bytes(data, "little")
-    kind = rng.randrange(6)
+    fields = FIELDS.get(OPCODES.get(data[0]), {})
+    kind = rng.randrange(8)
+
+    def get(name):
+        word, high, low = fields[name]
+        return bits >> 64 * word + low & (1 << high - low + 1) - 1
+
+    def put(name, value):
+        word, high, low = fields[name]
+        mask = (1 << high - low + 1) - 1 << 64 * word + low
+        return bits & ~mask | (value << 64 * word + low) & mask
+
     if kind == 0:
         bits ^= 1 << rng.randrange(8 * len(data))
     elif kind == 1:
-        at = 8 * rng.choice((0, 0, 1, 1, 4, 8, 12, 16))
-        bits = (
-            bits & ~(0xFF << at)
-            | rng.choice((0, 1, 2, 3, 0x10, 0x20, 0x30, NO_UNIT, rng.getrandbits(8))) << at
-        )
-    else:
-        try:
-            fields = FIELDS[Opcode(bits & 0xFF)]
-        except ValueError:
-            fields = ()
-        if fields:
-            f = rng.choice(fields)
-            old = (bits & f.mask) >> f.offset
-            new = rng.choice(
-                (
-                    0,
-                    1,
-                    (1 << f.width) - 1,
-                    rng.getrandbits(f.width),
-                    old + 1,
-                    old - 1,
-                    old + 8,
-                    old + 32,
-                    2 * old,
-                    old ^ 1 << rng.randrange(f.width),
-                )
-            )
-            bits = bits & ~f.mask | (new << f.offset) & f.mask
+        at = rng.choice((0, 0, 8, 8, 16, 44, 72, 100))
+        number = rng.choice((0, 1, 2, 3, 0x10, 0x20, 0x30, NO_WAIT, rng.getrandbits(8)))
+        bits = bits & ~(0xFF << at) | number << at
+    elif fields and (kind < 4 or "a" not in fields):
+        name = rng.choice(list(fields))
+        width = fields[name][1] - fields[name][2] + 1
+        old = get(name)
+        changed = (0, 1, (1 << width) - 1, rng.getrandbits(width), old + 1, old - 1, old + 8, old + 32)
+        bits = put(name, rng.choice((*changed, 2 * old, old ^ 1 << rng.randrange(width))))
+    elif fields:  # overlaps, and what is next to them
+        bases = [name for name in ("a", "b", "c", "r", "dst") if name in fields]
+        target, source = rng.choice(bases), rng.choice(bases)
+        bits = put(target, get(source) + rng.choice((0, 0, 0, 1, -1, 4, -4, 8)))
+        if rng.random() < 0.5 and {f"{target}_stride", f"{source}_stride"} <= set(fields):
+            bits = put(f"{target}_stride", get(f"{source}_stride") + rng.choice((0, 0, 0, 1, -1, 4)))
     return bits.to_bytes(len(data), "little")

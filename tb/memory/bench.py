@@ -12,6 +12,7 @@ import numpy as np
 
 from poblano.interfaces import BusWrite, LocalWrite
 from poblano.isa.commands import Command, ErrorCode, Opcode
+from poblano.isa.topology import UnitKind
 from tb.memory.configs import CONFIGS
 from tb.memory.model import MemoryModel, pack_block
 
@@ -285,14 +286,14 @@ class Bench:
     def stream_command(self, tile, low, high):
         word = CONFIG.stream_bytes
         if self.rng.random() < 0.1:
-            return Command(Opcode.NOP, 3 * tile + 1, {})
+            return Command(Opcode.NOP, CONFIG.topology.unit(UnitKind.STREAM, tile), {})
         rows, row_bytes = self.rng.choice([1, 1, 2, 5]), word * self.rng.choice([1, 2, 3, 10, 30])
         addr, stride = self.region(
             rows, row_bytes, CONFIG.memory.data_bytes, low, high, [row_bytes, row_bytes + 32, 0, 1024]
         )
         return Command(
             Opcode.STREAM,
-            3 * tile + 1,
+            CONFIG.topology.unit(UnitKind.STREAM, tile),
             {"mem_addr": addr, "mem_stride": stride, "rows": rows, "row_bytes": row_bytes},
         )
 

@@ -8,6 +8,7 @@ from poblano.axi.arbiter import AXIReadArbiter
 from poblano.axi.signature import AXISignature
 from poblano.bus.broadcast import BroadcastBus
 from poblano.interfaces import BusWrite, LocalWrite, UnitSignature
+from poblano.isa.topology import ReadMaster, UnitKind
 from poblano.memory.dma import DMAUnit
 from poblano.memory.local import LocalMemories
 from poblano.memory.stream_unit import StreamUnit
@@ -32,8 +33,7 @@ class MemorySystem(wiring.Component):
     def __init__(self, config):
         self.config = config
         tiles, local = config.tiles, config.tile.local
-        self.masters = tiles + 2
-        axi = AXIReadArbiter.merged(config.memory.axi, self.masters)
+        axi = AXIReadArbiter.merged(config.memory.axi, len(config.topology.read_masters))
         super().__init__(
             {
                 "clear": In(1),
@@ -49,12 +49,25 @@ class MemorySystem(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, tile, tiles = self.config, self.config.tile, self.config.tiles
+        topology = config.topology
         dma = place(m, "dma_unit", DMAUnit(config.memory, tile.local, tiles=tiles), reset=self.clear)
-        bus = place(m, "bus", BroadcastBus(tile.local, sources=2 * tiles + 1, tiles=tiles), reset=self.clear)
-        arbiter = place(m, "arbiter", AXIReadArbiter(config.memory.axi, ports=self.masters), reset=self.clear)
+        bus = place(
+            m,
+            "bus",
+            BroadcastBus(tile.local, sources=len(topology.bus_sources), tiles=tiles),
+            reset=self.clear,
+        )
+        arbiter = place(
+            m,
+            "arbiter",
+            AXIReadArbiter(config.memory.axi, ports=len(topology.read_masters)),
+            reset=self.clear,
+        )
         connect(m, flipped(self.dma), dma.unit)
-        connect(m, dma.read, arbiter.i[1])
-        connect(m, dma.bus, bus.i[0])
+        reader = lambda *place: arbiter.i[topology.read_master(*place)]
+        source = lambda *place: bus.i[topology.bus_source(*place)]
+        connect(m, dma.read, reader(ReadMaster.DMA))
+        connect(m, dma.bus, source(UnitKind.DMA))
         for t in range(config.tiles):
             local = place(m, f"local{t}", LocalMemories(tile), reset=self.clear)
             streamer = place(
@@ -64,10 +77,10 @@ class MemorySystem(wiring.Component):
                 reset=self.clear,
             )
             connect(m, flipped(self.streams[t]), streamer.unit)
-            connect(m, streamer.axi, arbiter.i[2 + t])
+            connect(m, streamer.axi, reader(ReadMaster.STREAM, t))
             connect(m, streamer.o, flipped(self.weights[t]))
             connect(m, flipped(self.writes[t]), local.w_vector)
-            connect(m, flipped(self.results[t]), bus.i[1 + 2 * t])
+            connect(m, flipped(self.results[t]), source(UnitKind.MATMUL, t))
             connect(m, bus.o[t], local.w_bus)
             connect(m, dma.vmem[t], local.dma_v)
             connect(m, dma.amem[t], local.dma_a)

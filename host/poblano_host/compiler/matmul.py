@@ -3,6 +3,7 @@
 import numpy as np
 
 from poblano.config import BLOCK, LINE_WORDS
+from poblano.isa.vector_ops import Sink
 
 from ..models.quantise import QUANTISERS
 from .errors import CompileError
@@ -128,7 +129,7 @@ class MatmulJob:
                     blocks=width,
                     a=stage,
                     a_stride=width * per_line,
-                    sink=2,
+                    sink=Sink.QUANTISE,
                     activation=int(self.activation),
                     dst=row * self.k_blocks + block,
                     dst_stride=self.k_blocks,

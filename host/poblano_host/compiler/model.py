@@ -13,7 +13,7 @@ import numpy as np
 
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.formats.element import Activation
-from poblano.isa.vector_ops import AluOp, SfuOp
+from poblano.isa.vector_ops import NO_LIMIT, AluOp, Fill, Reduce, Select, SfuOp, Sink
 from poblano.isa.weight_stream import ScaleFormat, step_bytes
 
 from .errors import CompileError
@@ -23,16 +23,9 @@ from .weights import Image, TiledMatrix, block_tensor, choose_activation, split_
 
 __all__ = ["CompiledModel"]
 
-VMEM, QUANTISE = 1, 2
-"""Sinks of a VECTOR command."""
-B, C, IMMEDIATE = 0, 1, 2
-"""Second operands of a VECTOR command."""
-SUM, MAXIMUM, ARGMAX = 1, 2, 3
-MINUS_INFINITY = 1
 LOG2_E = math.log2(math.e)
 LINES = BLOCK // LINE_WORDS
 """Lines of a block of FP32 words."""
-NO_LIMIT = 0xFFFF
 FFN_COLUMNS, COLUMNS = 256, 2048
 """The most columns of a tile's matmul command in the feed-forward network, and elsewhere."""
 
@@ -431,8 +424,8 @@ class _Step:
                 b=x["a"],
                 b_stride=x["a_stride"],
                 op1=AluOp.MUL,
-                sel1=B,
-                reduce=SUM,
+                sel1=Select.B,
+                reduce=Reduce.SUM,
                 r=o.squares,
                 label=f"{label}.squares",
             )
@@ -441,13 +434,13 @@ class _Step:
                 blocks=-(-n // BLOCK),
                 a=o.squares,
                 op1=AluOp.ADD,
-                sel1=IMMEDIATE,
+                sel1=Select.IMMEDIATE,
                 imm1=c.dim * c.norm_eps,
                 sfu=SfuOp.RSQRT,
                 op2=AluOp.MUL,
-                sel2=IMMEDIATE,
+                sel2=Select.IMMEDIATE,
                 imm2=math.sqrt(c.dim),
-                sink=VMEM,
+                sink=Sink.VMEM,
                 dst=o.squares,
                 label=f"{label}.rsqrt",
             )
@@ -459,11 +452,11 @@ class _Step:
                 limit=c.dim,
                 b=o.gains[which],
                 op1=AluOp.MUL,
-                sel1=B,
+                sel1=Select.B,
                 op2=AluOp.MUL,
-                sel2=C,
+                sel2=Select.ROW,
                 c=o.squares,
-                sink=QUANTISE,
+                sink=Sink.QUANTISE,
                 activation=int(m.linear),
                 dst=o.normed + first * m.dim_blocks,
                 dst_stride=m.dim_blocks,
@@ -479,7 +472,7 @@ class _Step:
                 rows=rows,
                 blocks=blocks - used,
                 limit=0,
-                sink=QUANTISE,
+                sink=Sink.QUANTISE,
                 activation=int(activation),
                 dst=base + used,
                 dst_stride=blocks,
@@ -607,8 +600,8 @@ class _Step:
                 b=x,
                 b_stride=self.dim_lines,
                 op1=AluOp.ADD,
-                sel1=B,
-                sink=VMEM,
+                sel1=Select.B,
+                sink=Sink.VMEM,
                 dst=x,
                 dst_stride=self.dim_lines,
                 label=f"{label}.add",
@@ -629,10 +622,10 @@ class _Step:
                 a_stride=stride,
                 sfu=SfuOp.SILU,
                 op2=AluOp.MUL,
-                sel2=B,
+                sel2=Select.B,
                 b=line + stride // 2,
                 b_stride=stride,
-                sink=QUANTISE,
+                sink=Sink.QUANTISE,
                 activation=int(self.m.linear),
                 dst=self.o.hidden + first // BLOCK,
                 dst_stride=self.m.ffn_blocks,
@@ -674,8 +667,8 @@ class _Step:
                     b=table + i * self.head_lines,
                     b_stride=table_stride,
                     op1=AluOp.MUL,
-                    sel1=B,
-                    sink=VMEM,
+                    sel1=Select.B,
+                    sink=Sink.VMEM,
                     dst=dst,
                     dst_stride=lines,
                     label=f"{label}.rope",
@@ -690,8 +683,8 @@ class _Step:
                 b=products[1],
                 b_stride=lines,
                 op1=AluOp.ADD,
-                sel1=B,
-                sink=QUANTISE,
+                sel1=Select.B,
+                sink=Sink.QUANTISE,
                 activation=int(self.m.attention),
             )
             at = stop
@@ -726,7 +719,7 @@ class _Step:
                     rows=rows,
                     **operands,
                     op2=AluOp.MUL,
-                    sel2=IMMEDIATE,
+                    sel2=Select.IMMEDIATE,
                     imm2=factor,
                     dst=self._query(kv, 0, j) + block,
                     dst_stride=steps if self.count == 1 else self.group * steps,
@@ -748,7 +741,7 @@ class _Step:
                 blocks=(end - first) // BLOCK,
                 a=line,
                 a_stride=stride,
-                sink=QUANTISE,
+                sink=Sink.QUANTISE,
                 activation=int(self.m.attention),
                 dst=self.o.values + first // BLOCK,
                 dst_stride=self.kv_blocks,
@@ -968,11 +961,11 @@ class _Step:
                     tile,
                     blocks=blocks,
                     a=line,
-                    reduce=ARGMAX,
+                    reduce=Reduce.ARGMAX,
                     first=int(first == starts[tile]),
                     index=first,
                     limit=end - first if (end - first) % BLOCK else NO_LIMIT,
-                    fill=MINUS_INFINITY,
+                    fill=Fill.MINUS_INFINITY,
                     r=o.best,
                     label="output.argmax",
                 )
@@ -1057,7 +1050,7 @@ class _AttentionPiece:
             groups=groups,
             dst=self.score_line,
             dst_stride=self.stride,
-            scale=2,
+            scale=ScaleFormat.F32,
             transpose=1,
             activation=int(m.attention),
             element=int(m.attention.element),
@@ -1084,12 +1077,12 @@ class _AttentionPiece:
                 a=self.score_line + row * self.stride,
                 a_stride=between * self.stride,
             )
-            seen = dict(limit=s.position + item.first + 1, limit_step=limit_step, fill=MINUS_INFINITY)
+            seen = dict(limit=s.position + item.first + 1, limit_step=limit_step, fill=Fill.MINUS_INFINITY)
             s.b.vector(
                 self.tile,
                 **scores,
                 **seen,
-                reduce=MAXIMUM,
+                reduce=Reduce.MAXIMUM,
                 r=self.maximum + scalars,
                 label=f"{self.label}.max",
             )
@@ -1098,13 +1091,13 @@ class _AttentionPiece:
                 **scores,
                 **seen,
                 op1=AluOp.SUB,
-                sel1=C,
+                sel1=Select.ROW,
                 c=self.maximum + scalars,
                 sfu=SfuOp.EXP2,
-                sink=VMEM,
+                sink=Sink.VMEM,
                 dst=scores["a"],
                 dst_stride=scores["a_stride"],
-                reduce=SUM,
+                reduce=Reduce.SUM,
                 r=self.sum + scalars,
                 label=f"{self.label}.exp",
             )
@@ -1114,8 +1107,8 @@ class _AttentionPiece:
                     **scores,
                     b=self.value_scales + block * self.stride,
                     op1=AluOp.MUL,
-                    sel1=B,
-                    sink=QUANTISE,
+                    sel1=Select.B,
+                    sink=Sink.QUANTISE,
                     activation=int(s.m.attention),
                     dst=self._probabilities(block) + row * self.key_blocks,
                     dst_stride=between * self.key_blocks,
@@ -1159,14 +1152,14 @@ class _AttentionPiece:
         s, item, m, o = self.s, self.item, self.s.m, self.s.o
         cols, step = s.array.cols, m.attended_blocks
         for row, between, rows, scalars, _ in self._sweeps():
-            unit = {} if m.cache_unit == 1 else dict(op2=AluOp.MUL, sel2=IMMEDIATE, imm2=m.cache_unit)
+            unit = {} if m.cache_unit == 1 else dict(op2=AluOp.MUL, sel2=Select.IMMEDIATE, imm2=m.cache_unit)
             s.b.vector(
                 self.tile,
                 blocks=-(-rows // BLOCK),
                 a=self.sum + scalars,
                 sfu=SfuOp.RECIPROCAL,
                 **unit,
-                sink=VMEM,
+                sink=Sink.VMEM,
                 dst=self.sum + scalars,
                 label=f"{self.label}.reciprocal",
             )
@@ -1186,9 +1179,9 @@ class _AttentionPiece:
                     a=line,
                     a_stride=between * self.out_stride,
                     op1=AluOp.MUL,
-                    sel1=C,
+                    sel1=Select.ROW,
                     c=self.sum + scalars,
-                    sink=QUANTISE,
+                    sink=Sink.QUANTISE,
                     activation=int(m.linear),
                     dst=o.normed + item.first * step + head * s.head_blocks + block,
                     dst_stride=s.head_blocks if item.count == 1 else step,

@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from poblano.config import BLOCK, LINE_WORDS
-from poblano.isa.commands import WAITS, Command, Opcode, UnitKind, unit_index
+from poblano.isa.commands import WAITS, Command, Opcode
+from poblano.isa.regions import Access, Memory, Place
+from poblano.isa.topology import UnitKind
+from poblano.isa.vector_ops import NO_LIMIT
 
-__all__ = ["LayerWork", "Program", "ProgramBuilder", "Region", "rows_region"]
+__all__ = ["LayerWork", "Program", "ProgramBuilder", "Region"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,17 @@ class Region:
     index: object
 
 
-def rows_region(key, base, stride, rows, extent):
-    """``rows`` rows of ``extent`` units, ``stride`` apart."""
-    if rows == 1 or stride == extent:
-        return Region(key, slice(base, base + (rows - 1) * stride + extent))
-    return Region(key, (base + stride * np.arange(rows)[:, None] + np.arange(extent)).ravel())
+def mask(tiles):
+    """The mask of tiles, as of a command's field."""
+    return sum(1 << tile for tile in tiles)
+
+
+def _places(span):
+    """The units of a :class:`~poblano.isa.regions.Span`, as an index."""
+    base, stride, rows, extent = span
+    if rows == 1 or stride in (0, extent):
+        return slice(base, base + (rows - 1) * stride + extent)
+    return (base + stride * np.arange(rows)[:, None] + np.arange(extent)).ravel()
 
 
 class ProgramBuilder:
@@ -72,17 +80,8 @@ class ProgramBuilder:
         self._history = [[np.zeros(self._units, np.int64)] for _ in range(self._units)]
         self._place = [[] for _ in range(self._units)]  # program position of each unit's commands
         self._memories = {}
+        self._sizes = {memory.name: memory.size(config) for memory in Memory}
         self._streams = [[] for _ in range(config.tiles)]  # [position of STREAM, position of its last MATMUL]
-        tile = config.tile
-        self._sizes = {"vmem": tile.vmem_lines, "amem": tile.amem_blocks}
-
-    def vmem(self, tile, base, stride, rows, lines):
-        """Lines of a tile's vector memory."""
-        return rows_region(("vmem", tile), base, stride, rows, lines)
-
-    def amem(self, tile, base, stride, rows, blocks):
-        """Blocks of a tile's activation memory."""
-        return rows_region(("amem", tile), base, stride, rows, blocks)
 
     @staticmethod
     def memory(*name):
@@ -114,8 +113,30 @@ class ProgramBuilder:
             np.maximum(clock, self._history[v][needed[v]], out=clock)
         return [(int(v), int(needed[v])) for v in kept], clock
 
-    def emit(self, opcode, unit, operands, *, reads=(), writes=(), label=""):
-        """Append a command; NOPs before it carry the waits that it has no room for."""
+    def _regions(self, command):
+        """The regions of local memories that a command reads, and those that it writes."""
+        o, reads, writes = command.values, [], []
+        for region in command.opcode.definition.local:
+            if region.used(o, self.config):
+                places = _places(region.span(o, self.config))
+                if region.place is Place.TILES:
+                    tiles = [t for t in range(self.config.tiles) if o.tiles >> t & 1]
+                else:
+                    own = region.place is Place.OWN
+                    tiles = [self.config.topology.tile_of(command.unit) if own else o.tile]
+                target = reads if region.access is Access.READ else writes
+                target += [Region((region.memory.name, tile), places) for tile in tiles]
+        return reads, writes
+
+    def emit(self, opcode, kind, operands, *, tile=0, reads=(), writes=(), label=""):
+        """Append a command for a unit of ``kind``, of ``tile``; its place among the commands.
+
+        What it reads and writes in local memories follows from its operands; ``reads`` and ``writes`` are
+        the named parts of memory (:meth:`memory`). NOPs before it carry the waits that it has no room for.
+        """
+        unit = self.config.topology.unit(kind, tile)
+        local_reads, local_writes = self._regions(Command(opcode, unit, operands))
+        reads, writes = [*reads, *local_reads], [*writes, *local_writes]
         waits, clock = self._waits(unit, reads, writes)
         while len(waits) > WAITS:
             self._append(Command(Opcode.NOP, unit, {}, tuple(waits[:WAITS]), "wait"), clock)
@@ -141,7 +162,7 @@ class ProgramBuilder:
     def load(self, tiles, addr, stride, dst, dst_stride, rows, lines, *, reads, label=""):
         self.emit(
             Opcode.LOAD,
-            unit_index(UnitKind.DMA),
+            UnitKind.DMA,
             dict(
                 mem_addr=addr,
                 mem_stride=stride,
@@ -149,137 +170,41 @@ class ProgramBuilder:
                 dst_stride=dst_stride,
                 rows=rows,
                 lines=lines,
-                tiles=sum(1 << t for t in tiles),
+                tiles=mask(tiles),
             ),
             reads=reads,
-            writes=[self.vmem(t, dst, dst_stride, rows, lines) for t in tiles],
             label=label,
         )
+
+    def _store(self, opcode, tile, src, src_stride, rows, addr, stride, writes, label, **others):
+        operands = dict(
+            mem_addr=addr, mem_stride=stride, src=src, src_stride=src_stride, rows=rows, tile=tile
+        )
+        self.emit(opcode, UnitKind.DMA, operands | others, writes=writes, label=label)
 
     def store(self, tile, src, src_stride, rows, lines, addr, stride, *, writes, label=""):
-        self.emit(
-            Opcode.STORE,
-            unit_index(UnitKind.DMA),
-            dict(
-                mem_addr=addr,
-                mem_stride=stride,
-                src=src,
-                src_stride=src_stride,
-                rows=rows,
-                lines=lines,
-                tile=tile,
-            ),
-            reads=[self.vmem(tile, src, src_stride, rows, lines)],
-            writes=writes,
-            label=label,
-        )
+        self._store(Opcode.STORE, tile, src, src_stride, rows, addr, stride, writes, label, lines=lines)
 
     def store_block(self, tile, src, src_stride, rows, offset, length, addr, stride, *, writes, label=""):
-        self.emit(
-            Opcode.STORE_BLOCK,
-            unit_index(UnitKind.DMA),
-            dict(
-                mem_addr=addr,
-                mem_stride=stride,
-                src=src,
-                src_stride=src_stride,
-                rows=rows,
-                offset=offset,
-                length=length,
-                tile=tile,
-            ),
-            reads=[self.amem(tile, src, src_stride, rows, 1)],
-            writes=writes,
-            label=label,
-        )
+        others = dict(offset=offset, length=length)
+        self._store(Opcode.STORE_BLOCK, tile, src, src_stride, rows, addr, stride, writes, label, **others)
 
     def store_scale(self, tile, src, src_stride, rows, addr, stride, *, writes, label=""):
-        self.emit(
-            Opcode.STORE_SCALE,
-            unit_index(UnitKind.DMA),
-            dict(mem_addr=addr, mem_stride=stride, src=src, src_stride=src_stride, rows=rows, tile=tile),
-            reads=[self.amem(tile, src, src_stride, rows, 1)],
-            writes=writes,
-            label=label,
-        )
+        self._store(Opcode.STORE_SCALE, tile, src, src_stride, rows, addr, stride, writes, label)
 
     def stream(self, tile, addr, row_bytes, *, rows=1, stride=0, reads=(), label=""):
-        place = self.emit(
-            Opcode.STREAM,
-            unit_index(UnitKind.STREAM, tile),
-            dict(mem_addr=addr, mem_stride=stride, row_bytes=row_bytes, rows=rows),
-            reads=reads,
-            label=label,
-        )
+        operands = dict(mem_addr=addr, mem_stride=stride, row_bytes=row_bytes, rows=rows)
+        place = self.emit(Opcode.STREAM, UnitKind.STREAM, operands, tile=tile, reads=reads, label=label)
         self._streams[tile].append([place, place])
 
-    def matmul(
-        self,
-        tile,
-        tiles,
-        *,
-        a,
-        a_stride,
-        rows,
-        k_blocks,
-        groups,
-        dst,
-        dst_stride,
-        element=0,
-        scale=0,
-        minimum=0,
-        transpose=0,
-        activation=0,
-        label="",
-    ):
-        lines = -(-groups * self.config.tile.array.cols // LINE_WORDS)
-        place = self.emit(
-            Opcode.MATMUL,
-            unit_index(UnitKind.MATMUL, tile),
-            dict(
-                a=a,
-                a_stride=a_stride,
-                rows=rows,
-                k_blocks=k_blocks,
-                groups=groups,
-                dst=dst,
-                dst_stride=dst_stride,
-                element=element,
-                scale=scale,
-                minimum=minimum,
-                transpose=transpose,
-                activation=activation,
-                tiles=sum(1 << t for t in tiles),
-            ),
-            reads=[self.amem(tile, a, a_stride, rows, k_blocks)],
-            writes=[self.vmem(t, dst, dst_stride, rows, lines) for t in tiles],
-            label=label,
-        )
+    def matmul(self, tile, tiles, *, label="", **operands):
+        operands |= dict(tiles=mask(tiles))
+        place = self.emit(Opcode.MATMUL, UnitKind.MATMUL, operands, tile=tile, label=label)
         self._streams[tile][-1][1] = place
 
-    def vector(self, tile, tiles=None, *, rows=1, blocks, label="", **operands):
-        tiles = [tile] if tiles is None else tiles
-        o = dict(rows=rows, blocks=blocks, limit=0xFFFF, tiles=sum(1 << t for t in tiles)) | operands
-        get = lambda name: o.get(name, 0)
-        lines = blocks * BLOCK // LINE_WORDS
-        scalars = -(-rows // LINE_WORDS)
-        reads = [self.vmem(tile, get("a"), get("a_stride"), rows, lines)]
-        selected = {get(f"sel{n}") for n in (1, 2) if get(f"op{n}")}
-        if 0 in selected:
-            reads.append(self.vmem(tile, get("b"), get("b_stride"), rows if get("b_stride") else 1, lines))
-        if 1 in selected:
-            reads.append(self.vmem(tile, get("c"), 0, 1, scalars))
-        writes = []
-        for t in tiles:
-            if get("sink") == 1:
-                writes.append(self.vmem(t, get("dst"), get("dst_stride"), rows, lines))
-            elif get("sink") == 2:
-                writes.append(self.amem(t, get("dst"), get("dst_stride"), rows, blocks))
-            if get("reduce"):
-                writes.append(self.vmem(t, get("r"), 0, 1, 1 if get("reduce") == 3 else scalars))
-        self.emit(
-            Opcode.VECTOR, unit_index(UnitKind.VECTOR, tile), o, reads=reads, writes=writes, label=label
-        )
+    def vector(self, tile, tiles=None, *, label="", **operands):
+        defaults = dict(rows=1, limit=NO_LIMIT, tiles=mask([tile] if tiles is None else tiles))
+        self.emit(Opcode.VECTOR, UnitKind.VECTOR, defaults | operands, tile=tile, label=label)
 
     def build(self, **attributes):
         """The program, with each weight stream moved ahead as far as its waits and the queues allow."""

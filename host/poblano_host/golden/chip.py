@@ -8,10 +8,13 @@ import numpy as np
 
 from poblano.compute.reference import matmul, unpack_weights
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
-from poblano.isa.check import check
-from poblano.isa.commands import COMMAND_BYTES, COUNT_BITS, CommandError, Opcode, unit_name
+from poblano.isa.errors import CommandError
+from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 from poblano.vector import reference
+
+from .commands import ENCODED_BYTES
+from .rules import check
 
 __all__ = ["GoldenChip", "GoldenError"]
 
@@ -53,7 +56,7 @@ class GoldenChip:
     """
 
     def __init__(self, config, memory, *, block_sums=None):
-        self.config = config
+        self.config, self.topology = config, config.topology
         self.block_sums = block_sums
         self.memory = memory
         self.tiles = [_Tile(config) for _ in range(config.tiles)]
@@ -74,11 +77,11 @@ class GoldenChip:
         Commands before a refused one are executed. GoldenError for a ring that would hang the chip.
         """
         decoded, refused = [], None
-        for index in range(len(commands) // COMMAND_BYTES):
+        for index in range(len(commands) // ENCODED_BYTES):
             try:
                 decoded.append(
                     check(
-                        commands[index * COMMAND_BYTES : (index + 1) * COMMAND_BYTES],
+                        commands[index * ENCODED_BYTES : (index + 1) * ENCODED_BYTES],
                         self.config,
                         len(self.memory),
                     )
@@ -95,10 +98,11 @@ class GoldenChip:
 
     def ready(self, command):
         """Whether the command's waits hold."""
-        return all(
-            (self.completed[unit] - count) % (1 << COUNT_BITS) < 1 << COUNT_BITS - 1
-            for unit, count in command.waits
-        )
+        return all(self.reached(unit, count) for unit, count in command.waits)
+
+    def reached(self, unit, count):
+        """Whether a unit has completed ``count`` commands, modulo 2**20."""
+        return (self.completed[unit] - count) % 2**20 < 2**19
 
     def stream_size(self, o):
         """Bytes of the weight stream that a MATMUL's operands take."""
@@ -110,16 +114,16 @@ class GoldenChip:
     def execute(self, index, command):
         """The effect of a command, whatever its waits."""
         operation = {
-            Opcode.LOAD: self._load,
-            Opcode.STORE: self._store,
-            Opcode.STORE_BLOCK: self._store_block,
-            Opcode.STORE_SCALE: self._store_scale,
-            Opcode.STREAM: self._stream,
-            Opcode.MATMUL: self._matmul,
-            Opcode.VECTOR: self._vector,
+            "LOAD": self._load,
+            "STORE": self._store,
+            "STORE_BLOCK": self._store_block,
+            "STORE_SCALE": self._store_scale,
+            "STREAM": self._stream,
+            "MATMUL": self._matmul,
+            "VECTOR": self._vector,
         }.get(command.opcode)
         if operation is not None:
-            operation(index, (command.unit - 1) // 3, command.operands)
+            operation(index, self.topology.tile_of(command.unit), command.operands)
 
     def _selected(self, mask):
         return [tile for n, tile in enumerate(self.tiles) if mask >> n & 1]
@@ -207,8 +211,10 @@ class GoldenChip:
             scale_format=scale,
             block_sums=self.block_sums,
         )
-        for target in self._selected(o["tiles"]):
-            self._write_rows(target, o["dst"], o["dst_stride"], result)
+        targets, spread = self._selected(o["tiles"]), o["spread"]
+        for n, target in enumerate(targets):
+            rows = result[n * spread : (n + 1) * spread] if spread else result
+            self._write_rows(target, o["dst"], o["dst_stride"], rows)
 
     @staticmethod
     def _write_rows(tile, line, stride, values):
@@ -223,11 +229,11 @@ class GoldenChip:
             return
         x = reference.operands(o, tile.vmem)
         targets = self._selected(o["tiles"])
-        if o["reduce"] in (1, 2):
-            reduced = (reference.reduce_sum if o["reduce"] == 1 else reference.reduce_max)(x)
-        elif o["reduce"] == 3:
+        if o["reduce"] == 3:
             tile.best = reference.argmax(x, o["index"], reference.ARGMAX_START if o["first"] else tile.best)
             reduced = np.array([tile.best[0], np.uint32(tile.best[1]).view(np.float32)], np.float32)
+        elif o["reduce"]:
+            reduced = reference.reduce_rows(o["reduce"], x)
         if o["sink"] == 1:
             for target in targets:
                 self._write_rows(target, o["dst"], o["dst_stride"], x)
@@ -252,7 +258,7 @@ class _Order:
     """STREAM commands that a stream unit has under way at most."""
 
     def __init__(self, chip, commands, seed):
-        self.chip, self.commands = chip, commands
+        self.chip, self.commands, self.topology = chip, commands, chip.topology
         self.random = None if seed is None else random.Random(seed)
         config = chip.config
         self.capacity = config.tile.fifo_bytes if self.random is None or self.random.random() < 0.5 else 0
@@ -293,14 +299,14 @@ class _Order:
             queue = self.queues[unit]
             if arriving:
                 self.started[unit] -= 1
-                self.streamed[(unit - 1) // 3].popleft()
+                self.streamed[self.topology.tile_of(unit)].popleft()
             else:
                 index, command = queue[self.started[unit]]
                 self.chip.execute(index, command)
-                if command.opcode is Opcode.STREAM:
+                if command.opcode == "STREAM":
                     self.started[unit] += 1
                     o = command.operands
-                    self.streamed[(unit - 1) // 3].append(o["rows"] * o["row_bytes"])
+                    self.streamed[self.topology.tile_of(unit)].append(o["rows"] * o["row_bytes"])
                     continue
             self.chip.completed[unit] += 1
             completed += 1
@@ -310,19 +316,23 @@ class _Order:
         """Bytes that the tile's matmuls have not taken."""
         return sum(len(data) for _, data in self.chip.tiles[tile].fifo)
 
+    def _matmuls(self, tile):
+        """The queue of the tile's matmul unit."""
+        return self.queues[self.topology.unit(UnitKind.MATMUL, tile)]
+
     def _can_start(self, unit):
         queue, started = self.queues[unit], self.started[unit]
         if len(queue) == started or not self.chip.ready(queue[started][1]):
             return False
-        command, tile = queue[started][1], (unit - 1) // 3
-        if command.opcode is Opcode.MATMUL:
+        command, tile = queue[started][1], self.topology.tile_of(unit)
+        if command.opcode == "MATMUL":
             return self._held(tile) >= self.chip.stream_size(command.operands)
-        if command.opcode is Opcode.STREAM and started:
+        if command.opcode == "STREAM" and started:
             # The one before has been fetched when all that the FIFO has no room for has been taken.
-            following = self.queues[unit + 1]
+            following = self._matmuls(tile)
             lacking = (
                 bool(following)
-                and following[0][1].opcode is Opcode.MATMUL
+                and following[0][1].opcode == "MATMUL"
                 and self._held(tile) < self.chip.stream_size(following[0][1].operands)
             )
             return started < self.STREAMS and (lacking or self._held(tile) <= self.capacity)
@@ -330,12 +340,12 @@ class _Order:
 
     def _arrived(self, unit):
         """Whether the first STREAM under way has all its bytes in the FIFO or beyond."""
-        tile = (unit - 1) // 3
+        tile = self.topology.tile_of(unit)
         if not self.started[unit]:
             return False
         # A MATMUL whose waits hold takes weights as they come.
-        following = self.queues[unit + 1]
-        takes = following and following[0][1].opcode is Opcode.MATMUL and self.chip.ready(following[0][1])
+        following = self._matmuls(tile)
+        takes = following and following[0][1].opcode == "MATMUL" and self.chip.ready(following[0][1])
         room = self.capacity + (self.chip.stream_size(following[0][1].operands) if takes else 0)
         return self._held(tile) - sum(list(self.streamed[tile])[1:]) <= room
 
@@ -345,15 +355,17 @@ class _Order:
             if queue:
                 index, command = queue[0]
                 waits = ", ".join(
-                    f"{unit_name(u)} >= {count}"
+                    f"{self.topology.name(u)} >= {count}"
                     for u, count in command.waits
-                    if not self.chip.ready(type(command)(command.opcode, command.unit, {}, ((u, count),)))
+                    if not self.chip.reached(u, count)
                 )
-                if not waits and command.opcode is Opcode.MATMUL:
-                    lacking = self.chip.stream_size(command.operands) - self._held((unit - 1) // 3)
+                if not waits and command.opcode == "MATMUL":
+                    lacking = self.chip.stream_size(command.operands) - self._held(
+                        self.topology.tile_of(unit)
+                    )
                     waits = f"{lacking} bytes of weights"
                 heads.append(
-                    f"{unit_name(unit)}: command {index} ({command.opcode.name})"
+                    f"{self.topology.name(unit)}: command {index} ({command.opcode})"
                     + (f" waits for {waits}" if waits else "")
                 )
         return "no command can go on; " + "; ".join(heads)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from poblano.config import ConfigError
-from poblano.isa.commands import UnitKind, unit_kind, unit_name
+from poblano.isa.topology import UnitKind
 
 from .timeline import slices
 
@@ -107,7 +107,7 @@ def summarise(runs, config):
         c["BUSY"] - c["STALL_IN"] - c["STALL_OUT"]
         for result in results
         for unit, c in result.counters.items()
-        if unit_kind(unit) is UnitKind.VECTOR
+        if config.topology.kind_of(unit) is UnitKind.VECTOR
     )
     share = lambda amount, most: amount / (most * cycles) if cycles else None
     return Summary(
@@ -265,7 +265,9 @@ def _plot_units(axes, runs, config):
         extent=(0, total, config.units - 0.5, -0.5),
         interpolation="nearest",
     )
-    axes.set_yticks(range(config.units), [unit_name(unit) for unit in range(config.units)], fontsize=7)
+    axes.set_yticks(
+        range(config.units), [config.topology.name(unit) for unit in range(config.units)], fontsize=7
+    )
     axes.set_xlabel("cycle")
     at = 0
     for run in runs[:-1]:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from poblano.config import ConfigError
-from poblano.isa.commands import COMMAND_BYTES, CommandError, ErrorCode, unit_name
+from poblano.isa.commands import COMMAND_BYTES, CommandError, ErrorCode
 from poblano.isa.registers import (
     COUNTERS,
     IDENTITY,
@@ -19,6 +19,7 @@ from poblano.isa.registers import (
     Status,
     address,
 )
+from poblano.isa.topology import LARGEST
 
 from ..assembler import disassemble
 from ..compiler import CompiledModel, Program
@@ -56,7 +57,7 @@ class ChipError(RuntimeError):
             self.command = disassemble(data).strip()
         except CommandError:
             self.command = data.hex(" ", 4)
-        where = "fetch" if unit == NO_ERROR_UNIT else unit_name(unit)
+        where = "fetch" if unit == NO_ERROR_UNIT else LARGEST.name(unit)
         super().__init__(f"chip error {code.name} ({code.text}) at command {index} ({where}): {self.command}")
 
 
@@ -252,7 +253,8 @@ class SimulationBackend(_Memory):
 
     def _hang(self, total):
         counts = ", ".join(
-            f"{unit_name(unit)} {self._read('COMPLETED', unit)}" for unit in range(self.config.units)
+            f"{self.config.topology.name(unit)} {self._read('COMPLETED', unit)}"
+            for unit in range(self.config.units)
         )
         return (
             f"the chip hangs: nothing started or completed in {self.patience} cycles; {self._read('HEAD')} "

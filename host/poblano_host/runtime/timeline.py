@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from poblano.isa.commands import unit_name
+from poblano.isa.topology import LARGEST
 
 __all__ = ["SLICE", "slices", "trace_events", "write_timeline"]
 
@@ -62,7 +62,7 @@ def trace_events(runs):
     ]
     names = [dict(name="process_name", ph="M", pid=0, args=dict(name="poblano")), *thread(0, "program")]
     for unit in sorted(named):
-        names += thread(unit + 1, unit_name(unit))
+        names += thread(unit + 1, LARGEST.name(unit))
     return names + result
 
 

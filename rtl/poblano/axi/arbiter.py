@@ -22,7 +22,7 @@ class AXIReadArbiter(wiring.Component):
 
     The port's number becomes the high bits of the id, and a beat goes back to the port that its id names,
     so that bursts of different ports may come back in any order and interleaved. An address takes one cycle
-    more; data pass in the same cycle. At most ``ports - 1`` bursts of others come before a port's. A port
+    more; data pass in the same cycle. At most one burst of each other port comes before a port's. A port
     that does not take its data blocks the others: every master asks only for what it has room for.
 
     Parameters

@@ -7,15 +7,16 @@ from amaranth.utils import exact_log2
 
 from ..config import TileConfig
 from ..interfaces import BusWrite, LocalWrite, UnitSignature, meta_port, word_port
-from ..isa.commands import FIELDS, Opcode
+from ..isa.commands import Opcode
+from ..isa.layout import CommandLayout
 from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_unit
 from ..stream.broadcast import Broadcast
 from ..verilog import place
-from .accumulator import ACCUMULATOR_COMMAND, Accumulator
+from .accumulator import Accumulator
 from .array import SystolicArray
-from .reader import READER_COMMAND, ActivationReader
-from .weights import LOADER_COMMAND, WeightLoader
-from .writer import WRITER_COMMAND, ResultWriter
+from .reader import ActivationReader
+from .weights import WeightLoader
+from .writer import ResultWriter
 
 __all__ = ["MatmulUnit"]
 
@@ -91,17 +92,8 @@ class MatmulUnit(wiring.Component):
             meta.o.ready.eq(accumulator.meta.ready),
             writer.tile.eq(self.tile),
         ]
-        self._commands(
-            m,
-            (
-                (LOADER_COMMAND, loader.cmd),
-                (READER_COMMAND, reader.cmd),
-                (READER_COMMAND, meta.cmd),
-                (ACCUMULATOR_COMMAND, accumulator.cmd),
-                (WRITER_COMMAND, writer.cmd),
-            ),
-            writer.done,
-        )
+        parts = (loader.cmd, reader.cmd, meta.cmd, accumulator.cmd, writer.cmd)
+        self._commands(m, parts, writer.done)
 
         starved = reader.active & ~(array.a.valid & array.a.ready) & ~(array.o.valid & ~array.o.ready)
         m.d.comb += [
@@ -119,7 +111,8 @@ class MatmulUnit(wiring.Component):
         """Decodes commands, hands them to the parts, and counts those in progress."""
         cmd = self.unit.cmd
         segment_bits = exact_log2(self.config.array.segments)
-        fields = {f.name: cmd.payload[f.offset : f.offset + f.width] for f in FIELDS[Opcode.MATMUL]}
+        command = CommandLayout(Opcode.MATMUL)(cmd.payload)
+        fields = {name: command[name] for name in Opcode.MATMUL.definition.field}
         array = self.config.array
         element, activation = fields["element"], fields["activation"]
         e8m0 = fields["scale"] == ScaleFormat.E8M0
@@ -143,7 +136,7 @@ class MatmulUnit(wiring.Component):
         started = Signal(4)
         nop, transfer, nop_done = Signal(), Signal(), Signal()
         m.d.comb += [
-            nop.eq(cmd.payload[:8] == Opcode.NOP),
+            nop.eq(command.opcode == Opcode.NOP),
             fork.i.payload.eq(cmd.payload),
             fork.i.valid.eq(cmd.valid & ~nop),
             cmd.ready.eq(Mux(nop, started == 0, fork.i.ready)),
@@ -152,8 +145,8 @@ class MatmulUnit(wiring.Component):
             self.unit.busy.eq((started != 0) | cmd.valid),
         ]
         m.d.sync += [started.eq(started + (transfer & ~nop) - completed), nop_done.eq(transfer & nop)]
-        for (layout, port), copy in zip(parts, fork.o):
-            m.d.comb += [port.payload[name].eq(fields[name]) for name in layout]
+        for port, copy in zip(parts, fork.o):
+            m.d.comb += [port.payload[name].eq(fields[name]) for name, _ in port.payload.shape()]
             m.d.comb += [port.valid.eq(copy.valid), copy.ready.eq(port.ready)]
 
 

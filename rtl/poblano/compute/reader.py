@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..config import TileConfig
+from ..config import LocalConfig, TileConfig
 from ..formats.element import Activation, Element, decode_operand
 from ..interfaces import meta_port, word_port
 from ..stream.loop_walk import LoopWalk
@@ -12,20 +12,23 @@ from ..stream.read_ahead import ReadAhead
 from ..stream.select import word_mux
 from ..verilog import place
 
-__all__ = ["ActivationReader", "READER_COMMAND"]
+__all__ = ["ActivationReader", "reader_command"]
 
-READER_COMMAND = {
-    "a": 16,
-    "a_stride": 16,
-    "rows": 16,
-    "steps": 16,
-    "passes": 6,
-    "groups": 16,
-    "activation": Activation,
-    "dual": 1,
-}
-"""A reader's command: the first word, words from a row to the next, the loops' bounds, the format, and
-whether weights are two by two."""
+
+def reader_command(config: LocalConfig):
+    """A reader's command: the first word, words from a row to the next, the loops' bounds, the format, and
+    whether weights are two by two."""
+    width = config.word_addr_width
+    return {
+        "a": width,
+        "a_stride": width,
+        "rows": 16,
+        "steps": 16,
+        "passes": 6,
+        "groups": 16,
+        "activation": Activation,
+        "dual": 1,
+    }
 
 
 class ActivationReader(wiring.Component):
@@ -45,7 +48,7 @@ class ActivationReader(wiring.Component):
 
     Members
     -------
-    cmd : In(stream of :data:`READER_COMMAND`)
+    cmd : In(stream of :func:`reader_command`)
     port : Out(ReadPortSignature)
     o : Out(stream), ``data``, activation lanes or a word, and ``first``, set for row 0
     active : Out(1), there are words to request
@@ -64,7 +67,7 @@ class ActivationReader(wiring.Component):
         )
         super().__init__(
             {
-                "cmd": In(stream.Signature(data.StructLayout(READER_COMMAND))),
+                "cmd": In(stream.Signature(data.StructLayout(reader_command(config.local)))),
                 "port": Out(port),
                 "o": Out(stream.Signature(data.StructLayout({"data": shape, "first": 1}))),
                 "active": Out(1),
@@ -121,11 +124,13 @@ class ActivationReader(wiring.Component):
     def _requests(self, m, reads):
         """The words' addresses, in the order of the loops."""
         loops = {"group": "groups", "step": "steps", "pass_": 1 if self.meta else "passes", "row": "rows"}
-        walk = place(m, "walk", LoopWalk(fields=READER_COMMAND, loops=loops))
+        walk = place(m, "walk", LoopWalk(fields=reader_command(self.config.local), loops=loops))
         connect(m, flipped(self.cmd), walk.cmd)
         connect(m, reads.req, flipped(self.port.req))
         at, request = walk.o.payload, reads.i.payload
-        base, base_reg, addr, addr_reg = Signal(16), Signal(16), Signal(16), Signal(16)
+        base, base_reg, addr, addr_reg = (
+            Signal.like(self.port.req.payload, name=name) for name in ("base", "base_reg", "addr", "addr_reg")
+        )
         m.d.comb += [
             base.eq(Mux(at.first.step, at.command.a, base_reg)),
             addr.eq(Mux(at.first.row, base, addr_reg)),

@@ -5,23 +5,30 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..config import LINE_WORDS, TileConfig
+from ..config import LINE_WORDS, LocalConfig, TileConfig
 from ..interfaces import BusWrite, LocalWrite
 from ..stream.fifo import BufferedFIFO
 from ..stream.loop_walk import LoopWalk
 from ..stream.select import word_mux
 from ..verilog import place
 
-__all__ = ["WRITER_COMMAND", "ResultWriter"]
+__all__ = ["ResultWriter", "writer_command"]
 
-WRITER_COMMAND = {"dst": 16, "dst_stride": 16, "rows": 16, "groups": 16, "tiles": 32}
-"""A writer's command: lines of vector memory, the loops' bounds, and the tiles that are written."""
+
+def writer_command(config: LocalConfig, *, tiles):
+    """A writer's command: lines of vector memory, the loops' bounds, the tiles that are written, and the rows
+    that each of them gets (0: all)."""
+    width = config.line_addr_width
+    return {"dst": width, "dst_stride": width, "rows": 16, "groups": 16, "tiles": tiles, "spread": 16}
 
 
 class ResultWriter(wiring.Component):
     """A row of vector memory for each group, row and ``lanes`` columns, to the own tile or over the bus.
 
     Latency: 2 cycles.
+
+    All ``tiles`` get every row of a result; or, with ``spread``, the lowest of them gets so many rows, from
+    ``dst`` on, then the next so many from there on, and so forth.
 
     ``done`` is high in the cycle after the command's last write was accepted. Lines that ``dst`` and
     ``dst_stride`` name must start a row of vector memory.
@@ -33,7 +40,7 @@ class ResultWriter(wiring.Component):
 
     Members
     -------
-    cmd : In(stream of :data:`WRITER_COMMAND`)
+    cmd : In(stream of :func:`writer_command`)
     tile : In(5), the own tile
     i : In(stream of ``scalers`` FP32)
     local, bus : Out(stream of LocalWrite, of BusWrite)
@@ -44,7 +51,7 @@ class ResultWriter(wiring.Component):
         self.config, self.tiles = config, tiles
         super().__init__(
             {
-                "cmd": In(stream.Signature(data.StructLayout(WRITER_COMMAND))),
+                "cmd": In(stream.Signature(data.StructLayout(writer_command(config.local, tiles=tiles)))),
                 "tile": In(5),
                 "i": In(stream.Signature(data.ArrayLayout(32, config.scalers))),
                 "local": Out(stream.Signature(LocalWrite(config.local))),
@@ -63,7 +70,10 @@ class ResultWriter(wiring.Component):
         walk = place(
             m,
             "walk",
-            LoopWalk(fields=WRITER_COMMAND, loops={"group": "groups", "row": "rows", "part": parts}),
+            LoopWalk(
+                fields=writer_command(local, tiles=self.tiles),
+                loops={"group": "groups", "row": "rows", "part": parts},
+            ),
         )
         connect(m, flipped(self.cmd), walk.cmd)
         at = walk.o.payload
@@ -87,7 +97,9 @@ class ResultWriter(wiring.Component):
 
         width = local.vmem_addr_width
         base, base_reg, row, row_reg = Signal(width), Signal(width), Signal(width), Signal(width)
-        own, move = Signal(), Signal()
+        own, move, tile_ends = Signal(), Signal(), Signal()
+        target = Signal(self.tiles)
+        self._deal(m, at, move & at.last.part, target, tile_ends)
         write = Signal(LocalWrite(local))
         m.d.comb += [
             base.eq(Mux(at.first.group, lines(at.command.dst), base_reg)),
@@ -95,9 +107,9 @@ class ResultWriter(wiring.Component):
             write.addr.eq(row + at.index.part),
             write.mask.eq(C(1, 1).replicate(tile.lanes)),
             write.data.row.eq(word_mux(piece, list(results.o.payload))),
-            own.eq(at.command.tiles == C(1, 32) << self.tile),
+            own.eq(target == C(1, 1) << self.tile),
             self.local.payload.eq(write),
-            self.bus.payload.tiles.eq(at.command.tiles),
+            self.bus.payload.tiles.eq(target),
             self.bus.payload.write.eq(write),
             self.local.valid.eq(walk.o.valid & results.o.valid & own),
             self.bus.valid.eq(walk.o.valid & results.o.valid & ~own),
@@ -106,8 +118,28 @@ class ResultWriter(wiring.Component):
             results.o.ready.eq(move & (piece.all() if pieces > 1 else 1)),
         ]
         with m.If(move & at.last.part):
-            m.d.sync += row_reg.eq(row + lines(at.command.dst_stride))
+            m.d.sync += row_reg.eq(Mux(tile_ends, base, row + lines(at.command.dst_stride)))
             with m.If(at.last.row):
                 m.d.sync += base_reg.eq(base + parts)
         m.d.sync += self.done.eq(move & at.last.as_value().all())
         return m
+
+    def _deal(self, m, at, row_ends, target, tile_ends):
+        """Drives the tiles that get the row, ``target``, and whether it is the last that a tile is dealt."""
+        command = at.command
+        tiles, left = Signal.like(command.tiles), Signal.like(command.spread)  # to come; rows of the lowest
+        tiles_reg, left_reg = Signal.like(tiles), Signal.like(left)
+        lowest, dealt = Signal.like(tiles), Signal()
+        m.d.comb += [
+            dealt.eq(command.spread != 0),
+            tiles.eq(Mux(at.first.row, command.tiles, tiles_reg)),
+            left.eq(Mux(at.first.row, command.spread, left_reg)),
+            lowest.eq(tiles & -tiles),
+            target.eq(Mux(dealt, lowest, command.tiles)),
+            tile_ends.eq(dealt & (left == 1)),
+        ]
+        with m.If(row_ends):
+            m.d.sync += [
+                tiles_reg.eq(Mux(tile_ends, tiles & ~lowest, tiles)),
+                left_reg.eq(Mux(tile_ends, command.spread, left - 1)),
+            ]

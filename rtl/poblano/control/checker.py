@@ -1,27 +1,19 @@
 """Refuses commands that the chip could not execute."""
 
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import BLOCK, LINE_BYTES, LINE_WORDS, ChipConfig
-from ..formats.element import Element
-from ..isa.check import MAX_BLOCKS
-from ..isa.commands import (
-    COMMAND_BYTES,
-    NO_UNIT,
-    RESERVED,
-    WAITS,
-    ErrorCode,
-    Opcode,
-    UnitKind,
-    fields_of,
-    unit_kind,
-)
+from ..config import ChipConfig
+from ..isa.commands import COMMAND_BYTES, NO_UNIT, ErrorCode, Opcode
+from ..isa.expressions import none_of, some
+from ..isa.fields import LOCAL_BITS
+from ..isa.layout import CommandLayout
+from ..isa.regions import Range, Span, usable
+from ..verilog import place
+from .divider import Divider
 
 __all__ = ["CheckedLayout", "CommandChecker"]
 
@@ -33,6 +25,23 @@ class CheckedLayout(data.StructLayout):
 
     def __init__(self):
         super().__init__({"command": 8 * COMMAND_BYTES, "code": 4})
+
+
+@dataclass
+class _Step:
+    """A range that is checked: ``span`` must end at ``size`` or before, if the command has it (``used``).
+
+    ``crowded``: its rows overlap and must not. It is kept as number ``keep`` (None: it is not), and must
+    have no address in common with the kept ranges of ``against``, numbers and whether equal rows may.
+    """
+
+    span: Span
+    size: ValueLike
+    code: ErrorCode
+    used: ValueLike = 1
+    crowded: ValueLike = 0
+    keep: int | None = None
+    against: tuple = ()
 
 
 class CommandChecker(wiring.Component):
@@ -67,40 +76,17 @@ class CommandChecker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         command, code = Signal(8 * COMMAND_BYTES), Signal(4)
-        rules = _Rules(self.config, command, self.memory_size)
-        m.d.comb += [self.o.payload.command.eq(command), self.o.payload.code.eq(code)]
-
-        # The ranges, one a cycle: the product in the first cycle, the comparison in the second.
-        step = Signal(range(max(map(len, rules.ranges.values())) + 1))
-        rows = Signal(16)
-        base, stride, extent = Signal(40), Signal(32), Signal(32)
-        size, used, exists, code_outside = Signal(SIZE_BITS), Signal(), Signal(), Signal(4)
-        with m.Switch(command[:8]):
-            for opcode, ranges in rules.ranges.items():
-                with m.Case(opcode):
-                    m.d.comb += rows.eq(rules.field(opcode, "rows"))
-                    with m.Switch(step):
-                        for i, entry in enumerate(ranges):
-                            with m.Case(i):
-                                m.d.comb += [
-                                    exists.eq(1),
-                                    base.eq(entry.base),
-                                    stride.eq(entry.stride),
-                                    extent.eq(entry.extent),
-                                    size.eq(entry.size),
-                                    used.eq(entry.used),
-                                    code_outside.eq(entry.code),
-                                ]
-        first, last = Signal(42), Signal(48)  # the end of the first row; from there to the end of the last
-        limit, compare, code_compared = Signal(SIZE_BITS), Signal(), Signal(4)
-        m.d.sync += [
-            first.eq(base + extent),
-            last.eq(stride * (rows - 1)[:16]),
-            limit.eq(size),
-            compare.eq(used),
-            code_compared.eq(code_outside),
+        fresh = Signal()  # the first cycle of a command
+        operands = {opcode: self._operands(m, opcode, command, fresh) for opcode in Opcode}
+        steps = {opcode: self._steps(opcode, o) for opcode, o in operands.items()}
+        step = Signal(range(max(map(len, steps.values())) + 1))
+        exists, late, end = self._range(m, command, steps, step)
+        outside, overlaps = self._compare(m, late, end, fresh)
+        overlap = Signal()  # of this command's ranges
+        m.d.comb += [
+            self.o.payload.command.eq(command),
+            self.o.payload.code.eq(Mux((code == ErrorCode.NONE) & overlap, ErrorCode.OVERLAP, code)),
         ]
-
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
@@ -108,12 +94,13 @@ class CommandChecker(wiring.Component):
                     m.d.sync += command.eq(self.i.payload)
                     m.next = "FIELDS"
             with m.State("FIELDS"):
-                m.d.sync += [code.eq(rules.code_before_ranges()), step.eq(1)]
+                m.d.comb += fresh.eq(1)
+                m.d.sync += [code.eq(self._code_before_ranges(command, operands)), overlap.eq(0), step.eq(1)]
                 m.next = "RANGES"
             with m.State("RANGES"):
-                m.d.sync += step.eq(step + 1)
-                with m.If((code == ErrorCode.NONE) & compare & (first + last > limit)):
-                    m.d.sync += code.eq(code_compared)
+                m.d.sync += [step.eq(step + 1), overlap.eq(overlap | overlaps)]
+                with m.If((code == ErrorCode.NONE) & outside):
+                    m.d.sync += code.eq(late.code)
                 with m.If(~exists):
                     m.d.sync += step.eq(0)
                     m.next = "DONE"
@@ -123,175 +110,130 @@ class CommandChecker(wiring.Component):
                     m.next = "IDLE"
         return m
 
-
-@dataclass
-class _Range:
-    """``base + (rows - 1) * stride + extent`` must be at most ``size`` if the range is ``used``."""
-
-    base: Value
-    stride: Value
-    extent: Value
-    size: Value
-    code: ErrorCode = ErrorCode.LOCAL_RANGE
-    used: Value = 1
-
-
-def _any(conditions):
-    return reduce(or_, conditions, C(0))
-
-
-class _Rules:
-    """The rules as expressions over ``command``; ``ranges`` has each opcode's in the order in which they
-    are checked."""
-
-    def __init__(self, config, command, memory_size):
-        self.config = config
-        self.command = command
-        self.memory_size = memory_size
-        self.ranges = {opcode: self._ranges(opcode) for opcode in Opcode if opcode is not Opcode.NOP}
-
-    def field(self, opcode, name):
-        f = fields_of(opcode)[name]
-        return self.command[f.offset : f.offset + f.width]
-
-    def code_before_ranges(self):
+    def _code_before_ranges(self, command, operands):
         """The code of the first rule that fails; the ranges come after these."""
-        opcode = self.command[:8]
-        known = _any(opcode == op for op in Opcode)
-        field = self._waits() | _any(
-            (opcode == op) & (self._reserved(op) | self._fields(op)) for op in Opcode
+        topology = self.config.topology
+        header = CommandLayout()(command)
+        waits = some(
+            ((wait.unit != NO_UNIT) | (wait.count != 0)) & (wait.unit >= len(topology.units))
+            for wait in header.waits
         )
-        alignment = _any((opcode == op) & self._alignment(op) for op in Opcode)
-        return Mux(
-            ~known,
-            ErrorCode.OPCODE,
-            Mux(
-                self._unit(),
-                ErrorCode.UNIT,
-                Mux(field, ErrorCode.FIELD, Mux(alignment, ErrorCode.ALIGNMENT, ErrorCode.NONE)),
-            ),
+        known, unit, field, alignment = C(0), C(0), waits, C(0)
+        for opcode in Opcode:
+            definition, o = opcode.definition, operands[opcode]
+            broken = lambda code: some(
+                rule.broken(o, self.config) for rule in definition.checks if rule.code is code
+            )
+            is_it = header.opcode == opcode
+            reserved = (command & Const(definition.reserved, len(command))).any()
+            known |= is_it
+            unit |= is_it & none_of(header.unit, topology.units_of(opcode.kind))
+            field |= is_it & (reserved | broken(ErrorCode.FIELD))
+            alignment |= is_it & broken(ErrorCode.ALIGNMENT)
+        code = Mux(alignment, ErrorCode.ALIGNMENT, ErrorCode.NONE)
+        for fails, its_code in ((field, ErrorCode.FIELD), (unit, ErrorCode.UNIT), (~known, ErrorCode.OPCODE)):
+            code = Mux(fails, its_code, code)
+        return code
+
+    @staticmethod
+    def _operands(m, opcode, command, start):
+        """What expressions want of the command if it is ``opcode``'s; its divisions begin at ``start``."""
+        view = CommandLayout(opcode)(command)
+        names = opcode.definition.field
+
+        def divide(dividend, divisor):
+            divider = place(m, f"divider_{opcode.name.lower()}", Divider())
+            m.d.comb += [divider.start.eq(start), divider.dividend.eq(dividend), divider.divisor.eq(divisor)]
+            return divider.o
+
+        return opcode.definition.operands({name: view[name] for name in ("unit", *names)}, divide)
+
+    def _steps(self, opcode, o):
+        """The opcode's :class:`_Step` s in the order in which they are checked."""
+        definition, c = opcode.definition, self.config
+        kept = sorted({pair.first for pair in definition.pairs})
+        steps = []
+        for n, region in enumerate(definition.local):
+            span = region.span(o, c)
+            against = tuple(
+                (kept.index(pair.first), pair.in_place, definition.writes_own(o, c) if pair.own else 1)
+                for pair in definition.pairs
+                if pair.second == n
+            )
+            steps.append(
+                _Step(
+                    span,
+                    region.memory.size(c),
+                    ErrorCode.LOCAL_RANGE,
+                    region.used(o, c),
+                    span.crowded if region.apart else 0,
+                    kept.index(n) if n in kept else None,
+                    against,
+                )
+            )
+        if definition.memory:
+            size = usable(self.memory_size, c)
+            steps.append(_Step(definition.memory.span(o), size, ErrorCode.MEMORY_RANGE))
+        return steps
+
+    def _range(self, m, command, steps, step):
+        """Range number ``step`` of the command: whether it ``exists``; in the next cycle, what is compared
+        of it, and the end of its last row."""
+        kept = 1 + max(s.keep for of_opcode in steps.values() for s in of_opcode if s.keep is not None)
+        compared = data.StructLayout(
+            {
+                "base": LOCAL_BITS,
+                "stride": LOCAL_BITS,
+                "rows": 16,
+                "size": SIZE_BITS,
+                "used": 1,
+                "code": 4,
+                "crowded": 1,
+                "keep": kept,
+                "against": kept,
+                "in_place": kept,
+            }
         )
+        exists, now, late = Signal(), Signal(compared), Signal(compared)
+        base, stride, extent = Signal(40), Signal(32), Signal(32)
+        with m.Switch(CommandLayout()(command).opcode):
+            for opcode, entries in steps.items():
+                with m.Case(opcode), m.Switch(step):
+                    for n, entry in enumerate(entries):
+                        with m.Case(n):
+                            m.d.comb += [
+                                exists.eq(1),
+                                base.eq(entry.span.base),
+                                stride.eq(entry.span.stride),
+                                extent.eq(entry.span.extent),
+                                now.rows.eq(entry.span.rows),
+                                now.size.eq(entry.size),
+                                now.used.eq(entry.used),
+                                now.code.eq(entry.code),
+                                now.crowded.eq(entry.used & entry.crowded),
+                            ]
+                            if entry.keep is not None:
+                                m.d.comb += now.keep[entry.keep].eq(1)
+                            for number, in_place, applies in entry.against:
+                                m.d.comb += [
+                                    now.against[number].eq(entry.used & applies),
+                                    now.in_place[number].eq(in_place),
+                                ]
+        first, last = Signal(42), Signal(48)  # the end of the first row; from there to the end of the last
+        m.d.comb += [now.base.eq(base), now.stride.eq(stride)]
+        m.d.sync += [late.eq(now), first.eq(base + extent), last.eq(stride * (now.rows - 1)[:16])]
+        return exists, late, first + last
 
-    def _unit(self):
-        opcode, unit = self.command[:8], self.command[8:16]
-        matches = opcode == Opcode.NOP
-        for kind in UnitKind:
-            members = [u for u in range(self.config.units) if unit_kind(u) is kind]
-            matches |= _any(opcode == op for op in Opcode if op.kind is kind) & unit.matches(*members)
-        return (unit >= self.config.units) | ~matches
-
-    def _waits(self):
-        words = [self.command[32 * (1 + i) : 32 * (2 + i)] for i in range(WAITS)]
-        return _any((word != NO_UNIT) & (word[:8] >= self.config.units) for word in words)
-
-    def _reserved(self, opcode):
-        return (self.command & Const(RESERVED[opcode], 8 * COMMAND_BYTES)).any()
-
-    def _fields(self, opcode):
-        names = fields_of(opcode)
-        get = lambda name: self.field(opcode, name)
-        bad = _any(
-            get(name) == 0
-            for name in ("rows", "lines", "k_blocks", "groups", "blocks", "row_bytes")
-            if name in names
-        )
-        if "tiles" in names:
-            bad |= (get("tiles") == 0) | (get("tiles") >= 1 << self.config.tiles)
-        if "tile" in names:
-            bad |= get("tile") >= self.config.tiles
-        if opcode is Opcode.STORE_BLOCK:
-            length, offset = get("length"), get("offset")
-            bad |= (
-                ~length.matches(2, 4, 8, 16, 32)
-                | (offset & (length - 1)[:8]).any()
-                | (offset + length > BLOCK)
-            )
-        if opcode is Opcode.MATMUL:
-            bad |= get("rows") > self.config.tile.tokens
-            arithmetic, element = self.config.tile.array.arithmetic, get("element")
-            bad |= ~element.matches(*arithmetic.weights) | ~get("activation").matches(*arithmetic.activations)
-            bad |= (get("scale") == 3) & ~element.matches(*arithmetic.mx_weights)
-            bad |= get("minimum") & ((get("scale") != 1) | ~element.matches(Element.S4, Element.U4))
-            bad |= get("transpose") & ~element.matches(*(e for e in Element if e.bits == 8))
-        if opcode is Opcode.VECTOR:
-            bad |= (get("sfu") > 5) | (get("op1") > 6) | (get("op2") > 6) | (get("sink") > 2)
-            bad |= (get("sel1") > 2) | (get("sel2") > 2) | (get("sink") == 2) & (get("reduce") == 3)
-            bad |= get("blocks") > MAX_BLOCKS
-            bad |= Mux(
-                get("sink") == 2,
-                ~get("activation").matches(*self.config.tile.array.arithmetic.activations),
-                get("activation") != 0,
-            )
-        return bad
-
-    def _uses(self, select):
-        """Whether a VECTOR command reads the operand that ``select`` (0: b, 1: c) stands for."""
-        get = lambda name: self.field(Opcode.VECTOR, name)
-        return (get("op1") != 0) & (get("sel1") == select) | (get("op2") != 0) & (get("sel2") == select)
-
-    def _alignment(self, opcode):
-        get = lambda name: self.field(opcode, name)
-        lines = max(LINE_WORDS, self.config.tile.lanes) // LINE_WORDS
-        segments = self.config.tile.array.segments
-
-        def off(unit, *names):
-            """Whether one of the fields is not a multiple of ``unit``, a power of two."""
-            return _any((get(name) & (unit - 1)).any() for name in names)
-
-        if opcode is Opcode.MATMUL:
-            return off(segments, "a", "a_stride", "k_blocks") | off(lines, "dst", "dst_stride")
-        if opcode is Opcode.VECTOR:
-            return (
-                off(lines, "a", "a_stride")
-                | self._uses(0) & off(lines, "b", "b_stride")
-                | (get("sink") == 1) & off(lines, "dst", "dst_stride")
-            )
-        if opcode in (Opcode.LOAD, Opcode.STORE):
-            beat = self.config.memory.data_bytes
-            return off(beat, "mem_addr") | (get("rows") > 1) & off(beat, "mem_stride")
-        if opcode is Opcode.STREAM:
-            return off(self.config.stream_bytes, "mem_addr", "mem_stride", "row_bytes")
-        if opcode is Opcode.STORE_SCALE:
-            return off(4, "mem_addr", "mem_stride")
-        if opcode is Opcode.STORE_BLOCK:
-            return ((get("mem_addr") | get("mem_stride")) & (get("length") - 1)[:8]).any()
-        return C(0)
-
-    def _ranges(self, opcode):
-        get = lambda name: self.field(opcode, name)
-        lines, blocks = self.config.tile.vmem_lines, self.config.tile.amem_blocks
-
-        def local(name, extent, size, used=1):
-            return _Range(get(name), get(f"{name}_stride"), extent, size, used=used)
-
-        def memory(extent):
-            return _Range(
-                get("mem_addr"), get("mem_stride"), extent, self.memory_size, ErrorCode.MEMORY_RANGE
-            )
-
-        if opcode is Opcode.LOAD:
-            return [local("dst", get("lines"), lines), memory(LINE_BYTES * get("lines"))]
-        if opcode is Opcode.STORE:
-            return [local("src", get("lines"), lines), memory(LINE_BYTES * get("lines"))]
-        if opcode is Opcode.STORE_BLOCK:
-            return [local("src", 1, blocks), memory(get("length"))]
-        if opcode is Opcode.STORE_SCALE:
-            return [local("src", 1, blocks), memory(4)]
-        if opcode is Opcode.STREAM:
-            return [memory(get("row_bytes"))]
-        if opcode is Opcode.MATMUL:
-            words = get("groups") * self.config.tile.array.cols
-            return [
-                local("a", get("k_blocks"), blocks),
-                local("dst", (words + LINE_WORDS - 1) // LINE_WORDS, lines),
-            ]
-        extent = get("blocks") * (BLOCK // LINE_WORDS)
-        scalars = (get("rows") + LINE_WORDS - 1) // LINE_WORDS
-        return [
-            local("a", extent, lines),
-            local("b", extent, lines, self._uses(0)),
-            local("dst", extent, lines, get("sink") == 1),
-            local("dst", get("blocks"), blocks, get("sink") == 2),
-            _Range(get("c"), 0, scalars, lines, used=self._uses(1)),
-            _Range(get("r"), 0, Mux(get("reduce") == 3, 1, scalars), lines, used=get("reduce") != 0),
-        ]
+    def _compare(self, m, late, end, fresh):
+        """Whether a range passes the end of its memory; whether it overlaps, itself or one that is kept."""
+        new = Range(late.base, end[: LOCAL_BITS + 1], late.stride, late.rows)
+        overlaps = [late.crowded]
+        for n in range(len(late.keep)):
+            valid = Signal(name=f"kept{n}_valid")
+            old = Range(*(Signal(len(part), name=f"kept{n}_{name}") for name, part in new._asdict().items()))
+            with m.If(fresh):
+                m.d.sync += valid.eq(0)
+            with m.Elif(late.keep[n]):
+                m.d.sync += [valid.eq(late.used), *(kept.eq(part) for kept, part in zip(old, new))]
+            overlaps.append(valid & late.against[n] & old.meets(new) & ~(late.in_place[n] & old.same(new)))
+        return late.used & (end > late.size), Cat(overlaps).any()

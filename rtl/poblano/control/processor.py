@@ -8,7 +8,9 @@ from ..axi.lite import AXILiteSignature, AXILiteSlave
 from ..axi.signature import AXIReadSignature
 from ..config import ChipConfig
 from ..interfaces import UnitSignature
-from ..isa.commands import ErrorCode
+from ..isa.commands import COMMAND_BYTES, ErrorCode
+from ..isa.layout import CommandLayout
+from ..isa.regions import usable
 from ..isa.registers import (
     COUNTERS,
     NO_ERROR_UNIT,
@@ -100,14 +102,15 @@ class CommandProcessor(wiring.Component):
         error = Signal()  # nothing more is fetched or dispatched
         halted = Signal()  # nothing more is started either
         base, ring_size = Cat(values["RING_BASE_LO"], values["RING_BASE_HI"]), values["RING_SIZE"]
+        memory_size = Cat(values["MEMORY_SIZE_LO"], values["MEMORY_SIZE_HI"])
         waiting, ring_bad = Signal(32), Signal()
         m.d.comb += [
             waiting.eq(values["TAIL"] - values["HEAD"]),
             ring_bad.eq(
                 (base & (RING_ALIGNMENT - 1)).any()
-                | base[len(fetch.base) :].any()
                 | (ring_size < SMALLEST_RING)
                 | (ring_size & (ring_size - 1)[:32]).any()
+                | (base + ring_size * COMMAND_BYTES > usable(memory_size, self.config))
                 | (waiting > ring_size)
             ),
             fetch.base.eq(base),
@@ -115,7 +118,7 @@ class CommandProcessor(wiring.Component):
             fetch.tail.eq(values["TAIL"]),
             fetch.enable.eq(enable & ~error & ~ring_bad),
             fetch.flush.eq(resetting),
-            checker.memory_size.eq(Cat(values["MEMORY_SIZE_LO"], values["MEMORY_SIZE_HI"])),
+            checker.memory_size.eq(memory_size),
             checker.i.payload.eq(fetch.o.payload.command),
             checker.i.valid.eq(fetch.o.valid & ~fetch.o.payload.error),
             fetch.o.ready.eq(checker.i.ready & ~fetch.o.payload.error),
@@ -124,7 +127,7 @@ class CommandProcessor(wiring.Component):
 
         # Dispatch in order.
         code, command = checker.o.payload.code, checker.o.payload.command
-        unit = command[8:16]
+        unit = CommandLayout()(command).unit
         may_dispatch, dispatched = Signal(), Signal()
         m.d.comb += may_dispatch.eq(checker.o.valid & (code == ErrorCode.NONE) & ~error & ~resetting)
         for n, (port, queue) in enumerate(zip(self.units, queues)):

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..isa.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Opcode
+from ..isa.layout import CommandLayout, WaitLayout
 from ..stream.fifo import FIFO, BufferedFIFO
 from ..verilog import place
 
@@ -18,7 +19,7 @@ class QueuedLayout(data.StructLayout):
     """A command and its index since the queue's reset."""
 
     def __init__(self):
-        super().__init__({"command": 8 * COMMAND_BYTES, "index": 32})
+        super().__init__({"command": CommandLayout(), "index": 32})
 
 
 class UnitQueue(wiring.Component):
@@ -38,12 +39,12 @@ class UnitQueue(wiring.Component):
     Members
     -------
     i : In(stream of QueuedLayout)
-    counts : In(24).array(units), completed commands of every unit
+    counts : In(COUNT_BITS).array(units), completed commands of every unit
     hold : In(1), offer nothing
     cmd : Out(stream of 512 bits), to the unit
     unit_done : In(1), the unit completed a command
     start, done : Out(1), a command (or NOP) starts or completes in this cycle
-    count : Out(24), commands completed since the reset
+    count : Out(COUNT_BITS), commands completed since the reset
     index : Out(32), index of the oldest command in the unit
     empty : Out(1), nothing is queued or in progress
     """
@@ -74,25 +75,25 @@ class UnitQueue(wiring.Component):
         head = queue.o.payload
 
         # The waits of the head that have not been seen to hold; the lowest is looked at.
-        waits = [head.command[32 * (1 + i) : 32 * (2 + i)] for i in range(WAITS)]
-        held, pending, wait = Signal(WAITS), Signal(WAITS), Signal(32)
-        m.d.comb += pending.eq(Cat(wait[:8] != NO_UNIT for wait in waits) & ~held)
+        waits = head.command.waits
+        held, pending, wait = Signal(WAITS), Signal(WAITS), Signal(WaitLayout())
+        m.d.comb += pending.eq(Cat(wait.unit != NO_UNIT for wait in waits) & ~held)
         for i in reversed(range(WAITS)):
             with m.If(pending[i]):
                 m.d.comb += wait.eq(waits[i])
         reached = Signal(COUNT_BITS)
-        with m.Switch(wait[:8]):
+        with m.Switch(wait.unit):
             for unit in range(self.units):
                 with m.Case(unit):
                     m.d.comb += reached.eq(self.counts[unit])
-        holds = ~(reached - wait[8:])[COUNT_BITS - 1]
+        holds = ~(reached - wait.count)[COUNT_BITS - 1]
         with m.If(self.start):
             m.d.sync += held.eq(0)
         with m.Elif(queue.o.valid & holds):
             m.d.sync += held.eq(held | pending & -pending)
 
         outstanding = Signal(range(IN_FLIGHT + 1))
-        nop = head.command[:8] == Opcode.NOP
+        nop = head.command.opcode == Opcode.NOP
         may, given, nop_done = Signal(), Signal(), Signal()
         m.d.comb += [
             may.eq(queue.o.valid & (pending == 0) & ~self.hold),

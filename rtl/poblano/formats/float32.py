@@ -4,7 +4,17 @@ from amaranth.hdl import C, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["FixedToFloat", "FloatAdd", "FloatMultiply", "FloatToInt8", "NAN", "float16_to_float32"]
+__all__ = [
+    "FixedToFloat",
+    "FloatAdd",
+    "FloatMultiply",
+    "FloatToInt8",
+    "NAN",
+    "float16_to_float32",
+    "named",
+    "pack",
+    "register",
+]
 
 NAN = 0x7FC00000
 """The only NaN that these units produce."""
@@ -12,16 +22,17 @@ NAN = 0x7FC00000
 _INFINITY = 0xFF << 23
 
 
-def _register(m, en, name, value):
+def register(m, en, name, value, shape=None):
     """A register named ``name`` that takes ``value`` while ``en``; its contents after reset are undefined."""
-    register = Signal(value.shape(), name=name, reset_less=True)
+    result = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)
     with m.If(en):
-        m.d.sync += register.eq(value)
-    return register
+        m.d.sync += result.eq(value)
+    return result
 
 
-def _named(m, name, value):
-    signal = Signal(value.shape(), name=name)
+def named(m, name, value, shape=None):
+    """``value`` as a signal named ``name``."""
+    signal = Signal(value.shape() if shape is None else shape, name=name)
     m.d.comb += signal.eq(value)
     return signal
 
@@ -31,19 +42,19 @@ def _normalise(m, name, value, bound, steps):
     two."""
     count = []
     for step in steps:
-        zero = _named(m, f"{name}_zero_{step}", bound[-step:] == 0)
-        bound = _named(m, f"{name}_bound_{step}", Mux(zero, bound.shift_left(step)[: len(bound)], bound))
-        value = _named(m, f"{name}_value_{step}", Mux(zero, value.shift_left(step)[: len(value)], value))
+        zero = named(m, f"{name}_zero_{step}", bound[-step:] == 0)
+        bound = named(m, f"{name}_bound_{step}", Mux(zero, bound.shift_left(step)[: len(bound)], bound))
+        value = named(m, f"{name}_value_{step}", Mux(zero, value.shift_left(step)[: len(value)], value))
         count.append(zero)
     return value, Cat(*reversed(count))
 
 
-def _pack(m, sign, exponent, significand, guard, sticky, nan, infinite, zero):
+def pack(m, sign, exponent, significand, guard, sticky, nan, infinite, zero):
     """Rounds to nearest even; ``significand`` (24 bits) has its hidden bit clear exactly for subnormal
     results."""
     up = guard & (sticky | significand[0])
     # The hidden bit and a carry out of the significand both count up the exponent.
-    bits = _named(
+    bits = named(
         m,
         "rounded",
         (Cat(Const(0, 23), (exponent - 1)[: len(exponent)]) + significand + up)[: 23 + len(exponent)],
@@ -60,6 +71,10 @@ class FloatAdd(wiring.Component):
     every such cycle. Subnormals, signed zeros and infinities are IEEE-754's; a NaN result is :data:`NAN`.
     There are no exception flags.
 
+    Parameters
+    ----------
+    registered : without it the last cycle ends in a register of the owner's, with ``en`` too
+
     Members
     -------
     a, b : In(32)
@@ -74,66 +89,66 @@ class FloatAdd(wiring.Component):
 
     LATENCY = 4
 
+    def __init__(self, *, registered=True):
+        self.registered = registered
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
         en = self.en
 
         # Cycle 1: order by magnitude.
-        swap = _named(m, "swap", self.a[:31] < self.b[:31])
-        large = _named(m, "large", Mux(swap, self.b, self.a))
-        small = _named(m, "small", Mux(swap, self.a, self.b))
+        swap = named(m, "swap", self.a[:31] < self.b[:31])
+        large = named(m, "large", Mux(swap, self.b, self.a))
+        small = named(m, "small", Mux(swap, self.a, self.b))
         large_normal = large[23:31] != 0
         small_normal = small[23:31] != 0
-        exponent = _named(m, "exponent", large[23:31] | ~large_normal)
-        distance = _named(m, "distance", (exponent - (small[23:31] | ~small_normal))[:8])
-        special = _named(m, "special", large[23:31] == 0xFF)
+        exponent = named(m, "exponent", large[23:31] | ~large_normal)
+        distance = named(m, "distance", (exponent - (small[23:31] | ~small_normal))[:8])
+        special = named(m, "special", large[23:31] == 0xFF)
         both_special = small[23:31] == 0xFF
-        differ = _named(m, "differ", large[31] ^ small[31])
+        differ = named(m, "differ", large[31] ^ small[31])
         nan = special & ((large[:23] != 0) | (both_special & ((small[:23] != 0) | differ)))
-        r1_large = _register(m, en, "r1_large", Cat(large[:23], large_normal))
-        r1_small = _register(m, en, "r1_small", Cat(small[:23], small_normal))
-        r1_exponent = _register(m, en, "r1_exponent", exponent)
-        r1_shift = _register(m, en, "r1_shift", Mux(distance > 27, 27, distance)[:5])
-        r1_flags = _register(m, en, "r1_flags", Cat(nan, special, large[31], differ))
+        r1_large = register(m, en, "r1_large", Cat(large[:23], large_normal))
+        r1_small = register(m, en, "r1_small", Cat(small[:23], small_normal))
+        r1_exponent = register(m, en, "r1_exponent", exponent)
+        r1_shift = register(m, en, "r1_shift", Mux(distance > 27, 27, distance)[:5])
+        r1_flags = register(m, en, "r1_flags", Cat(nan, special, large[31], differ))
 
         # Cycle 2: align and add. 27 places keep every bit of the smaller significand; below two of them one
         # sticky bit is enough.
-        aligned = _named(m, "aligned", Cat(Const(0, 27), r1_small) >> r1_shift)
-        addend = _named(m, "addend", Cat(aligned[:25] != 0, aligned[25:51]))
+        aligned = named(m, "aligned", Cat(Const(0, 27), r1_small) >> r1_shift)
+        addend = named(m, "addend", Cat(aligned[:25] != 0, aligned[25:51]))
         augend = Cat(Const(0, 3), r1_large)
-        total = _named(m, "total", Mux(r1_flags[3], augend - addend, augend + addend)[:28])
-        r2_total = _register(m, en, "r2_total", total)
-        r2_exponent = _register(m, en, "r2_exponent", r1_exponent)
-        r2_flags = _register(m, en, "r2_flags", r1_flags)
+        total = named(m, "total", Mux(r1_flags[3], augend - addend, augend + addend)[:28])
+        r2_total = register(m, en, "r2_total", total)
+        r2_exponent = register(m, en, "r2_exponent", r1_exponent)
+        r2_flags = register(m, en, "r2_flags", r1_flags)
 
         # Cycle 3: normalise, not beyond the least exponent.
-        limit = _named(m, "limit", (Const(1 << 27, 28) >> r2_exponent)[:28])
+        limit = named(m, "limit", (Const(1 << 27, 28) >> r2_exponent)[:28])
         normal, count = _normalise(m, "normalise", r2_total, r2_total | limit, (16, 8, 4, 2, 1))
-        r3_normal = _register(m, en, "r3_normal", normal)
-        r3_exponent = _register(m, en, "r3_exponent", (r2_exponent + 1 - count)[:9])
-        r3_zero = _register(m, en, "r3_zero", r2_total == 0)
-        r3_flags = _register(m, en, "r3_flags", r2_flags)
+        r3_normal = register(m, en, "r3_normal", normal)
+        r3_exponent = register(m, en, "r3_exponent", (r2_exponent + 1 - count)[:9])
+        r3_zero = register(m, en, "r3_zero", r2_total == 0)
+        r3_flags = register(m, en, "r3_flags", r2_flags)
 
         # Cycle 4: round.
         sign = r3_flags[2] & ~(r3_zero & r3_flags[3])
-        m.d.comb += self.o.eq(
-            _register(
-                m,
-                en,
-                "r4_o",
-                _pack(
-                    m,
-                    sign,
-                    r3_exponent,
-                    r3_normal[4:],
-                    r3_normal[3],
-                    r3_normal[:3] != 0,
-                    nan=r3_flags[0],
-                    infinite=r3_flags[1],
-                    zero=r3_zero & ~r3_flags[1],
-                ),
-            )
+        result = pack(
+            m,
+            sign,
+            r3_exponent,
+            r3_normal[4:],
+            r3_normal[3],
+            r3_normal[:3] != 0,
+            nan=r3_flags[0],
+            infinite=r3_flags[1],
+            zero=r3_zero & ~r3_flags[1],
         )
+        if self.registered:
+            result = register(m, en, "r4_o", result)
+        m.d.comb += self.o.eq(result)
         return m
 
 
@@ -143,6 +158,10 @@ class FloatMultiply(wiring.Component):
     ``o`` follows ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1; a new product can start in
     every such cycle. Subnormals, signed zeros and infinities are IEEE-754's; a NaN result is :data:`NAN`.
     There are no exception flags.
+
+    Parameters
+    ----------
+    registered : without it the last cycle ends in a register of the owner's, with ``en`` too
 
     Members
     -------
@@ -158,65 +177,65 @@ class FloatMultiply(wiring.Component):
 
     LATENCY = 3
 
+    def __init__(self, *, registered=True):
+        self.registered = registered
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
         en = self.en
 
         # Cycle 1: multiply.
         a_normal, b_normal = self.a[23:31] != 0, self.b[23:31] != 0
-        a_special = _named(m, "a_special", self.a[23:31] == 0xFF)
-        b_special = _named(m, "b_special", self.b[23:31] == 0xFF)
-        a_fraction = _named(m, "a_fraction", self.a[:23] != 0)
-        b_fraction = _named(m, "b_fraction", self.b[:23] != 0)
+        a_special = named(m, "a_special", self.a[23:31] == 0xFF)
+        b_special = named(m, "b_special", self.b[23:31] == 0xFF)
+        a_fraction = named(m, "a_fraction", self.a[:23] != 0)
+        b_fraction = named(m, "b_fraction", self.b[:23] != 0)
         a_zero = ~a_normal & ~a_fraction
         b_zero = ~b_normal & ~b_fraction
         nan = a_special & (a_fraction | b_zero) | b_special & (b_fraction | a_zero)
-        r1_product = _register(m, en, "r1_product", Cat(self.a[:23], a_normal) * Cat(self.b[:23], b_normal))
+        r1_product = register(m, en, "r1_product", Cat(self.a[:23], a_normal) * Cat(self.b[:23], b_normal))
         # The result's biased exponent if the product's bit 47 is its highest.
-        r1_exponent = _register(
+        r1_exponent = register(
             m,
             en,
             "r1_exponent",
             ((self.a[23:31] | ~a_normal) + (self.b[23:31] | ~b_normal) - 126).as_signed(),
         )
-        r1_flags = _register(
+        r1_flags = register(
             m, en, "r1_flags", Cat(nan, a_special | b_special, self.a[31] ^ self.b[31], a_zero | b_zero)
         )
 
         # Cycle 2: normalise, not beyond the least exponent. With one operand subnormal the highest bit is
         # 23 or above; with both the result underflows.
-        tiny = _named(m, "tiny", r1_exponent < 1)
-        limit = _named(m, "limit", (Const(1 << 31, 32) >> (r1_exponent - 1)[:9])[:32])
+        tiny = named(m, "tiny", r1_exponent < 1)
+        limit = named(m, "limit", (Const(1 << 31, 32) >> (r1_exponent - 1)[:9])[:32])
         left, count = _normalise(m, "normalise", r1_product, r1_product[16:] | limit, (16, 8, 4, 2, 1))
-        back = _named(m, "back", (1 - r1_exponent)[:8])
-        back5 = _named(m, "back5", Mux(back > 31, 31, back)[:5])
-        right = _named(m, "right", r1_product >> back5)
+        back = named(m, "back", (1 - r1_exponent)[:8])
+        back5 = named(m, "back5", Mux(back > 31, 31, back)[:5])
+        right = named(m, "right", r1_product >> back5)
         lost = (r1_product[:31] & ~(Const(0x7FFFFFFF, 31) << back5)[:31]) != 0
-        normal = _named(m, "normal", Mux(tiny, right, left))
-        r2_normal = _register(m, en, "r2_normal", normal[23:])
-        r2_sticky = _register(m, en, "r2_sticky", (normal[:23] != 0) | (tiny & lost))
-        r2_exponent = _register(m, en, "r2_exponent", Mux(tiny, 1, r1_exponent - count)[:9])
-        r2_flags = _register(m, en, "r2_flags", r1_flags)
+        normal = named(m, "normal", Mux(tiny, right, left))
+        r2_normal = register(m, en, "r2_normal", normal[23:])
+        r2_sticky = register(m, en, "r2_sticky", (normal[:23] != 0) | (tiny & lost))
+        r2_exponent = register(m, en, "r2_exponent", Mux(tiny, 1, r1_exponent - count)[:9])
+        r2_flags = register(m, en, "r2_flags", r1_flags)
 
         # Cycle 3: round.
-        m.d.comb += self.o.eq(
-            _register(
-                m,
-                en,
-                "r3_o",
-                _pack(
-                    m,
-                    r2_flags[2],
-                    r2_exponent,
-                    r2_normal[1:],
-                    r2_normal[0],
-                    r2_sticky,
-                    nan=r2_flags[0],
-                    infinite=r2_flags[1],
-                    zero=r2_flags[3],
-                ),
-            )
+        result = pack(
+            m,
+            r2_flags[2],
+            r2_exponent,
+            r2_normal[1:],
+            r2_normal[0],
+            r2_sticky,
+            nan=r2_flags[0],
+            infinite=r2_flags[1],
+            zero=r2_flags[3],
         )
+        if self.registered:
+            result = register(m, en, "r3_o", result)
+        m.d.comb += self.o.eq(result)
         return m
 
 
@@ -267,39 +286,39 @@ class FixedToFloat(wiring.Component):
             infinite, sign = self.special.any(), Mux(self.special.any(), self.special[1], sign)
 
         # Cycle 1: magnitude.
-        magnitude = _register(
-            m, en, "r1_magnitude", _named(m, "magnitude", Mux(self.i[-1], -self.i, self.i)[:width])
+        magnitude = register(
+            m, en, "r1_magnitude", named(m, "magnitude", Mux(self.i[-1], -self.i, self.i)[:width])
         )
-        r1_flags = _register(m, en, "r1_flags", Cat(nan, infinite, sign))
+        r1_flags = register(m, en, "r1_flags", Cat(nan, infinite, sign))
 
         # Cycle 2: normalise; the exponent is the biased one of a number whose highest bit is normal[-1].
         steps = [step for step in (64, 32, 16, 8, 4, 2, 1) if step < width]
         normal, count = _normalise(m, "normalise", magnitude, magnitude, steps)
         exponent = 126 + width - count
         if self.scaled:
-            exponent = exponent + _register(m, en, "r1_exponent", self.exponent)
-        r2_exponent = _register(m, en, "r2_exponent", exponent.as_signed() if self.scaled else exponent)
-        r2_zero = _register(m, en, "r2_zero", magnitude == 0)
+            exponent = exponent + register(m, en, "r1_exponent", self.exponent)
+        r2_exponent = register(m, en, "r2_exponent", exponent.as_signed() if self.scaled else exponent)
+        r2_zero = register(m, en, "r2_zero", magnitude == 0)
         # The significand, and what is below it; two bits suffice.
         extended = normal if width >= 26 else Cat(Const(0, 26 - width), normal)
-        r2_normal = _register(m, en, "r2_normal", Cat(extended[:-25].any(), extended[-25:]))
-        r2_flags = _register(m, en, "r2_flags", r1_flags)
+        r2_normal = register(m, en, "r2_normal", Cat(extended[:-25].any(), extended[-25:]))
+        r2_flags = register(m, en, "r2_flags", r1_flags)
 
         # Cycle 3: shift to the least exponent, and round.
         value, sticky, biased, infinite = r2_normal[1:], r2_normal[0], r2_exponent, r2_flags[1]
         if self.scaled:
-            tiny = _named(m, "tiny", r2_exponent < 1)
-            back = _named(m, "back", (1 - r2_exponent)[: len(r2_exponent)])
+            tiny = named(m, "tiny", r2_exponent < 1)
+            back = named(m, "back", (1 - r2_exponent)[: len(r2_exponent)])
             shift = Mux(tiny, Mux(back > 26, 26, back)[:5], 0)
-            shifted = _named(m, "shifted", Cat(Const(0, 26), value) >> shift)
+            shifted = named(m, "shifted", Cat(Const(0, 26), value) >> shift)
             value, sticky, biased = shifted[26:51], sticky | shifted[:26].any(), Mux(tiny, 1, r2_exponent)[:9]
             infinite = r2_flags[1] | (r2_exponent > 254) & ~r2_zero
         m.d.comb += self.o.eq(
-            _register(
+            register(
                 m,
                 en,
                 "r3_o",
-                _pack(
+                pack(
                     m,
                     r2_flags[2] & ~(r2_zero & ~r2_flags[1]),
                     biased,
@@ -340,12 +359,12 @@ class FloatToInt8(wiring.Component):
         below = exponent < 125  # less than a quarter
         above = exponent > 133  # 128 or more
         shift = (133 - exponent)[:4]
-        fixed = _named(m, "fixed", Cat(Const(0, 8), self.i[:23], Const(1, 1)) >> shift)
+        fixed = named(m, "fixed", Cat(Const(0, 8), self.i[:23], Const(1, 1)) >> shift)
         up = fixed[24] & ((fixed[:24] != 0) | fixed[25])
-        rounded = _named(m, "rounded", (fixed[25:32] + up)[:8])
-        magnitude = _named(m, "clamped", Mux(nan | below, 0, Mux(above | rounded[7], 127, rounded[:7]))[:7])
+        rounded = named(m, "rounded", (fixed[25:32] + up)[:8])
+        magnitude = named(m, "clamped", Mux(nan | below, 0, Mux(above | rounded[7], 127, rounded[:7]))[:7])
         m.d.comb += self.o.eq(
-            _register(m, self.en, "r1_o", Mux(self.i[31], -magnitude, magnitude)[:8]).as_signed()
+            register(m, self.en, "r1_o", Mux(self.i[31], -magnitude, magnitude)[:8]).as_signed()
         )
         return m
 

@@ -4,40 +4,19 @@ poblano.isa.documents docs``."""
 from pathlib import Path
 import sys
 
-from .check import RULES
-from .commands import (
-    COMMAND_BYTES,
-    COMMAND_WORDS,
-    COUNT_BITS,
-    FIELDS,
-    NO_UNIT,
-    WAITS,
-    ErrorCode,
-    Opcode,
-    UnitKind,
-)
+from .check import ORDER
+from .commands import ErrorCode, Opcode
+from .header import COMMAND_BYTES, COUNT_BITS, NO_UNIT, OPCODE_BITS, UNIT_BITS, WAITS, wait_offset
+from .regions import Place
 from .registers import COUNTER_BASE, COUNTER_STRIDE, COUNTERS, REGISTERS
+from .text import Text, call
+from .topology import LARGEST, UnitKind
 
 __all__ = ["DOCUMENTS", "commands_document", "registers_document", "write"]
 
-KINDS = {
-    UnitKind.DMA: "the DMA engine, unit 0",
-    UnitKind.STREAM: "a tile's stream unit, unit 3*tile + 1",
-    UnitKind.MATMUL: "a tile's matmul unit, unit 3*tile + 2",
-    UnitKind.VECTOR: "a tile's vector unit, unit 3*tile + 3",
-}
-PURPOSE = {
-    Opcode.NOP: "Nothing: completes when its waits hold and all before it in its unit have completed.",
-    Opcode.LOAD: "Rows of memory into the vector memory of one or more tiles.",
-    Opcode.STORE: "Rows of a tile's vector memory into memory.",
-    Opcode.STORE_BLOCK: "Bytes of blocks of a tile's activation memory into memory, a row from each block.",
-    Opcode.STORE_SCALE: "FP32 scales of blocks of a tile's activation memory into memory, a row from each "
-    "block.",
-    Opcode.STREAM: "Rows of memory into the tile's weight FIFO.",
-    Opcode.MATMUL: "Activations times the weights from the FIFO, into the vector memory of one or more "
-    "tiles.",
-    Opcode.VECTOR: "Element-wise operations, reductions and quantising of rows of vector memory.",
-}
+PLACES = {Place.OWN: "own tile", Place.TILE: "`tile`", Place.TILES: "all of `tiles`"}
+NAMES = Text("")
+"""Stands for the configuration, whose names expressions write down."""
 
 
 def _table(header, rows):
@@ -45,57 +24,151 @@ def _table(header, rows):
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def _bits(field):
-    if field.lsb + field.width <= 32:
-        return (
-            f"{field.word}",
-            f"{field.lsb + field.width - 1}:{field.lsb}" if field.width > 1 else f"{field.lsb}",
+def _executor(kind):
+    """Which units execute what is for ``kind``."""
+    if kind is None:
+        return "any unit"
+    units = LARGEST.units_of(kind)
+    if kind is UnitKind.DMA:
+        return f"the DMA engine, unit {units[0]}"
+    numbers = ", ".join(str(unit) for unit in units[:3])
+    return f"a tile's {kind.value} unit: units {numbers} and so on, of tiles 0, 1, 2 and so on"
+
+
+def _place(offset, width):
+    """The word and the bits of ``width`` bits from ``offset`` on."""
+    word, lsb = divmod(offset, 64)
+    last, msb = divmod(offset + width - 1, 64)
+    return (f"{word}" if word == last else f"{word}-{last}"), (f"{msb}:{lsb}" if width > 1 else f"{lsb}")
+
+
+def _header():
+    waits = [
+        row
+        for i in range(WAITS)
+        for row in (
+            (*_place(wait_offset(i), UNIT_BITS), f"wait {i}: unit; {NO_UNIT}: none, the count must be 0"),
+            (*_place(wait_offset(i) + UNIT_BITS, COUNT_BITS), f"wait {i}: count"),
         )
-    return f"{field.word}-{field.word + 1}", f"{field.lsb + field.width - 33}:{field.lsb}"
+    ]
+    rows = [(*_place(0, OPCODE_BITS), "opcode"), (*_place(OPCODE_BITS, UNIT_BITS), "unit"), *waits]
+    return _table(("word", "bits", "field"), rows)
+
+
+def _fields(definition):
+    rows = [
+        (*_place(f.offset, f.width), f"`{f.name}`", f.doc + (f": {f.kind.meaning}" if f.kind.meaning else ""))
+        for f in definition.fields
+    ]
+    return _table(("word", "bits", "field", "meaning"), rows)
+
+
+def _regions(definition):
+    code = lambda value: "" if value is True else f"`{value}`"
+    values = {f.name: Text(f.name) for f in definition.fields}
+    o, rows = definition.operands(values, lambda a, b: call("ceil({0} / {1})", a, b)), []
+    for region in definition.local:
+        span = region.span(o, NAMES)
+        rows.append(
+            (
+                f"`{region.name}`",
+                f"{region.memory.value}, {PLACES[region.place]}, {region.access.value}",
+                code(span.rows),
+                code(span.stride) if region.strided else "",
+                code(span.extent),
+                code(region.unit(o, NAMES)),
+                code(region.used(o, NAMES)),
+            )
+        )
+    if definition.memory:
+        span = definition.memory.span(o)
+        rows.append(
+            (
+                "`mem_addr`",
+                f"memory, {definition.memory.access.value}",
+                code(span.rows),
+                code(span.stride),
+                code(span.extent),
+                code(definition.memory.unit(o, NAMES)),
+                "",
+            )
+        )
+    return _table(("from", "of", "rows", "stride", "length of a row", "multiples of", "if"), rows)
+
+
+def _opcode(opcode):
+    definition = opcode.definition
+    parts = [
+        f"## {opcode.name} (0x{opcode:02x})",
+        f"{definition.purpose} Executed by {_executor(definition.kind)}.",
+    ]
+    if definition.fields:
+        parts.append(_fields(definition))
+    if definition.local or definition.memory:
+        parts.append(_regions(definition))
+    if definition.rules:
+        parts.append("\n".join(f"* {rule.text}" for rule in definition.rules))
+    return parts
+
+
+RULES = {
+    ErrorCode.OPCODE: ("the opcode is known",),
+    ErrorCode.UNIT: ("the unit exists and executes the opcode",),
+    ErrorCode.FIELD: (
+        "bits that no field names are 0",
+        f"a wait names a unit that exists, or none ({NO_UNIT}) with count 0",
+        "every field has a value that its table allows, and the rules below the opcode's tables hold",
+    ),
+    ErrorCode.ALIGNMENT: (
+        "first address, stride and length of a row of a local region that the command has are multiples of "
+        "what its table says",
+        "so are those of a region of memory; its stride only of more than one row",
+    ),
+    ErrorCode.LOCAL_RANGE: (
+        "first address + (rows - 1) * stride + length of a row of a local region that the command has is at "
+        "most the size of the memory, in lines or blocks",
+    ),
+    ErrorCode.MEMORY_RANGE: (
+        "the same of a region of memory, in bytes, is at most MEMORY_SIZE and what the port can address",
+    ),
+    ErrorCode.OVERLAP: (
+        "MATMUL and VECTOR: the rows of dst, if they are more than one, do not overlap: its stride is at "
+        "least the length of a row",
+        "VECTOR: the ranges of dst (sink VMEM) and of r have no line in common",
+        "VECTOR, if `tiles` names the unit's own tile: neither of these ranges has a line in common with the "
+        "range of a, of b or of c, as far as the command has them; but dst may be the same as a or b: it "
+        "begins at the same line, has as many rows and, if they are more than one, the same stride",
+    ),
+}
+"""What must hold, by the code of what does not."""
 
 
 def commands_document():
     """The text of ``docs/commands.md``."""
     parts = [
         "# Commands",
-        f"A command is {COMMAND_BYTES} bytes: {COMMAND_WORDS} words of 32 bits, little-endian. Bits that are "
-        "not listed must be "
-        "0. What the commands compute is in `architecture.md`. This file is written by "
-        "`python -m poblano.isa.documents docs`.",
+        f"A command is {COMMAND_BYTES} bytes: {COMMAND_BYTES // 8} words of 64 bits, little-endian. Bits "
+        "that are not listed must be 0. What the commands compute is in `architecture.md`. This file is "
+        "written by `python -m poblano.isa.documents docs`.",
         "## Opcode, unit and waits",
-        _table(
-            ("word", "bits", "field"),
-            (
-                ("0", "7:0", "opcode"),
-                ("0", "15:8", "unit"),
-                ("0", "31:16", "fields of the opcode"),
-                (f"1-{WAITS}", "7:0", f"unit that is waited for; {NO_UNIT}: none, the count must be 0"),
-                (
-                    f"1-{WAITS}",
-                    f"{7 + COUNT_BITS}:8",
-                    "count: the wait holds when the unit has completed so many commands, "
-                    f"`(completed - count) mod 2**{COUNT_BITS} < 2**{COUNT_BITS - 1}`",
-                ),
-            ),
-        ),
+        _header(),
+        "A wait holds when its unit has completed so many commands since the queue's reset: "
+        f"`(completed - count) mod 2**{COUNT_BITS} < 2**{COUNT_BITS - 1}`.",
+        "## How to read the tables",
+        "The second table of an opcode has its regions: the rows of lines (32 bytes) of vector memory, of "
+        "blocks of activation memory or of bytes of memory that it reads or writes. A region's first address "
+        "is the field in the first column. A local region is in the memory of the unit's own tile, of the "
+        "tile `tile`, or of every tile of the mask `tiles`. The command has a region if the last column "
+        "holds. Names that are no fields are the configuration's: `cols`, `segments` and `row_lines` (lines "
+        "of a row of vector memory: lanes / 8, at least 1) of a tile, `data_bytes` of a memory beat, "
+        "`stream_bytes` of a word of the weight stream. `//` divides and rounds down.",
     ]
     for opcode in Opcode:
-        kind = "any unit" if opcode.kind is None else KINDS[opcode.kind]
-        parts += [f"## {opcode.name} (0x{opcode:02x})", f"{PURPOSE[opcode]} Executed by {kind}."]
-        if FIELDS[opcode]:
-            parts.append(
-                _table(
-                    ("word", "bits", "field", "meaning"),
-                    [
-                        (*_bits(f), f"`{f.name}`" + (" (FP32)" if f.kind == "float32" else ""), f.doc)
-                        for f in FIELDS[opcode]
-                    ],
-                )
-            )
+        parts += _opcode(opcode)
     parts += [
         "## Rules",
         "A command is refused unless all of these hold. The first that fails decides the error code.",
-        _table(("code", "rule"), [(code.name, rule) for code, rule in RULES]),
+        _table(("code", "rule"), [(code.name, rule) for code in ORDER for rule in RULES[code]]),
         "## Error codes",
         _table(("value", "name", "meaning"), [(int(code), code.name, code.text) for code in ErrorCode]),
     ]

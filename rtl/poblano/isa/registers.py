@@ -2,6 +2,9 @@
 addresses."""
 
 from dataclasses import dataclass
+import enum
+
+from .header import COUNT_BITS
 
 __all__ = [
     "COUNTERS",
@@ -23,7 +26,7 @@ __all__ = [
 ]
 
 IDENTITY = int.from_bytes(b"PBLN", "big")
-VERSION_NUMBER = 1
+VERSION_NUMBER = 2
 RING_ALIGNMENT = 256
 """RING_BASE is a multiple of this."""
 SMALLEST_RING = 4
@@ -32,7 +35,7 @@ NO_ERROR_UNIT = 0xFF
 """ERROR_UNIT where the error is the ring's or the fetch's."""
 
 
-class Control:
+class Control(enum.IntFlag):
     """Bits of CONTROL."""
 
     ENABLE = 1
@@ -40,7 +43,7 @@ class Control:
     CLEAR_COUNTERS = 4
 
 
-class Status:
+class Status(enum.IntFlag):
     """Bits of STATUS."""
 
     RUNNING = 1
@@ -48,7 +51,7 @@ class Status:
     IDLE = 4
 
 
-class Irq:
+class Irq(enum.IntFlag):
     """Bits of IRQ_ENABLE and IRQ_STATUS."""
 
     DONE = 1
@@ -68,6 +71,13 @@ class Field:
     def text(self):
         bits = f"bit {self.lsb}" if self.width == 1 else f"{self.lsb + self.width - 1}:{self.lsb}"
         return f"{bits} {self.name.replace('_', ' ')}" + (f": {self.doc}" if self.doc else "")
+
+
+def _bits(flags, **docs):
+    """A field for each bit of ``flags``, an IntFlag, with what ``docs`` says of it."""
+    return tuple(
+        Field(flag.name.lower(), flag.bit_length() - 1, doc=docs.get(flag.name.lower(), "")) for flag in flags
+    )
 
 
 @dataclass(frozen=True)
@@ -117,10 +127,11 @@ REGISTERS = {
             "rw",
             "",
             3,
-            (
-                Field("enable", 0, doc="fetch commands"),
-                Field("queue_reset", 1, doc="write 1 to start, reads 1 until it has ended"),
-                Field("clear_counters", 2, doc="write 1, reads 0"),
+            _bits(
+                Control,
+                enable="fetch commands",
+                queue_reset="write 1 to start, reads 1 until it has ended",
+                clear_counters="write 1, reads 0",
             ),
         ),
         Register(
@@ -129,15 +140,21 @@ REGISTERS = {
             "ro",
             "",
             3,
-            (
-                Field("running", 0, doc="commands up to TAIL are left or in progress"),
-                Field("error", 1, doc="until the queue's reset"),
-                Field("idle", 2, doc="no command is queued or in progress"),
+            _bits(
+                Status,
+                running="commands up to TAIL are left or in progress",
+                error="until the queue's reset",
+                idle="no command is queued or in progress",
             ),
         ),
         Register("RING_BASE_LO", 0x18, "rw", "address of the command ring, a multiple of 256"),
         Register("RING_BASE_HI", 0x1C, "rw", "its bits 39:32", 8),
-        Register("RING_SIZE", 0x20, "rw", "commands in the ring, a power of two of at least 4"),
+        Register(
+            "RING_SIZE",
+            0x20,
+            "rw",
+            "commands in the ring, a power of two of at least 4; the ring lies inside MEMORY_SIZE",
+        ),
         Register(
             "TAIL",
             0x24,
@@ -150,24 +167,15 @@ REGISTERS = {
             "ro",
             "commands dispatched to their units since the queue's reset: their places are free",
         ),
-        Register("MEMORY_SIZE_LO", 0x2C, "rw", "bytes of memory that commands may use"),
-        Register("MEMORY_SIZE_HI", 0x30, "rw", "its bits 40:32", 9),
         Register(
-            "IRQ_ENABLE",
-            0x34,
+            "MEMORY_SIZE_LO",
+            0x2C,
             "rw",
-            "the bits of IRQ_STATUS that raise the interrupt",
-            2,
-            (Field("done", 0), Field("error", 1)),
+            "bytes of memory that commands and the ring may use; what the port can't address does not count",
         ),
-        Register(
-            "IRQ_STATUS",
-            0x38,
-            "w1c",
-            "",
-            2,
-            (Field("done", 0, doc="all commands up to TAIL have completed"), Field("error", 1)),
-        ),
+        Register("MEMORY_SIZE_HI", 0x30, "rw", "its bits 40:32", 9),
+        Register("IRQ_ENABLE", 0x34, "rw", "the bits of IRQ_STATUS that raise the interrupt", 2, _bits(Irq)),
+        Register("IRQ_STATUS", 0x38, "w1c", "", 2, _bits(Irq, done="all commands up to TAIL have completed")),
         Register(
             "ERROR_CODE",
             0x3C,
@@ -199,7 +207,8 @@ REGISTERS = {
 }
 
 COUNTERS = {
-    "COMPLETED": "commands completed since the queue's reset, modulo 2**24: what waits compare with",
+    "COMPLETED": f"commands completed since the queue's reset, modulo 2**{COUNT_BITS}: what waits compare "
+    "with",
     "BUSY": "cycles in which a command was in progress, since the counters were cleared",
     "STALL_IN": "of these, cycles lost waiting for input",
     "STALL_OUT": "of these, cycles lost because output was not accepted",

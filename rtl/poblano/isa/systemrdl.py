@@ -48,10 +48,8 @@ def systemrdl(config):
             register.address,
             values.get(register.name, 0),
         )
-    text += (
-        "\n    regfile {\n"
-        '        desc = "Counters of a unit: 0 DMA; 3*tile + 1, 2, 3 stream, matmul and vector.";\n'
-    )
+    units = ", ".join(f"{n} {config.topology.name(n)}" for n in range(config.units))
+    text += f"\n    regfile {{\n        desc = {_text(f'Counters of a unit: {units}.')};\n"
     for offset, (name, doc) in enumerate(COUNTERS.items()):
         text += _register(name, doc, "ro", [("VALUE", "", 0, 32)], 4 * offset, indent="        ")
     return text + f"    }} unit[{config.units}] @ 0x{COUNTER_BASE:x} += 0x{COUNTER_STRIDE:x};\n}};\n"

@@ -8,6 +8,7 @@ from ..axi.signature import AXIReadSignature, AXIWriteSignature
 from ..config import LocalConfig, MemoryConfig
 from ..interfaces import BusWrite, UnitSignature, block_port, vmem_port
 from ..isa.commands import ErrorCode, Opcode
+from ..isa.layout import CommandLayout
 from ..verilog import place
 from .load import LoadEngine
 from .store import StoreEngine
@@ -66,7 +67,7 @@ class DMAUnit(wiring.Component):
             connect(m, store.vmem[t], flipped(self.vmem[t]))
             connect(m, store.amem[t], flipped(self.amem[t]))
 
-        opcode = unit.cmd.payload[:8]
+        opcode = CommandLayout()(unit.cmd.payload).opcode
         is_load, is_nop = opcode == Opcode.LOAD, opcode == Opcode.NOP
         loading = Signal()  # the pending commands are LOADs
         pending = Signal(range(MOST_PENDING + 1))

@@ -10,7 +10,7 @@ from ..axi.signature import AXIReadSignature
 from ..config import LINE_BYTES, LocalConfig, MemoryConfig
 from ..interfaces import BusWrite
 from ..isa.commands import COMMAND_BYTES, Opcode
-from ..isa.layout import operands
+from ..isa.layout import CommandLayout
 from ..stream.fifo import FIFO
 from ..stream.region_walk import RegionLayout, RegionWalk
 from ..verilog import place
@@ -68,7 +68,7 @@ class LoadEngine(wiring.Component):
         row_beats = 4 * lanes // memory.data_bytes
         row_bits = exact_log2(row_beats)
         beat_lanes = lanes // row_beats
-        width = 16 + line_bits
+        width = self.local.line_addr_width + line_bits
 
         reader = place(
             m,
@@ -86,7 +86,7 @@ class LoadEngine(wiring.Component):
         queue = place(m, "queue", FIFO(shape=target, depth=QUEUED))
         connect(m, reader.axi, flipped(self.axi))
 
-        command = operands(self.cmd.payload, Opcode.LOAD)
+        command = CommandLayout(Opcode.LOAD)(self.cmd.payload)
         put, following = queue.i.payload, queue.o.payload
         m.d.comb += [
             self.cmd.ready.eq(queue.i.ready & reader.cmd.ready),

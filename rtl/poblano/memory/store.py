@@ -13,7 +13,7 @@ from ..axi.writer import AXIWriter
 from ..config import BLOCK, LINE_BYTES, LocalConfig, MemoryConfig
 from ..interfaces import block_port, vmem_port
 from ..isa.commands import COMMAND_BYTES, Opcode
-from ..isa.layout import operands
+from ..isa.layout import CommandLayout
 from ..stream.read_ahead import ReadAhead
 from ..stream.region_walk import RegionWalk
 from ..verilog import place
@@ -71,7 +71,7 @@ class StoreEngine(wiring.Component):
         # A line has as many beats as a block's elements: 32 bytes.
         line_bits = exact_log2(LINE_BYTES // memory.data_bytes)
         row_bits = exact_log2(4 * self.local.lanes // memory.data_bytes)
-        width = 16 + line_bits
+        width = self.local.place_width + line_bits
 
         writer = place(
             m, "writer", AXIWriter(memory.axi, burst_beats=memory.burst_beats, outstanding=memory.outstanding)
@@ -100,11 +100,10 @@ class StoreEngine(wiring.Component):
         memory = self.config
         beat_bytes = memory.data_bytes
         beat_bits = exact_log2(beat_bytes)
-        store = operands(self.cmd.payload, Opcode.STORE)
-        block = operands(self.cmd.payload, Opcode.STORE_BLOCK)
-        opcode = self.cmd.payload[:8]
-        is_store, is_scale = opcode == Opcode.STORE, opcode == Opcode.STORE_SCALE
-        row_bytes = Signal(16 + exact_log2(LINE_BYTES))
+        store = CommandLayout(Opcode.STORE)(self.cmd.payload)
+        block = CommandLayout(Opcode.STORE_BLOCK)(self.cmd.payload)
+        is_store, is_scale = store.opcode == Opcode.STORE, store.opcode == Opcode.STORE_SCALE
+        row_bytes = Signal(range((LINE_BYTES << self.local.line_addr_width) + 1))
         first = Signal(range(BLOCK))  # byte of the block
         waiting = Signal(range(ROOM + 1))  # reads not answered
         quiet = Signal()

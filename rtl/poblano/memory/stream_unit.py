@@ -9,7 +9,7 @@ from ..axi.signature import AXIReadSignature
 from ..config import MemoryConfig
 from ..interfaces import UnitSignature
 from ..isa.commands import ErrorCode, Opcode
-from ..isa.layout import operands
+from ..isa.layout import CommandLayout
 from ..verilog import place
 
 __all__ = ["StreamUnit"]
@@ -65,8 +65,8 @@ class StreamUnit(wiring.Component):
         connect(m, reader.axi, flipped(self.axi))
         connect(m, reader.o, flipped(self.o))
 
-        command = operands(unit.cmd.payload, Opcode.STREAM)
-        nop = unit.cmd.payload[:8] == Opcode.NOP
+        command = CommandLayout(Opcode.STREAM)(unit.cmd.payload)
+        nop = command.opcode == Opcode.NOP
         pending = Signal(
             range(16)
         )  # commands taken and not done; a NOP has one cycle and waits for all before

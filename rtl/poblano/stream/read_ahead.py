@@ -14,11 +14,12 @@ __all__ = ["ReadAhead"]
 class ReadAhead(wiring.Component):
     """Passes on requests only while there is room for their answers, and keeps these until they are taken.
 
-    Latency: a request passes in the same cycle; 2 cycles from an answer to its offer, if none is before it.
+    Latency: a request passes in the same cycle, an answer after the ``queue``'s latency.
 
     At most ``depth`` requests are unanswered or their answers not taken, so that an answer is always
     accepted. Answers come in the order of the requests, each in a later cycle than its request's transfer.
-    With a port of ``n`` cycles of latency, ``depth`` of ``n + 3`` gives one a cycle.
+    With a port of ``n`` cycles of latency, a ``depth`` of ``n + 1`` and the queue's latency gives one a
+    cycle.
 
     What is kept of an answer may depend on something that is known with the request, its tag: the owner
     makes ``answer`` of what comes and ``tag``.
@@ -26,7 +27,8 @@ class ReadAhead(wiring.Component):
     Parameters
     ----------
     request, tag, answer : shapes; all are only carried. ``tag`` may have no bits
-    depth : requests, at least 3
+    depth : requests, with a BufferedFIFO at least 3
+    queue : what answers wait in: BufferedFIFO, FIFO or BypassFIFO
 
     Members
     -------
@@ -38,10 +40,11 @@ class ReadAhead(wiring.Component):
     o : Out(stream(answer))
     """
 
-    def __init__(self, *, request, answer, depth, tag=0):
-        if not isinstance(depth, int) or depth < 3:
-            raise ValueError(f"depth must be at least 3, not {depth!r}")
-        self.depth = depth
+    def __init__(self, *, request, answer, depth, tag=0, queue=BufferedFIFO):
+        least = 3 if queue is BufferedFIFO else 1
+        if not isinstance(depth, int) or depth < least:
+            raise ValueError(f"depth must be at least {least}, not {depth!r}")
+        self.depth, self.queue = depth, queue
         self.request_width, self.tag_width, self.answer_width = (
             Shape.cast(shape).width for shape in (request, tag, answer)
         )
@@ -59,7 +62,7 @@ class ReadAhead(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         credit = place(m, "credit", Credit(total=self.depth))
-        answers = place(m, "answers", BufferedFIFO(shape=self.answer_width, depth=self.depth))
+        answers = place(m, "answers", self.queue(shape=self.answer_width, depth=self.depth))
         may, asked = Signal(), Signal()
         m.d.comb += [
             may.eq(credit.left != 0),

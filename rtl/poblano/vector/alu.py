@@ -16,8 +16,9 @@ class LaneALU(wiring.Component):
     nearest even.
 
     ``o`` follows ``op``, ``a`` and ``b`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the
-    operation; another operation can start in every such cycle. PASS copies every bit of ``a``; any other
-    operation's NaN result is :data:`~poblano.formats.float32.NAN`. MAX and MIN give a NaN if either operand
+    operation but PASS; another can start in every such cycle. PASS takes ``PASS_LATENCY`` cycles, and must
+    not come while there is another operation inside. It copies every bit of ``a``; any other operation's NaN
+    result is :data:`~poblano.formats.float32.NAN`. MAX and MIN give a NaN if either operand
     is one, and order -0 before +0. The code 7 is reserved: its result is undefined.
 
     Members
@@ -35,6 +36,7 @@ class LaneALU(wiring.Component):
     en: In(1)
 
     LATENCY = FloatAdd.LATENCY
+    PASS_LATENCY = 1
     assert FloatMultiply.LATENCY == LATENCY - 1
 
     def elaborate(self, platform):
@@ -42,7 +44,7 @@ class LaneALU(wiring.Component):
         op = Signal(3)
         m.d.comb += op.eq(self.op)
 
-        add = place(m, "add", FloatAdd())
+        add = place(m, "add", FloatAdd(registered=False))
         multiply = place(m, "multiply", FloatMultiply())
         m.d.comb += [
             add.a.eq(Cat(self.a[:31], self.a[31] ^ (op == AluOp.RSUB))),
@@ -67,18 +69,22 @@ class LaneALU(wiring.Component):
         r1_other = Signal(32, reset_less=True)
         r2_other = Signal(32, reset_less=True)
         r3_other = Signal(32, reset_less=True)
-        r4_other = Signal(32, reset_less=True)
-        is_add = [Signal(name=f"r{k}_is_add", reset_less=True) for k in range(1, self.LATENCY + 1)]
+        r4_o = Signal(32, reset_less=True)
+        is_add = [Signal(name=f"r{k}_is_add", reset_less=True) for k in range(1, self.LATENCY)]
         is_multiply = [Signal(name=f"r{k}_is_multiply", reset_less=True) for k in range(1, self.LATENCY)]
         with m.If(self.en):
             m.d.sync += [
-                r1_other.eq(Mux(op == AluOp.PASS, self.a, Mux(nan, NAN, Mux(take_b, self.b, self.a)))),
+                r1_other.eq(Mux(nan, NAN, Mux(take_b, self.b, self.a))),
                 Cat(is_add).eq(Cat((op == AluOp.ADD) | (op == AluOp.SUB) | (op == AluOp.RSUB), *is_add[:-1])),
                 Cat(is_multiply).eq(Cat(op == AluOp.MUL, *is_multiply[:-1])),
-                # Cycles 2 to 4: the others wait for the sum; the product joins them a cycle before it.
+                # Cycles 2 and 3: the others wait for the sum.
                 r2_other.eq(r1_other),
                 r3_other.eq(r2_other),
-                r4_other.eq(Mux(is_multiply[-1], multiply.o, r3_other)),
             ]
-        m.d.comb += self.o.eq(Mux(is_add[-1], add.o, r4_other))
+            # Cycle 4: whichever it is.
+            with m.If(op == AluOp.PASS):
+                m.d.sync += r4_o.eq(self.a)
+            with m.Else():
+                m.d.sync += r4_o.eq(Mux(is_add[-1], add.o, Mux(is_multiply[-1], multiply.o, r3_other)))
+        m.d.comb += self.o.eq(r4_o)
         return m

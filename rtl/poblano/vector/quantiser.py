@@ -2,8 +2,7 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 import numpy as np
 
@@ -11,33 +10,67 @@ from ..config import BLOCK
 from ..formats.element import Activation, Arithmetic
 from ..formats.encoder import ElementEncoder, select
 from ..formats.float32 import NAN, FloatMultiply, FloatToInt8
-from ..interfaces import MetaLayout
+from ..interfaces import BlockLayout
 from ..isa.vector_ops import SfuOp
+from ..stream.bypass import BypassFIFO
 from ..stream.delay import delay
+from ..stream.fifo import BufferedFIFO
 from ..verilog import place
 from .lane import RingDelay
 from .reference import INVERSE_127, SMALLEST
 from .sfu import SpecialFunction
 
-__all__ = ["QuantisedBlock", "Quantiser"]
+__all__ = ["Quantiser"]
 
 
 def _bits(value):
     return int(np.float32(value).view(np.uint32))
 
 
-def _tree(values):
-    """The sum of a power of two of Values."""
+def _tree(values, operation):
+    """``operation`` over Values, neighbours first."""
     while len(values) > 1:
-        values = [a + b for a, b in zip(values[0::2], values[1::2])]
+        values = [operation(*values[k : k + 2]) for k in range(0, len(values) - 1, 2)] + (
+            values[-1:] if len(values) % 2 else []
+        )
     return values[0]
 
 
-class QuantisedBlock(data.StructLayout):
-    """32 elements (a byte each, element 0 in the low byte), and their scale and sum."""
+class IntegerLane(wiring.Component):
+    """A lane's elements in INT8: ``x`` times the block's factor, one a cycle.
 
-    def __init__(self, arithmetic: Arithmetic):
-        super().__init__({"data": 8 * BLOCK, "meta": MetaLayout(arithmetic.activation_sum_width)})
+    Members
+    -------
+    load : In(1), ``factor`` : In(32), the factor from the next cycle on, which each lane keeps for itself
+    x : In(32)
+    o : Out(signed(8))
+    en : In(1), the pipeline advances
+    """
+
+    load: In(1)
+    factor: In(32)
+    x: In(32)
+    o: Out(signed(8))
+    en: In(1)
+
+    LATENCY = FloatMultiply.LATENCY + FloatToInt8.LATENCY
+
+    def elaborate(self, platform):
+        m = Module()
+        multiply = place(m, "multiply", FloatMultiply())
+        convert = place(m, "convert", FloatToInt8())
+        own = Signal(32, reset_less=True)
+        with m.If(self.load):
+            m.d.sync += own.eq(self.factor)
+        m.d.comb += [
+            multiply.a.eq(self.x),
+            multiply.b.eq(own),
+            multiply.en.eq(self.en),
+            convert.i.eq(multiply.o),
+            convert.en.eq(self.en),
+            self.o.eq(convert.o),
+        ]
+        return m
 
 
 class Quantiser(wiring.Component):
@@ -59,10 +92,10 @@ class Quantiser(wiring.Component):
     activation : In(3), the :class:`Activation` of the blocks, one of ``arithmetic``'s; constant while there
         is anything inside
     i : In(stream of ``lanes`` FP32)
-    o : Out(stream of :class:`QuantisedBlock`)
+    o : Out(stream of :class:`BlockLayout`)
     """
 
-    ELEMENT = FloatMultiply.LATENCY + FloatToInt8.LATENCY
+    ELEMENT = IntegerLane.LATENCY
     """Cycles from an element and its scale to the code."""
 
     def __init__(self, lanes, arithmetic: Arithmetic):
@@ -73,7 +106,7 @@ class Quantiser(wiring.Component):
             {
                 "activation": In(3),
                 "i": In(stream.Signature(data.ArrayLayout(32, lanes))),
-                "o": Out(stream.Signature(QuantisedBlock(arithmetic))),
+                "o": Out(stream.Signature(BlockLayout(arithmetic.activation_sum_width))),
             }
         )
 
@@ -88,9 +121,15 @@ class Quantiser(wiring.Component):
         return tuple(a for a in self.arithmetic.activations if a.mx)
 
     @property
+    def maximum_latency(self):
+        """Cycles from a block's last beat to its largest magnitude: two levels of a tree each, of which the
+        last compares with the beats before."""
+        return (exact_log2(self.lanes) + 2) // 2
+
+    @property
     def scale_latency(self):
         """Cycles from a block's largest magnitude to its scale and factor."""
-        return SpecialFunction.LATENCY + FloatMultiply.LATENCY if self.int8 else 0
+        return SpecialFunction.STAGES + FloatMultiply.LATENCY if self.int8 else 0
 
     @property
     def beats(self):
@@ -99,13 +138,12 @@ class Quantiser(wiring.Component):
 
     @property
     def wait(self):
-        """Cycles from a block's last beat to the use of its scale; the FIFO of scales shows a word two
-        cycles after it came."""
-        return exact_log2(self.lanes) + 1 + self.scale_latency + 2
+        """Cycles from a block's last beat to the use of its scale, which has a register."""
+        return self.maximum_latency + self.scale_latency + 1
 
     @property
     def latency(self):
-        return self.wait + self.beats + self.ELEMENT
+        return self.wait + self.beats - 1 + self.ELEMENT
 
     @property
     def depth(self):
@@ -118,50 +156,54 @@ class Quantiser(wiring.Component):
         return m
 
     def _scales(self, m):
-        """The FIFO of blocks' factors (low 32 bits) and scales. It has room for every block whose beats
-        have room."""
+        """The stream of blocks' scales and, for INT8, factors. It has room for every block whose beats have
+        room."""
         accept = Signal()
         beat = Signal(range(max(self.beats, 2)))
         m.d.comb += accept.eq(self.i.valid & self.i.ready)
         with m.If(accept):
             m.d.sync += beat.eq(Mux(beat == self.beats - 1, 0, beat + 1))
 
-        # A level of the tree of maxima a cycle. As integers NaN > infinity > finite.
-        level, number = [self.i.payload[lane][:31] for lane in range(self.lanes)], 0
-        while len(level) > 1:
-            number += 1
+        # Two levels of the tree of maxima a cycle. As integers NaN > infinity > finite.
+        larger = lambda a, b: Mux(a > b, a, b)
+        level, cycles = [self.i.payload[lane][:31] for lane in range(self.lanes)], 0
+        while len(level) > 2:
+            cycles += 1
             following = []
-            for k, (a, b) in enumerate(zip(level[0::2], level[1::2])):
-                larger = Signal(31, name=f"r{number}_larger{k}", reset_less=True)
-                m.d.sync += larger.eq(Mux(a > b, a, b))
-                following.append(larger)
+            for k in range(0, len(level), 4):
+                largest = Signal(31, name=f"r{cycles}_largest{k // 4}", reset_less=True)
+                m.d.sync += largest.eq(_tree(level[k : k + 4], larger))
+                following.append(largest)
             level = following
+        assert cycles + 1 == self.maximum_latency
         valid, first, last = delay(
-            m, C(1), "tree_flags", Cat(accept, beat == 0, beat == self.beats - 1), number, reset_less=False
+            m, C(1), "tree_flags", Cat(accept, beat == 0, beat == self.beats - 1), cycles, reset_less=False
         )
-
-        # One more cycle: the block's.
         running = Signal(31, reset_less=True)
         complete = Signal()
         with m.If(valid):
-            m.d.sync += running.eq(Mux(~first & (running > level[0]), running, level[0]))
+            m.d.sync += running.eq(_tree([*level, Mux(first, 0, running)], larger))
         m.d.sync += complete.eq(valid & last)
 
         finite = Signal()
         m.d.comb += finite.eq(running < _bits(np.inf))
         mx_scale = self._mx_scale(running, finite) if self.mx else None
-        word = self._int8_scale(m, running, finite, mx_scale) if self.int8 else mx_scale
-        scales = place(m, "scales", SyncFIFOBuffered(width=len(word), depth=self.depth // self.beats + 2))
-        m.d.comb += [
-            scales.w_en.eq(delay(m, C(1), "complete_delay", complete, self.scale_latency, reset_less=False)),
-            scales.w_data.eq(word),
-        ]
-        return scales
+        word = data.StructLayout({"scale": 32} | ({"factor": 32} if self.int8 else {}))
+        scales = place(m, "scales", BypassFIFO(shape=word, depth=self.depth // self.beats + 2))
+        if self.int8:
+            scale, factor = self._int8_scale(m, running, finite, mx_scale)
+            m.d.comb += [scales.i.payload.scale.eq(scale), scales.i.payload.factor.eq(factor)]
+        else:
+            m.d.comb += scales.i.payload.scale.eq(mx_scale)
+        m.d.comb += scales.i.valid.eq(
+            delay(m, C(1), "complete_delay", complete, self.scale_latency, reset_less=False)
+        )
+        return scales.o
 
     def _int8_scale(self, m, running, finite, mx_scale):
         """Scale and factor, :attr:`scale_latency` cycles later: the factor on one path, the scale (of any
         format) on another."""
-        reciprocal = place(m, "reciprocal", SpecialFunction())
+        reciprocal = place(m, "reciprocal", SpecialFunction(product=False))
         factor, scale = place(m, "factor", FloatMultiply()), place(m, "scale", FloatMultiply())
         regular = Signal()
         m.d.comb += [
@@ -184,7 +226,7 @@ class Quantiser(wiring.Component):
         wait = place(m, "scale_delay", RingDelay(width=33, cycles=self.scale_latency - FloatMultiply.LATENCY))
         m.d.comb += [wait.i.eq(Cat(late_scale, late_regular)), wait.en.eq(1)]
         # Any number times 0 becomes the integer 0, NaN and infinity too.
-        return Cat(wait.o[:32], Mux(wait.o[32], factor.o, 0)[:32])
+        return wait.o[:32], Mux(wait.o[32], factor.o, 0)
 
     def _mx_scale(self, running, finite):
         """The largest power of two not above the largest magnitude becomes the format's; of the exponent
@@ -200,77 +242,68 @@ class Quantiser(wiring.Component):
 
     def _elements(self, m, scales):
         """Encodes and collects elements."""
-        elements = place(m, "elements", SyncFIFOBuffered(width=32 * self.lanes, depth=self.depth))
-        m.d.comb += [
-            self.i.ready.eq(elements.w_rdy),
-            elements.w_en.eq(self.i.valid),
-            elements.w_data.eq(self.i.payload),
-        ]
+        elements = place(m, "elements", BufferedFIFO(shape=self.i.payload.shape(), depth=self.depth))
+        connect(m, flipped(self.i), elements.i)
 
-        en, issue, last_beat = Signal(), Signal(), Signal()
+        # The next beat, and its block's scale, in registers.
+        x = Signal(self.i.payload.shape(), reset_less=True)
+        scale = Signal(32, reset_less=True)
+        have_x, have_scale = Signal(), Signal()
+        en, issue, last_beat, load = Signal(), Signal(), Signal(), Signal()
         beat = Signal(range(max(self.beats, 2)))
         m.d.comb += [
             en.eq(~self.o.valid | self.o.ready),
-            issue.eq(en & elements.r_rdy & scales.r_rdy),
+            issue.eq(en & have_x & have_scale),
             last_beat.eq(beat == self.beats - 1),
-            elements.r_en.eq(issue),
-            scales.r_en.eq(issue & last_beat),
+            elements.o.ready.eq(~have_x | issue),
+            load.eq(~have_scale | (issue & last_beat)),
+            scales.ready.eq(load),
         ]
         with m.If(issue):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
+        with m.If(elements.o.ready):
+            m.d.sync += [x.eq(elements.o.payload), have_x.eq(elements.o.valid)]
+        with m.If(load):
+            m.d.sync += [scale.eq(scales.payload.scale), have_scale.eq(scales.valid)]
 
-        x = [elements.r_data[32 * lane : 32 * lane + 32] for lane in range(self.lanes)]
-        if self.mx:
-            codes, beat_sum = self._mx_elements(m, en, x, scales.r_data[23:31])
-        if self.int8:
-            integers = self._int8_elements(m, en, x, scales.r_data[32:])
-            is_int8 = self.activation == Activation.INT8
-            codes = (
-                [Mux(is_int8, integer, code) for integer, code in zip(integers, codes)]
-                if self.mx
-                else integers
-            )
-            beat_sum = Mux(is_int8, sum(integers), beat_sum) if self.mx else sum(integers)
+        factor = scales.payload.factor if self.int8 else None
+        codes, beat_sum = self._codes(m, en, list(x), scale, factor, load)
         valid, first, last = delay(
             m, en, "flags", Cat(issue, beat == 0, last_beat), self.ELEMENT, reset_less=False
         )
-        scale = delay(m, en, "scale_out", scales.r_data[:32], self.ELEMENT)
-
-        # One more cycle: the block shifts in.
-        block = Signal(8 * BLOCK, reset_less=True)
-        block_scale = Signal(32, reset_less=True)
+        # The block's beats before the last, and their sum.
+        codes = Cat(code[:8] for code in codes)
+        before = Signal(8 * (BLOCK - self.lanes), reset_less=True)
         total = Signal(signed(self.arithmetic.activation_sum_width), reset_less=True)
-        with m.If(en):
-            m.d.sync += self.o.valid.eq(valid & last)
-            with m.If(valid):
-                m.d.sync += [
-                    block.eq(Cat(block, *[code[:8] for code in codes])[8 * self.lanes :]),
-                    total.eq(Mux(first, 0, total) + beat_sum),
-                    block_scale.eq(scale),
-                ]
+        new_total = Signal.like(total)
+        m.d.comb += new_total.eq(Mux(first, 0, total) + beat_sum)
+        with m.If(en & valid):
+            m.d.sync += [before.eq(Cat(before, codes)[8 * self.lanes :]), total.eq(new_total)]
         m.d.comb += [
-            self.o.payload.data.eq(block),
-            self.o.payload.meta.scale.eq(block_scale),
-            self.o.payload.meta.sum.eq(total),
+            self.o.valid.eq(valid & last),
+            self.o.payload.data.eq(Cat(before, codes)),
+            self.o.payload.meta.scale.eq(delay(m, en, "scale_out", scale, self.ELEMENT)),
+            self.o.payload.meta.sum.eq(new_total),
         ]
 
-    def _int8_elements(self, m, en, x, factor):
-        """The elements, signed, :attr:`ELEMENT` cycles later."""
+    def _codes(self, m, en, x, scale, factor, load):
+        """The elements' codes and their sum, :attr:`ELEMENT` cycles after ``x`` and ``scale``; ``factor``
+        comes with ``load``, a cycle before."""
+        if self.mx:
+            codes, beat_sum = self._mx_elements(m, en, x, scale[23:31])
+        if not self.int8:
+            return codes, beat_sum
         integers = []
-        for lane, number in enumerate(x):
-            multiply, convert = (
-                place(m, f"multiply{lane}", FloatMultiply()),
-                place(m, f"convert{lane}", FloatToInt8()),
-            )
-            m.d.comb += [
-                multiply.a.eq(number),
-                multiply.b.eq(factor),
-                multiply.en.eq(en),
-                convert.i.eq(multiply.o),
-                convert.en.eq(en),
-            ]
-            integers.append(convert.o)
-        return integers
+        for k, number in enumerate(x):
+            lane = place(m, f"lane{k}", IntegerLane())
+            m.d.comb += [lane.x.eq(number), lane.factor.eq(factor), lane.load.eq(load), lane.en.eq(en)]
+            integers.append(lane.o)
+        add = lambda a, b: a + b
+        if not self.mx:
+            return integers, _tree(integers, add)
+        is_int8 = self.activation == Activation.INT8
+        codes = [Mux(is_int8, integer, code) for integer, code in zip(integers, codes)]
+        return codes, Mux(is_int8, _tree(integers, add), beat_sum)
 
     def _mx_elements(self, m, en, x, exponent):
         """The codes and their sum in units, :attr:`ELEMENT` cycles later; the sum takes the last of them."""
@@ -285,7 +318,7 @@ class Quantiser(wiring.Component):
             ]
             codes.append(delay(m, en, f"code{lane}", encoder.code, self.ELEMENT - ElementEncoder.LATENCY))
             values.append(encoder.value)
-        total = _tree(values)
+        total = _tree(values, lambda a, b: a + b)
         beat_sum = Signal(total.shape(), reset_less=True)
         with m.If(en):
             m.d.sync += beat_sum.eq(total)

@@ -5,13 +5,22 @@ import numpy as np
 from ..config import BLOCK, LINE_WORDS
 from ..formats.element import Activation
 from ..formats.float32_reference import NAN, float_add, float_multiply, float_to_int8
-from ..isa.vector_ops import AluOp, SfuOp
+from ..isa.vector_ops import NO_LIMIT, AluOp, Reduce, Select, SfuOp
 from .alu_reference import alu
 from .sfu_reference import sfu
 
-__all__ = ["ARGMAX_START", "NO_LIMIT", "argmax", "operands", "quantise", "reduce_max", "reduce_sum"]
+__all__ = [
+    "ARGMAX_START",
+    "NO_LIMIT",
+    "argmax",
+    "operands",
+    "quantise",
+    "reduce_max",
+    "reduce_rows",
+    "reduce_squares",
+    "reduce_sum",
+]
 
-NO_LIMIT = 0xFFFF
 INVERSE_127 = np.float32(1) / np.float32(127)
 SMALLEST = np.float32(2.0**-100)
 """Blocks whose largest magnitude is below this are zero."""
@@ -77,6 +86,18 @@ def reduce_max(x):
     return _reduce(x, -np.inf, lambda a, b: alu(AluOp.MAX, a, b))
 
 
+def reduce_squares(x):
+    """Sums of the rounded squares of the rows of float32 (.., 32*n), in the canonical order."""
+    return reduce_sum(float_multiply(x, x))
+
+
+def reduce_rows(reduction, x):
+    """SUM, MAXIMUM or SUM_SQUARES of the rows of float32 (.., 32*n)."""
+    return {Reduce.SUM: reduce_sum, Reduce.MAXIMUM: reduce_max, Reduce.SUM_SQUARES: reduce_squares}[
+        reduction
+    ](x)
+
+
 def argmax(x, index, best=ARGMAX_START):
     """The largest element of float32 ``x``, in order, and its index counted from ``index``, or ``best`` if
     none is larger."""
@@ -103,18 +124,20 @@ def operands(command, vmem):
     """The results x, float32 (rows, 32*blocks), of a VECTOR command's operands (a dict) on ``vmem``
     (float32 words)."""
     rows, words = command["rows"], BLOCK * command["blocks"]
+    shared = np.arange(rows) // command["share"]  # the row's row of b, and which limit it has
     a = _rows(vmem, command["a"], command["a_stride"], rows, words).copy()
     if command["swap"]:
         a = a.reshape(rows, -1, 2)[..., ::-1].reshape(rows, words)
     if command["limit"] != NO_LIMIT:
-        limits = command["limit"] + command["limit_step"] * np.arange(rows)
+        limits = command["limit"] + command["limit_step"] * shared
         fill = np.float32(-np.inf) if command["fill"] else np.float32(0)
         a[np.arange(words) >= limits[:, None]] = fill
 
     def second(select, immediate):
-        if select == 0:
-            return _rows(vmem, command["b"], command["b_stride"], rows, words)
-        if select == 1:
+        if select == Select.B:
+            b = _rows(vmem, command["b"], command["b_stride"], int(shared[-1]) + 1, words)
+            return b if len(b) == rows else b[shared]
+        if select == Select.ROW:
             first = LINE_WORDS * command["c"]
             return vmem[first : first + rows, None]
         return np.float32(immediate)

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from poblano.formats.float32 import NAN, FloatMultiply
+from poblano.formats.float32 import NAN, FloatMultiply, named, register
 from poblano.isa.vector_ops import SfuOp
 from poblano.vector.sfu_reference import (
     ADDRESS_BITS,
@@ -32,8 +32,9 @@ _NORMAL, _INFINITE, _ZERO, _ONE, _NAN = range(5)
 class SpecialFunction(wiring.Component):
     """One of :class:`~poblano.isa.vector_ops.SfuOp`'s functions a cycle.
 
-    ``o`` follows ``op`` and ``x`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the function;
-    another can start in every such cycle. :func:`poblano.vector.sfu_reference.sfu` is exact about the
+    ``o`` follows ``op`` and ``x`` after ``LATENCY`` cycles in which ``en`` is 1, whatever the function
+    but PASS; another can start in every such cycle. PASS takes ``PASS_LATENCY`` cycles, and must not come
+    while there is another function inside. :func:`poblano.vector.sfu_reference.sfu` is exact about the
     results:
 
     * PASS: every bit of ``x``. Any other function of a NaN is :data:`~poblano.formats.float32.NAN`.
@@ -45,6 +46,10 @@ class SpecialFunction(wiring.Component):
     * SILU: x times SIGMOID(x), rounded; error below 2**-21 * max(\\|x\\|, 1); -0 of minus infinity.
 
     The codes 6 and 7 are reserved: their results are undefined.
+
+    Parameters
+    ----------
+    product : without it there are neither PASS nor SILU, and results come after ``STAGES`` cycles
 
     Members
     -------
@@ -61,30 +66,41 @@ class SpecialFunction(wiring.Component):
 
     STAGES = 8
     LATENCY = STAGES + FloatMultiply.LATENCY
+    PASS_LATENCY = 1
+
+    def __init__(self, *, product=True):
+        self.product = product
+        super().__init__()
 
     def elaborate(self, platform):
         m = Module()
-        en = self.en
-
-        def register(name, value, shape=None):
-            signal = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)
-            with m.If(en):
-                m.d.sync += signal.eq(value)
-            return signal
-
-        def named(name, value, shape=None):
-            signal = Signal(value.shape() if shape is None else shape, name=name)
-            m.d.comb += signal.eq(value)
-            return signal
-
-        # op and x accompany the operation to the product that SILU needs, and to the output for PASS.
-        op = named("op_in", self.op, unsigned(3))
-        ops, xs = [op], [self.x]
+        # op and x accompany the operation to the product that SILU needs.
+        ops, xs = [named(m, "op_in", self.op, unsigned(3))], [self.x]
         for k in range(1, self.STAGES + 1):
-            ops.append(register(f"r{k}_op", ops[-1]))
-            xs.append(register(f"r{k}_x", xs[-1]))
+            # Minus infinity times SILU's sigmoid, zero, would be a NaN.
+            x = xs[-1] if k < self.STAGES else Mux(xs[-1] == 0xFF800000, 1 << 31, xs[-1])[:32]
+            ops.append(register(m, self.en, f"r{k}_op", ops[-1]))
+            xs.append(register(m, self.en, f"r{k}_x", x))
 
-        # Cycle 1: cases that need no arithmetic; |x| in units of 2**-24, rounded down.
+        fixed, case, negative = self._cases(m, ops[0])
+        address, t, scale = self._segment(m, ops[1], xs[1], fixed)
+        sigmoid = (ops[5] == SfuOp.SIGMOID) | (ops[5] == SfuOp.SILU)
+        value = self._polynomial(m, address, t, sigmoid & xs[5][31])
+        result = self._float(m, value, scale, case, negative)
+        if self.product:
+            result = self._times_x(m, result, ops[8], xs[8])
+        m.d.comb += self.o.eq(result)
+        return m
+
+    def _late(self, m, name, value, first, last):
+        """``value``, of a register of cycle ``first``, in cycle ``last``."""
+        for k in range(first + 1, last + 1):
+            value = register(m, self.en, f"r{k}_{name}", value)
+        return value
+
+    def _cases(self, m, op):
+        """Cycle 1: |x| in units of 2**-24, rounded down; cases that need no arithmetic, and whether their
+        result is negative, in cycle 7."""
         fraction, exponent, sign = self.x[:23], self.x[23:31], self.x[31]
         zero, special = exponent == 0, exponent == 0xFF
         case = Signal(3)
@@ -109,18 +125,17 @@ class SpecialFunction(wiring.Component):
                 m.d.comb += case.eq(Mux(sign, _ZERO, _ONE))
         with m.If(special & (fraction != 0)):
             m.d.comb += case.eq(_NAN)
-        shift = named("shift", (133 - exponent)[:8])
+        shift = named(m, "shift", (133 - exponent)[:8])
         places = Mux(shift > 31, 31, shift)[:5]
-        fixed = register("r1_fixed", Cat(Const(0, 7), fraction, ~zero) >> places)
-        cases, negatives = [None, register("r1_case", case)], [None, register("r1_negative", negative)]
-        for k in range(2, self.STAGES):
-            cases.append(register(f"r{k}_case", cases[-1]))
-            negatives.append(register(f"r{k}_negative", negatives[-1]))
+        fixed = register(m, self.en, "r1_fixed", Cat(Const(0, 7), fraction, ~zero) >> places)
+        r1_case = register(m, self.en, "r1_case", case)
+        r1_negative = register(m, self.en, "r1_negative", negative)
+        return fixed, self._late(m, "case", r1_case, 1, 7), self._late(m, "negative", r1_negative, 1, 7)
 
-        # Cycle 2: segment, position in it, exponent of the result.
-        x, op = xs[1], ops[1]
+    def _segment(self, m, op, x, fixed):
+        """Cycle 2: segment, position in it, from its middle, and, in cycle 7, exponent of the result."""
         exponent = x[23:31]
-        both = named("both", Mux(x[31], -fixed, fixed), signed(32))
+        both = named(m, "both", Mux(x[31], -fixed, fixed), signed(32))
         address = Signal(ADDRESS_BITS)
         t = Signal(T_BITS)
         scale = Signal(signed(9))
@@ -150,15 +165,15 @@ class SpecialFunction(wiring.Component):
                     m.d.comb += [address.eq(SIGMOID_4_BASE | fixed[21:26]), t.eq(fixed[3:21])]
                 with m.Else():
                     m.d.comb += [address.eq(SIGMOID_BASE | fixed[19:26]), t.eq(fixed[1:19])]
-        r2_address = register("r2_address", address)
+        r2_address = register(m, self.en, "r2_address", address)
         # A segment is stored by its middle: t becomes signed.
-        ts = [register("r2_t", Cat(t[:-1], ~t[-1]).as_signed(), signed(T_BITS))]
-        for k in (3, 4):
-            ts.append(register(f"r{k}_t", ts[-1]))
-        scales = [register("r2_scale", scale)]
-        for k in range(3, 8):
-            scales.append(register(f"r{k}_scale", scales[-1]))
+        r2_t = register(m, self.en, "r2_t", Cat(t[:-1], ~t[-1]).as_signed(), signed(T_BITS))
+        r2_scale = register(m, self.en, "r2_scale", scale)
+        return r2_address, r2_t, self._late(m, "scale", r2_scale, 2, 6)
 
+    def _polynomial(self, m, address, t, opposite):
+        """Cycles 3 to 6: the polynomial, from 0 to 2; the sigmoid of a negative number is 1 less that of its
+        ``opposite``."""
         # Cycle 3: coefficients.
         table = [
             sum(
@@ -173,52 +188,49 @@ class SpecialFunction(wiring.Component):
             shape=unsigned(C0_BITS + C1_BITS + C2_BITS), depth=1 << ADDRESS_BITS, init=table
         )
         port = memory.read_port()
-        m.d.comb += [port.addr.eq(r2_address), port.en.eq(en)]
-        c0, c1, c2 = (
-            named(name, port.data[low:high].as_signed() if name != "c0" else port.data[low:high])
-            for name, low, high in (
-                ("c0", 0, C0_BITS),
-                ("c1", C0_BITS, C0_BITS + C1_BITS),
-                ("c2", C0_BITS + C1_BITS, C0_BITS + C1_BITS + C2_BITS),
-            )
-        )
+        m.d.comb += [port.addr.eq(address), port.en.eq(self.en)]
+        c0 = named(m, "c0", port.data[:C0_BITS])
+        c1 = named(m, "c1", port.data[C0_BITS : C0_BITS + C1_BITS].as_signed())
+        c2 = named(m, "c2", port.data[C0_BITS + C1_BITS :].as_signed())
+        r3_t = register(m, self.en, "r3_t", t)
 
-        # Cycle 4: c2 t.
+        # Cycle 4: c1 + c2 t; c1 and half a unit of it are one addend, as a multiplier adds it at no delay.
         half = 1 << T_BITS - 1
-        r4_product = register("r4_product", c2 * ts[1])
-        r4_c0 = register("r4_c0", c0)
-        r4_c1 = register("r4_c1", c1)
+        addend = Cat(Const(half, T_BITS), c1).as_signed()
+        inner = named(m, "inner", (r3_t * c2 + addend) >> T_BITS, signed(C1_BITS + 1))
+        r4_inner = register(m, self.en, "r4_inner", inner)
+        r4_t = register(m, self.en, "r4_t", r3_t)
 
         # Cycle 5: (c1 + c2 t) t.
-        inner = named("inner", r4_c1 + ((r4_product + half) >> T_BITS), signed(C1_BITS + 1))
-        r5_product = register("r5_product", inner * ts[2])
-        r5_c0 = register("r5_c0", r4_c0)
+        r5_product = register(m, self.en, "r5_product", r4_inner * r4_t)
+        r5_c0 = self._late(m, "c0", c0, 3, 5)
 
-        # Cycle 6: the polynomial, from 0 to 2; the sigmoid of a negative number is 1 less that of its
-        # opposite.
-        value = named("value", r5_c0 + ((r5_product + half) >> T_BITS), unsigned(FRACTION_BITS + 2))
-        sigmoid = (ops[5] == SfuOp.SIGMOID) | (ops[5] == SfuOp.SILU)
-        r6_value = register(
-            "r6_value", Mux(sigmoid & xs[5][31], (1 << FRACTION_BITS) - value, value)[: FRACTION_BITS + 2]
+        # Cycle 6: the sum.
+        value = named(m, "value", r5_c0 + ((r5_product + half) >> T_BITS), unsigned(FRACTION_BITS + 2))
+        return register(
+            m, self.en, "r6_value", Mux(opposite, (1 << FRACTION_BITS) - value, value)[: FRACTION_BITS + 2]
         )
 
+    def _float(self, m, normal, scale, case, negative):
+        """Cycles 7 and 8: the value, or the case's, as a number."""
         # Cycle 7: normalise.
-        normal, count = r6_value, []
+        count = []
         for step in (16, 8, 4, 2, 1):
-            bit = named(f"zeros_{step}", normal[-step:] == 0)
-            normal = named(f"normal_{step}", Mux(bit, normal.shift_left(step)[: len(normal)], normal))
+            bit = named(m, f"zeros_{step}", normal[-step:] == 0)
+            normal = named(m, f"normal_{step}", Mux(bit, normal.shift_left(step)[: len(normal)], normal))
             count.append(bit)
-        r7_normal = register("r7_normal", normal)
-        r7_exponent = register("r7_exponent", scales[4] + (127 + 1) - Cat(*reversed(count)), signed(11))
+        r7_normal = register(m, self.en, "r7_normal", normal)
+        exponent = scale + (127 + 1) - Cat(*reversed(count))
+        r7_exponent = register(m, self.en, "r7_exponent", exponent, signed(11))
 
         # Cycle 8: round. The hidden bit and a carry count up the exponent.
         significand = r7_normal[4:]
         up = r7_normal[3] & ((r7_normal[:3] != 0) | significand[0])
         rounded = named(
-            "rounded", Cat(Const(0, 23), r7_exponent - 1).as_signed() + significand + up, signed(35)
+            m, "rounded", Cat(Const(0, 23), r7_exponent - 1).as_signed() + significand + up, signed(35)
         )
         magnitude = Signal(31)
-        with m.Switch(cases[7]):
+        with m.Switch(case):
             with m.Case(_NORMAL):
                 m.d.comb += magnitude.eq(
                     Mux(rounded < 1 << 23, 0, Mux(rounded >= 0xFF << 23, 0xFF << 23, rounded))
@@ -229,19 +241,13 @@ class SpecialFunction(wiring.Component):
                 m.d.comb += magnitude.eq(127 << 23)
             with m.Case(_NAN):
                 m.d.comb += magnitude.eq(NAN)
-        r8_result = register("r8_result", Cat(magnitude, negatives[7] & (cases[7] != _NAN)))
+        return register(m, self.en, "r8_result", Cat(magnitude, negative & (case != _NAN)))
 
-        # Cycles 9 to 11: SILU's product. Minus infinity times zero would be a NaN.
-        multiply = place(m, "multiply", FloatMultiply())
-        is_silu = ops[8] == SfuOp.SILU
-        m.d.comb += [
-            multiply.a.eq(r8_result),
-            multiply.b.eq(Mux(xs[8] == 0xFF800000, 1 << 31, xs[8])),
-            multiply.en.eq(en),
-        ]
-        other = Mux(ops[8] == SfuOp.PASS, xs[8], r8_result)
-        for k in range(self.STAGES + 1, self.LATENCY + 1):
-            other = register(f"r{k}_other", other)
-            is_silu = register(f"r{k}_is_silu", is_silu)
-        m.d.comb += self.o.eq(Mux(is_silu, multiply.o, other))
-        return m
+    def _times_x(self, m, result, op, x):
+        """Cycles 9 to 11: SILU's product; PASS comes in the last of them."""
+        multiply = place(m, "multiply", FloatMultiply(registered=False))
+        m.d.comb += [multiply.a.eq(result), multiply.b.eq(x), multiply.en.eq(self.en)]
+        is_silu = self._late(m, "is_silu", op == SfuOp.SILU, self.STAGES, self.LATENCY - 1)
+        other = self._late(m, "other", result, self.STAGES, self.LATENCY - 1)
+        last = Mux(self.op == SfuOp.PASS, self.x, Mux(is_silu, multiply.o, other))
+        return register(m, self.en, f"r{self.LATENCY}_o", last)

@@ -1,39 +1,47 @@
 """The vector unit: executes VECTOR commands on the tile's vector memory."""
 
 from amaranth.hdl import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..config import BLOCK, LINE_WORDS, ChipConfig
-from ..interfaces import UnitSignature, bus_write, local_write, vmem_port
-from ..isa.commands import FIELDS, Opcode
-from ..stream.delay import delay
+from ..config import LINE_WORDS, TileConfig
+from ..interfaces import BusWrite, LocalWrite, UnitSignature, vmem_port
+from ..isa.commands import Opcode
+from ..isa.layout import CommandLayout
+from ..isa.vector_ops import Reduce, Select, Sink
 from ..verilog import place
 from .argmax import Argmax
-from .lane import VectorLane
+from .command import VectorCommand, adds_rows, decode, uses, works
+from .lanes import VectorLanes
 from .quantiser import Quantiser
 from .reader import RowReader, ScalarReader, SharedPort
 from .reducer import Reducer
-from .reference import NO_LIMIT
+from .walk import row_group
 from .writer import VectorWriter
 
 __all__ = ["VectorUnit"]
-
-MINUS_INFINITY = 0xFF800000
-SINK_VMEM, SINK_QUANTISE = 1, 2
-REDUCE_SUM, REDUCE_MAXIMUM, REDUCE_ARGMAX = 1, 2, 3
 
 
 class VectorUnit(wiring.Component):
     """Elementwise operations, special functions, reductions and quantisation of rows; :mod:`.reference` is
     exact about them.
 
-    Takes VECTOR and NOP commands, which have been checked, one after the other: each is complete before the
-    next is transferred. With operands and outputs always available a command takes a cycle for each
-    ``lanes`` elements (:attr:`.Reducer.interval` with a sum or maximum), and about 60 to fill and empty the
-    pipelines. Row scalars share port b with operand b: one more read each row. All operands of an element
-    are read before it is written.
+    Latency: 3 cycles from one ``done`` to the next, the memory's, the lanes', and the longer of the
+    quantiser's and the reduction's.
+
+    Takes VECTOR and NOP commands, which have been checked, one after the other. A command's last write is in
+    memory before ``done``, and the next command is transferred in that cycle at the earliest: its reads begin
+    a cycle later. With operands and outputs always available a command takes its latency and a cycle for
+    each ``lanes`` elements; row scalars one more, and beside operand b, with which they share port b, one for
+    each group of rows. All operands of an element are read before it is written.
+
+    If there are more than 8 lanes, the elements of sums are walked in groups of rows, :class:`.walk.RowWalk`.
+
+    Parameters
+    ----------
+    config : TileConfig
+    tiles : of the chip
 
     Members
     -------
@@ -43,227 +51,127 @@ class VectorUnit(wiring.Component):
     local, bus : Out(stream of LocalWrite, of BusWrite), ``local`` if only the own tile is written
     """
 
-    LATENCY = 1 + VectorLane.LATENCY
-    """Cycles from operands to results of the lanes."""
-
-    def __init__(self, config: ChipConfig):
-        self.config = config
+    def __init__(self, config: TileConfig, *, tiles):
+        self.config, self.tiles = config, tiles
+        local = config.local
         super().__init__(
             {
                 "tile": In(5),
                 "unit": In(UnitSignature()),
-                "a": Out(vmem_port(config)),
-                "b": Out(vmem_port(config)),
-                "local": Out(stream.Signature(local_write(config))),
-                "bus": Out(stream.Signature(bus_write(config))),
+                "a": Out(vmem_port(local)),
+                "b": Out(vmem_port(local)),
+                "local": Out(stream.Signature(LocalWrite(local))),
+                "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        command, start, finished = self._commands(m)
-        a, b, c = self._readers(m, command, start)
-        beat, en = self._lanes(m, command, start, a, b, c)
-        self._sinks(m, command, start, finished, beat, en)
+        writer = place(m, "writer", VectorWriter(self.config.local, tiles=self.tiles))
+        start, begin, command = self._commands(m, writer.finished)
+        lanes = place(m, "lanes", VectorLanes(self.config.lanes))
+        self._read(m, start, begin, command, lanes)
         m.d.comb += [
+            lanes.start.eq(start),
+            lanes.limit.eq(begin.limit),
+            lanes.command.eq(command),
+            writer.start.eq(start),
+            writer.begin.eq(begin),
+            writer.command.eq(command),
+            writer.tile.eq(self.tile),
             self.unit.idle.eq(1),
+            self.unit.stall_in.eq(lanes.waits),
             self.unit.stall_out.eq(
                 (self.local.valid & ~self.local.ready) | (self.bus.valid & ~self.bus.ready)
             ),
         ]
+        self._take(m, command, lanes.o, writer)
+        connect(m, writer.local, flipped(self.local))
+        connect(m, writer.bus, flipped(self.bus))
         return m
 
-    def _commands(self, m):
-        """The command in progress, a pulse at its start, and a signal for its end."""
-        cmd = self.unit.cmd
-        fields = FIELDS[Opcode.VECTOR]
-        command = Signal(data.StructLayout({f.name: f.width for f in fields}))
-        start, finished = Signal(), Signal()
-        m.d.comb += self.unit.busy.eq(cmd.valid)
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += cmd.ready.eq(1)
-                with m.If(cmd.valid):
-                    m.d.sync += [
-                        command[f.name].eq(cmd.payload[f.offset : f.offset + f.width]) for f in fields
-                    ]
-                    with m.If(cmd.payload[:8] == Opcode.NOP):
-                        m.next = "DONE"
-                    with m.Else():
-                        m.next = "START"
-            with m.State("START"):
-                m.d.comb += [start.eq(1), self.unit.busy.eq(1)]
-                m.next = "RUN"
-            with m.State("RUN"):
-                m.d.comb += self.unit.busy.eq(1)
-                with m.If(finished):
-                    m.next = "DONE"
-            with m.State("DONE"):
-                m.d.comb += [self.unit.done.eq(1), self.unit.busy.eq(1)]
-                m.next = "IDLE"
-        return command, start, finished
-
-    def _readers(self, m, command, start):
-        """Streams of operands a and b and of row scalars; only those that the command uses run."""
-        lane_bits = exact_log2(self.config.tile.lanes)
-        beats_bits = exact_log2(BLOCK) - lane_bits
-        a, b = place(m, "a_reader", RowReader(self.config)), place(m, "b_reader", RowReader(self.config))
-        c = place(m, "c_reader", ScalarReader(self.config))
-        share = place(m, "share", SharedPort(self.config))
-        connect(m, flipped(self.a), a.port)
-        connect(m, b.port, share.i[0])
-        connect(m, c.port, share.i[1])
-        connect(m, share.o, flipped(self.b))
-
-        lines = lambda value: (value << exact_log2(LINE_WORDS)) >> lane_bits
-        active = Signal()
+    def _commands(self, m, finished):
+        """A signal that a command with something to do is transferred, that command, and, from the next cycle
+        on, the same in a register."""
+        unit, begin = self.unit, decode(self.unit.cmd.payload)
+        command = Signal(VectorCommand())
+        running, transfer = Signal(), Signal()
         m.d.comb += [
-            active.eq((command.sink != 0) | (command.reduce != 0)),
-            a.start.eq(start & active),
-            b.start.eq(start & active & self._uses(command, 0)),
-            c.start.eq(start & active & self._uses(command, 1)),
-            c.base.eq(command.c << exact_log2(LINE_WORDS)),
+            unit.cmd.ready.eq(~running | finished),
+            transfer.eq(unit.cmd.valid & unit.cmd.ready),
+            unit.done.eq(running & finished),
+            unit.busy.eq(running | unit.cmd.valid),
+        ]
+        with m.If(transfer):
+            m.d.sync += [command.eq(begin), running.eq(1)]
+        with m.Elif(finished):
+            m.d.sync += running.eq(0)
+        opcode = CommandLayout()(unit.cmd.payload).opcode
+        return transfer & works(begin) & (opcode == Opcode.VECTOR), begin, command
+
+    def _read(self, m, start, begin, command, lanes):
+        """Operands a and b and row scalars from memory to the lanes; only those that the command uses."""
+        a = place(m, "a_reader", RowReader(self.config.local))
+        b = place(m, "b_reader", RowReader(self.config.local, shared=True))
+        c = place(m, "c_reader", ScalarReader(self.config.local))
+        port = place(m, "port", SharedPort(self.config.local))
+        connect(m, flipped(self.a), a.port)
+        connect(m, c.port, port.i[0])
+        connect(m, b.port, port.i[1])
+        connect(m, port.o, flipped(self.b))
+        for reader, operand in ((a, lanes.a), (b, lanes.b), (c, lanes.c)):
+            connect(m, reader.o, operand)
+
+        lines = lambda value: (value << exact_log2(LINE_WORDS)) >> exact_log2(self.config.lanes)
+        m.d.comb += [
+            a.start.eq(start),
+            b.start.eq(start & uses(begin, Select.B)),
+            c.start.eq(start & uses(begin, Select.ROW)),
+            port.start.eq(start),
+            b.share.eq(command.share),
+            c.base.eq(begin.c << exact_log2(LINE_WORDS)),
             c.rows.eq(command.rows),
         ]
         for reader, name in ((a, "a"), (b, "b")):
             m.d.comb += [
-                reader.base.eq(lines(command[name])),
+                reader.base.eq(lines(begin[name])),
                 reader.stride.eq(lines(command[f"{name}_stride"])),
                 reader.rows.eq(command.rows),
-                reader.beats.eq(command.blocks << beats_bits),
+                reader.blocks.eq(command.blocks),
             ]
-        return a.o, b.o, c.o
+            if row_group(self.config.lanes) > 1:
+                m.d.comb += reader.together.eq(adds_rows(command))
 
-    @staticmethod
-    def _uses(command, select):
-        """Whether an operation other than PASS selects operand b (0) or the row scalar (1)."""
-        return ((command.op1 != 0) & (command.sel1 == select)) | (
-            (command.op2 != 0) & (command.sel2 == select)
-        )
-
-    def _lanes(self, m, command, start, a, b, c):
-        """Results, with ``last_block`` (of the row) and ``last`` (of the command), and the lanes' clock
-        enable, to be driven."""
-        lanes = self.config.tile.lanes
-        lane_bits = exact_log2(lanes)
-        beats_bits = exact_log2(BLOCK) - lane_bits
-
-        en, issue, have = Signal(), Signal(), Signal()
-        uses_b, uses_c = Signal(), Signal()
-        issuing = Signal()
-        block, part = Signal(11), Signal(beats_bits)
-        row, limit, next_limit = Signal(16), Signal(16), Signal(17)
-        last_block, last_beat, last = Signal(), Signal(), Signal()
-        m.d.comb += [
-            uses_b.eq(self._uses(command, 0)),
-            uses_c.eq(self._uses(command, 1)),
-            have.eq(a.valid & (b.valid | ~uses_b) & (c.valid | ~uses_c)),
-            issue.eq(have & en),
-            a.ready.eq(issue),
-            b.ready.eq(issue & uses_b),
-            c.ready.eq(issue & uses_c & last_beat),
-            last_block.eq(block == command.blocks - 1),
-            last_beat.eq(last_block & part.all()),
-            last.eq(last_beat & (row == command.rows - 1)),
-            next_limit.eq(limit + command.limit_step),
-            self.unit.stall_in.eq(issuing & en & ~have),
-        ]
-        with m.If(issue):
-            m.d.sync += part.eq(part + 1)
-            with m.If(part.all()):
-                m.d.sync += block.eq(Mux(last_block, 0, block + 1))
-            with m.If(last_beat):
-                # Elements are below NO_LIMIT, and so it is enough that the limit doesn't wrap.
-                m.d.sync += [row.eq(row + 1), limit.eq(Mux(next_limit[16], NO_LIMIT, next_limit))]
-            with m.If(last):
-                m.d.sync += issuing.eq(0)
-        with m.If(start):
-            m.d.sync += [
-                row.eq(0),
-                limit.eq(command.limit),
-                issuing.eq((command.sink != 0) | (command.reduce != 0)),
-            ]
-
-        fill = Mux(command.fill, MINUS_INFINITY, 0)
-        words = [a.payload[32 * k : 32 * k + 32] for k in range(lanes)]
-        results = []
-        for k in range(lanes):
-            # Cycle 1: operands.
-            x, y1, y2 = (Signal(32, name=f"{name}{k}", reset_less=True) for name in ("x", "y1_", "y2_"))
-            beyond = Signal(name=f"beyond{k}")
-            b_word = b.payload[32 * k : 32 * k + 32]
-            m.d.comb += beyond.eq(Cat(C(k, lane_bits), part, block) >= limit)
-            with m.If(en):
-                m.d.sync += [
-                    x.eq(Mux(beyond, fill, Mux(command.swap, words[k ^ 1], words[k]))),
-                    y1.eq(Mux(command.sel1[1], command.imm1, Mux(command.sel1[0], c.payload, b_word))),
-                    y2.eq(Mux(command.sel2[1], command.imm2, Mux(command.sel2[0], c.payload, b_word))),
-                ]
-            lane = place(m, f"lane{k}", VectorLane())
-            m.d.comb += [
-                lane.op1.eq(command.op1),
-                lane.sfu.eq(command.sfu),
-                lane.op2.eq(command.op2),
-                lane.en.eq(en),
-                lane.x.eq(x),
-                lane.y1.eq(y1),
-                lane.y2.eq(y2),
-            ]
-            results.append(lane.o)
-        beat = Signal(data.StructLayout({"data": 32 * lanes, "valid": 1, "last_block": 1, "last": 1}))
-        m.d.comb += [
-            beat.data.eq(Cat(results)),
-            beat.valid.eq(delay(m, en, "valid", issue, self.LATENCY, reset_less=False)),
-            Cat(beat.last_block, beat.last).eq(delay(m, en, "flags", Cat(last_block, last), self.LATENCY)),
-        ]
-        return beat, en
-
-    def _sinks(self, m, command, start, finished, beat, en):
+    def _take(self, m, command, beats, writer):
         """Hands each beat to all its takers at once, and their results to the writer."""
-        lanes = self.config.tile.lanes
-        quantiser = place(m, "quantiser", Quantiser(lanes, self.config.tile.array.arithmetic))
-        reducer = place(m, "reducer", Reducer(lanes))
-        argmax, writer = place(m, "argmax", Argmax(lanes)), place(m, "writer", VectorWriter(self.config))
-        is_argmax = command.reduce == REDUCE_ARGMAX
+        lanes = self.config.lanes
+        quantiser = place(m, "quantiser", Quantiser(lanes, self.config.array.arithmetic))
+        reducer, argmax = place(m, "reducer", Reducer(lanes)), place(m, "argmax", Argmax(lanes))
+        beat, is_argmax = beats.payload, command.reduce == Reduce.ARGMAX
         takers = (
-            (command.sink == SINK_VMEM, writer.i_row),
-            (command.sink == SINK_QUANTISE, quantiser.i),
-            ((command.reduce == REDUCE_SUM) | (command.reduce == REDUCE_MAXIMUM), reducer.i),
+            (command.sink == Sink.VMEM, writer.i_row),
+            (command.sink == Sink.QUANTISE, quantiser.i),
+            ((command.reduce != Reduce.NONE) & ~is_argmax, reducer.i),
             (is_argmax, argmax.i),
         )
-        ready = Signal()
+        m.d.comb += beats.ready.eq(Cat(port.ready | ~takes for takes, port in takers).all())
+        m.d.comb += [port.valid.eq(beats.valid & beats.ready & takes) for takes, port in takers]
+
+        connect(m, quantiser.o, writer.i_block)
         m.d.comb += [
-            ready.eq(Cat(port.ready | ~takes for takes, port in takers).all()),
-            en.eq(ready | ~beat.valid),
             writer.i_row.payload.eq(beat.data),
             quantiser.activation.eq(command.activation),
             quantiser.i.payload.eq(beat.data),
+            reducer.reduce.eq(command.reduce),
             reducer.i.payload.data.eq(beat.data),
-            reducer.i.payload.last.eq(beat.last_block),
-            argmax.i.payload.data.eq(beat.data),
-            argmax.i.payload.last.eq(beat.last),
-        ]
-        m.d.comb += [port.valid.eq(beat.valid & ready & takes) for takes, port in takers]
-
-        connect(m, quantiser.o, writer.i_block)
-        connect(m, writer.local, flipped(self.local))
-        connect(m, writer.bus, flipped(self.bus))
-        m.d.comb += [
-            reducer.maximum.eq(command.reduce == REDUCE_MAXIMUM),
+            reducer.i.payload.last_row.eq(beat.last_row),
+            reducer.i.payload.last_block.eq(beat.last_block),
             argmax.fresh.eq(command.first),
             argmax.index.eq(command.index),
+            argmax.i.payload.data.eq(beat.data),
+            argmax.i.payload.last.eq(beat.last),
             writer.i_result.valid.eq(reducer.o.valid | argmax.o.valid),
             writer.i_result.payload.eq(Mux(is_argmax, argmax.o.payload, reducer.o.payload)),
             reducer.o.ready.eq(writer.i_result.ready),
             argmax.o.ready.eq(writer.i_result.ready),
-            writer.start.eq(start),
-            writer.elements.eq(command.sink != 0),
-            writer.quantised.eq(command.sink == SINK_QUANTISE),
-            writer.results.eq(Mux(is_argmax, 2, Mux(command.reduce == 0, 0, command.rows))),
-            writer.tile.eq(self.tile),
-            finished.eq(writer.finished),
-        ]
-        m.d.comb += [
-            getattr(writer, name).eq(command[name])
-            for name in ("dst", "dst_stride", "rows", "blocks", "r", "tiles")
         ]

@@ -1,146 +1,151 @@
 """Writes a vector command's results to the own tile's memories or over the broadcast bus."""
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..config import BLOCK, LINE_WORDS, ChipConfig
-from ..interfaces import bus_write, local_write
-from ..stream.round_robin import RoundRobin
+from ..config import BLOCK, LINE_WORDS, LocalConfig
+from ..interfaces import BlockLayout, BusWrite, LocalWrite, RowLayout
+from ..isa.vector_ops import Reduce, Sink
+from ..stream.bypass import BypassFIFO
+from ..stream.skid import Skid
 from ..verilog import place
-from .quantiser import QuantisedBlock
+from .command import VectorCommand, adds_rows
+from .walk import AddressWalk, row_group
 
 __all__ = ["VectorWriter"]
 
 
 class VectorWriter(wiring.Component):
-    """Elements, as rows of vector memory or as quantised blocks, and single words of reduction results, a
-    write a cycle.
+    """Elements, as rows of vector memory or as quantised blocks in the order of :class:`.walk.RowWalk`, and
+    single words of reduction results, a write a cycle.
 
-    Latency: 2 cycles.
+    Latency: 1 cycle.
 
-    Begins in the cycle after ``start``; the other inputs stay until ``finished``. Elements and results are
-    each written in order, and take turns. Inputs pass FIFOs, so that none's ``ready`` depends on
-    ``local.ready`` or ``bus.ready`` in the same cycle.
+    Elements and results are each written in order, and take turns while there are elements to come. No
+    input's ``ready`` depends on ``local.ready`` or ``bus.ready`` in the same cycle.
+
+    Parameters
+    ----------
+    config : LocalConfig
+    tiles : of the chip
 
     Members
     -------
-    start : In(1)
-    elements : In(1), there are elements; quantised : In(1), they are blocks
-    dst, dst_stride, rows, blocks, r, tiles : In, as in the command
-    results : In(16), the number of reduction results
+    start : In(1), begin: In(VectorCommand), a command that begins in the next cycle
+    command : In(VectorCommand), it; constant until ``finished``
     tile : In(5), the own tile's number
-    i_row : In(stream of ``lanes`` FP32), i_block : In(stream of QuantisedBlock), i_result : In(stream of
+    i_row : In(stream of ``lanes`` FP32), i_block : In(stream of BlockLayout), i_result : In(stream of
         FP32)
     local : Out(stream of LocalWrite), if ``tiles`` is only the own tile; bus : Out(stream of BusWrite), else
-    finished : Out(1), every write was accepted (undefined in the cycle of ``start``)
+    finished : Out(1), every write was accepted in a cycle before
     """
 
-    def __init__(self, config: ChipConfig):
-        self.config = config
+    def __init__(self, config: LocalConfig, *, tiles):
+        self.config, self.tiles = config, tiles
         super().__init__(
             {
                 "start": In(1),
-                "elements": In(1),
-                "quantised": In(1),
-                "dst": In(16),
-                "dst_stride": In(16),
-                "rows": In(16),
-                "blocks": In(11),
-                "r": In(16),
-                "tiles": In(32),
-                "results": In(16),
+                "begin": In(VectorCommand()),
+                "command": In(VectorCommand()),
                 "tile": In(5),
-                "i_row": In(stream.Signature(32 * config.tile.lanes)),
-                "i_block": In(stream.Signature(QuantisedBlock(config.tile.array.arithmetic))),
+                "i_row": In(stream.Signature(RowLayout(config))),
+                "i_block": In(stream.Signature(BlockLayout(config.sum_width))),
                 "i_result": In(stream.Signature(32)),
-                "local": Out(stream.Signature(local_write(config))),
-                "bus": Out(stream.Signature(bus_write(config))),
+                "local": Out(stream.Signature(LocalWrite(config))),
+                "bus": Out(stream.Signature(BusWrite(config, tiles=tiles))),
                 "finished": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        tile = self.config.tile
-        lane_bits = exact_log2(tile.lanes)
-        queues = []
-        for name, port, depth in (
-            ("rows", self.i_row, 4),
-            ("blocks", self.i_block, 2),
-            ("results", self.i_result, 4),
-        ):
-            queue = place(
-                m, f"{name}_fifo", SyncFIFOBuffered(width=len(Value.cast(port.payload)), depth=depth)
-            )
-            m.d.comb += [queue.w_data.eq(port.payload), queue.w_en.eq(port.valid), port.ready.eq(queue.w_rdy)]
-            queues.append(queue)
-        rows, blocks, results = queues
-
-        # Elements: a row of vector memory or a block at a time.
-        width = tile.local_addr_width
-        base, stride, parts = Signal(width), Signal(width), Signal(16)
-        lines = lambda value: (value << exact_log2(LINE_WORDS)) >> lane_bits
+        queue = place(m, "queue", Skid(shape=LocalWrite(self.config)))
+        # A result that waits for its turn stops nothing.
+        result = place(m, "results", BypassFIFO(shape=32, depth=4))
+        connect(m, flipped(self.i_result), result.i)
+        quantised, turn, stored = Signal(), Signal(), Signal()
         m.d.comb += [
-            base.eq(Mux(self.quantised, self.dst, lines(self.dst))),
-            stride.eq(Mux(self.quantised, self.dst_stride, lines(self.dst_stride))),
-            parts.eq(Mux(self.quantised, self.blocks, self.blocks << exact_log2(BLOCK // tile.lanes))),
+            quantised.eq(self.command.sink == Sink.QUANTISE),
+            result.o.ready.eq(queue.i.ready & turn),
+            self.i_row.ready.eq(queue.i.ready & ~turn),
+            self.i_block.ready.eq(queue.i.ready & ~turn),
+            queue.i.valid.eq(Mux(turn, result.o.valid, Mux(quantised, self.i_block.valid, self.i_row.valid))),
+            stored.eq(queue.i.valid & queue.i.ready),
         ]
-        addr, row = Signal(width), Signal(width)
-        rows_left, parts_left, results_left = Signal(16), Signal(16), Signal(16)
-        word = Signal(tile.vmem_addr_width + lane_bits)
+        elements = self._elements(m, quantised, stored & ~turn)
+        results, word = self._results(m, stored & turn)
+        # A register: the elements' `ready` is the lanes' clock enable.
+        m.d.sync += turn.eq(~elements.active | (result.o.valid & ~turn))
 
-        turn = place(m, "turn", RoundRobin(count=2))
-        element, result = turn.grant
-        own, move = Signal(), Signal()
-        write = Signal(local_write(self.config))
-        one_hot = Signal(tile.lanes)
+        write = queue.i.payload
+        with m.If(turn):
+            self._write_word(m, write, word, result.o.payload)
+        with m.Else():
+            m.d.comb += [write.space.eq(quantised), write.addr.eq(elements.addr), write.mask.eq(~0)]
+            with m.If(quantised):
+                m.d.comb += write.data.block.eq(self.i_block.payload)
+            with m.Else():
+                m.d.comb += write.data.row.eq(self.i_row.payload)
+
+        own = Signal()
+        m.d.sync += own.eq(self.command.tiles == C(1, 32) << self.tile)
         m.d.comb += [
-            turn.request.eq(Cat(Mux(self.quantised, blocks.r_rdy, rows.r_rdy), results.r_rdy)),
-            turn.accept.eq(move),
-            own.eq(self.tiles == C(1, 32) << self.tile),
-            one_hot.eq(1 << word[:lane_bits]),
-            write.space.eq(element & self.quantised),
-            write.addr.eq(Mux(element, addr, word[lane_bits:])),
-            write.mask.eq(Mux(element, C(1, 1).replicate(tile.lanes), one_hot)),
-            write.data.eq(
-                Mux(
-                    result,
-                    results.r_data.replicate(tile.lanes),
-                    Mux(self.quantised, blocks.r_data, rows.r_data),
-                )
-            ),
-            self.local.payload.eq(write),
-            self.bus.payload.tiles.eq(self.tiles),
-            self.bus.payload.write.eq(write),
-            self.local.valid.eq(turn.grant.any() & own),
-            self.bus.valid.eq(turn.grant.any() & ~own),
-            move.eq((self.local.valid & self.local.ready) | (self.bus.valid & self.bus.ready)),
-            rows.r_en.eq(move & element & ~self.quantised),
-            blocks.r_en.eq(move & element & self.quantised),
-            results.r_en.eq(move & result),
-            self.finished.eq((rows_left == 0) & (results_left == 0)),
+            self.local.payload.eq(queue.o.payload),
+            self.bus.payload.tiles.eq(self.command.tiles),
+            self.bus.payload.write.eq(queue.o.payload),
+            self.local.valid.eq(queue.o.valid & own),
+            self.bus.valid.eq(queue.o.valid & ~own),
+            queue.o.ready.eq(Mux(own, self.local.ready, self.bus.ready)),
+            self.finished.eq(~elements.active & ~results & ~queue.o.valid),
         ]
-        with m.If(move & element):
-            m.d.sync += [addr.eq(addr + 1), parts_left.eq(parts_left - 1)]
-            with m.If(parts_left == 1):
-                m.d.sync += [
-                    addr.eq(row + stride),
-                    row.eq(row + stride),
-                    parts_left.eq(parts),
-                    rows_left.eq(rows_left - 1),
-                ]
-        with m.If(move & result):
-            m.d.sync += [word.eq(word + 1), results_left.eq(results_left - 1)]
+        return m
+
+    def _elements(self, m, quantised, stored):
+        """The walk through the elements' addresses."""
+        config, command = self.config, self.command
+        lines = lambda value: (value << exact_log2(LINE_WORDS)) >> exact_log2(config.lanes)
+        place_of = lambda c, name: Mux(c.sink == Sink.QUANTISE, c[name], lines(c[name]))
+        group = row_group(config.lanes)
+        walk = place(
+            m, "walk", AddressWalk(width=config.addr_width, group=group, beats=BLOCK // config.lanes)
+        )
+        m.d.comb += [
+            walk.start.eq(self.start & (self.begin.sink != Sink.NONE)),
+            walk.base.eq(place_of(self.begin, "dst")),
+            walk.stride.eq(place_of(command, "dst_stride")),
+            walk.single.eq(quantised),
+            walk.rows.eq(command.rows),
+            walk.blocks.eq(command.blocks),
+            walk.step.eq(stored),
+        ]
+        if group > 1:
+            m.d.comb += walk.together.eq(adds_rows(command))
+        return walk
+
+    def _results(self, m, stored):
+        """Whether there are results to come, and the word of vector memory that the next goes to."""
+        active, count = Signal(), Signal(16)
+        lane_bits = exact_log2(self.config.lanes)
+        word = Signal(data.StructLayout({"lane": lane_bits, "row": self.config.vmem_addr_width}))
+        last = Signal()
+        m.d.comb += last.eq(
+            Mux(self.command.reduce == Reduce.ARGMAX, count[0], count == (self.command.rows - 1)[:16])
+        )
+        with m.If(stored):
+            m.d.sync += [word.eq(word.as_value() + 1), count.eq(Mux(last, 0, count + 1)), active.eq(~last)]
         with m.If(self.start):
             m.d.sync += [
-                addr.eq(base),
-                row.eq(base),
-                parts_left.eq(parts),
-                rows_left.eq(Mux(self.elements, self.rows, 0)),
-                word.eq(self.r << exact_log2(LINE_WORDS)),
-                results_left.eq(self.results),
+                active.eq(self.begin.reduce != Reduce.NONE),
+                word.eq(self.begin.r << exact_log2(LINE_WORDS)),
             ]
-        return m
+        return active, word
+
+    def _write_word(self, m, write, word, value):
+        """The write of ``value`` to a word of vector memory."""
+        m.d.comb += [
+            write.addr.eq(word.row),
+            write.mask.eq(1 << word.lane),
+            write.data.row.eq(value.replicate(self.config.lanes)),
+        ]

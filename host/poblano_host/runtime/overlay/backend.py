@@ -1,13 +1,14 @@
 """The backend for a chip whose memory is smaller than the model's."""
 
 from collections import deque
+from dataclasses import replace
 import time
 from typing import Protocol
 
 import numpy as np
 
 from poblano.isa.check import check
-from poblano.isa.commands import COMMAND_BYTES, CommandError, ErrorCode, unit_name
+from poblano.isa.commands import COMMAND_BYTES, CommandError, ErrorCode
 from poblano.isa.registers import (
     COUNTERS,
     IDENTITY,
@@ -29,8 +30,6 @@ __all__ = ["Device", "PagedBackend", "SimulatedDevice"]
 LARGEST_RING = 256
 LARGEST_PAGE = 4096
 SMALLEST_PAGE = 256
-ADDRESS = slice(20, 25)
-"""Bytes of mem_addr in a command."""
 
 
 class Device(Protocol):
@@ -227,14 +226,15 @@ class PagedBackend:
         self._reset_queue(Control.CLEAR_COUNTERS)
         self._write("CONTROL", Control.ENABLE)
         for at, (piece, next_use) in enumerate(zip(self.pieces, self._next_uses())):
-            data = bytearray(piece.command.encode())
+            command = piece.command
             if piece.page is not None:
                 frame = self._frame(piece)
                 frame.uses[piece.command.unit], frame.next = piece.count, next_use
                 if piece.writes:
                     self.cache.mark(frame, piece.writes)
-                data[ADDRESS] = (frame.address + piece.command.operands["mem_addr"]).to_bytes(5, "little")
-            self._pending.append(data)
+                placed = {"mem_addr": frame.address + command.operands["mem_addr"]}
+                command = replace(command, operands=command.operands | placed)
+            self._pending.append(command.encode())
             if len(self._pending) == self.ring_size // 2:
                 self._issue()
             if progress is not None and at % 64 == 0:
@@ -342,7 +342,9 @@ class PagedBackend:
             fruitless = 0 if counts != seen else fruitless + 1
             seen = counts
             if fruitless > self.device.patience:
-                counts = ", ".join(f"{unit_name(unit)} {count}" for unit, count in enumerate(counts))
+                counts = ", ".join(
+                    f"{self.config.topology.name(unit)} {count}" for unit, count in enumerate(counts)
+                )
                 raise PagingError(
                     f"the chip hangs: {self._read('HEAD')} of {len(self.pieces)} pieces of commands are "
                     "dispatched, and "

@@ -9,15 +9,12 @@ for others.
 from collections import deque
 from dataclasses import dataclass, replace
 
-from poblano.config import LINE_BYTES
-from poblano.isa.commands import COUNT_BITS, Command, Opcode, UnitKind, unit_index, unit_name
+from poblano.isa.commands import COUNT_BITS, Command, Opcode
+from poblano.isa.regions import Access
+from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
 
 __all__ = ["PagingError", "Piece", "split"]
-
-SCALE_BYTES = 4
-WRITERS = (Opcode.STORE, Opcode.STORE_BLOCK, Opcode.STORE_SCALE)
-MEMORY_OPCODES = (Opcode.LOAD, *WRITERS, Opcode.STREAM)
 
 
 class PagingError(RuntimeError):
@@ -50,23 +47,17 @@ class _Segment:
     size: int
 
 
-def _row_bytes(command):
-    o = command.operands
-    return {
-        Opcode.LOAD: lambda: LINE_BYTES * o["lines"],
-        Opcode.STORE: lambda: LINE_BYTES * o["lines"],
-        Opcode.STORE_BLOCK: lambda: o["length"],
-        Opcode.STORE_SCALE: lambda: SCALE_BYTES,
-        Opcode.STREAM: lambda: o["row_bytes"],
-    }[command.opcode]()
+def _span(command):
+    """The :class:`~poblano.isa.regions.Span` of memory of a command that has one."""
+    return command.opcode.definition.memory.span(command.values)
 
 
 def _segments(command, page_bytes):
-    o, size = command.operands, _row_bytes(command)
-    for row in range(o["rows"]):
+    base, stride, rows, size = _span(command)
+    for row in range(rows):
         start = 0
         while start < size:
-            at = o["mem_addr"] + row * o["mem_stride"] + start
+            at = base + row * stride + start
             length = min(size - start, page_bytes - at % page_bytes)
             yield _Segment(row, start, at, length)
             start += length
@@ -94,13 +85,14 @@ def _runs(segments, whole, page_bytes):
 class _Splitter:
     def __init__(self, commands, config, page_bytes):
         self.config, self.page_bytes = config, page_bytes
+        self.name = config.topology.name
         self.commands = commands
         self.pieces = []
         self.counts = [0] * config.units  # pieces
         self.reached = [
             [0] for _ in range(config.units)
         ]  # pieces of a unit when so many of its commands are whole
-        self.stream_units = [unit_index(UnitKind.STREAM, tile) for tile in range(config.tiles)]
+        self.stream_units = config.topology.units_of(UnitKind.STREAM)
         self.streams = {unit: deque() for unit in self.stream_units}  # [index, command, its segments]
         self.ahead = dict.fromkeys(self.stream_units, 0)  # bytes issued that no issued matmul takes
         for index, command in enumerate(commands):
@@ -112,7 +104,7 @@ class _Splitter:
         for index, command in enumerate(self.commands):
             if command.unit in self.streams:
                 continue
-            if command.opcode in MEMORY_OPCODES:
+            if command.opcode.definition.memory:
                 self._rows(index, command, list(_segments(command, self.page_bytes)))
             else:
                 self._append(index, command)
@@ -152,9 +144,8 @@ class _Splitter:
                 self._check_ahead(unit, index)
             if count >= len(self.reached[unit]):
                 raise PagingError(
-                    f"command {index} ({unit_name(command.unit)}) waits for command {count} of "
-                    f"{unit_name(unit)}, which "
-                    f"does not come before it: it can't be run by pages"
+                    f"command {index} ({self.name(command.unit)}) waits for command {count} of "
+                    f"{self.name(unit)}, which does not come before it: it can't be run by pages"
                 )
             waits.append((unit, self.reached[unit][count]))
         return tuple(waits)
@@ -162,14 +153,15 @@ class _Splitter:
     def _check_ahead(self, unit, index):
         if self.ahead[unit] > self.config.tile.fifo_bytes:
             raise PagingError(
-                f"{unit_name(unit)}: {self.ahead[unit]} bytes must be in the weight FIFO of "
+                f"{self.name(unit)}: {self.ahead[unit]} bytes must be in the weight FIFO of "
                 f"{self.config.tile.fifo_bytes} "
                 f"before command {index}: the program hangs"
             )
 
     def _feed(self, index, command):
         """The weights of a MATMUL."""
-        o, unit = command.operands, command.unit - 1
+        o, topology = command.operands, self.config.topology
+        unit = topology.unit(UnitKind.STREAM, topology.tile_of(command.unit))
         step = step_bytes(
             self.config, element=Element(o["element"]), scale=ScaleFormat(o["scale"]), minimum=o["minimum"]
         )
@@ -178,7 +170,7 @@ class _Splitter:
         while lacking > 0:
             if not self.streams[unit]:
                 raise PagingError(
-                    f"command {index} ({unit_name(command.unit)}) lacks {lacking} bytes of weights: the "
+                    f"command {index} ({self.name(command.unit)}) lacks {lacking} bytes of weights: the "
                     "program hangs"
                 )
             lacking -= self._stream(unit, lacking)
@@ -210,30 +202,25 @@ class _Splitter:
         return size
 
     def _rows(self, index, command, segments):
-        whole = _row_bytes(command)
-        for run in _runs(segments, whole, self.page_bytes):
+        """Append commands that do the segments of a command: of whole rows, or of a part of one."""
+        region, local = command.opcode.definition.memory, command.opcode.definition.local
+        for run in _runs(segments, _span(command).extent, self.page_bytes):
             o, first = dict(command.operands), run[0]
             stride = run[1].at - first.at if len(run) > 1 else 0
             o |= dict(mem_addr=first.at % self.page_bytes, mem_stride=stride, rows=len(run))
-            if command.opcode is Opcode.STREAM:
-                o["row_bytes"] = first.size
-            elif "lines" in o:
-                if first.start % LINE_BYTES or first.size % LINE_BYTES:
-                    raise PagingError(
-                        f"command {index} ({command.opcode.name}) has a line that crosses a page of "
-                        f"{self.page_bytes} bytes, "
-                        f"at 0x{first.at:x}: memory addresses must be multiples of {LINE_BYTES}"
-                    )
-                local = "dst" if command.opcode is Opcode.LOAD else "src"
-                o[local] += first.row * o[f"{local}_stride"] + first.start // LINE_BYTES
-                o["lines"] = first.size // LINE_BYTES
-            else:
-                o["src"] += first.row * o["src_stride"]
-            writes = (
-                tuple((s.at % self.page_bytes, s.at % self.page_bytes + s.size) for s in run)
-                if command.opcode in WRITERS
-                else ()
-            )
+            if first.start % region.scale or first.size % region.scale:
+                raise PagingError(
+                    f"command {index} ({command.opcode.name}) has a line that crosses a page of "
+                    f"{self.page_bytes} bytes, at 0x{first.at:x}: memory addresses must be multiples of "
+                    f"{region.scale}"
+                )
+            for part in local:
+                o[part.name] += first.row * o[f"{part.name}_stride"] + first.start // region.scale
+            if region.count:
+                o[region.count] = first.size // region.scale
+            writes = ()
+            if region.access is Access.WRITE:
+                writes = tuple((s.at % self.page_bytes, s.at % self.page_bytes + s.size) for s in run)
             self._append(index, replace(command, operands=o), first.at // self.page_bytes, writes)
             command = replace(command, waits=())
 

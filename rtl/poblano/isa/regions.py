@@ -1,0 +1,142 @@
+"""The regions of local memories and of memory that a command reads and writes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import enum
+from typing import Any, NamedTuple
+
+from .expressions import least
+
+__all__ = ["Access", "LocalRegion", "Memory", "MemoryRegion", "Place", "Range", "Span", "usable"]
+
+
+class Access(enum.Enum):
+    """What a command does with a region."""
+
+    READ = "read"
+    WRITE = "written"
+
+
+class Memory(enum.Enum):
+    """A tile's local memory; its value is what it is called, its addresses count lines or blocks."""
+
+    VECTOR = "vector memory"
+    ACTIVATION = "activation memory"
+
+    def size(self, c):
+        """Lines or blocks of a tile's memory."""
+        return c.tile.vmem_lines if self is Memory.VECTOR else c.tile.amem_blocks
+
+
+class Place(enum.Enum):
+    """Whose memory it is."""
+
+    OWN = "own"
+    """of the unit's own tile"""
+    TILE = "tile"
+    """of the tile that the field names"""
+    TILES = "tiles"
+    """of every tile of the field's mask"""
+
+
+class Span(NamedTuple):
+    """``rows`` rows of ``extent`` units: the first at ``base``, each ``stride`` after the one before."""
+
+    base: Any
+    stride: Any
+    rows: Any
+    extent: Any
+
+    @property
+    def end(self):
+        """The end of the last row: no row passes it."""
+        return self.base + self.stride * (self.rows - 1) + self.extent
+
+    @property
+    def crowded(self):
+        """Whether rows overlap each other."""
+        return (self.rows > 1) & (self.stride < self.extent)
+
+    @property
+    def range(self):
+        return Range(self.base, self.end, self.stride, self.rows)
+
+
+class Range(NamedTuple):
+    """The addresses from ``base`` to before ``end``, which the rows of a :class:`Span` are in."""
+
+    base: Any
+    end: Any
+    stride: Any
+    rows: Any
+
+    def meets(self, other):
+        """Whether they have an address in common."""
+        return (self.base < other.end) & (other.base < self.end)
+
+    def same(self, other):
+        """Whether every row is at the other's address."""
+        strides = (self.stride == other.stride) | (self.rows == 1)
+        return (self.base == other.base) & (self.rows == other.rows) & strides
+
+
+def usable(memory_bytes, c):
+    """Bytes of memory that commands and the ring may use, of ``memory_bytes`` (a number or a Value): those
+    that the port can address."""
+    return least(memory_bytes, 1 << c.memory.addr_width)
+
+
+ALWAYS = lambda o, c: True
+ONE = lambda o, c: 1
+ROWS = lambda o, c: o.rows
+
+
+@dataclass(frozen=True)
+class LocalRegion:
+    """Rows of a local memory, from the line or block that the field ``name`` holds.
+
+    ``extent``, ``rows``, ``unit`` (what base, stride and extent are multiples of, a power of two) and
+    ``used`` (whether the command has the region) are expressions, see :mod:`.expressions`. The stride is
+    the field ``name`` and ``_stride``; where ``strided`` is False there is one row and no such field.
+    ``apart``: rows must not overlap each other. ``in_place`` names regions whose rows may be the same as
+    this one's: what is read of them is read before it is written.
+    """
+
+    name: str
+    memory: Memory
+    place: Place
+    access: Access
+    extent: Callable
+    rows: Callable = ROWS
+    strided: bool = True
+    unit: Callable = ONE
+    used: Callable = ALWAYS
+    apart: bool = False
+    in_place: tuple = ()
+
+    def span(self, o, c):
+        """The :class:`Span` that operands give it, used or not."""
+        base, extent = getattr(o, self.name), self.extent(o, c)
+        if not self.strided:
+            return Span(base, 0, 1, extent)
+        return Span(base, getattr(o, f"{self.name}_stride"), self.rows(o, c), extent)
+
+
+@dataclass(frozen=True)
+class MemoryRegion:
+    """Rows of memory from ``mem_addr`` on, ``mem_stride`` apart.
+
+    The bytes of a row are ``scale`` times the field ``count``, or ``scale`` where there is none. ``unit`` is
+    an expression: the power of two that address, row bytes and, of more than one row, stride are multiples
+    of.
+    """
+
+    access: Access
+    unit: Callable
+    scale: int = 1
+    count: str | None = None
+
+    def span(self, o):
+        """The :class:`Span` that operands give it, in bytes."""
+        row = getattr(o, self.count) * self.scale if self.count else self.scale
+        return Span(o.mem_addr, o.mem_stride, o.rows, row)
