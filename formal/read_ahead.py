@@ -111,6 +111,6 @@ PROPERTIES = tuple(
         frames=3 * depth + 8,
         mutations=MUTATIONS if (depth, queue) == (4, BufferedFIFO) else (),
     )
-    for queue, depths in ((FIFO, (2, 4)), (BufferedFIFO, (3, 4, 5)), (BypassFIFO, (1, 4)))
+    for queue, depths in ((FIFO, (3, 4)), (BufferedFIFO, (3, 4, 5)), (BypassFIFO, (2, 4)))
     for depth in depths
 )
