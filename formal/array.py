@@ -45,92 +45,92 @@ class Product(Harness):
         )
 
     def prove(self, m):
-        rows, cols, bands = self.rows, self.cols, self.load_rows
         array.BLOCK = self.block
-        segments = max(1, rows // self.block)
-        dut = self.add(
-            "dut",
-            SystolicArray(
-                SimpleNamespace(
-                    rows=rows,
-                    cols=cols,
-                    load_rows=bands,
-                    segments=segments,
-                    arithmetic=_narrow(),
-                    multiplier="dsp",
-                    multiplier_registers=self.registered,
-                )
-            ),
+        config = SimpleNamespace(
+            rows=self.rows,
+            cols=self.cols,
+            load_rows=self.load_rows,
+            segments=max(1, self.rows // self.block),
+            arithmetic=_narrow(),
+            multiplier="dsp",
+            multiplier_registers=self.registered,
         )
-        taken, given = dut.a.valid & dut.a.ready, dut.o.valid & dut.o.ready
-        item = dut.w.valid & dut.w.ready
-        first, transpose = dut.a.payload.first, dut.w.payload.transpose
-        wide = max(rows, cols)
+        dut = self.add("dut", SystolicArray(config))
+        self.wide = max(self.rows, self.cols)
+        self.taken, self.item = dut.a.valid & dut.a.ready, dut.w.valid & dut.w.ready
+        self.swap = self.taken & dut.a.payload.first
+        count, mode, loaded = self._tiles(m, dut)
+        mark, marked, row, col = self._weight(m, dut, count)
+        coming, active = Signal(), Signal()  # the marked weight is in the tile that comes in, is active
+        with m.If(self.swap):
+            m.d.sync += [active.eq(coming), coming.eq(mark)]
+        with m.Elif(mark):
+            m.d.sync += coming.eq(1)
+        own_row = self.constant("own_row", range(self.wide))
+        self.assume(own_row < self.rows)
+        in_tile = Mux(dut.a.payload.first, coming, active) & (row == own_row)
+        watch = self._sums(m, dut, own_row, in_tile, col)
+        self.cover("product", watch.ends & (watch.value != 0))
+        self.cover("new tile", self.swap & active & loaded)
+        self.cover("column", marked & mode & watch.ends & (watch.value != 0))
 
-        # Tiles as they come in.
-        count, mode, loaded = Signal(range(wide)), Signal(), Signal()
-        self.assume(~item | (count == 0) | (transpose == mode))
-        last = count == Mux(transpose, cols // bands - 1, rows // bands - 1)
-        swap = taken & first
-        with m.If(item):
+    def _tiles(self, m, dut):
+        """Tiles as they come in: which item is next, by rows or columns, and whether one is loaded."""
+        transpose, bands = dut.w.payload.transpose, self.load_rows
+        count, mode, loaded = Signal(range(self.wide)), Signal(), Signal()
+        self.assume(~self.item | (count == 0) | (transpose == mode))
+        last = count == Mux(transpose, self.cols // bands - 1, self.rows // bands - 1)
+        with m.If(self.item):
             m.d.sync += [count.eq(Mux(last, 0, count + 1)), mode.eq(transpose)]
-        m.d.sync += loaded.eq((loaded & ~swap) | (item & last))
+        m.d.sync += loaded.eq((loaded & ~self.swap) | (self.item & last))
         self.check("loaded", dut.loaded == loaded)
-        self.check("waits", ~swap | loaded)
-        self.check("whole", ~item | ~loaded | swap)
+        self.check("waits", ~self.swap | loaded)
+        self.check("whole", ~self.item | ~loaded | self.swap)
         begun = Signal()
-        with m.If(taken):
+        with m.If(self.taken):
             m.d.sync += begun.eq(1)
-        self.assume(~taken | begun | first)
+        self.assume(~self.taken | begun | dut.a.payload.first)
+        return count, mode, loaded
 
-        # The marked weight.
+    def _weight(self, m, dut, count):
+        """The marked weight: whether it comes or has come, its row and its column."""
+        bands, wide, transpose = self.load_rows, self.wide, dut.w.payload.transpose
         which, k = self.constant("which", range(max(2, bands))), self.constant("k", range(wide))
         self.assume((which < bands) & (k < wide))
         marked, mark = Signal(), Signal()
-        m.d.comb += mark.eq(item & self.free("mark") & ~marked)
+        m.d.comb += mark.eq(self.item & self.free("mark") & ~marked)
         with m.If(mark):
             m.d.sync += marked.eq(1)
         for b in range(bands):
             for n in range(wide):
-                self.assume(~item | (dut.w.payload.data[b][n].as_value() == (mark & (which == b) & (k == n))))
+                one = mark & (which == b) & (k == n)
+                self.assume(~self.item | (dut.w.payload.data[b][n].as_value() == one))
         at, row, col = Signal(range(wide + 1)), Signal(range(wide)), Signal(range(wide))
         m.d.comb += at.eq(count * bands + which)
         with m.If(mark):
             m.d.sync += [row.eq(Mux(transpose, k, at)), col.eq(Mux(transpose, at, k))]
-        coming, active = Signal(), Signal()  # the marked weight is in the tile that comes in, is active
-        with m.If(swap):
-            m.d.sync += [active.eq(coming), coming.eq(mark)]
-        with m.Elif(mark):
-            m.d.sync += coming.eq(1)
+        return mark, marked, row, col
 
-        # The marked activation.
-        own_row = self.constant("own_row", range(wide))
-        self.assume(own_row < rows)
-        expected = Signal(2 * segments * cols)
-        in_tile = Mux(first, coming, active) & (row == own_row)
+    def _sums(self, m, dut, own_row, in_tile, col):
+        """The marked activation, in row ``own_row``: the :class:`Watch` of its sums, their latency, and all
+        others' sums."""
+        taken, given, sums = self.taken, dut.o.valid & dut.o.ready, dut.o.payload.as_value()
+        segments, latency = max(1, self.rows // self.block), dut.latency
+        expected = Signal(2 * segments * self.cols)
         m.d.comb += expected.eq(
             Cat(
                 Cat(in_tile & (col == c) & (own_row // self.block == s), C(0, 1))
                 for s in range(segments)
-                for c in range(cols)
+                for c in range(self.cols)
             )
         )
-        latency = dut.latency
         watch = Watch(
-            self,
-            m,
-            "sums",
-            put=taken,
-            put_data=expected,
-            get=given,
-            get_data=dut.o.payload.as_value(),
-            capacity=latency,
+            self, m, "sums", put=taken, put_data=expected, get=given, get_data=sums, capacity=latency
         )
-        for r in range(rows):
-            self.assume(
-                ~taken | (dut.a.payload.data[r].as_value() == (watch.pick & ~watch.seen & (own_row == r)))
-            )
-        self.check("others", ~given | watch.ends | (dut.o.payload.as_value() == 0))
+        for r in range(self.rows):
+            one = watch.pick & ~watch.seen & (own_row == r)
+            self.assume(~taken | (dut.a.payload.data[r].as_value() == one))
+        self.check("others", ~given | watch.ends | (sums == 0))
         age = Signal(range(latency + 2))
         moves = ~dut.o.valid | dut.o.ready
         with m.If(~watch.watching):
@@ -140,17 +140,12 @@ class Product(Harness):
         self.check("latency", ~watch.watching | (age <= latency))
         self.check("exact", ~watch.ends | (age == latency))
         waits = self.past(dut.o.valid & ~dut.o.ready, "waits")
-        self.check(
-            "stable",
-            ~waits
-            | (dut.o.valid & (dut.o.payload.as_value() == self.past(dut.o.payload.as_value(), "before"))),
-        )
-        self.cover("product", watch.ends & (watch.value != 0))
-        self.cover("new tile", swap & active & loaded)
-        self.cover("column", marked & mode & watch.ends & (watch.value != 0))
+        self.check("stable", ~waits | (dut.o.valid & (sums == self.past(sums, "before"))))
+        return watch
 
 
 ARRAY, PE = "poblano.compute.array", "poblano.compute.pe"
+
 MUTATIONS = (
     Mutation("swap late", ARRAY, "row.i_swap.eq(swaps[r])", "row.i_swap.eq(swaps[r + 1])"),
     Mutation("swap at once", ARRAY, "row.i_swap.eq(swaps[r])", "row.i_swap.eq(swaps[0])"),

@@ -29,39 +29,49 @@ class Ram(Harness):
         )
         who = self.constant("who", range(self.ports))
         self.assume(who < self.ports)
-        mine = Cat(who == p for p in range(self.ports))
+        self.mine = Cat(who == p for p in range(self.ports))
         reads, writes = (
             [getattr(dut, f"{side}{p}") for p in range(self.ports)] for side in ("read", "write")
         )
-        for name, channels in (("ar", [port.ar for port in reads]), ("aw", [port.aw for port in writes])):
-            for p, channel in enumerate(channels):
-                waits = self.past(channel.valid & ~channel.ready, f"waits_{name}{p}")
-                self.assume(
-                    ~waits
-                    | (
-                        channel.valid
-                        & (channel.payload.as_value() == self.past(channel.payload.as_value(), f"{name}{p}"))
-                    )
-                )
-                self.assume(channel.payload.len < LONGEST)
-            taken = [channel.valid & channel.ready for channel in channels]
-            self.check(f"one {name}", sum(taken, C(0, 4)) <= 1)
-            # Bursts of others that are taken while it waits.
-            others = Signal(range(self.ports + 2), name=f"others_{name}")
-            asks, own = (select(mine, values) for values in ([channel.valid for channel in channels], taken))
-            with m.If(~asks | own):
-                m.d.sync += others.eq(0)
-            with m.Elif(Cat(taken).any()):
-                m.d.sync += others.eq(others + 1)
-            self.check(f"turn of {name}", others < self.ports)
+        self._offers(m, "ar", [port.ar for port in reads])
+        self._offers(m, "aw", [port.aw for port in writes])
+        self._reads(m, reads)
+        self._writes(m, writes)
 
-        # Reads: as many beats as were asked for, with their id, the last one marked.
-        pick = lambda ports, channel, name: select(
-            mine, [getattr(getattr(port, channel), name) for port in ports]
-        )
-        field = lambda ports, channel, name: select(
-            mine, [getattr(port, channel).payload[name] for port in ports]
-        )
+    def _pick(self, ports, channel, name):
+        """A signal of the watched master's channel."""
+        return select(self.mine, [getattr(getattr(port, channel), name) for port in ports])
+
+    def _field(self, ports, channel, name):
+        """A field of what the watched master's channel carries."""
+        return select(self.mine, [getattr(port, channel).payload[name] for port in ports])
+
+    def _offers(self, m, name, channels):
+        """Addresses stay until they are taken, one at a time, and each master gets its turn."""
+        for p, channel in enumerate(channels):
+            waits = self.past(channel.valid & ~channel.ready, f"waits_{name}{p}")
+            self.assume(
+                ~waits
+                | (
+                    channel.valid
+                    & (channel.payload.as_value() == self.past(channel.payload.as_value(), f"{name}{p}"))
+                )
+            )
+            self.assume(channel.payload.len < LONGEST)
+        taken = [channel.valid & channel.ready for channel in channels]
+        self.check(f"one {name}", sum(taken, C(0, 4)) <= 1)
+        # Bursts of others that are taken while it waits.
+        others = Signal(range(self.ports + 2), name=f"others_{name}")
+        asks, own = (select(self.mine, values) for values in ([channel.valid for channel in channels], taken))
+        with m.If(~asks | own):
+            m.d.sync += others.eq(0)
+        with m.Elif(Cat(taken).any()):
+            m.d.sync += others.eq(others + 1)
+        self.check(f"turn of {name}", others < self.ports)
+
+    def _reads(self, m, reads):
+        """As many beats as were asked for, with their id, the last one marked."""
+        pick, field = self._pick, self._field
         ar_taken, beat = (
             pick(reads, "ar", "valid") & pick(reads, "ar", "ready"),
             pick(reads, "r", "valid") & pick(reads, "r", "ready"),
@@ -91,7 +101,9 @@ class Ram(Harness):
         self.check("one reader", sum((port.r.valid for port in reads), C(0, 4)) <= 1)
         self.cover("long read", beat & last & (beats == LONGEST - 1))
 
-        # Writes: beats are taken between the address and the answer, as many as were announced.
+    def _writes(self, m, writes):
+        """Beats are taken between the address and the answer, as many as were announced."""
+        pick, field = self._pick, self._field
         aw_taken, b_taken = (
             pick(writes, "aw", "valid") & pick(writes, "aw", "ready"),
             pick(writes, "b", "valid") & pick(writes, "b", "ready"),

@@ -92,16 +92,20 @@ class Multiply(Harness):
                 m.d.sync += special.eq(pe.i_sum.special | self._special(x, own.special, w))
             self.check("special", ~known | (pe.o_sum.special == special))
             self.cover("special", known & (special != 0))
+        self._passes(m, pe, weight, fed)
+        self.cover("product", known & (total == 3))
+
+    def _passes(self, m, pe, weight, fed):
+        """What goes through the element, a cycle later."""
         for name, out, value in (
             ("swap", pe.o_swap, pe.i_swap),
             ("capture", pe.o_capture, pe.i_capture),
             ("flow", pe.o_w.as_value(), weight),
         ):
             before = Signal.like(Value.cast(out), name=name + "_before")
-            with m.If(en):
+            with m.If(pe.en):
                 m.d.sync += before.eq(value)
             self.check("passes " + name, ~fed | (out == before))
-        self.cover("product", known & (total == 3))
 
     def _special(self, a, special, weight):
         """NaN alone; or plus infinity, minus infinity, and both for NaN, by IEEE-754's rules for a

@@ -217,68 +217,75 @@ def _execute(file, name, kind, explain):
             if not harness.covers:
                 return "covered", "nothing to cover"
             _yosys(text, PREPARE + AIGER, folder)
-            names = [path[-1] for path in json.loads((folder / "design.ywmap").read_text())["asserts"]]
-            if len(names) != len(harness.covers):
-                raise ValueError(f"{file}/{name}: {len(harness.covers)} covers, {len(names)} outputs")
-            missing = []
-            for n, output in enumerate(names):
-                log = _abc(
-                    folder,
-                    f"read_aiger design.aig; fold; strash; cone -O {n}; bmc3 -F {prop.frames + 1} -T "
-                    f"{prop.timeout}",
-                    prop.timeout,
-                )
-                if not re.search(r"was asserted in frame", log):
-                    missing.append(output)
-            return (
-                "unknown" if missing else "covered"
-            ), f"{len(names) - len(missing)} of {len(names)} covers"
+            return _cover(prop, f"{file}/{name}", len(harness.covers), folder)
+        _yosys(text, PREPARE + (SMT2 if induction else AIGER), folder)
         if kind == "mutation":
             if induction:
-                _yosys(text, PREPARE + SMT2, folder)
-                log = _smtbmc(folder, ["-t", str(prop.frames), "--dump-vcd", "trace.vcd"], prop.timeout)
-                if "Status: FAILED" in log:
-                    return "failed", ", ".join(_failing(folder / "trace.vcd"))
-                return "unknown", log.strip()[-200:]
-            _yosys(text, PREPARE + AIGER, folder)
-            log = _abc(
-                folder,
-                f"read_aiger design.aig; fold; strash; bmc3 -F {prop.frames + 1} -T {prop.timeout}",
-                prop.timeout,
-            )
-            found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
-            if not found:
-                return "unknown", log.strip().splitlines()[-1][:200]
-            where = _explain(folder, text, int(found[2]) + 1, "mutation.vcd") if explain else ""
-            return "failed", f"cycle {found[2]} {where}".strip()
+                return _mutation_by_induction(prop, folder)
+            return _mutation_by_abc(prop, text if explain else None, folder)
+        trace, proved = f"{file}-{name}.vcd", f"{len(harness.checks)} assertions"
         if induction:
-            _yosys(text, PREPARE + SMT2, folder)
-            parts = [("base", ()), ("induction", ("-i",))] if prop.method == "induction" else [("base", ())]
-            for part, options in parts:
-                log = _smtbmc(
-                    folder, [*options, "-t", str(prop.depth), "--dump-vcd", "trace.vcd"], prop.timeout
-                )
-                if "Status: PASSED" not in log:
-                    verdict = "failed" if part == "base" and "Status: FAILED" in log else "unknown"
-                    return (
-                        verdict,
-                        f"{part}: {_keep(folder, f'{file}-{name}.vcd')} {log.strip().splitlines()[-1]}",
-                    )
-            return "proved", f"{len(harness.checks)} assertions"
-        _yosys(text, PREPARE + AIGER, folder)
-        read = "read_aiger design.aig; fold; strash; orpos"
-        log = _abc(folder, f"{read}; scorr; dc2; pdr -T {prop.timeout}", prop.timeout)
-        if "All outputs solved" in log:  # no logic is left: PDR has nothing to say about a constant
-            log = _abc(folder, f"{read}; pdr -T {prop.timeout}", prop.timeout)
-        if "Property proved" in log:
-            return "proved", f"{len(harness.checks)} assertions"
-        found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
-        if found:
-            return (
-                "failed",
-                f"cycle {found[2]}: {_explain(folder, text, int(found[2]) + 1, f'{file}-{name}.vcd')}",
-            )
+            return _induction(prop, trace, folder) or ("proved", proved)
+        return _pdr(prop, text, trace, folder) or ("proved", proved)
+
+
+def _cover(prop, name, count, folder):
+    """Whether each of the ``count`` covers is reached."""
+    names = [path[-1] for path in json.loads((folder / "design.ywmap").read_text())["asserts"]]
+    if len(names) != count:
+        raise ValueError(f"{name}: {count} covers, {len(names)} outputs")
+    missing = []
+    for n, output in enumerate(names):
+        script = (
+            f"read_aiger design.aig; fold; strash; cone -O {n}; bmc3 -F {prop.frames + 1} -T {prop.timeout}"
+        )
+        if not re.search(r"was asserted in frame", _abc(folder, script, prop.timeout)):
+            missing.append(output)
+    return ("unknown" if missing else "covered"), f"{len(names) - len(missing)} of {len(names)} covers"
+
+
+def _mutation_by_induction(prop, folder):
+    """Whether a counterexample is found."""
+    log = _smtbmc(folder, ["-t", str(prop.frames), "--dump-vcd", "trace.vcd"], prop.timeout)
+    if "Status: FAILED" in log:
+        return "failed", ", ".join(_failing(folder / "trace.vcd"))
+    return "unknown", log.strip()[-200:]
+
+
+def _mutation_by_abc(prop, text, folder):
+    """The same; with the design's ``text`` it is explained."""
+    script = f"read_aiger design.aig; fold; strash; bmc3 -F {prop.frames + 1} -T {prop.timeout}"
+    log = _abc(folder, script, prop.timeout)
+    found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
+    if not found:
         return "unknown", log.strip().splitlines()[-1][:200]
+    where = "" if text is None else _explain(folder, text, int(found[2]) + 1, "mutation.vcd")
+    return "failed", f"cycle {found[2]} {where}".strip()
+
+
+def _induction(prop, trace, folder):
+    """Why the property is not proved; None if it is."""
+    parts = [("base", ()), ("induction", ("-i",))] if prop.method == "induction" else [("base", ())]
+    for part, options in parts:
+        log = _smtbmc(folder, [*options, "-t", str(prop.depth), "--dump-vcd", "trace.vcd"], prop.timeout)
+        if "Status: PASSED" not in log:
+            verdict = "failed" if part == "base" and "Status: FAILED" in log else "unknown"
+            return verdict, f"{part}: {_keep(folder, trace)} {log.strip().splitlines()[-1]}"
+    return None
+
+
+def _pdr(prop, text, trace, folder):
+    """Why the property is not proved; None if it is."""
+    read = "read_aiger design.aig; fold; strash; orpos"
+    log = _abc(folder, f"{read}; scorr; dc2; pdr -T {prop.timeout}", prop.timeout)
+    if "All outputs solved" in log:  # no logic is left: PDR has nothing to say about a constant
+        log = _abc(folder, f"{read}; pdr -T {prop.timeout}", prop.timeout)
+    if "Property proved" in log:
+        return None
+    found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
+    if found:
+        return "failed", f"cycle {found[2]}: {_explain(folder, text, int(found[2]) + 1, trace)}"
+    return "unknown", log.strip().splitlines()[-1][:200]
 
 
 # In the parent.

@@ -10,7 +10,7 @@ from document import lines_of, rewrite
 
 from poblano_fpga.boards import BOARDS, board
 from poblano_fpga.build import build
-from poblano_fpga.command import tokens_per_second
+from poblano_fpga.engine import tokens_per_second
 
 NAME = "scripts/bench_fpga.py"
 HEAD = [

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from poblano.board.system import DESIGN, ChipSystem
+from poblano.board.system import ChipSystem
+from poblano.bridge.protocol import CHIP_DESIGN
 from poblano.config import ConfigError, MemoryConfig, preset
 from poblano.isa.commands import COMMAND_BYTES, Command
 from poblano.verilog import emit
@@ -18,10 +19,11 @@ from poblano_cli import main as cli
 from poblano_fpga.chip_check import check_layer, check_product
 from poblano_fpga.on_board import OnBoard
 from poblano_host.compiler import MatmulJob
-from poblano_host.runtime.overlay import PagedBackend
-from poblano_host.runtime.overlay.link import LinkDevice
-from poblano_host.runtime.session import GoldenBackend, Mismatch, open_backend, run_job
-from poblano_host.serial.bridge import BridgeError, Identity, Link
+from poblano_host.runtime.backend import GoldenBackend, open_backend, run_job
+from poblano_host.runtime.device import BridgeDevice
+from poblano_host.runtime.errors import Mismatch
+from poblano_host.runtime.overlay import OverlayBackend
+from poblano_host.serial.bridge import BridgeClient, BridgeError, Identity
 from poblano_host.sim.pins import SimulatedPort
 from tests.models_tiny import chip, tiny_model
 
@@ -32,24 +34,24 @@ SMALL = replace(
 
 
 def connect(config, memory_bytes):
-    """A link to the system's RTL, at the highest speed."""
+    """A client of the system's RTL, at the highest speed."""
     system = ChipSystem(config, memory_bytes=memory_bytes, clock_hz=CLOCK, baud=BAUD, payload=1024)
-    link = Link(SimulatedPort(emit(system, "pins"), clock_hz=CLOCK, baudrate=BAUD))
-    assert link.identity == Identity(1, 1024, DESIGN, CLOCK, memory_bytes)
-    assert link.set_baud(FAST) == FAST
-    return link
+    client = BridgeClient(SimulatedPort(emit(system, "pins"), clock_hz=CLOCK, baudrate=BAUD))
+    assert client.identity == Identity(1, 1024, CHIP_DESIGN, CLOCK, memory_bytes)
+    assert client.set_baud(FAST) == FAST
+    return client
 
 
-def on_board(link):
+def on_board(client):
     """What makes a backend of the board."""
-    return lambda config, memory_bytes, ring, *, report: PagedBackend(
-        config, memory_bytes, ring, LinkDevice(link)
+    return lambda config, memory_bytes, ring, *, report: OverlayBackend(
+        config, memory_bytes, ring, BridgeDevice(client)
     )
 
 
 def test_product_at_pins():
     """A product whose image is larger than the memory, and the accesses that the memory refuses."""
-    link = connect(SMALL, 1 << 13)
+    client = connect(SMALL, 1 << 13)
     generator = np.random.default_rng(2)
     a, b = (
         generator.normal(size=(5, 70)).astype(np.float32),
@@ -57,39 +59,39 @@ def test_product_at_pins():
     )
     job = MatmulJob(a, b, SMALL, format="q4_1")
     expected, _ = run_job(job, open_backend("golden", SMALL, job.memory_bytes, job.ring))
-    backend = open_backend(on_board(link), SMALL, job.memory_bytes, job.ring)
+    backend = open_backend(on_board(client), SMALL, job.memory_bytes, job.ring)
     product, result = run_job(job, backend)
     np.testing.assert_array_equal(product, expected)
-    assert backend.cache.loaded > len(backend.cache.frames) and link.repeats == 0 and result.cycles > 0
+    assert backend.cache.loaded > len(backend.cache.frames) and client.repeats == 0 and result.cycles > 0
     with pytest.raises(BridgeError, match="READ_MEMORY of 4 bytes at 0x2000: decode error"):
-        link.read_memory(1 << 13, 4)
+        client.read_memory(1 << 13, 4)
     with pytest.raises(BridgeError, match="WRITE_REGISTER of 4 bytes at 0xffc: slave error"):
-        link.write_register(0xFFC, 1)
+        client.write_register(0xFFC, 1)
     backend.close()
 
 
 def test_refusals():
     with pytest.raises(ConfigError, match="a chip on a board has a memory port of 32 bits, not 256"):
         ChipSystem(preset("desk"), memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
-    link = type("Link", (), {"identity": Identity(1, 256, "PENG", CLOCK, 4096)})()
+    client = type("Client", (), {"identity": Identity(1, 256, "PENG", CLOCK, 4096)})()
     with pytest.raises(BridgeError, match=r"the board holds the design 'PENG', not the whole chip \(PBLN\)"):
-        LinkDevice(link)
+        BridgeDevice(client)
 
 
 def test_checks(monkeypatch):
     """The checks find a wrong bit."""
-    paged = lambda config, memory_bytes, ring, *, report: Paged(config, memory_bytes, ring)
+    overlay = lambda config, memory_bytes, ring, *, report: Overlay(config, memory_bytes, ring)
     monkeypatch.setattr("poblano_fpga.chip_check.load_model", lambda name: tiny_model(dim=128))
-    assert check_product(paged, SMALL)["bit_exact"] and check_layer(paged, SMALL)["bytes_to_board"] == 0
-    Paged.flip = 1
+    assert check_product(overlay, SMALL)["bit_exact"] and check_layer(overlay, SMALL)["bytes_to_board"] == 0
+    Overlay.flip = 1
     with pytest.raises(Mismatch, match="the product differs from the golden model's, first in element"):
-        check_product(paged, SMALL)
+        check_product(overlay, SMALL)
     with pytest.raises(Mismatch, match="memory differs from the golden model's, first in element"):
-        check_layer(paged, SMALL)
+        check_layer(overlay, SMALL)
 
 
-class Paged(GoldenBackend):
-    """The golden model with the members of a paged backend."""
+class Overlay(GoldenBackend):
+    """The golden model with the members of an overlay backend."""
 
     cache = type("Cache", (), {"bytes_up": 0, "bytes_down": 0})
     flip = 0
@@ -162,7 +164,7 @@ def test_layer_at_pins():
     residual."""
     board = OnBoard("ulx3s")
     assert check_layer(board, board.config)["bytes_to_board"] > 200_000
-    assert board.device.link.repeats == 0
+    assert board.device.client.repeats == 0
 
 
 @pytest.mark.nightly

@@ -12,11 +12,15 @@ import pytest
 
 from poblano.config import PRESETS, preset
 from poblano.formats.element import FORMATS
+from poblano.isa.commands import ErrorCode
 from poblano_cli import main as cli
+from poblano_cli import options
+from poblano_cli.display import Display
 from poblano_flows.formats_table import width_table
 from poblano_host.models import load_model
 from poblano_host.models.gguf import export_gguf
-from poblano_host.runtime import session as runtime
+from poblano_host.runtime.backend import BACKENDS, GoldenBackend
+from poblano_host.runtime.errors import ChipError
 
 
 @pytest.fixture
@@ -100,7 +104,7 @@ def test_bad_input(poblano, tmp_path, monkeypatch):
     )
     assert poblano("run", "--tokens", "0")[0] == poblano("walk")[0] == poblano("run", "--tokens", "x")[0] == 2
     nano = preset("nano")
-    monkeypatch.setattr(cli, "preset", lambda name: replace(nano, tile=replace(nano.tile, vmem_lines=64)))
+    monkeypatch.setattr(options, "preset", lambda name: replace(nano, tile=replace(nano.tile, vmem_lines=64)))
     fails(
         poblano(*golden),
         "poblano-1m: a step of 1 token needs vector memory of at least [0-9]+ lines; there are 64$",
@@ -129,23 +133,23 @@ def test_bad_models(poblano, tmp_path):
 def test_chip_errors(poblano, monkeypatch):
     """A chip that fails, or differs from the golden model, has its own exit code."""
 
-    class Failing(runtime.GoldenBackend):
+    class Failing(GoldenBackend):
         def run(self, commands, *, progress=None):
-            raise runtime.ChipError(runtime.ErrorCode.AXI_READ, 0, 0, bytes([1]) + bytes(63))
+            raise ChipError(ErrorCode.AXI_READ, 0, 0, bytes([1]) + bytes(63))
 
-    class Differing(runtime.GoldenBackend):
+    class Differing(GoldenBackend):
         def run(self, commands, *, progress=None):
             result = super().run(commands, progress=progress)
             self.memory[:4096] ^= 1
             return result
 
-    monkeypatch.setitem(runtime.BACKENDS, "sim", Failing)
+    monkeypatch.setitem(BACKENDS, "sim", Failing)
     fails(
         poblano("run"),
         r"chip error AXI_READ \(memory answered a read with an error\) at command 0 \(dma\): dma LOAD",
         3,
     )
-    monkeypatch.setitem(runtime.BACKENDS, "sim", Differing)
+    monkeypatch.setitem(BACKENDS, "sim", Differing)
     fails(poblano("run", "--check"), "positions 0 on: memory differs from the golden model's", 1)
 
 
@@ -258,7 +262,7 @@ def test_terminal(monkeypatch, capfd):
     master, slave = os.openpty()
     monkeypatch.setattr(sys, "stdout", os.fdopen(slave, "w"))
     monkeypatch.setattr(sys, "stderr", sys.stdout)
-    display = cli._Display()
+    display = Display()
     with display.running():
         display.note("compiling")
         display.progress("prefill", 3, 10, 1000)

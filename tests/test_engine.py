@@ -8,7 +8,7 @@ from poblano.config import ArrayConfig, ConfigError
 from poblano.engine.config import REGISTERS, EngineConfig, Fault
 from poblano.engine.system import EngineSystem
 from poblano.verilog import emit
-from poblano_host.serial.bridge import BridgeError, Link
+from poblano_host.serial.bridge import BridgeClient, BridgeError
 from poblano_host.serial.engine import EngineDevice
 from poblano_host.sim.pins import SimulatedPort
 
@@ -29,7 +29,7 @@ def device(config):
     port = SimulatedPort(
         emit(EngineSystem(config, clock_hz=CLOCK, baud=BAUD), "pins"), clock_hz=CLOCK, baudrate=BAUD
     )
-    return EngineDevice(Link(port))
+    return EngineDevice(BridgeClient(port))
 
 
 def expected(a, w):
@@ -70,7 +70,7 @@ def test_block_sums(name):
     extremes = np.array([-128, -127, 127]).repeat(32)[None]
     w = np.full((96, 4), -128)
     assert np.array_equal(engine.block_sums(extremes, w), expected(extremes, w))
-    engine.link.close()
+    engine.client.close()
 
 
 def test_cycles(spram):
@@ -86,16 +86,16 @@ def test_cycles(spram):
 def test_refused(spram):
     """Jobs that can't be, addresses past the end, registers that are not there: an error each, and the next
     job is right."""
-    link = spram.link
+    client = spram.client
     memory = CONFIGS["4x4-spram"].memory_bytes
 
     def run(**values):
         for name, value in (
             dict(ROWS=1, K_BLOCKS=1, GROUPS=1, ACTIVATIONS=0, WEIGHTS=0, RESULTS=4096) | values
         ).items():
-            link.write_register(REGISTERS[name], value)
-        link.write_register(REGISTERS["CONTROL"], 1)
-        status = link.read_register(REGISTERS["STATUS"])
+            client.write_register(REGISTERS[name], value)
+        client.write_register(REGISTERS["CONTROL"], 1)
+        status = client.read_register(REGISTERS["STATUS"])
         assert not status & 1
         return Fault(status >> 1)
 
@@ -103,11 +103,11 @@ def test_refused(spram):
     for bad in dict(ROWS=0), dict(ROWS=17), dict(K_BLOCKS=0), dict(GROUPS=0):
         assert run(**bad) == Fault.BAD_JOB
     canary = bytes(range(64))
-    link.write_memory(memory, canary)
+    client.write_memory(memory, canary)
     # The last word of results, and what would be past it.
     for bad in dict(ROWS=2, RESULTS=memory - 16), dict(WEIGHTS=memory - 64), dict(ACTIVATIONS=memory - 4):
         assert run(**bad) == Fault.BAD_ADDRESS
-        assert link.read_memory(memory, 64) == canary
+        assert client.read_memory(memory, 64) == canary
     for name, value in (
         ("ROWS", 32),
         ("K_BLOCKS", 1024),
@@ -119,21 +119,21 @@ def test_refused(spram):
         ("STATUS", 0),
     ):
         with pytest.raises(BridgeError, match="slave error"):
-            link.write_register(REGISTERS[name], value)
+            client.write_register(REGISTERS[name], value)
     with pytest.raises(BridgeError, match="slave error"):
-        link.read_register(max(REGISTERS.values()) + 4)
+        client.read_register(max(REGISTERS.values()) + 4)
     for access in (
-        lambda: link.read_memory(2 * memory, 4),
-        lambda: link.write_memory(2 * memory - 4, bytes(8)),
+        lambda: client.read_memory(2 * memory, 4),
+        lambda: client.write_memory(2 * memory - 4, bytes(8)),
     ):
         with pytest.raises(BridgeError, match="decode error"):
             access()
     with pytest.raises(BridgeError, match="bad address"):
-        link.read_memory(4 * memory, 4)
+        client.read_memory(4 * memory, 4)
     a, w = np.ones((3, 32), int), np.full((32, 4), 2)
     spram._content.clear()
     assert np.array_equal(spram.block_sums(a, w), expected(a, w))
-    assert not any(link.statistics().values())
+    assert not any(client.statistics().values())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from poblano.config import BLOCK, LINE_BYTES, preset
 from poblano.isa.commands import Command, Opcode
 from poblano_host.compiler import CompiledModel
 from poblano_host.models import load_model
-from poblano_host.runtime.session import GoldenBackend, Session, SimulationBackend
+from poblano_host.runtime.backend import GoldenBackend, SimulationBackend
+from poblano_host.runtime.session import Session
 
 PROMPT = "And God said unto Moses, Speak unto the children of Israel"
 DMA = 0

@@ -10,7 +10,7 @@ from poblano.config import ArrayConfig, ChipConfig, MemoryConfig, TileConfig
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import Model, load_model
 from poblano_host.models.quantise import quantise_model
-from poblano_host.runtime.session import GoldenBackend, SimulationBackend, open_backend, run_job
+from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, open_backend, run_job
 from tests.test_first_light import dump
 
 FORMATS = ("int8", "int4", "mxfp8_e4m3", "mxfp4_e2m1")

@@ -16,13 +16,13 @@ from poblano_cli import main as cli
 from poblano_fpga import build as build_module
 from poblano_fpga.boards import BOARDS, board, with_array
 from poblano_fpga.build import BuildError, BuildReport, build, tool
-from poblano_fpga.check import awkward_matrices, check_layer, check_matmul, matmul_on, token_products
-from poblano_fpga.command import device
+from poblano_fpga.engine import device
+from poblano_fpga.engine_check import awkward_matrices, check_layer, check_matmul, matmul_on, token_products
 from poblano_fpga.floorplan import place_multipliers
 from poblano_fpga.simulation import rtl_port
 from poblano_fpga.synthesis import Netlist, check_fits, synthesise
-from poblano_host.runtime.session import Mismatch
-from poblano_host.serial.bridge import Link
+from poblano_host.runtime.errors import Mismatch
+from poblano_host.serial.bridge import BridgeClient
 from poblano_host.serial.engine import EngineDevice, engine_traffic
 
 
@@ -101,7 +101,7 @@ def test_traffic():
 def test_traffic_is_the_engines():
     """The figures that are only counted are those of the simulated engine."""
     b = board("icebreaker")
-    engine = EngineDevice(Link(rtl_port(b)))
+    engine = EngineDevice(BridgeClient(rtl_port(b)))
     begun = replace(engine.traffic)
     rng = np.random.default_rng(0)
     shapes = (3, 64, 9), (1, 128, 6)
@@ -155,7 +155,7 @@ def test_icebreaker_netlist():
     engine = device(b)
     product = check_matmul(engine)
     assert product.shape == (5, 13) and np.abs(product).max() > 1e3
-    assert not any(engine.link.statistics().values()) and engine.link.port._call("bad") == 0
+    assert not any(engine.client.statistics().values()) and engine.client.port.bad == 0
 
 
 @pytest.mark.slow
@@ -221,7 +221,7 @@ def run(monkeypatch, capfd, *arguments):
             2,
             "array rows must be below 32 or a multiple of it, not 40",
         ),
-        (("--board", "ulx3s", "--array", "big"), 2, "an array's size is rows x columns, as 4x4, not 'big'"),
+        (("--board", "ulx3s", "--array", "big"), 2, "an array is rows x columns, as 4x4, not 'big'"),
         (("--board", "ulx3s", "--simulate", "--program"), 2, "--simulate needs no board"),
         (
             ("--board", "ulx3s", "--json", "/nonexistent/x.json"),

@@ -10,85 +10,135 @@ from poblano.memory.local import LocalMemories
 from tb.memory.configs import CONFIGS
 
 
+class Contents:
+    """What the memories hold, as integers."""
+
+    def __init__(self, tile):
+        self.lanes, self.segments = tile.lanes, tile.array.segments
+        self.vmem = [0] * tile.vmem_rows
+        self.blocks, self.metas = [0] * tile.amem_blocks, [0] * tile.amem_blocks
+
+    def word(self, at):
+        return sum(self.blocks[at * self.segments + s] << 256 * s for s in range(self.segments))
+
+    def meta(self, at):
+        return sum(self.metas[at * self.segments + s] << 45 * s for s in range(self.segments))
+
+    def row(self, at):
+        return self.vmem[at]
+
+    def block(self, at):
+        return self.blocks[at] | self.metas[at] << 256
+
+    def write(self, space, addr, mask, data):
+        if space:
+            self.blocks[addr], self.metas[addr] = data & (1 << 256) - 1, data >> 256
+            return
+        for lane in range(self.lanes):
+            if mask >> lane & 1:
+                field = 0xFFFFFFFF << 32 * lane
+                self.vmem[addr] = self.vmem[addr] & ~field | data & field
+
+
+class Reads:
+    """A read port: random addresses below ``depth``, and what must come back in which cycle."""
+
+    def __init__(self, port, depth, content, rng):
+        self.port, self.depth, self.content, self.rng = port, min(depth, 16), content, rng
+        self.address, self.due, self.waited = None, {}, 0
+
+    def reset(self):
+        self.due, self.waited = {}, 0
+
+    def drive(self, ctx):
+        if self.address is None and self.rng.random() < 0.8:
+            self.address, self.waited = self.rng.randrange(self.depth), 0
+        ctx.set(self.port.req.valid, self.address is not None)
+        ctx.set(self.port.req.payload, self.address or 0)
+
+    def check(self, ctx, cycle, latency):
+        assert ctx.get(self.port.valid) == (cycle in self.due), cycle
+        if cycle in self.due:
+            got = ctx.get(self.port.data)
+            assert (got if isinstance(got, int) else got.as_bits()) == self.due.pop(cycle)
+        if self.address is None:
+            return
+        if ctx.get(self.port.req.ready):
+            self.due[cycle + latency] = self.content(self.address)
+            self.address = None
+        else:
+            self.waited += 1
+            assert self.waited <= 2
+
+
+class Writes:
+    """A write port: random writes, which reach ``contents`` when they are taken."""
+
+    def __init__(self, port, contents, rng):
+        self.port, self.contents, self.rng = port, contents, rng
+        self.write, self.waited = None, 0
+
+    def reset(self):
+        self.waited = 0
+
+    def drive(self, ctx):
+        if self.write is None and self.rng.random() < 0.6:
+            space = self.rng.getrandbits(1)
+            self.write = {
+                "space": space,
+                "addr": self.rng.randrange(16),
+                "mask": self.rng.getrandbits(self.contents.lanes),
+                "data": self.rng.getrandbits(301 if space else 32 * self.contents.lanes),
+            }
+            self.waited = 0
+        ctx.set(self.port.valid, self.write is not None)
+        if self.write:
+            for field, value in self.write.items():
+                ctx.set(Value.cast(self.port.payload[field]), value)
+
+    def check(self, ctx):
+        if not self.write:
+            return
+        if not ctx.get(self.port.ready):
+            self.waited += 1
+            assert self.waited <= 2
+            return
+        self.contents.write(**self.write)
+        self.write = None
+
+
 @pytest.mark.parametrize("name", ["narrow", "desk", "wide"])
 def test_random(name):
-    config = CONFIGS[name]
-    tile = config.tile
-    segments = tile.array.segments
+    """All ports at once, with resets: contents, latency, and requesters that wait at most two cycles."""
+    tile = CONFIGS[name].tile
     dut = LocalMemories(tile)
     reset = Signal()
     rng = random.Random(name)
+    contents = Contents(tile)
+    reads = [
+        Reads(port, depth, content, rng)
+        for port, depth, content in (
+            (dut.vector_a, tile.vmem_rows, contents.row),
+            (dut.vector_b, tile.vmem_rows, contents.row),
+            (dut.dma_v, tile.vmem_rows, contents.row),
+            (dut.matmul_a, tile.amem_words, contents.word),
+            (dut.matmul_meta, tile.amem_words, contents.meta),
+            (dut.dma_a, tile.amem_blocks, contents.block),
+        )
+    ]
+    writes = [Writes(port, contents, rng) for port in (dut.w_vector, dut.w_matmul, dut.w_bus)]
 
     async def bench(ctx):
-        vmem = [0] * tile.vmem_rows
-        blocks, metas = [0] * tile.amem_blocks, [0] * tile.amem_blocks
-        word = lambda at: sum(blocks[at * segments + s] << 256 * s for s in range(segments))
-        meta = lambda at: sum(metas[at * segments + s] << 45 * s for s in range(segments))
-        row = lambda at: vmem[at]
-        block = lambda at: blocks[at] | metas[at] << 256
-        ports = [
-            (dut.vector_a, tile.vmem_rows, row),
-            (dut.vector_b, tile.vmem_rows, row),
-            (dut.dma_v, tile.vmem_rows, row),
-            (dut.matmul_a, tile.amem_words, word),
-            (dut.matmul_meta, tile.amem_words, meta),
-            (dut.dma_a, tile.amem_blocks, block),
-        ]
-        writes = [dut.w_vector, dut.w_matmul, dut.w_bus]
-        due = [{} for _ in ports]
-        reading, waited = [None] * len(ports), [0] * len(ports)
-        writing, waited_write = [None] * len(writes), [0] * len(writes)
         for cycle in range(330):
             ctx.set(reset, cycle % 100 == 70)
-            if cycle % 100 == 71:
-                due = [{} for _ in ports]
-                waited, waited_write = [0] * len(ports), [0] * len(writes)  # turns start afresh
-            for p, (port, depth, _) in enumerate(ports):
-                if reading[p] is None and rng.random() < 0.8:
-                    reading[p], waited[p] = rng.randrange(min(depth, 16)), 0
-                ctx.set(port.req.valid, reading[p] is not None)
-                ctx.set(port.req.payload, reading[p] or 0)
-            for p, port in enumerate(writes):
-                if writing[p] is None and rng.random() < 0.6:
-                    space = rng.getrandbits(1)
-                    writing[p] = {
-                        "space": space,
-                        "addr": rng.randrange(16),
-                        "mask": rng.getrandbits(tile.lanes),
-                        "data": rng.getrandbits(301 if space else 32 * tile.lanes),
-                    }
-                    waited_write[p] = 0
-                ctx.set(port.valid, writing[p] is not None)
-                if writing[p]:
-                    for field, value in writing[p].items():
-                        ctx.set(Value.cast(port.payload[field]), value)
-            for p, (port, _, read) in enumerate(ports):
-                assert ctx.get(port.valid) == (cycle in due[p]), (cycle, p)
-                if cycle in due[p]:
-                    got = ctx.get(port.data)
-                    assert (got if isinstance(got, int) else got.as_bits()) == due[p].pop(cycle)
-                if reading[p] is not None:
-                    if ctx.get(port.req.ready):
-                        due[p][cycle + dut.LATENCY] = read(reading[p])
-                        reading[p] = None
-                    else:
-                        waited[p] += 1
-                        assert waited[p] <= 2
-            for p, port in enumerate(writes):
-                if not writing[p]:
-                    continue
-                if not ctx.get(port.ready):
-                    waited_write[p] += 1
-                    assert waited_write[p] <= 2
-                    continue
-                w, writing[p] = writing[p], None
-                if w["space"]:
-                    blocks[w["addr"]], metas[w["addr"]] = w["data"] & (1 << 256) - 1, w["data"] >> 256
-                else:
-                    for lane in range(tile.lanes):
-                        if w["mask"] >> lane & 1:
-                            field = 0xFFFFFFFF << 32 * lane
-                            vmem[w["addr"]] = vmem[w["addr"]] & ~field | w["data"] & field
+            for port in [*reads, *writes]:
+                if cycle % 100 == 71:
+                    port.reset()  # turns start afresh
+                port.drive(ctx)
+            for port in reads:
+                port.check(ctx, cycle, dut.LATENCY)
+            for port in writes:
+                port.check(ctx)
             await ctx.tick()
 
     simulator = Simulator(ResetInserter(reset)(dut))

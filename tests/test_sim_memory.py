@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from poblano.config import preset
-from poblano_host.sim.simulation import Simulation, SimulationError
+from poblano_host.sim.errors import SimulationError
+from poblano_host.sim.simulation import Simulation
 
 SOURCE, TARGET, LENGTH, BURSTS, STROBES, START, FIRST, CYCLES, RESPONSES, WRONG = range(0, 40, 4)
 READ, WRITE, WITHDRAW = 1, 2, 4

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from poblano_host.serial.bridge import BoardError
-
+from .errors import BoardError
 from .floorplan import place_multipliers
 from .synthesis import cell_counts, check_fits, synthesise
 

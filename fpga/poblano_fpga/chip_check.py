@@ -10,7 +10,8 @@ from poblano.isa.commands import Command, Opcode
 from poblano.isa.topology import UnitKind
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import load_model
-from poblano_host.runtime.session import Mismatch, open_backend, run_job
+from poblano_host.runtime.backend import open_backend, run_job
+from poblano_host.runtime.errors import Mismatch
 
 __all__ = ["check_chip", "check_layer", "check_product", "first_layer"]
 
@@ -52,7 +53,7 @@ def first_layer(compiled, tokens):
 
 
 def check_product(backend, config):
-    """Run a product on what makes a :class:`PagedBackend`; figures. Mismatch if it differs from the golden
+    """Run a product on what makes a :class:`OverlayBackend`; figures. Mismatch if it differs from the golden
     model's."""
     generator = np.random.default_rng(2)
     m, k, n = SHAPE
@@ -67,7 +68,7 @@ def check_product(backend, config):
 
 
 def check_layer(backend, config, tokens=(5, 6, 7)):
-    """Run the first layer on what makes a :class:`PagedBackend`; figures. Mismatch if any byte of memory
+    """Run the first layer on what makes a :class:`OverlayBackend`; figures. Mismatch if any byte of memory
     differs from the golden model's."""
     compiled = CompiledModel(load_model("default"), config, context=CONTEXT)
     inputs, commands = first_layer(compiled, list(tokens))

@@ -6,8 +6,8 @@ import re
 import tempfile
 
 from poblano.verilog import emit
+from poblano_host.cache import cache_folder, digest, keep
 from poblano_host.sim.pins import SimulatedPort
-from poblano_host.sim.simulation import _digest, _keep, cache_folder
 
 from .yosys import run_yosys
 
@@ -104,7 +104,7 @@ def netlist_verilog(board, netlist, *, report=lambda text: None):
     stand = "\n".join([head, *(models[name] for name in blocks)])
     path = (
         cache_folder()
-        / f"fpga-{_digest(netlist.verilog, small, stand, *script, metadata.version('pyosys'))}.v"
+        / f"fpga-{digest(netlist.verilog, small, stand, *script, metadata.version('pyosys'))}.v"
     )
     if not path.exists():
         report("dissolving the cells' models")
@@ -112,7 +112,7 @@ def netlist_verilog(board, netlist, *, report=lambda text: None):
             for name, text in ("blocks.v", stand), ("small.v", small), ("netlist.v", netlist.verilog):
                 Path(temporary, name).write_text(text)
             run_yosys(script, folder=temporary)
-            _keep(path, Path(temporary, "flat.v").read_bytes())
+            keep(path, Path(temporary, "flat.v").read_bytes())
     return stand + "\n" + path.read_text() + WRAPPER
 
 

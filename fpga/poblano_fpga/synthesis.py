@@ -7,7 +7,7 @@ from pathlib import Path
 import tempfile
 
 from poblano.config import ConfigError
-from poblano_host.sim.simulation import _digest, _keep, cache_folder
+from poblano_host.cache import cache_folder, digest, keep
 
 from . import multipliers
 from .top import top_verilog
@@ -76,7 +76,7 @@ def synthesise(board, *, report=lambda text: None):
     report("writing the RTL")
     verilog = top_verilog(board)
     script = _script(board)
-    key = _digest(verilog, *script, Path(multipliers.__file__).read_text(), metadata.version("pyosys"))
+    key = digest(verilog, *script, Path(multipliers.__file__).read_text(), metadata.version("pyosys"))
     folder = cache_folder()
     kept = [folder / f"fpga-{key}.{kind}" for kind in ("json", "v", "stat")]
     if not all(path.exists() for path in kept):
@@ -92,7 +92,7 @@ def synthesise(board, *, report=lambda text: None):
             ]
             run_yosys(commands, folder=temporary)
             for path in kept:
-                _keep(path, Path(temporary, f"design{path.suffix}").read_bytes())
+                keep(path, Path(temporary, f"design{path.suffix}").read_bytes())
     texts = [path.read_text() for path in kept]
     cells = json.loads(texts[2][texts[2].index("{") :])["design"]["num_cells_by_type"]
     return Netlist(texts[0], texts[1], cells)

@@ -6,7 +6,7 @@ Run as a program: reads commands, one a line, from standard input; those of ``mu
 import subprocess
 import sys
 
-from poblano_host.serial.bridge import BoardError
+from poblano_fpga.errors import BoardError
 
 __all__ = ["SynthesisError", "run_yosys"]
 

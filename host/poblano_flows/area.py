@@ -1,7 +1,7 @@
-"""The command ``poblano area``: what a processing element costs for a set of number formats, synthesised by
+"""What a processing element costs for a set of number formats, synthesised by
 yosys."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 import json
 from pathlib import Path
 import subprocess
@@ -10,9 +10,6 @@ import tempfile
 from typing import Any
 
 from amaranth.back import rtlil  # type: ignore[attr-defined]  # not in amaranth-stubs
-from rich.console import Console
-from rich.table import Table
-import typer
 
 from poblano.compute.pe import PE
 from poblano.config import ArrayConfig, ConfigError
@@ -22,11 +19,11 @@ __all__ = [
     "Area",
     "FORMAT_SETS",
     "TARGETS",
-    "area",
     "markdown",
     "measure",
     "processing_element",
     "synthesise",
+    "title",
 ]
 
 FORMAT_SETS = (
@@ -64,9 +61,6 @@ NAND2 = {
 }
 """Two-input NANDs of as many transistors: those of yosys' ``stat -tech cmos``, and 24 of a static
 flip-flop."""
-
-WIDTH = 150
-"""Columns of a table that goes to a file."""
 
 
 @dataclass(frozen=True)
@@ -203,50 +197,8 @@ def markdown(areas):
             on["gates"].gates,
             round(on["gates"].nand2),
         ]
-        lines.append(f"| {_title(formats)} | " + " | ".join(f"{n:,}" for n in numbers) + " |")
+        lines.append(f"| {title(formats)} | " + " | ".join(f"{n:,}" for n in numbers) + " |")
     return lines
-
-
-def area(
-    target: list[str] = typer.Option(None, help=f"{', '.join(TARGETS)}; may be repeated; all by default."),
-    formats: list[str] = typer.Option(None, help="A set of formats, as int8,mxfp4_e2m1; may be repeated."),
-    json_file: str = typer.Option(None, "--json", help="Write the figures to this file."),
-):
-    """Synthesise a processing element for sets of number formats and print what it costs."""
-    targets = list(dict.fromkeys(target or TARGETS))
-    sets = (
-        [tuple(name.strip() for name in text.split(",")) for text in formats]
-        if formats
-        else list(FORMAT_SETS)
-    )
-    for name in targets:
-        for chosen in sets:
-            processing_element(chosen, name)._MustUse__used = True
-    if json_file is not None and not Path(json_file).absolute().parent.is_dir():
-        raise FileNotFoundError(2, "its folder does not exist", json_file)
-    areas = []
-    for chosen in dict.fromkeys(sets):
-        for name in targets:
-            print(f"{_title(chosen)} on {TARGETS[name].title}", file=sys.stderr, flush=True)
-            areas.append(measure(chosen, name))
-    if json_file is not None:
-        Path(json_file).write_text(json.dumps([asdict(a) for a in areas], indent=2) + "\n")
-    table = Table("formats", "target", title="A processing element", title_justify="left")
-    for column in "LUT4", "carry", "DSP", "flip-flops", "gates", "NAND2":
-        table.add_column(column, justify="right")
-    for a in areas:
-        numbers = (
-            a.luts,
-            a.carries,
-            a.dsps,
-            a.flip_flops,
-            a.gates,
-            None if a.nand2 is None else round(a.nand2),
-        )
-        table.add_row(
-            _title(a.formats), TARGETS[a.target].title, *("" if n is None else f"{n:,}" for n in numbers)
-        )
-    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def _target(name):
@@ -255,5 +207,6 @@ def _target(name):
     return TARGETS[name]
 
 
-def _title(formats):
+def title(formats):
+    """A set of formats in words."""
     return "all" if formats == tuple(FORMATS) else ", ".join(formats)

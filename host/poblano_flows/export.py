@@ -1,8 +1,8 @@
-"""The command ``poblano verilog``: everything that a chip-design flow needs of a chip, or of a bare array,
+"""Everything that a chip-design flow needs of a chip, or of a bare array,
 in one folder."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import version
 import inspect
 import json
@@ -10,23 +10,20 @@ from pathlib import Path
 import re
 import shutil
 import textwrap
-import time
 from typing import Any
 import uuid
 
 from amaranth.lib import wiring
-import typer
 
 from poblano.chip import Chip
 from poblano.clock_gate import CLOCK_GATE, CLOCK_GATE_FILE
 from poblano.compute.array import SystolicArray
-from poblano.config import ArrayConfig, ConfigError, preset
-from poblano.ports import pins
-from poblano.verilog import VerilogModule, arguments, emit_modules
+from poblano.config import ArrayConfig, ConfigError
+from poblano.verilog import VerilogModule, arguments, emit_modules, pins
 
 from .register_files import write_register_files
 
-__all__ = ["Design", "array_design", "chip_design", "export", "verilog"]
+__all__ = ["Design", "array_design", "chip_design", "export"]
 
 PERIOD = 10.0
 """Of the clock, in ns."""
@@ -359,44 +356,3 @@ if __name__ == "__main__":
     asic.run()
     asic.summary()
 '''
-
-
-def verilog(
-    preset_name: str = typer.Option(
-        None, "--preset", help="The chip's configuration, desk by default: see `poblano presets`."
-    ),
-    array: str = typer.Option(
-        None, help="Instead of a chip, a bare array of so many rows and columns, as 128x128."
-    ),
-    output: str = typer.Option(
-        ..., "-o", "--output", help="The folder for the files, which is made if it does not exist."
-    ),
-    tiles: int = typer.Option(None, help="Tiles of the chip; the preset's by default."),
-    formats: str = typer.Option(
-        None, "--formats", help="Number formats, as int8,mxfp8_e4m3; see `poblano formats`."
-    ),
-    period: float = typer.Option(PERIOD, help="The clock's period in ns, for the constraints."),
-):
-    """Write Verilog and what goes with it for an ASIC flow: constraints, file lists, projects for FuseSoC,
-    LibreLane and SiliconCompiler, the register map as SystemRDL, C header and HTML."""
-    start = time.monotonic()
-    chosen = {} if formats is None else {"formats": tuple(formats.split(","))}
-    if array is not None:
-        if preset_name is not None or tiles is not None:
-            raise ConfigError("--array is for a bare array: --preset and --tiles can't go with it")
-        size = re.fullmatch(r"(\d{1,6})x(\d{1,6})", array)
-        if size is None:
-            raise ConfigError(f"an array is given by its rows and columns, as 128x128, not {array!r}")
-        design = array_design(int(size[1]), int(size[2]), **chosen)
-    else:
-        config = preset("desk" if preset_name is None else preset_name)
-        if tiles is not None:
-            chosen |= {"tiles": tiles, "name": f"{config.name} with {tiles} tile{'s' * (tiles != 1)}"}
-        design = chip_design(replace(config, **chosen))
-    modules = export(design, output, period=period)
-    size = sum(len(module.text) for module in modules)
-    print(
-        f"{design.name}: {len(modules)} modules, top {design.top}, {size / 1e6:.1f} MB of Verilog in "
-        f"{Path(output, 'rtl')}; "
-        f"{time.monotonic() - start:.1f} s"
-    )

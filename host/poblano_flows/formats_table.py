@@ -1,34 +1,26 @@
-"""The command ``poblano formats``: what each number format can hold, what it costs, and its error on a
+"""What each number format can hold, what it costs, and its error on a
 model's layer."""
 
-from dataclasses import asdict, dataclass
-import json
-from pathlib import Path
-import sys
+from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-import typer
 
 from poblano.compute.reference import matmul
 from poblano.formats.element import FORMATS, Activation, Arithmetic, Element
 from poblano.vector.reference import quantise
 from poblano_host.compiler.weights import FORMATS as STORED
-from poblano_host.models import BlockTensor, FloatModel, ModelError, load_model
+from poblano_host.models import BlockTensor, FloatModel
 from poblano_host.models.quantise import QUANTISERS
 
 from .area import measure
 
-__all__ = ["Format", "Layer", "all_formats", "formats", "layer_error", "pair_widths", "width_table"]
+__all__ = ["Format", "Layer", "all_formats", "layer_error", "pair_widths", "width_table"]
 
 TEXT = """\
 The processor reads the weights of a model from its memory, block by block, and multiplies them with the \
 activations of every token that it works on. What is small enough to be kept beside the array is read \
 once; what is not is read again and again, and so the number of bits of a weight decides how many words \
 a second the model can say."""
-WIDTH = 150
-"""Columns of a table that goes to a file."""
 WEIGHTS = {"int8": "q8_0", "int4": "q4_1"}
 """The stored grid of a format that is not its own."""
 
@@ -137,55 +129,3 @@ def width_table():
     lines = [["", *(e.format.name for e in Element)], ["---"] * (len(Element) + 1)]
     lines += [[name, *map(str, widths.values())] for name, widths in pair_widths().items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _model(name):
-    if name is not None:
-        return load_model(name)
-    try:
-        return load_model("smollm2")
-    except ModelError as error:
-        print(f"{error}; taking the default model", file=sys.stderr, flush=True)
-        return load_model("default")
-
-
-def formats(
-    model: str = typer.Option(
-        None, help="The model whose layer is multiplied; smollm2, or default where that can't be had."
-    ),
-    json_file: str = typer.Option(None, "--json", help="Write the figures to this file."),
-):
-    """List the number formats: bits, range, exact sums, a processing element's cells, and the error on a
-    real layer."""
-    layer = Layer.of(_model(model))
-    rows = all_formats(layer, area=True)
-    if json_file is not None:
-        content = dict(layer=layer.name, formats=[asdict(row) for row in rows], sum_widths=pair_widths())
-        Path(json_file).write_text(json.dumps(content, indent=2) + "\n")
-    table = Table("format", title=f"Errors: {layer.name}", title_justify="left")
-    for column in (
-        "bits",
-        "scales",
-        "largest",
-        "smallest",
-        "specials",
-        "exact sum bits",
-        "MAC/cycle of a PE",
-        "PE LUT4",
-        "RMS error",
-    ):
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(
-            row.name,
-            str(row.bits),
-            ", ".join(row.scales),
-            f"{row.largest:g}",
-            f"{row.smallest:g}",
-            row.specials,
-            str(row.sum_width),
-            row.macs,
-            str(row.pe_luts),
-            f"{100 * row.error:.2f} %",
-        )
-    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)

@@ -114,7 +114,8 @@ def losses(model, windows=300, seed=0):
     return np.mean(seen), np.std(seen) / windows**0.5, np.mean([loss_on(window) for window in rest])
 
 
-def _network(config):
+def _blocks(config):
+    """Classes of torch modules: the norm and the layer of a model."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -173,6 +174,18 @@ def _network(config):
             x = x + self.self_attn(self.input_layernorm(x), cos, sin)
             return x + self.mlp(self.post_attention_layernorm(x))
 
+    return Norm, Layer
+
+
+def _network(config):
+    """The model with its initial weights, a torch module."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    dim, head_dim = config["hidden_size"], config["head_dim"]
+    Norm, Layer = _blocks(config)
+
     class Network(nn.Module):
         def __init__(self):
             super().__init__()
@@ -212,8 +225,6 @@ def train(
 
     Returns the mean loss (nats per token) on the last 5 % of the text, which is not trained on.
     """
-    import numpy as np
-    from safetensors.numpy import save_file
     import torch
     from torch.nn import functional
 
@@ -250,16 +261,6 @@ def train(
         with torch.no_grad():
             return float(loss_on(windows))
 
-    def save():
-        tensors = {
-            f"model.{name}": parameter.detach().numpy().astype(np.float16)
-            for name, parameter in network.named_parameters()
-        }
-        part = folder / "model.safetensors.part"
-        save_file(tensors, str(part), metadata={"format": "pt"})
-        part.chmod(0o644)
-        os.replace(part, folder / "model.safetensors")
-
     start, total = time.time(), 0.0
     for step in range(steps):
         progress = step / steps
@@ -281,8 +282,23 @@ def train(
                 f"step {step + 1}/{steps}: loss {total / (step % 100 + 1):.3f}, held out {evaluate():.3f}, "
                 f"{time.time() - start:.0f} s"
             )
-            save()
+            _save(network, folder)
             total = 0.0
         if progress == 1:
             break
     return evaluate()
+
+
+def _save(network, folder):
+    """Write the weights at once, F16."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    tensors = {
+        f"model.{name}": parameter.detach().numpy().astype(np.float16)
+        for name, parameter in network.named_parameters()
+    }
+    part = folder / "model.safetensors.part"
+    save_file(tensors, str(part), metadata={"format": "pt"})
+    part.chmod(0o644)
+    os.replace(part, folder / "model.safetensors")

@@ -14,7 +14,7 @@ from amaranth.utils import exact_log2
 from .axi.signature import AXIConfig
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
-from .isa.fields import LOCAL_BITS
+from .isa.header import LOCAL_BITS
 from .isa.topology import MOST_TILES, Topology
 
 __all__ = [

@@ -2,15 +2,14 @@
 
 import ctypes
 import fcntl
-import hashlib
 from pathlib import Path
 import subprocess
 
 from amaranth.lib import wiring
 import numpy as np
 
-from poblano.ports import pins
-from poblano.verilog import emit
+from poblano.verilog import emit, pins
+from poblano_host.cache import digest
 from poblano_host.sim.verilator import verilator_command, verilator_root
 
 __all__ = ["Bulk", "build"]
@@ -112,6 +111,31 @@ class Bulk:
         }
 
 
+FLAGS = [
+    "--cc",
+    "--exe",
+    "--build",
+    "-O3",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--noassert",
+    "-CFLAGS",
+    "-fPIC -O2",
+    "-LDFLAGS",
+    "-shared",
+    "-MAKEFLAGS",
+    "OPT_FAST=-O2 OPT_GLOBAL=-O1",
+    "--top-module",
+    "dut",
+    "-o",
+    "libdut.so",
+]
+
+
 def build(component, *, latency=None, transform=None):
     """Compile ``component`` (once for each distinct Verilog) and return a :class:`Bulk`.
 
@@ -125,102 +149,81 @@ def build(component, *, latency=None, transform=None):
     latency = component.LATENCY if latency is None else latency
     verilog = emit(component, "dut")
     top = verilog.split("module dut(")[1].split("endmodule")[0]
-    clocked = "input clk" in top
-    reset = ""
-    if clocked and "input rst;" in top:
-        reset = "top.rst = 1; for (int i = 0; i < 4; ++i) { top.clk = i & 1; top.eval(); } top.rst = 0;"
-    enable = "top.en = enabled;" if inputs.pop("en", None) else ""
-    cast = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
-
-    def member(name):
-        """Verilator's C++ name of a port."""
-        return name.replace("__", "___05F")
-
-    def words(width):
-        return range(-(-width // 32))
-
-    def element(name, width, k, side, const=""):
-        return (
-            f"((const {cast[_dtype(width).itemsize]} *){side}[{k}])"
-            if const
-            else f"(({cast[_dtype(width).itemsize]} *){side}[{k}])"
-        )
-
-    drive = "\n        ".join(
-        "".join(
-            f"top.{member(name)}[{w}] = (((const uint32_t *)in[{k}])[index * {len(words(width))} + {w}] ^ "
-            "(uint32_t)noise)"
-            f" & {hex(min((1 << width - 32 * w) - 1, 0xFFFFFFFF))}u; "
-            for w in words(width)
-        )
-        if width > 64
-        else f"top.{member(name)} = ({element(name, width, k, 'in', 'const')}[index] ^ noise) & "
-        f"{hex((1 << width) - 1)}ull;"
-        for k, (name, width) in enumerate(inputs.items())
-    )
-    sample = "\n            ".join(
-        "".join(
-            f"((uint32_t *)out[{k}])[got * {len(words(width))} + {w}] = top.{member(name)}[{w}]; "
-            for w in words(width)
-        )
-        if width > 64
-        else f"{element(name, width, k, 'out')}[got] = top.{member(name)};"
-        for k, (name, width) in enumerate(outputs.items())
-    )
+    harness = _harness(inputs, outputs, clocked="input clk" in top, resets="input rst;" in top)
+    inputs.pop("en", None)
     if transform is not None:
         verilog = transform(verilog, "dut")
-    harness = _HARNESS.format(name="dut", reset=reset, enable=enable, drive=drive, sample=sample)
-    if not clocked:
-        harness = harness.replace("top.clk = 0;", "").replace("top.clk = 1;", "")
-    arguments = [
-        "--cc",
-        "--exe",
-        "--build",
-        "-O3",
-        "-Wno-fatal",
-        "-Wno-lint",
-        "--x-assign",
-        "fast",
-        "--x-initial",
-        "fast",
-        "--noassert",
-        "-CFLAGS",
-        "-fPIC -O2",
-        "-LDFLAGS",
-        "-shared",
-        "-MAKEFLAGS",
-        "OPT_FAST=-O2 OPT_GLOBAL=-O1",
-        "--top-module",
-        "dut",
-        "-o",
-        "libdut.so",
-    ]
-    digest = hashlib.sha256(
-        "\0".join([verilog, harness, str(verilator_root()), *arguments]).encode()
-    ).hexdigest()[:16]
-    folder = BUILD / f"{type(component).__name__}-{digest}"
+    return Bulk(_library(type(component).__name__, verilog, harness), inputs, outputs, latency)
+
+
+def _member(name):
+    """Verilator's C++ name of a port."""
+    return "top." + name.replace("__", "___05F")
+
+
+def _words(width):
+    return range(-(-width // 32))
+
+
+_CAST = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
+
+
+def _drive(k, name, width):
+    """C++ that puts element ``index`` of input ``k`` on its port."""
+    count = len(_words(width))
+    if width > 64:
+        return "".join(
+            f"{_member(name)}[{w}] = (((const uint32_t *)in[{k}])[index * {count} + {w}] ^ (uint32_t)noise)"
+            f" & {hex(min((1 << width - 32 * w) - 1, 0xFFFFFFFF))}u; "
+            for w in _words(width)
+        )
+    element = f"((const {_CAST[_dtype(width).itemsize]} *)in[{k}])[index]"
+    return f"{_member(name)} = ({element} ^ noise) & {hex((1 << width) - 1)}ull;"
+
+
+def _sample(k, name, width):
+    """C++ that takes element ``got`` of output ``k`` from its port."""
+    count = len(_words(width))
+    if width > 64:
+        return "".join(
+            f"((uint32_t *)out[{k}])[got * {count} + {w}] = {_member(name)}[{w}]; " for w in _words(width)
+        )
+    return f"(({_CAST[_dtype(width).itemsize]} *)out[{k}])[got] = {_member(name)};"
+
+
+def _harness(inputs, outputs, *, clocked, resets):
+    """C++ that pushes arrays through the ports."""
+    reset = ""
+    if clocked and resets:
+        reset = "top.rst = 1; for (int i = 0; i < 4; ++i) { top.clk = i & 1; top.eval(); } top.rst = 0;"
+    data = [(name, width) for name, width in inputs.items() if name != "en"]
+    harness = _HARNESS.format(
+        name="dut",
+        reset=reset,
+        enable="top.en = enabled;" if "en" in inputs else "",
+        drive="\n        ".join(_drive(k, *port) for k, port in enumerate(data)),
+        sample="\n            ".join(_sample(k, *port) for k, port in enumerate(outputs.items())),
+    )
+    return harness if clocked else harness.replace("top.clk = 0;", "").replace("top.clk = 1;", "")
+
+
+def _library(name, verilog, harness):
+    """The path of the compiled library."""
+    folder = BUILD / f"{name}-{digest(verilog, harness, str(verilator_root()), *FLAGS)}"
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "libdut.so"
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "built").exists():
-            (folder / "dut.v").write_text(verilog)
-            (folder / "harness.cpp").write_text(harness)
-            result = subprocess.run(
-                [
-                    *verilator_command(),
-                    *arguments,
-                    "-Mdir",
-                    str(folder),
-                    str(folder / "dut.v"),
-                    str(folder / "harness.cpp"),
-                ],
-                capture_output=True,
-                text=True,
-            )
+            sources = {"dut.v": verilog, "harness.cpp": harness}
+            for source, text in sources.items():
+                (folder / source).write_text(text)
+            paths = [str(folder / source) for source in sources]
+            command = [*verilator_command(), *FLAGS, "-Mdir", str(folder), *paths]
+            result = subprocess.run(command, capture_output=True, text=True)
             if result.returncode:
                 raise RuntimeError(
                     f"Verilator failed in {folder}:\n{(result.stdout + result.stderr)[-3000:]}"
                 )
             (folder / "built").touch()
-    return Bulk(library, inputs, outputs, latency)
+    return library

@@ -7,47 +7,17 @@ import random
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, with_timeout
-from cocotbext.axi import AxiBus, AxiRam
 import numpy as np
 
 from poblano.interfaces import BusWrite, LocalWrite
 from poblano.isa.commands import Command, ErrorCode, Opcode
-from poblano.isa.topology import UnitKind
+from tb.memory.commands import RandomCommands, rows_of
 from tb.memory.configs import CONFIGS
 from tb.memory.model import MemoryModel, pack_block
+from tb.memory.ram import BAD, SIZE, Ram, check_protocol
 
 CONFIG = CONFIGS[os.environ["CONFIG"]]
 SEED = int(os.environ.get("SEED", "1"))
-SIZE = 1 << 15
-BAD = 1 << 15
-"""Addresses from here on are answered with an error."""
-BOUNDARY = 4096
-
-
-class Ram(AxiRam):
-    """An AxiRam that answers accesses above :data:`BAD` with SLVERR, and stalls all channels at random."""
-
-    def __init__(self, dut, rng):
-        super().__init__(AxiBus.from_prefix(dut, "axi"), dut.clk, dut.rst, size=SIZE)
-        self.stall = 0.0
-        read, write = self.read_if, self.write_if
-        for port, name in ((read, "_read"), (write, "_write")):
-            setattr(port, name, self.guard(getattr(port, name)))
-        for channel in (read.ar_channel, read.r_channel, write.aw_channel, write.w_channel, write.b_channel):
-            channel.set_pause_generator(self.pauses(random.Random(rng.random())))
-
-    @staticmethod
-    def guard(access):
-        async def guarded(address, argument):
-            if address >= BAD:
-                raise ValueError("no memory here")
-            return await access(address, argument)
-
-        return guarded
-
-    def pauses(self, rng):
-        while True:
-            yield rng.random() < self.stall
 
 
 class Bench:
@@ -55,6 +25,7 @@ class Bench:
         self.dut, self.config = dut, CONFIG
         self.rng = random.Random(f"{name} {CONFIG.name} {SEED}")
         self.ram = Ram(dut, self.rng)
+        self.commands = RandomCommands(CONFIG, self.rng)
         data = np.frombuffer(self.rng.randbytes(SIZE), np.uint8)
         self.ram.write(0, data.tobytes())
         self.model = MemoryModel(CONFIG, data)
@@ -84,7 +55,7 @@ class Bench:
             await RisingEdge(dut.clk)
         dut.rst.value = 0
         cocotb.start_soon(self.watch())
-        cocotb.start_soon(self.check_protocol())
+        cocotb.start_soon(check_protocol(dut, CONFIG, self.violations))
         for t in range(CONFIG.tiles):
             cocotb.start_soon(self.consume(t))
 
@@ -110,49 +81,6 @@ class Bench:
             await RisingEdge(self.dut.clk)
             if on and valid.value:
                 self.words[tile].append(int(payload.value))
-
-    async def check_protocol(self):
-        """AXI4: stable while not ready, bursts within 4 KiB and the configured length, last where it
-        belongs."""
-        dut = self.dut
-        channels = {"ar": ("addr", "len", "id"), "aw": ("addr", "len", "id"), "w": ("data", "strb", "last")}
-        held = {}
-        bursts, written, beat = [], [], 0  # lengths by address, lengths by data
-        while True:
-            await RisingEdge(dut.clk)
-            if not dut.axi_rready.value and dut.axi_rvalid.value:
-                self.violations.append("read data not accepted")
-            for channel, names in channels.items():
-                valid = bool(self.port(f"axi_{channel}valid").value)
-                payload = tuple(int(self.port(f"axi_{channel}{n}").value) for n in names) if valid else None
-                if channel in held and held[channel] != payload:
-                    self.violations.append(f"{channel} changed while not ready")
-                held.pop(channel, None)
-                if not valid:
-                    continue
-                if not self.port(f"axi_{channel}ready").value:
-                    held[channel] = payload
-                    continue
-                if channel == "w":
-                    beat += 1
-                    if payload[2]:
-                        written.append(beat - 1)
-                        beat = 0
-                    continue
-                addr, length, _ = payload
-                size = CONFIG.memory.data_bytes
-                if (
-                    addr % size
-                    or addr // BOUNDARY != (addr + length * size) // BOUNDARY
-                    or length >= CONFIG.memory.burst_beats
-                ):
-                    self.violations.append(f"{channel} burst at {addr:#x} of {length + 1} beats")
-                if channel == "aw":
-                    bursts.append(length)
-            # Data may come before their address: only the order counts.
-            while bursts and written:
-                if bursts.pop(0) != written.pop(0):
-                    self.violations.append("wlast in the wrong beat")
 
     async def transfer(self, port, payload):
         self.port(f"{port}__payload").value = payload
@@ -236,67 +164,6 @@ class Bench:
             while self.rng.random() < 0.2:
                 await RisingEdge(self.dut.clk)
 
-    def region(self, rows, row_bytes, granule, low, high, stride_choices):
-        """Address and stride of rows within low..high."""
-        stride = self.rng.choice(
-            [s for s in stride_choices if s % granule == 0 and (rows - 1) * s + row_bytes <= high - low]
-        )
-        addr = (
-            low + self.rng.randrange((high - low - (rows - 1) * stride - row_bytes) // granule + 1) * granule
-        )
-        return addr, stride
-
-    def dma_command(self, low, high):
-        rng, tile = self.rng, CONFIG.tile
-        beat = CONFIG.memory.data_bytes
-        opcode = rng.choice([Opcode.LOAD, Opcode.STORE, Opcode.STORE_BLOCK, Opcode.STORE_SCALE, Opcode.NOP])
-        if opcode is Opcode.NOP:
-            return Command(opcode, 0, {})
-        rows = rng.choice([1, 2, 3, 7, 20])
-        o = {"rows": rows}
-        local = "dst" if opcode is Opcode.LOAD else "src"
-        if opcode in (Opcode.LOAD, Opcode.STORE):
-            o["lines"] = rng.choice([1, 2, 5, 16] if rows < 8 else [1, 3])
-            row_bytes, granule, depth, items = 32 * o["lines"], beat, tile.vmem_lines, o["lines"]
-        else:
-            depth, items = tile.amem_blocks, 1
-            row_bytes = granule = 4
-            if opcode is Opcode.STORE_BLOCK:
-                row_bytes = o["length"] = rng.choice([2, 4, 8, 16, 32])
-                granule = min(row_bytes, beat)
-                o["offset"] = rng.randrange(0, 32, row_bytes)
-        o["mem_addr"], o["mem_stride"] = self.region(
-            rows,
-            row_bytes,
-            granule,
-            low,
-            high,
-            [0, row_bytes, row_bytes + granule, 3 * granule, 416, 1024, 4096],
-        )
-        stride = o[f"{local}_stride"] = rng.choice(
-            [s for s in (0, 1, items, 3) if (rows - 1) * s + items <= depth]
-        )
-        o[local] = rng.randrange(depth - (rows - 1) * stride - items + 1)
-        if opcode is Opcode.LOAD:
-            o["tiles"] = rng.randrange(1, 1 << CONFIG.tiles)
-        else:
-            o["tile"] = rng.randrange(CONFIG.tiles)
-        return Command(opcode, 0, o)
-
-    def stream_command(self, tile, low, high):
-        word = CONFIG.stream_bytes
-        if self.rng.random() < 0.1:
-            return Command(Opcode.NOP, CONFIG.topology.unit(UnitKind.STREAM, tile), {})
-        rows, row_bytes = self.rng.choice([1, 1, 2, 5]), word * self.rng.choice([1, 2, 3, 10, 30])
-        addr, stride = self.region(
-            rows, row_bytes, CONFIG.memory.data_bytes, low, high, [row_bytes, row_bytes + 32, 0, 1024]
-        )
-        return Command(
-            Opcode.STREAM,
-            CONFIG.topology.unit(UnitKind.STREAM, tile),
-            {"mem_addr": addr, "mem_stride": stride, "rows": rows, "row_bytes": row_bytes},
-        )
-
     def check_words(self, tile, commands):
         """The stream's words are a prefix of what the commands read; returns how many words these are in
         all."""
@@ -357,22 +224,6 @@ class Bench:
         self.words = [[] for _ in range(CONFIG.tiles)]
 
 
-def rows_of(command):
-    """The rows of a STORE, as commands."""
-    o = command.operands
-    for r in range(o.get("rows", 0)):
-        yield Command(
-            command.opcode,
-            0,
-            o
-            | {
-                "rows": 1,
-                "mem_addr": o["mem_addr"] + r * o["mem_stride"],
-                "src": o["src"] + r * o["src_stride"],
-            },
-        )
-
-
 DMA_LOW, DMA_HIGH = 0, SIZE // 2
 STREAM_LOW, STREAM_HIGH = SIZE // 2, SIZE
 
@@ -387,9 +238,9 @@ async def random_transfers(dut):
     for stall, drain in ((0.0, 1.0), (0.3, 0.5), (0.7, 0.9)):
         b.ram.stall, b.drain = stall, drain
         count = {unit: b.done[unit] for unit in b.units}
-        dma = [b.dma_command(DMA_LOW, DMA_HIGH) for _ in range(25)]
+        dma = [b.commands.dma(DMA_LOW, DMA_HIGH) for _ in range(25)]
         streams = [
-            [b.stream_command(t, STREAM_LOW, STREAM_HIGH) for _ in range(8)] for t in range(CONFIG.tiles)
+            [b.commands.stream(t, STREAM_LOW, STREAM_HIGH) for _ in range(8)] for t in range(CONFIG.tiles)
         ]
         b.words = [[] for _ in range(CONFIG.tiles)]
         tasks = [cocotb.start_soon(b.issue("dma", dma, 0.3))]
@@ -472,10 +323,10 @@ async def flushes(dut):
     for n in range(12):
         b.ram.stall, b.drain = b.rng.choice([0.0, 0.5]), b.rng.choice([0.0, 0.5, 1.0])
         dma = [
-            c for c in (b.dma_command(DMA_LOW, DMA_HIGH) for _ in range(20)) if c.opcode is not Opcode.LOAD
+            c for c in (b.commands.dma(DMA_LOW, DMA_HIGH) for _ in range(20)) if c.opcode is not Opcode.LOAD
         ]
         streams = [
-            [b.stream_command(t, STREAM_LOW, STREAM_HIGH) for _ in range(8)] for t in range(CONFIG.tiles)
+            [b.commands.stream(t, STREAM_LOW, STREAM_HIGH) for _ in range(8)] for t in range(CONFIG.tiles)
         ]
         tasks = [cocotb.start_soon(b.issue("dma", dma))]
         tasks += [cocotb.start_soon(b.issue(f"streams__{t}", streams[t])) for t in range(CONFIG.tiles)]

@@ -11,7 +11,8 @@ import numpy as np
 from poblano.config import ConfigError
 from poblano_host.compiler import CompiledModel
 from poblano_host.models import load_model
-from poblano_host.runtime.session import GoldenBackend, Mismatch, SimulationBackend
+from poblano_host.runtime.backend import GoldenBackend, SimulationBackend
+from poblano_host.runtime.errors import Mismatch
 from poblano_host.sim.simulation import Simulation
 
 from .flow import Design, Source
@@ -71,25 +72,24 @@ def run_layer(
     their memories differ."""
     compiled, program, count = layer_program(config, tokens=tokens)
     simulation = partial(Simulation, verilog=verilog, sources=sources)
-    chips = [
-        SimulationBackend(config, compiled.memory_bytes, compiled.ring, report=report, simulation=simulation),
-        GoldenBackend(config, compiled.memory_bytes, compiled.ring),
-    ]
-    for chip in chips:
+    size, ring = compiled.memory_bytes, compiled.ring
+    chip = SimulationBackend(config, size, ring, report=report, simulation=simulation)
+    golden = GoldenBackend(config, size, ring)
+    for backend in (chip, golden):
         for address, data in compiled.image + program.inputs:
-            chip.write(address, data)
+            backend.write(address, data)
     report("running a layer on the netlist")
     try:
-        start(chips[0].simulation)
-        result, _ = [chip.run(program.encode()) for chip in chips]
-        end = compiled.ring[0]
-        if not np.array_equal(chips[0].memory[:end], chips[1].memory[:end]):
-            first = int(np.nonzero(chips[0].memory[:end] != chips[1].memory[:end])[0][0])
+        start(chip.simulation)
+        result, _ = [backend.run(program.encode()) for backend in (chip, golden)]
+        different = np.flatnonzero(chip.memory[: ring[0]] != golden.memory[: ring[0]])
+        if len(different):
             raise Mismatch(
-                f"the netlist's memory differs from the golden model's, the first byte is at 0x{first:x}"
+                "the netlist's memory differs from the golden model's, the first byte is at "
+                f"0x{different[0]:x}"
             )
     finally:
-        chips[0].close()
+        chip.close()
     return result, count
 
 
@@ -169,8 +169,8 @@ def measure_power(design, *, report=lambda text: None, tokens=TOKENS):
     held = {}
 
     def start(simulation):
-        held["library"] = simulation._library
-        simulation._library.poblano_count(counts.ctypes.data_as(ctypes.c_void_p), ctypes.c_uint64(COUNTED))
+        held["library"] = simulation.library
+        simulation.library.poblano_count(counts.ctypes.data_as(ctypes.c_void_p), ctypes.c_uint64(COUNTED))
 
     _, count = run_layer(
         design.source.config,

@@ -15,7 +15,7 @@ import tempfile
 import numpy as np
 
 from .netlist import Instance, Module
-from .synthesis import _MEMORY_BOX, MEMORIES, _memories, _memory_map, run_yosys
+from .synthesis import MEMORIES, MEMORY_BOX, memory_map, name_memories, run_yosys
 from .tools import AsicError
 
 __all__ = ["Verdict", "check", "mutated"]
@@ -78,8 +78,8 @@ def check(module, modules, library, *, same_multiplier=False, timeout=120):
 def _golden(module, same_multiplier):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "design.il").write_text(module.rtl)
-        Path(folder, "memory_map.v").write_text(_memory_map())
-        Path(folder, "memory.v").write_text(_MEMORY_BOX)
+        Path(folder, "memory_map.v").write_text(memory_map())
+        Path(folder, "memory.v").write_text(MEMORY_BOX)
         booth = ["booth"] if same_multiplier else []
         run_yosys(
             [
@@ -98,7 +98,7 @@ def _golden(module, same_multiplier):
         )
         content = json.loads(Path(folder, "design.json").read_text())["modules"][module.name]
     golden = Module.from_json(module.name, content)
-    golden.boxes = _memories(golden, content)
+    golden.boxes = name_memories(golden, content)
     return golden
 
 
@@ -112,85 +112,9 @@ class _Side:
 def _problem(module, golden, modules, library, constant):
     """The BLIF of both sides, and counts. ``constant``: registers that the netlist does not have are
     claimed to stay 0."""
-    rtl, net = _Side(), _Side()
-    for instance in golden.instances:
-        if instance.kind in _GOLDEN_GATES:
-            pins, function = _GOLDEN_GATES[instance.kind]
-            rtl.gates.append(
-                (
-                    instance.pins["Y"][0],
-                    [instance.pins[pin][0] for pin in pins],
-                    _minterms(len(pins), function),
-                )
-            )
-        elif instance.kind == "$_DFF_P_":
-            _same_clock(golden, instance.pins["C"][0])
-            rtl.state[instance.pins["Q"][0]] = instance.pins["D"][0]
-        elif instance.kind.startswith("$"):
-            raise AsicError(f"{module.name}: can't compare a {instance.kind}")
-        else:
-            rtl.children[instance.name] = instance
-    for instance in module.instances:
-        cell = library.cells.get(instance.kind)
-        if cell is None:
-            net.children[instance.name] = instance
-        elif cell.state:
-            if cell.state[1].tree != cell.state[1].pins[0] or cell.state[0].tree != "D":
-                raise AsicError(f"{module.name}: can't compare a {cell.name}")
-            _same_clock(module, instance.pins[cell.state[1].tree][0])
-            net.state[instance.pins[cell.outputs[0]][0]] = instance.pins["D"][0]
-        elif cell.sequential:
-            raise AsicError(f"{module.name}: can't compare a {cell.name}")
-        else:
-            for pin, function in cell.functions.items():
-                if instance.pins.get(pin):
-                    net.gates.append(
-                        (
-                            instance.pins[pin][0],
-                            [instance.pins[p][0] for p in function.pins],
-                            function.minterms(),
-                        )
-                    )
-    known = {**modules, **golden.boxes}
-    inputs, outputs = [], []  # (signal on the RTL's side, on the netlist's side)
-    for port, bits in golden.inputs.items():
-        inputs += zip(bits, module.ports[port][1])
-    for port, bits in golden.outputs.items():
-        outputs += zip(bits, module.ports[port][1])
-    if set(rtl.children) != set(net.children):
-        # A submodule that nothing reads has been left out.
-        for name in set(rtl.children) ^ set(net.children):
-            if name not in rtl.children:
-                raise AsicError(f"{module.name}: the RTL has no {name}")
-            inputs += [
-                (bit, None)
-                for pin, bits in rtl.children[name].pins.items()
-                if known[rtl.children[name].kind].ports[pin][0] == "output"
-                for bit in bits
-            ]
-    for name, instance in net.children.items():
-        if rtl.children[name].kind != instance.kind:
-            raise AsicError(
-                f"{module.name}: {name} is a {instance.kind}, in the RTL a {rtl.children[name].kind}"
-            )
-        for pin, (direction, bits) in known[instance.kind].ports.items():
-            mine, theirs = (
-                instance.pins.get(pin) or [None] * len(bits),
-                rtl.children[name].pins.get(pin) or [None] * len(bits),
-            )
-            (inputs if direction == "output" else outputs).extend(zip(theirs, mine))
-    # Registers by their names; of several RTL registers that became one, each.
-    named = {}
-    for wire, bits in module.names.items():
-        for n, bit in enumerate(bits):
-            named[wire, n] = bit
-    partner = {}
-    for wire, bits in golden.names.items():
-        for n, bit in enumerate(bits):
-            if bit in rtl.state and (wire, n) in named:
-                found = named[wire, n]
-                if found in net.state or found in ("0", "1"):
-                    partner.setdefault(bit, found)
+    rtl, net = _rtl_side(module, golden), _netlist_side(module, library)
+    inputs, outputs = _interfaces(module, golden, rtl, net, {**modules, **golden.boxes})
+    partner = _partners(module, golden, rtl, net)
     free = [q for q in rtl.state if q not in partner]
     if constant:
         partner |= dict.fromkeys(free, "0")
@@ -204,6 +128,85 @@ def _problem(module, golden, modules, library, constant):
     inputs += [(None, q) for q in unmatched]
     pairs = [(a, b) for a, b in outputs if a is not None and b is not None]
     return _blifs(rtl, net, inputs, pairs), compared, len(free) + len(unmatched), len(pairs)
+
+
+def _rtl_side(module, golden):
+    side = _Side()
+    for instance in golden.instances:
+        if instance.kind in _GOLDEN_GATES:
+            pins, function = _GOLDEN_GATES[instance.kind]
+            inputs = [instance.pins[pin][0] for pin in pins]
+            side.gates.append((instance.pins["Y"][0], inputs, _minterms(len(pins), function)))
+        elif instance.kind == "$_DFF_P_":
+            _same_clock(golden, instance.pins["C"][0])
+            side.state[instance.pins["Q"][0]] = instance.pins["D"][0]
+        elif instance.kind.startswith("$"):
+            raise AsicError(f"{module.name}: can't compare a {instance.kind}")
+        else:
+            side.children[instance.name] = instance
+    return side
+
+
+def _netlist_side(module, library):
+    side = _Side()
+    for instance in module.instances:
+        cell = library.cells.get(instance.kind)
+        if cell is None:
+            side.children[instance.name] = instance
+        elif cell.state:
+            if cell.state[1].tree != cell.state[1].pins[0] or cell.state[0].tree != "D":
+                raise AsicError(f"{module.name}: can't compare a {cell.name}")
+            _same_clock(module, instance.pins[cell.state[1].tree][0])
+            side.state[instance.pins[cell.outputs[0]][0]] = instance.pins["D"][0]
+        elif cell.sequential:
+            raise AsicError(f"{module.name}: can't compare a {cell.name}")
+        else:
+            for pin, function in cell.functions.items():
+                if instance.pins.get(pin):
+                    inputs = [instance.pins[p][0] for p in function.pins]
+                    side.gates.append((instance.pins[pin][0], inputs, function.minterms()))
+    return side
+
+
+def _interfaces(module, golden, rtl, net, known):
+    """What comes from outside and from submodules, and what goes there: pairs of signals on the RTL's and on
+    the netlist's side."""
+    inputs, outputs = [], []
+    for port, bits in golden.inputs.items():
+        inputs += zip(bits, module.ports[port][1])
+    for port, bits in golden.outputs.items():
+        outputs += zip(bits, module.ports[port][1])
+    # A submodule that nothing reads has been left out.
+    for name in set(rtl.children) ^ set(net.children):
+        if name not in rtl.children:
+            raise AsicError(f"{module.name}: the RTL has no {name}")
+        child = rtl.children[name]
+        for pin, bits in child.pins.items():
+            if known[child.kind].ports[pin][0] == "output":
+                inputs += [(bit, None) for bit in bits]
+    for name, instance in net.children.items():
+        child = rtl.children[name]
+        if child.kind != instance.kind:
+            raise AsicError(f"{module.name}: {name} is a {instance.kind}, in the RTL a {child.kind}")
+        for pin, (direction, bits) in known[instance.kind].ports.items():
+            nothing = [None] * len(bits)
+            pairs = zip(child.pins.get(pin) or nothing, instance.pins.get(pin) or nothing)
+            (inputs if direction == "output" else outputs).extend(pairs)
+    return inputs, outputs
+
+
+def _partners(module, golden, rtl, net):
+    """The netlist's register, or constant, of each of the RTL's, by their names; of several RTL registers
+    that became one, each."""
+    named = {(wire, n): bit for wire, bits in module.names.items() for n, bit in enumerate(bits)}
+    partner = {}
+    for wire, bits in golden.names.items():
+        for n, bit in enumerate(bits):
+            if bit in rtl.state and (wire, n) in named:
+                found = named[wire, n]
+                if found in net.state or found in ("0", "1"):
+                    partner.setdefault(bit, found)
+    return partner
 
 
 def _same_clock(module, bit):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 import re
 
-__all__ = ["Instance", "Module", "buffered", "structural", "summary"]
+__all__ = ["Instance", "Module", "buffered", "identifier", "structural", "summary"]
 
 
 @dataclass
@@ -108,8 +108,6 @@ def buffered(modules, top, library, *, clocks=("clk",)):
     Wires have no capacitance yet: a load is what pins have. Returns the new modules (by name) and the loads
     of their input ports.
     """
-    buffer = library.buffers[-1]
-    buffer_in, (buffer_out,) = buffer.inputs[0], buffer.outputs
     result, loads = {}, {}
 
     def of(name):
@@ -120,70 +118,93 @@ def buffered(modules, top, library, *, clocks=("clk",)):
             result[name] = module
             loads[name] = {port: [MACRO_LOAD] * len(bits) for port, bits in module.inputs.items()}
             return
-        sinks = {}
-        for index, instance in enumerate(module.instances):
+        for instance in module.instances:
             if instance.kind in modules:
                 of(instance.kind)
-                for port, bits in instance.pins.items():
-                    if port in loads[instance.kind]:
-                        for n, bit in enumerate(bits):
-                            if isinstance(bit, int):
-                                sinks.setdefault(bit, []).append(
-                                    (loads[instance.kind][port][n], index, port, n)
-                                )
-            elif instance.kind in library.cells:
-                for pin, load in library.cells[instance.kind].capacitance.items():
-                    for n, bit in enumerate(instance.pins.get(pin, ())):
-                        if isinstance(bit, int):
-                            sinks.setdefault(bit, []).append((load, index, pin, n))
-        clock_bits = {bit for port, bits in module.inputs.items() if port in clocks for bit in bits}
-        clock_bits |= {
-            bit
-            for instance in module.instances
-            if instance.kind in library.cells and library.cells[instance.kind].state
-            for bit in instance.pins[library.cells[instance.kind].state[1].tree]
-        }
-        instances = [
-            Instance(i.name, i.kind, {pin: list(bits) for pin, bits in i.pins.items()})
-            for i in module.instances
-        ]
-        fresh = 1 + max(
-            [bit for i in instances for bits in i.pins.values() for bit in bits if isinstance(bit, int)]
-            + [bit for _, bits in module.ports.values() for bit in bits if isinstance(bit, int)]
-            + [1]
-        )
-        total = {}
-        for net, pins in sorted(sinks.items()):
-            if net in clock_bits:
-                total[net] = sum(pin[0] for pin in pins)
-                continue
-            level, number = pins, 0
-            while sum(pin[0] for pin in level) > LONG and len(level) > 1:
-                groups, size = [[]], 0.0
-                for pin in level:
-                    if groups[-1] and size + pin[0] > BRANCH:
-                        groups.append([])
-                        size = 0.0
-                    groups[-1].append(pin)
-                    size += pin[0]
-                if len(groups) == len(level):
-                    break
-                level = []
-                for group in groups:
-                    tree = Instance(
-                        f"fanout_{net}_{number}", buffer.name, {buffer_in: [net], buffer_out: [fresh]}
-                    )
-                    for _, index, pin, n in group:
-                        instances[index].pins[pin][n] = fresh
-                    level.append((buffer.capacitance[buffer_in], len(instances), buffer_in, 0))
-                    instances.append(tree)
-                    fresh, number = fresh + 1, number + 1
-            total[net] = sum(pin[0] for pin in level)
+        instances, total = _buffered_nets(module, library, _sinks(module, modules, library, loads), clocks)
         result[name] = Module(module.name, module.ports, instances, module.names, rtl=module.rtl)
         loads[name] = {port: [total.get(bit, 0.0) for bit in bits] for port, bits in module.inputs.items()}
 
     of(top)
     return result, loads
+
+
+def _sinks(module, modules, library, loads):
+    """(load, instance's number, pin, bit of the pin) of all that each net drives."""
+    sinks = {}
+    for index, instance in enumerate(module.instances):
+        if instance.kind in modules:
+            given = loads[instance.kind]
+            found = [
+                (bit, (given[port][n], index, port, n))
+                for port, bits in instance.pins.items()
+                if port in given
+                for n, bit in enumerate(bits)
+            ]
+        elif instance.kind in library.cells:
+            found = [
+                (bit, (load, index, pin, n))
+                for pin, load in library.cells[instance.kind].capacitance.items()
+                for n, bit in enumerate(instance.pins.get(pin, ()))
+            ]
+        else:
+            continue
+        for bit, sink in found:
+            if isinstance(bit, int):
+                sinks.setdefault(bit, []).append(sink)
+    return sinks
+
+
+def _clock_bits(module, library, clocks):
+    """The nets of the ports ``clocks`` and of flip-flops' clocks."""
+    bits = {bit for port, bits in module.inputs.items() if port in clocks for bit in bits}
+    for instance in module.instances:
+        cell = library.cells.get(instance.kind)
+        if cell is not None and cell.state:
+            bits.update(instance.pins[cell.state[1].tree])
+    return bits
+
+
+def _buffered_nets(module, library, sinks, clocks):
+    """The module's instances with the buffers, and the load of each net."""
+    buffer = library.buffers[-1]
+    buffer_in, (buffer_out,) = buffer.inputs[0], buffer.outputs
+    clock_bits = _clock_bits(module, library, clocks)
+    instances = [
+        Instance(i.name, i.kind, {pin: list(bits) for pin, bits in i.pins.items()}) for i in module.instances
+    ]
+    used = [bit for i in instances for bits in i.pins.values() for bit in bits]
+    used += [bit for _, bits in module.ports.values() for bit in bits]
+    fresh = 1 + max([bit for bit in used if isinstance(bit, int)] + [1])
+    total = {}
+    for net, pins in sorted(sinks.items()):
+        level, number = pins, 0
+        while net not in clock_bits and sum(pin[0] for pin in level) > LONG and len(level) > 1:
+            groups = _groups(level)
+            if len(groups) == len(level):
+                break
+            level = []
+            for group in groups:
+                pins = {buffer_in: [net], buffer_out: [fresh]}
+                for _, index, pin, n in group:
+                    instances[index].pins[pin][n] = fresh
+                level.append((buffer.capacitance[buffer_in], len(instances), buffer_in, 0))
+                instances.append(Instance(f"fanout_{net}_{number}", buffer.name, pins))
+                fresh, number = fresh + 1, number + 1
+        total[net] = sum(pin[0] for pin in level)
+    return instances, total
+
+
+def _groups(pins):
+    """The pins in groups that a buffer drives."""
+    groups, size = [[]], 0.0
+    for pin in pins:
+        if groups[-1] and size + pin[0] > BRANCH:
+            groups.append([])
+            size = 0.0
+        groups[-1].append(pin)
+        size += pin[0]
+    return groups
 
 
 MACRO_LOAD = 0.02
@@ -204,7 +225,7 @@ unique unsigned use uwire var virtual void wait wand weak while wire with within
 """Of SystemVerilog, that a name may be in Verilog."""
 
 
-def _identifier(name):
+def identifier(name):
     return name if re.fullmatch(r"[A-Za-z_]\w*", name) and name not in KEYWORDS else f"\\{name} "
 
 
@@ -214,13 +235,13 @@ def structural(modules, library):
 
 
 def _structural(module, modules):
-    lines = [f"module {_identifier(module.name)}({', '.join(map(_identifier, module.ports))});"]
+    lines = [f"module {identifier(module.name)}({', '.join(map(identifier, module.ports))});"]
     net = {"0": "1'b0", "1": "1'b1"}
     for port, (direction, bits) in module.ports.items():
-        lines.append(f"  {direction} {f'[{len(bits) - 1}:0] ' if len(bits) > 1 else ''}{_identifier(port)};")
+        lines.append(f"  {direction} {f'[{len(bits) - 1}:0] ' if len(bits) > 1 else ''}{identifier(port)};")
         if direction == "input":
             for n, bit in enumerate(bits):
-                net[bit] = f"{_identifier(port)}[{n}]" if len(bits) > 1 else _identifier(port)
+                net[bit] = f"{identifier(port)}[{n}]" if len(bits) > 1 else identifier(port)
     bit_name = lambda bit: net.get(bit, f"_n{bit}")
     used = {bit for i in module.instances for bits in i.pins.values() for bit in bits if bit not in net}
     used |= {bit for _, bits in module.ports.values() for bit in bits if bit not in net}
@@ -239,11 +260,11 @@ def _structural(module, modules):
                 for n, bit in enumerate(bits)
             ]
         else:
-            pins = [f".{_identifier(pin)}({vector(bits)})" for pin, bits in instance.pins.items() if bits]
-        lines.append(f"  {_identifier(instance.kind)} {_identifier(instance.name)} ({', '.join(pins)});")
+            pins = [f".{identifier(pin)}({vector(bits)})" for pin, bits in instance.pins.items() if bits]
+        lines.append(f"  {identifier(instance.kind)} {identifier(instance.name)} ({', '.join(pins)});")
     for port, bits in module.outputs.items():
         if len(bits) == 1:
-            lines.append(f"  assign {_identifier(port)} = {bit_name(bits[0])};")
+            lines.append(f"  assign {identifier(port)} = {bit_name(bits[0])};")
         else:
-            lines += [f"  assign {_identifier(port)}[{n}] = {bit_name(bit)};" for n, bit in enumerate(bits)]
+            lines += [f"  assign {identifier(port)}[{n}] = {bit_name(bit)};" for n, bit in enumerate(bits)]
     return "\n".join([*lines, "endmodule", ""])

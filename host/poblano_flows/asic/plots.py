@@ -35,7 +35,8 @@ def write_plots(path, designs):
         return
     rows = "".join(
         f"<tr><td>{html.escape('- ' * b.depth + b.path.rsplit('/', 1)[-1])}</td>"
-        f"<td>{html.escape(b.module)}</td><td>{b.count:,}</td><td>{b.cells:,}</td><td>{b.area:,.0f}</td><td>{b.memory_bits:,}</td></tr>"
+        f"<td>{html.escape(b.module)}</td><td>{b.count:,}</td><td>{b.cells:,}</td>"
+        f"<td>{b.area:,.0f}</td><td>{b.memory_bits:,}</td></tr>"
         for design in designs
         for b in design.blocks()
     )

@@ -1,9 +1,9 @@
 """Gate-level simulation: a netlist as Verilog of the library's functions, and how often each of its nets
 changes."""
 
-from collections import Counter
+import re
 
-from .netlist import _identifier
+from .netlist import identifier
 from .tools import AsicError
 
 __all__ = ["NetMap", "behavioural", "COUNTER_SOURCE"]
@@ -46,14 +46,12 @@ def behavioural(modules, names, library, *, counting=None, top=None):
     With ``counting``, a :class:`NetMap`, each reports through DPI which of its nets differ from the cycle
     before, at the clock's rising edge, that is settled values without glitches; ``top`` also counts cycles.
     """
-    return "\n".join(_behavioural(modules[name], modules, library, counting, name == top) for name in names)
+    write = lambda name: _Behaviour(modules[name], modules, library, counting, name == top).write()
+    return "\n".join(map(write, names))
 
 
-def _behavioural(module, modules, library, counting, is_top):
-    bits = lambda direction: {
-        bit for _, (d, bits) in module.ports.items() if d == direction for bit in bits if isinstance(bit, int)
-    }
-    inputs = bits("input")
+def _parts(module, library):
+    """Gates (output, function, inputs), flip-flops (instance, cell) and instances of other modules."""
     gates, flops, children = [], [], []
     for instance in module.instances:
         cell = library.cells.get(instance.kind)
@@ -69,131 +67,149 @@ def _behavioural(module, modules, library, counting, is_top):
                 for pin, function in cell.functions.items()
                 if instance.pins.get(pin)
             ]
-    gates = _ordered(gates, module.name)
+    return _ordered(gates, module.name), flops, children
 
-    net = {"0": "1'b0", "1": "1'b1"}
-    head, body = [f"module {_identifier(module.name)}({', '.join(map(_identifier, module.ports))});"], []
-    for port, (direction, port_bits) in module.ports.items():
-        head.append(
-            f"  {direction} {f'[{len(port_bits) - 1}:0] ' if len(port_bits) > 1 else ''}{_identifier(port)};"
-        )
-        if direction == "input":
-            for n, bit in enumerate(port_bits):
-                net[bit] = f"{_identifier(port)}[{n}]" if len(port_bits) > 1 else _identifier(port)
-    name = lambda bit: net.get(bit, f"_n{bit}")
-    vector = lambda these: (
-        name(these[0]) if len(these) == 1 else "{" + ", ".join(name(bit) for bit in reversed(these)) + "}"
-    )
 
-    # What instances drive, as vectors.
-    for index, instance in enumerate(children):
-        child = modules[instance.kind]
-        pins: list[tuple[str, str | None]] = []
-        for pin, these in instance.pins.items():
-            if not these:
-                continue
-            if child.ports[pin][0] == "output":
-                wire = (
-                    f"c{index}_{pin}".replace("\\", "_").replace("$", "_").replace(" ", "_").replace(".", "_")
-                )
-                head.append(f"  wire [{len(these) - 1}:0] {wire};")
-                for n, bit in enumerate(these):
-                    net[bit] = f"{wire}[{n}]"
-                pins.append((pin, wire))
-            else:
-                pins.append((pin, None))
-        body.append((instance, child, pins))
-    text = []
-    for instance, child, pins in body:
-        connections = ", ".join(
-            f".{_identifier(pin)}({wire or vector(instance.pins[pin])})" for pin, wire in pins
-        )
-        kind, parameters = _kind(child)
-        text.append(f"  {kind} {parameters}{_identifier(instance.name)} ({connections});")
+class _Behaviour:
+    """Verilog of one module: ``head`` has its declarations, ``text`` what follows them, ``net`` the names of
+    bits that are not ``_n`` and their number."""
 
-    driven = [bit for bit, _, _ in gates] + [instance.pins[cell.outputs[0]][0] for instance, cell in flops]
-    clocks = Counter(
-        (
-            "posedge" if isinstance(cell.state[1].tree, str) else "negedge",
-            instance.pins[cell.state[1].pins[0]][0],
-        )
-        for instance, cell in flops
-    )
-    if len(clocks) > 1:
-        raise AsicError(f"{module.name}: can't simulate several clocks")
-    # Gates that only flip-flops read are computed once, at the clock's edge.
-    shown = _cone(
-        gates,
-        {bit for port_bits in module.outputs.values() for bit in port_bits}
-        | {
-            bit
-            for instance in children
-            for pin, these in instance.pins.items()
-            if modules[instance.kind].ports[pin][0] == "input"
-            for bit in these
-        },
-    )
-    clock = next(iter(clocks), None)
-    outside = [gate for gate in gates if gate[0] in shown or clock is None]
-    inside = [gate for gate in gates if gate[0] not in shown and clock is not None]
-    outside_bits = {gate[0] for gate in outside}
-    head += [f"  {'wire' if bit in outside_bits else 'reg'} _n{bit};" for bit in driven]
-    text += [
-        f"  assign _n{bit} = {function.verilog({pin: name(b) for pin, b in pins.items()})};"
-        for bit, function, pins in outside
-    ]
-    counted = sorted(
-        {
-            *driven,
-            *inputs,
-            *(
-                bit
-                for instance in children
-                for pin, these in instance.pins.items()
-                if modules[instance.kind].ports[pin][0] == "output"
-                for bit in these
-                if isinstance(bit, int)
-            ),
-        }
-    )
-    clock_bit = clock[1] if clock else next((b[0] for p, b in module.inputs.items() if p == "clk"), None)
-    if counting is not None and clock_bit is not None:
-        counted = [bit for bit in counted if bit != clock_bit]
-        counting.add(module.name, counted)
-    if clock is not None or counting is not None and clock_bit is not None:
-        edge, bit = clock or ("posedge", clock_bit)
-        text.append(f"  always @({edge} {name(bit)}) begin")
-        text += [
-            f"    _n{bit} = {function.verilog({pin: name(b) for pin, b in pins.items()})};"
-            for bit, function, pins in inside
+    def __init__(self, module, modules, library, counting, is_top):
+        self.module, self.modules, self.counting, self.is_top = module, modules, counting, is_top
+        self.gates, self.flops, self.children = _parts(module, library)
+        self.net = {"0": "1'b0", "1": "1'b1"}
+        self.head, self.text = [], []
+
+    def write(self):
+        self._ports()
+        self._instances()
+        clock = self._clock()
+        inside = self._outside_gates(clock)
+        self._process(clock, inside)
+        self.text += [
+            f"  assign {identifier(port)} = {self._vector(bits)};"
+            for port, bits in self.module.outputs.items()
         ]
-        if counting is not None:
-            base = counting.base[module.name]
-            words = [counted[n : n + 32] for n in range(0, len(counted), 32)]
-            for n, word in enumerate(words):
-                head.append(f"  reg [{len(word) - 1}:0] before{n}, now{n};")
-                text += [
-                    f"    now{n} = {vector(word)};",
-                    f"    poblano_changes({base + 32 * n}, now{n} ^ before{n});",
-                    f"    before{n} = now{n};",
-                ]
-            if is_top:
-                text.append("    poblano_tick();")
-            head.append(
-                '  import "DPI-C" function void poblano_changes(input int base, input int unsigned changed);'
+        return "\n".join([*self.head, *self.text, "endmodule", ""])
+
+    def _name(self, bit):
+        return self.net.get(bit, f"_n{bit}")
+
+    def _vector(self, bits):
+        if len(bits) == 1:
+            return self._name(bits[0])
+        return "{" + ", ".join(self._name(bit) for bit in reversed(bits)) + "}"
+
+    def _function(self, function, pins):
+        return function.verilog({pin: self._name(bit) for pin, bit in pins.items()})
+
+    def _child_bits(self, direction):
+        """Bits that instances drive ("output") or read ("input")."""
+        return [
+            bit
+            for instance in self.children
+            for pin, bits in instance.pins.items()
+            if self.modules[instance.kind].ports[pin][0] == direction
+            for bit in bits
+        ]
+
+    def _ports(self):
+        module = self.module
+        self.head.append(f"module {identifier(module.name)}({', '.join(map(identifier, module.ports))});")
+        for port, (direction, bits) in module.ports.items():
+            name = identifier(port)
+            self.head.append(f"  {direction} {f'[{len(bits) - 1}:0] ' if len(bits) > 1 else ''}{name};")
+            if direction == "input":
+                for n, bit in enumerate(bits):
+                    self.net[bit] = f"{name}[{n}]" if len(bits) > 1 else name
+
+    def _instances(self):
+        """Instances of other modules; what they drive are vectors, all named before the first instance."""
+        wires = {}
+        for index, instance in enumerate(self.children):
+            child = self.modules[instance.kind]
+            for pin, bits in instance.pins.items():
+                if bits and child.ports[pin][0] == "output":
+                    wire = re.sub(r"[\\$ .]", "_", f"c{index}_{pin}")
+                    self.head.append(f"  wire [{len(bits) - 1}:0] {wire};")
+                    self.net |= {bit: f"{wire}[{n}]" for n, bit in enumerate(bits)}
+                    wires[index, pin] = wire
+        for index, instance in enumerate(self.children):
+            connections = ", ".join(
+                f".{identifier(pin)}({wires.get((index, pin)) or self._vector(bits)})"
+                for pin, bits in instance.pins.items()
+                if bits
             )
-            if is_top:
-                head.append('  import "DPI-C" function void poblano_tick();')
-        for instance, cell in flops:
-            text.append(
-                f"    _n{instance.pins[cell.outputs[0]][0]} <= "
-                f"{cell.state[0].verilog({pin: name(instance.pins[pin][0]) for pin in cell.state[0].pins})};"
-            )
-        text.append("  end")
-    text += [
-        f"  assign {_identifier(port)} = {vector(port_bits)};" for port, port_bits in module.outputs.items()
-    ]
-    return "\n".join([*head, *text, "endmodule", ""])
+            kind, parameters = _kind(self.modules[instance.kind])
+            self.text.append(f"  {kind} {parameters}{identifier(instance.name)} ({connections});")
+
+    def _clock(self):
+        """(edge, bit) of the flip-flops; None if there are none."""
+        clocks = set()
+        for instance, cell in self.flops:
+            edge = "posedge" if isinstance(cell.state[1].tree, str) else "negedge"
+            clocks.add((edge, instance.pins[cell.state[1].pins[0]][0]))
+        if len(clocks) > 1:
+            raise AsicError(f"{self.module.name}: can't simulate several clocks")
+        return next(iter(clocks), None)
+
+    def _outside_gates(self, clock):
+        """Assign what outputs and instances need; the gates that only flip-flops read, which are computed
+        once, at the clock's edge."""
+        needed = {bit for bits in self.module.outputs.values() for bit in bits}
+        shown = _cone(self.gates, needed.union(self._child_bits("input")))
+        outside = [gate for gate in self.gates if gate[0] in shown or clock is None]
+        inside = [gate for gate in self.gates if gate[0] not in shown and clock is not None]
+        wires = {gate[0] for gate in outside}
+        self.head += [f"  {'wire' if bit in wires else 'reg'} _n{bit};" for bit in self._driven()]
+        self.text += [
+            f"  assign _n{bit} = {self._function(function, pins)};" for bit, function, pins in outside
+        ]
+        return inside
+
+    def _driven(self):
+        """The bits that gates and flip-flops drive."""
+        flops = [instance.pins[cell.outputs[0]][0] for instance, cell in self.flops]
+        return [gate[0] for gate in self.gates] + flops
+
+    def _process(self, clock, inside):
+        """What happens at the clock's edge: gates ``inside``, counts of changes, flip-flops."""
+        if clock is None and self.counting is not None:
+            bit = next((bits[0] for port, bits in self.module.inputs.items() if port == "clk"), None)
+            clock = bit and ("posedge", bit)
+        if clock is None:
+            return
+        edge, clock_bit = clock
+        self.text.append(f"  always @({edge} {self._name(clock_bit)}) begin")
+        self.text += [f"    _n{bit} = {self._function(function, pins)};" for bit, function, pins in inside]
+        if self.counting is not None:
+            self._count(clock_bit)
+        for instance, cell in self.flops:
+            value = cell.state[0]
+            pins = {pin: instance.pins[pin][0] for pin in value.pins}
+            self.text.append(f"    _n{instance.pins[cell.outputs[0]][0]} <= {self._function(value, pins)};")
+        self.text.append("  end")
+
+    def _count(self, clock_bit):
+        """Report which nets, but the clock, differ from the cycle before."""
+        inputs = [bit for bits in self.module.inputs.values() for bit in bits]
+        outside = {bit for bit in [*inputs, *self._child_bits("output")] if isinstance(bit, int)}
+        nets = sorted(outside.union(self._driven()) - {clock_bit})
+        self.counting.add(self.module.name, nets)
+        base = self.counting.base[self.module.name]
+        words = [nets[n : n + 32] for n in range(0, len(nets), 32)]
+        for n, word in enumerate(words):
+            self.head.append(f"  reg [{len(word) - 1}:0] before{n}, now{n};")
+            self.text += [
+                f"    now{n} = {self._vector(word)};",
+                f"    poblano_changes({base + 32 * n}, now{n} ^ before{n});",
+                f"    before{n} = now{n};",
+            ]
+        dpi = '  import "DPI-C" function void '
+        self.head.append(f"{dpi}poblano_changes(input int base, input int unsigned changed);")
+        if self.is_top:
+            self.text.append("    poblano_tick();")
+            self.head.append(f"{dpi}poblano_tick();")
 
 
 def _kind(child):
@@ -202,7 +218,7 @@ def _kind(child):
         base = "poblano_memory" if child.name.startswith("poblano_memory_") else "poblano_sram"
         values = ", ".join(f".{key}({value})" for key, value in child.parameters.items())
         return base, f"#({values}) "
-    return _identifier(child.name), ""
+    return identifier(child.name), ""
 
 
 def _ordered(gates, name):

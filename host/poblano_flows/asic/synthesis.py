@@ -12,12 +12,21 @@ import subprocess
 import sys
 import tempfile
 
-from poblano_host.sim.simulation import _digest, _keep, cache_folder
+from poblano_host.cache import cache_folder, digest, keep
 
 from .netlist import Module
 from .tools import AsicError
 
-__all__ = ["MACRO", "elaborate", "run_yosys", "synthesise"]
+__all__ = [
+    "MACRO",
+    "MEMORIES",
+    "MEMORY_BOX",
+    "elaborate",
+    "memory_map",
+    "name_memories",
+    "run_yosys",
+    "synthesise",
+]
 
 MACRO = "poblano_sram"
 """The module that a memory macro replaces: a black box."""
@@ -75,7 +84,7 @@ module poblano_memory_map(RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA, WR_
 endmodule
 """
 
-_MEMORY_BOX = """
+MEMORY_BOX = """
 (* blackbox *)
 module poblano_memory #(parameter SIZE = 1, ABITS = 1, WIDTH = 1, PORTS = 1, TRANSPARENT = 0) (
   input [PORTS-1:0] RD_CLK, RD_EN, input [PORTS*ABITS-1:0] RD_ADDR, output [PORTS*WIDTH-1:0] RD_DATA,
@@ -276,8 +285,8 @@ def synthesise(rtl, library, *, what="the design", report=lambda text: None, rec
         unknown = [child for child in _children(text) if child not in rtl]
         if unknown:
             raise AsicError(f"{what}: {name} has cells of the unknown module {unknown[0]}")
-        settings = repr((recipe, DELAY, MAPPING, CONSTRAINTS, _memory_map(), FORMAT))
-        path = cache_folder() / "asic" / f"{_digest(boxes, text, version, liberty, settings)}.pickle"
+        settings = repr((recipe, DELAY, MAPPING, CONSTRAINTS, memory_map(), FORMAT, Module.__module__))
+        path = cache_folder() / "asic" / f"{digest(boxes, text, version, liberty, settings)}.pickle"
         if path.exists():
             modules[name] = pickle.loads(path.read_bytes())
         else:
@@ -298,7 +307,7 @@ def synthesise(rtl, library, *, what="the design", report=lambda text: None, rec
         ):
             for name, module in done.items():
                 module.rtl = missing[name][0]
-                _keep(missing[name][1], pickle.dumps(module))
+                keep(missing[name][1], pickle.dumps(module))
                 modules[name] = module
     return {
         **{box.name: box for name in rtl for box in modules[name].boxes.values()},
@@ -306,11 +315,11 @@ def synthesise(rtl, library, *, what="the design", report=lambda text: None, rec
     }
 
 
-def _memory_map():
+def memory_map():
     return _MEMORY_MAP.replace("@BITS@", str(MEMORY_BITS)).replace("@WORDS@", str(MEMORY_WORDS))
 
 
-def _memories(module, content):
+def name_memories(module, content):
     """Give the memories in a ``module`` names of their sizes; the black boxes, by name."""
     boxes = {}
     for instance in module.instances:
@@ -333,8 +342,8 @@ def _batch(texts, library, what, recipe):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "constraints").write_text(CONSTRAINTS)
         Path(folder, "mapping").write_text(MAPPING)
-        Path(folder, "memory_map.v").write_text(_memory_map())
-        Path(folder, "memory.v").write_text(_MEMORY_BOX)
+        Path(folder, "memory_map.v").write_text(memory_map())
+        Path(folder, "memory.v").write_text(MEMORY_BOX)
         # Cells for clocks are large, and abc takes them for strong buffers.
         unused = " ".join(f"-dont_use {cell}" for cell in library.cells if cell.startswith("CLK"))
         scripts = []
@@ -359,7 +368,7 @@ def _batch(texts, library, what, recipe):
         for n, name in enumerate(texts):
             content = json.loads(Path(folder, f"{n}.json").read_text())["modules"]
             result[name] = Module.from_json(name, content[name])
-            result[name].boxes = _memories(result[name], content[name])
+            result[name].boxes = name_memories(result[name], content[name])
             strange = (
                 {i.kind for i in result[name].instances}
                 - set(library.cells)

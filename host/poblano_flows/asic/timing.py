@@ -6,7 +6,7 @@ import re
 import subprocess
 import tempfile
 
-from poblano_host.sim.simulation import _digest, _keep, cache_folder
+from poblano_host.cache import cache_folder, digest, keep
 
 from .netlist import MACRO_LOAD, Module, structural, summary
 from .tools import AsicError, sta_program
@@ -102,12 +102,12 @@ def analyse(modules, loads, top, library, *, clock="clk", paths=5, timeout=1500)
         )
         + "\n"
     )
-    cached = cache_folder() / "asic" / f"{_digest(*files.values(), str(program.stat().st_size))}.sta"
+    cached = cache_folder() / "asic" / f"{digest(*files.values(), str(program.stat().st_size))}.sta"
     if cached.exists():
         report = cached.read_text()
     else:
         report = _run(program, files, top, timeout)
-        _keep(cached, report.encode())
+        keep(cached, report.encode())
     found = [
         path
         for path in (

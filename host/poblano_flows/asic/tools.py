@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 
 from poblano.config import ConfigError
-from poblano_host.sim.simulation import cache_folder
+from poblano_host.cache import cache_folder
 
 __all__ = ["AsicError", "LIBRARIES", "library_file", "sta_program"]
 

@@ -17,18 +17,14 @@ from poblano.bridge.protocol import (
     encode_frame,
 )
 
-__all__ = ["BoardError", "BridgeError", "Identity", "Link", "open_port"]
+__all__ = ["BridgeClient", "BridgeError", "Identity", "open_port"]
 
 LINE_BITS = 10
 """Bits of a byte on the line."""
 BREAK_SECONDS = 0.1
 
 
-class BoardError(RuntimeError):
-    """A board, or a tool that it needs, fails."""
-
-
-class BridgeError(BoardError):
+class BridgeError(RuntimeError):
     """The design does not answer, is not the one that was expected, or answers a request with an error."""
 
 
@@ -58,7 +54,7 @@ def open_port(name, baud):
         raise BridgeError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
 
 
-class Link:
+class BridgeClient:
     """Requests and answers over a serial port.
 
     A request without an answer in time is sent again, with the same sequence number, up to ``retries``

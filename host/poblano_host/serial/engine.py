@@ -8,10 +8,9 @@ import numpy as np
 from poblano.config import BLOCK
 from poblano.engine.config import DESIGN, IDENTITY, REGISTERS, STEP_BITS, VERSION, Fault
 
-from ..runtime.session import GoldenBackend
 from .bridge import BridgeError
 
-__all__ = ["EngineBackend", "EngineDevice", "Traffic", "engine_traffic"]
+__all__ = ["EngineDevice", "Traffic", "engine_traffic"]
 
 LARGEST = (1 << STEP_BITS) - 1
 POLLS = 1000
@@ -36,7 +35,8 @@ class Traffic:
 
 
 class EngineDevice:
-    """An array engine behind a :class:`~poblano_host.serial.bridge.Link`; BridgeError if there is none.
+    """An array engine behind a :class:`~poblano_host.serial.bridge.BridgeClient`; BridgeError if there is
+    none.
 
     Members
     -------
@@ -44,11 +44,11 @@ class EngineDevice:
     traffic : Traffic, since the start
     """
 
-    def __init__(self, link):
-        self.link = link
-        if link.identity.design != DESIGN:
+    def __init__(self, client):
+        self.client = client
+        if client.identity.design != DESIGN:
             raise BridgeError(
-                f"the board holds the design {link.identity.design!r}, not an array engine ({DESIGN})"
+                f"the board holds the design {client.identity.design!r}, not an array engine ({DESIGN})"
             )
         self.traffic = Traffic()
         self._content = {}  # what was written last, by address
@@ -66,12 +66,12 @@ class EngineDevice:
     def _read(self, name):
         self.traffic.requests += 1
         self.traffic.from_device += 4
-        return self.link.read_register(REGISTERS[name])
+        return self.client.read_register(REGISTERS[name])
 
     def _write(self, name, value):
         self.traffic.requests += 1
         self.traffic.to_device += 4
-        self.link.write_register(REGISTERS[name], value)
+        self.client.write_register(REGISTERS[name], value)
 
     def block_sums(self, a, w):
         """int32 (K/32, M, N): for each block of 32 along K, the products' sums of ``a`` (M, K) and ``w``
@@ -175,15 +175,15 @@ class EngineDevice:
         if self._content.get(address) == data:
             return
         self._content.pop(address, None)
-        self.traffic.requests += math.ceil(len(data) / self.link.identity.payload)
+        self.traffic.requests += math.ceil(len(data) / self.client.identity.payload)
         self.traffic.to_device += len(data)
-        self.link.write_memory(address, data)
+        self.client.write_memory(address, data)
         self._content[address] = data
 
     def _get(self, address, size):
-        self.traffic.requests += math.ceil(size / self.link.identity.payload)
+        self.traffic.requests += math.ceil(size / self.client.identity.payload)
         self.traffic.from_device += size
-        return self.link.read_memory(address, size)
+        return self.client.read_memory(address, size)
 
 
 def _bytes(array):
@@ -193,15 +193,6 @@ def _bytes(array):
     if not np.array_equal(result, array):
         raise ValueError(f"block sums take integers of 8 bits, not {array.min()} to {array.max()}")
     return result
-
-
-class EngineBackend(GoldenBackend):
-    """The golden model behind the Backend interface, with the block sums of ``device``."""
-
-    def __init__(self, device, config, memory_bytes, ring, *, report=None):
-        super().__init__(config, memory_bytes, ring, report=report)
-        self.device = device
-        self.chip.block_sums = device.block_sums
 
 
 def engine_traffic(config, payload, products):

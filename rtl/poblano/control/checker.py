@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import ChipConfig
 from ..isa.commands import COMMAND_BYTES, NO_UNIT, ErrorCode, Opcode
 from ..isa.expressions import none_of, some
-from ..isa.fields import LOCAL_BITS
+from ..isa.header import LOCAL_BITS
 from ..isa.layout import CommandLayout
 from ..isa.regions import Range, Span, usable
 from ..verilog import place

@@ -35,6 +35,19 @@ SETTLE = 4
 registered."""
 
 
+class _State:
+    """What the processor's parts share."""
+
+    def __init__(self):
+        self.enable = Signal()
+        self.resetting = Signal()  # the queue is being reset
+        self.restart = Signal()  # resets fetch, checker, queues and units
+        self.error = Signal()  # nothing more is fetched or dispatched
+        self.halted = Signal()  # nothing more is started either
+        self.new_error = Signal()
+        self.waiting = Signal(32)  # commands up to TAIL that are not dispatched
+
+
 class CommandProcessor(wiring.Component):
     """Fetches commands, refuses bad ones, and starts each in its unit when its waits hold.
 
@@ -86,61 +99,69 @@ class CommandProcessor(wiring.Component):
             {name: Signal(32, name=f"unit{n}_{name.lower()}") for name in COUNTERS} for n in range(count)
         ]
         written, word, cycles_read = self._registers(m, values, counters)
-
-        resetting = Signal()
-        restart = Signal()  # resets fetch, checker and queues
-        m.d.comb += self.clear.eq(restart)
-        fetch = place(m, "command_fetch", CommandFetch(self.config.memory), reset=restart)
-        checker = place(m, "checker", CommandChecker(self.config), reset=restart)
+        state = _State()
+        m.d.comb += self.clear.eq(state.restart)
+        fetch = place(m, "command_fetch", CommandFetch(self.config.memory), reset=state.restart)
+        checker = place(m, "checker", CommandChecker(self.config), reset=state.restart)
         queues = [
-            place(m, f"queue{n}", UnitQueue(depth=self.config.queue_depth, units=count), reset=restart)
+            place(m, f"queue{n}", UnitQueue(depth=self.config.queue_depth, units=count), reset=state.restart)
             for n in range(count)
         ]
         connect(m, flipped(self.fetch), fetch.axi)
+        ring_bad = self._ring(m, values, state, fetch, checker)
+        self._dispatch(m, values, state, checker, queues)
+        self._errors(m, values, state, fetch, checker, queues, ring_bad)
+        self._interrupts(m, values, state, queues, written["IRQ_STATUS"], word)
+        clear_counters = self._control(m, values, state, fetch, written["CONTROL"], word)
+        self._count(m, values, counters, queues, clear_counters, cycles_read)
+        m.d.comb += [values[name].eq(value) for name, value in constants(self.config).items()]
+        return m
 
-        enable = Signal()
-        error = Signal()  # nothing more is fetched or dispatched
-        halted = Signal()  # nothing more is started either
-        base, ring_size = Cat(values["RING_BASE_LO"], values["RING_BASE_HI"]), values["RING_SIZE"]
+    def _ring(self, m, values, state, fetch, checker):
+        """Commands from the ring to the checker; whether there can't be such a ring."""
+        base, size = Cat(values["RING_BASE_LO"], values["RING_BASE_HI"]), values["RING_SIZE"]
         memory_size = Cat(values["MEMORY_SIZE_LO"], values["MEMORY_SIZE_HI"])
-        waiting, ring_bad = Signal(32), Signal()
+        ring_bad = Signal()
         m.d.comb += [
-            waiting.eq(values["TAIL"] - values["HEAD"]),
+            state.waiting.eq(values["TAIL"] - values["HEAD"]),
             ring_bad.eq(
                 (base & (RING_ALIGNMENT - 1)).any()
-                | (ring_size < SMALLEST_RING)
-                | (ring_size & (ring_size - 1)[:32]).any()
-                | (base + ring_size * COMMAND_BYTES > usable(memory_size, self.config))
-                | (waiting > ring_size)
+                | (size < SMALLEST_RING)
+                | (size & (size - 1)[:32]).any()
+                | (base + size * COMMAND_BYTES > usable(memory_size, self.config))
+                | (state.waiting > size)
             ),
             fetch.base.eq(base),
-            fetch.size.eq(ring_size),
+            fetch.size.eq(size),
             fetch.tail.eq(values["TAIL"]),
-            fetch.enable.eq(enable & ~error & ~ring_bad),
-            fetch.flush.eq(resetting),
+            fetch.enable.eq(state.enable & ~state.error & ~ring_bad),
+            fetch.flush.eq(state.resetting),
             checker.memory_size.eq(memory_size),
             checker.i.payload.eq(fetch.o.payload.command),
             checker.i.valid.eq(fetch.o.valid & ~fetch.o.payload.error),
             fetch.o.ready.eq(checker.i.ready & ~fetch.o.payload.error),
         ]
-        fetch_failed = fetch.o.valid & fetch.o.payload.error & checker.i.ready  # all before it are dispatched
+        return ring_bad
 
-        # Dispatch in order.
-        code, command = checker.o.payload.code, checker.o.payload.command
+    def _dispatch(self, m, values, state, checker, queues):
+        """Commands in order to their units' queues, and from these to the units."""
+        command = checker.o.payload.command
         unit = CommandLayout()(command).unit
         may_dispatch, dispatched = Signal(), Signal()
-        m.d.comb += may_dispatch.eq(checker.o.valid & (code == ErrorCode.NONE) & ~error & ~resetting)
+        m.d.comb += may_dispatch.eq(
+            checker.o.valid & (checker.o.payload.code == ErrorCode.NONE) & ~state.error & ~state.resetting
+        )
         for n, (port, queue) in enumerate(zip(self.units, queues)):
             m.d.comb += [
                 queue.i.payload.command.eq(command),
                 queue.i.payload.index.eq(values["HEAD"]),
                 queue.i.valid.eq(may_dispatch & (unit == n)),
-                queue.hold.eq(halted | resetting),
+                queue.hold.eq(state.halted | state.resetting),
                 port.cmd.payload.eq(queue.cmd.payload),
                 port.cmd.valid.eq(queue.cmd.valid),
                 queue.cmd.ready.eq(port.cmd.ready),
                 queue.unit_done.eq(port.done),
-                port.flush.eq(resetting),
+                port.flush.eq(state.resetting),
                 self.trace_start[n].eq(queue.start),
                 self.trace_done[n].eq(queue.done),
             ]
@@ -151,69 +172,79 @@ class CommandProcessor(wiring.Component):
         with m.If(dispatched):
             m.d.sync += values["HEAD"].eq(values["HEAD"] + 1)
 
-        # Errors: the first is kept; of several in one cycle a unit's, the lowest unit's.
-        new_error = Signal()
+    def _errors(self, m, values, state, fetch, checker, queues, ring_bad):
+        """The first error is kept; of several in one cycle a unit's, the lowest unit's."""
 
         def fail(code, index, unit):
-            m.d.comb += new_error.eq(1)
+            m.d.comb += state.new_error.eq(1)
             m.d.sync += [
                 values["ERROR_CODE"].eq(code),
                 values["ERROR_INDEX"].eq(index),
                 values["ERROR_UNIT"].eq(unit),
             ]
 
-        with m.If(~error & ~resetting):
+        code, unit = checker.o.payload.code, CommandLayout()(checker.o.payload.command).unit
+        fetch_failed = fetch.o.valid & fetch.o.payload.error & checker.i.ready  # all before it are dispatched
+        with m.If(~state.error & ~state.resetting):
             with m.If(checker.o.valid & (code != ErrorCode.NONE)):
                 fail(code, values["HEAD"], unit)
             with m.Elif(fetch_failed):
                 fail(ErrorCode.FETCH, values["HEAD"], NO_ERROR_UNIT)
-            with m.Elif(enable & (waiting != 0) & ring_bad):
+            with m.Elif(state.enable & (state.waiting != 0) & ring_bad):
                 fail(ErrorCode.FIELD, values["HEAD"], NO_ERROR_UNIT)
             for n, (port, queue) in reversed(list(enumerate(zip(self.units, queues)))):
                 with m.If(port.error):
                     fail(port.code, queue.index, n)
-        with m.If(new_error):
-            m.d.sync += error.eq(1)
-        with m.If(Cat(port.error for port in self.units).any() & ~resetting):
-            m.d.sync += halted.eq(1)
+        with m.If(state.new_error):
+            m.d.sync += state.error.eq(1)
+        with m.If(Cat(port.error for port in self.units).any() & ~state.resetting):
+            m.d.sync += state.halted.eq(1)
 
-        # Completion and interrupts.
+    def _interrupts(self, m, values, state, queues, cleared, word):
+        """Completion, STATUS and the interrupt; ``cleared``: IRQ_STATUS is written with ``word``."""
         idle, finished, was_finished = Signal(), Signal(), Signal(init=1)
-        m.d.comb += [idle.eq(Cat(queue.empty for queue in queues).all()), finished.eq((waiting == 0) & idle)]
-        m.d.sync += was_finished.eq(finished)
-        events = Mux(finished & ~was_finished & ~error, Irq.DONE, 0) | Mux(new_error, Irq.ERROR, 0)
-        irq_status = values["IRQ_STATUS"]
-        m.d.sync += irq_status.eq(irq_status & ~Mux(written["IRQ_STATUS"], word[:2], 0) | events)
-        m.d.comb += self.irq.eq((irq_status & values["IRQ_ENABLE"]).any())
+        m.d.comb += [
+            idle.eq(Cat(queue.empty for queue in queues).all()),
+            finished.eq((state.waiting == 0) & idle),
+        ]
+        m.d.sync += was_finished.eq(finished | state.restart)
+        events = Mux(finished & ~was_finished & ~state.error, Irq.DONE, 0)
+        events |= Mux(state.new_error, Irq.ERROR, 0)
+        status = values["IRQ_STATUS"]
+        m.d.sync += status.eq(status & ~Mux(cleared, word[:2], 0) | events)
+        m.d.comb += [
+            self.irq.eq((status & values["IRQ_ENABLE"]).any()),
+            values["STATUS"].eq(
+                Mux(finished, 0, Status.RUNNING)
+                | Mux(state.error, Status.ERROR, 0)
+                | Mux(idle, Status.IDLE, 0)
+            ),
+        ]
 
-        # Queue reset: AXI transactions end, then the units and all that belongs to the queue are reset.
+    def _control(self, m, values, state, fetch, written, word):
+        """CONTROL, and the queue's reset: AXI transactions end, then the units and all that belongs to the
+        queue are reset. Whether the counters are cleared."""
         clear_counters = Signal()
-        with m.If(written["CONTROL"]):
-            m.d.sync += enable.eq((word & Control.ENABLE).any())
+        with m.If(written):
+            m.d.sync += state.enable.eq((word & Control.ENABLE).any())
             m.d.comb += clear_counters.eq((word & Control.CLEAR_COUNTERS).any())
             with m.If((word & Control.QUEUE_RESET).any()):
-                m.d.sync += resetting.eq(1)
+                m.d.sync += state.resetting.eq(1)
         settle = Signal(range(SETTLE))
-        with m.If(resetting):
+        with m.If(state.resetting):
             quiet = Cat(port.idle for port in self.units).all() & fetch.idle
             m.d.sync += settle.eq(Mux(quiet, settle + 1, 0))
             with m.If(quiet & (settle == SETTLE - 1)):
-                m.d.comb += restart.eq(1)
-                m.d.sync += [resetting.eq(0), settle.eq(0), error.eq(0), halted.eq(0), was_finished.eq(1)]
+                m.d.comb += state.restart.eq(1)
+                m.d.sync += [state.resetting.eq(0), settle.eq(0), state.error.eq(0), state.halted.eq(0)]
                 m.d.sync += [
                     values[name].eq(0)
                     for name in ("HEAD", "TAIL", "ERROR_CODE", "ERROR_INDEX", "ERROR_UNIT", "IRQ_STATUS")
                 ]
-
-        self._count(m, values, counters, queues, clear_counters, cycles_read)
-        m.d.comb += [values[name].eq(value) for name, value in constants(self.config).items()]
-        m.d.comb += [
-            values["CONTROL"].eq(Mux(enable, Control.ENABLE, 0) | Mux(resetting, Control.QUEUE_RESET, 0)),
-            values["STATUS"].eq(
-                Mux(finished, 0, Status.RUNNING) | Mux(error, Status.ERROR, 0) | Mux(idle, Status.IDLE, 0)
-            ),
-        ]
-        return m
+        m.d.comb += values["CONTROL"].eq(
+            Mux(state.enable, Control.ENABLE, 0) | Mux(state.resetting, Control.QUEUE_RESET, 0)
+        )
+        return clear_counters
 
     def _count(self, m, values, counters, queues, clear, cycles_read):
         cycles = Signal(64)

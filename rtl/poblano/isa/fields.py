@@ -13,21 +13,8 @@ import numpy as np
 from .errors import CommandError, ErrorCode
 from .expressions import none_of
 
-__all__ = [
-    "LOCAL_BITS",
-    "Address",
-    "Choice",
-    "Field",
-    "Float32",
-    "Kind",
-    "Number",
-    "Real",
-    "TileMask",
-    "TileNumber",
-]
+__all__ = ["Address", "Choice", "Field", "Float32", "Kind", "Number", "Real", "TileMask", "TileNumber"]
 
-LOCAL_BITS = 20
-"""Bits of an address and of a stride of a local memory, in lines or blocks."""
 BITS = re.compile(r"bits:(0x[0-9a-fA-F]{1,8})")
 """A FP32 number by its bits."""
 

@@ -1,9 +1,10 @@
-"""What every command begins with: opcode, unit and waits, in this order."""
+"""Sizes of commands, and what every command begins with: opcode, unit and waits, in this order."""
 
 __all__ = [
     "COMMAND_BYTES",
     "COUNT_BITS",
     "HEADER_BITS",
+    "LOCAL_BITS",
     "NO_UNIT",
     "OPCODE_BITS",
     "UNIT_BITS",
@@ -17,6 +18,8 @@ OPCODE_BITS = 8
 UNIT_BITS = 8
 COUNT_BITS = 20
 """Bits of a completion count; counts compare modulo 2**COUNT_BITS."""
+LOCAL_BITS = 20
+"""Bits of an address and of a stride of a local memory, in lines or blocks."""
 WAIT_BITS = UNIT_BITS + COUNT_BITS
 """A wait: the unit, then the count."""
 WAITS = 4

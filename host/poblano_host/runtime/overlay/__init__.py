@@ -1,7 +1,7 @@
-"""Programs of any memory image on a chip with little memory: the host keeps the image, and pages of it come
-and go."""
+"""Memory overlays: programs of any memory image on a chip with little memory. The host keeps the image, and
+pages of it are brought when they are needed."""
 
-from .backend import Device, PagedBackend, SimulatedDevice
-from .program import PagingError, Piece, split
+from .backend import OverlayBackend
+from .split import Piece, split
 
-__all__ = ["Device", "PagedBackend", "PagingError", "Piece", "SimulatedDevice", "split"]
+__all__ = ["OverlayBackend", "Piece", "split"]

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Frame", "PageCache"]
+__all__ = ["Frame", "OverlayCache"]
 
 WORD = 4
 """Devices read and write whole words of so many bytes."""
@@ -33,7 +33,7 @@ class Frame:
         return all(completed[unit] >= count for unit, count in self.uses.items())
 
 
-class PageCache:
+class OverlayCache:
     """Pages of ``image`` (uint8) in frames of the chip's memory.
 
     ``device`` reads and writes the chip's memory; ``addresses`` are the frames'. The image is stale where a

@@ -4,7 +4,8 @@ from ...config import LINE_WORDS
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import ceil_div, choose, least, none_of, ones
-from ..fields import LOCAL_BITS, Choice, Field, Number, TileMask
+from ..fields import Choice, Field, Number, TileMask
+from ..header import LOCAL_BITS
 from ..regions import Access, LocalRegion, Memory, Place
 from ..topology import MOST_TILES, UnitKind
 from ..weight_stream import Activation, Element, ScaleFormat

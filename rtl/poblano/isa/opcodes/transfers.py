@@ -4,7 +4,8 @@ from ...config import LINE_BYTES
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import none_of, off
-from ..fields import LOCAL_BITS, Address, Field, Number, TileMask, TileNumber
+from ..fields import Address, Field, Number, TileMask, TileNumber
+from ..header import LOCAL_BITS
 from ..regions import Access, LocalRegion, Memory, MemoryRegion, Place
 from ..topology import MOST_TILES, UnitKind
 

@@ -4,7 +4,8 @@ from ...config import BLOCK, LINE_WORDS
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import ceil_div, choose, none_of
-from ..fields import LOCAL_BITS, Choice, Field, Number, Real, TileMask
+from ..fields import Choice, Field, Number, Real, TileMask
+from ..header import LOCAL_BITS
 from ..regions import Access, LocalRegion, Memory, Place
 from ..topology import MOST_TILES, UnitKind
 from ..vector_ops import NO_LIMIT, AluOp, Fill, Reduce, Select, SfuOp, Sink

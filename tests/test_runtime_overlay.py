@@ -1,4 +1,4 @@
-"""Programs by pages: split programs on the golden model, and the RTL with a small memory, bit for bit the
+"""Memory overlays: split programs on the golden model, and the RTL with a small memory, bit for bit the
 whole memory's."""
 
 from dataclasses import replace
@@ -14,11 +14,13 @@ from poblano.isa.topology import LARGEST, UnitKind
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.golden.chip import GoldenChip
 from poblano_host.models import load_model
-from poblano_host.runtime.overlay import PagedBackend, PagingError, SimulatedDevice, split
-from poblano_host.runtime.overlay.cache import PageCache
-from poblano_host.runtime.session import ChipError, GoldenBackend, run_job
+from poblano_host.runtime.backend import GoldenBackend, run_job
+from poblano_host.runtime.device import SimulatedDevice
+from poblano_host.runtime.errors import ChipError, DeviceError, OverlayError
+from poblano_host.runtime.overlay import OverlayBackend, split
+from poblano_host.runtime.overlay.cache import OverlayCache
 from tests.models_tiny import Run, chip, tiny_model
-from tests.test_runtime import SMALL, chip_errors, program
+from tests.programs import SMALL, chip_errors, program
 
 DMA, STREAM, MATMUL = map(LARGEST.unit, (UnitKind.DMA, UnitKind.STREAM, UnitKind.MATMUL))
 
@@ -135,27 +137,27 @@ def test_split_errors():
         stream(512), nop(DMA, (STREAM, 1)), nop(DMA, (STREAM, 0), (DMA, 1 << 20 - 1 | 1)), matmul
     ) == [(STREAM, ()), (STREAM, ()), (DMA, ((STREAM, 2),)), (DMA, ()), (MATMUL, ())]
     with pytest.raises(
-        PagingError,
+        OverlayError,
         match=r"command 0 \(dma\) waits for command 1 of tile0.matmul, which does not come before it",
     ):
         split([nop(DMA, (MATMUL, 1)), stream(128), matmul], config, 256)
     with pytest.raises(
-        PagingError,
+        OverlayError,
         match=r"command 1 \(tile0.stream\) waits for command 1 of dma, which does not come before it",
     ):
         split([matmul, stream(128, (DMA, 1)), nop(DMA)], config, 256)
     with pytest.raises(
-        PagingError, match=r"command 1 \(tile0.matmul\) lacks 64 bytes of weights: the program hangs"
+        OverlayError, match=r"command 1 \(tile0.matmul\) lacks 64 bytes of weights: the program hangs"
     ):
         split([stream(64), matmul], config, 256)
     with pytest.raises(
-        PagingError,
+        OverlayError,
         match=r"tile0.stream: 4096 bytes must be in the weight FIFO of 2048 before command 1: the program "
         r"hangs",
     ):
         split([stream(4096), nop(DMA, (STREAM, 1))], config, 256)
     with pytest.raises(
-        PagingError,
+        OverlayError,
         match=r"command 0 \(LOAD\) has a line that crosses a page of 256 bytes, at 0xf8: memory addresses "
         r"must be",
     ):
@@ -188,7 +190,7 @@ class Board:
 def test_cache():
     image = np.arange(4 * 256, dtype=np.uint32).astype(np.uint8)
     board = Board(1024)
-    cache = PageCache(board, image, 256, (256, 512))
+    cache = OverlayCache(board, image, 256, (256, 512))
     first = cache.victim([0])
     cache.place(first, 2)
     first.uses[0], first.next = 3, 9
@@ -213,8 +215,8 @@ def test_cache():
     assert image[:4].tolist() == [0, 1, 2, 3] and not cache.resident
 
 
-def paged(config, job, kib, **options):
-    return PagedBackend(config, job.memory_bytes, job.ring, SimulatedDevice(config, kib << 10), **options)
+def overlay(config, job, kib, **options):
+    return OverlayBackend(config, job.memory_bytes, job.ring, SimulatedDevice(config, kib << 10), **options)
 
 
 def test_rtl_product():
@@ -226,7 +228,7 @@ def test_rtl_product():
     job = MatmulJob(a, b, SMALL, format="q4_1")
     expected, _ = run_job(job, GoldenBackend(SMALL, job.memory_bytes, job.ring))
     for kib in (2, 16, 64):
-        backend = paged(SMALL, job, kib)
+        backend = overlay(SMALL, job, kib)
         product, result = run_job(job, backend, progress=lambda *arguments: None)
         np.testing.assert_array_equal(product, expected)
         assert result.commands == len(job.program.commands) <= len(backend.pieces) and result.cycles > 0
@@ -235,10 +237,10 @@ def test_rtl_product():
 
 
 def run_model(model, config, steps, kib, context):
-    """Steps of a model by pages, and on the golden model: memory after each."""
+    """Steps of a model by overlays, and on the golden model: memory after each."""
     compiled = CompiledModel(model, config, context=context)
     backend, golden = (
-        paged(config, compiled, kib),
+        overlay(config, compiled, kib),
         GoldenBackend(config, compiled.memory_bytes, compiled.ring),
     )
     for chip_ in (backend, golden):
@@ -278,7 +280,7 @@ def test_rtl_model():
 
 def test_rtl_errors(monkeypatch):
     device = SimulatedDevice(SMALL, 4096)
-    backend = PagedBackend(SMALL, 1 << 16, (1 << 15, 8), device)
+    backend = OverlayBackend(SMALL, 1 << 16, (1 << 15, 8), device)
     chip_errors(backend)
     device.simulation.fault(256, 4096)
     with pytest.raises(ChipError, match=r"AXI_READ .* at command 1 \(dma\): dma LOAD mem_addr=0x1000"):
@@ -289,7 +291,7 @@ def test_rtl_errors(monkeypatch):
         )
     device.simulation.fault(0, 0)
     chip_errors(backend)
-    device.patience = 20
+    device.patience = 9000
     monkeypatch.setattr(
         "poblano_host.runtime.overlay.backend.split",
         lambda commands, config, page_bytes: [
@@ -298,18 +300,18 @@ def test_rtl_errors(monkeypatch):
         ],
     )
     with pytest.raises(
-        PagingError,
-        match="the chip hangs: 1 of 1 pieces of commands are dispatched, and completed are dma 0, "
-        "tile0.stream 0",
+        DeviceError,
+        match="the chip hangs: nothing completed in 9000 cycles; 1 of 1 commands are dispatched, and "
+        "completed are dma 0, tile0.stream 0",
     ):
         backend.run(program((Opcode.NOP, {})))
-    with pytest.raises(PagingError, match="the chip's CONFIG1 is 0x00040004; that of custom is 0x00080004"):
-        PagedBackend(chip(4, 8, lanes=2, tiles=1, data_width=64), 1 << 16, (1 << 15, 8), device)
+    with pytest.raises(DeviceError, match="the chip's CONFIG1 is 0x00040004; that of custom is 0x00080004"):
+        OverlayBackend(chip(4, 8, lanes=2, tiles=1, data_width=64), 1 << 16, (1 << 15, 8), device)
     with pytest.raises(
-        PagingError,
+        OverlayError,
         match="a memory of 256 bytes has no room for a ring of 4 commands and a page of 256 bytes",
     ):
-        backend = PagedBackend(SMALL, 1 << 16, (1 << 15, 8), type("Device", (), {"memory_bytes": 256})())
+        backend = OverlayBackend(SMALL, 1 << 16, (1 << 15, 8), type("Device", (), {"memory_bytes": 256})())
     device.close()
 
 

@@ -10,8 +10,7 @@ from poblano.axi.lite import AXILiteSignature
 from poblano.axi.signature import AXIConfig, AXIReadSignature, AXISignature, AXIWriteSignature
 from poblano.chip import Chip
 from poblano.config import preset
-from poblano.ports import pins
-from poblano.verilog import emit
+from poblano.verilog import emit, pins
 from tb.common.bulk import build
 
 AW = "m_axi_awid 3 m_axi_awaddr 32 m_axi_awlen 8 m_axi_awsize 3 m_axi_awburst 2 m_axi_awvalid 1"

@@ -18,7 +18,7 @@ from poblano_host.runtime.report import (
     summary_rows,
     write_report,
 )
-from poblano_host.runtime.session import RunResult
+from poblano_host.runtime.result import RunResult
 from poblano_host.runtime.timeline import slices, trace_events, write_timeline
 from poblano_host.sim.simulation import EVENT
 

@@ -1,7 +1,9 @@
 """What a board must answer: an awkward matrix product, and a layer of the default model, bit for bit as the
 golden model."""
 
+from dataclasses import replace
 import re
+import time
 
 import numpy as np
 
@@ -9,15 +11,23 @@ from poblano.config import preset
 from poblano.isa.commands import Command, Opcode
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import load_model
-from poblano_host.runtime.session import GoldenBackend, Mismatch, run_job
-from poblano_host.serial.engine import EngineBackend
+from poblano_host.runtime.backend import GoldenBackend, run_job
+from poblano_host.runtime.errors import Mismatch
 
-__all__ = ["check_layer", "check_matmul", "matmul_on", "token_products"]
+__all__ = ["check_engine", "check_layer", "check_matmul", "matmul_on", "token_products"]
 
 PRESET = "desk"
 """The chip whose golden model runs the rest; block sums do not depend on it."""
 AWKWARD = 5, 96, 13
 PROMPT = "In the beginning"
+
+
+class EngineBackend(GoldenBackend):
+    """The golden model behind the Backend interface, with the block sums of ``device``."""
+
+    def __init__(self, device, config, memory_bytes, ring):
+        super().__init__(config, memory_bytes, ring)
+        self.chip.block_sums = device.block_sums
 
 
 def awkward_matrices(shape=AWKWARD, seed=0):
@@ -127,3 +137,28 @@ def token_products(position=64):
         chip.write(address, data)
     chip.run(program.encode())
     return products
+
+
+def check_engine(device, layer, note):
+    """Both checks, the second if ``layer``, on a device; figures by their names."""
+    figures = {}
+    for name, run in (("matmul", check_matmul), ("layer", check_layer))[: 1 + layer]:
+        before = replace(device.traffic)
+        begun = time.monotonic()
+        note(
+            f"{name}: "
+            + (
+                f"A ({AWKWARD[0]}, {AWKWARD[1]}) times B ({AWKWARD[1]}, {AWKWARD[2]})"
+                if name == "matmul"
+                else "the first layer of the default model"
+            )
+        )
+        run(device)
+        figures[name] = dict(
+            bytes_to_board=device.traffic.to_device - before.to_device,
+            bytes_from_board=device.traffic.from_device - before.from_device,
+            cycles=device.traffic.cycles - before.cycles,
+            seconds=round(time.monotonic() - begun, 3),
+            bit_exact=True,
+        )
+    return figures

@@ -259,7 +259,7 @@ def test_bad_input(poblano, tmp_path):
     folder = tmp_path / "out"
     command = lambda *arguments: poblano("verilog", *arguments, "-o", folder)
     fails(command("--preset", "tile65"), f"unknown preset 'tile65'; the presets are {', '.join(PRESETS)}$")
-    fails(command("--array", "128"), "an array is given by its rows and columns, as 128x128, not '128'$")
+    fails(command("--array", "128"), "an array is rows x columns, as 128x128, not '128'$")
     fails(command("--array", "33x4"), "array rows must be below 32 or a multiple of it, not 33$")
     fails(command("--array", "0x4"), "array rows must be below 32 or a multiple of it, not 0$")
     fails(command("--array", "1024x4"), "an array has at most 512 rows and columns, not 1024x4$")

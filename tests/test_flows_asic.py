@@ -26,7 +26,7 @@ from tb.common.bulk import build
 from tb.common.runner import run_bench
 from tb.common.units import matmul_unit
 from tb.compute.configs import CONFIGS
-from tests.test_area import VERILOG as BY_HAND
+from tests.test_flows_area import VERILOG as BY_HAND
 
 INT8 = ArrayConfig(rows=4, cols=4, formats=("int8",))
 

@@ -14,11 +14,9 @@ from poblano.isa.regions import Access
 from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
 
-__all__ = ["PagingError", "Piece", "split"]
+from ..errors import OverlayError
 
-
-class PagingError(RuntimeError):
-    """A program that can't be run by pages, or a chip that does not answer as it should."""
+__all__ = ["Piece", "split"]
 
 
 @dataclass(frozen=True)
@@ -143,16 +141,16 @@ class _Splitter:
                 self._stream(unit)
                 self._check_ahead(unit, index)
             if count >= len(self.reached[unit]):
-                raise PagingError(
+                raise OverlayError(
                     f"command {index} ({self.name(command.unit)}) waits for command {count} of "
-                    f"{self.name(unit)}, which does not come before it: it can't be run by pages"
+                    f"{self.name(unit)}, which does not come before it: it can't be run by overlays"
                 )
             waits.append((unit, self.reached[unit][count]))
         return tuple(waits)
 
     def _check_ahead(self, unit, index):
         if self.ahead[unit] > self.config.tile.fifo_bytes:
-            raise PagingError(
+            raise OverlayError(
                 f"{self.name(unit)}: {self.ahead[unit]} bytes must be in the weight FIFO of "
                 f"{self.config.tile.fifo_bytes} "
                 f"before command {index}: the program hangs"
@@ -169,7 +167,7 @@ class _Splitter:
         self.ahead[unit] = max(0, -lacking)
         while lacking > 0:
             if not self.streams[unit]:
-                raise PagingError(
+                raise OverlayError(
                     f"command {index} ({self.name(command.unit)}) lacks {lacking} bytes of weights: the "
                     "program hangs"
                 )
@@ -209,7 +207,7 @@ class _Splitter:
             stride = run[1].at - first.at if len(run) > 1 else 0
             o |= dict(mem_addr=first.at % self.page_bytes, mem_stride=stride, rows=len(run))
             if first.start % region.scale or first.size % region.scale:
-                raise PagingError(
+                raise OverlayError(
                     f"command {index} ({command.opcode.name}) has a line that crosses a page of "
                     f"{self.page_bytes} bytes, at 0x{first.at:x}: memory addresses must be multiples of "
                     f"{region.scale}"
@@ -218,7 +216,7 @@ class _Splitter:
                 o[part.name] += first.row * o[f"{part.name}_stride"] + first.start // region.scale
             if region.count:
                 o[region.count] = first.size // region.scale
-            writes = ()
+            writes: tuple = ()
             if region.access is Access.WRITE:
                 writes = tuple((s.at % self.page_bytes, s.at % self.page_bytes + s.size) for s in run)
             self._append(index, replace(command, operands=o), first.at // self.page_bytes, writes)
@@ -230,6 +228,6 @@ def split(commands, config, page_bytes):
     ``page_bytes``.
 
     Run one after the other, with the pages of memory wherever they are, they have the effect of the
-    commands. Raises :class:`PagingError` for a program that hangs, or whose commands wait for later ones.
+    commands. Raises :class:`OverlayError` for a program that hangs, or whose commands wait for later ones.
     """
     return _Splitter(commands, config, page_bytes).split()

@@ -2,26 +2,23 @@
 standard cells."""
 
 from dataclasses import replace
-import json
 from pathlib import Path
-import re
-import sys
 
-from rich.console import Console
-from rich.table import Table
 import typer
 
 from poblano.config import ConfigError, preset
+from poblano_flows.asic.activity import measure_power
+from poblano_flows.asic.equivalence import prove
+from poblano_flows.asic.flow import MEMORY_UM2_PER_BIT, Design, array_source, chip_source, peer_source
+from poblano_flows.asic.liberty import load_library
+from poblano_flows.asic.netlist import structural
+from poblano_flows.asic.plots import write_plots
+from poblano_flows.asic.timing import MACRO_ACCESS
+from poblano_flows.asic.tools import AsicError, sta_program
 from poblano_host.runtime.report import check_report_path
 
-from .activity import measure_power
-from .equivalence import prove
-from .flow import MEMORY_UM2_PER_BIT, Design, array_source, chip_source, peer_source
-from .liberty import load_library
-from .netlist import structural
-from .plots import write_plots
-from .timing import MACRO_ACCESS
-from .tools import AsicError, sta_program
+from .display import note, print_table
+from .options import JSON, array_size, check_outputs, write_json
 
 __all__ = ["asic"]
 
@@ -52,52 +49,19 @@ def asic(
         f"default, of chips of up to {SIMULATED:,} cells.",
     ),
     check: bool = typer.Option(False, "--check", help="Prove each module's netlist equal to its RTL."),
-    json_file: str = typer.Option(None, "--json", help="Write the figures to this file."),
+    json_file: str = JSON,
     report: str = typer.Option(None, help="Write plots to this .html or .png file."),
     netlist: str = typer.Option(None, help="Write the netlist (of the first design) to this Verilog file."),
 ):
     """Synthesise to standard cells: area by block, critical path, power."""
-    peers, tops = peer or [], top or []
-    if len(peers) != len(tops):
-        raise ConfigError(f"each --peer needs its --top: {len(peers)} and {len(tops)} were given")
     if report is not None:
         check_report_path(report)
-    for path in (json_file, report, netlist):
-        if path is not None and not Path(path).absolute().parent.is_dir():
-            raise FileNotFoundError(2, "its folder does not exist", path)
-    note = lambda line: print(line, file=sys.stderr, flush=True)
-    sources = []
-    chosen = tuple(formats.split(",")) if formats else None
-    if array is not None:
-        sizes = re.fullmatch(r"(\d+)x(\d+)", array)
-        if not sizes:
-            raise ConfigError(f"an array is rows x columns, as 16x16, not {array!r}")
-        sources.append(array_source(int(sizes[1]), int(sizes[2]), chosen or ("int8",)))
-    if preset_name is not None or array is None and not peers:
-        config = preset(preset_name or "tile64")
-        sources.insert(
-            0,
-            chip_source(
-                config
-                if chosen is None
-                else replace(config, name=f"{config.name} with {formats}", formats=chosen)
-            ),
-        )
-    sources += [peer_source(Path(path), name) for path, name in zip(peers, tops)]
+    check_outputs(json_file, report, netlist)
+    sources = _sources(preset_name, array, formats, peer or [], top or [])
     load_library(library)
     sta_program()
-    designs = []
-    parsed = {source.title: source.elaborate() for source in sources if source.peer}
-    for source in sources:
-        design = Design.build(source, library=library, rtl=parsed.get(source.title), report=note)
-        design.analyse(report=note)
-        designs.append(design)
-    for design in designs:
-        if design.source.config is not None and power is not False:
-            if power or design.total.cells <= SIMULATED:
-                design.power = measure_power(design, report=note)
-            else:
-                note(f"no power: {design.total.cells:,} cells are many to simulate; --power does it")
+    designs = _designs(sources, library)
+    _measure(designs, power)
     verdicts = []
     if check:
         for design in designs:
@@ -105,11 +69,8 @@ def asic(
                 verdicts += prove(design.modules, design.counts, design.library, report=note)
     if netlist is not None:
         Path(netlist).write_text(structural(designs[0].modules, designs[0].library))
-    if json_file is not None:
-        content = {"designs": [design.as_json() for design in designs]} | (
-            {"equivalence": [vars(v) for v in verdicts]} if check else {}
-        )
-        Path(json_file).write_text(json.dumps(content, indent=2) + "\n")
+    proofs = {"equivalence": [vars(v) for v in verdicts]} if check else {}
+    write_json(json_file, {"designs": [design.as_json() for design in designs]} | proofs)
     if report is not None:
         write_plots(report, designs)
     for design in designs:
@@ -122,17 +83,46 @@ def asic(
             raise AsicError("a netlist differs from its RTL")
 
 
-def _console():
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+def _sources(preset_name, array, formats, peers, tops):
+    """The designs that are asked for, a preset's first."""
+    if len(peers) != len(tops):
+        raise ConfigError(f"each --peer needs its --top: {len(peers)} and {len(tops)} were given")
+    sources = []
+    chosen = tuple(formats.split(",")) if formats else None
+    if preset_name is not None or array is None and not peers:
+        config = preset(preset_name or "tile64")
+        if chosen is not None:
+            config = replace(config, name=f"{config.name} with {formats}", formats=chosen)
+        sources.append(chip_source(config))
+    if array is not None:
+        rows, cols = array_size(array, "16x16")
+        sources.append(array_source(rows, cols, chosen or ("int8",)))
+    return sources + [peer_source(Path(path), name) for path, name in zip(peers, tops)]
+
+
+def _designs(sources, library):
+    """The sources in cells, with their critical paths. A peer's text is read before anything takes long."""
+    parsed = {source.title: source.elaborate() for source in sources if source.peer}
+    designs = []
+    for source in sources:
+        design = Design.build(source, library=library, rtl=parsed.get(source.title), report=note)
+        design.analyse(report=note)
+        designs.append(design)
+    return designs
+
+
+def _measure(designs, power):
+    """The power of chips, if it is asked for (None: if they are small enough)."""
+    for design in designs:
+        if design.source.config is not None and power is not False:
+            if power or design.total.cells <= SIMULATED:
+                design.power = measure_power(design, report=note)
+            else:
+                note(f"no power: {design.total.cells:,} cells are many to simulate; --power does it")
 
 
 def _table(title, columns, rows):
-    table = Table(columns[0], title=title, title_justify="left")
-    for name in columns[1:]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    _console().print(table)
+    print_table(columns, rows, title=title, width=WIDTH)
 
 
 def _print(design):
@@ -175,7 +165,7 @@ def _print(design):
             f"Memories are black boxes: {MEMORY_UM2_PER_BIT:g} um2 a bit and {MACRO_ACCESS:g} ns of access "
             "are estimates, not the library's."
         )
-    rows = [
+    paths = [
         (
             title,
             f"{timing.period:.2f}",
@@ -190,7 +180,7 @@ def _print(design):
     _table(
         "Critical paths (OpenSTA)",
         ["of", "ns", "MHz", "from", "to", "cells", "with a memory's estimate"],
-        rows,
+        paths,
     )
     if design.power is not None:
         print(design.power.words())

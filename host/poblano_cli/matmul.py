@@ -1,0 +1,119 @@
+"""The command ``poblano matmul``: one matrix product on the chip."""
+
+import numpy as np
+import typer
+
+from poblano.config import ConfigError
+from poblano_fpga.boards import board as find_board
+from poblano_fpga.engine import matmul_on_board
+from poblano_host.compiler import MatmulJob
+from poblano_host.runtime.backend import open_backend, run_job
+from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
+from poblano_host.runtime.timeline import write_timeline
+
+from .display import note, print_summaries
+from .fpga import print_checks
+from .options import (
+    ACTIVATIONS,
+    BANDWIDTH,
+    FORMATS,
+    JSON,
+    LATENCY,
+    PRESET,
+    REPORT,
+    TRACE,
+    check_outputs,
+    chip_config,
+    write_json,
+)
+
+__all__ = ["matmul"]
+
+
+def _load_array(path):
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ConfigError(f"{path}: not a .npy file: {error}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise ConfigError(f"{path}: not a real array in a .npy file")
+    return array
+
+
+def _save(path, array):
+    with open(path, "wb") as file:
+        np.save(file, array)
+
+
+def matmul(
+    a: str = typer.Argument(help="A (M, K), .npy"),
+    b: str = typer.Argument(help="B (K, N), .npy"),
+    output: str = typer.Option(
+        None, "-o", "--output", help="Write the product (M, N), float32, to this .npy file."
+    ),
+    format_: str = typer.Option("q8_0", "--format", help="Of B: q8_0, q4_0, q4_1 or an MX format."),
+    activations: str = ACTIVATIONS,
+    formats_: str = FORMATS,
+    preset_name: str = PRESET,
+    tiles: int = typer.Option(None, help="Tiles of the chip; the preset's by default."),
+    golden: bool = typer.Option(False, "--golden", help="On the golden model."),
+    board: str = typer.Option(
+        None,
+        help="The sums of the blocks on a board's array engine, at --port or with --simulate: see `poblano "
+        "fpga`.",
+    ),
+    port: str = typer.Option(None, help="The board's serial port, as /dev/ttyUSB1."),
+    simulate: bool = typer.Option(
+        False, "--simulate", help="The board's RTL in simulation, at the pins of its UART."
+    ),
+    bandwidth: str = BANDWIDTH,
+    latency: int = LATENCY,
+    json_file: str = JSON,
+    trace: str = TRACE,
+    report: str = REPORT,
+):
+    """Multiply two matrices; A is quantised in blocks of 32 to the activations' format (INT8), B to a
+    stored format."""
+    config = chip_config(preset_name, bandwidth, latency, tiles, formats_)
+    if report is not None:
+        check_report_path(report)
+    if golden and (trace or report):
+        raise ConfigError("the golden model has no cycles: --trace and --report can't go with --golden")
+    if board is None and (port or simulate):
+        raise ConfigError("--port and --simulate need --board")
+    if board is not None and (golden or trace or report or bool(port) == simulate):
+        raise ConfigError(
+            "--board needs either --port or --simulate, and --golden, --trace and --report can't go with it"
+        )
+    check_outputs(output, json_file, trace, report)
+    left, right = _load_array(a), _load_array(b)
+    if board is not None:
+        product, figures = matmul_on_board(
+            board, port, left, right, format=format_, activation=activations, config=config, report=note
+        )
+    else:
+        backend = "golden" if golden else "sim"
+        product, run = _on_chip(left, right, config, format_, activations, backend)
+        summary = summarise([run], config)
+        figures = dict(preset=config.name, backend=backend, **summary.as_json())
+    if output is not None:
+        _save(output, product)
+    write_json(json_file, dict(shapes=[left.shape, right.shape], format=format_, **figures))
+    if board is not None:
+        print_checks(find_board(board).title, {"matmul": figures})
+        return
+    if trace is not None:
+        write_timeline(trace, [("matmul", run.program.commands, run.result.events, run.result.cycles)])
+    title = f"{left.shape} times {right.shape} in {format_} on {config.name}"
+    if report is not None:
+        write_report(report, title, [run], config)
+    print_summaries(title, ("matmul",), [summary])
+
+
+def _on_chip(left, right, config, stored, activations, backend):
+    """The product on a backend, and its :class:`Run`."""
+    job = MatmulJob(left, right, config, format=stored, activation=activations)
+    chip = open_backend(backend, config, job.memory_bytes, job.ring, report=note)
+    product, result = run_job(job, chip)
+    chip.close()
+    return product, Run("matmul", left.shape[0], job.program, result)

@@ -1,0 +1,86 @@
+"""Options that several commands have, and what they stand for."""
+
+from dataclasses import replace
+from fractions import Fraction
+import json
+from pathlib import Path
+import re
+
+import typer
+
+from poblano.config import ConfigError, preset
+
+__all__ = [
+    "ACTIVATIONS",
+    "BANDWIDTH",
+    "FORMATS",
+    "JSON",
+    "LATENCY",
+    "PRESET",
+    "REPORT",
+    "TRACE",
+    "array_size",
+    "check_outputs",
+    "chip_config",
+    "write_json",
+]
+
+PRESET = typer.Option("desk", "--preset", help="The chip's configuration: see `poblano presets`.")
+BANDWIDTH = typer.Option(
+    None, help="Memory bandwidth in bytes per cycle, as 20 or 5/2; the preset's by default."
+)
+LATENCY = typer.Option(None, help="Memory latency in cycles; the preset's by default.")
+JSON = typer.Option(None, "--json", help="Write the figures to this file.")
+TRACE = typer.Option(None, help="Write a timeline for Chrome's or Perfetto's trace viewer to this file.")
+FORMATS = typer.Option(
+    None,
+    "--formats",
+    help="Number formats of the chip, as int8,mxfp8_e4m3; the preset's by default. See `poblano formats`.",
+)
+ACTIVATIONS = typer.Option(
+    None, help="Format of the activations, one of the chip's; its first (int8) by default."
+)
+REPORT = typer.Option(None, help="Write plots to this .html or .png file.")
+
+
+def chip_config(name, bandwidth=None, latency=None, tiles=None, formats=None):
+    """The preset ``name`` with what differs from it; ConfigError for what can't be."""
+    config = preset(name)
+    if formats is not None:
+        config = replace(config, name=f"{config.name} with {formats}", formats=tuple(formats.split(",")))
+    if tiles is not None:
+        config = replace(config, name=f"{config.name} with {tiles} tile{'s' * (tiles != 1)}", tiles=tiles)
+    changes = {}
+    if bandwidth is not None:
+        try:
+            changes["bandwidth"] = Fraction(bandwidth)
+        except (ValueError, ZeroDivisionError):
+            raise ConfigError(
+                f"memory bandwidth must be a number or a fraction like 20 or 5/2, not {bandwidth!r}"
+            ) from None
+    if latency is not None:
+        if latency < 1:
+            raise ConfigError(f"memory latency must be at least 1 cycle, not {latency}")
+        changes["latency"] = latency
+    return config.with_memory(**changes)
+
+
+def array_size(text, example):
+    """Rows and columns of an array that is given as the ``example``; ConfigError for anything else."""
+    size = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
+    if size is None:
+        raise ConfigError(f"an array is rows x columns, as {example}, not {text!r}")
+    return int(size[1]), int(size[2])
+
+
+def check_outputs(*paths):
+    """OSError now rather than after a long run."""
+    for path in paths:
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise FileNotFoundError(2, "its folder does not exist", str(path))
+
+
+def write_json(path, content):
+    """Write figures to a file, if there is a path."""
+    if path is not None:
+        Path(path).write_text(json.dumps(content, indent=2) + "\n")

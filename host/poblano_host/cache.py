@@ -1,0 +1,29 @@
+"""Files that are made once and kept: Verilog, simulators, netlists, reports of tools."""
+
+import hashlib
+import os
+from pathlib import Path
+
+__all__ = ["cache_folder", "digest", "keep"]
+
+
+def cache_folder():
+    """The folder of what is kept: ``POBLANO_CACHE``, else ``~/.cache/poblano``."""
+    return Path(os.environ.get("POBLANO_CACHE") or Path.home() / ".cache" / "poblano")
+
+
+def digest(*texts):
+    """16 hexadecimal digits that stand for ``texts``, for the name of a file that is made from them."""
+    state = hashlib.sha256()
+    for text in texts:
+        state.update(text.encode())
+        state.update(b"\0")
+    return state.hexdigest()[:16]
+
+
+def keep(path, content):
+    """Write the bytes ``content`` to ``path`` at once: another process sees all of the file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_bytes(content)
+    os.replace(part, path)

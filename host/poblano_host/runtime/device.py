@@ -1,0 +1,142 @@
+"""A chip and its memory as the host reaches them: in simulation, or on a board behind the UART bridge."""
+
+from typing import Protocol
+
+import numpy as np
+
+from poblano.bridge.protocol import CHIP_DESIGN
+
+from ..serial.bridge import BridgeError
+from ..sim.simulation import Simulation
+
+__all__ = ["BridgeDevice", "Device", "SimulatedDevice"]
+
+
+class Device(Protocol):
+    """A chip and its memory of ``memory_bytes``, however they are reached.
+
+    ``sees_cycles``: :meth:`clock` counts the chip's cycles, and :meth:`take_events` tells when commands start
+    and end; else the clock counts accesses of the device, and there are no events. A chip that completes
+    nothing while the clock goes on by ``patience`` is said to hang.
+    """
+
+    memory_bytes: int
+    patience: int
+    sees_cycles: bool
+
+    def read_memory(self, address, size):
+        """``size`` bytes from ``address`` on, multiples of 4."""
+
+    def write_memory(self, address, data):
+        """Write a buffer; the address and its number of bytes are multiples of 4."""
+
+    def read_register(self, address):
+        """A register's value."""
+
+    def write_register(self, address, value):
+        """Write a register."""
+
+    def wait(self, brief=False):
+        """Let the chip work until its interrupt is up, but not for long, or only for a ``brief`` time.
+
+        Whether the interrupt is up; None if the device does not see it.
+        """
+
+    def clock(self):
+        """How long the chip has worked."""
+
+    def take_events(self):
+        """Commands' starts and ends since the last call: an array of :data:`EVENT`, by the clock."""
+
+    def close(self):
+        """Free the device."""
+
+
+class SimulatedDevice:
+    """A chip's RTL in simulation behind :class:`Device`; ``simulation`` makes the :class:`Simulation`."""
+
+    SLICE, BRIEF = 10_000, 500
+    """Cycles of a call of :meth:`wait`."""
+
+    sees_cycles = True
+
+    def __init__(self, config, memory_bytes, *, report=lambda text: None, simulation=Simulation):
+        self.memory_bytes = memory_bytes
+        self.patience = max(2**31 // config.macs_per_cycle, 2**20)
+        self.simulation = simulation(config, memory_bytes, report=report)
+
+    def read_memory(self, address, size):
+        return self.simulation.memory[address : address + size].tobytes()
+
+    def write_memory(self, address, data):
+        data = np.frombuffer(data, np.uint8)
+        self.simulation.memory[address : address + len(data)] = data
+
+    def read_register(self, address):
+        return self.simulation.read(address)
+
+    def write_register(self, address, value):
+        self.simulation.write(address, value)
+
+    def wait(self, brief=False):
+        self.simulation.run(self.BRIEF if brief else self.SLICE)
+        return self.simulation.irq
+
+    def clock(self):
+        return self.simulation.cycle
+
+    def take_events(self):
+        return self.simulation.take_events()
+
+    def close(self):
+        self.simulation.close()
+
+
+class BridgeDevice:
+    """A chip behind a :class:`~poblano_host.serial.bridge.BridgeClient` as a :class:`Device`; BridgeError if
+    the board holds something else.
+
+    Members
+    -------
+    requests : made so far; each takes a turn of the line
+    """
+
+    patience = 5000
+    sees_cycles = False
+
+    def __init__(self, client):
+        design = client.identity.design
+        if design != CHIP_DESIGN:
+            raise BridgeError(f"the board holds the design {design!r}, not the whole chip ({CHIP_DESIGN})")
+        self.client = client
+        self.memory_bytes = client.identity.memory_bytes
+        self.requests = 0
+
+    def _count(self, size):
+        self.requests += -(-size // self.client.identity.payload)
+
+    def read_memory(self, address, size):
+        self._count(size)
+        return self.client.read_memory(address, size)
+
+    def write_memory(self, address, data):
+        data = bytes(data)
+        self._count(len(data))
+        self.client.write_memory(address, data)
+
+    def read_register(self, address):
+        self.requests += 1
+        return self.client.read_register(address)
+
+    def write_register(self, address, value):
+        self.requests += 1
+        self.client.write_register(address, value)
+
+    def wait(self, brief=False):
+        """Nothing: a request takes the line longer than the chip its commands."""
+
+    def clock(self):
+        return self.requests
+
+    def close(self):
+        self.client.close()

@@ -1,0 +1,28 @@
+"""What a program's run took."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..sim.simulation import EVENT
+
+__all__ = ["RunResult"]
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a program's run took. The golden model knows nothing of time: its cycles, counters and bytes are
+    0.
+
+    ``counters`` has, by unit number, the counters of :data:`COUNTERS`; ``events`` (:data:`EVENT`) count
+    cycles from the doorbell, as ``cycles`` does to the interrupt; ``seconds`` is the host's time. A device
+    that does not see single cycles has no events, and its cycles are from the start of the run.
+    """
+
+    commands: int
+    seconds: float
+    cycles: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    counters: dict = field(default_factory=dict)
+    events: np.ndarray = field(default_factory=lambda: np.zeros(0, EVENT))

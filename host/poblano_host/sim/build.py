@@ -1,0 +1,92 @@
+"""Verilog and a driver in C++, compiled by Verilator and g++ into a shared library, kept in the cache."""
+
+import fcntl
+import os
+from pathlib import Path
+import subprocess
+import tempfile
+
+from ..cache import cache_folder, digest, keep
+from .errors import SimulationError
+from .verilator import verilator_command, verilator_root
+
+__all__ = ["build_library"]
+
+FLAGS = [
+    "--cc",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--noassert",
+    "--no-timing",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-style",
+    "-Wno-SPECIFYIGN",
+    "--output-split",
+    "20000",
+]
+CXXFLAGS = ["-fPIC", "-fno-plt", "-std=gnu++17", "-fno-strict-aliasing"]
+FAST, SLOW = "-O1", "-O0"
+"""Optimisation of what runs every cycle, and of what runs once, at the start."""
+
+
+def build_library(verilog, top, sources, *, no_inline=(), report=lambda text: None):
+    """The path of the shared library of the module ``top`` of ``verilog`` and of ``sources`` (texts of C++ by
+    their files' names); built once for each content.
+
+    Verilator keeps the modules ``no_inline`` as functions. Processes that want the same library build it
+    once. SimulationError says what failed; ``report`` is called with a line for each slow step.
+    """
+    settings = "`verilator_config\n" + "".join(f'no_inline -module "{name}"\n' for name in no_inline)
+    key = digest(verilog, *sources.values(), settings, *FLAGS, *CXXFLAGS, FAST, SLOW)
+    library = cache_folder() / f"{top}-{key}.so"
+    if library.exists():
+        return library
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with open(library.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.exists():
+            keep(library, _built(verilog, top, sources, settings, report))
+    return library
+
+
+def _built(verilog, top, sources, settings, report):
+    """The content of the library."""
+    root, verilator = verilator_root(), verilator_command()
+    with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
+        folder = Path(temporary)
+        (folder / "design.v").write_text(verilog)
+        (folder / "settings.vlt").write_text(settings)
+        report("compiling the design with Verilator")
+        inputs = ["settings.vlt", "design.v"]
+        _run([*verilator, *FLAGS, "--top-module", top, "--Mdir", "obj", *inputs], folder, "Verilator")
+        report("compiling the model with g++")
+        objects = folder / "obj"
+        for name, text in sources.items():
+            (objects / name).write_text(text)
+        (objects / "library.mk").write_text(_makefile(objects, root / "include"))
+        _run(["make", "-j", str(os.cpu_count() or 1), "-f", "library.mk"], objects, "g++")
+        return (objects / "library.so").read_bytes()
+
+
+def _run(command, folder, what):
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if result.returncode:
+        raise SimulationError(f"{what} failed:\n" + (result.stdout + result.stderr)[-3000:])
+
+
+def _makefile(objects, support):
+    """Rules for ``library.so``, the largest sources first."""
+    sources = [*objects.glob("*.cpp"), support / "verilated.cpp", support / "verilated_threads.cpp"]
+    sources.sort(key=lambda path: -path.stat().st_size)
+    macros = ["-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0"]
+    flags = " ".join([*CXXFLAGS, *macros, "-I.", f"-I{support}", f"-I{support / 'vltstd'}"])
+    names = " ".join(f"{source.stem}.o" for source in sources)
+    rules = [f"library.so: {names}\n\tg++ -shared -o $@ $^ -lpthread -latomic"]
+    for source in sources:
+        level = SLOW if source.stem.endswith("Slow") else FAST
+        rules.append(f"{source.stem}.o: {source}\n\tg++ {level} {flags} -c $< -o $@")
+    return "\n".join(rules) + "\n"

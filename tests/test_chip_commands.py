@@ -1,0 +1,106 @@
+"""Random commands, one after the other, on the RTL and on the golden chip: equal memories, equal errors."""
+
+from collections import Counter
+from dataclasses import replace
+import random
+
+import numpy as np
+import pytest
+
+from poblano.isa.errors import CommandError, ErrorCode
+from poblano.isa.topology import UnitKind
+from poblano_host.golden.commands import DecodedCommand
+from poblano_host.golden.rules import check
+from poblano_host.runtime.backend import open_backend
+from poblano_host.runtime.errors import ChipError
+from tb.control.random_commands import mutated, valid_command
+from tests.models_tiny import chip
+from tests.test_first_light import dump
+
+CONFIG = chip(4, 4, lanes=2, tiles=2, data_width=64, vmem_lines=512, amem_blocks=128)
+DATA = 1 << 16
+"""Bytes of memory that commands use; behind them are the ring and what local memories are compared by."""
+RING = DATA, 64
+DUMP = DATA + 64 * RING[1]
+
+
+def short(command):
+    """Whether a command is soon done; a STREAM only goes with a MATMUL that takes it."""
+    o = command.operands
+    if command.opcode == "MATMUL":
+        return o["rows"] * o["groups"] * o["k_blocks"] < 100
+    if command.opcode == "STREAM":
+        return False
+    return o.get("rows", 0) * (o.get("lines", 0) + 16 * o.get("blocks", 0) + 1) < 2000
+
+
+def weights(chip, matmul):
+    """The command that streams what a MATMUL takes."""
+    unit = CONFIG.topology.unit(UnitKind.STREAM, CONFIG.topology.tile_of(matmul.unit))
+    size = chip.stream_size(matmul.operands)
+    return DecodedCommand("STREAM", unit, dict(mem_addr=0, mem_stride=0, row_bytes=size, rows=1))
+
+
+def last_command(rng):
+    """A changed command: bytes, and the command if it is valid."""
+    while True:
+        data = valid_command(rng, CONFIG, DATA, rng.choice(("VECTOR", "VECTOR", "MATMUL", None))).encode()
+        data = mutated(rng, data)
+        try:
+            command = check(data, CONFIG, DATA)
+        except CommandError as error:
+            if error.code is not ErrorCode.MEMORY_RANGE:  # there is more memory than commands should use
+                return data, None
+        else:
+            if short(command):
+                return data, command
+
+
+def program(rng, chip):
+    """Valid commands, each of which waits for the one before, the last of them changed if it stayed valid;
+    and a changed command that did not."""
+    commands = [valid_command(rng, CONFIG, DATA) for _ in range(60)]
+    commands = [command for command in commands if short(command)][:12]
+    data, last = last_command(rng)
+    counts, code, waits = [0] * CONFIG.units, [], ()
+    for command in [*commands, last] if last else commands:
+        for part in [weights(chip, command), command] if command.opcode == "MATMUL" else [command]:
+            counts[part.unit] += 1
+            code.append(replace(part, waits=waits).encode())
+        waits = ((command.unit, counts[command.unit]),)
+    return b"".join(code), b"" if last else data
+
+
+def run(backend, code):
+    try:
+        backend.run(code)
+    except ChipError as error:
+        return error.code, error.index, error.unit
+    return None
+
+
+@pytest.mark.slow
+def test_random_commands():
+    rng = random.Random(8)
+    dumping, end = dump(CONFIG, DUMP)
+    sim, golden = (open_backend(name, CONFIG, end, RING) for name in ("sim", "golden"))
+    contents = rng.randbytes(DATA)
+    for backend in (sim, golden):
+        backend.write(0, contents)
+    seen = Counter()
+    for number in range(120):
+        code, refused = program(rng, golden.chip)
+        for backend in (sim, golden):
+            backend.run(code)
+        errors = [run(backend, refused) for backend in (sim, golden)]
+        assert errors[0] == errors[1], number
+        seen[errors[0] and errors[0][0].name] += 1
+        for backend in (sim, golden):
+            backend.run(dumping)
+        for first, last in ((0, DATA), (DUMP, end)):
+            ours, theirs = (
+                np.frombuffer(backend.read(first, last - first), np.uint8) for backend in (sim, golden)
+            )
+            np.testing.assert_array_equal(ours, theirs, err_msg=f"after program {number}")
+    assert {None, "UNIT", "FIELD", "ALIGNMENT", "LOCAL_RANGE", "OVERLAP"} <= seen.keys()
+    sim.close()

@@ -1,0 +1,122 @@
+"""Sessions of a model: on the golden backend, sampling, what is checked; and the same on the RTL."""
+
+import numpy as np
+import pytest
+
+from poblano.config import ConfigError
+from poblano_host.compiler import CompileError
+from poblano_host.models import FloatModel
+from poblano_host.runtime.backend import BACKENDS, GoldenBackend
+from poblano_host.runtime.errors import Mismatch
+from poblano_host.runtime.sampler import Sampler
+from poblano_host.runtime.session import Session, Step
+from tests.models_tiny import chip, tiny_model
+from tests.programs import SMALL
+
+PROMPT = [3, 14, 15, 9, 26, 5, 35, 8, 9, 7, 9, 3, 23, 8, 46, 2, 64, 33, 8, 32]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+def test_generate(model):
+    """A prompt of several steps, then tokens: the float model's, from an argmax that agrees with the
+    logits."""
+    seen = []
+    session = Session(model, chip(), backend="golden", progress=lambda *arguments: seen.append(arguments))
+    steps = list(session.generate(PROMPT, 5))
+    assert [(step.phase, step.position, step.count) for step, _ in steps] == [
+        ("prefill", 0, 16),
+        ("prefill", 16, 4),
+        ("decode", 20, 1),
+        ("decode", 21, 1),
+        ("decode", 22, 1),
+        ("decode", 23, 1),
+    ]
+    tokens = [token for _, token in steps]
+    assert tokens[0] is None and steps[0][0].logits is None and None not in tokens[1:]
+    assert all(step.best == step.logits.argmax() == token for step, token in steps[1:])
+    expected = FloatModel(model).forward(PROMPT + tokens[1:-1])[len(PROMPT) - 1 :]
+    for row, (step, _) in zip(expected, steps[1:]):
+        assert np.abs(row - step.logits).mean() < 0.15
+    phase, done, total, cycles = seen[-1]
+    assert (phase, done, cycles) == ("decode", total, 0)
+    assert session.position == 24
+
+
+def test_generate_ends(model):
+    run = lambda count, **options: [
+        token
+        for _, token in Session(model, chip(), backend="golden", context=22).generate(
+            PROMPT, count, **options
+        )
+        if token is not None
+    ]
+    free = run(10)
+    assert len(free) == 3  # the last is no longer run
+    assert run(10, stop={free[0]}) == free[:1]
+    assert run(1) == free[:1]
+
+
+def test_sampler():
+    generator = np.random.default_rng(5)
+    step = lambda position: Step(
+        "decode", position, 1, None, None, 7, generator.normal(size=50).astype(np.float32)
+    )
+    steps = [step(position) for position in range(400)]
+    assert all(Sampler().choose(s) == 7 for s in steps)
+    chosen = [Sampler(1.0, 3, 1).choose(s) for s in steps]
+    assert (
+        chosen
+        == [Sampler(1.0, 3, 1).choose(s) for s in steps]
+        != [Sampler(1.0, 3, 2).choose(s) for s in steps]
+    )
+    assert all(token in np.argsort(-s.logits)[:3] for token, s in zip(chosen, steps))
+    assert {Sampler(0.01, 0).choose(s) == s.logits.argmax() for s in steps[:20]} == {True}
+    spread = [Sampler(100.0, 0, 3).choose(s) for s in steps]
+    assert len(set(spread)) > 40
+    with pytest.raises(ConfigError, match="temperature must be at least 0, not -1"):
+        Sampler(-1.0)
+    with pytest.raises(ConfigError, match="top-k must be at least 0, not -2"):
+        Sampler(1.0, -2)
+
+
+def test_check(model, monkeypatch):
+    """A backend whose chip errs in one bit of a cache, or of a logit, is found out."""
+
+    class Wrong(GoldenBackend):
+        where = None
+
+        def run(self, commands, *, progress=None):
+            result = super().run(commands, progress=progress)
+            self.memory[self.where] ^= 1
+            return result
+
+    monkeypatch.setitem(BACKENDS, "wrong", Wrong)
+    session = Session(model, chip(), backend="golden", check=True)
+    assert len(list(session.generate(PROMPT, 2))) == 3
+    Wrong.where = session.compiled.layers[1].values + 5
+    with pytest.raises(
+        Mismatch, match=f"positions 0 on: memory differs .* the first byte is at 0x{Wrong.where:x}$"
+    ):
+        list(Session(model, chip(), backend="wrong", check=True).generate(PROMPT[:3], 2))
+    Wrong.where = session.compiled.logits + 4 * 9
+    with pytest.raises(
+        Mismatch,
+        match="positions 0 on: 1 logits differ .* the first for token 9: bits 0x[0-9a-f]{8}, golden 0x",
+    ):
+        list(Session(model, chip(), backend="wrong", check=True).generate(PROMPT[:3], 2))
+
+
+def test_context(model):
+    with pytest.raises(CompileError, match="positions 16 to 19 pass the context of 18"):
+        list(Session(model, chip(), backend="golden", context=18).generate(PROMPT, 1))
+
+
+def test_simulated_session(model):
+    """The small model on the RTL: every token, logit and cache as the golden model's."""
+    session = Session(model, SMALL, context=24, check=True)
+    tokens = [token for _, token in session.generate(PROMPT[:18], 3) if token is not None]
+    assert len(tokens) == 3
