@@ -94,9 +94,9 @@ def test_memories(nano):
         for width, depth in re.findall(
             r"^  reg (?:\[(\d+):0\] )?\w+ \[(\d+):0\]", path.read_text(), re.MULTILINE
         ):
-            assert (int(width or 0) + 1) * (
-                int(depth) + 1
-            ) <= 1024 or path.stem == "poblano_special_function", path
+            assert (int(width or 0) + 1) * (int(depth) + 1) <= 1024 or path.stem.startswith(
+                "poblano_special_function"
+            ), path
     assert "poblano_sram #(" in (nano / "rtl/poblano_block_sums.v").read_text()
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from poblano.isa.commands import CommandError, ErrorCode, Opcode
-from poblano.isa.vector_ops import AluOp, Reduce, SfuOp
+from poblano.isa.vector_ops import AluOp, SfuOp
 from poblano.vector.reference import argmax, quantise, reduce_max, reduce_sum
 from poblano.vector.sfu_reference import sfu
 from poblano_host.golden.chip import GoldenError
@@ -125,44 +125,6 @@ def test_vector():
     np.testing.assert_array_equal(tile.amem_q[[[7, 8], [27, 28]]].reshape(2, 64), q)
     np.testing.assert_array_equal(tile.amem_scale[[[7, 8], [27, 28]]], scale)
     np.testing.assert_array_equal(tile.amem_sum[[[7, 8], [27, 28]]], total)
-
-
-def test_vector_share():
-    """Rows that share a row of b and a limit; sums of squares beside a sink, in either memory."""
-    golden = new()
-    v = golden.tiles[0].vmem.copy()
-    common = dict(
-        rows=5,
-        blocks=2,
-        a=10,
-        a_stride=12,
-        b=100,
-        b_stride=9,
-        share=2,
-        limit=3,
-        limit_step=20,
-        op1=AluOp.ADD,
-        op2=AluOp.MUL,
-        sel2=1,
-        c=3,
-        reduce=Reduce.SUM_SQUARES,
-    )
-    run(
-        golden,
-        command(Opcode.VECTOR, VECTOR, sink=1, dst=300, dst_stride=8, r=250, **common),
-        command(Opcode.VECTOR, VECTOR, sink=2, dst=7, dst_stride=2, r=251, **common),
-    )
-    x = np.zeros((5, 64), np.float32)
-    for row in range(5):
-        a, b = v[80 + 96 * row :][:64].copy(), v[800 + 72 * (row // 2) :][:64]
-        a[3 + 20 * (row // 2) :] = 0
-        x[row] = (a + b) * v[24 + row]
-    squares = reduce_sum(x * x)
-    tile = golden.tiles[0]
-    np.testing.assert_array_equal(tile.vmem[2400:2720].reshape(5, 64), x)
-    np.testing.assert_array_equal(tile.vmem[2000:2005], squares)
-    np.testing.assert_array_equal(tile.vmem[2008:2013], squares)
-    np.testing.assert_array_equal(tile.amem_q[7:17].reshape(5, 64), quantise(x)[0])
 
 
 def test_argmax_goes_on():

@@ -10,12 +10,10 @@ __all__ = ["FloatSquare"]
 
 
 def _square(value):
-    """``value * value`` of half a multiplier's partial products: the mixed ones count twice."""
-    if len(value) <= 3:
-        return (value * value)[: 2 * len(value)]
+    """``value * value`` by three multipliers of half its width, as both mixed products are the same."""
     half = len(value) // 2
     low, high = value[:half], value[half:]
-    return (Cat(_square(low), _square(high)) + ((low * high) << half + 1))[: 2 * len(value)]
+    return (Cat(low * low, high * high) + ((low * high) << half + 1))[: 2 * len(value)]
 
 
 class FloatSquare(wiring.Component):

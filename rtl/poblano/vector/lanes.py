@@ -181,19 +181,18 @@ class VectorLanes(wiring.Component):
         its end as the command's operations take, which are the same until the line is empty."""
         command, length = self.command, 1 + VectorLane.LATENCY
         kinds = Cat(Value.cast(op).any() for op in (command.op1, command.sfu, command.op2))
-        enters = Signal(length + 1)  # one-hot, cycles to the end
-        with m.Switch(kinds):
-            for kind in range(8):
-                with m.Case(kind):
-                    operations = [kind >> n & 1 for n in range(3)]
-                    m.d.comb += enters[1 + VectorLane.latency(*operations)].eq(1)
+        cycles = [1 + VectorLane.latency(*(kind >> n & 1 for n in range(3))) for kind in range(8)]
+        enters = {left: Signal(name=f"enters{left}") for left in set(cycles)}
+        for left, enter in enters.items():
+            m.d.comb += enter.eq(kinds.matches(*(kind for kind in range(8) if cycles[kind] == left)))
         valid, late_flags = C(0), C(0, len(flags))
         for left in reversed(range(1, length + 1)):
             following, following_flags = Signal(name=f"valid{left}"), Signal(len(flags), name=f"flags{left}")
+            enter = enters.get(left, C(0))
             with m.If(en):
                 m.d.sync += [
-                    following.eq(Mux(enters[left], issue, valid)),
-                    following_flags.eq(Mux(enters[left], flags, late_flags)),
+                    following.eq(Mux(enter, issue, valid)),
+                    following_flags.eq(Mux(enter, flags, late_flags)),
                 ]
             valid, late_flags = following, following_flags
         return valid, late_flags

@@ -80,7 +80,7 @@ class Reducer(wiring.Component):
     rows, with the stated latency if the beats of the row's group after its own come without a gap; while one
     is not accepted everything stops.
 
-    Squares cost a :class:`.FloatSquare` in each lane, 3,100 standard cells, of the 37,000 of a vector lane;
+    Squares cost a :class:`.FloatSquare` in each lane, 3,700 standard cells, of the 36,000 of a vector lane;
     sums go past them.
 
     Parameters
@@ -165,11 +165,10 @@ class Reducer(wiring.Component):
         return beat, Mux(squares, late[0], self.i.valid), ready
 
     def _partials(self, m, en, maximum, beat, valid, ready):
-        """The first adders' outputs, and whether they belong to a row that is complete (and were not there
-        before)."""
+        """The first adders' outputs, and whether they are new and a complete row's."""
         at = Signal(range(self.places))
         first = Signal(init=1)  # the group's first block, a maximum's first beat
-        missing = Signal()  # the group's last row is over, its places are not
+        missing = Signal()  # the group has fewer rows: a place of one that is not there
         accept, step, idle, ends = Signal(), Signal(), Signal(), Signal()
         last_part = at[: exact_log2(self.beats)].all() if self.beats > 1 else 1
         m.d.comb += [
@@ -194,9 +193,9 @@ class Reducer(wiring.Component):
 
         values = []
         for lane in range(self.lanes):
-            around, result = Signal(32, name=f"around{lane}"), Signal(32, name=f"result{lane}")
+            result = Signal(32, name=f"result{lane}")
             start = Mux(maximum, MINUS_INFINITY, 0)
-            partial = Mux(first, start, self._around(m, maximum, lane, result, around, step))
+            partial = Mux(first, start, self._around(m, maximum, lane, result, step))
             m.d.comb += result.eq(self._combine(m, f"lane{lane}", maximum, partial, beat.data[lane], step))
             values.append(result)
         # A maximum is complete with the row's last beat, sums are with all of its last block.
@@ -205,14 +204,14 @@ class Reducer(wiring.Component):
         late = delay(m, step, "complete_sum", stages & ~maximum, SumOrMaximum.LATENCY - 1, reset_less=False)
         return values, step & Mux(maximum, stages, late)
 
-    def _around(self, m, maximum, lane, result, around, step):
+    def _around(self, m, maximum, lane, result, step):
         """What an adder gave, when it is needed again."""
         left = self.places - SumOrMaximum.LATENCY
         if not left:
             return result
         ring = place(m, f"ring{lane}", RingDelay(width=32, cycles=left))
-        m.d.comb += [ring.i.eq(result), ring.en.eq(step), around.eq(Mux(maximum, result, ring.o))]
-        return around
+        m.d.comb += [ring.i.eq(result), ring.en.eq(step)]
+        return Mux(maximum, result, ring.o)
 
     def _tree(self, m, en, maximum, values, valid):
         def following(name, valid):

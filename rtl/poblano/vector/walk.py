@@ -15,7 +15,7 @@ __all__ = ["AddressWalk", "RowWalk", "row_group"]
 def row_group(lanes):
     """Rows in a group: with so many, a lane's next addition to the same partial sum comes when the one
     before has left the adder."""
-    return 1 << ceil_log2(max(1, FloatAdd.LATENCY * lanes // BLOCK))
+    return 1 << ceil_log2(-(-FloatAdd.LATENCY * lanes // BLOCK))
 
 
 class RowWalk(wiring.Component):
