@@ -21,7 +21,7 @@ EXCEPTIONS = {
     "rtl/poblano/memory/store.py:elaborate",
     "tb/compute/bench.py",
     "tb/compute/bench.py:add",
-    "tests/test_bus_axi_arbiter.py:test_routes_by_id",
+    "tests/test_axi_arbiter.py:test_routes_by_id",
 }
 """Functions (``path:name``) and files that are larger, until they are split."""
 
