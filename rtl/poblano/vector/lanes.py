@@ -182,10 +182,11 @@ class VectorLanes(wiring.Component):
         command, length = self.command, 1 + VectorLane.LATENCY
         kinds = Cat(Value.cast(op).any() for op in (command.op1, command.sfu, command.op2))
         cycles = [1 + VectorLane.latency(*(kind >> n & 1 for n in range(3))) for kind in range(8)]
-        enters = {left: Signal(name=f"enters{left}") for left in set(cycles)}
+        enters: dict[int, Value] = {left: Signal(name=f"enters{left}") for left in set(cycles)}
         for left, enter in enters.items():
             m.d.comb += enter.eq(kinds.matches(*(kind for kind in range(8) if cycles[kind] == left)))
-        valid, late_flags = C(0), C(0, len(flags))
+        valid: Value = C(0)
+        late_flags: Value = C(0, len(flags))
         for left in reversed(range(1, length + 1)):
             following, following_flags = Signal(name=f"valid{left}"), Signal(len(flags), name=f"flags{left}")
             enter = enters.get(left, C(0))
