@@ -56,12 +56,12 @@ class Memory:
             cycle += 1
 
 
-@pytest.mark.parametrize("width,outstanding", [(32, 1), (64, 4)])
+@pytest.mark.parametrize("width,outstanding,ahead", [(32, 1, 1), (64, 4, 4), (64, 8, 2)])
 @pytest.mark.parametrize("stall,gap", [(0.0, 0.0), (0.4, 0.2), (0.1, 0.7)])
-def test_bytes(width, outstanding, stall, gap):
+def test_bytes(width, outstanding, ahead, stall, gap):
     """Rows of beats, and rows that are shorter than a beat; nothing else is written."""
     config = AXIConfig(addr_width=ADDRESS_BITS, data_width=width)
-    dut = AXIWriter(config, burst_beats=8, outstanding=outstanding)
+    dut = AXIWriter(config, burst_beats=8, outstanding=outstanding, ahead=ahead)
     rng = random.Random(f"{width} {stall} {gap}")
     size = width // 8
     todo, beats, expected = [], [], {}
@@ -105,7 +105,7 @@ def test_bytes(width, outstanding, stall, gap):
 def test_error_and_flush_stop_it(flush):
     """After an error, or while ``flush`` is high, begun bursts end without strobes; none begins."""
     config = AXIConfig(addr_width=ADDRESS_BITS, data_width=32)
-    dut = AXIWriter(config, burst_beats=4, outstanding=2)
+    dut = AXIWriter(config, burst_beats=4, outstanding=2, ahead=2)
     memory = Memory(dut.axi, width=32, rng=random.Random(1), bad=1 << ADDRESS_BITS if flush else 16)
     errors = done = 0
 
@@ -129,3 +129,26 @@ def test_error_and_flush_stop_it(flush):
 
     simulate(dut, bench, background=[memory.run])
     assert errors == (not flush) and not done
+
+
+def test_addresses_ahead():
+    """Without data only ``ahead`` addresses come; without answers ``outstanding``, a burst a cycle."""
+    config = AXIConfig(addr_width=ADDRESS_BITS, data_width=32)
+    dut = AXIWriter(config, burst_beats=1, outstanding=8, ahead=2)
+
+    async def bench(ctx):
+        ctx.set(dut.cmd.payload, {"addr": 0, "row_bytes": 400, "stride": 0, "rows": 1})
+        ctx.set(dut.cmd.valid, 1)
+        ctx.set(dut.axi.aw.ready, 1)
+        ctx.set(dut.axi.w.ready, 1)
+        bursts = beats = 0
+        for cycle in range(30):
+            if cycle == 15:
+                assert bursts == 2 and not beats
+                ctx.set(dut.i.valid, 1)
+            bursts += ctx.get(dut.axi.aw.valid)
+            beats += ctx.get(dut.axi.w.valid)
+            await ctx.tick()
+        assert bursts == beats == 8
+
+    simulate(dut, bench)

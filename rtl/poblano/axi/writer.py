@@ -20,7 +20,7 @@ class AXIWriter(wiring.Component):
 
     The byte for address ``n`` is byte ``n mod beat`` of its beat. Up to ``outstanding`` bursts are
     unanswered; all have id 0. When memory allows, a beat a cycle is written, across rows and transfers. An
-    address does not wait for its data.
+    address does not wait for its data, but at most ``ahead`` addresses are ahead of theirs.
 
     On an error response ``error`` is high for a cycle, and the writer stops for good: it begins no burst,
     ends the begun ones with strobes 0 and gives no ``done``. While ``flush`` is high it does likewise. Only
@@ -31,6 +31,7 @@ class AXIWriter(wiring.Component):
     config : AXIConfig
     burst_beats : greatest number of beats in a burst, a power of two
     outstanding : most bursts without an answer
+    ahead : most bursts whose address is out and whose last beat is not
 
     Members
     -------
@@ -43,8 +44,9 @@ class AXIWriter(wiring.Component):
     idle : Out(1), no burst is begun or unanswered
     """
 
-    def __init__(self, config: AXIConfig, *, burst_beats, outstanding):
-        self.config, self.burst_beats, self.outstanding = config, burst_beats, outstanding
+    def __init__(self, config: AXIConfig, *, burst_beats, outstanding, ahead):
+        self.config, self.burst_beats = config, burst_beats
+        self.outstanding, self.ahead = outstanding, ahead
         super().__init__(
             {
                 "cmd": In(stream.Signature(TransferLayout(addr_width=config.addr_width))),
@@ -68,9 +70,9 @@ class AXIWriter(wiring.Component):
         )
         # Of each unanswered burst, whether it is its transfer's last.
         in_flight = place(m, "in_flight", FIFO(shape=1, depth=self.outstanding))
-        # Bursts whose data are to be sent: some of those in flight, so that there is always room.
+        # Bursts whose data are to be sent.
         beats = data.StructLayout({"len": 8, "strb": config.data_bytes})
-        pending = place(m, "pending", FIFO(shape=beats, depth=self.outstanding))
+        pending = place(m, "pending", FIFO(shape=beats, depth=self.ahead))
         connect(m, flipped(self.cmd), bursts.cmd)
 
         aw, w, b = self.axi.aw, self.axi.w, self.axi.b
@@ -79,7 +81,7 @@ class AXIWriter(wiring.Component):
         m.d.comb += [
             stop.eq(failed | self.flush),
             burst.eq(bursts.o.payload),
-            free.eq((~aw.valid | aw.ready) & in_flight.i.ready & ~stop),
+            free.eq((~aw.valid | aw.ready) & in_flight.i.ready & pending.i.ready & ~stop),
             begin.eq(bursts.o.valid & free),
             bursts.o.ready.eq(free),
             in_flight.i.valid.eq(begin),

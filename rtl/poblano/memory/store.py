@@ -74,7 +74,14 @@ class StoreEngine(wiring.Component):
         width = self.local.place_width + line_bits
 
         writer = place(
-            m, "writer", AXIWriter(memory.axi, burst_beats=memory.burst_beats, outstanding=memory.outstanding)
+            m,
+            "writer",
+            AXIWriter(
+                memory.axi,
+                burst_beats=memory.burst_beats,
+                outstanding=memory.outstanding_writes,
+                ahead=memory.outstanding,
+            ),
         )
         walk = place(m, "walk", RegionWalk(width=width))
         reads = place(
