@@ -111,7 +111,7 @@ PROPERTIES = (
         "the same where a weight tile is one item, and passes may come in consecutive cycles",
         frames=24,
         timeout=400,
-        mutations=(Mutation("stale sum", MODULE, "array.items < 2", "array.items < 1"),),
+        mutations=(Mutation("stale sum", MODULE, "self.config.items < 2", "self.config.items < 1"),),
     ),
     Property(
         "sums",
@@ -134,7 +134,7 @@ PROPERTIES = (
             Mutation(
                 "wrong bank shown",
                 MODULE,
-                "Mux(last_bank, so_far[1], so_far[0])",
+                "Mux(data_bank, so_far[1], so_far[0])",
                 "Mux(drain_bank, so_far[1], so_far[0])",
             ),
         ),

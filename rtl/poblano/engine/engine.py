@@ -278,26 +278,7 @@ class Engine(wiring.Component):
         """The registers; what the job needs of them, ``start`` (a cycle, after ``pending``), ``fault``, and
         ``idle``, which is to be driven."""
         config = self.config
-        slave = place(m, "registers_slave", AXILiteSlave())
-        lite, inside = self.registers, slave.axi
-        # Addresses and values are decoded in the cycle before the access; until it they stay.
-        may_write, may_read = Signal(), Signal()
-        m.d.sync += [
-            may_write.eq(lite.aw.valid & lite.w.valid & ~may_write),
-            may_read.eq(lite.ar.valid & ~may_read),
-        ]
-        for outer, inner, may in (
-            (lite.aw, inside.aw, may_write),
-            (lite.w, inside.w, may_write),
-            (lite.ar, inside.ar, may_read),
-        ):
-            m.d.comb += [
-                inner.payload.eq(outer.payload),
-                inner.valid.eq(outer.valid & may),
-                outer.ready.eq(inner.ready & may),
-            ]
-        connect(m, inside.b, flipped(lite.b))
-        connect(m, inside.r, flipped(lite.r))
+        lite, slave = self.registers, self._slave(m)
         bits, skip = config.word_addr_width, (config.word_bytes - 1).bit_length()
         job = {
             name: Signal(width, name=name.lower())
@@ -357,3 +338,27 @@ class Engine(wiring.Component):
         with m.If(self.busy):
             m.d.sync += cycles.eq(cycles + 1)
         return job | {"start": start, "pending": pending, "fault": fault, "idle": idle}
+
+    def _slave(self, m):
+        """The slave that the registers are behind."""
+        slave = place(m, "registers_slave", AXILiteSlave())
+        lite, inside = self.registers, slave.axi
+        # Addresses and values are decoded in the cycle before the access; until it they stay.
+        may_write, may_read = Signal(), Signal()
+        m.d.sync += [
+            may_write.eq(lite.aw.valid & lite.w.valid & ~may_write),
+            may_read.eq(lite.ar.valid & ~may_read),
+        ]
+        for outer, inner, may in (
+            (lite.aw, inside.aw, may_write),
+            (lite.w, inside.w, may_write),
+            (lite.ar, inside.ar, may_read),
+        ):
+            m.d.comb += [
+                inner.payload.eq(outer.payload),
+                inner.valid.eq(outer.valid & may),
+                outer.ready.eq(inner.ready & may),
+            ]
+        connect(m, inside.b, flipped(lite.b))
+        connect(m, inside.r, flipped(lite.r))
+        return slave
