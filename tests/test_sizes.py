@@ -11,18 +11,7 @@ FUNCTION, FILE, COLUMNS = 80, 450, 110
 """The most lines of a function (with its decorators, docstring and inner functions) and of a file; the most
 columns of a line."""
 
-EXCEPTIONS = {
-    "host/poblano_host/compiler/model.py",
-    "host/poblano_host/compiler/model.py:_store_caches",
-    "rtl/poblano/compute/accumulator.py:elaborate",
-    "rtl/poblano/compute/block_sums.py:elaborate",
-    "rtl/poblano/engine/engine.py:_registers",
-    "rtl/poblano/engine/engine.py:elaborate",
-    "rtl/poblano/memory/store.py:elaborate",
-    "tb/compute/bench.py",
-    "tb/compute/bench.py:add",
-    "tests/test_axi_arbiter.py:test_routes_by_id",
-}
+EXCEPTIONS = {"host/poblano_host/compiler/model.py", "host/poblano_host/compiler/model.py:_store_caches"}
 """Functions (``path:name``) and files that are larger, until they are split."""
 
 
