@@ -12,8 +12,6 @@ FUNCTION, FILE, COLUMNS = 80, 450, 110
 columns of a line."""
 
 EXCEPTIONS = {
-    "host/poblano_host/compiler/model.py",
-    "host/poblano_host/compiler/model.py:_store_caches",
     "rtl/poblano/compute/accumulator.py:elaborate",
     "rtl/poblano/compute/block_sums.py:elaborate",
     "rtl/poblano/engine/engine.py:_registers",

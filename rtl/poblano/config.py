@@ -135,7 +135,8 @@ class MemoryConfig:
     """The chip's memory port, and the memory that simulation puts behind it.
 
     ``data_width`` (bits) and ``addr_width`` are the AXI4 port's. ``burst_beats`` bounds a burst;
-    ``outstanding`` is the number of reads one engine keeps in flight. ``bandwidth`` (bytes per cycle, reads
+    ``outstanding`` is the number of reads one engine keeps in flight; of writes, of which many are single
+    beats, it is :attr:`outstanding_writes`. ``bandwidth`` (bytes per cycle, reads
     and writes together) and ``latency`` (cycles from AR to the first R beat) describe the memory, for
     simulation and for the roofline.
     """
@@ -163,6 +164,11 @@ class MemoryConfig:
     @property
     def data_bytes(self):
         return self.data_width // 8
+
+    @property
+    def outstanding_writes(self):
+        """Writes that the DMA engine keeps in flight: each takes a bit."""
+        return 4 * self.outstanding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,8 +327,8 @@ _TILE64 = TileConfig(
     lanes=32,
     scalers=64,
     tokens=256,
-    vmem_lines=16384,
-    amem_blocks=8192,
+    vmem_lines=32768,
+    amem_blocks=65536,
     fifo_bytes=65536,
 )
 

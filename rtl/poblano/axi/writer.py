@@ -20,7 +20,7 @@ class AXIWriter(wiring.Component):
 
     The byte for address ``n`` is byte ``n mod beat`` of its beat. Up to ``outstanding`` bursts are
     unanswered; all have id 0. When memory allows, a beat a cycle is written, across rows and transfers. An
-    address does not wait for its data.
+    address does not wait for its data, but at most ``ahead`` addresses are ahead of theirs.
 
     On an error response ``error`` is high for a cycle, and the writer stops for good: it begins no burst,
     ends the begun ones with strobes 0 and gives no ``done``. While ``flush`` is high it does likewise. Only
@@ -37,9 +37,10 @@ class AXIWriter(wiring.Component):
     idle : Out(1), no burst is begun or unanswered
     """
 
-    def __init__(self, *, addr_width, data_width, burst_beats, outstanding, id_width=1):
+    def __init__(self, *, addr_width, data_width, burst_beats, outstanding, ahead, id_width=1):
         self.addr_width, self.data_width = addr_width, data_width
-        self.burst_beats, self.outstanding, self.id_width = burst_beats, outstanding, id_width
+        self.burst_beats, self.id_width = burst_beats, id_width
+        self.outstanding, self.ahead = outstanding, ahead
         super().__init__(
             {
                 "cmd": In(stream.Signature(TransferLayout(addr_width=addr_width))),
@@ -62,9 +63,9 @@ class AXIWriter(wiring.Component):
         )
         # Of each unanswered burst, whether it is its transfer's last.
         in_flight = place(m, "in_flight", SyncFIFO(width=1, depth=self.outstanding))
-        # Bursts whose data are to be sent: some of those in flight, so that there is always room.
+        # Bursts whose data are to be sent.
         pending = data.StructLayout({"len": 8, "strb": self.data_width // 8})
-        pending_fifo = place(m, "pending", SyncFIFO(width=pending.size, depth=self.outstanding))
+        pending_fifo = place(m, "pending", SyncFIFO(width=pending.size, depth=self.ahead))
         connect(m, flipped(self.cmd), bursts.cmd)
 
         aw, w, b = self.axi.aw, self.axi.w, self.axi.b
@@ -73,7 +74,7 @@ class AXIWriter(wiring.Component):
         m.d.comb += [
             stop.eq(failed | self.flush),
             burst.eq(bursts.o.payload),
-            free.eq((~aw.valid | aw.ready) & in_flight.w_rdy & ~stop),
+            free.eq((~aw.valid | aw.ready) & in_flight.w_rdy & pending_fifo.w_rdy & ~stop),
             begin.eq(bursts.o.valid & free),
             bursts.o.ready.eq(free),
             in_flight.w_en.eq(begin),

@@ -79,7 +79,8 @@ class StoreEngine(wiring.Component):
                 addr_width=memory.addr_width,
                 data_width=memory.data_width,
                 burst_beats=memory.burst_beats,
-                outstanding=memory.outstanding,
+                outstanding=memory.outstanding_writes,
+                ahead=memory.outstanding,
             ),
         )
         walk = place(m, "walk", Walk(width=width))

@@ -86,7 +86,7 @@ class RowReader(wiring.Component):
         if self.group > 1:
             m.d.comb += walk.together.eq(self.together)
         if self.shared:
-            m.d.comb += walk.share.eq(self.share)
+            m.d.comb += [walk.share.eq(self.share), walk.inner.eq(0)]
         m.d.sync += room.eq(room - walk.step + (self.o.valid & self.o.ready))
         return m
 
