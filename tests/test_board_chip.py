@@ -13,7 +13,7 @@ import pytest
 from poblano.board.system import ChipSystem
 from poblano.bridge.protocol import CHIP_DESIGN
 from poblano.config import ConfigError, MemoryConfig, preset
-from poblano.isa.commands import COMMAND_BYTES, Command
+from poblano.isa.commands import Command, Opcode
 from poblano.verilog import emit
 from poblano_cli import main as cli
 from poblano_fpga.chip_check import check_layer, check_product
@@ -23,6 +23,7 @@ from poblano_host.runtime.backend import GoldenBackend, open_backend, run_job
 from poblano_host.runtime.device import BridgeDevice
 from poblano_host.runtime.errors import Mismatch
 from poblano_host.runtime.overlay import OverlayBackend
+from poblano_host.runtime.ring import command_rows
 from poblano_host.serial.bridge import BridgeClient, BridgeError, Identity
 from poblano_host.sim.pins import SimulatedPort
 from tests.models_tiny import chip, tiny_model
@@ -98,8 +99,9 @@ class Overlay(GoldenBackend):
 
     def run(self, commands, *, progress=None):
         result = super().run(commands, progress=progress)
-        store = Command.decode(commands[-COMMAND_BYTES:])
-        self.memory[store.operands["mem_addr"] + 3] ^= self.flip
+        stores = (c for c in map(Command.decode, command_rows(commands)) if c.opcode is Opcode.STORE)
+        *_, last = stores
+        self.memory[last.operands["mem_addr"] + 3] ^= self.flip
         return result
 
 

@@ -1,14 +1,12 @@
 """The chip with MX formats, on the RTL against the golden chip, bit for bit: products of awkward shapes,
 and a layer of a model."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from poblano.config import ArrayConfig, ChipConfig, MemoryConfig, TileConfig
 from poblano_host.compiler import CompiledModel, MatmulJob
-from poblano_host.models import Model, load_model
+from poblano_host.models import load_model
 from poblano_host.models.quantise import quantise_model
 from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, open_backend, run_job
 from tests.test_first_light import dump
@@ -36,22 +34,6 @@ CASES = {
 }
 
 
-def first_layer(model):
-    """The model with only its first layer and a small vocabulary's head."""
-    vocab = 64
-    rows = lambda tensor: tensor.rows(slice(vocab)) if hasattr(tensor, "rows") else tensor[:vocab]
-    tensors = {
-        name: rows(t) if name in ("token_embd.weight", "output.weight") else t
-        for name, t in model.tensors.items()
-        if not name.startswith("blk.") or name.startswith("blk.0.")
-    }
-    return Model(
-        replace(model.config, layers=1, vocab=vocab, bos_id=None, eos_id=None, context=64),
-        tensors,
-        model.tokenizer,
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "which, case", [("smollm2", "mxfp8"), ("smollm2", "mxfp4"), ("default", "int8 attention")]
@@ -59,8 +41,8 @@ def first_layer(model):
 def test_layer(which, case):
     """Prefill of some tokens and a decode step after them."""
     weights, activations = CASES[case]
-    model = quantise_model(first_layer(load_model(which)), weights, again=True)
-    compiled = CompiledModel(model, CONFIG, activations=activations)
+    model = quantise_model(load_model(which).shortened(1, vocab=64), weights, again=True)
+    compiled = CompiledModel(model, CONFIG, context=64, activations=activations)
     dumping, end = dump(CONFIG, compiled.memory_bytes)
     chips = [backend(CONFIG, end, compiled.ring) for backend in (SimulationBackend, GoldenBackend)]
     for chip in chips:

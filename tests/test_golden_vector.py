@@ -32,6 +32,7 @@ def test_vector_share():
         golden,
         command(Opcode.VECTOR, VECTOR, sink=1, dst=300, dst_stride=8, r=250, **common),
         command(Opcode.VECTOR, VECTOR, sink=2, dst=7, dst_stride=2, r=251, **common),
+        command(Opcode.VECTOR, VECTOR, sink=2, dst=30, dst_stride=7, dst_step=3, r=251, **common),
     )
     x = np.zeros((5, 64), np.float32)
     for row in range(5):
@@ -43,4 +44,7 @@ def test_vector_share():
     np.testing.assert_array_equal(tile.vmem[2400:2720].reshape(5, 64), x)
     np.testing.assert_array_equal(tile.vmem[2000:2005], squares)
     np.testing.assert_array_equal(tile.vmem[2008:2013], squares)
-    np.testing.assert_array_equal(tile.amem_q[7:17].reshape(5, 64), quantise(x)[0])
+    q = quantise(x)[0]
+    np.testing.assert_array_equal(tile.amem_q[7:17].reshape(5, 64), q)
+    for row, block in enumerate((30, 33, 40, 43, 50)):
+        np.testing.assert_array_equal(tile.amem_q[block : block + 2].ravel(), q[row])

@@ -53,13 +53,13 @@ def test_expressions(opcode):
     """On integers one by one, on arrays, and in gates: the same."""
     rng = random.Random(opcode.name)
     definition, data = opcode.definition, list(commands(rng, opcode, 200))
-    ceil = lambda a, b: -(-a // np.maximum(b, 1))
+    ceil = lambda row: lambda a, b: -(-row[a] // np.maximum(row[b], 1))
     rows = [{"unit": d[1]} | raw_operands(opcode, d) for d in data]
-    decoded = [definition.operands(row, ceil) for row in rows]
+    decoded = [definition.operands(row, ceil(row)) for row in rows]
     expected = [[int(value) for value in expressions(definition, o, CONFIG)] for o in decoded]
 
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    arrays = expressions(definition, definition.operands(columns, ceil), CONFIG)
+    arrays = expressions(definition, definition.operands(columns, ceil(columns)), CONFIG)
     for n, values in enumerate(zip(*(np.broadcast_to(a, len(data)).tolist() for a in arrays))):
         assert list(map(int, values)) == expected[n]
 

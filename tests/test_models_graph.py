@@ -217,3 +217,18 @@ def test_values_of_the_float_model():
     np.testing.assert_array_equal(value("output", rounding=keep), FloatModel(model).forward(tokens))
     layer = [(5, 64)] * 3 + [(5, 128)] + [(5, 64)] * 2 + [(5, 96)]
     assert seen == layer * 2 + [(5, 64)]
+
+
+def test_shortened():
+    """The first layers of a model compute what they do in it."""
+    model = tiny_model(layers=3)
+    short = model.shortened(2)
+    assert short.config.layers == 2 and set(short.tensors) == set(short.graph.shapes())
+    assert not any(name.startswith("blk.2.") for name in short.tensors)
+    assert len(short.graph.layers) == 2 and len(model.graph.layers) == 3
+    few = model.shortened(2, vocab=20)
+    tokens = [3, 19, 0]
+    np.testing.assert_array_equal(FloatModel(few).forward(tokens), FloatModel(short).forward(tokens)[:, :20])
+    for layers in (0, 4):
+        with pytest.raises(ValueError, match=f"^tiny has 3 layers, not {layers}$"):
+            model.shortened(layers)

@@ -65,7 +65,8 @@ def run(phase, tokens, cycles=100):
         counters=counters,
         events=EVENTS,
     )
-    return Run(phase, tokens, Program(COMMANDS, work=WORK), result)
+    words = np.frombuffer(b"".join(c.encode() for c in COMMANDS), np.uint64).reshape(-1, 8)
+    return Run(phase, tokens, Program(words, [(None, c.label) for c in COMMANDS], work=WORK), result)
 
 
 def test_slices():

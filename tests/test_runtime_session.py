@@ -6,6 +6,7 @@ import pytest
 from poblano.config import ConfigError
 from poblano_host.compiler import CompileError
 from poblano_host.models import FloatModel
+from poblano_host.models.operators import Attention
 from poblano_host.runtime.backend import BACKENDS, GoldenBackend
 from poblano_host.runtime.errors import Mismatch
 from poblano_host.runtime.sampler import Sampler
@@ -97,12 +98,14 @@ def test_check(model, monkeypatch):
     monkeypatch.setitem(BACKENDS, "wrong", Wrong)
     session = Session(model, chip(), backend="golden", check=True)
     assert len(list(session.generate(PROMPT, 2))) == 3
-    Wrong.where = session.compiled.layers[1].values + 5
+    attention = session.model.graph.of(Attention)[1]
+    layout, address = session.compiled.memory.cache(attention)
+    Wrong.where = address + layout.values(0, 0, 1)[0] + 5
     with pytest.raises(
         Mismatch, match=f"positions 0 on: memory differs .* the first byte is at 0x{Wrong.where:x}$"
     ):
         list(Session(model, chip(), backend="wrong", check=True).generate(PROMPT[:3], 2))
-    Wrong.where = session.compiled.logits + 4 * 9
+    Wrong.where = session.compiled.memory.logits + 4 * 9
     with pytest.raises(
         Mismatch,
         match="positions 0 on: 1 logits differ .* the first for token 9: bits 0x[0-9a-f]{8}, golden 0x",

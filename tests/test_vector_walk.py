@@ -85,7 +85,8 @@ def test_addresses(group, beats, shared):
             ctx.set(dut.base, int(rng.integers(0, 1 << 12)))
             inputs = {"rows": rows, "blocks": blocks, "stride": stride, "single": single}
             inputs |= {"together": together} if group > 1 else {}
-            inputs |= {"share": share} if shared else {}
+            inner = int(rng.choice([0, stride, rng.integers(0, 1 << 12)]))
+            inputs |= {"share": share, "inner": inner} if shared else {}
             for name, value in inputs.items():
                 ctx.set(getattr(dut, name), value)
             parts = 1 if single else beats
@@ -94,8 +95,9 @@ def test_addresses(group, beats, shared):
                 while rng.random() < 0.2:
                     await ctx.tick()
                 assert ctx.get(dut.active)
-                read = row // share if shared else row
-                assert ctx.get(dut.addr) == (base + read * stride + block * parts + part) % (1 << 12)
+                turns = row // share if shared else row
+                at = base + turns * stride + (row - turns) * inner
+                assert ctx.get(dut.addr) == (at + block * parts + part) % (1 << 12)
                 ctx.set(dut.step, 1)
                 await ctx.tick()
             ctx.set(dut.step, 0)

@@ -5,51 +5,15 @@ import time
 
 import numpy as np
 
-from poblano.config import LINE_BYTES, LINE_WORDS
-from poblano.isa.commands import Command, Opcode
-from poblano.isa.topology import UnitKind
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import load_model
 from poblano_host.runtime.backend import open_backend, run_job
 from poblano_host.runtime.errors import Mismatch
 
-__all__ = ["check_chip", "check_layer", "check_product", "first_layer"]
+__all__ = ["check_chip", "check_layer", "check_product"]
 
 SHAPE = (5, 70, 96)
-CONTEXT = 64
-
-
-def first_layer(compiled, tokens):
-    """What a step needs in memory, and its commands to the end of the first layer; then the residual is
-    stored as the logits."""
-    step, c = compiled.step(tokens, 0), compiled.model.config
-    end = next(n for n, command in enumerate(step.commands) if command.label == "layer1.attn_norm.squares")
-    # Weights of the next layer would have no room.
-    commands = [
-        command
-        for command in step.commands[:end]
-        if not (command.opcode is Opcode.STREAM and command.label.startswith("layer1"))
-    ]
-    topology = compiled.config.topology
-    vector = topology.unit(UnitKind.VECTOR)
-    lines = c.dim // LINE_WORDS
-    commands.append(
-        Command(
-            Opcode.STORE,
-            topology.unit(UnitKind.DMA),
-            dict(
-                mem_addr=compiled.logits,
-                mem_stride=LINE_BYTES * lines,
-                src=compiled.buffers.x,
-                src_stride=lines,
-                rows=len(tokens),
-                lines=lines,
-                tile=0,
-            ),
-            ((vector, sum(command.unit == vector for command in commands)),),
-        )
-    )
-    return step.inputs, b"".join(command.encode() for command in commands)
+CONTEXT = VOCAB = 64
 
 
 def check_product(backend, config):
@@ -68,16 +32,16 @@ def check_product(backend, config):
 
 
 def check_layer(backend, config, tokens=(5, 6, 7)):
-    """Run the first layer on what makes a :class:`OverlayBackend`; figures. Mismatch if any byte of memory
-    differs from the golden model's."""
-    compiled = CompiledModel(load_model("default"), config, context=CONTEXT)
-    inputs, commands = first_layer(compiled, list(tokens))
+    """Run the first layer, and the logits of a few tokens, on what makes a :class:`OverlayBackend`; figures.
+    Mismatch if any byte of memory differs from the golden model's."""
+    compiled = CompiledModel(load_model("default").shortened(1, vocab=VOCAB), config, context=CONTEXT)
+    program = compiled.step(list(tokens), 0, logits="all")
     chips = [open_backend(name, config, compiled.memory_bytes, compiled.ring) for name in (backend, "golden")]
     begun, seconds, results = time.monotonic(), [], []
     for chip in chips:
-        for address, data in compiled.image + inputs:
+        for address, data in compiled.image + program.inputs:
             chip.write(address, data)
-        results.append(chip.run(commands))
+        results.append(chip.run(program.words))
         seconds.append(time.monotonic() - begun)
     figures = _figures(chips[0], results[0], seconds[0])
     _same("memory", *(chip.memory for chip in chips))

@@ -194,7 +194,7 @@ def compare_cases(model, config, text, tokens, cases, *, progress=None):
         compiled = CompiledModel(quantised, chip, activations=case.activations)
         logits = golden_logits(compiled, ids, progress=progress)
         own = stored if quantised is model else FloatModel(quantised).forward(ids)
-        rounded = FloatModel(quantised, rounding=partial(_rounded, compiled.linear)).forward(ids)
+        rounded = FloatModel(quantised, rounding=partial(_rounded, compiled.formats.linear)).forward(ids)
         yield name, compare(stored, logits, ids), compare(own, logits, ids), compare(own, rounded, ids)
 
 

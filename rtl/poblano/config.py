@@ -361,8 +361,8 @@ _TILE64 = TileConfig(
     lanes=32,
     scalers=64,
     tokens=256,
-    vmem_lines=16384,
-    amem_blocks=8192,
+    vmem_lines=32768,
+    amem_blocks=65536,
     fifo_bytes=65536,
 )
 

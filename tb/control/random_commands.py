@@ -135,6 +135,8 @@ class _Operands:
         o = self.local("a", size, row, unit)
         o["b"], o["b_stride"] = _region(rng, size, -(-self.rows // share), row, unit)
         o |= self.local("dst", *target, apart=True) if sink else {"dst": rng.getrandbits(20)}
+        if sink == 2 and rng.random() < 0.4:
+            o |= self.steps(blocks, share)
         if sink == 1 and rng.random() < 0.3:  # in place
             read = rng.choice("ab")
             o |= {read: o["dst"], f"{read}_stride": o["dst_stride"]}
@@ -162,6 +164,17 @@ class _Operands:
             index=rng.getrandbits(24),
             tiles=_tiles(rng, self.config),
         )
+
+    def steps(self, blocks, share):
+        """A ``dst`` in blocks with a step from a row to the next that shares with it, if there is room."""
+        size, shares, inner = self.tile.amem_blocks, -(-self.rows // share), min(self.rows, share) - 1
+        most = min(127, (size // shares - blocks) // max(1, inner))
+        if blocks > most:
+            return {}
+        step = self.rng.randint(blocks, most)
+        inside = inner * step
+        base, pitch = _region(self.rng, size, shares, inside + blocks, apart=True)
+        return {"dst": base, "dst_stride": pitch - inside if shares > 1 else pitch, "dst_step": step}
 
 
 def valid_command(rng, config, memory_bytes, opcode=None):

@@ -152,8 +152,11 @@ def _random_places(rng, o):
     if rng.random() < 0.3 and not o["tiles"] >> OWN & 1:  # results where other tiles have other things
         at["r"] = at["c"]
     if o["sink"] == 2:
-        stride = int(rng.choice([blocks, blocks + 3]))
-        return at | {"dst_stride": stride, "dst": int(rng.integers(0, TILE.amem_blocks - stride * rows))}
+        stride, step = (int(rng.choice([blocks, blocks + 3])) for _ in range(2))
+        at["dst_step"] = step if rng.random() < 0.4 else 0
+        most = -(-rows // o["share"]) * ((min(rows, o["share"]) - 1) * step + stride) + blocks
+        most = max(most, rows * stride)
+        return at | {"dst_stride": stride, "dst": int(rng.integers(0, TILE.amem_blocks - most))}
     at |= {"dst": region(strides[2]), "dst_stride": strides[2]}
     same = "ab"[int(rng.choice(2))]
     if rng.random() < 0.3 and at[f"{same}_stride"] and (same == "a" or o["share"] == 1):

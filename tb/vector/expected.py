@@ -84,7 +84,9 @@ class Expected:
             meta = int(scale[row, block].view(np.uint32))
             meta |= (int(total[row, block]) & (1 << field.width) - 1) << field.offset
             data = q[row, BLOCK * block : BLOCK * (block + 1)].tobytes()
-            at = o["dst"] + row * o["dst_stride"] + block
+            step = o["dst_step"] or o["dst_stride"]
+            turns = row // o["share"] if o["dst_step"] else row
+            at = o["dst"] + turns * o["dst_stride"] + (row - turns) * step + block
             self.elements.append((1, at, data + meta.to_bytes(META_BYTES, "little")))
 
     def _reduction(self, x):

@@ -55,10 +55,8 @@ def layer_program(config, *, tokens=TOKENS):
     """The first layer of the default model, compiled for ``config``, and the program of a prompt's
     ``tokens`` through it."""
     model = load_model("default")
-    kept = {name: tensor for name, tensor in model.tensors.items() if not re.match(r"blk\.(?!0\.)", name)}
-    model = replace(
-        model, config=replace(model.config, layers=1, name=f"a layer of {model.config.name}"), tensors=kept
-    )
+    model = model.shortened(1)
+    model = replace(model, config=replace(model.config, name=f"a layer of {model.config.name}"))
     compiled = CompiledModel(model, config, context=min(model.config.context, 128))
     ids = list(model.tokenizer.encode(TEXT))
     count = min(tokens, compiled.max_tokens, len(ids))

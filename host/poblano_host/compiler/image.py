@@ -1,8 +1,10 @@
 """Places for things in the chip's memories."""
 
+import numpy as np
+
 from .errors import CompileError
 
-__all__ = ["Allocator", "align"]
+__all__ = ["Allocator", "Image", "align"]
 
 
 def align(value, unit):
@@ -27,3 +29,26 @@ class Allocator:
         if self.used > self.size:
             raise CompileError(f"{self.what} of at least {self.used} {self.unit}; there are {self.size}")
         return start
+
+
+class Image:
+    """The bytes of memory from address 0, grown by pieces."""
+
+    def __init__(self, unit):
+        self.unit = unit
+        self.pieces = []
+        self.size = 0
+
+    def reserve(self, size):
+        """Address of ``size`` zero bytes."""
+        address = self.size
+        self.size += -(-size // self.unit) * self.unit
+        return address
+
+    def append(self, data):
+        address = self.reserve(len(data))
+        self.pieces.append((address, bytes(data)))
+        return address
+
+    def array(self, array):
+        return self.append(np.ascontiguousarray(array).tobytes())

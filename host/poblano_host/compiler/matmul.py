@@ -1,15 +1,19 @@
 """Compiles one matrix product."""
 
+from itertools import zip_longest
+
 import numpy as np
 
 from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import Sink
 
 from ..models.quantise import QUANTISERS
+from .assemble import assemble
+from .builder import Builder
 from .errors import CompileError
-from .image import align
-from .program import LayerWork, ProgramBuilder
-from .weights import Image, TiledMatrix, check_weights, choose_activation
+from .image import Image, align
+from .program import LayerWork, Program
+from .weights import TiledMatrix, check_weights, choose_activation, split_columns
 
 __all__ = ["MatmulJob"]
 
@@ -68,28 +72,25 @@ class MatmulJob:
         pad = lambda array, height, width: np.pad(
             array, ((0, height - array.shape[0]), (0, width - array.shape[1]))
         )
-        self.matrix = TiledMatrix.split(image, QUANTISERS[format](pad(b, k, n).T), config)
+        weights = QUANTISERS[format](pad(b, k, n).T)
+        (ranges,) = split_columns([n], config)
+        self.matrix = TiledMatrix.place(image, weights, ranges, config)
         self.source = image.array(pad(a, a.shape[0], k))
         self.result = image.reserve(4 * a.shape[0] * n)
-        self.builder = ProgramBuilder(config)
+        self.builder = Builder(config)
         self.parts = 0
         for first in range(0, a.shape[0], rows):
             count = min(rows, a.shape[0] - first)
             self._quantise(first, count)
             self._multiply(first, count, n)
-        self.builder.work.append(
-            LayerWork(
-                "matmul",
-                self.shape[0] * self.shape[1] * a.shape[1],
-                sum(self.matrix.size),
-                4 * (a.shape[0] * k + a.shape[0] * n),
-            )
+        template = assemble(self.builder)
+        macs, values = self.shape[0] * self.shape[1] * a.shape[1], a.shape[0] * (k + n)
+        work = LayerWork("matmul", macs, self.matrix.size, 4 * values)
+        self.program = Program(
+            template.words, template.labels, result=(self.result, (a.shape[0], n)), work=[work]
         )
-        self.program = self.builder.build(result=(self.result, (a.shape[0], n)))
-        if len(self.program.commands) > self.RING:
-            raise CompileError(
-                f"the product has {len(self.program.commands)} commands; the ring holds {self.RING}"
-            )
+        if len(self.program) > self.RING:
+            raise CompileError(f"the product has {len(self.program)} commands; the ring holds {self.RING}")
         self.ring = (image.reserve(64 * self.RING), self.RING)
         self.image = image.pieces
         self.memory_bytes = image.size
@@ -119,7 +120,6 @@ class MatmulJob:
                     width * per_line,
                     some,
                     width * per_line,
-                    reads=(),
                     label="a",
                 )
                 self.builder.vector(
@@ -130,7 +130,7 @@ class MatmulJob:
                     a=stage,
                     a_stride=width * per_line,
                     sink=Sink.QUANTISE,
-                    activation=int(self.activation),
+                    activation=self.activation,
                     dst=row * self.k_blocks + block,
                     dst_stride=self.k_blocks,
                     label="quantise",
@@ -138,45 +138,40 @@ class MatmulJob:
 
     def _multiply(self, first, count, n):
         """The product of the rows in activation memory with every column, to memory."""
-        build, matrix, lines = self.builder, self.matrix, self.width // LINE_WORDS
-        for tile in range(self.config.tiles):
-            if matrix.size[tile]:
-                build.stream(tile, matrix.address[tile], matrix.size[tile], label="weights")
+        matrix, lines = self.matrix, self.width // LINE_WORDS
         chunks = [
-            [
-                (at, min(at + self.width, end))
-                for _, start, end in ranges
-                for at in range(start, end, self.width)
-            ]
-            for ranges in matrix.chunks
+            [(at, min(at + self.width, end)) for at in range(start, end, self.width)]
+            for start, end in matrix.ranges
         ]
-        for i in range(max(map(len, chunks))):
+        for i, several in enumerate(zip_longest(*chunks)):
             target = 2 * self.stage_lines + i % 2 * self.stage_lines
-            for tile, mine in enumerate(chunks):
-                if i < len(mine):
-                    start, end = mine[i]
-                    build.matmul(
-                        tile,
-                        [tile],
-                        a=0,
-                        a_stride=self.k_blocks,
-                        rows=count,
-                        k_blocks=self.k_blocks,
-                        groups=-(-(end - start) // self.config.tile.array.cols),
-                        dst=target,
-                        dst_stride=lines,
-                        activation=int(self.activation),
-                        label="matmul",
-                        **matrix.formats[0],
-                    )
-                    build.store(
-                        tile,
-                        target,
-                        lines,
-                        count,
-                        (end - start) // LINE_WORDS,
-                        self.result + 4 * (n * first + start),
-                        4 * n,
-                        writes=[build.memory("result", tile)],
-                        label="result",
-                    )
+            for tile, span in enumerate(several):
+                if span is None:
+                    continue
+                start, end = span
+                address, size, groups = matrix.stream(tile, start, end)
+                self.builder.matmul(
+                    tile,
+                    [tile],
+                    dict(mem_addr=address, row_bytes=size),
+                    a=0,
+                    a_stride=self.k_blocks,
+                    rows=count,
+                    k_blocks=self.k_blocks,
+                    groups=groups,
+                    dst=target,
+                    dst_stride=lines,
+                    activation=self.activation,
+                    label="matmul",
+                    **matrix.form,
+                )
+                self.builder.store(
+                    tile,
+                    target,
+                    lines,
+                    count,
+                    (end - start) // LINE_WORDS,
+                    self.result + 4 * (n * first + start),
+                    4 * n,
+                    label="result",
+                )

@@ -6,7 +6,7 @@ import numpy as np
 
 from poblano.compute.reference import pack_weights
 from poblano.config import BLOCK
-from poblano.isa.weight_stream import Activation, Element, ScaleFormat
+from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 
 from ..models.model import MX_FORMATS, BlockTensor
 from ..models.quantise import QUANTISERS
@@ -15,11 +15,11 @@ from .image import align
 
 __all__ = [
     "FORMATS",
-    "Image",
     "TiledMatrix",
     "block_tensor",
     "check_weights",
     "choose_activation",
+    "matrix_bytes",
     "split_columns",
 ]
 
@@ -75,94 +75,95 @@ def choose_activation(name, config):
     return form
 
 
-def split_columns(columns, config):
-    """For each tile its range of ``columns`` (first, end), whole granules of 32 and of array columns, as
-    even as can be."""
-    granule = max(BLOCK, config.tile.array.cols)
-    count = -(-columns // granule)
-    bounds = [granule * (count * t // config.tiles) for t in range(config.tiles + 1)]
-    return [(min(a, columns), min(b, columns)) for a, b in zip(bounds, bounds[1:])]
+def matrix_bytes(tensor, config):
+    """Bytes of the streams of a BlockTensor."""
+    form, array = FORMATS[tensor.format], config.tile.array
+    step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
+    return step * -(-tensor.shape[1] // (BLOCK * array.segments)) * -(-tensor.shape[0] // array.cols)
+
+
+def split_columns(widths, config, *, blocks=True):
+    """For each matrix of ``widths`` (columns), for each tile, its range of columns (first, end).
+
+    Ranges are whole array columns and rows of vector memory and, with ``blocks``, whole blocks of 32: where
+    tiles quantise their own results. Every matrix is split alone, as evenly as can be,
+    or, if that loads the busiest tile less, all together as if they stood side by side.
+    """
+    granule, tiles = max(BLOCK if blocks else config.tile.lanes, config.tile.array.cols), config.tiles
+    counts = [-(-width // granule) for width in widths]
+    total = sum(counts)
+    alone = [[count * t // tiles for t in range(tiles + 1)] for count in counts]
+    if sum(-(-count // tiles) for count in counts) <= -(-total // tiles):
+        bounds = alone
+    else:
+        starts = [sum(counts[:n]) for n in range(len(counts))]
+        cuts = [total * t // tiles for t in range(tiles + 1)]
+        bounds = [[min(max(cut - s, 0), count) for cut in cuts] for s, count in zip(starts, counts)]
+    return [
+        [(min(granule * a, width), min(granule * b, width)) for a, b in zip(cuts, cuts[1:])]
+        for cuts, width in zip(bounds, widths)
+    ]
 
 
 @dataclass(frozen=True)
 class TiledMatrix:
-    """Matrices of one K in memory, a stream for each tile.
+    """A matrix in memory, a stream for each tile.
 
-    ``formats`` are the matrices' operands of a MATMUL command; ``k_blocks`` is K in blocks, padded with
-    zeros to whole steps of the array. For each tile, ``address`` and ``size`` (bytes) are its stream's, and
-    ``chunks`` lists the (matrix, first, end) ranges of output columns in it, in order.
+    Parameters
+    ----------
+    form : its operands of a MATMUL command
+    k_blocks : K in blocks, padded with zeros to whole steps of the array
+    ranges : for each tile the output columns (first, end) that it has
+    address : for each tile that of its stream
+    group_bytes : bytes of a group of array columns in the stream
     """
 
-    formats: tuple
+    form: dict
     k_blocks: int
+    ranges: tuple
     address: tuple
-    size: tuple
-    chunks: tuple
+    group_bytes: int
+    cols: int
 
     @classmethod
-    def place(cls, image, tensors, chunks, config):
-        """Append to ``image`` the streams of ``chunks`` of ``tensors`` (BlockTensors, (N out, K in))."""
-        for tensor in tensors:
-            check_weights(tensor.format, config)
-        forms = [FORMATS[tensor.format] for tensor in tensors]
-        blocks = tensors[0].shape[1] // BLOCK
-        k_blocks = align(blocks, config.tile.array.segments)
-        pad = lambda array, unit, value=0: np.pad(
-            array.T, ((0, (k_blocks - blocks) * unit), (0, 0)), constant_values=value
+    def place(cls, image, tensor, ranges, config):
+        """Append to ``image`` the streams of ``tensor``, a BlockTensor (N out, K in)."""
+        check_weights(tensor.format, config)
+        form, array = FORMATS[tensor.format], config.tile.array
+        blocks = tensor.shape[1] // BLOCK
+        k_blocks = align(blocks, array.segments)
+        pad = lambda part, unit, value=0: np.pad(
+            part.T, ((0, (k_blocks - blocks) * unit), (0, 0)), constant_values=value
         )
-        addresses, sizes = [], []
-        for ranges in chunks:
-            parts = []
-            for which, first, end in ranges:
-                rows, form = tensors[which].rows(slice(first, end)), forms[which]
-                parts.append(
-                    pack_weights(
-                        pad(rows.q, BLOCK),
-                        pad(rows.scale, 1, int(form["scale"] is ScaleFormat.E8M0)),
-                        None if rows.minimum is None else pad(rows.minimum, 1),
-                        config,
-                        element=form["element"],
-                        scale_format=form["scale"],
-                    )
+        addresses = []
+        for first, end in ranges:
+            rows, data = tensor.rows(slice(first, end)), b""
+            if end > first:
+                data = pack_weights(
+                    pad(rows.q, BLOCK),
+                    pad(rows.scale, 1, int(form["scale"] is ScaleFormat.E8M0)),
+                    None if rows.minimum is None else pad(rows.minimum, 1),
+                    config,
+                    element=form["element"],
+                    scale_format=form["scale"],
                 )
-            data = b"".join(parts)
             addresses.append(image.append(data))
-            sizes.append(len(data))
+        step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
         return cls(
-            tuple({name: int(value) for name, value in form.items()} for form in forms),
+            {name: int(value) for name, value in form.items()},
             k_blocks,
+            tuple(ranges),
             tuple(addresses),
-            tuple(sizes),
-            tuple(tuple(ranges) for ranges in chunks),
+            step * k_blocks // array.segments,
+            array.cols,
         )
 
-    @classmethod
-    def split(cls, image, tensor, config):
-        """One matrix, its columns split over the tiles."""
-        chunks = [
-            [(0, first, end)] if end > first else [] for first, end in split_columns(tensor.shape[0], config)
-        ]
-        return cls.place(image, [tensor], chunks, config)
+    def stream(self, tile, first, end):
+        """(address, bytes, groups) of the columns ``first`` to ``end`` of the tile's range."""
+        before, groups = (first - self.ranges[tile][0]) // self.cols, -(-(end - first) // self.cols)
+        return self.address[tile] + before * self.group_bytes, groups * self.group_bytes, groups
 
-
-class Image:
-    """The bytes of memory from address 0, grown by pieces."""
-
-    def __init__(self, unit):
-        self.unit = unit
-        self.pieces = []
-        self.size = 0
-
-    def reserve(self, size):
-        """Address of ``size`` zero bytes."""
-        address = self.size
-        self.size += -(-size // self.unit) * self.unit
-        return address
-
-    def append(self, data):
-        address = self.reserve(len(data))
-        self.pieces.append((address, bytes(data)))
-        return address
-
-    def array(self, array):
-        return self.append(np.ascontiguousarray(array).tobytes())
+    @property
+    def size(self):
+        """Bytes of all streams."""
+        return sum(-(-(end - first) // self.cols) * self.group_bytes for first, end in self.ranges)

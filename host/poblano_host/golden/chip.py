@@ -239,8 +239,9 @@ class GoldenChip:
                 self._write_rows(target, o["dst"], o["dst_stride"], x)
         elif o["sink"] == 2:
             q, scale, total = reference.quantise(x, Activation(o["activation"]))
-            for row in range(o["rows"]):
-                at = o["dst"] + row * o["dst_stride"]
+            turns = np.arange(o["rows"]) // o["share"] if o["dst_step"] else np.arange(o["rows"])
+            inside = o["dst_step"] * (np.arange(o["rows"]) - turns)
+            for row, at in enumerate(o["dst"] + turns * o["dst_stride"] + inside):
                 for target in targets:
                     target.amem_q[at : at + o["blocks"]] = q[row].reshape(-1, BLOCK)
                     target.amem_scale[at : at + o["blocks"]] = scale[row]

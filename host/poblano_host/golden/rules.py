@@ -281,6 +281,9 @@ class _Vector(_Rules):
             self.activation()
         else:
             _field(o["activation"] == 0, "an activation format without quantise")
+        if o["dst_step"]:
+            _field(o["sink"] == QUANTISE, "dst_step without quantise")
+            _field(o["dst_step"] >= o["blocks"], "blocks of rows that share overlap")
 
     def alignment(self):
         self.multiples("a", self.row_lines)
@@ -308,12 +311,22 @@ class _Vector(_Rules):
         for name, place in self.places().items():
             self.within(name, place, self.lines)
         if self.o["sink"] == QUANTISE:
-            self.within("dst", self.rows_of("dst", self.o["blocks"]), self.blocks)
+            self.within("dst", self.blocks_written(), self.blocks)
+
+    def blocks_written(self):
+        """First block and the end; with a step the last rows count as if as many shared as before."""
+        o = self.o
+        if o["dst_step"] == 0:
+            return self.rows_of("dst", o["blocks"])
+        inside, first = o["dst_step"] * (min(o["rows"], o["share"]) - 1), o["dst"]
+        turns = self.rows_of_b - 1
+        return first, first + turns * (o["dst_stride"] + inside) + inside + o["blocks"]
 
     def overlaps(self):
         o, places = self.o, self.places()
         if o["sink"]:
-            self.apart("dst", self.row if o["sink"] == VMEM else o["blocks"], o["rows"])
+            rows = self.rows_of_b if o["dst_step"] else o["rows"]
+            self.apart("dst", self.row if o["sink"] == VMEM else o["blocks"], rows)
         pairs = [("dst", "r")]
         if o["tiles"] >> self.own & 1:
             pairs += [(written, read) for written in ("dst", "r") for read in "abc"]

@@ -1,7 +1,7 @@
 """What a model is to the rest of the software: a configuration, tensors in their stored grid and a
 tokenizer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -95,6 +95,22 @@ class Model:
     def graph(self):
         """The model's :class:`~poblano_host.models.graph.Graph`."""
         return FAMILIES[self.config.architecture].graph(self.config)
+
+    def shortened(self, layers, *, vocab=None):
+        """The model of the first ``layers`` layers and, if ``vocab`` is given, of the first so many tokens;
+        ValueError if it has not as many."""
+        if not 1 <= layers <= self.config.layers:
+            raise ValueError(f"{self.config.name} has {self.config.layers} layers, not {layers}")
+        short = replace(self, config=replace(self.config, layers=layers))
+        short = replace(short, tensors={name: self.tensors[name] for name in short.graph.shapes()})
+        if vocab is None:
+            return short
+        rows = {node.table for node in self.graph.of(Embedding)} | {
+            node.weight for node in self.graph.of(Head)
+        }
+        tensors = short.tensors | {name: rows_of(self.tensors[name], slice(vocab)) for name in rows}
+        config = replace(short.config, vocab=vocab, bos_id=None, eos_id=None)
+        return replace(short, config=config, tensors=tensors)
 
     @property
     def output(self):

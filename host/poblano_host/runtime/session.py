@@ -84,7 +84,7 @@ class Session:
         for first in range(0, len(prompt), self.compiled.max_tokens):
             tokens = prompt[first : first + self.compiled.max_tokens]
             last = first + len(tokens) == len(prompt)
-            step = self._step("prefill", tokens, "last" if last else "none")
+            step = self.step("prefill", tokens, "last" if last else "none")
             if not last:
                 yield step, None
         for n in range(count):
@@ -92,11 +92,13 @@ class Session:
             yield step, token
             if n + 1 == count or token in stop or self.position == self.compiled.context:
                 return
-            step = self._step("decode", [token], "last")
+            step = self.step("decode", [token], "last")
 
-    def _step(self, phase, tokens, logits):
+    def step(self, phase, tokens, logits):
+        """Run ``tokens`` after those before; the :class:`Step`. ``phase`` names it, ``logits`` as of
+        ``CompiledModel.step``."""
         program = self.compiled.step(tokens, self.position, logits=logits)
-        commands = program.encode()
+        commands = program.words
         for chip in self._chips():
             for address_, data in program.inputs:
                 chip.write(address_, data)

@@ -77,7 +77,7 @@ class CommandChecker(wiring.Component):
         m = Module()
         command, code = Signal(8 * COMMAND_BYTES), Signal(4)
         fresh = Signal()  # the first cycle of a command
-        operands = {opcode: self._operands(m, opcode, command, fresh) for opcode in Opcode}
+        operands = {opcode: self._operands(m, opcode, command) for opcode in Opcode}
         steps = {opcode: self._steps(opcode, o) for opcode, o in operands.items()}
         step = Signal(range(max(map(len, steps.values())) + 1))
         exists, late, end = self._range(m, command, steps, step)
@@ -135,15 +135,18 @@ class CommandChecker(wiring.Component):
             code = Mux(fails, its_code, code)
         return code
 
-    @staticmethod
-    def _operands(m, opcode, command, start):
-        """What expressions want of the command if it is ``opcode``'s; its divisions begin at ``start``."""
-        view = CommandLayout(opcode)(command)
+    def _operands(self, m, opcode, command):
+        """What expressions want of the command if it is ``opcode``'s; divisions begin when it is taken."""
+        early, view = (CommandLayout(opcode)(bits) for bits in (self.i.payload, command))
         names = opcode.definition.field
 
         def divide(dividend, divisor):
             divider = place(m, f"divider_{opcode.name.lower()}", Divider())
-            m.d.comb += [divider.start.eq(start), divider.dividend.eq(dividend), divider.divisor.eq(divisor)]
+            m.d.comb += [
+                divider.start.eq(self.i.valid & self.i.ready),
+                divider.dividend.eq(early[dividend]),
+                divider.divisor.eq(early[divisor]),
+            ]
             return divider.o
 
         return opcode.definition.operands({name: view[name] for name in ("unit", *names)}, divide)

@@ -103,4 +103,6 @@ class Command:
         definition's expressions want."""
         definition = self.opcode.definition
         values = {f.name: self.operands.get(f.name, f.default) for f in definition.fields}
-        return definition.operands({"unit": self.unit} | values, lambda a, b: -(-a // max(b, 1)))
+        return definition.operands(
+            {"unit": self.unit} | values, lambda a, b: -(-values[a] // max(values[b], 1))
+        )

@@ -49,7 +49,7 @@ class Definition:
     of local memories in the order in which they are checked, ``memory`` the one of memory, ``rules`` what
     its fields must obey beyond their kinds. ``quotients`` name more operands for expressions, each one
     field divided by another and rounded up: divisions that gates take some cycles for, so that only the
-    sixth region and those after it can use them.
+    fifth region and those after it can use them.
     """
 
     number: int
@@ -63,9 +63,9 @@ class Definition:
     """(name, dividend, divisor)"""
 
     def operands(self, values, divide):
-        """The operands that expressions want, of ``values`` by name, as attributes; ``divide(a, b)`` is a
-        quotient rounded up."""
-        quotients = {name: divide(values[a], values[b]) for name, a, b in self.quotients}
+        """The operands that expressions want, of ``values`` by name, as attributes; ``divide(a, b)`` is the
+        quotient, rounded up, of the fields called so."""
+        quotients = {name: divide(a, b) for name, a, b in self.quotients}
         return SimpleNamespace(**values, **quotients)
 
     @cached_property

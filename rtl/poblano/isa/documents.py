@@ -66,7 +66,7 @@ def _fields(definition):
 def _regions(definition):
     code = lambda value: "" if value is True else f"`{value}`"
     values = {f.name: Text(f.name) for f in definition.fields}
-    o, rows = definition.operands(values, lambda a, b: call("ceil({0} / {1})", a, b)), []
+    o, rows = definition.operands(values, lambda a, b: call("ceil({0} / {1})", values[a], values[b])), []
     for region in definition.local:
         span = region.span(o, NAMES)
         rows.append(

@@ -96,8 +96,9 @@ class LocalRegion:
     """Rows of a local memory, from the line or block that the field ``name`` holds.
 
     ``extent``, ``rows``, ``unit`` (what base, stride and extent are multiples of, a power of two) and
-    ``used`` (whether the command has the region) are expressions, see :mod:`.expressions`. The stride is
-    the field ``name`` and ``_stride``; where ``strided`` is False there is one row and no such field.
+    ``used`` (whether the command has the region) are expressions, see :mod:`.expressions`, as is ``stride``,
+    by default the field ``name`` and ``_stride``; where ``strided`` is False there is one row and no such
+    field.
     ``apart``: rows must not overlap each other. ``in_place`` names regions whose rows may be the same as
     this one's: what is read of them is read before it is written.
     """
@@ -109,6 +110,7 @@ class LocalRegion:
     extent: Callable
     rows: Callable = ROWS
     strided: bool = True
+    stride: Callable | None = None
     unit: Callable = ONE
     used: Callable = ALWAYS
     apart: bool = False
@@ -119,7 +121,8 @@ class LocalRegion:
         base, extent = getattr(o, self.name), self.extent(o, c)
         if not self.strided:
             return Span(base, 0, 1, extent)
-        return Span(base, getattr(o, f"{self.name}_stride"), self.rows(o, c), extent)
+        stride = self.stride(o, c) if self.stride else getattr(o, f"{self.name}_stride")
+        return Span(base, stride, self.rows(o, c), extent)
 
 
 @dataclass(frozen=True)

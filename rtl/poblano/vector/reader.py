@@ -93,7 +93,7 @@ class RowReader(wiring.Component):
         if self.group > 1:
             m.d.comb += walk.together.eq(self.together)
         if self.shared:
-            m.d.comb += walk.share.eq(self.share)
+            m.d.comb += [walk.share.eq(self.share), walk.inner.eq(0)]
         return m
 
 

@@ -115,8 +115,8 @@ class RowWalk(wiring.Component):
 
 
 class AddressWalk(wiring.Component):
-    """Addresses of the beats of an operand: row r's is ``base + (r // share) * stride``, its blocks follow
-    each other.
+    """Addresses of the beats of an operand: row r + 1 is ``stride`` behind row r, or, if both share,
+    ``inner``; a row's blocks follow each other.
 
     Latency: 1 cycle from ``start`` to the first address.
 
@@ -127,8 +127,8 @@ class AddressWalk(wiring.Component):
     Members
     -------
     start : In(1), base : In(width)
-    stride : In(width), and together, single, rows, blocks, share : as of :class:`RowWalk`; constant from the
-        cycle after ``start`` to the last step
+    stride, inner : In(width), and together, single, rows, blocks, share : as of :class:`RowWalk`; constant
+        from the cycle after ``start`` to the last step; ``inner`` only with ``shared``
     step : In(1), the address was used
     active : Out(1), there is an address; addr : Out(width)
     """
@@ -149,7 +149,7 @@ class AddressWalk(wiring.Component):
         if group > 1:
             members["together"] = In(1)
         if shared:
-            members["share"] = In(8)
+            members |= {"share": In(8), "inner": In(width)}
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -175,10 +175,14 @@ class AddressWalk(wiring.Component):
             self._groups(m, walk)
         return m
 
+    def _delta(self, walk):
+        """From a row to the next."""
+        return Mux(walk.turn, self.stride, self.inner) if self.shared else self.stride
+
     def _rows(self, m, walk):
         """Without groups only rows begin anywhere else than where the beat before ended."""
         row, next_row = Signal(self.width), Signal(self.width)
-        m.d.comb += next_row.eq(row + Mux(walk.turn, self.stride, 0))
+        m.d.comb += next_row.eq(row + self._delta(walk))
         with m.If(self.step):
             m.d.sync += self.addr.eq(self.addr + 1)
         with m.If(walk.next_group):
@@ -194,7 +198,7 @@ class AddressWalk(wiring.Component):
         beats = Mux(self.single, 1, self.beats)
         before = Mux(self.single, self.blocks - 1, (self.blocks - 1) << exact_log2(self.beats))
         m.d.comb += [
-            next_row.eq(row + Mux(walk.turn, self.stride, 0)),
+            next_row.eq(row + self._delta(walk)),
             next_block.eq(group + beats),
             next_group.eq(next_row - before),
         ]

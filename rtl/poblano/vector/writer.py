@@ -109,12 +109,16 @@ class VectorWriter(wiring.Component):
         place_of = lambda c, name: Mux(c.sink == Sink.QUANTISE, c[name], lines(c[name]))
         group = row_group(config.lanes)
         walk = place(
-            m, "walk", AddressWalk(width=config.addr_width, group=group, beats=BLOCK // config.lanes)
+            m,
+            "walk",
+            AddressWalk(width=config.addr_width, group=group, beats=BLOCK // config.lanes, shared=True),
         )
         m.d.comb += [
             walk.start.eq(self.start & (self.begin.sink != Sink.NONE)),
             walk.base.eq(place_of(self.begin, "dst")),
             walk.stride.eq(place_of(command, "dst_stride")),
+            walk.inner.eq(Mux(command.dst_step == 0, walk.stride, command.dst_step)),
+            walk.share.eq(command.share),
             walk.single.eq(quantised),
             walk.rows.eq(command.rows),
             walk.blocks.eq(command.blocks),

@@ -3,7 +3,7 @@
 from ...config import BLOCK, LINE_WORDS
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
-from ..expressions import ceil_div, choose, none_of
+from ..expressions import ceil_div, choose, least, none_of
 from ..fields import Choice, Field, Number, Real, TileMask
 from ..header import LOCAL_BITS
 from ..regions import Access, LocalRegion, Memory, Place
@@ -36,6 +36,11 @@ def _rows_of_elements(name, place, access, **options):
     )
 
 
+def _inside(o):
+    """Blocks of ``dst`` from a row to the last that shares with it."""
+    return o.dst_step * (least(o.rows, o.share) - 1)
+
+
 def _activations(c):
     return c.tile.array.arithmetic.activations
 
@@ -62,6 +67,12 @@ RULES = (
         lambda o, c: "an activation format without quantise",
         "with another sink activation is 0",
     ),
+    Rule(
+        ErrorCode.FIELD,
+        lambda o, c: (o.dst_step != 0) & ((o.sink != Sink.QUANTISE) | (o.dst_step < o.blocks)),
+        lambda o, c: f"dst_step {o.dst_step} is less than blocks, or without quantise",
+        "dst_step is 0, or with sink QUANTISE at least blocks",
+    ),
 )
 
 VECTOR = Definition(
@@ -80,13 +91,20 @@ VECTOR = Definition(
         Field("sel1", 2, 18, 2, "y1: operand b, row scalar c or imm1", Choice(Select)),
         Field("sel2", 2, 20, 2, "y2: operand b, row scalar c or imm2", Choice(Select)),
         Field("activation", 2, 22, 3, "sink QUANTISE: format of the blocks", Choice(Activation)),
+        Field("dst_step", 2, 25, 7, "0, or blocks of the result from a row to the next that shares with it"),
         Field("tiles", 2, 32, MOST_TILES, "the tiles that get the result (sinks and reductions)", TileMask()),
         Field("a", 3, 0, LOCAL_BITS, "line of operand a"),
         Field("b", 3, LOCAL_BITS, LOCAL_BITS, "line of operand b"),
         Field("dst", 3, 2 * LOCAL_BITS, LOCAL_BITS, "line (sink VMEM) or block (QUANTISE) of the result"),
         Field("a_stride", 4, 0, LOCAL_BITS, "lines from a row to the next"),
         Field("b_stride", 4, LOCAL_BITS, LOCAL_BITS, "lines from a row to the next"),
-        Field("dst_stride", 4, 2 * LOCAL_BITS, LOCAL_BITS, "lines or blocks from a row to the next"),
+        Field(
+            "dst_stride",
+            4,
+            2 * LOCAL_BITS,
+            LOCAL_BITS,
+            "lines or blocks from a row to the next, if dst_step is not 0 only where the next does not share",
+        ),
         Field("c", 5, 0, LOCAL_BITS, "line where the row scalars start: word r is row r's"),
         Field(
             "r",
@@ -116,15 +134,6 @@ VECTOR = Definition(
             in_place=("a", "b"),
         ),
         LocalRegion(
-            "dst",
-            Memory.ACTIVATION,
-            Place.TILES,
-            Access.WRITE,
-            extent=lambda o, c: o.blocks,
-            used=lambda o, c: o.sink == Sink.QUANTISE,
-            apart=True,
-        ),
-        LocalRegion(
             "r",
             Memory.VECTOR,
             Place.TILES,
@@ -144,9 +153,20 @@ VECTOR = Definition(
             used=lambda o, c: _reads(o, Select.ROW),
         ),
         _rows_of_elements(
-            "b", Place.OWN, Access.READ, used=lambda o, c: _reads(o, Select.B), rows=lambda o, c: o.b_rows
+            "b", Place.OWN, Access.READ, used=lambda o, c: _reads(o, Select.B), rows=lambda o, c: o.shares
+        ),
+        LocalRegion(
+            "dst",
+            Memory.ACTIVATION,
+            Place.TILES,
+            Access.WRITE,
+            extent=lambda o, c: o.blocks + _inside(o),
+            stride=lambda o, c: o.dst_stride + _inside(o),
+            rows=lambda o, c: choose(o.dst_step == 0, o.rows, o.shares),
+            used=lambda o, c: o.sink == Sink.QUANTISE,
+            apart=True,
         ),
     ),
     rules=RULES,
-    quotients=(("b_rows", "rows", "share"),),
+    quotients=(("shares", "rows", "share"),),
 )

@@ -1,0 +1,99 @@
+"""Commands in the order of their effects to a program: their order, their waits, and layers that repeat."""
+
+import numpy as np
+
+from poblano.isa.commands import Opcode
+from poblano.isa.header import UNIT_BITS, wait_offset
+
+from .dependencies import Dependencies
+from .schedule import hoist, schedule
+from .template import WORDS, Entry, encode, repeat
+from .waits import Counts
+
+__all__ = ["assemble"]
+
+COMPILED_LAYERS = 5
+"""Of a model whose layers are alike so many are compiled: of the third, as often as there are layers, the
+others are copies."""
+
+
+def assemble(builder, *, copies=0, pitch=0):
+    """The :class:`.template.Template` of ``builder``'s commands.
+
+    With ``copies`` the commands are those of :data:`COMPILED_LAYERS` layers, of which the third is repeated
+    so often; ``pitch`` is what the memory addresses of a layer are above those of the one before. None if
+    the third and the fourth layer differ by more than that.
+    """
+    ops, config = builder.ops, builder.config
+    order, predecessors = _order(ops, config)
+    counts, entries = Counts(config.units), []
+    for n in order:
+        *nops, waits = counts.add(n, ops[n].unit, predecessors[n])
+        entries += [Entry(ops[n], tuple(w), nop=True) for w in nops] + [Entry(ops[n], tuple(waits))]
+    template = encode(entries)
+    return _repeated(template, entries, config, copies, pitch) if copies else template
+
+
+def _order(ops, config):
+    """The numbers of ``ops`` in the program's order, and each one's predecessors."""
+    dependencies = Dependencies(config)
+    predecessors = [dependencies.add(n, op) for n, op in enumerate(ops)]
+    numbers = {id(op): n for n, op in enumerate(ops)}
+    matmuls = {
+        n: (op.stream.unit, numbers[id(op.stream)]) for n, op in enumerate(ops) if op.stream is not None
+    }
+    order, floors, starts = [], {}, [0]
+    for segment in _segments(ops):
+        # Where layers repeat, a stream may go ahead into the layer before, but no further.
+        floors |= {n: starts[-1] for n in segment if n in matmuls}
+        starts.append(len(order))
+        order += _scheduled(segment, ops, predecessors, matmuls)
+    return hoist(order, matmuls, predecessors, config.queue_depth, floors), predecessors
+
+
+def _segments(ops):
+    """The numbers of the commands of each layer; the first's with what is before it."""
+    segments, layer = [], None
+    for n, op in enumerate(ops):
+        if not segments or op.layer != layer and layer != -1:
+            segments.append([])
+        segments[-1].append(n)
+        layer = op.layer
+    return segments
+
+
+def _scheduled(segment, ops, predecessors, matmuls):
+    """The commands ``segment``, but for STREAMs, in a good order."""
+    kept = [n for n in segment if ops[n].opcode is not Opcode.STREAM]
+    place = {n: k for k, n in enumerate(kept)}
+    before = []
+    for n in kept:
+        numbers = predecessors[n] | predecessors[matmuls[n][1]] if n in matmuls else predecessors[n]
+        before.append([place[p] for p in numbers if p in place])
+    return [kept[k] for k in schedule([ops[n] for n in kept], before)]
+
+
+def _repeated(template, entries, config, copies, pitch):
+    starts = [next(i for i, e in enumerate(entries) if _opens(e, layer)) for layer in (2, 3, 4)]
+    units = np.array([entry.op.unit for entry in entries])
+    a, b, c = starts
+    before = np.bincount(units[:a], minlength=config.units)
+    added = np.bincount(units[a:b], minlength=config.units)
+    step = np.zeros((len(entries), WORDS), np.uint64)
+    for n in range(a, len(entries)):
+        bits = 0
+        op = entries[n].op
+        for slot, (unit, count) in enumerate(entries[n].waits):
+            if count > before[unit]:
+                bits += int(added[unit]) << wait_offset(slot) + UNIT_BITS
+        if not entries[n].nop and op.layer is not None and "mem_addr" in op.operands:
+            bits += pitch << op.opcode.definition.field["mem_addr"].offset
+        step[n] = np.frombuffer(bits.to_bytes(8 * WORDS, "little"), np.uint64)
+    if b - a != c - b or not np.array_equal(template.words[b:c], template.words[a:b] + step[a:b]):
+        return None
+    return repeat(template, a, b, copies, step)
+
+
+def _opens(entry, layer):
+    """Whether an entry is the first of ``layer`` that was not moved ahead."""
+    return entry.op.layer == layer and entry.op.opcode is not Opcode.STREAM

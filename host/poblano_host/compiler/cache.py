@@ -1,0 +1,119 @@
+"""Where the keys and values of attention lie in memory: contiguous for each KV head."""
+
+from dataclasses import dataclass
+
+from poblano.config import BLOCK
+from poblano.isa.weight_stream import ScaleFormat, step_bytes
+
+from .image import align
+
+__all__ = ["KVLayout", "Piece"]
+
+SCALE_BYTES = 4
+LINE = 64
+"""Bytes to which each head's cache is aligned."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes ``offset`` to ``offset + length`` of a block of a token's K or V, or its scale (``length`` 0).
+
+    It lies at ``address``, bytes from the cache's start, for position 0; ``position`` bytes are added for
+    each position or, in K, ``group`` for each group of positions and ``column`` for each in the group;
+    ``head`` from a KV head to the next.
+    """
+
+    address: int
+    offset: int
+    length: int
+    head: int
+    position: int = 0
+    group: int = 0
+    column: int = 0
+
+
+class KVLayout:
+    """The caches of one attention operator: all address arithmetic of K and V.
+
+    **K** of a KV head is a transposed weight stream with F32 scales: positions in groups of the array's C
+    columns; a group holds, for each step of S blocks of the head, ``S*C`` scales and then, for each pass, C
+    positions of R bytes. **V** of a KV head is a weight stream without scales: groups of C elements of the
+    head, C bytes for each position. V's scales lie ``[block of the head][position]``.
+
+    A token is written in pieces of ``min(R, 32)`` (K) and ``min(C, 32)`` (V) bytes and scales of 4: whole
+    lines of 32 bytes from arrays of 32 rows and columns on, less on smaller arrays, because a stream has
+    the bytes of C positions (K) or of C elements (V) side by side in the order in which they enter the
+    array.
+
+    Parameters
+    ----------
+    heads : KV heads; head_dim : elements of a head, a multiple of 32
+    positions : positions in the cache, a multiple of :attr:`granule`
+
+    Members
+    -------
+    granule : positions that a product covers at least: whole blocks of 32, steps and array columns
+    size : bytes of all heads' caches
+    """
+
+    def __init__(self, config, heads, head_dim, context):
+        array = config.tile.array
+        self.array, self.heads, self.blocks = array, heads, head_dim // BLOCK
+        self.granule = max(BLOCK * array.segments, array.cols)
+        self.positions = align(context, self.granule)
+        self.steps = align(self.blocks, array.segments)
+        self.step_bytes = step_bytes(config, scale=ScaleFormat.F32)
+        self.group_bytes = self.step_bytes * self.steps // array.segments
+        self.key_bytes = align(self.group_bytes * self.positions // array.cols, LINE)
+        self.value_bytes = align(align(head_dim, array.cols) * self.positions, LINE)
+        self.scale_bytes = SCALE_BYTES * self.positions * self.blocks
+        self._values = heads * self.key_bytes
+        self._scales = self._values + heads * self.value_bytes
+        self.size = self._scales + heads * self.scale_bytes
+
+    # Streams and loads: offsets from the cache's start and sizes; ``granules`` may be an Affine.
+
+    def keys(self, head, granules):
+        """(offset, bytes, groups) of the stream of K of the first ``granules`` granules of positions."""
+        groups = granules * (self.granule // self.array.cols)
+        return head * self.key_bytes, groups * self.group_bytes, groups
+
+    def values(self, head, block, granules):
+        """(offset, bytes of a row, rows, stride) of the stream of a block of V."""
+        cols = self.array.cols
+        row = self.positions * cols
+        offset = self._values + head * self.value_bytes + block * BLOCK // cols * row
+        return offset, granules * (self.granule * cols), max(1, BLOCK // cols), row
+
+    def value_scales(self, head):
+        """(offset, stride from a block's to the next block's) of V's scales."""
+        return self._scales + head * self.scale_bytes, SCALE_BYTES * self.positions
+
+    # Stores of a token
+
+    def key_pieces(self, head, block):
+        """The :class:`Piece` s of a block of K: its scale, then its bytes for each pass."""
+        array = self.array
+        step, segment = divmod(block, array.segments)
+        base = head * self.key_bytes + step * self.step_bytes
+        places = dict(head=self.key_bytes, group=self.group_bytes)
+        yield Piece(base + SCALE_BYTES * segment * array.cols, 0, 0, column=SCALE_BYTES, **places)
+        data, length = base + SCALE_BYTES * array.segments * array.cols, min(array.rows, BLOCK)
+        for p in range(array.passes):
+            at = data + p * array.cols * array.rows + segment * BLOCK
+            yield Piece(at, p * length, length, column=array.rows, **places)
+
+    def value_pieces(self, head, block):
+        """The :class:`Piece` s of a block of V: its scale, then its bytes for each group of columns."""
+        cols, length = self.array.cols, min(self.array.cols, BLOCK)
+        offset, stride = self.value_scales(head)
+        yield Piece(offset + block * stride, 0, 0, self.scale_bytes, position=SCALE_BYTES)
+        base = self._values + head * self.value_bytes
+        for part in range(BLOCK // length):
+            group, column = divmod(block * BLOCK + part * length, cols)
+            at = base + column + group * self.positions * cols
+            yield Piece(at, part * length, length, self.value_bytes, position=cols)
+
+    def token_bytes(self, tokens):
+        """Bytes of K and V, scales included, of ``tokens`` positions of all heads."""
+        return tokens * self.heads * 2 * (BLOCK + SCALE_BYTES) * self.blocks

@@ -1,0 +1,70 @@
+"""K and V of a step's tokens from activation memory to their caches."""
+
+from poblano.config import BLOCK
+
+from ..symbols import column, group, position
+from .step import local
+
+__all__ = ["cache_names", "store"]
+
+
+def cache_names(s, node, kind, kv):
+    """Names of a KV head's keys or values, in the parts that the tiles write."""
+    return [(kind, node.name, kv, tile) for tile in s.tiles]
+
+
+def store(s, node, k, v):
+    """K and V of the Attention ``node``, the results of the Linears ``k`` and ``v``."""
+    layout, base = s.memory.cache(node)
+    parts = (("keys", k, s.plan.keys, layout.key_pieces), ("values", v, s.plan.values, layout.value_pieces))
+    for tile in s.tiles:
+        for kind, linear, source, pieces in parts:
+            first, end = s.memory.matrix(linear.weight).ranges[tile]
+            for head, block, heads in _runs(s, first // BLOCK, end // BLOCK):
+                at = source + head * s.sizes.head_blocks + block - first // BLOCK
+                names = [(kind, node.name, kv, tile) for kv in range(head, head + heads)]
+                for piece in pieces(head, block):
+                    _store(s, tile, at, (end - first) // BLOCK, heads, piece, base, names, local(linear))
+
+
+def _store(s, tile, source, blocks, heads, piece, base, names, label):
+    """A piece of a block for all tokens, or of a single token for ``heads`` heads."""
+    emit = lambda src, src_stride, rows, address, stride: s.builder.store_block(
+        tile,
+        src,
+        src_stride,
+        rows,
+        piece.offset,
+        piece.length,
+        address,
+        stride,
+        writes=names,
+        label=f"{label}.store",
+    )
+    address = position * piece.position + group * piece.group + column * piece.column + (base + piece.address)
+    if s.count == 1:
+        emit(source, s.sizes.head_blocks, heads, address, piece.head)
+        return
+    cols, at = s.array.cols, 0
+    while at < s.count:
+        run, address = s.count - at, position * piece.position + (base + piece.address + at * piece.position)
+        if piece.group:  # up to the end of a group of the K cache
+            before, inside = divmod(s.shape.column + at, cols)
+            run = min(run, cols - inside)
+            address = group * piece.group + (
+                base + piece.address + before * piece.group + inside * piece.column
+            )
+        emit(source + at * blocks, blocks, run, address, piece.column or piece.position)
+        at += run
+
+
+def _runs(s, first, end):
+    """(KV head, block of the head, number of heads) of a tile's blocks: of a single token, runs of heads."""
+    places = sorted((n % s.sizes.head_blocks, n // s.sizes.head_blocks) for n in range(first, end))
+    runs = []
+    for block, kv in places:
+        if s.count == 1 and runs and runs[-1][1] == block and runs[-1][0] + runs[-1][2] == kv:
+            runs[-1][2] += 1
+        else:
+            runs.append([kv, block, 1])
+    return [tuple(run) for run in runs]

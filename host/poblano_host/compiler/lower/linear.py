@@ -1,0 +1,77 @@
+"""Projections: they are computed where their results are used."""
+
+from poblano.config import BLOCK, LINE_WORDS
+from poblano.isa.vector_ops import AluOp, Select, Sink
+
+from ..image import align
+from .step import Product, Quantised, Residual, local
+
+__all__ = ["add_bias", "append", "lower", "quantised", "ranges"]
+
+
+def lower(s, node):
+    if node.bias is not None:
+        lines = align(node.width, s.sizes.granule) // LINE_WORDS
+        place = s.plan.biases[s.memory.bias_index(node)]
+        s.builder.load(s.tiles, s.memory.bias(node), 0, place, 0, 1, lines, label=f"{local(node)}.load_bias")
+    s.values[node.name] = Product(node, quantised(s, node))
+
+
+def quantised(s, node):
+    """The input of a Linear in blocks; the residual itself is quantised where no norm is before."""
+    x = s.values[node.inputs[0]]
+    if not isinstance(x, Residual):
+        return x
+    blocks = s.sizes.dim_blocks
+    for group in range(len(s.groups.bounds)):
+        for tile in s.groups.owners(group):
+            row, rows = s.own_rows(group, tile)
+            s.builder.vector(
+                tile,
+                s.tiles,
+                rows=rows,
+                blocks=blocks,
+                limit=s.sizes.dim,
+                a=s.plan.x + row * s.dim_lines,
+                a_stride=s.dim_lines,
+                sink=Sink.QUANTISE,
+                activation=s.formats.linear,
+                dst=s.plan.normed + s.groups.owned(group, tile)[0] * blocks,
+                dst_stride=blocks,
+                label=f"{local(node)}.quantise",
+            )
+    return Quantised(s.plan.normed, blocks)
+
+
+def append(s, node):
+    """An operator that is applied to a projection's results as they come."""
+    product = s.values[node.inputs[0]]
+    s.values[node.name] = Product(product.node, product.x, (*product.after, node))
+
+
+def ranges(s, node, tile, columns):
+    """A tile's output columns of a Linear in chunks of ``columns``."""
+    first, end = s.memory.matrix(node.weight).ranges[tile]
+    return [(at, min(at + columns, end)) for at in range(first, end, columns)]
+
+
+def add_bias(s, node, tile, line, stride, rows, columns):
+    """Adds a Linear's bias to ``rows`` rows of its results for ``columns``, where it has one."""
+    if node.bias is None:
+        return
+    first, end = columns
+    at = s.plan.biases[s.memory.bias_index(node)] + first // LINE_WORDS
+    s.builder.vector(
+        tile,
+        rows=rows,
+        blocks=-(-(end - first) // BLOCK),
+        a=line,
+        a_stride=stride,
+        b=at,
+        op1=AluOp.ADD,
+        sel1=Select.B,
+        sink=Sink.VMEM,
+        dst=line,
+        dst_stride=stride,
+        label=f"{local(node)}.bias",
+    )

@@ -1,0 +1,133 @@
+"""Queries, keys and values: projected in chunks, rotated, and quantised to activation memory as they come."""
+
+from itertools import zip_longest
+from operator import itemgetter
+
+from poblano.config import BLOCK
+from poblano.isa.vector_ops import AluOp, Select, Sink
+
+from ...models.operators import Rope
+from ..errors import CompileError
+from .linear import add_bias, ranges
+from .rope import parts, rotate
+from .step import local
+
+__all__ = ["project", "query"]
+
+LOG2_E = 1.4426950408889634
+
+
+def project(s, node):
+    """The inputs of the Attention ``node``."""
+    chunks = s.plan.qkv
+    temporary = chunks.base + chunks.count * chunks.lines
+    q, k, v = (s.values[name] for name in node.inputs)
+    takers = ((k, _take_keys), (v, _take_values), (q, _take_queries))
+    pieces = [
+        sorted(
+            (
+                (span[0] * s.sizes.kv_heads // product.node.width, product, take, span)
+                for product, take in takers
+                for span in ranges(s, product.node, tile, chunks.columns)
+            ),
+            key=itemgetter(0),
+        )
+        for tile in s.tiles
+    ]
+    row_sets = s.first_rows([k.node], chunks.columns, 1)
+    for (n, several), row_set in zip(enumerate(zip_longest(*pieces)), row_sets):
+        for tile, piece in enumerate(several):
+            if piece is None:
+                continue
+            s.builder.head, product, take, span = piece
+            line, stride = chunks.place(n), s.plan.lines(1, span[1] - span[0])
+            for rows in row_set:
+                s.product(product.node, tile, span, rows, product.x, line + rows[0] * stride, stride)
+            add_bias(s, product.node, tile, line, stride, s.count, span)
+            take(s, node, product, tile, line, stride, span, temporary)
+    s.builder.head = 0
+
+
+def query(s, kv, token, j):
+    """The block where query head ``j`` of a KV head begins for a token."""
+    return s.plan.queries + ((kv * s.count + token) * s.sizes.group + j) * s.sizes.head_steps
+
+
+def _quantise(s, tile, product, part, temporary, *, tiles=None, label, **operands):
+    """Emits the command that quantises a ``part`` of a projection's results, rotated if Rope follows it."""
+    name = local(product.node)
+    source = part.source
+    for operator in product.after:
+        if not isinstance(operator, Rope):
+            raise CompileError(
+                f"{operator.name}: a {type(operator).__name__} before attention can't be compiled"
+            )
+        source = rotate(s, tile, part, temporary, name)
+    s.builder.vector(
+        tile,
+        tiles,
+        **source,
+        **operands,
+        sink=Sink.QUANTISE,
+        activation=s.formats.attention,
+        label=f"{name}.quantise",
+    )
+
+
+def _take_queries(s, node, product, tile, line, stride, columns, temporary):
+    """Scaled for base-2 softmax; in every tile by KV head, token and head."""
+    group, steps = s.sizes.group, s.sizes.head_steps
+    factor = node.scale * LOG2_E * s.formats.cache_unit
+    joint = lambda head, heads: s.count == 1 or (head % group == 0 and heads == group)
+    for part in parts(s, line, stride, columns, joint):
+        kv, j = divmod(part.head, group)
+        _quantise(
+            s,
+            tile,
+            product,
+            part,
+            temporary,
+            tiles=s.tiles,
+            op2=AluOp.MUL,
+            sel2=Select.IMMEDIATE,
+            imm2=factor,
+            dst=query(s, kv, 0, j) + part.inside // BLOCK,
+            dst_stride=steps if part.heads > 1 or s.count == 1 else group * steps,
+            label="q",
+        )
+
+
+def _take_keys(s, node, product, tile, line, stride, columns, temporary):
+    """In the own tile by token and block, of the blocks that the tile has."""
+    first, end = s.memory.matrix(product.node.weight).ranges[tile]
+    blocks = (end - first) // BLOCK
+    joint = lambda head, heads: s.count == 1 or columns == (first, end)
+    for part in parts(s, line, stride, columns, joint):
+        block = (part.head * s.sizes.head_dim + part.inside - first) // BLOCK
+        _quantise(
+            s,
+            tile,
+            product,
+            part,
+            temporary,
+            dst=s.plan.keys + block,
+            dst_stride=part.blocks if part.heads > 1 or s.count == 1 else blocks,
+            label="k",
+        )
+
+
+def _take_values(s, node, product, tile, line, stride, columns, temporary):
+    """As keys."""
+    first, end = s.memory.matrix(product.node.weight).ranges[tile]
+    s.builder.vector(
+        tile,
+        rows=s.count,
+        blocks=(columns[1] - columns[0]) // BLOCK,
+        a=line,
+        a_stride=stride,
+        sink=Sink.QUANTISE,
+        activation=s.formats.attention,
+        dst=s.plan.values + (columns[0] - first) // BLOCK,
+        dst_stride=(end - first) // BLOCK,
+        label=f"{local(product.node)}.quantise",
+    )

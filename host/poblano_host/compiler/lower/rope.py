@@ -1,0 +1,74 @@
+"""Rotary position embedding of a projection's results: x * cos + swapped(x) * signed sin."""
+
+from poblano.config import BLOCK, LINE_WORDS
+from poblano.isa.vector_ops import AluOp, Select, Sink
+
+from ...models.operators import Rope
+from ..symbols import position
+
+__all__ = ["Part", "load_table", "parts", "rotate"]
+
+
+def load_table(s):
+    """The rows of the step's tokens, cos and signed sin of each, to every tile."""
+    if not s.graph.of(Rope):
+        return
+    row = 2 * s.sizes.head_dim
+    address = position * (4 * row) + s.memory.rope
+    lines = row // LINE_WORDS
+    s.builder.load(s.tiles, address, 4 * row, s.plan.rope, lines, s.count, lines, label="rope.table")
+
+
+class Part:
+    """Columns of a chunk that are worked on at once: whole heads, whose rows are (token, head), or a part
+    of one.
+
+    Members
+    -------
+    head, heads : which; inside : the first element in the head
+    words : elements of a head
+    rows, blocks : of a command
+    line, stride : the first row's line and lines from a row to the next
+    """
+
+    def __init__(self, s, head, heads, inside, words, line, stride):
+        self.head, self.heads, self.inside, self.words = head, heads, inside, words
+        self.rows, self.blocks = s.count * heads, words // BLOCK
+        self.line, self.stride = line, stride
+
+    @property
+    def source(self):
+        """Operand a and the size of a command over the part."""
+        return dict(rows=self.rows, blocks=self.blocks, a=self.line, a_stride=self.stride)
+
+
+def parts(s, line, stride, columns, joint):
+    """The :class:`Part` s of results at ``line``, rows ``stride`` lines apart, for ``columns``.
+
+    ``joint(head, heads)`` says whether what takes them can take several heads at once.
+    """
+    size, (first, end) = s.sizes.head_dim, columns
+    heads, lines = (end - first) // size, size // LINE_WORDS
+    if first % size == end % size == 0 and heads * lines == stride and joint(first // size, heads):
+        yield Part(s, first // size, heads, 0, size, line, lines)
+        return
+    at = first
+    while at < end:
+        stop = min(end, (at // size + 1) * size)
+        yield Part(s, at // size, 1, at % size, stop - at, line + (at - first) // LINE_WORDS, stride)
+        at = stop
+
+
+def rotate(s, tile, part, temporary, label):
+    """Operands a and b, and op1, of a command whose first operation gives the rotated ``part``.
+
+    The part's own place and ``temporary`` get the two products.
+    """
+    lines = part.words // LINE_WORDS
+    table = s.plan.rope + part.inside // LINE_WORDS
+    factor = dict(b_stride=2 * s.sizes.head_dim // LINE_WORDS, op1=AluOp.MUL, sel1=Select.B, sink=Sink.VMEM)
+    factor |= part.source | dict(share=part.heads, label=f"{label}.rope")
+    sines = table + s.sizes.head_dim // LINE_WORDS
+    s.builder.vector(tile, **factor, swap=1, b=sines, dst=temporary, dst_stride=lines)
+    s.builder.vector(tile, **factor, b=table, dst=part.line, dst_stride=part.stride)
+    return part.source | dict(b=temporary, b_stride=lines, op1=AluOp.ADD, sel1=Select.B)

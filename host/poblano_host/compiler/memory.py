@@ -1,0 +1,178 @@
+"""A model in the chip's memory: weights, gains, tables and caches, and the places of inputs and results."""
+
+from dataclasses import fields
+from functools import cached_property
+
+import numpy as np
+
+from poblano.config import BLOCK, LINE_BYTES
+
+from ..models.operators import Attention, Linear, Norm, Residual, Rope
+from .cache import KVLayout
+from .errors import CompileError
+from .image import Image, align
+from .lower.step import LINES
+from .weights import TiledMatrix, block_tensor, split_columns
+
+__all__ = ["ModelMemory"]
+
+
+class ModelMemory:
+    """Places of everything that programs of a model read and write in memory.
+
+    Layers lie one behind the other. Where they are alike, so are their places, :attr:`pitch` bytes apart, and
+    the gain of the norm behind the last layer lies where a further layer's first would.
+
+    Parameters
+    ----------
+    model : Model
+    sizes : :class:`.sizes.Sizes`
+    context : positions in the caches
+    tokens : the most tokens of a step
+    ring : commands in the ring
+
+    Members
+    -------
+    pieces : list of (address, bytes) to write once; everything else is zero at first
+    size : bytes, the ring's at the end included
+    pitch : bytes from a layer to the next, None if they differ
+    """
+
+    def __init__(self, model, sizes, config, *, context, tokens, ring):
+        self.model, self.graph, self.sizes, self.config = model, model.graph, sizes, config
+        self._places, self._caches = {}, {}
+        self._image = image = Image(max(4096, config.stream_bytes))
+        norms = [[node for node in layer if isinstance(node, Norm)] for layer in self.graph.layers]
+        biased = [[n for n in layer if isinstance(n, Linear) and n.bias] for layer in self.graph.layers]
+        self._norms = [*norms, [node for node in self.graph.epilogue if isinstance(node, Norm)]]
+        self._index = {node.name: i for nodes in (*self._norms, *biased) for i, node in enumerate(nodes)}
+        starts = []
+        for layer in self.graph.layers:
+            starts.append(image.size)
+            self._place(layer, context)
+        starts.append(image.size)
+        gaps = {b - a for a, b in zip(starts, starts[1:])}
+        self.pitch = gaps.pop() if len(gaps) == 1 else None
+        self._place(self.graph.epilogue, context)
+        self.rope = self._rope_table(align(context, sizes.key_granule))
+        self.input = image.reserve(4 * tokens * sizes.dim)
+        (self._head,) = [node for node in self.graph.epilogue if type(node).__name__ == "Head"]
+        self.vocab_stride = 4 * align(self._head.width, sizes.granule)
+        self.logits = image.reserve(tokens * self.vocab_stride)
+        self.best = image.reserve(LINES * LINE_BYTES * config.tiles)
+        self.ring = image.reserve(64 * ring), ring
+        self.pieces, self.size = image.pieces, image.size
+
+    def matrix(self, tensor):
+        """The :class:`.weights.TiledMatrix` of a tensor."""
+        return self._places[tensor]
+
+    def cache(self, attention):
+        """(:class:`.cache.KVLayout`, address) of the caches of an Attention."""
+        return self._caches[attention.name]
+
+    def norm_index(self, node):
+        """The number of a norm in its layer."""
+        return self._index[node.name]
+
+    bias_index = norm_index
+
+    def gain(self, node):
+        """The address of a norm's gain."""
+        return self._places[node.gain]
+
+    def bias(self, node):
+        """The address of a Linear's bias."""
+        return self._places[node.bias]
+
+    @cached_property
+    def alike(self):
+        """Whether all layers compute the same with weights of the same formats and places."""
+        return self.pitch is not None and len({self._signature(layer) for layer in self.graph.layers}) == 1
+
+    def _signature(self, layer):
+        names = {name: n for n, node in enumerate(layer) for name in (node.name, *node.tensors)}
+        own = lambda value: names.get(value, value) if isinstance(value, str) else value
+        parts = []
+        for node in layer:
+            values = (getattr(node, field.name) for field in fields(node) if field.name != "inputs")
+            inputs = tuple(names.get(name) for name in node.inputs)
+            form = repr(self.matrix(node.weight).form) if isinstance(node, Linear) else ""
+            parts.append((type(node), inputs, form, *map(own, values)))
+        return tuple(parts)
+
+    def following_gain(self, node, last):
+        """The address of the gain that takes the place of a norm's in the next layer; ``last`` is the last
+        layer.
+
+        None if there is none.
+        """
+        layer, index = self.graph.layer(node.name), self._index[node.name]
+        if layer is None:
+            return None
+        if layer < last:
+            following = self._norms[layer + 1]
+            return self.gain(following[index]) if index < len(following) else None
+        if index >= len(self._norms[-1]):
+            return None
+        if self.pitch is None:
+            return self.gain(self._norms[-1][index])
+        return self.gain(self._norms[0][index]) + (layer + 1) * self.pitch
+
+    def _place(self, nodes, context):
+        """Everything of some operators that is not there yet."""
+        row = lambda values, width: self._image.array(np.pad(values, (0, width - len(values))))
+        vector = lambda name: np.asarray(self.model.tensors[name], np.float32)
+        linears = [node for node in nodes if isinstance(node, Linear)]
+        for node in nodes:
+            if isinstance(node, Norm):
+                self._places[node.gain] = row(vector(node.gain), BLOCK * self.sizes.dim_blocks)
+        for node, ranges in zip(linears, self._ranges(linears)):
+            if node.bias:
+                self._places[node.bias] = row(vector(node.bias), align(node.width, self.sizes.granule))
+            tensor = block_tensor(self.model.tensors[node.weight], self.config)
+            self._places[node.weight] = TiledMatrix.place(self._image, tensor, ranges, self.config)
+        for node in nodes:
+            if isinstance(node, Attention):
+                layout = KVLayout(self.config, node.kv_heads, node.head_dim, context)
+                self._caches[node.name] = layout, self._image.reserve(layout.size)
+
+    def _ranges(self, linears):
+        """For each of ``linears`` the tiles' columns: those of one input that end in one attention go
+        together; of those that go to the residual, which is FP32, blocks are split."""
+        sets = {}
+        for node in linears:
+            key = next((a.name for a in self.graph.of(Attention) if self._feeds(node, a)), node.name)
+            sets.setdefault(key, []).append(node)
+        ranges = {}
+        for nodes in sets.values():
+            # Keys and values are needed first.
+            nodes = sorted(nodes, key=lambda node: node.width)
+            users = self.graph.consumers(nodes[0].name)
+            blocks = not users or not all(isinstance(user, Residual) for user in users)
+            split = split_columns([n.width for n in nodes], self.config, blocks=blocks)
+            ranges |= zip([n.name for n in nodes], split)
+        return [ranges[node.name] for node in linears]
+
+    def _feeds(self, node, attention):
+        users, layer = self.graph.consumers(node.name), self.graph.layer(node.name)
+        return (
+            layer is not None
+            and layer == self.graph.layer(attention.name)
+            and any(attention is user or attention in self.graph.consumers(user.name) for user in users)
+        )
+
+    def _rope_table(self, positions):
+        """The address of each position's row: cos of each pair of elements twice, then -sin and sin."""
+        tables = {node.frequencies: node for node in self.graph.of(Rope)}
+        if not tables:
+            return 0
+        if len(tables) > 1:
+            raise CompileError(
+                f"{self.sizes.name}: {len(tables)} different rotary embeddings; one can be compiled"
+            )
+        ((_, node),) = tables.items()
+        angles = node.angles(np.arange(positions))
+        cos, sin = np.cos(angles), np.sin(angles)
+        rows = np.hstack((np.repeat(cos, 2, axis=1), np.stack((-sin, sin), -1).reshape(len(sin), -1)))
+        return self._image.array(rows.astype(np.float32))

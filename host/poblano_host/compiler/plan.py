@@ -1,0 +1,314 @@
+"""Who works on what, and where it lies in the local memories, for steps of one shape."""
+
+from dataclasses import dataclass
+
+from poblano.config import BLOCK, LINE_WORDS
+
+from .errors import CompileError
+from .image import Allocator, align
+
+__all__ = ["Chunks", "Groups", "Item", "Plan", "Shape"]
+
+SLOTS = 5
+"""Chunks of a projection's results that are kept at once, where there is room."""
+BUFFERS = 4
+"""Items of attention that are under way at once, where there is room."""
+FFN_COLUMNS, COLUMNS = 256, 2048
+"""The most columns of a chunk in the feed-forward network, and elsewhere."""
+CHUNK_CYCLES = 1500
+"""About the cycles of a chunk's product with several tokens: short, so that matrix and vector work
+overlap."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a program is compiled for.
+
+    count : tokens
+    column : of several tokens, the first position modulo the array's columns: where they begin in the K cache
+    context : the most positions that a step sees, its own tokens included
+    logits : "last", "all" or "none"
+    """
+
+    count: int
+    column: int
+    context: int
+    logits: str
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Tokens of a step in groups, one after the other, each dealt out to the tiles, which own them.
+
+    bounds : (first, end) tokens of each group
+    share : tokens of each group that a tile owns at most
+    """
+
+    bounds: tuple
+    share: tuple
+
+    @classmethod
+    def of(cls, count, groups, config):
+        """At most ``groups`` groups, which fill the array's rows, but for the last."""
+        size = align(max(config.tile.array.items, -(-count // groups)), config.tiles)
+        bounds = tuple((first, min(first + size, count)) for first in range(0, count, size))
+        return cls(bounds, tuple(-(-(end - first) // config.tiles) for first, end in bounds))
+
+    @property
+    def own(self):
+        """Tokens that a tile owns at most."""
+        return sum(self.share)
+
+    def owned(self, group, tile):
+        """(first, end) of the tokens of ``group`` that ``tile`` owns; none: first == end."""
+        first, end = self.bounds[group]
+        start = min(first + tile * self.share[group], end)
+        return start, min(start + self.share[group], end)
+
+    def row(self, group):
+        """Where a tile keeps its first token of ``group`` among its own."""
+        return sum(self.share[:group])
+
+    def of_token(self, token):
+        """The group of a token."""
+        return next(g for g, (_, end) in enumerate(self.bounds) if token < end)
+
+    def owners(self, group):
+        """The tiles that own tokens of ``group``."""
+        first, end = self.bounds[group]
+        return range(-(-(end - first) // self.share[group]))
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Room for results of a projection: ``count`` places of ``lines`` lines from ``base`` on, used in
+    turn."""
+
+    base: int
+    lines: int
+    count: int
+    columns: int
+
+    def place(self, n):
+        """The first line of the ``n``-th chunk."""
+        return self.base + n % self.count * self.lines
+
+
+@dataclass(frozen=True)
+class Item:
+    """A piece of a tile's attention: query heads ``head`` to ``head_end`` of a KV head, tokens ``first`` to
+    ``end``.
+
+    Its rows are (token, head), the head fastest.
+    """
+
+    kv: int
+    head: int
+    head_end: int
+    first: int
+    end: int
+
+    @property
+    def heads(self):
+        return self.head_end - self.head
+
+    @property
+    def count(self):
+        return self.end - self.first
+
+    @property
+    def rows(self):
+        return self.heads * self.count
+
+
+class Plan:
+    """Places in the local memories for steps of a :class:`Shape`, the same in every tile.
+
+    Vector memory: what lasts (the tile's own rows of the residual, gains, biases, RoPE's table, row
+    scalars), then a pool that every part of a layer divides anew. Activation memory: ``normed`` (a
+    projection's input, or the attention's output), then Q, K, V and probabilities, or the feed-forward
+    network's ``hidden`` vector.
+
+    Raises :class:`CompileError` if they don't fit.
+    """
+
+    def __init__(self, sizes, shape, config):
+        self.sizes, self.shape, self.config = sizes, shape, config
+        tile, count = config.tile, shape.count
+        what = f"{sizes.name}: a step of {count} token{'s' * (count > 1)} needs"
+        problem = None
+        for number, apart in ((self._groups(), False), (2, True), (4, True), (8, True)):
+            self.groups, self.hidden_apart = Groups.of(count, number, config), apart
+            try:
+                self._vector_memory(Allocator(tile.vmem_lines, f"{what} vector memory", "lines"))
+                self._activation_memory(Allocator(tile.amem_blocks, f"{what} activation memory", "blocks"))
+                self._attention()
+            except CompileError as error:
+                problem = problem or error
+            else:
+                return
+        raise problem
+
+    def _groups(self):
+        """Two groups if both fill the array's rows well and memory has time to read some weights twice,
+        else one."""
+        sizes, count, config = self.sizes, self.shape.count, self.config
+        items = config.tile.array.items
+        compute = count * sizes.layer_macs / config.macs_per_cycle
+        memory = (sizes.layer_bytes + sizes.again_bytes(config.tiles)) / float(config.memory.bandwidth)
+        second = count - align(max(items, -(-count // 2)), config.tiles)
+        return 2 if second >= 3 * items // 4 and memory < 0.8 * compute else 1
+
+    def _vector_memory(self, vmem):
+        sizes, count, own = self.sizes, self.shape.count, self.groups.own
+        take = lambda words: vmem.take(align(words, BLOCK) // LINE_WORDS)
+        self.x = take(own * sizes.dim)
+        self.gains = [take(BLOCK * sizes.dim_blocks) for _ in range(sizes.norms)]
+        self.biases = [take(width) for width in sizes.biases]
+        self.rope = take(count * 2 * sizes.head_dim)
+        self.squares = [take(share) for share in self.groups.share]
+        scalars = align(max(count * sizes.group, BLOCK), BLOCK)
+        scalars = min(scalars, self.config.tile.tokens)
+        self.maxima, self.sums = ([take(scalars) for _ in range(BUFFERS)] for _ in range(2))
+        self.best = take(BLOCK)
+        self.pool, self.pool_lines = vmem.used, vmem.size - vmem.used
+        vmem.take(4 * self.lines(count, sizes.granule))
+
+    def _activation_memory(self, amem):
+        sizes, count = self.sizes, self.shape.count
+        segments = self.config.tile.array.segments
+        take = lambda blocks: amem.take(blocks, segments)
+        self.normed = take(count * max(sizes.dim_blocks, sizes.attended_blocks))
+        self.hidden = align(amem.used, segments)
+        self.queries = take(count * sizes.heads * sizes.head_steps)
+        kv_blocks = sizes.kv_heads * sizes.head_blocks
+        self.keys, self.values = take(count * kv_blocks), take(count * kv_blocks)
+        self.probabilities = align(amem.used, segments)
+        self.probability_blocks = amem.size - self.probabilities
+        amem.used = self.hidden
+        most = max(end - first for first, end in self.groups.bounds) if self.hidden_apart else count
+        take(most * sizes.hidden_blocks)
+
+    def lines(self, rows, columns):
+        """Lines of ``rows`` rows of ``columns`` columns, whole granules."""
+        return rows * align(columns, self.sizes.granule) // LINE_WORDS
+
+    def chunks(self, rows, most, *, pair=1, lines=None, least=2, spare=0, slots=SLOTS):
+        """:class:`Chunks` of at most ``most`` columns for ``rows`` rows in the first ``lines`` (all) lines
+        of the pool.
+
+        At least ``least`` of them, at most ``slots``, of ``pair`` matrices side by side, and ``spare`` more
+        of their size behind them.
+        """
+        room = self.pool_lines if lines is None else lines
+        granule = self.sizes.granule
+        unit = self.lines(rows, granule) * pair
+        granules = max(1, min(-(-most // granule), room // ((least + spare) * unit)))
+        size = granules * unit
+        count = max(least, min(slots, room // size - spare))
+        return Chunks(self.pool, size, count, granules * granule)
+
+    # Attention
+
+    def _attention(self):
+        """Divides the pool between Q, K and V's chunks and attention, and the attention's work into items."""
+        self.front_lines, self.buffers = self.pool_lines, BUFFERS
+        if not self.sizes.heads:
+            return
+        work = self._attention_work()
+        most = max((end - first for mine in work for *_, first, end in mine), default=1)
+        heads = max((head_end - head for mine in work for _, head, head_end, *_ in mine), default=1)
+        least = 3 * self.lines(self.shape.count, self.sizes.granule)
+        columns = self.columns(self.shape.count, self.sizes.dim_blocks)
+        for lines in (max(self.pool_lines // 2, least), max(self.pool_lines // 4, least), least):
+            self.qkv = self.chunks(self.shape.count, columns, lines=lines, spare=1)
+            used = (self.qkv.count + 1) * self.qkv.lines
+            room = self.pool_lines - used
+            sizes = {buffers: self._item_tokens(heads, most, buffers, room) for buffers in (4, 3, 2, 1)}
+            if sizes[2] >= min(most, 4):
+                break
+        if not sizes[1]:
+            raise CompileError(
+                f"{self.sizes.name}: attention over {self.shape.context} positions needs "
+                f"{self.item_lines(heads)} "
+                f"lines of vector memory and {self.item_blocks(heads)} blocks of activation memory; there "
+                f"are {room} and "
+                f"{self.probability_blocks} beside {self.shape.count} token{'s' * (self.shape.count > 1)}"
+            )
+        enough = (n for n, size in sizes.items() if size == most or n == 2 and size >= 4)
+        self.buffers = next(enough, 1)
+        size = sizes[self.buffers]
+        self.item_room = self.item_lines(size * heads)
+        self.attention_line = self.pool + self.pool_lines - self.buffers * self.item_room
+        self.front_lines = self.attention_line - self.pool
+        segments = self.config.tile.array.segments
+        self.item_room_blocks = self.probability_blocks // self.buffers // segments * segments
+        self.items = [
+            [
+                Item(*rest, at, min(at + size, end))
+                for *rest, first, end in mine
+                for at in range(first, end, size)
+            ]
+            for mine in work
+        ]
+
+    def _attention_work(self):
+        """For each tile (KV head, first and last query head of it, tokens) that it attends for."""
+        sizes, count, tiles, groups = self.sizes, self.shape.count, self.config.tiles, self.groups
+        if count >= tiles and count > 1:
+            owned = [[groups.owned(g, tile) for g in range(len(groups.bounds))] for tile in range(tiles)]
+            return [
+                [
+                    (kv, 0, sizes.group, *span)
+                    for span in mine
+                    if span[1] > span[0]
+                    for kv in range(sizes.kv_heads)
+                ]
+                for mine in owned
+            ]
+        split = lambda things: [(things * t // tiles, things * (t + 1) // tiles) for t in range(tiles)]
+        tokens = [(t, t + 1) for t in range(count)]
+        if sizes.kv_heads >= tiles:
+            return [
+                [(kv, 0, sizes.group, *span) for kv in range(first, end) for span in tokens]
+                for first, end in split(sizes.kv_heads)
+            ]
+        work = []
+        for first, end in split(sizes.heads):
+            parts = [
+                (kv, max(first - kv * sizes.group, 0), min(end - kv * sizes.group, sizes.group))
+                for kv in range(sizes.kv_heads)
+            ]
+            work.append([(*part, *span) for part in parts if part[2] > part[1] for span in tokens])
+        return work
+
+    def columns(self, rows, blocks, most=COLUMNS):
+        """Columns of a chunk of a product of ``rows`` rows and ``blocks`` blocks along K."""
+        if self.shape.count == 1:
+            return most
+        array, granule = self.config.tile.array, self.sizes.granule
+        cycles = granule // array.cols * blocks // array.segments * array.passes_4bit * max(rows, array.items)
+        return min(most, max(1, CHUNK_CYCLES // cycles) * granule)
+
+    def _item_tokens(self, heads, most, buffers, room):
+        """The most of ``most`` tokens of an item of which ``buffers`` fit."""
+        fits = lambda n: (
+            n * heads <= self.config.tile.tokens
+            and buffers * self.item_lines(n * heads) <= room
+            and buffers * self.item_blocks(n * heads) <= self.probability_blocks
+        )
+        return next((n for n in range(most, 0, -1) if fits(n)), 0)
+
+    @property
+    def positions(self):
+        """Positions that attention covers at most."""
+        return align(self.shape.context, self.sizes.key_granule)
+
+    def item_lines(self, rows):
+        """Lines for the scores, which the output takes the place of, and the scales of V of ``rows`` rows."""
+        words = rows * max(self.positions, self.sizes.out_words) + self.sizes.head_blocks * self.positions
+        return words // LINE_WORDS
+
+    def item_blocks(self, rows):
+        """Blocks for the probabilities, once for each block of a head."""
+        return self.sizes.head_blocks * rows * self.positions // BLOCK

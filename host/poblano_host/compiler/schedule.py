@@ -1,0 +1,100 @@
+"""The order of a program's commands: matrix, vector and memory work at once wherever they do not depend on
+each other."""
+
+from heapq import heappop, heappush
+
+__all__ = ["hoist", "schedule"]
+
+
+def schedule(ops, predecessors):
+    """The places of ``ops`` in a good order.
+
+    List scheduling: each unit takes, whenever it is free, of the commands whose predecessors have completed
+    that of the lowest rank, and of these the one with the longest path of dependent commands behind it
+    (:class:`.builder.Op`'s ``rank``, ``cycles`` and ``latency``). ``predecessors`` lists, for each command,
+    the places of those before it.
+    """
+    successors = [[] for _ in ops]
+    for n, before in enumerate(predecessors):
+        for p in before:
+            successors[p].append(n)
+    path = [0] * len(ops)
+    for n in reversed(range(len(ops))):
+        path[n] = ops[n].latency + max((path[s] for s in successors[n]), default=0)
+
+    missing = [len(before) for before in predecessors]
+    ready_at = [0] * len(ops)
+    units = {op.unit: _Unit() for op in ops}
+    events = [0]  # times at which something may start
+    order = []
+    for n, op in enumerate(ops):
+        if not missing[n]:
+            units[op.unit].add(0, op.rank, -path[n], n)
+    while events:
+        now = heappop(events)
+        while events and events[0] == now:
+            heappop(events)
+        for unit in units.values():
+            n = unit.take(now)
+            if n is None:
+                continue
+            order.append(n)
+            unit.free = now + ops[n].cycles
+            heappush(events, unit.free)
+            for s in successors[n]:
+                missing[s] -= 1
+                ready_at[s] = max(ready_at[s], now + ops[n].latency)
+                if not missing[s]:
+                    units[ops[s].unit].add(ready_at[s], ops[s].rank, -path[s], s)
+                    heappush(events, ready_at[s])
+    return order
+
+
+class _Unit:
+    """A unit: when it is free, and the commands that it may take, now or later."""
+
+    def __init__(self):
+        self.free, self._late, self._ready = 0, [], []
+
+    def add(self, time, *key):
+        """A command that it may take from ``time`` on; its place is the last part of ``key``."""
+        heappush(self._late, (time, key))
+
+    def take(self, now):
+        """The place of the command of the least key that it takes now, None if it takes none."""
+        if self.free > now:
+            return None
+        while self._late and self._late[0][0] <= now:
+            heappush(self._ready, heappop(self._late)[1])
+        return heappop(self._ready)[-1] if self._ready else None
+
+
+def hoist(order, matmuls, predecessors, depth, floors):
+    """``order`` (commands) with the STREAMs put in, each as far ahead as it may go.
+
+    Dispatch is in order and a queue holds ``depth`` commands: a stream stays behind the matmul that drains
+    the stream ``depth`` before it, or dispatch would block on a full queue for ever; and behind what it
+    waits for.
+
+    Parameters
+    ----------
+    order : numbers of commands that are no STREAMs
+    matmuls : by the number of a MATMUL, (its stream unit, the number of its STREAM)
+    predecessors : by the number of a STREAM, those of what it waits for
+    floors : by the number of a MATMUL, the place in ``order`` before which its STREAM does not go
+    """
+    place = {number: at for at, number in enumerate(order)}
+    queues = {}  # by stream unit: places of the matmuls so far, the least place of the next stream
+    before = [[] for _ in order]
+    for at, number in enumerate(order):
+        if number not in matmuls:
+            continue
+        unit, stream = matmuls[number]
+        drained, least = queues.setdefault(unit, ([], 0))
+        if len(drained) >= depth:
+            least = max(least, drained[-depth] + 1)
+        least = max([least, floors[number], *(place[p] + 1 for p in predecessors[stream])])
+        drained.append(at)
+        queues[unit] = drained, least
+        before[least].append(stream)
+    return [n for at, number in enumerate(order) for n in (*before[at], number)]

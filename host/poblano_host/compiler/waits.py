@@ -1,0 +1,52 @@
+"""Waits of commands in a given order."""
+
+import numpy as np
+
+from poblano.isa.commands import WAITS
+
+__all__ = ["Counts"]
+
+
+class Counts:
+    """Numbers the commands of each unit, and says for what others each has to wait.
+
+    A wait ``(unit, count)`` holds when the unit has completed ``count`` commands. Of the predecessors of a
+    command it leaves out what its unit knows already, and what follows from its other waits.
+    """
+
+    def __init__(self, units):
+        self.units = units
+        self._history = [[np.zeros(units, np.int64)] for _ in range(units)]  # what each command knows is done
+        self._numbers = {}
+
+    def issued(self):
+        """Commands of each unit so far."""
+        return np.array([len(history) - 1 for history in self._history])
+
+    def add(self, number, unit, predecessors):
+        """A list of waits for each command to be issued: NOPs for those that the last, number's own, has no
+        room for."""
+        history = self._history
+        known = history[unit][-1]
+        needed = {}
+        for p in predecessors:
+            other, count = self._numbers[p]
+            if other != unit and count > known[other] and count > needed.get(other, 0):
+                needed[other] = count
+        clocks = {v: history[v][count] for v, count in needed.items()}
+        kept = [
+            (v, count)
+            for v, count in needed.items()
+            if not any(w != v and clock[v] >= count for w, clock in clocks.items())
+        ]
+        clock = known.copy()
+        for v, _ in kept:
+            np.maximum(clock, clocks[v], out=clock)
+        kept.sort()
+        groups = [kept[n : n + WAITS] for n in range(0, len(kept), WAITS)] or [[]]
+        for _ in groups:
+            clock = clock.copy()
+            clock[unit] = len(history[unit])
+            history[unit].append(clock)
+        self._numbers[number] = unit, len(history[unit]) - 1
+        return groups
