@@ -71,8 +71,8 @@ class Totals(Harness):
         from poblano.compute import accumulator, block_sums
 
         class Sums(wiring.Component):
-            def __init__(self, config):
-                super().__init__(dict(block_sums.BlockSums(config).signature.members))
+            def __init__(self, config, *, tokens):
+                super().__init__(dict(block_sums.BlockSums(config, tokens=tokens).signature.members))
 
             def elaborate(self, platform):
                 m = Module()
@@ -83,9 +83,7 @@ class Totals(Harness):
             accumulator.ACCUMULATOR_COMMAND[field] = block_sums.SUMS_COMMAND[field] = 2
         accumulator.BlockSums = Sums
         array = SimpleNamespace(cols=self.parts, segments=1, arithmetic=Arithmetic(("int8",)))
-        return accumulator.Accumulator(
-            SimpleNamespace(tile=SimpleNamespace(array=array, scalers=1, tokens=self.ROWS))
-        )
+        return accumulator.Accumulator(SimpleNamespace(array=array, scalers=1, tokens=self.ROWS))
 
     def prove(self, m):
         ports = {"number": "sums__payload", "scale": "scales__scales", "factor": "meta__payload"}
@@ -171,20 +169,20 @@ PROPERTIES = (
             Mutation(
                 "one cycle short",
                 MODULE,
-                "2 + FloatAdd.LATENCY * self.config.tile.array.segments",
-                "1 + FloatAdd.LATENCY * self.config.tile.array.segments",
+                "2 + FloatAdd.LATENCY * self.config.array.segments",
+                "1 + FloatAdd.LATENCY * self.config.array.segments",
             ),
             Mutation(
                 "goes on from the last group",
                 MODULE,
-                "Mux(at_value[row_bits], 0, read_port.data.word_select(lane, 32))",
-                "Mux(0, 0, read_port.data.word_select(lane, 32))",
+                "Mux(at_value.first, 0, kept[lane])",
+                "Mux(0, 0, kept[lane])",
             ),
             Mutation(
                 "row written too early",
                 MODULE,
-                "write_port.addr.eq(at_result[:row_bits])",
-                "write_port.addr.eq(at_value[:row_bits])",
+                "write_port.addr.eq(at_result.row)",
+                "write_port.addr.eq(at_value.row)",
             ),
             Mutation("does not stand still", MODULE, "en.eq(self.o.ready | ~self.o.valid)", "en.eq(1)"),
         ),

@@ -147,8 +147,8 @@ class Product(Harness):
 ARRAY, PE = "poblano.compute.array", "poblano.compute.pe"
 
 MUTATIONS = (
-    Mutation("swap late", ARRAY, "row.i_swap.eq(swaps[r - 1] if r else swap)", "row.i_swap.eq(swaps[r])"),
-    Mutation("swap at once", ARRAY, "row.i_swap.eq(swaps[r - 1] if r else swap)", "row.i_swap.eq(swap)"),
+    Mutation("swap late", ARRAY, "row.i_swap.eq(swaps[r])", "row.i_swap.eq(swaps[r + 1])"),
+    Mutation("swap at once", ARRAY, "row.i_swap.eq(swaps[r])", "row.i_swap.eq(swaps[0])"),
     Mutation(
         "weight too early",
         ARRAY,
@@ -165,8 +165,8 @@ MUTATIONS = (
     Mutation(
         "no skew",
         ARRAY,
-        'delay(m, en, f"a{r}", self.a.payload.data[row_of[r]], r)',
-        'delay(m, en, f"a{r}", self.a.payload.data[row_of[r]], 0)',
+        'delay(m, en, f"a{r}", self.a.payload.data[self._row_of(r)], r)',
+        'delay(m, en, f"a{r}", self.a.payload.data[self._row_of(r)], 0)',
     ),
     Mutation(
         "tile used twice",

@@ -5,7 +5,7 @@ from functools import partial
 from amaranth.hdl import *
 
 from poblano.board.ram import AXIRam
-from poblano.stream.round_robin import select
+from poblano.stream.select import select
 
 from .harness import Harness, Mutation, Property, Watch
 

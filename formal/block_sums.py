@@ -32,11 +32,7 @@ class Sums(Harness):
             SUMS_COMMAND[field] = 2  # bits, of each loop's bound
         arithmetic = SimpleNamespace(sum_layout=data.StructLayout({"value": signed(3), "special": 1}))
         array = SimpleNamespace(items=self.items, cols=1, segments=1, arithmetic=arithmetic)
-        dut = self.add(
-            "dut",
-            BlockSums(SimpleNamespace(tile=SimpleNamespace(array=array, tokens=self.ROWS))),
-            driven=["row", "last", "read"],
-        )
+        dut = self.add("dut", BlockSums(array, tokens=self.ROWS), driven=["row", "last", "read"])
         command, put = dut.cmd.payload, dut.cmd.valid & dut.cmd.ready
         for field in SUMS_COMMAND:
             self.assume((command[field] != 0) & (command[field] <= 2))
@@ -115,7 +111,7 @@ PROPERTIES = (
         "the same where a weight tile is one item, and passes may come in consecutive cycles",
         frames=24,
         timeout=400,
-        mutations=(Mutation("stale sum", MODULE, "array.items < 2", "array.items < 1"),),
+        mutations=(Mutation("stale sum", MODULE, "self.config.items < 2", "self.config.items < 1"),),
     ),
     Property(
         "sums",
@@ -138,7 +134,7 @@ PROPERTIES = (
             Mutation(
                 "wrong bank shown",
                 MODULE,
-                "Mux(last_bank, so_far[1], so_far[0])",
+                "Mux(data_bank, so_far[1], so_far[0])",
                 "Mux(drain_bank, so_far[1], so_far[0])",
             ),
         ),

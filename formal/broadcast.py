@@ -1,119 +1,66 @@
-"""The broadcast bus."""
+"""A stream for several consumers."""
 
 from functools import partial
-from types import SimpleNamespace
 
 from amaranth.hdl import *
 
-from poblano.bus.broadcast import BroadcastBus
-from poblano.isa.topology import Topology
-from poblano.stream.round_robin import select
+from poblano.stream.broadcast import Broadcast
 
-from .harness import Harness, Mutation, Property, popcount
+from .harness import Harness, Mutation, Property
+
+MODULE = "poblano.stream.broadcast"
 
 
-class Bus(Harness):
-    """Sources keep a transfer until it is taken. One arbitrary source and one arbitrary tile are watched;
-    the lowest address bit tells the watched source's writes from others."""
+class Consumers(Harness):
+    """The source keeps a payload, and whom it is for, until it is taken. One bit of payload is enough: the
+    block does not look at it."""
 
-    def __init__(self, tiles):
+    def __init__(self, count):
         super().__init__()
-        self.config = SimpleNamespace(
-            tiles=tiles,
-            topology=Topology(SimpleNamespace(tiles=tiles)),
-            tile=SimpleNamespace(
-                lanes=1,
-                local_addr_width=1,
-                array=SimpleNamespace(arithmetic=SimpleNamespace(activation_sum_width=1)),
-            ),
-        )
+        self.count = count
 
     def prove(self, m):
-        dut = self.add("dut", BroadcastBus(self.config))
-        sources, tiles = len(dut.i), len(dut.o)
-        source, tile = self.constant("source", range(sources)), self.constant("tile", range(max(2, tiles)))
-        self.assume((source < sources) & (tile < tiles))
-        mine = Cat(source == s for s in range(sources))
-        here = Cat(tile == t for t in range(tiles))
-        for s, port in enumerate(dut.i):
-            waits = self.past(port.valid & ~port.ready, f"waits{s}")
-            self.assume(
-                ~waits | (port.valid & (port.payload.tiles == self.past(port.payload.tiles, f"tiles{s}")))
-            )
-            self.assume(port.payload.write.addr[0] == (source == s))
-        valid, ready = (
-            select(mine, [port.valid for port in dut.i]),
-            select(mine, [port.ready for port in dut.i]),
-        )
-        addressed = select(mine, [port.payload.tiles for port in dut.i])
-        done = valid & ready
-        takes = Cat(port.valid & port.ready & port.payload.addr[0] for port in dut.o)
-        take = (takes & here).any()
-
-        got = Signal()
-        m.d.sync += got.eq(~done & (got | take))
-        self.check("asked", ~take | (valid & addressed.bit_select(tile, 1)))
-        self.check("once", ~(take & got))
-        self.check("all", ~done | ((got | take) == addressed.bit_select(tile, 1)))
-        self.check("last", ~done | (addressed == 0) | takes.any())
-        for t, port in enumerate(dut.o):
-            write = select(mine, [port.payload.write for port in dut.i])
+        dut = self.add("dut", Broadcast(shape=1, count=self.count))
+        offer = Cat(dut.i.payload, dut.to)
+        waits = self.past(dut.i.valid & ~dut.i.ready, "waits")
+        self.assume(~waits | (dut.i.valid & (offer == self.past(offer, "offer"))))
+        done = dut.i.valid & dut.i.ready
+        served = []
+        for n, port in enumerate(dut.o):
+            take, got = port.valid & port.ready, Signal(name=f"got{n}")
+            m.d.sync += got.eq(~done & (got | take))
+            self.check(f"asked{n}", ~port.valid | dut.to[n])
+            self.check(f"once{n}", ~(take & got))
+            self.check(f"all{n}", ~done | ((got | take) == dut.to[n]))
+            self.check(f"payload{n}", ~port.valid | (dut.i.valid & (port.payload == dut.i.payload)))
+            self.check(f"offered{n}", ~(dut.i.valid & dut.to[n]) | got | port.valid)
+            waited = self.past(port.valid & ~port.ready, f"waited{n}")
             self.check(
-                f"payload{t}", ~(port.valid & port.payload.addr[0]) | (port.payload.as_value() == write)
+                f"stable{n}", ~waited | (port.valid & (port.payload == self.past(port.payload, f"before{n}")))
             )
-        offered = select(here, [port.valid for port in dut.o])
-        owner = select(here, [port.payload.addr[0] for port in dut.o])
-        waits = self.past(offered & ~select(here, [port.ready for port in dut.o]), "waits")
-        self.check("stable", ~waits | (offered & (owner == self.past(owner, "owner"))))
-        transfers = Cat(port.valid & port.ready for port in dut.i)
-        self.check("one", popcount(transfers) <= 1)
-        all_ready = Cat(port.ready for port in dut.o).all()
-        self.check("at once", ~all_ready | (transfers.any() == Cat(port.valid for port in dut.i).any()))
-        self.check(
-            "no tile", ~valid | (addressed != 0) | done | (Cat(port.valid for port in dut.i) & ~mine).any()
-        )
-
-        others = Signal(range(sources + 2))
-        with m.If(~valid | done):
-            m.d.sync += others.eq(0)
-        with m.Elif(transfers.any()):
-            m.d.sync += others.eq(others + 1)
-        self.check("bound", others <= sources - 1)
-        self.cover("waits longest", others == sources - 1)
-        self.cover("done", done & (addressed == 2**tiles - 1))
-        if tiles > 1:
-            self.cover("apart", done & got & ~take)
+            served.append(got | take | ~dut.to[n])
+        self.check("ends", ~dut.i.valid | (done == Cat(served).all()))
+        everyone = dut.to.all()
+        if self.count > 1:
+            self.cover("apart", done & everyone & got)
+        self.cover("together", done & everyone & ~got)
+        self.cover("none", done & (dut.to == 0))
 
 
-MODULE = "poblano.bus.broadcast"
 MUTATIONS = (
-    Mutation("again", MODULE, "transfer.tiles & ~taken", "transfer.tiles"),
-    Mutation(
-        "one is enough",
-        MODULE,
-        "turn.accept.eq(active & ~missing.any())",
-        "turn.accept.eq(active & ~missing.all())",
-    ),
-    Mutation(
-        "forgets to clear",
-        MODULE,
-        "taken.eq(Mux(turn.accept, 0, taken | waiting & ~missing))",
-        "taken.eq(taken | waiting & ~missing)",
-    ),
-    Mutation(
-        "all at once", MODULE, "taken.eq(Mux(turn.accept, 0, taken | waiting & ~missing))", "taken.eq(0)"
-    ),
-    Mutation(
-        "every source", MODULE, "source.ready.eq(turn.grant[i] & turn.accept)", "source.ready.eq(turn.accept)"
-    ),
+    Mutation("again", MODULE, "self.i.valid & self.to[n] & ~taken[n]", "self.i.valid & self.to[n]"),
+    Mutation("to all", MODULE, "self.i.valid & self.to[n] & ~taken[n]", "self.i.valid & ~taken[n]"),
+    Mutation("waits for all", MODULE, "taken[n] | port.ready | ~self.to[n]", "taken[n] | port.ready"),
+    Mutation("one is enough", MODULE, "self.i.ready.eq(have.all())", "self.i.ready.eq(have.any())"),
+    Mutation("not cleared", MODULE, "taken.eq(Mux(have.all(), 0, have))", "taken.eq(have)"),
+    Mutation("taken unseen", MODULE, "with m.If(self.i.valid):", "with m.If(1):"),
 )
 PROPERTIES = tuple(
     Property(
-        f"tiles-{tiles}",
-        partial(Bus, tiles),
-        "each addressed tile takes each transfer exactly once, unchanged, no other does; it ends in the "
-        "cycle of the last; at most one transfer of each other source comes before",
-        mutations=MUTATIONS if tiles == 2 else (),
+        f"consumers-{count}",
+        partial(Consumers, count),
+        "each consumer that it is for takes each payload exactly once, as soon as it is ready, no other does",
+        mutations=MUTATIONS if count == 3 else (),
     )
-    for tiles in (1, 2, 3)
+    for count in (1, 2, 3, 5)
 )

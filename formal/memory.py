@@ -1,13 +1,13 @@
 """Vector memory's banks and activation memory: reads after writes, and waiting."""
 
 from functools import partial
-from types import SimpleNamespace
 
 from amaranth.hdl import *
 
+from poblano.config import LocalConfig
 from poblano.memory.activation import ActivationMemory
 from poblano.memory.banked import BankedMemory
-from poblano.stream.round_robin import select
+from poblano.stream.select import select
 
 from .harness import Harness, Mutation, Property
 
@@ -86,7 +86,7 @@ class Banks(Memory):
 class Activations(Memory):
     """One arbitrary block is watched, a bit of its elements and a bit of its scale and sum."""
 
-    DATA_BIT, META_BIT, META_SIZE = 255, 31, 33
+    DATA_BIT, META_BIT = 255, 31
 
     def __init__(self, segments, words, write_ports):
         super().__init__()
@@ -95,36 +95,32 @@ class Activations(Memory):
     def prove(self, m):
         blocks = self.words * self.segments
         addr_width = (blocks - 1).bit_length()
-        config = SimpleNamespace(
-            tile=SimpleNamespace(
-                lanes=1,
-                local_addr_width=addr_width,
-                amem_addr_width=addr_width,
-                amem_words=self.words,
-                amem_word_addr_width=(self.words - 1).bit_length(),
-                array=SimpleNamespace(
-                    segments=self.segments, arithmetic=SimpleNamespace(activation_sum_width=1)
-                ),
-            )
+        config = LocalConfig(
+            lanes=1,
+            segments=self.segments,
+            sum_width=1,
+            vmem_addr_width=addr_width,
+            amem_addr_width=addr_width,
         )
         restart = self.free("restart")
-        dut = self.add("dut", ActivationMemory(config, write_ports=self.write_ports), reset=restart)
+        dut = self.add(
+            "dut", ActivationMemory(config, blocks=blocks, write_ports=self.write_ports), reset=restart
+        )
         block = self.constant("block", addr_width)
         shift = (self.segments - 1).bit_length()
         word, segment = block[shift:], block[:shift]
         data, meta, known = Signal(), Signal(), Signal()
         writes = [port.valid & port.ready & (port.payload.addr == block) for port in dut.write]
+        written = [port.payload.data.block for port in dut.write]
         with m.If(Cat(writes).any()):
             m.d.sync += [
                 known.eq(1),
-                data.eq(select(writes, [port.payload.data[self.DATA_BIT] for port in dut.write])),
-                meta.eq(select(writes, [port.payload.data[256 + self.META_BIT] for port in dut.write])),
+                data.eq(select(writes, [w.data[self.DATA_BIT] for w in written])),
+                meta.eq(select(writes, [w.meta.as_value()[self.META_BIT] for w in written])),
             ]
-        datas = Array(dut.word.data[256 * s + self.DATA_BIT] for s in range(self.segments))
-        metas = Array(
-            dut.meta.data.as_value()[self.META_SIZE * s + self.META_BIT] for s in range(self.segments)
-        )
-        own = dut.block.data.as_value()
+        datas = Array(dut.word.data[s][self.DATA_BIT] for s in range(self.segments))
+        metas = Array(dut.meta.data[s].as_value()[self.META_BIT] for s in range(self.segments))
+        own = dut.block.data
         for name, port, here, stored, shown in (
             ("word", dut.word, dut.word.req.payload == word, data, datas[segment]),
             ("meta", dut.meta, dut.meta.req.payload == word, meta, metas[segment]),
@@ -133,7 +129,7 @@ class Activations(Memory):
                 dut.block,
                 dut.block.req.payload == block,
                 Cat(data, meta),
-                Cat(own[self.DATA_BIT], own[256 + self.META_BIT]),
+                Cat(own.data[self.DATA_BIT], own.meta.as_value()[self.META_BIT]),
             ),
         ):
             req = port.req
@@ -160,7 +156,7 @@ BANKED_MUTATIONS = (
     Mutation(
         "all banks write",
         BANKED,
-        "Cat(port.valid & (port.payload.addr[:bank_bits] == b) for port in self.write)",
+        "Cat(port.valid & (at.bank == b) for port, at in zip(self.write, write_places))",
         "Cat(port.valid for port in self.write)",
     ),
     Mutation(
@@ -171,18 +167,19 @@ BANKED_MUTATIONS = (
     ),
     Mutation("turns held", BANKED, "reader.accept.eq(1)", "reader.accept.eq(writer.request.any())"),
     Mutation(
-        "next word", BANKED, "write.addr.eq(row.addr[bank_bits:])", "write.addr.eq(row.addr[bank_bits:] + 1)"
+        "next word",
+        BANKED,
+        "write.addr.eq(place_of(row.addr).row)",
+        "write.addr.eq(place_of(row.addr).row + 1)",
     ),
     Mutation("ready for all", BANKED, "port.req.ready.eq(granted.any())", "port.req.ready.eq(1)"),
 )
 ACTIVATION_MUTATIONS = (
-    Mutation(
-        "wrong segment", ACTIVATION, "segment.eq(self.block.req.payload[:segment_bits])", "segment.eq(0)"
-    ),
+    Mutation("wrong segment", ACTIVATION, "segment.eq(asked.segment)", "segment.eq(0)"),
     Mutation(
         "every segment",
         ACTIVATION,
-        "enable.eq(turn.request.any() << row.addr[:segment_bits])",
+        "enable.eq(turn.request.any() << target.segment)",
         "enable.eq(turn.request.any().replicate(segments))",
     ),
     Mutation(
@@ -203,8 +200,8 @@ ACTIVATION_MUTATIONS = (
     Mutation(
         "address of another",
         ACTIVATION,
-        "meta_read.addr.eq(Mux(block_wins, block_word, self.meta.req.payload))",
-        "meta_read.addr.eq(Mux(block_wins, block_word, self.word.req.payload))",
+        "meta_read.addr.eq(Mux(block_wins, asked.word, self.meta.req.payload))",
+        "meta_read.addr.eq(Mux(block_wins, asked.word, self.word.req.payload))",
     ),
     Mutation(
         "early",

@@ -99,18 +99,20 @@ PROPERTIES = tuple(
         timeout=300,
         mutations=(
             Mutation("held not cleared", MODULE, "m.d.sync += held.eq(0)", "m.d.sync += held.eq(held)"),
-            Mutation("holds unseen", MODULE, "with m.Elif(fifo.r_rdy & holds):", "with m.Elif(fifo.r_rdy):"),
+            Mutation(
+                "holds unseen", MODULE, "with m.Elif(queue.o.valid & holds):", "with m.Elif(queue.o.valid):"
+            ),
             Mutation(
                 "last wait skipped",
                 MODULE,
-                "may.eq(fifo.r_rdy & (pending == 0) & ~self.hold)",
-                "may.eq(fifo.r_rdy & (pending[:-1] == 0) & ~self.hold)",
+                "may.eq(queue.o.valid & (pending == 0) & ~self.hold)",
+                "may.eq(queue.o.valid & (pending[:-1] == 0) & ~self.hold)",
             ),
             Mutation(
                 "hold ignored",
                 MODULE,
-                "may.eq(fifo.r_rdy & (pending == 0) & ~self.hold)",
-                "may.eq(fifo.r_rdy & (pending == 0))",
+                "may.eq(queue.o.valid & (pending == 0) & ~self.hold)",
+                "may.eq(queue.o.valid & (pending == 0))",
             ),
             Mutation(
                 "nop overtakes",

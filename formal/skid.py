@@ -55,16 +55,18 @@ SKID_MUTATIONS = (
     Mutation("repeats", SKID, "waits.eq(0)", "waits.eq(waits)"),
     Mutation("overtakes", SKID, "Mux(waits, spare, self.i.payload)", "self.i.payload"),
 )
-STORED = "fifo.w_en.eq(self.i.valid & (fifo.r_rdy | ~self.o.ready))"
+STORED = "waiting.i.valid.eq(self.i.valid & (waiting.o.valid | ~self.o.ready))"
 BYPASS_MUTATIONS = (
-    Mutation("twice", BYPASS, STORED, "fifo.w_en.eq(self.i.valid)"),
-    Mutation("lost", BYPASS, STORED, "fifo.w_en.eq(self.i.valid & fifo.r_rdy)"),
-    Mutation("overtakes", BYPASS, "Mux(fifo.r_rdy, fifo.r_data, self.i.payload)", "self.i.payload"),
+    Mutation("twice", BYPASS, STORED, "waiting.i.valid.eq(self.i.valid)"),
+    Mutation("lost", BYPASS, STORED, "waiting.i.valid.eq(self.i.valid & waiting.o.valid)"),
+    Mutation(
+        "overtakes", BYPASS, "Mux(waiting.o.valid, waiting.o.payload, self.i.payload)", "self.i.payload"
+    ),
 )
 PROPERTIES = (
     Property(
         "Skid",
-        partial(Passes, partial(Skid, 1), 2, 1),
+        partial(Passes, partial(Skid, shape=1), 2, 1),
         "the n-th item out is the n-th in, offered in the next cycle; room for two",
         frames=10,
         mutations=SKID_MUTATIONS,
@@ -72,7 +74,7 @@ PROPERTIES = (
     *(
         Property(
             f"BypassFIFO-{depth}",
-            partial(Passes, partial(BypassFIFO, width=1, depth=depth), depth, 0),
+            partial(Passes, partial(BypassFIFO, shape=1, depth=depth), depth, 0),
             "the n-th item out is the n-th in, in the same cycle if nothing waits; room for depth",
             frames=2 * depth + 8,
             mutations=BYPASS_MUTATIONS if depth == 4 else (),

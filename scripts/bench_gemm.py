@@ -17,8 +17,8 @@ import tempfile
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "rtl"), str(ROOT / "host")]
 
-from poblano.compute.matmul import MatmulUnit  # noqa: E402
 from tb.common.runner import run_bench  # noqa: E402
+from tb.common.units import matmul_unit  # noqa: E402
 from tb.compute.configs import CONFIGS, REPEATED  # noqa: E402
 
 PAGE = ROOT / "docs" / "utilisation.md"
@@ -53,7 +53,7 @@ def measure(config, shapes):
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder, "figures.json")
         run_bench(
-            MatmulUnit(CONFIGS[config]),
+            matmul_unit(CONFIGS[config]),
             name=f"matmul_{config}",
             module="tb.compute.gemm",
             build_args=("--no-public-flat-rw",),

@@ -12,9 +12,9 @@ from tb.memory.configs import CONFIGS
 
 def run(config, *, count, offer, take):
     """Random transfers; returns the cycles they took. ``offer`` and ``take`` are probabilities."""
-    dut = BroadcastBus(config)
+    sources, tiles = 2 * config.tiles + 1, config.tiles
+    dut = BroadcastBus(config.tile.local, sources=sources, tiles=tiles)
     rng = random.Random(f"{config.name} {offer} {take}")
-    sources, tiles = len(dut.i), config.tiles
     cycles = 0
 
     async def bench(ctx):
@@ -27,7 +27,7 @@ def run(config, *, count, offer, take):
                         "space": rng.getrandbits(1),
                         "addr": i % 64,
                         "mask": rng.getrandbits(2),
-                        "data": s << 16 | i,
+                        "data": {"row": [s << 16 | i]},
                     },
                 }
                 for i in range(count)
@@ -49,10 +49,11 @@ def run(config, *, count, offer, take):
             for t, port in enumerate(dut.o):
                 if ready[t] and ctx.get(port.valid):
                     write = ctx.get(port.payload)
-                    source, i = int(write.data) >> 16, int(write.data) & 0xFFFF
+                    source, i = divmod(write.data.row[0], 1 << 16)
                     expected = todo[source][i]
                     assert expected["tiles"] >> t & 1 and i == sent[source]
-                    assert all(int(write[name]) == value for name, value in expected["write"].items())
+                    assert all(write[name] == expected["write"][name] for name in ("space", "addr", "mask"))
+                    assert write.data.as_bits() == source << 16 | i
                     got[t][source].append(i)
             done = [s for s, port in enumerate(dut.i) if offering[s] and ctx.get(port.ready)]
             assert len(done) <= 1

@@ -9,6 +9,7 @@ from poblano.config import LINE_BYTES, preset
 from poblano_host.compiler import CompiledModel
 from poblano_host.compiler.plan import Groups, Plan, Shape
 from poblano_host.compiler.sizes import Sizes
+from poblano_host.golden.rules import check
 from poblano_host.models import Model, ModelConfig
 from poblano_host.models.arch.llama import graph
 from poblano_host.models.model import BlockTensor
@@ -84,6 +85,17 @@ def test_big_models_fit_tiles_of_64_by_64(sizes, tokens, tiles):
         assert sum(len(mine) for mine in plan.items) > 0
         # The residual is kept once: every tile has the rows of its own tokens alone.
         assert plan.groups.own <= -(-tokens // tiles) + len(plan.groups.bounds)
+
+
+@pytest.mark.parametrize("tokens", [1, 50, 112])
+@pytest.mark.parametrize("tiles", [1, 4])
+def test_commands_for_wide_rows_are_accepted(tokens, tiles):
+    """Tiles whose rows of vector memory are four lines, as on tile64."""
+    config = replace(preset("tile64"), tiles=tiles)
+    compiled = CompiledModel(big_model(576, 1536, 9, 3), config)
+    program = compiled.step([1] * tokens, 64)
+    for row in program.words:
+        check(row.tobytes(), config, compiled.memory_bytes)
 
 
 @pytest.mark.parametrize("name", ["base", *CONFIGS])

@@ -82,7 +82,7 @@ class Work:
 def simulate(config, works, *, gaps, seed=0):
     """Returns the cycle of each result."""
     rng = np.random.default_rng(seed)
-    dut = Accumulator(config)
+    dut = Accumulator(config.tile)
     lanes = config.tile.scalers
     at, cycle = [], 0
 

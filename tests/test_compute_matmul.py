@@ -2,8 +2,8 @@
 
 import pytest
 
-from poblano.compute.matmul import MatmulUnit
 from tb.common.runner import run_bench
+from tb.common.units import matmul_unit
 from tb.compute.configs import CONFIGS, REPEATED
 
 ARGUMENTS = ("--no-public-flat-rw",)
@@ -18,7 +18,7 @@ def test_matmul_unit(name):
     env = {"CONFIG": name, "COUNT": QUICK.get(name, "8")}
     assert (
         run_bench(
-            MatmulUnit(CONFIGS[name]),
+            matmul_unit(CONFIGS[name]),
             name=f"matmul_{name}",
             module="tb.compute.bench",
             env=env,
@@ -34,7 +34,7 @@ def test_read_latency(latency):
     """The unit does not depend on the latency of activation memory."""
     env = {"CONFIG": "nano", "COUNT": "3", "LATENCY": str(latency)}
     run_bench(
-        MatmulUnit(CONFIGS["nano"]),
+        matmul_unit(CONFIGS["nano"]),
         name="matmul_nano",
         module="tb.compute.bench",
         env=env,

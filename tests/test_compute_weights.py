@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from poblano.compute.reference import pack_weights
-from poblano.compute.weights import WeightLoader
 from poblano.config import BLOCK
 from poblano.formats import float32_reference as reference
 from poblano.formats.element import operand_layout
 from poblano.formats.float32_reference import float16_to_float32
 from poblano.isa.weight_stream import Element, ScaleFormat
 from tb.common.operands import item_operands, operand, packed
+from tb.common.units import weight_loader
 from tb.compute.configs import CONFIGS
 
 powers = np.append(np.ldexp(np.float32(1), np.arange(-127, 128)), reference.NAN).astype(np.float32)
@@ -100,7 +100,7 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
     """Runs the commands; returns the cycle of each item. Scales are drained once ``drain_after`` more items
     are out."""
     rng = np.random.default_rng(seed)
-    dut = WeightLoader(config)
+    dut = weight_loader(config)
     array, lanes = config.tile.array, config.tile.scalers
     layout = array.arithmetic.weight_operand
     at, cycle = [], 0

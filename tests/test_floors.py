@@ -12,11 +12,12 @@ SOURCES = {"rtl": "rtl", "host": "host", "fpga": "fpga", "formal": "", "tb": "",
 
 FLOORS = (
     ("poblano.verilog", "poblano.clock_gate"),
-    ("poblano.formats",),
+    ("poblano.formats", "poblano.stream"),
+    ("poblano.axi",),  # knows nothing of a chip
     ("poblano.isa.header", "poblano.isa.topology"),  # sizes of commands bound those of a chip
     ("poblano.config",),
-    ("poblano.isa", "poblano.stream"),
-    ("poblano.axi", "poblano.interfaces"),
+    ("poblano.isa",),
+    ("poblano.interfaces",),
     ("poblano.memory",),
     ("poblano.compute", "poblano.vector"),
     ("poblano.control", "poblano.bus"),

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from poblano.compute.array import ActivationLayout, SystolicArray, WeightItemLayout
-from poblano.compute.matmul import MatmulUnit
 from poblano.compute.pe import PE
 from poblano.config import ArrayConfig, ConfigError, preset
 from poblano.verilog import emit
@@ -25,6 +24,7 @@ from poblano_flows.asic.synthesis import elaborate, synthesise
 from poblano_flows.asic.tools import AsicError, sta_program
 from tb.common.bulk import build
 from tb.common.runner import run_bench
+from tb.common.units import matmul_unit
 from tb.compute.configs import CONFIGS
 from tests.test_flows_area import VERILOG as BY_HAND
 
@@ -255,7 +255,7 @@ def test_matmul_unit_of_a_netlist():
     env = {"CONFIG": "nano", "COUNT": "6"}
     assert (
         run_bench(
-            MatmulUnit(CONFIGS["nano"]),
+            matmul_unit(CONFIGS["nano"]),
             name="matmul_gates",
             module="tb.compute.bench",
             env=env,

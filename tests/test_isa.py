@@ -141,7 +141,7 @@ def test_topology(tiles):
 
 
 def test_largest_memories():
-    assert TileConfig(vmem_lines=1 << 20, amem_blocks=1 << 20).line_addr_width == 20
+    assert TileConfig(vmem_lines=1 << 20, amem_blocks=1 << 20).local.line_addr_width == 20
     for name in ("vmem_lines", "amem_blocks"):
         with pytest.raises(ConfigError, match="must be at most 1048576: commands address them with 20 bits"):
             TileConfig(**{name: 1 << 21})

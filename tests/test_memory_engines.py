@@ -1,78 +1,14 @@
-"""Bursts against a reference, and the throughput of the stream unit and the DMA engine with a memory that
-never stalls."""
+"""The throughput of the stream unit and the DMA engine with a memory that never stalls."""
 
 from collections import deque
 from dataclasses import replace
-import random
 
 from amaranth.sim import Simulator
 import pytest
 
-from poblano.axi.bursts import Bursts
 from poblano.isa.commands import Command, Opcode
-from poblano.memory.dma import DMAUnit
-from poblano.memory.stream_unit import StreamUnit
+from tb.common.units import dma_unit, stream_unit
 from tb.memory.configs import CONFIGS
-
-
-def simulate(dut, *benches):
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-9)
-    for bench in benches:
-        simulator.add_testbench(bench)
-    simulator.run()
-
-
-@pytest.mark.parametrize("width,beats", [(32, 1), (64, 8), (256, 16), (256, 128)])
-def test_bursts(width, beats):
-    dut = Bursts(addr_width=20, data_width=width, burst_beats=beats)
-    rng = random.Random(width + beats)
-    size = width // 8
-
-    def reference(addr, row_bytes, stride, rows):
-        for r in range(rows):
-            at, left = (addr + r * stride) % (1 << 20), max(1, row_bytes // size)
-            narrow = (1 << row_bytes) - 1 << at % size if row_bytes < size else (1 << size) - 1
-            while left:
-                n = min(left, beats - at // size % beats)
-                left -= n
-                yield at // size * size, n - 1, narrow, r == rows - 1 and not left
-                at += n * size
-
-    transfers = []
-    for _ in range(25):
-        granule = rng.choice([size, size, size] + [1 << b for b in range(1, size.bit_length() - 1)])
-        row_bytes = granule if granule < size else size * rng.choice([1, 2, 5, 40, beats])
-        rows = rng.choice([1, 2, 4])
-        stride = granule * rng.randrange(200)
-        addr = rng.randrange((1 << 20) // granule - 4 * 200 - 4096) * granule
-        transfers.append((addr, row_bytes, stride, rows))
-    expected = [burst for t in transfers for burst in reference(*t)]
-    assert all(a // 4096 == (a + n * size) // 4096 for a, n, _, _ in expected)
-
-    async def feed(ctx):
-        for t in transfers:
-            ctx.set(dut.cmd.payload, dict(zip(("addr", "row_bytes", "stride", "rows"), t)))
-            ctx.set(dut.cmd.valid, 1)
-            await ctx.tick().until(dut.cmd.ready)
-            ctx.set(dut.cmd.valid, 0)
-            await ctx.tick().repeat(rng.choice([1, 1, 5]))
-
-    async def check(ctx):
-        for n, burst in enumerate(expected):
-            while rng.random() < 0.2:
-                await ctx.tick()
-            ctx.set(dut.o.ready, 1)
-            (payload,) = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
-            ctx.set(dut.o.ready, 0)
-            assert (payload.addr, payload.len, payload.strb, payload.last) == burst, n
-
-    simulate(dut, feed, check)
-
-
-def test_bad_burst_is_quoted():
-    with pytest.raises(ValueError, match="4096 bytes, not 256"):
-        Bursts(addr_width=20, data_width=256, burst_beats=256)
 
 
 def memory(axi_read=None, axi_write=None, *, latency=20):
@@ -135,7 +71,7 @@ def test_stream_throughput(name):
     """Several commands, several rows: a beat a cycle after the first."""
     config = CONFIGS[name].with_memory(outstanding=16)
     config = replace(config, tile=replace(config.tile, fifo_bytes=2048))  # more than latency times bandwidth
-    dut = StreamUnit(config)
+    dut = stream_unit(config)
     words = max(16, 64 * config.memory.data_bytes // config.stream_bytes)
     row_bytes = words * config.stream_bytes
     commands = [
@@ -165,7 +101,7 @@ def test_stream_throughput(name):
 def test_dma_throughput(name):
     """A row of a few bytes, or a beat of a long row, in little more than a cycle."""
     config = CONFIGS[name].with_memory(outstanding=64)
-    dut = DMAUnit(config)
+    dut = dma_unit(config)
     beat = config.memory.data_bytes
     latency, rows = 10, 60
     base = {"mem_addr": 64, "mem_stride": 64}
@@ -208,7 +144,7 @@ def test_dma_throughput(name):
 
 
 def test_nop_waits_for_what_is_pending():
-    dut = StreamUnit(CONFIGS["desk"])
+    dut = stream_unit(CONFIGS["desk"])
     done = []
 
     async def bench(ctx):

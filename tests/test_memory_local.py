@@ -2,7 +2,7 @@
 
 import random
 
-from amaranth.hdl import ResetInserter, Signal
+from amaranth.hdl import ResetInserter, Signal, Value
 from amaranth.sim import Simulator
 import pytest
 
@@ -93,7 +93,8 @@ class Writes:
             self.waited = 0
         ctx.set(self.port.valid, self.write is not None)
         if self.write:
-            ctx.set(self.port.payload, self.write)
+            for field, value in self.write.items():
+                ctx.set(Value.cast(self.port.payload[field]), value)
 
     def check(self, ctx):
         if not self.write:
@@ -109,9 +110,8 @@ class Writes:
 @pytest.mark.parametrize("name", ["narrow", "desk", "wide"])
 def test_random(name):
     """All ports at once, with resets: contents, latency, and requesters that wait at most two cycles."""
-    config = CONFIGS[name]
-    tile = config.tile
-    dut = LocalMemories(config)
+    tile = CONFIGS[name].tile
+    dut = LocalMemories(tile)
     reset = Signal()
     rng = random.Random(name)
     contents = Contents(tile)

@@ -7,7 +7,7 @@ import pytest
 from poblano.stream.bypass import BypassFIFO
 from poblano.stream.skid import Skid
 
-KINDS = {"skid": (lambda: Skid(16), 1), "bypass": (lambda: BypassFIFO(width=16, depth=4), 0)}
+KINDS = {"skid": (lambda: Skid(shape=16), 1), "bypass": (lambda: BypassFIFO(shape=16, depth=4), 0)}
 
 
 def simulate(dut, count, gaps):

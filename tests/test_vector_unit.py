@@ -2,8 +2,8 @@
 
 import pytest
 
-from poblano.vector.unit import VectorUnit
 from tb.common.runner import run_bench
+from tb.common.units import vector_unit
 from tb.compute.configs import CONFIGS
 
 NAMES = ("nano", "desk", "four", "mx", "tall", "wide", "tile64")
@@ -19,7 +19,7 @@ TESTS = 8
 def test_vector_unit(name):
     assert (
         run_bench(
-            VectorUnit(CONFIGS[name]), name=f"vector_{name}", module="tb.vector.bench", env={"CONFIG": name}
+            vector_unit(CONFIGS[name]), name=f"vector_{name}", module="tb.vector.bench", env={"CONFIG": name}
         )
         == TESTS
     )
@@ -30,7 +30,7 @@ def test_vector_unit(name):
 def test_read_latency(latency):
     """The unit does not depend on the latency of vector memory."""
     run_bench(
-        VectorUnit(CONFIGS["nano"]),
+        vector_unit(CONFIGS["nano"]),
         name="vector_nano",
         module="tb.vector.bench",
         env={"CONFIG": "nano", "COUNT": "4", "LATENCY": latency},

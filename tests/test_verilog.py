@@ -3,9 +3,8 @@ stand once, sizes and times."""
 
 import re
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 import numpy as np
 import pytest
@@ -125,32 +124,3 @@ def test_repeated_once():
     for text in texts:
         assert len(re.findall(r"^module poblano_pe\b", text, re.MULTILINE)) == 1
         assert "significand" not in text
-
-
-class Level(wiring.Component):
-    """The levels of a FIFO of Amaranth's, one of which is no port."""
-
-    push: In(1)
-    pop: In(1)
-    levels: Out(9)
-
-    def elaborate(self, platform):
-        m = Module()
-        fifo = place(m, "fifo", SyncFIFOBuffered(width=4, depth=5))
-        m.d.comb += [
-            fifo.w_en.eq(self.push),
-            fifo.r_en.eq(self.pop),
-            self.levels.eq(Cat(fifo.level, fifo.r_level, fifo.w_level)),
-        ]
-        return m
-
-
-def test_fifo_level():
-    rng = np.random.default_rng(3)
-    push, pop = (rng.integers(0, 2, 300).astype("u1") for _ in range(2))
-    got = build(Level(), latency=0)(push=push, pop=pop)["levels"]
-    assert (
-        np.array_equal(got & 7, got >> 3 & 7)
-        and np.array_equal(got & 7, got >> 6)
-        and set(got & 7) == set(range(6))
-    )

@@ -19,7 +19,7 @@ from poblano.chip import Chip
 from poblano.clock_gate import CLOCK_GATE, CLOCK_GATE_FILE
 from poblano.compute.array import SystolicArray
 from poblano.config import ArrayConfig, ConfigError
-from poblano.verilog import VerilogModule, arguments, emit_modules, port_values
+from poblano.verilog import VerilogModule, arguments, emit_modules, pins
 
 from .register_files import write_register_files
 
@@ -175,13 +175,31 @@ def _comment(module, design):
         kind = type(origin)
         lines += [f"{kind.__module__}.{kind.__qualname__}: {_summary(kind)}"]
         for name, value in arguments(origin).items():
-            if value is design.config and origin is not design.component:
-                lines.append(f"{name} = the chip's, see {design.top}.v")
+            known = [
+                text for part, text in _parts(design.config) if type(value) is type(part) and value == part
+            ]
+            if known and origin is not design.component:
+                lines.append(f"{name} = {known[0]}, see {design.top}.v")
             else:
                 lines += _parameter(name, value)
     return "".join(
         f"// {line}\n" for text in lines for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     )
+
+
+def _parts(config):
+    """What blocks get of a chip's configuration, each with a name."""
+    if config is None:
+        return []
+    tile, memory = config.tile, config.memory
+    return [
+        (config, "the chip's"),
+        (memory, "the chip's memory"),
+        (memory.axi, "the masters' inside the chip"),
+        (tile, "the chip's tile"),
+        (tile.array, "the tile's array"),
+        (tile.local, "the tile's local memories"),
+    ]
 
 
 def _summary(kind):
@@ -208,7 +226,7 @@ def _waivers():
 
 def _constraints(design, period):
     ports = {wiring.In: ["rst"], wiring.Out: []}
-    for name, value, flow in port_values(design.component):
+    for name, value, flow in pins(design.component):
         ports[flow].append(f"{name}[*]" if len(value) > 1 else name)
     listed = lambda flow: "\n".join(
         textwrap.wrap(

@@ -1,13 +1,17 @@
 """One configuration object makes every size of the chip.
 
-A block gets only its slice (:class:`ArrayConfig`, :class:`TileConfig`, :class:`MemoryConfig`). The presets
-are in :data:`PRESETS`; :func:`preset` looks one up with a clear error.
+A block gets only its slice (:class:`ArrayConfig`, :class:`TileConfig`, :class:`MemoryConfig`,
+:class:`LocalConfig`) and the few numbers that it needs besides; only the chip, its tiles and the command
+processor see the whole. The presets are in :data:`PRESETS`; :func:`preset` looks one up with a clear error.
 """
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
+from amaranth.utils import exact_log2
+
+from .axi.signature import AXIConfig
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
 from .isa.header import LOCAL_BITS
@@ -20,6 +24,7 @@ __all__ = [
     "ArrayConfig",
     "ChipConfig",
     "ConfigError",
+    "LocalConfig",
     "MemoryConfig",
     "PRESETS",
     "TileConfig",
@@ -170,6 +175,52 @@ class MemoryConfig:
         """Writes that the DMA engine keeps in flight: each takes a bit."""
         return 4 * self.outstanding
 
+    @property
+    def axi(self):
+        """The :class:`~poblano.axi.signature.AXIConfig` of each master inside the chip."""
+        return AXIConfig(addr_width=self.addr_width, data_width=self.data_width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalConfig:
+    """A tile's local memories, as those see them who read and write them.
+
+    A row of vector memory has ``lanes`` FP32 words, a word of activation memory ``segments`` blocks, each of
+    which has a sum of ``sum_width`` bits. ``vmem_addr_width`` are the bits of a row's address,
+    ``amem_addr_width`` those of a block's.
+    """
+
+    lanes: int
+    segments: int
+    sum_width: int
+    vmem_addr_width: int
+    amem_addr_width: int
+
+    @property
+    def row_width(self):
+        """Bits of a row of vector memory."""
+        return 32 * self.lanes
+
+    @property
+    def word_addr_width(self):
+        """Bits of the address of a word of activation memory."""
+        return self.amem_addr_width - exact_log2(self.segments)
+
+    @property
+    def line_addr_width(self):
+        """Bits of the address of a line of vector memory."""
+        return self.vmem_addr_width + exact_log2(self.lanes) - exact_log2(LINE_WORDS)
+
+    @property
+    def place_width(self):
+        """Bits of a local address in commands: a line of vector memory or a block of activation memory."""
+        return max(self.line_addr_width, self.amem_addr_width)
+
+    @property
+    def addr_width(self):
+        """Bits of a write's address: a row or a block."""
+        return max(self.vmem_addr_width, self.amem_addr_width)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TileConfig:
@@ -197,9 +248,9 @@ class TileConfig:
         return self.vmem_lines * LINE_WORDS // self.lanes
 
     @property
-    def line_addr_width(self):
-        """Bits of a line's address in vector memory."""
-        return (self.vmem_lines - 1).bit_length()
+    def amem_words(self):
+        """Words of ``array.segments`` blocks in activation memory."""
+        return self.amem_blocks // self.array.segments
 
     @property
     def row_lines(self):
@@ -207,32 +258,15 @@ class TileConfig:
         return max(1, self.lanes // LINE_WORDS)
 
     @property
-    def vmem_addr_width(self):
-        return (self.vmem_rows - 1).bit_length()
-
-    @property
-    def amem_words(self):
-        """Words of ``array.segments`` blocks in activation memory."""
-        return self.amem_blocks // self.array.segments
-
-    @property
-    def amem_addr_width(self):
-        """Bits of a block's address in activation memory."""
-        return (self.amem_blocks - 1).bit_length()
-
-    @property
-    def amem_word_addr_width(self):
-        return (self.amem_words - 1).bit_length()
-
-    @property
-    def place_width(self):
-        """Bits of a local address in commands: a line of vector memory or a block of activation memory."""
-        return max(self.line_addr_width, self.amem_addr_width)
-
-    @property
-    def local_addr_width(self):
-        """Bits of a LocalWrite's address: a vector-memory row or an activation-memory block."""
-        return max(self.vmem_addr_width, self.amem_addr_width)
+    def local(self):
+        """The :class:`LocalConfig` of the tile's memories."""
+        return LocalConfig(
+            lanes=self.lanes,
+            segments=self.array.segments,
+            sum_width=self.array.arithmetic.activation_sum_width,
+            vmem_addr_width=(self.vmem_rows - 1).bit_length(),
+            amem_addr_width=(self.amem_blocks - 1).bit_length(),
+        )
 
     def __post_init__(self):
         _power_of_two("tile lanes", self.lanes, 2)

@@ -4,30 +4,45 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .config import BLOCK, LocalConfig
 from .isa.commands import COMMAND_BYTES
 
 __all__ = [
+    "BlockLayout",
     "BusWrite",
     "LocalWrite",
     "MetaLayout",
     "ReadPortSignature",
+    "RowLayout",
     "UnitSignature",
-    "block_meta",
     "block_port",
-    "bus_write",
-    "local_write",
-    "matmul_data_port",
-    "matmul_meta_port",
+    "meta_port",
     "vmem_port",
+    "word_port",
 ]
+
+
+class RowLayout(data.ArrayLayout):
+    """A row of vector memory: ``lanes`` FP32 words."""
+
+    def __init__(self, config: LocalConfig):
+        super().__init__(32, config.lanes)
 
 
 class MetaLayout(data.StructLayout):
     """What activation memory keeps beside a block: its FP32 scale (a power of two for an MX format, or NaN)
-    and the signed sum of its elements, in units of the format."""
+    and the signed sum of its elements, of ``sum_width`` bits, in units of the format."""
 
-    def __init__(self, arithmetic):
-        super().__init__({"scale": 32, "sum": signed(arithmetic.activation_sum_width)})
+    def __init__(self, sum_width):
+        super().__init__({"scale": 32, "sum": signed(sum_width)})
+
+
+class BlockLayout(data.StructLayout):
+    """A block of activation memory: ``data``, its 32 elements, a byte each, element 0 in the low byte, and
+    ``meta``, a :class:`MetaLayout`."""
+
+    def __init__(self, sum_width):
+        super().__init__({"data": 8 * BLOCK, "meta": MetaLayout(sum_width)})
 
 
 class UnitSignature(wiring.Signature):
@@ -83,69 +98,49 @@ class LocalWrite(data.StructLayout):
     """A write of one row of a tile's local memory.
 
     ``space`` 0: vector memory, ``addr`` is a row of ``lanes`` words, ``mask`` enables each word, ``data``
-    the words. ``space`` 1: activation memory, ``addr`` is a block, ``data`` the 32 elements (element 0 in
-    the low byte) and, from bit 256 on, its :class:`MetaLayout`; ``mask`` is not used.
+    the words. ``space`` 1: activation memory, ``addr`` is a block, ``data`` a :class:`BlockLayout`; ``mask``
+    is not used. ``data`` has the members ``row`` and ``block``.
     """
 
-    def __init__(self, *, lanes, addr_width, meta):
+    def __init__(self, config: LocalConfig):
         super().__init__(
-            {"space": 1, "addr": addr_width, "mask": lanes, "data": max(32 * lanes, 256 + meta.size)}
+            {
+                "space": 1,
+                "addr": config.addr_width,
+                "mask": config.lanes,
+                "data": data.UnionLayout({"row": RowLayout(config), "block": BlockLayout(config.sum_width)}),
+            }
         )
 
 
 class BusWrite(data.StructLayout):
-    """A :class:`LocalWrite` and the tiles it goes to; the transfer completes when every one of them has
-    taken it."""
+    """A :class:`LocalWrite` and which of ``tiles`` tiles it goes to; the transfer completes when every one
+    of them has taken it."""
 
-    def __init__(self, *, lanes, addr_width, meta, tiles):
-        super().__init__({"tiles": tiles, "write": LocalWrite(lanes=lanes, addr_width=addr_width, meta=meta)})
-
-
-def block_meta(config):
-    """The :class:`MetaLayout` of a chip."""
-    return MetaLayout(config.tile.array.arithmetic)
+    def __init__(self, config: LocalConfig, *, tiles):
+        super().__init__({"tiles": tiles, "write": LocalWrite(config)})
 
 
-def local_write(config):
-    """The :class:`LocalWrite` of a chip."""
-    return LocalWrite(
-        lanes=config.tile.lanes, addr_width=config.tile.local_addr_width, meta=block_meta(config)
-    )
+def vmem_port(config: LocalConfig):
+    """A read port of vector memory."""
+    return ReadPortSignature(addr_width=config.vmem_addr_width, shape=RowLayout(config))
 
 
-def bus_write(config):
-    """The :class:`BusWrite` of a chip."""
-    return BusWrite(
-        lanes=config.tile.lanes,
-        addr_width=config.tile.local_addr_width,
-        meta=block_meta(config),
-        tiles=config.tiles,
-    )
+def block_port(config: LocalConfig):
+    """A read port of activation memory: a block with its scale and sum."""
+    return ReadPortSignature(addr_width=config.amem_addr_width, shape=BlockLayout(config.sum_width))
 
 
-def vmem_port(config):
-    """A read port of vector memory: rows of ``lanes`` words."""
-    return ReadPortSignature(addr_width=config.tile.vmem_addr_width, shape=32 * config.tile.lanes)
-
-
-def block_port(config):
-    """A read port of activation memory for the DMA engine: a block and its scale and sum."""
+def word_port(config: LocalConfig):
+    """A read port of activation memory: the elements of a word of ``segments`` blocks."""
     return ReadPortSignature(
-        addr_width=config.tile.amem_addr_width,
-        shape=data.StructLayout({"data": 256, "meta": block_meta(config)}),
+        addr_width=config.word_addr_width, shape=data.ArrayLayout(8 * BLOCK, config.segments)
     )
 
 
-def matmul_data_port(config):
-    """The matmul unit's read port of activation memory: words of ``segments`` blocks."""
+def meta_port(config: LocalConfig):
+    """A read port of activation memory: the scales and sums of a word of ``segments`` blocks."""
     return ReadPortSignature(
-        addr_width=config.tile.amem_word_addr_width, shape=256 * config.tile.array.segments
-    )
-
-
-def matmul_meta_port(config):
-    """The matmul unit's read port of scales and sums: those of a word of ``segments`` blocks."""
-    return ReadPortSignature(
-        addr_width=config.tile.amem_word_addr_width,
-        shape=data.ArrayLayout(block_meta(config), config.tile.array.segments),
+        addr_width=config.word_addr_width,
+        shape=data.ArrayLayout(MetaLayout(config.sum_width), config.segments),
     )

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from .axi.signature import AXIReadSignature
 from .compute.matmul import MatmulUnit
 from .config import ChipConfig
-from .interfaces import UnitSignature, block_port, bus_write, local_write, vmem_port
+from .interfaces import BusWrite, LocalWrite, UnitSignature, block_port, vmem_port
 from .memory.local import LocalMemories
 from .memory.stream_unit import StreamUnit
 from .vector.unit import VectorUnit
@@ -38,31 +38,36 @@ class Tile(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
+        local = config.tile.local
+        bus_write = BusWrite(local, tiles=config.tiles)
         super().__init__(
             {
                 "number": In(5),
                 "stream": In(UnitSignature()),
                 "matmul": In(UnitSignature()),
                 "vector": In(UnitSignature()),
-                "axi": Out(
-                    AXIReadSignature(
-                        addr_width=config.memory.addr_width, data_width=config.memory.data_width, id_width=1
-                    )
-                ),
-                "bus_matmul": Out(stream.Signature(bus_write(config))),
-                "bus_vector": Out(stream.Signature(bus_write(config))),
-                "bus": In(stream.Signature(local_write(config))),
-                "dma_vmem": In(vmem_port(config)),
-                "dma_amem": In(block_port(config)),
+                "axi": Out(AXIReadSignature(config.memory.axi)),
+                "bus_matmul": Out(stream.Signature(bus_write)),
+                "bus_vector": Out(stream.Signature(bus_write)),
+                "bus": In(stream.Signature(LocalWrite(local))),
+                "dma_vmem": In(vmem_port(local)),
+                "dma_amem": In(block_port(local)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        memories = place(m, "memories", LocalMemories(self.config))
-        streamer = place(m, "streamer", StreamUnit(self.config))
-        matmul = place(m, "matmul_unit", MatmulUnit(self.config))
-        vector = place(m, "vector_unit", VectorUnit(self.config))
+        config, tile = self.config, self.config.tile
+        memories = place(m, "memories", LocalMemories(tile))
+        streamer = place(
+            m,
+            "streamer",
+            StreamUnit(config.memory, stream_bytes=config.stream_bytes, fifo_bytes=tile.fifo_bytes),
+        )
+        matmul = place(
+            m, "matmul_unit", MatmulUnit(tile, tiles=config.tiles, stream_bytes=config.stream_bytes)
+        )
+        vector = place(m, "vector_unit", VectorUnit(tile, tiles=config.tiles))
         m.d.comb += [matmul.tile.eq(self.number), vector.tile.eq(self.number)]
 
         connect(m, flipped(self.stream), streamer.unit)

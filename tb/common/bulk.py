@@ -5,11 +5,10 @@ import fcntl
 from pathlib import Path
 import subprocess
 
-from amaranth.hdl import Shape
 from amaranth.lib import wiring
 import numpy as np
 
-from poblano.verilog import emit
+from poblano.verilog import emit, pins
 from poblano_host.cache import digest
 from poblano_host.sim.verilator import verilator_command, verilator_root
 
@@ -145,9 +144,8 @@ def build(component, *, latency=None, transform=None):
     ``transform(verilog, name)`` gives Verilog to run in place of the RTL's.
     """
     inputs, outputs = {}, {}
-    for path, member, _ in component.signature.flatten(component):
-        width = Shape.cast(member.shape).width
-        (inputs if member.flow == wiring.In else outputs)["__".join(map(str, path))] = width
+    for name, value, flow in pins(component):
+        (inputs if flow == wiring.In else outputs)[name] = len(value)
     latency = component.LATENCY if latency is None else latency
     verilog = emit(component, "dut")
     top = verilog.split("module dut(")[1].split("endmodule")[0]

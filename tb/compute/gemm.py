@@ -9,7 +9,7 @@ import cocotb
 
 from poblano.config import BLOCK
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat
-from tb.compute.bench import ARRAY, CONFIG, TILE, start
+from tb.compute.driver import ARRAY, CONFIG, TILE, start
 
 
 @cocotb.test()

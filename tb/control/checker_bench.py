@@ -10,7 +10,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
 from poblano.isa.errors import CommandError, ErrorCode
-from poblano_host.golden.commands import ENCODED_BYTES, OPCODES
+from poblano_host.golden.commands import ENCODED_BYTES, NAMES
 from poblano_host.golden.rules import check
 from tb.control.configs import CHECKED
 from tb.control.random_commands import mutated, valid_command
@@ -32,7 +32,7 @@ def command(rng, memory_bytes):
     if rng.random() < 0.1:
         data = bytearray(rng.randbytes(ENCODED_BYTES))
         if rng.random() < 0.8:
-            data[0] = rng.choice(list(OPCODES))
+            data[0] = rng.choice(list(NAMES))
         return bytes(data)
     opcode = rng.choice((None, None, "MATMUL", "VECTOR", "VECTOR"))  # they have the rules about overlaps
     data = valid_command(rng, rng.choice(CHECKED), memory_bytes, opcode).encode()

@@ -7,12 +7,12 @@ hardware's checks derive from.
 from poblano.formats.element import Element
 from poblano.isa.errors import CommandError, ErrorCode
 from poblano.isa.topology import UnitKind
-from poblano_host.golden.commands import FIELDS, NO_WAIT, OPCODES, DecodedCommand
-from poblano_host.golden.rules import EXECUTORS, check
+from poblano_host.golden.commands import FORMS, NAMES, NO_WAIT, DecodedCommand
+from poblano_host.golden.rules import check
 
 __all__ = ["OPCODE_NAMES", "mutated", "valid_command"]
 
-OPCODE_NAMES = tuple(OPCODES.values())
+OPCODE_NAMES = tuple(FORMS)
 BLOCK, LINE_BYTES, LINE_WORDS = 32, 32, 8
 MAX_BLOCKS = 2047
 
@@ -181,7 +181,9 @@ def valid_command(rng, config, memory_bytes, opcode=None):
     """A :class:`~poblano_host.golden.commands.DecodedCommand` that ``config``'s chip with ``memory_bytes``
     of memory takes; ``opcode`` is a name."""
     opcode = rng.choice(OPCODE_NAMES) if opcode is None else opcode
-    kind = rng.choice(list(UnitKind)) if opcode == "NOP" else EXECUTORS[opcode]
+    kind = FORMS[opcode].kind
+    if kind is None:
+        kind = rng.choice(list(UnitKind))
     unit = config.topology.unit(kind, rng.randrange(config.tiles))
     waits = tuple(
         (rng.randrange(config.units), rng.getrandbits(20)) if rng.random() < 0.7 else (NO_WAIT, 0)
@@ -202,7 +204,7 @@ def mutated(rng, data):
     """``data`` with one change: a bit, a field, a number next to the one that was there, or a region moved
     to another."""
     bits = int.from_bytes(data, "little")
-    fields = FIELDS.get(OPCODES.get(data[0]), {})
+    fields = FORMS[NAMES[data[0]]].fields if data[0] in NAMES else {}
     kind = rng.randrange(8)
 
     def get(name):

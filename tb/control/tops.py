@@ -2,8 +2,9 @@
 
 from amaranth.hdl import *
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
+from poblano.axi.lite import AXILiteSignature
 from poblano.control.checker import CommandChecker
 from poblano.control.processor import CommandProcessor
 from poblano.isa.commands import COMMAND_BYTES
@@ -58,23 +59,7 @@ class ProcessorTop(wiring.Component):
         units, memory = config.units, config.memory
         super().__init__(
             {
-                "s_axil_awaddr": In(12),
-                "s_axil_awvalid": In(1),
-                "s_axil_awready": Out(1),
-                "s_axil_wdata": In(32),
-                "s_axil_wstrb": In(4),
-                "s_axil_wvalid": In(1),
-                "s_axil_wready": Out(1),
-                "s_axil_bresp": Out(2),
-                "s_axil_bvalid": Out(1),
-                "s_axil_bready": In(1),
-                "s_axil_araddr": In(12),
-                "s_axil_arvalid": In(1),
-                "s_axil_arready": Out(1),
-                "s_axil_rdata": Out(32),
-                "s_axil_rresp": Out(2),
-                "s_axil_rvalid": Out(1),
-                "s_axil_rready": In(1),
+                "s_axil": In(AXILiteSignature()),
                 "araddr": Out(memory.addr_width),
                 "arlen": Out(8),
                 "arvalid": Out(1),
@@ -102,25 +87,9 @@ class ProcessorTop(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         processor = place(m, "processor", CommandProcessor(self.config))
-        lite, fetch = processor.axi_lite, processor.fetch
+        connect(m, flipped(self.s_axil), processor.axi_lite)
+        fetch = processor.fetch
         m.d.comb += [
-            lite.aw.payload.eq(self.s_axil_awaddr),
-            lite.aw.valid.eq(self.s_axil_awvalid),
-            self.s_axil_awready.eq(lite.aw.ready),
-            lite.w.payload.data.eq(self.s_axil_wdata),
-            lite.w.payload.strb.eq(self.s_axil_wstrb),
-            lite.w.valid.eq(self.s_axil_wvalid),
-            self.s_axil_wready.eq(lite.w.ready),
-            self.s_axil_bresp.eq(lite.b.payload),
-            self.s_axil_bvalid.eq(lite.b.valid),
-            lite.b.ready.eq(self.s_axil_bready),
-            lite.ar.payload.eq(self.s_axil_araddr),
-            lite.ar.valid.eq(self.s_axil_arvalid),
-            self.s_axil_arready.eq(lite.ar.ready),
-            self.s_axil_rdata.eq(lite.r.payload.data),
-            self.s_axil_rresp.eq(lite.r.payload.resp),
-            self.s_axil_rvalid.eq(lite.r.valid),
-            lite.r.ready.eq(self.s_axil_rready),
             self.araddr.eq(fetch.ar.payload.addr),
             self.arlen.eq(fetch.ar.payload.len),
             self.arvalid.eq(fetch.ar.valid),

@@ -9,7 +9,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, with_timeout
 import numpy as np
 
-from poblano.interfaces import bus_write, local_write
+from poblano.interfaces import BusWrite, LocalWrite
 from poblano.isa.commands import Command, ErrorCode, Opcode
 from tb.memory.commands import RandomCommands, rows_of
 from tb.memory.configs import CONFIGS
@@ -108,7 +108,7 @@ class Bench:
         """Random contents of the local memories, by the tiles' own writes and over the bus at the same
         time."""
         tile, rng, model = CONFIG.tile, self.rng, self.model
-        local, bus = local_write(CONFIG), bus_write(CONFIG)
+        local, bus = LocalWrite(tile.local), BusWrite(tile.local, tiles=CONFIG.tiles)
 
         def write(mask_of_tiles, space, at, all_lanes=False):
             if space:
@@ -122,12 +122,7 @@ class Bench:
             for t in range(CONFIG.tiles):
                 if mask_of_tiles >> t & 1:
                     model.write_row(t, at, words, mask)
-            return {
-                "space": 0,
-                "addr": at,
-                "mask": mask,
-                "data": sum(w << 32 * i for i, w in enumerate(words)),
-            }
+            return {"space": 0, "addr": at, "mask": mask, "data": {"row": words}}
 
         # Memories keep what an earlier test left there: first all of them.
         async def whole(t):
@@ -159,7 +154,7 @@ class Bench:
     async def crowd(self, tile):
         """Keeps the bus busy with writes that enable no lane."""
         payload = (
-            bus_write(CONFIG)
+            BusWrite(CONFIG.tile.local, tiles=CONFIG.tiles)
             .const({"tiles": (1 << CONFIG.tiles) - 1, "write": {"space": 0, "mask": 0}})
             .as_value()
             .value

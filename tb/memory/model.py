@@ -10,7 +10,12 @@ __all__ = ["MemoryModel", "pack_block"]
 
 def pack_block(data, scale, total):
     """``LocalWrite.data`` of an activation block: 32 bytes, the scale's bits and the signed sum."""
-    return int.from_bytes(bytes(data), "little") | int(scale) << 256 | (int(total) & 0x1FFF) << 288
+    return {
+        "block": {
+            "data": int.from_bytes(bytes(data), "little"),
+            "meta": {"scale": int(scale), "sum": int(total)},
+        }
+    }
 
 
 class MemoryModel:

@@ -9,7 +9,7 @@ from cocotb.triggers import RisingEdge
 import numpy as np
 
 from poblano.config import LINE_WORDS
-from poblano.interfaces import bus_write, local_write
+from poblano.interfaces import BusWrite, LocalWrite
 from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
 from poblano.isa.topology import UnitKind
@@ -19,6 +19,7 @@ from tb.vector.expected import Expected
 
 __all__ = ["Bench", "start"]
 
+LOCAL, BUS = LocalWrite(TILE.local), BusWrite(TILE.local, tiles=CONFIG.tiles)
 NUMBER = CONFIG.topology.unit(UnitKind.VECTOR, OWN)
 UNIT = ("cmd__valid", "cmd__ready", "cmd__payload", "done", "busy", "error", "stall_in", "stall_out")
 PORT = ("req__valid", "req__ready", "req__payload", "valid", "data")
@@ -118,11 +119,9 @@ class Bench:
         tiles = self.current.operands["tiles"]
         assert (name == "local") == (tiles == 1 << OWN), f"a write for tiles {tiles:#b} on {name}"
         if name == "bus":
-            assert field_of(value, bus_write(CONFIG), "tiles") == tiles
-            value = field_of(value, bus_write(CONFIG), "write")
-        space, addr, mask, data = (
-            field_of(value, local_write(CONFIG), n) for n in ("space", "addr", "mask", "data")
-        )
+            assert field_of(value, BUS, "tiles") == tiles
+            value = field_of(value, BUS, "write")
+        space, addr, mask, data = (field_of(value, LOCAL, n) for n in ("space", "addr", "mask", "data"))
         if space or mask == (1 << LANES) - 1:
             expected = self.expected.elements.popleft()
             data = data.to_bytes(256, "little")[: len(expected[2])]

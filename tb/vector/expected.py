@@ -6,14 +6,15 @@ import numpy as np
 
 from poblano.config import BLOCK, LINE_WORDS
 from poblano.formats.element import Activation
-from poblano.interfaces import block_meta
+from poblano.interfaces import MetaLayout
 from poblano.isa.vector_ops import Reduce
 from poblano.vector import reference
 from tb.vector.contents import CONFIG, GROUP, LANES
 
 __all__ = ["Expected"]
 
-META_BYTES = -(-block_meta(CONFIG).size // 8)
+META = MetaLayout(CONFIG.tile.local.sum_width)
+META_BYTES = -(-META.size // 8)
 
 
 class Expected:
@@ -77,7 +78,7 @@ class Expected:
             )
 
     def _blocks(self, x):
-        o, field = self.o, block_meta(CONFIG)["sum"]
+        o, field = self.o, META["sum"]
         q, scale, total = reference.quantise(x, Activation(o["activation"]))
         for row, block in self.order():
             meta = int(scale[row, block].view(np.uint32))

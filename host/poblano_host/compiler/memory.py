@@ -11,7 +11,7 @@ from ..models.operators import Attention, Linear, Norm, Residual, Rope
 from .cache import KVLayout
 from .errors import CompileError
 from .image import Image, align
-from .lower.step import LINES
+from .plan import LINES
 from .weights import TiledMatrix, block_tensor, split_columns
 
 __all__ = ["ModelMemory"]
@@ -45,7 +45,8 @@ class ModelMemory:
         norms = [[node for node in layer if isinstance(node, Norm)] for layer in self.graph.layers]
         biased = [[n for n in layer if isinstance(n, Linear) and n.bias] for layer in self.graph.layers]
         self._norms = [*norms, [node for node in self.graph.epilogue if isinstance(node, Norm)]]
-        self._index = {node.name: i for nodes in (*self._norms, *biased) for i, node in enumerate(nodes)}
+        counted: list[list] = [*self._norms, *biased]
+        self._index = {node.name: i for nodes in counted for i, node in enumerate(nodes)}
         starts = []
         for layer in self.graph.layers:
             starts.append(image.size)

@@ -7,7 +7,10 @@ from poblano.config import BLOCK, LINE_WORDS
 from .errors import CompileError
 from .image import Allocator, align
 
-__all__ = ["Chunks", "Groups", "Item", "Plan", "Shape"]
+__all__ = ["LINES", "Chunks", "Groups", "Item", "Plan", "Shape"]
+
+LINES = BLOCK // LINE_WORDS
+"""Lines of a block of FP32 words."""
 
 SLOTS = 5
 """Chunks of a projection's results that are kept at once, where there is room."""
@@ -136,7 +139,7 @@ class Plan:
         self.sizes, self.shape, self.config = sizes, shape, config
         tile, count = config.tile, shape.count
         what = f"{sizes.name}: a step of {count} token{'s' * (count > 1)} needs"
-        problem = None
+        problem: CompileError | None = None
         for number, apart in ((self._groups(), False), (2, True), (4, True), (8, True)):
             self.groups, self.hidden_apart = Groups.of(count, number, config), apart
             try:
@@ -147,6 +150,7 @@ class Plan:
                 problem = problem or error
             else:
                 return
+        assert problem is not None
         raise problem
 
     def _groups(self):
@@ -245,8 +249,8 @@ class Plan:
         self.item_room_blocks = self.probability_blocks // self.buffers // segments * segments
         self.items = [
             [
-                Item(*rest, at, min(at + size, end))
-                for *rest, first, end in mine
+                Item(kv, head, head_end, at, min(at + size, end))
+                for kv, head, head_end, first, end in mine
                 for at in range(first, end, size)
             ]
             for mine in work

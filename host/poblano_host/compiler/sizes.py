@@ -54,12 +54,12 @@ class Sizes:
         name, graph, array = model.config.name, model.graph, config.tile.array
         steps = lambda elements: align(-(-elements // BLOCK), array.segments)
         most = lambda kind: max((node.width for node in graph.of(kind)), default=0)
-        heads = {(a.heads, a.kv_heads, a.head_dim) for a in graph.of(Attention)}
-        if len(heads) > 1:
+        shapes = {(a.heads, a.kv_heads, a.head_dim) for a in graph.of(Attention)}
+        if len(shapes) > 1:
             raise CompileError(
-                f"{name}: attention of {len(heads)} different shapes; all layers' must have one"
+                f"{name}: attention of {len(shapes)} different shapes; all layers' must have one"
             )
-        heads, kv_heads, head_dim = heads.pop() if heads else (0, 0, 0)
+        heads, kv_heads, head_dim = shapes.pop() if shapes else (0, 0, 0)
         granule = max(BLOCK, array.cols)
         dim = most(Residual)
         of_layer = lambda kind: [[node for node in layer if isinstance(node, kind)] for layer in graph.layers]
@@ -68,7 +68,9 @@ class Sizes:
         size = {n.name: matrix_bytes(block_tensor(model.tensors[n.weight], config), config) for n in linears}
         feeding = [n.name for n in linears if any(isinstance(u, Residual) for u in graph.consumers(n.name))]
         attended = [n for n in feeding if isinstance(graph.node(graph.node(n).inputs[0]), Attention)]
-        biases = [[node.width for node in nodes if node.bias is not None] for nodes in of_layer(Linear)]
+        biases: list[list[int]] = [
+            [node.width for node in nodes if node.bias is not None] for nodes in of_layer(Linear)
+        ]
         return cls(
             name=name,
             granule=granule,
@@ -84,7 +86,7 @@ class Sizes:
             hidden_blocks=steps(most(Gated)),
             out_words=head_dim // BLOCK * granule,
             norms=max(len(nodes) for nodes in of_layer(Norm)),
-            biases=tuple(max(biases, key=len, default=())),
+            biases=max(map(tuple, biases), key=len),
             layer_macs=sum(n.width * n.k for n in linears),
             layer_bytes=sum(size.values()),
             attention_output_bytes=sum(size[n] for n in attended),

@@ -113,16 +113,8 @@ class GoldenChip:
 
     def execute(self, index, command):
         """The effect of a command, whatever its waits."""
-        operation = {
-            "LOAD": self._load,
-            "STORE": self._store,
-            "STORE_BLOCK": self._store_block,
-            "STORE_SCALE": self._store_scale,
-            "STREAM": self._stream,
-            "MATMUL": self._matmul,
-            "VECTOR": self._vector,
-        }.get(command.opcode)
-        if operation is not None:
+        if command.opcode != "NOP":
+            operation = getattr(self, f"_{command.opcode.lower()}")
             operation(index, self.topology.tile_of(command.unit), command.operands)
 
     def _selected(self, mask):

@@ -8,83 +8,97 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from poblano.isa.errors import CommandError, ErrorCode
+from poblano.isa.topology import UnitKind
 
-__all__ = ["ENCODED_BYTES", "FIELDS", "NO_WAIT", "OPCODES", "DecodedCommand", "decode"]
+__all__ = ["ENCODED_BYTES", "FORMS", "NAMES", "NO_WAIT", "DecodedCommand", "decode"]
 
 ENCODED_BYTES = 64
 NO_WAIT = 255
 """The unit of a wait that is not used."""
-OPCODES = {
-    0x00: "NOP",
-    0x01: "LOAD",
-    0x02: "STORE",
-    0x03: "STORE_BLOCK",
-    0x04: "STORE_SCALE",
-    0x10: "STREAM",
-    0x20: "MATMUL",
-    0x30: "VECTOR",
-}
-
 _MEMORY = {"mem_addr": (3, 39, 0), "mem_stride": (4, 31, 0), "rows": (4, 47, 32)}
 _SOURCE = {"tile": (2, 39, 32), **_MEMORY, "src": (5, 19, 0), "src_stride": (5, 39, 20)}
 _LINES = {"lines": (5, 59, 40)}
 
-FIELDS = {
-    "NOP": {},
-    "LOAD": {"tiles": (2, 63, 32), **_MEMORY, "dst": (5, 19, 0), "dst_stride": (5, 39, 20), **_LINES},
-    "STORE": {**_SOURCE, **_LINES},
-    "STORE_BLOCK": {**_SOURCE, "offset": (4, 55, 48), "length": (4, 63, 56)},
-    "STORE_SCALE": _SOURCE,
-    "STREAM": {**_MEMORY, "row_bytes": (5, 31, 0)},
-    "MATMUL": {
-        "element": (2, 2, 0),
-        "scale": (2, 4, 3),
-        "minimum": (2, 5, 5),
-        "transpose": (2, 6, 6),
-        "activation": (2, 9, 7),
-        "tiles": (2, 63, 32),
-        "a": (3, 19, 0),
-        "dst": (3, 39, 20),
-        "a_stride": (4, 19, 0),
-        "dst_stride": (4, 39, 20),
-        "rows": (5, 15, 0),
-        "k_blocks": (5, 31, 16),
-        "groups": (5, 47, 32),
-        "spread": (5, 63, 48),
-    },
-    "VECTOR": {
-        "sfu": (2, 3, 0),
-        "op1": (2, 6, 4),
-        "op2": (2, 9, 7),
-        "swap": (2, 10, 10),
-        "reduce": (2, 13, 11),
-        "sink": (2, 15, 14),
-        "fill": (2, 16, 16),
-        "first": (2, 17, 17),
-        "sel1": (2, 19, 18),
-        "sel2": (2, 21, 20),
-        "activation": (2, 24, 22),
-        "dst_step": (2, 31, 25),
-        "tiles": (2, 63, 32),
-        "a": (3, 19, 0),
-        "b": (3, 39, 20),
-        "dst": (3, 59, 40),
-        "a_stride": (4, 19, 0),
-        "b_stride": (4, 39, 20),
-        "dst_stride": (4, 59, 40),
-        "c": (5, 19, 0),
-        "r": (5, 39, 20),
-        "index": (5, 63, 40),
-        "rows": (6, 15, 0),
-        "blocks": (6, 27, 16),
-        "limit": (6, 43, 28),
-        "limit_step": (6, 55, 44),
-        "share": (6, 63, 56),
-        "imm1": (7, 31, 0),
-        "imm2": (7, 63, 32),
-    },
+
+@dataclass(frozen=True)
+class Form:
+    """An opcode: its number, the kind of unit that executes it (None: any), and its fields: word, highest and
+    lowest bit."""
+
+    number: int
+    kind: UnitKind | None
+    fields: dict
+
+
+FORMS = {
+    "NOP": Form(0x00, None, {}),
+    "LOAD": Form(
+        0x01,
+        UnitKind.DMA,
+        {"tiles": (2, 63, 32), **_MEMORY, "dst": (5, 19, 0), "dst_stride": (5, 39, 20), **_LINES},
+    ),
+    "STORE": Form(0x02, UnitKind.DMA, {**_SOURCE, **_LINES}),
+    "STORE_BLOCK": Form(0x03, UnitKind.DMA, {**_SOURCE, "offset": (4, 55, 48), "length": (4, 63, 56)}),
+    "STORE_SCALE": Form(0x04, UnitKind.DMA, _SOURCE),
+    "STREAM": Form(0x10, UnitKind.STREAM, {**_MEMORY, "row_bytes": (5, 31, 0)}),
+    "MATMUL": Form(
+        0x20,
+        UnitKind.MATMUL,
+        {
+            "element": (2, 2, 0),
+            "scale": (2, 4, 3),
+            "minimum": (2, 5, 5),
+            "transpose": (2, 6, 6),
+            "activation": (2, 9, 7),
+            "tiles": (2, 63, 32),
+            "a": (3, 19, 0),
+            "dst": (3, 39, 20),
+            "a_stride": (4, 19, 0),
+            "dst_stride": (4, 39, 20),
+            "rows": (5, 15, 0),
+            "k_blocks": (5, 31, 16),
+            "groups": (5, 47, 32),
+            "spread": (5, 63, 48),
+        },
+    ),
+    "VECTOR": Form(
+        0x30,
+        UnitKind.VECTOR,
+        {
+            "sfu": (2, 3, 0),
+            "op1": (2, 6, 4),
+            "op2": (2, 9, 7),
+            "swap": (2, 10, 10),
+            "reduce": (2, 13, 11),
+            "sink": (2, 15, 14),
+            "fill": (2, 16, 16),
+            "first": (2, 17, 17),
+            "sel1": (2, 19, 18),
+            "sel2": (2, 21, 20),
+            "activation": (2, 24, 22),
+            "dst_step": (2, 31, 25),
+            "tiles": (2, 63, 32),
+            "a": (3, 19, 0),
+            "b": (3, 39, 20),
+            "dst": (3, 59, 40),
+            "a_stride": (4, 19, 0),
+            "b_stride": (4, 39, 20),
+            "dst_stride": (4, 59, 40),
+            "c": (5, 19, 0),
+            "r": (5, 39, 20),
+            "index": (5, 63, 40),
+            "rows": (6, 15, 0),
+            "blocks": (6, 27, 16),
+            "limit": (6, 43, 28),
+            "limit_step": (6, 55, 44),
+            "share": (6, 63, 56),
+            "imm1": (7, 31, 0),
+            "imm2": (7, 63, 32),
+        },
+    ),
 }
-"""The fields of each opcode: word, highest and lowest bit."""
+"""By the opcode's name."""
+NAMES = {form.number: name for name, form in FORMS.items()}
 _REALS = ("imm1", "imm2")
 
 
@@ -99,14 +113,13 @@ class DecodedCommand:
 
     def encode(self):
         """The 64 bytes; a field that is not given is 0."""
-        words = [0] * 8
+        form, words = FORMS[self.opcode], [0] * 8
         for name, value in self.operands.items():
-            word, high, low = FIELDS[self.opcode][name]
+            word, high, low = form.fields[name]
             raw = int(np.float32(value).view(np.uint32)) if name in _REALS else int(value)
             assert 0 <= raw < 1 << high - low + 1, f"{name} {value} does not fit"
             words[word] |= raw << low
-        number = next(number for number, name in OPCODES.items() if name == self.opcode)
-        header = number | self.unit << 8
+        header = form.number | self.unit << 8
         for i in range(4):
             unit, count = self.waits[i] if i < len(self.waits) else (NO_WAIT, 0)
             header |= (unit | count % 2**20 << 8) << 16 + 28 * i
@@ -120,12 +133,12 @@ def decode(data):
     Raises :class:`CommandError`: OPCODE for one that is unknown, FIELD where bits that mean nothing are not
     0.
     """
-    name = OPCODES.get(data[0])
+    name = NAMES.get(data[0])
     if name is None:
         raise CommandError(ErrorCode.OPCODE, f"unknown opcode 0x{data[0]:02x}")
     words = [int.from_bytes(data[at : at + 8], "little") for at in range(0, ENCODED_BYTES, 8)]
     operands, rest = {}, words[:]
-    for field_name, (word, high, low) in FIELDS[name].items():
+    for field_name, (word, high, low) in FORMS[name].fields.items():
         raw = words[word] >> low & (1 << high - low + 1) - 1
         rest[word] &= ~(raw << low)
         operands[field_name] = np.uint32(raw).view(np.float32) if field_name in _REALS else raw

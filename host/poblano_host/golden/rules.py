@@ -5,21 +5,11 @@ It shares nothing with the definitions that hardware and compiler derive their c
 
 from poblano.formats.element import Activation, Element
 from poblano.isa.errors import CommandError, ErrorCode
-from poblano.isa.topology import UnitKind
 
-from .commands import OPCODES, decode
+from .commands import FORMS, NAMES, decode
 
 __all__ = ["check"]
 
-EXECUTORS = {
-    "LOAD": UnitKind.DMA,
-    "STORE": UnitKind.DMA,
-    "STORE_BLOCK": UnitKind.DMA,
-    "STORE_SCALE": UnitKind.DMA,
-    "STREAM": UnitKind.STREAM,
-    "MATMUL": UnitKind.MATMUL,
-    "VECTOR": UnitKind.VECTOR,
-}
 CHOICES = {"sfu": 6, "op1": 7, "op2": 7, "reduce": 5, "sink": 3, "sel1": 3, "sel2": 3, "activation": 7}
 """How many values a choice has, where its bits could hold more."""
 AT_LEAST_1 = ("rows", "lines", "row_bytes", "k_blocks", "groups", "blocks", "share")
@@ -46,13 +36,13 @@ def check(data, config, memory_bytes):
     """The :class:`~.commands.DecodedCommand` of 64 bytes that ``config``'s chip with ``memory_bytes`` of
     memory executes; :class:`CommandError` for others."""
     units = config.topology.units
-    name = OPCODES.get(data[0])
+    name = NAMES.get(data[0])
     if name is None:
         raise CommandError(ErrorCode.OPCODE, f"unknown opcode 0x{data[0]:02x}")
     _require(data[1] < len(units), ErrorCode.UNIT, f"unit {data[1]} does not exist; there are {len(units)}")
     kind = units[data[1]][0]
     _require(
-        name == "NOP" or EXECUTORS[name] is kind,
+        FORMS[name].kind in (None, kind),
         ErrorCode.UNIT,
         f"unit {data[1]} ({config.topology.name(data[1])}) does not execute {name}",
     )
@@ -62,15 +52,7 @@ def check(data, config, memory_bytes):
     o = command.operands
     _check_fields(o, config)
     own = units[command.unit][1]
-    opcode = {
-        "LOAD": _Load,
-        "STORE": _Store,
-        "STORE_BLOCK": _StoreBlock,
-        "STORE_SCALE": _StoreScale,
-        "STREAM": _Stream,
-        "MATMUL": _Matmul,
-        "VECTOR": _Vector,
-    }.get(name)
+    opcode = RULES.get(name)
     if opcode is not None:
         rules = opcode(o, config, own)
         rules.fields()
@@ -347,3 +329,15 @@ class _Vector(_Rules):
         if read == "b" and self.rows_of_b != o["rows"]:
             return False
         return o["rows"] == 1 or o["dst_stride"] == o[f"{read}_stride"]
+
+
+RULES = {
+    "LOAD": _Load,
+    "STORE": _Store,
+    "STORE_BLOCK": _StoreBlock,
+    "STORE_SCALE": _StoreScale,
+    "STREAM": _Stream,
+    "MATMUL": _Matmul,
+    "VECTOR": _Vector,
+}
+"""Those of each opcode that has some."""

@@ -1,19 +1,22 @@
 """Several AXI4 read masters on one port."""
 
+from dataclasses import replace
+
 from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..stream.round_robin import RoundRobin, select
+from ..stream.round_robin import RoundRobin
+from ..stream.select import select
 from ..verilog import place
-from .signature import AXIReadSignature
+from .signature import AXIConfig, AXIReadSignature
 
 __all__ = ["AXIReadArbiter"]
 
 
 class AXIReadArbiter(wiring.Component):
-    """Serves the chip's AXI4 read masters in turn, burst by burst.
+    """Serves several AXI4 read masters in turn, burst by burst.
 
     Latency: an address takes 1 cycle, data none.
 
@@ -22,34 +25,30 @@ class AXIReadArbiter(wiring.Component):
     more; data pass in the same cycle. At most one burst of each other port comes before a port's. A port
     that does not take its data blocks the others: every master asks only for what it has room for.
 
+    Parameters
+    ----------
+    config : AXIConfig of each port
+    ports : masters
+
     Members
     -------
-    i : In(AXIReadSignature(id_width=1)).array(..), a port for each of the topology's read masters
-    o : Out(AXIReadSignature), its ids have :meth:`id_width` bits
+    i : In(AXIReadSignature(config)).array(ports)
+    o : Out(AXIReadSignature), with the ids of :meth:`merged`
     """
 
-    @staticmethod
-    def id_width(config):
-        """Bits of the ids of a chip's memory port: the read master's number, and its own id."""
-        return 1 + ceil_log2(len(config.topology.read_masters))
-
-    def __init__(self, config):
-        self.config = config
-        memory = config.memory
+    def __init__(self, config: AXIConfig, *, ports):
+        self.config, self.ports = config, ports
         super().__init__(
             {
-                "i": In(
-                    AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)
-                ).array(len(config.topology.read_masters)),
-                "o": Out(
-                    AXIReadSignature(
-                        addr_width=memory.addr_width,
-                        data_width=memory.data_width,
-                        id_width=self.id_width(config),
-                    )
-                ),
+                "i": In(AXIReadSignature(config)).array(ports),
+                "o": Out(AXIReadSignature(self.merged(config, ports))),
             }
         )
+
+    @staticmethod
+    def merged(config, ports):
+        """The AXIConfig of the port of all."""
+        return replace(config, id_width=config.id_width + ceil_log2(ports))
 
     def elaborate(self, platform):
         m = Module()
@@ -71,12 +70,13 @@ class AXIReadArbiter(wiring.Component):
                 ar.payload.len.eq(address.len),
                 ar.payload.id.eq(Cat(address.id, number)),
             ]
-        owner = r.payload.id[1:]
+        inner = self.config.id_width
+        owner = r.payload.id[inner:]
         for p, port in enumerate(self.i):
             m.d.comb += [
                 port.ar.ready.eq(turn.grant[p] & free),
                 port.r.valid.eq(r.valid & (owner == p)),
-                port.r.payload.id.eq(r.payload.id[0]),
+                port.r.payload.id.eq(r.payload.id[:inner]),
                 port.r.payload.data.eq(r.payload.data),
                 port.r.payload.resp.eq(r.payload.resp),
                 port.r.payload.last.eq(r.payload.last),

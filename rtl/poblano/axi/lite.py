@@ -4,25 +4,34 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .signature import channel_pins
+
 __all__ = ["AXILiteSignature", "AXILiteSlave"]
 
-ADDRESS_BITS = 12
 OKAY, SLVERR = 0, 2
+DATA_BYTES = 4
 
 
 class AXILiteSignature(wiring.Signature):
-    """AXI4-Lite, master's side: 12-bit byte addresses, 32-bit data."""
+    """AXI4-Lite, master's side: 32-bit data, byte addresses of ``addr_width`` bits (a page of 4 KiB)."""
 
-    def __init__(self):
+    def __init__(self, *, addr_width=12):
+        address = stream.Signature(data.StructLayout({"addr": addr_width}))
+        write = data.StructLayout({"data": 8 * DATA_BYTES, "strb": DATA_BYTES})
         super().__init__(
             {
-                "aw": Out(stream.Signature(ADDRESS_BITS)),
-                "w": Out(stream.Signature(data.StructLayout({"data": 32, "strb": 4}))),
-                "b": In(stream.Signature(2)),
-                "ar": Out(stream.Signature(ADDRESS_BITS)),
-                "r": In(stream.Signature(data.StructLayout({"data": 32, "resp": 2}))),
+                "aw": Out(address),
+                "w": Out(stream.Signature(write)),
+                "b": In(stream.Signature(data.StructLayout({"resp": 2}))),
+                "ar": Out(address),
+                "r": In(stream.Signature(data.StructLayout({"data": 8 * DATA_BYTES, "resp": 2}))),
             }
         )
+
+    def pins(self, interface):
+        """Suffix, value and direction of each pin of ``interface``, which has this signature."""
+        for name, flow in (("aw", Out), ("w", Out), ("b", In), ("ar", Out), ("r", In)):
+            yield from channel_pins(name, flow, getattr(interface, name))
 
 
 class AXILiteSlave(wiring.Component):
@@ -35,23 +44,24 @@ class AXILiteSlave(wiring.Component):
 
     Members
     -------
-    axi : In(AXILiteSignature())
+    axi : In(AXILiteSignature)
     write, read : Out(1), an access in this cycle, of ``write_address`` with ``write_data`` or of
         ``read_address``
     write_ok, read_ok, read_data : In, the answer in the same cycle; not ok: SLVERR
     """
 
-    def __init__(self):
+    def __init__(self, *, addr_width=12):
+        self.addr_width = addr_width
         super().__init__(
             {
-                "axi": In(AXILiteSignature()),
+                "axi": In(AXILiteSignature(addr_width=addr_width)),
                 "write": Out(1),
-                "write_address": Out(ADDRESS_BITS),
-                "write_data": Out(32),
+                "write_address": Out(addr_width),
+                "write_data": Out(8 * DATA_BYTES),
                 "write_ok": In(1),
                 "read": Out(1),
-                "read_address": Out(ADDRESS_BITS),
-                "read_data": In(32),
+                "read_address": Out(addr_width),
+                "read_data": In(8 * DATA_BYTES),
                 "read_ok": In(1),
             }
         )
@@ -65,14 +75,17 @@ class AXILiteSlave(wiring.Component):
             axi.aw.ready.eq(accepted),
             axi.w.ready.eq(accepted),
             self.write.eq(accepted & axi.w.payload.strb.all()),
-            self.write_address.eq(axi.aw.payload),
+            self.write_address.eq(axi.aw.payload.addr),
             self.write_data.eq(axi.w.payload.data),
             axi.ar.ready.eq(~axi.r.valid),
             self.read.eq(axi.ar.valid & axi.ar.ready),
-            self.read_address.eq(axi.ar.payload),
+            self.read_address.eq(axi.ar.payload.addr),
         ]
         with m.If(accepted):
-            m.d.sync += [axi.b.valid.eq(1), axi.b.payload.eq(Mux(self.write & self.write_ok, OKAY, SLVERR))]
+            m.d.sync += [
+                axi.b.valid.eq(1),
+                axi.b.payload.resp.eq(Mux(self.write & self.write_ok, OKAY, SLVERR)),
+            ]
         with m.Elif(axi.b.ready):
             m.d.sync += axi.b.valid.eq(0)
         with m.If(self.read):

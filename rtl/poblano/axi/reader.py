@@ -1,13 +1,14 @@
 """Two-dimensional reads from memory into a FIFO."""
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from ..stream.credit import Credit
+from ..stream.fifo import FIFO, BufferedFIFO
 from ..verilog import place
 from .bursts import BOUNDARY_BYTES, Bursts, TransferLayout
-from .signature import AXIReadSignature
+from .signature import AXIConfig, AXIReadSignature
 
 __all__ = ["AXIReader"]
 
@@ -27,6 +28,14 @@ class AXIReader(wiring.Component):
     discards data, gives no ``done``. While ``flush`` is high it does likewise. Only a reset leaves these
     states, to be given when ``idle``.
 
+    Parameters
+    ----------
+    config : AXIConfig
+    word_width : bits of a word, a multiple of a beat's
+    depth : words, at least 2
+    burst_beats : greatest number of beats in a burst, a power of two
+    outstanding : most bursts in flight
+
     Members
     -------
     cmd : In(stream(TransferLayout))
@@ -39,22 +48,19 @@ class AXIReader(wiring.Component):
     full : Out(1), for the counters: waits for room in the FIFO
     """
 
-    def __init__(self, *, addr_width, data_width, word_width, depth, burst_beats, outstanding, id_width=1):
-        if word_width % data_width:
-            raise ValueError(f"word_width must be a multiple of data_width {data_width}, not {word_width!r}")
+    def __init__(self, config: AXIConfig, *, word_width, depth, burst_beats, outstanding):
+        if word_width % config.data_width:
+            raise ValueError(
+                f"word_width must be a multiple of data_width {config.data_width}, not {word_width!r}"
+            )
         if depth < 2:
             raise ValueError(f"depth must be at least 2, not {depth!r}")
-        self.addr_width, self.data_width, self.word_width, self.depth = (
-            addr_width,
-            data_width,
-            word_width,
-            depth,
-        )
-        self.burst_beats, self.outstanding, self.id_width = burst_beats, outstanding, id_width
+        self.config, self.word_width, self.depth = config, word_width, depth
+        self.burst_beats, self.outstanding = burst_beats, outstanding
         super().__init__(
             {
-                "cmd": In(stream.Signature(TransferLayout(addr_width=addr_width))),
-                "axi": Out(AXIReadSignature(addr_width=addr_width, data_width=data_width, id_width=id_width)),
+                "cmd": In(stream.Signature(TransferLayout(addr_width=config.addr_width))),
+                "axi": Out(AXIReadSignature(config)),
                 "o": Out(stream.Signature(word_width)),
                 "done": Out(1),
                 "error": Out(1),
@@ -64,76 +70,92 @@ class AXIReader(wiring.Component):
             }
         )
 
+    @property
+    def beats(self):
+        """Beats in a word."""
+        return self.word_width // self.config.data_width
+
+    @property
+    def longest(self):
+        """Beats in the longest burst: those of at most half of the FIFO, as what is left of a partial word
+        must not keep a burst out."""
+        half = self.depth * self.beats // 2
+        return min(self.burst_beats, BOUNDARY_BYTES // self.config.data_bytes, 1 << half.bit_length() - 1)
+
     def elaborate(self, platform):
         m = Module()
-        ratio = self.word_width // self.data_width
-        capacity = self.depth * ratio
-        # At most half of the FIFO: what is left of a partial word must not keep a burst out.
-        longest = min(
-            self.burst_beats, 8 * BOUNDARY_BYTES // self.data_width, 1 << (capacity // 2).bit_length() - 1
-        )
-        bursts = place(
-            m, "bursts", Bursts(addr_width=self.addr_width, data_width=self.data_width, burst_beats=longest)
-        )
-        # One more word than there are credits: a SyncFIFOBuffered can refuse its last one for a cycle.
-        fifo = place(m, "fifo", SyncFIFOBuffered(width=self.word_width, depth=self.depth + 1))
-        # Of each burst in flight, whether it is its transfer's last.
-        in_flight = place(m, "in_flight", SyncFIFO(width=1, depth=self.outstanding))
-        connect(m, flipped(self.cmd), bursts.cmd)
-
-        ar, r = self.axi.ar, self.axi.r
         failed, stop = Signal(), Signal()
-        credit = Signal(range(capacity + 1), init=capacity)  # beats of room that no burst has reserved
+        m.d.comb += stop.eq(failed | self.flush)
+        # Of each burst in flight, whether it is its transfer's last.
+        in_flight = place(m, "in_flight", FIFO(shape=1, depth=self.outstanding))
+        # One more word than there are credits: a BufferedFIFO can refuse its last one for a cycle.
+        words = place(m, "words", BufferedFIFO(shape=self.word_width, depth=self.depth + 1))
+        connect(m, words.o, flipped(self.o))
+        self._requests(m, in_flight, stop)
+        self._answers(m, in_flight, words, stop, failed)
+        return m
+
+    def _requests(self, m, in_flight, stop):
+        """Begins bursts that there is room for."""
+        config, ar = self.config, self.axi.ar
+        bursts = place(
+            m,
+            "bursts",
+            Bursts(addr_width=config.addr_width, data_width=config.data_width, burst_beats=self.longest),
+        )
+        connect(m, flipped(self.cmd), bursts.cmd)
+        capacity = self.depth * self.beats
+        credit = place(  # in beats
+            m, "credit", Credit(total=capacity, most_taken=self.longest, most_given=self.beats)
+        )
         burst, free, fits, begin = Signal.like(bursts.o.payload), Signal(), Signal(), Signal()
-        pop = Signal()
         m.d.comb += [
-            stop.eq(failed | self.flush),
             burst.eq(bursts.o.payload),
-            free.eq((~ar.valid | ar.ready) & in_flight.w_rdy & ~stop),
-            fits.eq(credit > burst.len),
+            free.eq((~ar.valid | ar.ready) & in_flight.i.ready & ~stop),
+            fits.eq(credit.left > burst.len),
             begin.eq(bursts.o.valid & free & fits),
             bursts.o.ready.eq(free & fits),
-            in_flight.w_en.eq(begin),
-            in_flight.w_data.eq(burst.last),
+            in_flight.i.valid.eq(begin),
+            in_flight.i.payload.eq(burst.last),
+            credit.take.eq(Mux(begin, burst.len + 1, 0)),
+            credit.give.eq(Mux(self.o.valid & self.o.ready, self.beats, 0)),
             self.full.eq(bursts.o.valid & ~fits),
-            self.idle.eq(~in_flight.r_rdy),
+            self.idle.eq(~in_flight.o.valid),
         ]
-        m.d.sync += credit.eq(credit - Mux(begin, burst.len + 1, 0) + Mux(pop, ratio, 0))
         with m.If(begin):
             m.d.sync += [ar.valid.eq(1), ar.payload.addr.eq(burst.addr), ar.payload.len.eq(burst.len)]
         with m.Elif(ar.ready):
             m.d.sync += ar.valid.eq(0)
 
+    def _answers(self, m, in_flight, words, stop, failed):
+        """Makes words of beats, and notes the ends of transfers."""
+        r = self.axi.r
         bad, take, ends = Signal(), Signal(), Signal()
         m.d.comb += [
             r.ready.eq(1),
             bad.eq(r.valid & r.payload.resp[1] & ~stop),
             take.eq(r.valid & ~r.payload.resp[1] & ~stop),
             ends.eq(r.valid & r.payload.last),
-            in_flight.r_en.eq(ends),
+            in_flight.o.ready.eq(ends),
         ]
-        m.d.sync += [self.error.eq(bad), self.done.eq(take & ends & in_flight.r_data)]
+        m.d.sync += [self.error.eq(bad), self.done.eq(take & ends & in_flight.o.payload)]
         with m.If(bad):
             m.d.sync += failed.eq(1)
 
-        if ratio == 1:
-            m.d.comb += [fifo.w_en.eq(take), fifo.w_data.eq(r.payload.data)]
-        else:
-            beat = Signal(range(ratio))
-            earlier = Signal(self.word_width - self.data_width)
-            with m.If(take):
-                m.d.sync += [
-                    beat.eq(Mux(beat == ratio - 1, 0, beat + 1)),
-                    earlier.eq(Cat(earlier, r.payload.data) >> self.data_width),
-                ]
-            m.d.comb += [
-                fifo.w_en.eq(take & (beat == ratio - 1)),
-                fifo.w_data.eq(Cat(earlier, r.payload.data)),
-            ]
+        if self.beats == 1:
+            m.d.comb += [words.i.valid.eq(take), words.i.payload.eq(r.payload.data)]
+            return
+        beat = Signal(range(self.beats))
+        word = Signal(data.ArrayLayout(self.config.data_width, self.beats))
+        earlier = Signal(data.ArrayLayout(self.config.data_width, self.beats - 1))
+        last = beat == self.beats - 1
         m.d.comb += [
-            self.o.valid.eq(fifo.r_rdy),
-            self.o.payload.eq(fifo.r_data),
-            fifo.r_en.eq(self.o.ready),
-            pop.eq(self.o.valid & self.o.ready),
+            word.eq(Cat(earlier, r.payload.data)),
+            words.i.valid.eq(take & last),
+            words.i.payload.eq(word),
         ]
-        return m
+        with m.If(take):
+            m.d.sync += [
+                beat.eq(Mux(last, 0, beat + 1)),
+                earlier.eq(Cat(word[k] for k in range(1, self.beats))),
+            ]

@@ -2,12 +2,12 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from ..stream.fifo import FIFO
 from ..verilog import place
 from .bursts import BOUNDARY_BYTES, Bursts, TransferLayout
-from .signature import AXIWriteSignature
+from .signature import AXIConfig, AXIWriteSignature
 
 __all__ = ["AXIWriter"]
 
@@ -26,6 +26,13 @@ class AXIWriter(wiring.Component):
     ends the begun ones with strobes 0 and gives no ``done``. While ``flush`` is high it does likewise. Only
     a reset leaves these states, to be given when ``idle``.
 
+    Parameters
+    ----------
+    config : AXIConfig
+    burst_beats : greatest number of beats in a burst, a power of two
+    outstanding : most bursts without an answer
+    ahead : most bursts whose address is out and whose last beat is not
+
     Members
     -------
     cmd : In(stream(TransferLayout))
@@ -37,17 +44,14 @@ class AXIWriter(wiring.Component):
     idle : Out(1), no burst is begun or unanswered
     """
 
-    def __init__(self, *, addr_width, data_width, burst_beats, outstanding, ahead, id_width=1):
-        self.addr_width, self.data_width = addr_width, data_width
-        self.burst_beats, self.id_width = burst_beats, id_width
+    def __init__(self, config: AXIConfig, *, burst_beats, outstanding, ahead):
+        self.config, self.burst_beats = config, burst_beats
         self.outstanding, self.ahead = outstanding, ahead
         super().__init__(
             {
-                "cmd": In(stream.Signature(TransferLayout(addr_width=addr_width))),
-                "i": In(stream.Signature(data_width)),
-                "axi": Out(
-                    AXIWriteSignature(addr_width=addr_width, data_width=data_width, id_width=id_width)
-                ),
+                "cmd": In(stream.Signature(TransferLayout(addr_width=config.addr_width))),
+                "i": In(stream.Signature(config.data_width)),
+                "axi": Out(AXIWriteSignature(config)),
                 "done": Out(1),
                 "error": Out(1),
                 "flush": In(1),
@@ -57,15 +61,18 @@ class AXIWriter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        longest = min(self.burst_beats, 8 * BOUNDARY_BYTES // self.data_width)
+        config = self.config
+        longest = min(self.burst_beats, BOUNDARY_BYTES // config.data_bytes)
         bursts = place(
-            m, "bursts", Bursts(addr_width=self.addr_width, data_width=self.data_width, burst_beats=longest)
+            m,
+            "bursts",
+            Bursts(addr_width=config.addr_width, data_width=config.data_width, burst_beats=longest),
         )
         # Of each unanswered burst, whether it is its transfer's last.
-        in_flight = place(m, "in_flight", SyncFIFO(width=1, depth=self.outstanding))
+        in_flight = place(m, "in_flight", FIFO(shape=1, depth=self.outstanding))
         # Bursts whose data are to be sent.
-        pending = data.StructLayout({"len": 8, "strb": self.data_width // 8})
-        pending_fifo = place(m, "pending", SyncFIFO(width=pending.size, depth=self.ahead))
+        beats = data.StructLayout({"len": 8, "strb": config.data_bytes})
+        pending = place(m, "pending", FIFO(shape=beats, depth=self.ahead))
         connect(m, flipped(self.cmd), bursts.cmd)
 
         aw, w, b = self.axi.aw, self.axi.w, self.axi.b
@@ -74,28 +81,29 @@ class AXIWriter(wiring.Component):
         m.d.comb += [
             stop.eq(failed | self.flush),
             burst.eq(bursts.o.payload),
-            free.eq((~aw.valid | aw.ready) & in_flight.w_rdy & pending_fifo.w_rdy & ~stop),
+            free.eq((~aw.valid | aw.ready) & in_flight.i.ready & pending.i.ready & ~stop),
             begin.eq(bursts.o.valid & free),
             bursts.o.ready.eq(free),
-            in_flight.w_en.eq(begin),
-            in_flight.w_data.eq(burst.last),
-            pending_fifo.w_en.eq(begin),
-            pending_fifo.w_data.eq(Cat(burst.len, burst.strb)),
-            self.idle.eq(~in_flight.r_rdy),
+            in_flight.i.valid.eq(begin),
+            in_flight.i.payload.eq(burst.last),
+            pending.i.valid.eq(begin),
+            pending.i.payload.len.eq(burst.len),
+            pending.i.payload.strb.eq(burst.strb),
+            self.idle.eq(~in_flight.o.valid),
         ]
         with m.If(begin):
             m.d.sync += [aw.valid.eq(1), aw.payload.addr.eq(burst.addr), aw.payload.len.eq(burst.len)]
         with m.Elif(aw.ready):
             m.d.sync += aw.valid.eq(0)
 
-        current = pending(pending_fifo.r_data)
+        current = pending.o.payload
         beat = Signal(8)
         ends, load = Signal(), Signal()
         m.d.comb += [
             ends.eq(beat == current.len),
-            load.eq((~w.valid | w.ready) & pending_fifo.r_rdy & (self.i.valid | stop)),
-            self.i.ready.eq((~w.valid | w.ready) & pending_fifo.r_rdy & ~stop),
-            pending_fifo.r_en.eq(load & ends),
+            load.eq((~w.valid | w.ready) & pending.o.valid & (self.i.valid | stop)),
+            self.i.ready.eq((~w.valid | w.ready) & pending.o.valid & ~stop),
+            pending.o.ready.eq(load & ends),
         ]
         with m.If(load):
             m.d.sync += [
@@ -109,10 +117,14 @@ class AXIWriter(wiring.Component):
             m.d.sync += w.valid.eq(0)
 
         bad = Signal()
-        m.d.comb += [b.ready.eq(1), in_flight.r_en.eq(b.valid), bad.eq(b.valid & b.payload.resp[1] & ~stop)]
+        m.d.comb += [
+            b.ready.eq(1),
+            in_flight.o.ready.eq(b.valid),
+            bad.eq(b.valid & b.payload.resp[1] & ~stop),
+        ]
         m.d.sync += [
             self.error.eq(bad),
-            self.done.eq(b.valid & ~b.payload.resp[1] & ~stop & in_flight.r_data),
+            self.done.eq(b.valid & ~b.payload.resp[1] & ~stop & in_flight.o.payload),
         ]
         with m.If(bad):
             m.d.sync += failed.eq(1)

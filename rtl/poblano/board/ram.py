@@ -4,9 +4,10 @@ from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
-from ..axi.signature import AXIReadSignature, AXIWriteSignature
+from ..axi.signature import AXIConfig, AXIReadSignature, AXIWriteSignature
 from ..memory.sram import SRAM
-from ..stream.round_robin import RoundRobin, select
+from ..stream.round_robin import RoundRobin
+from ..stream.select import select
 
 __all__ = ["AXIRam"]
 
@@ -54,8 +55,8 @@ class AXIRam(wiring.Component):
         )
         members = {}
         for n, id_width in enumerate(self.id_widths):
-            axi = dict(addr_width=addr_width, data_width=data_width, id_width=id_width)
-            members |= {f"read{n}": In(AXIReadSignature(**axi)), f"write{n}": In(AXIWriteSignature(**axi))}
+            axi = AXIConfig(addr_width=addr_width, data_width=data_width, id_width=id_width)
+            members |= {f"read{n}": In(AXIReadSignature(axi)), f"write{n}": In(AXIWriteSignature(axi))}
         super().__init__(members)
 
     def elaborate(self, platform):

@@ -71,60 +71,18 @@ class ChipSystem(wiring.Component):
             AXIRam(
                 size=self.memory_bytes,
                 addr_width=self.bridge_config.addr_width,
-                id_widths=(len(chip.m_axi_arid), len(bridge.read.ar.payload.id)),
+                id_widths=(len(chip.m_axi.read.ar.payload.id), len(bridge.read.ar.payload.id)),
             ),
         )
         m.submodules.rx_synchroniser = FFSynchronizer(self.rx, bridge.rx, init=1)
         connect(m, bridge.read, ram.read1)
         connect(m, bridge.write, ram.write1)
-        self._connect(
-            m,
-            chip,
-            "m_axi",
-            {"ar": ram.read0.ar, "aw": ram.write0.aw, "w": ram.write0.w},
-            {"r": ram.read0.r, "b": ram.write0.b},
-        )
-        self._connect_registers(m, chip, bridge.registers)
+        connect(m, chip.m_axi.read, ram.read0)
+        connect(m, chip.m_axi.write, ram.write0)
+        connect(m, bridge.registers, chip.s_axil)
         m.d.comb += [
             self.tx.eq(bridge.tx),
             self.active.eq(bridge.active),
-            self.busy.eq(chip.m_axi_rvalid | chip.m_axi_wvalid),
+            self.busy.eq(chip.m_axi.read.r.valid | chip.m_axi.write.w.valid),
         ]
         return m
-
-    @staticmethod
-    def _connect(m, chip, prefix, sinks, sources):
-        """The chip's flat ports to streams: it drives ``sinks`` and takes ``sources``."""
-        port = lambda name: getattr(chip, f"{prefix}_{name}")
-        for channel, stream in (sinks | sources).items():
-            out = channel in sinks
-            for name in stream.payload.shape().members:
-                field = stream.payload[name]
-                m.d.comb += field.eq(port(channel + name)) if out else port(channel + name).eq(field)
-            valid, ready = port(f"{channel}valid"), port(f"{channel}ready")
-            m.d.comb += (
-                [stream.valid.eq(valid), ready.eq(stream.ready)]
-                if out
-                else [valid.eq(stream.valid), stream.ready.eq(ready)]
-            )
-
-    def _connect_registers(self, m, chip, axi):
-        for channel, payload in (("aw", "addr"), ("ar", "addr"), ("b", "resp")):
-            stream, port = getattr(axi, channel), getattr(chip, f"s_axil_{channel}{payload}")
-            m.d.comb += stream.payload.eq(port) if channel == "b" else port.eq(stream.payload)
-        for channel, names in (("w", ("data", "strb")), ("r", ("data", "resp"))):
-            for name in names:
-                field, port = getattr(axi, channel).payload[name], getattr(chip, f"s_axil_{channel}{name}")
-                m.d.comb += field.eq(port) if channel == "r" else port.eq(field)
-        for channel in ("aw", "w", "ar"):
-            stream = getattr(axi, channel)
-            m.d.comb += [
-                getattr(chip, f"s_axil_{channel}valid").eq(stream.valid),
-                stream.ready.eq(getattr(chip, f"s_axil_{channel}ready")),
-            ]
-        for channel in ("b", "r"):
-            stream = getattr(axi, channel)
-            m.d.comb += [
-                stream.valid.eq(getattr(chip, f"s_axil_{channel}valid")),
-                getattr(chip, f"s_axil_{channel}ready").eq(stream.ready),
-            ]

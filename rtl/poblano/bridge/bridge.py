@@ -6,13 +6,14 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from ..axi.lite import ADDRESS_BITS, AXILiteSignature
-from ..axi.signature import AXIReadSignature, AXIWriteSignature
+from ..axi.bursts import BOUNDARY_BYTES
+from ..axi.lite import AXILiteSignature
+from ..axi.signature import AXIConfig, AXIReadSignature, AXIWriteSignature
 from ..config import ConfigError
 from ..memory.sram import SRAM
 from ..verilog import place
 from .answer import AnswerSender
-from .execution import BOUNDARY, DATA_BITS, WORD, Execution
+from .execution import DATA_BITS, REGISTER_BITS, WORD, Execution
 from .framing import FrameReceiver, FrameTransmitter
 from .protocol import HEADER_BYTES, PROTOCOL_VERSION, Operation, Status
 from .uart import DIVIDER_BITS, LEAST_DIVIDER, UARTReceiver, UARTTransmitter
@@ -99,14 +100,14 @@ class Bridge(wiring.Component):
 
     def __init__(self, config: BridgeConfig):
         self.config = config
-        axi = dict(addr_width=config.addr_width, data_width=DATA_BITS, id_width=1)
+        axi = AXIConfig(addr_width=config.addr_width, data_width=DATA_BITS)
         super().__init__(
             {
                 "rx": In(1),
                 "tx": Out(1, init=1),
-                "registers": Out(AXILiteSignature()),
-                "read": Out(AXIReadSignature(**axi)),
-                "write": Out(AXIWriteSignature(**axi)),
+                "registers": Out(AXILiteSignature(addr_width=REGISTER_BITS)),
+                "read": Out(AXIReadSignature(axi)),
+                "write": Out(AXIWriteSignature(axi)),
                 "active": Out(1),
             }
         )
@@ -190,7 +191,7 @@ class Bridge(wiring.Component):
         """What the AXI channels carry, and those that are valid until they are taken, whatever happens to the
         others."""
         read, write, registers, address = self.read, self.write, self.registers, request.address
-        to_page = (BOUNDARY // WORD) - address[2:12]
+        to_page = (BOUNDARY_BYTES // WORD) - address[2:12]
         m.d.comb += [
             request.first.eq(Mux(request.words > to_page, to_page, request.words)),
             read.ar.payload.addr.eq(address),
@@ -200,8 +201,8 @@ class Bridge(wiring.Component):
             write.w.payload.data.eq(request.word),
             write.w.payload.strb.eq(~0),
             write.w.payload.last.eq(request.beats == 1),
-            registers.ar.payload.eq(address[:ADDRESS_BITS]),
-            registers.aw.payload.eq(address[:ADDRESS_BITS]),
+            registers.ar.payload.addr.eq(address[:REGISTER_BITS]),
+            registers.aw.payload.addr.eq(address[:REGISTER_BITS]),
             registers.w.payload.data.eq(request.word),
             registers.w.payload.strb.eq(~0),
         ]
@@ -323,7 +324,7 @@ class Bridge(wiring.Component):
             # A slave may wait for both before it takes either.
             m.d.comb += registers.b.ready.eq(~request.register_pending & ~request.value_pending)
             with m.If(registers.b.valid & registers.b.ready):
-                request.note(registers.b.payload)
+                request.note(registers.b.payload.resp)
                 m.next = "ANSWER"
 
     def _memory(self, m, request):

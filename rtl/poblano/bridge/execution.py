@@ -2,16 +2,16 @@
 
 from amaranth.hdl import *
 
-from ..axi.lite import ADDRESS_BITS
+from ..axi.bursts import BOUNDARY_BYTES
 from .protocol import AXI_ERROR, STATISTICS, Operation, Status
 from .uart import DIVIDER_BITS, LEAST_DIVIDER
 
-__all__ = ["BOUNDARY", "DATA_BITS", "Execution", "WORD"]
+__all__ = ["DATA_BITS", "REGISTER_BITS", "WORD", "Execution"]
 
 DATA_BITS = 32
 WORD = DATA_BITS // 8
-BOUNDARY = 4096
-"""Bytes of a page that a burst does not leave."""
+REGISTER_BITS = 12
+"""Of the address of a register."""
 COUNTER_BITS = 16
 
 
@@ -53,10 +53,10 @@ class Execution:
     def _facts(self):
         count, address, addr_width = self.count, self.address, self.config.addr_width
         # A frame's data are less than a page: they pass the last address only from the last page.
-        passes = address[12:addr_width].all() & (address[:12] + count > BOUNDARY)
+        passes = address[12:addr_width].all() & (address[:12] + count > BOUNDARY_BYTES)
         facts = {
             "bad_address": (address[:2] != 0) | (address[addr_width:] != 0) | passes,
-            "bad_register": (address[:2] != 0) | (address[ADDRESS_BITS:] != 0),
+            "bad_register": (address[:2] != 0) | (address[REGISTER_BITS:] != 0),
             "bad_divider": (address < LEAST_DIVIDER) | (address[DIVIDER_BITS:] != 0),
             "bad_count": (count[:2] != 0) | (count == 0) | (count > self.config.payload),
             "no_count": count == 0,

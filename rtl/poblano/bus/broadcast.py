@@ -2,10 +2,13 @@
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..interfaces import bus_write, local_write
-from ..stream.round_robin import RoundRobin, select
+from ..config import LocalConfig
+from ..interfaces import BusWrite, LocalWrite
+from ..stream.broadcast import Broadcast
+from ..stream.round_robin import RoundRobin
+from ..stream.select import select
 from ..verilog import place
 
 __all__ = ["BroadcastBus"]
@@ -19,41 +22,44 @@ class BroadcastBus(wiring.Component):
     different cycles; each takes it once. Sources are served in turn: at most one transfer of each other
     source comes before a source's. A transfer to no tile completes at once.
 
+    Parameters
+    ----------
+    config : LocalConfig of the tiles
+    sources : units that write
+    tiles : of the chip
+
     Members
     -------
-    i : In(stream(BusWrite)).array(..), a port for each of the topology's bus sources
+    i : In(stream(BusWrite)).array(sources)
     o : Out(stream(LocalWrite)).array(tiles)
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config: LocalConfig, *, sources, tiles):
+        self.config, self.sources, self.tiles = config, sources, tiles
         super().__init__(
             {
-                "i": In(stream.Signature(bus_write(config))).array(len(config.topology.bus_sources)),
-                "o": Out(stream.Signature(local_write(config))).array(config.tiles),
+                "i": In(stream.Signature(BusWrite(config, tiles=tiles))).array(sources),
+                "o": Out(stream.Signature(LocalWrite(config))).array(tiles),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        tiles = self.config.tiles
-        turn = place(m, "turn", RoundRobin(count=len(self.i)))
-        transfer = Signal(bus_write(self.config))
+        turn = place(m, "turn", RoundRobin(count=self.sources))
+        fan = place(m, "fan", Broadcast(shape=LocalWrite(self.config), count=self.tiles))
+        transfer = Signal(BusWrite(self.config, tiles=self.tiles))
         active = Signal()
-        taken = Signal(tiles)  # tiles that already have the transfer in progress
-        waiting = Signal(tiles)
-        missing = Signal(tiles)
         m.d.comb += [
             turn.request.eq(Cat(source.valid for source in self.i)),
-            transfer.eq(select(turn.grant, [source.payload for source in self.i])),
             active.eq(turn.request.any()),
-            waiting.eq(transfer.tiles & ~taken & active.replicate(tiles)),
-            missing.eq(waiting & ~Cat(tile.ready for tile in self.o)),
-            turn.accept.eq(active & ~missing.any()),
+            transfer.eq(select(turn.grant, [source.payload for source in self.i])),
+            fan.i.payload.eq(transfer.write),
+            fan.i.valid.eq(active),
+            fan.to.eq(transfer.tiles),
+            turn.accept.eq(active & fan.i.ready),
         ]
         for i, source in enumerate(self.i):
             m.d.comb += source.ready.eq(turn.grant[i] & turn.accept)
-        for t, tile in enumerate(self.o):
-            m.d.comb += [tile.valid.eq(waiting[t]), tile.payload.eq(transfer.write)]
-        m.d.sync += taken.eq(Mux(turn.accept, 0, taken | waiting & ~missing))
+        for port, tile in zip(fan.o, self.o):
+            connect(m, port, flipped(tile))
         return m

@@ -1,17 +1,21 @@
 """Block sums in, FP32 results out: scales and accumulates along K."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..config import ChipConfig
+from ..config import TileConfig
 from ..formats.element import Activation
 from ..formats.float32 import FixedToFloat, FloatAdd, FloatMultiply
-from ..interfaces import block_meta
+from ..interfaces import MetaLayout
 from ..memory.sram import SRAM
-from ..stream.delay import delay, word_mux
-from ..stream.loops import CommandFork, Walk
+from ..stream.broadcast import Broadcast
+from ..stream.delay import delay
+from ..stream.loop_walk import LoopWalk
+from ..stream.select import word_mux
 from ..verilog import place
 from .array import SumsLayout
 from .block_sums import SUMS_COMMAND, BlockSums
@@ -79,11 +83,11 @@ class AccumulatorLane(wiring.Component):
                 arithmetic.sum_width, scaled=arithmetic.scaled_sums, special_bits=arithmetic.special_bits
             ),
         )
-        number = data.View(arithmetic.sum_layout, delay(m, en, "number_delay", self.number, 1))
+        number = delay(m, en, "number_delay", self.number, 1)
         m.d.comb += [convert.en.eq(en), convert.i.eq(number.value)]
         if arithmetic.scaled_sums:
             m.d.comb += [
-                convert.exponent.eq(delay(m, en, "exponent_delay", self.exponent, 1).as_signed()),
+                convert.exponent.eq(delay(m, en, "exponent_delay", self.exponent, 1)),
                 convert.nan.eq(delay(m, en, "nan_delay", self.nan, 1)),
             ]
         if arithmetic.special_bits:
@@ -154,40 +158,37 @@ class Accumulator(wiring.Component):
     # Cycles after the read of the sums.
     SELECTED, SHIFTED, VALUE = AccumulatorLane.SELECTED, AccumulatorLane.SHIFTED, AccumulatorLane.VALUE
 
-    def __init__(self, config: ChipConfig):
+    def __init__(self, config: TileConfig):
         self.config = config
-        tile = config.tile
+        meta = MetaLayout(config.array.arithmetic.activation_sum_width)
         super().__init__(
             {
                 "cmd": In(stream.Signature(data.StructLayout(ACCUMULATOR_COMMAND))),
-                "sums": In(stream.Signature(SumsLayout(tile.array))),
-                "meta": In(stream.Signature(data.ArrayLayout(block_meta(config), tile.array.segments))),
+                "sums": In(stream.Signature(SumsLayout(config.array))),
+                "meta": In(stream.Signature(data.ArrayLayout(meta, config.array.segments))),
                 "scales": Out(ScalePortSignature(config)),
-                "o": Out(stream.Signature(data.ArrayLayout(32, tile.scalers))),
+                "o": Out(stream.Signature(data.ArrayLayout(32, config.scalers))),
             }
         )
 
     @property
     def recurrence(self):
         """Cycles from a read of the FP32 memory to the first read that sees its result."""
-        return 2 + FloatAdd.LATENCY * self.config.tile.array.segments
+        return 2 + FloatAdd.LATENCY * self.config.array.segments
 
     @property
     def latency(self):
-        return self.VALUE + FloatAdd.LATENCY * self.config.tile.array.segments
+        return self.VALUE + FloatAdd.LATENCY * self.config.array.segments
 
     def elaborate(self, platform):
         m = Module()
-        tile = self.config.tile
-        array, lanes = tile.array, tile.scalers
-        parts = array.cols // lanes
-
-        fork = place(m, "fork", CommandFork(shape=data.StructLayout(ACCUMULATOR_COMMAND), count=2))
-        sums = place(m, "block_sums", BlockSums(self.config))
+        array, parts = self.config.array, self.config.array.cols // self.config.scalers
+        fork = place(m, "fork", Broadcast(shape=data.StructLayout(ACCUMULATOR_COMMAND), count=2))
+        sums = place(m, "block_sums", BlockSums(array, tokens=self.config.tokens))
         walk = place(
             m,
             "walk",
-            Walk(
+            LoopWalk(
                 fields=ACCUMULATOR_COMMAND,
                 loops={"group": "groups", "step": "steps", "row": "rows", "part": parts},
             ),
@@ -198,8 +199,27 @@ class Accumulator(wiring.Component):
         connect(m, fork.o[1], walk.cmd)
         connect(m, flipped(self.sums), sums.i)
 
-        # Cycle 0: read sums and scales, take the activations' scales and sums.
         en, issue = Signal(), Signal()
+        self._reads(m, en, issue, sums, walk)
+        factors = self._factors(m, en, walk.o.payload.command)
+        before, totals = self._memory(m, en, issue, walk.o.payload)
+        flag = lambda name, value: delay(m, en, name, value, 1)
+        at, command = walk.o.payload, walk.o.payload.command
+        part = flag("part", at.index.part)
+        flags = {name: flag(name, command[name]) for name in ("scaled", "minimum", "e8m0")}
+        for lane in range(self.config.scalers):
+            total = before[lane]
+            for s, of_segment in enumerate(factors):
+                unit = self._lane(m, en, lane, s, flags, of_segment)
+                columns = [sums.data[s][j * self.config.scalers + lane] for j in range(parts)]
+                m.d.comb += [unit.total.eq(total), unit.number.as_value().eq(word_mux(part, columns))]
+                total = unit.o
+            m.d.comb += totals[lane].eq(total)
+        return m
+
+    def _reads(self, m, en, issue, sums, walk):
+        """Cycle 0: reads sums and scales, takes the activations' scales and sums."""
+        parts = self.config.array.cols // self.config.scalers
         at = walk.o.payload
         # A step reads each total as many reads after the step before as it has reads itself: with more in
         # the pipeline it waits.
@@ -221,9 +241,62 @@ class Accumulator(wiring.Component):
         with m.If(en):
             m.d.sync += recent.eq(Cat(issue, recent))
 
-        depth = tile.tokens * parts
-        row = Cat(at.index.part, at.index.row)[: exact_log2(depth)]
-        flow = Cat(row, at.first.step, at.last.step)  # travels with the numbers
+    def _factors(self, m, en, command):
+        """Cycle 0: what all lanes share of each segment, the activations' scales as exponents where they are
+        powers of two, as factors where not."""
+        array = self.config.array
+        arithmetic = array.arithmetic
+        has_mx = any(a.mx for a in arithmetic.activations)
+        factors = []
+        for s in range(array.segments):
+            meta = self.meta.payload[s]
+            factor, exponent, nan = meta.scale, command.unit, C(0)
+            sum_exponent = command.activation_unit
+            if has_mx:
+                factor = Mux(command.mx, ONE, factor)
+                mx_exponent, nan = (
+                    Mux(command.mx, _exponent(meta.scale), 0),
+                    command.mx & _is_nan(meta.scale),
+                )
+                exponent, sum_exponent = exponent + mx_exponent, sum_exponent + mx_exponent
+            shared = SimpleNamespace(
+                factor=delay(m, en, f"factor{s}", factor, self.SHIFTED - 1),
+                exponent=delay(m, en, f"exponent{s}", exponent, 1),
+                nan=delay(m, en, f"nan{s}", nan, 1),
+                block_sum=None,
+            )
+            if arithmetic.minima:
+                convert = place(
+                    m,
+                    f"sum_float{s}",
+                    FixedToFloat(arithmetic.activation_sum_width, scaled=arithmetic.scaled_sums),
+                )
+                # Else it could be infinite, and infinity times zero NaN.
+                total = Mux(command.minimum, meta.sum, 0)
+                m.d.comb += [
+                    convert.en.eq(en),
+                    convert.i.eq(delay(m, en, f"block_sum{s}", total, self.SELECTED - 1)),
+                ]
+                if arithmetic.scaled_sums:
+                    m.d.comb += convert.exponent.eq(
+                        delay(m, en, f"sum_exponent{s}", sum_exponent, self.SELECTED - 1)
+                    )
+                shared.block_sum = convert.o
+            factors.append(shared)
+        return factors
+
+    def _memory(self, m, en, issue, at):
+        """The FP32 memory, of which all columns' accumulators are read in cycle VALUE - 1: the totals so far,
+        0 in a first step, and the new ones, to be driven."""
+        lanes, parts = self.config.scalers, self.config.array.cols // self.config.scalers
+        depth = self.config.tokens * parts
+        # Travels with the numbers: which of the totals, whether it begins, and whether it ends.
+        flow = Signal(data.StructLayout({"row": exact_log2(depth), "first": 1, "last": 1}))
+        m.d.comb += [
+            flow.row.eq(Cat(at.index.part, at.index.row)),
+            flow.first.eq(at.first.step),
+            flow.last.eq(at.last.step),
+        ]
         at_read = delay(m, en, "flow_read", flow, self.VALUE - 1)
         at_value = delay(m, en, "flow_value", at_read, 1)
         at_result = delay(m, en, "flow_result", at_value, self.latency - self.VALUE)
@@ -231,100 +304,44 @@ class Accumulator(wiring.Component):
         valid_result = delay(
             m, en, "valid_result", valid_read, self.latency - self.VALUE + 1, reset_less=False
         )
-        row_bits = len(row)
-        emits = at_result[row_bits + 1]
-
-        # Cycle 0: the scales as exponents where they are powers of two, as factors where not.
-        arithmetic, command = array.arithmetic, at.command
-        scaled_sums, has_mx = arithmetic.scaled_sums, any(a.mx for a in arithmetic.activations)
-        flag = lambda name, value: delay(m, en, name, value, 1)
-        part = flag("part", at.index.part)
-        scaled, minimum, e8m0 = (
-            flag("scaled", command.scaled),
-            flag("minimum", command.minimum),
-            flag("e8m0", command.e8m0),
-        )
-        factors, block_sums, exponents, nans = [], [], [], []
-        for s in range(array.segments):
-            meta = self.meta.payload[s]
-            factor, exponent, nan = meta.scale, command.unit, C(0)
-            sum_exponent = command.activation_unit
-            if has_mx:
-                factor = Mux(command.mx, ONE, factor)
-                mx_exponent, mx_nan = (
-                    Mux(command.mx, _exponent(meta.scale), 0),
-                    command.mx & _is_nan(meta.scale),
-                )
-                exponent, sum_exponent, nan = exponent + mx_exponent, sum_exponent + mx_exponent, mx_nan
-            factors.append(delay(m, en, f"factor{s}", factor, self.SHIFTED - 1))
-            exponents.append(delay(m, en, f"exponent{s}", exponent, 1).as_signed())
-            nans.append(delay(m, en, f"nan{s}", nan, 1))
-            if arithmetic.minima:
-                convert = place(
-                    m, f"sum_float{s}", FixedToFloat(arithmetic.activation_sum_width, scaled=scaled_sums)
-                )
-                total = Mux(
-                    command.minimum, meta.sum, 0
-                )  # else it could be infinite, and infinity times zero NaN
-                m.d.comb += [
-                    convert.en.eq(en),
-                    convert.i.eq(delay(m, en, f"block_sum{s}", total, self.SELECTED - 1).as_signed()),
-                ]
-                if scaled_sums:
-                    m.d.comb += convert.exponent.eq(
-                        delay(m, en, f"sum_exponent{s}", sum_exponent, self.SELECTED - 1).as_signed()
-                    )
-                block_sums.append(convert.o)
-
-        # The FP32 memory, of which all columns' accumulators are read in cycle VALUE - 1.
         memory = place(m, "memory", SRAM(width=32 * lanes, depth=depth))
         read_port, write_port = memory.read, memory.write
         totals = Signal(data.ArrayLayout(32, lanes))
         m.d.comb += [
             read_port.en.eq(en),
-            read_port.addr.eq(at_read[:row_bits]),
-            write_port.en.eq(en & valid_result & ~emits),
-            write_port.addr.eq(at_result[:row_bits]),
+            read_port.addr.eq(at_read.row),
+            write_port.en.eq(en & valid_result & ~at_result.last),
+            write_port.addr.eq(at_result.row),
             write_port.data.eq(totals),
             self.o.payload.eq(totals),
-            self.o.valid.eq(valid_result & emits),
+            self.o.valid.eq(valid_result & at_result.last),
             en.eq(self.o.ready | ~self.o.valid),
         ]
+        kept = totals.shape()(read_port.data)
+        return [Mux(at_value.first, 0, kept[lane]) for lane in range(lanes)], totals
 
-        for lane in range(lanes):
-            total = Mux(at_value[row_bits], 0, read_port.data.word_select(lane, 32))
-            for s in range(array.segments):
-                # Cycle 1: choose the columns.
-                scale, exponent, nan = self.scales.scales[s][lane], exponents[s], nans[s]
-                if has_mx:
-                    exponent = exponent + Mux(e8m0, _exponent(scale), 0)
-                    nan = nan | e8m0 & _is_nan(scale)
-                    scaled_here = scaled & ~e8m0
-                else:
-                    scaled_here = scaled
-                unit = place(
-                    m, f"lane{lane}_{s}", AccumulatorLane(arithmetic, delay_cycles=s * FloatAdd.LATENCY)
-                )
-                m.d.comb += [
-                    unit.en.eq(en),
-                    unit.total.eq(total),
-                    unit.scale.eq(Mux(scaled_here, scale, ONE)),
-                    unit.number.as_value().eq(
-                        word_mux(part, [sums.data[s][j * lanes + lane].as_value() for j in range(parts)])
-                    ),
-                ]
-                if arithmetic.scaled_sums:
-                    m.d.comb += [unit.exponent.eq(exponent), unit.nan.eq(nan)]
-                if Activation.INT8 in arithmetic.activations:
-                    m.d.comb += unit.factor.eq(factors[s])
-                if arithmetic.minima:
-                    m.d.comb += [
-                        unit.block_sum.eq(block_sums[s]),
-                        unit.low.eq(Mux(minimum, self.scales.minima[s][lane], 0)),
-                    ]
-                total = unit.o
-            m.d.comb += totals[lane].eq(total)
-        return m
+    def _lane(self, m, en, lane, s, flags, shared):
+        """Cycle 1: the lane of a column and segment, with its scale; ``number`` and ``total`` are to be
+        driven."""
+        arithmetic = self.config.array.arithmetic
+        scale, exponent, nan = self.scales.scales[s][lane], shared.exponent, shared.nan
+        scaled = flags["scaled"]
+        if any(a.mx for a in arithmetic.activations):
+            exponent = exponent + Mux(flags["e8m0"], _exponent(scale), 0)
+            nan = nan | flags["e8m0"] & _is_nan(scale)
+            scaled = scaled & ~flags["e8m0"]
+        unit = place(m, f"lane{lane}_{s}", AccumulatorLane(arithmetic, delay_cycles=s * FloatAdd.LATENCY))
+        m.d.comb += [unit.en.eq(en), unit.scale.eq(Mux(scaled, scale, ONE))]
+        if arithmetic.scaled_sums:
+            m.d.comb += [unit.exponent.eq(exponent), unit.nan.eq(nan)]
+        if Activation.INT8 in arithmetic.activations:
+            m.d.comb += unit.factor.eq(shared.factor)
+        if arithmetic.minima:
+            m.d.comb += [
+                unit.block_sum.eq(shared.block_sum),
+                unit.low.eq(Mux(flags["minimum"], self.scales.minima[s][lane], 0)),
+            ]
+        return unit
 
 
 def _exponent(scale):

@@ -237,20 +237,30 @@ class SystolicArray(wiring.Component):
         """Cycles from an activation's transfer to its sums, if nothing stalls."""
         return self.config.rows + self.config.cols + 2 * self.config.multiplier_registers
 
+    @property
+    def _segment(self):
+        """Rows of a segment."""
+        return min(self.config.rows, BLOCK)
+
+    def _row_of(self, r):
+        """The tile's row that row ``r`` of PEs holds."""
+        segment, bands = self._segment, self.config.load_rows
+        band_rows = segment // bands
+        return r - r % segment + r % band_rows * bands + r % segment // band_rows
+
+    def _col_of(self, c):
+        """The tile's column that column ``c`` of PEs holds."""
+        bands = self.config.load_rows
+        band_cols = self.config.cols // bands
+        return c % band_cols * bands + c // band_cols
+
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        segment = self._segment
         en, swap = Signal(), Signal()
-        line, swaps = self._control(m, en, swap)
-
-        def edge(n):
-            """Tag, direction and valid of the item that came n cycles ago."""
-            size = len(line) // max(config.rows, config.cols)
-            entry = line[n * size : (n + 1) * size]
-            return entry[:-2], entry[-2], entry[-1]
-
+        edge, swaps = self._control(m, en, swap)
         above = None
-        segment = min(config.rows, BLOCK)
         for s in range(config.rows // segment):
             part = place(
                 m,
@@ -266,28 +276,18 @@ class SystolicArray(wiring.Component):
                 ),
             )
             m.d.comb += part.en.eq(en)
-            for r, row in enumerate(part.row, s * segment):
-                self._connect_row(m, en, r, row, swap, swaps, edge)
-            self._connect_columns(m, en, s, part, above, edge)
+            self._left(m, en, part, s, edge, swaps)
+            self._top(m, en, part, s, edge, above)
+            for c in range(config.cols):
+                late = (config.rows - (s + 1) * segment) + (config.cols - 1 - c)
+                total = self.o.payload[s][self._col_of(c)]
+                m.d.comb += total.eq(delay(m, en, f"sum{s}_{c}", part.o_sum[c], late))
             above = part
         return m
 
-    def _places(self):
-        """The tile's row that each row of PEs holds, and the tile's column that each column of PEs holds;
-        of each in turn, from each band's item."""
-        rows, cols, bands = self.config.rows, self.config.cols, self.config.load_rows
-        segment = min(rows, BLOCK)
-        band_rows, band_cols = segment // bands, cols // bands
-        row_of = [r - r % segment + r % band_rows * bands + r % segment // band_rows for r in range(rows)]
-        return row_of, [c % band_cols * bands + c // band_cols for c in range(cols)]
-
     def _control(self, m, en, swap):
-        """Take items and activations. Tags, directions and valids of the items by the cycles since they came,
-        and swaps from a cycle ago on.
-
-        An item reaches row r, column c after r + c cycles, in either mode, as an activation does. The flag
-        that makes the right row (column) keep it is set at the left (top) edge.
-        """
+        """Takes items and activations; the tags of items and the swaps of tiles, by the cycles since they
+        came."""
         rows, cols, bands = self.config.rows, self.config.cols, self.config.load_rows
         item, last = Signal(), Signal()
         count = Signal(range(max(rows, cols) // bands))
@@ -304,12 +304,12 @@ class SystolicArray(wiring.Component):
             m.d.sync += count.eq(Mux(last, 0, count + 1))
         m.d.sync += self.loaded.eq((item & last) | (self.loaded & ~swap))
 
-        tag_bits = len(count)
-        tags = Signal((max(rows, cols) - 1) * (tag_bits + 2))
-        head = Signal(tag_bits + 2)
-        m.d.comb += head.eq(Cat(count, across, item))
-        swaps = Signal(rows)
-        valids = Signal(self.latency)
+        # An item reaches row r, column c after r + c cycles, in either mode, as an activation does. The
+        # flag that makes the right row (column) keep it is set at the left (top) edge.
+        tag = data.StructLayout({"number": len(count), "across": 1, "valid": 1})
+        head, tags = Signal(tag), Signal(data.ArrayLayout(tag, max(rows, cols) - 1))
+        swaps, valids = Signal(rows), Signal(self.latency)
+        m.d.comb += [head.number.eq(count), head.across.eq(across), head.valid.eq(item)]
         with m.If(en):
             m.d.sync += [
                 tags.eq(Cat(head, tags)),
@@ -317,49 +317,42 @@ class SystolicArray(wiring.Component):
                 valids.eq(Cat(self.a.valid & self.a.ready, valids)),
             ]
         m.d.comb += self.o.valid.eq(valids[-1])
-        return Cat(head, tags), swaps
+        return [head, *tags], [swap, *swaps]
 
-    def _connect_row(self, m, en, r, row, swap, swaps, edge):
-        """What enters row ``r`` of PEs at the left edge."""
-        bands = self.config.load_rows
-        row_of, _ = self._places()
-        tag, direction, valid = edge(r)
-        m.d.comb += [
-            row.i_a.as_value().eq(delay(m, en, f"a{r}", self.a.payload.data[row_of[r]], r)),
-            row.i_swap.eq(swaps[r - 1] if r else swap),
-            row.i_capture.eq(valid & ~direction & (tag == row_of[r] // bands)),
-        ]
-        if self.transpose:
-            m.d.comb += row.i_across.eq(direction)
-            for b in range(bands):
-                item = self.w.payload.data[b][row_of[r]]
-                after = r + b * (self.config.cols // bands)
-                m.d.comb += row.i_left[b].as_value().eq(delay(m, en, f"left{r}_{b}", item, after))
+    def _left(self, m, en, part, s, edge, swaps):
+        """The left edge of segment ``s``: activations, and columns of weights."""
+        bands, band_cols = self.config.load_rows, self.config.cols // self.config.load_rows
+        for r, row in enumerate(part.row, s * self._segment):
+            kept = edge[r].number == self._row_of(r) // bands
+            m.d.comb += [
+                row.i_a.eq(delay(m, en, f"a{r}", self.a.payload.data[self._row_of(r)], r)),
+                row.i_swap.eq(swaps[r]),
+                row.i_capture.eq(edge[r].valid & ~edge[r].across & kept),
+            ]
+            if self.transpose:
+                m.d.comb += row.i_across.eq(edge[r].across)
+                for b in range(bands):
+                    weight = self.w.payload.data[b][self._row_of(r)]
+                    m.d.comb += row.i_left[b].eq(delay(m, en, f"left{r}_{b}", weight, r + b * band_cols))
 
-    def _connect_columns(self, m, en, s, part, above, edge):
-        """What enters segment ``s`` from the segment ``above`` or the top edge, and its sums."""
-        rows, cols, bands = self.config.rows, self.config.cols, self.config.load_rows
-        segment = min(rows, BLOCK)
-        band_rows = segment // bands
-        _, col_of = self._places()
-        items = self.w.payload.data
+    def _top(self, m, en, part, s, edge, above):
+        """The top edges of the bands of segment ``s``, which is below the segment ``above``: rows of
+        weights."""
+        cols, bands = self.config.cols, self.config.load_rows
+        band_rows = self._segment // bands
         for b in range(bands):
             # A band's items pass its rows in the segment above before these.
-            r = s * segment + b * band_rows
+            r = s * self._segment + b * band_rows
+            items = self.w.payload.data[b]
             weights = (
-                [delay(m, en, f"weight{r}_{c}", items[b][col_of[c]], r + c) for c in range(cols)]
+                [delay(m, en, f"weight{r}_{c}", items[self._col_of(c)], r + c) for c in range(cols)]
                 if above is None
-                else [delay(m, en, f"weight{r}", above.o_w[b], segment - band_rows)]
+                else [delay(m, en, f"weight{r}", above.o_w[b], self._segment - band_rows)]
             )
-            m.d.comb += part.i_w[b].as_value().eq(Cat(weights))
+            m.d.comb += part.i_w[b].eq(Cat(weights))
         if self.transpose:
-            if above is None:
-                flags = [
-                    valid & direction & (tag == col_of[c] // bands)
-                    for c, (tag, direction, valid) in enumerate(map(edge, range(cols)))
-                ]
-            m.d.comb += part.i_capture_down.eq(Cat(flags) if above is None else above.o_capture_down)
-        for c in range(cols):
-            after = (rows - (s + 1) * segment) + (cols - 1 - c)
-            total = delay(m, en, f"sum{s}_{c}", part.o_sum[c], after)
-            m.d.comb += self.o.payload[s][col_of[c]].as_value().eq(total)
+            downs = Cat(
+                edge[c].valid & edge[c].across & (edge[c].number == self._col_of(c) // bands)
+                for c in range(cols)
+            )
+            m.d.comb += part.i_capture_down.eq(downs if above is None else above.o_capture_down)

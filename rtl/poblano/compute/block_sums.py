@@ -4,7 +4,8 @@ from amaranth.hdl import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..stream.loops import Walk
+from ..config import ArrayConfig
+from ..stream.loop_walk import LoopWalk
 from ..verilog import place
 from .array import SumsLayout
 
@@ -25,7 +26,8 @@ class BlockSums(wiring.Component):
 
     Parameters
     ----------
-    config : ChipConfig, or what has such a ``tile``
+    config : ArrayConfig
+    tokens : most rows of a command
     early : whether rows are taken for a new step before all of the bank has been drained
 
     Members
@@ -40,15 +42,15 @@ class BlockSums(wiring.Component):
     data : Out(SumsLayout), from the cycle after ``read`` to the next cycle with ``en``
     """
 
-    def __init__(self, config, *, early=True):
-        self.config, self.early = config, early
-        sums = SumsLayout(config.tile.array)
+    def __init__(self, config: ArrayConfig, *, tokens, early=True):
+        self.config, self.tokens, self.early = config, tokens, early
+        sums = SumsLayout(config)
         super().__init__(
             {
                 "cmd": In(stream.Signature(data.StructLayout(SUMS_COMMAND))),
                 "i": In(stream.Signature(sums)),
                 "full": Out(1),
-                "row": In(range(config.tile.tokens)),
+                "row": In(range(tokens)),
                 "read": In(1),
                 "last": In(1),
                 "en": In(1),
@@ -58,11 +60,10 @@ class BlockSums(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        array, tokens = self.config.tile.array, self.config.tile.tokens
         walk = place(
             m,
             "walk",
-            Walk(
+            LoopWalk(
                 fields=SUMS_COMMAND,
                 loops={"group": "groups", "step": "steps", "pass_": "passes", "row": "rows"},
             ),
@@ -70,12 +71,10 @@ class BlockSums(wiring.Component):
         connect(m, flipped(self.cmd), walk.cmd)
         at = walk.o.payload
         full = Signal(2)
-        fill_bank, drain_bank = Signal(), Signal()
+        fill_bank = Signal()
+        drain_bank, data_bank, ended = self._drain(m)
         fill_row = at.index.row[: self.row.shape().width]
         free, accept = Signal(), Signal()
-        # the last row of the bank that is not drained has been read, its sums are on their way to the
-        # reader
-        ended = Signal()
         m.d.comb += [
             # Rows that have been read are overwritten early, but not so that the bank is read or completed
             # again.
@@ -107,25 +106,11 @@ class BlockSums(wiring.Component):
         with m.If(accept & at.last.pass_ & at.last.row):
             m.d.sync += fill_bank.eq(~fill_bank)
 
-        with m.If(self.en):
-            m.d.sync += ended.eq(self.read & self.last)
-        ended_bank = ~drain_bank
-        with m.If(self.en & self.read & self.last):
-            m.d.sync += drain_bank.eq(~drain_bank)
-        m.d.comb += self.full.eq(full.bit_select(drain_bank, 1))
-
-        last_bank = Signal()
-        with m.If(self.en & self.read):
-            m.d.sync += last_bank.eq(drain_bank)
         totals = Signal(self.i.payload.shape())
         so_far = []
         for b in range(2):
-            bank = memory.Memory(shape=len(beat.as_value()), depth=tokens, init=[])
-            m.submodules[f"bank{b}"] = bank
-            write_port = bank.write_port()
-            # A row of consecutive passes comes at least a tile's items apart.
-            read_port = bank.read_port(transparent_for=(write_port,) if array.items < 2 else ())
             adding = Signal(name=f"adding{b}")
+            read_port, write_port = self._bank(m, f"bank{b}", len(totals.as_value()))
             m.d.comb += [
                 adding.eq(accept & ~at.first.pass_ & (fill_bank == b)),
                 read_port.en.eq(adding | (self.en & self.read & (drain_bank == b))),
@@ -137,18 +122,45 @@ class BlockSums(wiring.Component):
             so_far.append(data.View(totals.shape(), read_port.data))
             with m.If(complete & (write_bank == b)):
                 m.d.sync += full[b].eq(1)
-            with m.Elif(self.en & ended & (ended_bank == b)):
+            with m.Elif(self.en & ended & (drain_bank != b)):
                 m.d.sync += full[b].eq(0)
-        m.d.comb += self.data.eq(Mux(last_bank, so_far[1], so_far[0]))
-        for s in range(array.segments):
-            for c in range(array.cols):
+        self._add(m, totals, beat, first, write_bank, so_far)
+        m.d.comb += [
+            self.full.eq(full.bit_select(drain_bank, 1)),
+            self.data.eq(Mux(data_bank, so_far[1], so_far[0])),
+        ]
+        return m
+
+    def _drain(self, m):
+        """The bank that is read next; the one that ``data`` comes from; whether the last row of the bank that
+        is not read next has just been read, so that its sums are on their way to the reader."""
+        drain_bank = Signal()
+        data_bank = Signal()
+        ended = Signal()
+        with m.If(self.en):
+            m.d.sync += ended.eq(self.read & self.last)
+            with m.If(self.read):
+                m.d.sync += data_bank.eq(drain_bank)
+                with m.If(self.last):
+                    m.d.sync += drain_bank.eq(~drain_bank)
+        return drain_bank, data_bank, ended
+
+    def _bank(self, m, name, width):
+        """The read port and the write port of a bank, whose rows have ``width`` bits."""
+        m.submodules[name] = bank = memory.Memory(shape=width, depth=self.tokens, init=[])
+        write_port = bank.write_port()
+        # A row of consecutive passes comes at least a tile's items apart.
+        read_port = bank.read_port(transparent_for=(write_port,) if self.config.items < 2 else ())
+        return read_port, write_port
+
+    def _add(self, m, totals, beat, first, bank, so_far):
+        """Makes ``totals``: the beat's sums, and, but in the first pass, those so far of ``bank``."""
+        for s in range(self.config.segments):
+            for c in range(self.config.cols):
                 total, so, before = totals[s][c], beat[s][c], [sums[s][c] for sums in so_far]
                 m.d.comb += [
-                    total.value.eq(
-                        so.value + Mux(first, 0, Mux(write_bank, before[1].value, before[0].value))
-                    ),
+                    total.value.eq(so.value + Mux(first, 0, Mux(bank, before[1].value, before[0].value))),
                     total.special.eq(
-                        so.special | Mux(first, 0, Mux(write_bank, before[1].special, before[0].special))
+                        so.special | Mux(first, 0, Mux(bank, before[1].special, before[0].special))
                     ),
                 ]
-        return m

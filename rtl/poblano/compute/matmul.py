@@ -5,12 +5,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..config import ChipConfig
-from ..interfaces import UnitSignature, bus_write, local_write, matmul_data_port, matmul_meta_port
+from ..config import TileConfig
+from ..interfaces import BusWrite, LocalWrite, UnitSignature, meta_port, word_port
 from ..isa.commands import Opcode
 from ..isa.layout import CommandLayout
 from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_unit
-from ..stream.loops import CommandFork
+from ..stream.broadcast import Broadcast
 from ..verilog import place
 from .accumulator import Accumulator
 from .array import SystolicArray
@@ -38,7 +38,9 @@ class MatmulUnit(wiring.Component):
 
     Parameters
     ----------
-    config : ChipConfig
+    config : TileConfig
+    tiles : of the chip
+    stream_bytes : of a word of the weight stream
 
     Members
     -------
@@ -49,45 +51,43 @@ class MatmulUnit(wiring.Component):
     local, bus : Out(stream of LocalWrite, of BusWrite)
     """
 
-    def __init__(self, config: ChipConfig):
-        self.config = config
+    def __init__(self, config: TileConfig, *, tiles, stream_bytes):
+        self.config, self.tiles, self.stream_bytes = config, tiles, stream_bytes
+        local = config.local
         super().__init__(
             {
                 "tile": In(5),
                 "unit": In(UnitSignature()),
-                "weights": In(stream.Signature(8 * config.stream_bytes)),
-                "a": Out(matmul_data_port(config)),
-                "meta": Out(matmul_meta_port(config)),
-                "local": Out(stream.Signature(local_write(config))),
-                "bus": Out(stream.Signature(bus_write(config))),
+                "weights": In(stream.Signature(8 * stream_bytes)),
+                "a": Out(word_port(local)),
+                "meta": Out(meta_port(local)),
+                "local": Out(stream.Signature(LocalWrite(local))),
+                "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        array_config = self.config.tile.array
-        loader = place(m, "loader", WeightLoader(self.config))
+        array_config = self.config.array
+        loader = place(m, "loader", WeightLoader(self.config, stream_bytes=self.stream_bytes))
         reader = place(m, "reader", ActivationReader(self.config, meta=False))
         meta = place(m, "meta_reader", ActivationReader(self.config, meta=True))
         array = place(m, "array", SystolicArray(array_config))
         accumulator = place(m, "accumulator", Accumulator(self.config))
-        writer = place(m, "writer", ResultWriter(self.config))
+        writer = place(m, "writer", ResultWriter(self.config, tiles=self.tiles))
 
         connect(m, flipped(self.weights), loader.i)
         connect(m, reader.port, flipped(self.a))
         connect(m, meta.port, flipped(self.meta))
         connect(m, loader.o, array.w)
+        connect(m, reader.o, array.a)
         connect(m, array.o, accumulator.sums)
         connect(m, accumulator.scales, loader.scales)
         connect(m, accumulator.o, writer.i)
         connect(m, writer.local, flipped(self.local))
         connect(m, writer.bus, flipped(self.bus))
         m.d.comb += [
-            array.a.payload.data.as_value().eq(reader.o.payload.data.as_value()),
-            array.a.payload.first.eq(reader.o.payload.first),
-            array.a.valid.eq(reader.o.valid),
-            reader.o.ready.eq(array.a.ready),
-            accumulator.meta.payload.as_value().eq(meta.o.payload.data),
+            accumulator.meta.payload.eq(meta.o.payload.data),
             accumulator.meta.valid.eq(meta.o.valid),
             meta.o.ready.eq(accumulator.meta.ready),
             writer.tile.eq(self.tile),
@@ -110,10 +110,10 @@ class MatmulUnit(wiring.Component):
     def _commands(self, m, parts, completed):
         """Decodes commands, hands them to the parts, and counts those in progress."""
         cmd = self.unit.cmd
-        segment_bits = exact_log2(self.config.tile.array.segments)
+        segment_bits = exact_log2(self.config.array.segments)
         command = CommandLayout(Opcode.MATMUL)(cmd.payload)
         fields = {name: command[name] for name in Opcode.MATMUL.definition.field}
-        array = self.config.tile.array
+        array = self.config.array
         element, activation = fields["element"], fields["activation"]
         e8m0 = fields["scale"] == ScaleFormat.E8M0
         dual = element.matches(*(e for e in Element if e.bits == 4)) if array.fp4_rate == 2 else C(0)
@@ -132,7 +132,7 @@ class MatmulUnit(wiring.Component):
             "a": fields["a"] >> segment_bits,
             "a_stride": fields["a_stride"] >> segment_bits,
         }
-        fork = place(m, "command_fork", CommandFork(shape=unsigned(len(cmd.payload)), count=len(parts)))
+        fork = place(m, "command_fork", Broadcast(shape=unsigned(len(cmd.payload)), count=len(parts)))
         started = Signal(4)
         nop, transfer, nop_done = Signal(), Signal(), Signal()
         m.d.comb += [

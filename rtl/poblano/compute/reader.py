@@ -2,23 +2,23 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..config import ChipConfig
+from ..config import LocalConfig, TileConfig
 from ..formats.element import Activation, Element, decode_operand
-from ..interfaces import matmul_data_port, matmul_meta_port
-from ..stream.delay import word_mux
-from ..stream.loops import Walk
+from ..interfaces import meta_port, word_port
+from ..stream.loop_walk import LoopWalk
+from ..stream.read_ahead import ReadAhead
+from ..stream.select import word_mux
 from ..verilog import place
 
 __all__ = ["ActivationReader", "reader_command"]
 
 
-def reader_command(config):
+def reader_command(config: LocalConfig):
     """A reader's command: the first word, words from a row to the next, the loops' bounds, the format, and
     whether weights are two by two."""
-    width = config.tile.amem_word_addr_width
+    width = config.word_addr_width
     return {
         "a": width,
         "a_stride": width,
@@ -26,7 +26,7 @@ def reader_command(config):
         "steps": 16,
         "passes": 6,
         "groups": 16,
-        "activation": 3,
+        "activation": Activation,
         "dual": 1,
     }
 
@@ -42,7 +42,7 @@ class ActivationReader(wiring.Component):
 
     Parameters
     ----------
-    config : ChipConfig
+    config : TileConfig
     meta : True reads scales and sums as they are, of a word once; False reads elements, of which each pass
         gets the array's rows (``dual``: two for each row)
 
@@ -56,108 +56,121 @@ class ActivationReader(wiring.Component):
 
     DEPTH = 8
 
-    def __init__(self, config: ChipConfig, *, meta):
+    def __init__(self, config: TileConfig, *, meta):
         self.config, self.meta = config, meta
-        port = matmul_meta_port(config) if meta else matmul_data_port(config)
-        array = config.tile.array
+        port = meta_port(config.local) if meta else word_port(config.local)
+        array = config.array
         shape = (
-            Shape.cast(port.members["data"].shape)
+            port.members["data"].shape
             if meta
             else data.ArrayLayout(array.arithmetic.activation_lane, array.rows)
         )
         super().__init__(
             {
-                "cmd": In(stream.Signature(data.StructLayout(reader_command(config)))),
+                "cmd": In(stream.Signature(data.StructLayout(reader_command(config.local)))),
                 "port": Out(port),
                 "o": Out(stream.Signature(data.StructLayout({"data": shape, "first": 1}))),
                 "active": Out(1),
             }
         )
 
+    @property
+    def _tag(self):
+        """What is known of a word when it is requested."""
+        tag: dict = {"first": 1}
+        if not self.meta:
+            pass_bits = (self.config.array.passes - 1).bit_length()
+            tag |= {"dual": 1, "activation": Activation, "pass_": pass_bits}
+        return data.StructLayout(tag)
+
+    @property
+    def _kept(self):
+        """What is kept of a word: all of it, or the codes of a pass with what decodes them."""
+        array = self.config.array
+        word = self.port.data.shape()
+        if self.meta:
+            return data.StructLayout({"data": word, "first": 1})
+        passes = array.passes if array.fp4_rate == 1 else array.passes_4bit
+        codes = data.ArrayLayout(8, word.size // passes // 8)
+        return data.StructLayout({"codes": codes, "first": 1, "dual": 1, "activation": Activation})
+
     def elaborate(self, platform):
         m = Module()
-        array = self.config.tile.array
-        passes = 1 if self.meta else array.passes
-        walk = place(
+        reads = place(
             m,
-            "walk",
-            Walk(
-                fields=reader_command(self.config),
-                loops={
-                    "group": "groups",
-                    "step": "steps",
-                    "pass_": 1 if self.meta else "passes",
-                    "row": "rows",
-                },
-            ),
+            "reads",
+            ReadAhead(request=len(self.port.req.payload), tag=self._tag, answer=self._kept, depth=self.DEPTH),
         )
-        connect(m, flipped(self.cmd), walk.cmd)
-        at, port = walk.o.payload, self.port
-        format = Cat(at.first.row, at.command.dual, at.command.activation)
-        pass_bits = (passes - 1).bit_length()
-        word = Value.cast(port.data)
-        width = len(word) // (passes if array.fp4_rate == 1 or self.meta else array.passes_4bit)
-        parts = place(m, "parts", SyncFIFO(width=pass_bits + len(format), depth=self.DEPTH))
-        words = place(m, "words", SyncFIFOBuffered(width=width + len(format), depth=self.DEPTH))
+        self._requests(m, reads)
+        kept = reads.o.payload
+        m.d.comb += [
+            self.o.payload.first.eq(kept.first),
+            self.o.valid.eq(reads.o.valid),
+            reads.o.ready.eq(self.o.ready),
+            reads.answered.eq(self.port.valid),
+            reads.answer.first.eq(reads.tag.first),
+        ]
+        if self.meta:
+            m.d.comb += [reads.answer.data.eq(self.port.data), self.o.payload.data.eq(kept.data)]
+        else:
+            m.d.comb += [
+                reads.answer.codes.eq(self._part(reads.tag)),
+                reads.answer.dual.eq(reads.tag.dual),
+                reads.answer.activation.eq(reads.tag.activation),
+                self.o.payload.data.eq(self._operands(kept)),
+            ]
+        return m
 
+    def _requests(self, m, reads):
+        """The words' addresses, in the order of the loops."""
+        loops = {"group": "groups", "step": "steps", "pass_": 1 if self.meta else "passes", "row": "rows"}
+        walk = place(m, "walk", LoopWalk(fields=reader_command(self.config.local), loops=loops))
+        connect(m, flipped(self.cmd), walk.cmd)
+        connect(m, reads.req, flipped(self.port.req))
+        at, request = walk.o.payload, reads.i.payload
         base, base_reg, addr, addr_reg = (
-            Signal.like(port.req.payload, name=name) for name in ("base", "base_reg", "addr", "addr_reg")
+            Signal.like(self.port.req.payload, name=name) for name in ("base", "base_reg", "addr", "addr_reg")
         )
-        room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
-        request, leave = Signal(), Signal()
         m.d.comb += [
             base.eq(Mux(at.first.step, at.command.a, base_reg)),
             addr.eq(Mux(at.first.row, base, addr_reg)),
             self.active.eq(walk.o.valid),
-            port.req.valid.eq(walk.o.valid & (room != 0)),
-            port.req.payload.eq(addr),
-            walk.o.ready.eq(port.req.ready & (room != 0)),
-            request.eq(port.req.valid & port.req.ready),
-            leave.eq(self.o.valid & self.o.ready),
-            parts.w_en.eq(request),
-            parts.w_data.eq(Cat(format, at.index.pass_[:pass_bits])),
-            parts.r_en.eq(port.valid),
+            request.request.eq(addr),
+            request.tag.first.eq(at.first.row),
+            reads.i.valid.eq(walk.o.valid),
+            walk.o.ready.eq(reads.i.ready),
         ]
-        m.d.sync += room.eq(room - request + leave)
-        with m.If(request):
+        if not self.meta:
+            m.d.comb += [
+                request.tag.dual.eq(at.command.dual),
+                request.tag.activation.eq(at.command.activation),
+                request.tag.pass_.eq(at.index.pass_),
+            ]
+        with m.If(walk.o.valid & walk.o.ready):
             m.d.sync += addr_reg.eq(addr + at.command.a_stride)
             with m.If(at.last.row & at.last.pass_):
                 m.d.sync += base_reg.eq(base + 1)
 
-        index = parts.r_data[len(format) :]
-        part = word_mux(index, [word.word_select(k, len(word) // passes) for k in range(passes)])
-        if width > len(part):  # two passes at once
-            part = Mux(
-                parts.r_data[1],
-                word_mux(index[:-1], [word.word_select(k, width) for k in range(len(word) // width)]),
-                part,
-            )
-        m.d.comb += [
-            words.w_en.eq(port.valid),
-            words.w_data.eq(Cat(part, parts.r_data[: len(format)])),
-            self.o.payload.first.eq(words.r_data[width]),
-            self.o.valid.eq(words.r_rdy),
-            words.r_en.eq(self.o.ready),
-        ]
-        out, activation = Value.cast(self.o.payload.data), words.r_data[width + 2 :]
-        m.d.comb += out.eq(
-            words.r_data[:width]
-            if self.meta
-            else self._operands(words.r_data[:width], words.r_data[width + 1], activation)
-        )
-        return m
+    def _part(self, tag):
+        """The codes of the tag's pass in the word that comes."""
+        array, word = self.config.array, Value.cast(self.port.data)
+        parts = lambda count: list(data.ArrayLayout(len(word) // count, count)(word))
+        part = word_mux(tag.pass_, parts(array.passes))
+        if array.fp4_rate == 1:
+            return part
+        # Two passes at once.
+        return Mux(tag.dual, word_mux(tag.pass_[:-1], parts(array.passes_4bit)), part)
 
-    def _operands(self, codes, dual, activation):
-        array = self.config.tile.array
+    def _operands(self, kept):
+        array = self.config.array
         arithmetic = array.arithmetic
-        element = activation
+        element = kept.activation
         if len(arithmetic.activation_elements) > 1:
-            element = Mux(activation < 2, Element.S8, activation + (Element.E4M3 - Activation.MXFP8_E4M3))
+            first = Activation.MXFP8_E4M3
+            element = Mux(element < first, Element.S8, element + (Element.E4M3 - first))
         decode = lambda code: decode_operand(
             element, code, arithmetic.activation_elements, arithmetic.special_bits, symmetric=True
         )
-        single = [codes.word_select(k, 8) for k in range(array.rows)]
         if array.fp4_rate == 1:
-            return Cat(decode(code) for code in single)
-        pairs = [codes.word_select(k, 8) for k in range(2 * array.rows)]
-        return Cat(decode(Mux(dual, pairs[k], single[k // 2])) for k in range(2 * array.rows))
+            return Cat(decode(code) for code in kept.codes)
+        return Cat(decode(Mux(kept.dual, kept.codes[k], kept.codes[k // 2])) for k in range(2 * array.rows))

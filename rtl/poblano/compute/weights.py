@@ -2,23 +2,30 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..config import BLOCK, ChipConfig
+from ..config import BLOCK, TileConfig
 from ..formats.element import Element, decode_operand, operand_layout
 from ..formats.float32 import NAN, float16_to_float32
 from ..isa.weight_stream import ScaleFormat
 from ..memory.sram import SRAM
-from ..stream.delay import word_mux
-from ..stream.loops import Walk
+from ..stream.fifo import BufferedFIFO
+from ..stream.loop_walk import LoopWalk
+from ..stream.select import word_mux
 from ..verilog import place
 from .array import WeightItemLayout
 from .pe import NARROW
 
 __all__ = ["HalfDecoder", "LOADER_COMMAND", "OperandDecoder", "ScalePortSignature", "WeightLoader"]
 
-LOADER_COMMAND = {"element": 3, "scale": 2, "minimum": 1, "transpose": 1, "steps": 16, "groups": 16}
+LOADER_COMMAND = {
+    "element": Element,
+    "scale": ScaleFormat,
+    "minimum": 1,
+    "transpose": 1,
+    "steps": 16,
+    "groups": 16,
+}
 """A loader's command: the stream's format and its steps along K in each group of columns."""
 
 
@@ -33,18 +40,25 @@ class ScalePortSignature(wiring.Signature):
     scales, minima : In(FP32 for each segment and scaler), from the cycle after ``en`` until the next ``en``
     """
 
-    def __init__(self, config):
-        tile = config.tile
-        values = data.ArrayLayout(data.ArrayLayout(32, tile.scalers), tile.array.segments)
+    def __init__(self, config: TileConfig):
+        values = data.ArrayLayout(data.ArrayLayout(32, config.scalers), config.array.segments)
         super().__init__(
             {
                 "en": Out(1),
-                "part": Out((tile.array.cols // tile.scalers - 1).bit_length()),
+                "part": Out((config.array.cols // config.scalers - 1).bit_length()),
                 "release": Out(1),
                 "scales": In(values),
                 "minima": In(values),
             }
         )
+
+
+class WordLayout(data.UnionLayout):
+    """A word of a weight stream of ``size`` bytes, as numbers of 32, 16, 8 or 4 bits."""
+
+    def __init__(self, size):
+        widths = {"words": 32, "halves": 16, "bytes": 8, "nibbles": 4}
+        super().__init__({name: data.ArrayLayout(width, 8 * size // width) for name, width in widths.items()})
 
 
 class OperandDecoder(wiring.Component):
@@ -87,6 +101,11 @@ class WeightLoader(wiring.Component):
     scales (whose values in the store mean nothing). F16 and E8M0 are converted to FP32, elements to
     operands.
 
+    Parameters
+    ----------
+    config : TileConfig
+    stream_bytes : of a word
+
     Members
     -------
     cmd : In(stream of :data:`LOADER_COMMAND`)
@@ -96,13 +115,13 @@ class WeightLoader(wiring.Component):
     active : Out(1), there are words to take
     """
 
-    def __init__(self, config: ChipConfig):
-        self.config = config
+    def __init__(self, config: TileConfig, *, stream_bytes):
+        self.config, self.stream_bytes = config, stream_bytes
         super().__init__(
             {
                 "cmd": In(stream.Signature(data.StructLayout(LOADER_COMMAND))),
-                "i": In(stream.Signature(8 * config.stream_bytes)),
-                "o": Out(stream.Signature(WeightItemLayout(config.tile.array))),
+                "i": In(stream.Signature(8 * stream_bytes)),
+                "o": Out(stream.Signature(WeightItemLayout(config.array))),
                 "scales": In(ScalePortSignature(config)),
                 "active": Out(1),
             }
@@ -111,28 +130,29 @@ class WeightLoader(wiring.Component):
     @property
     def lines(self):
         """Words of elements taken ahead: enough to pass over scales and minima in F16."""
-        array = self.config.tile.array
-        return 4 * -(-2 * array.segments * array.cols // self.config.stream_bytes)
+        array = self.config.array
+        return 4 * -(-2 * array.segments * array.cols // self.stream_bytes)
 
     @property
     def slots(self):
         """Steps whose scales are kept: one that is drained, those in the array, one that is loaded, one
         that is parsed."""
-        array = self.config.tile.array
+        array = self.config.array
         latency = array.rows + array.cols + 16
         need = 2 + -(-latency // (array.passes_4bit * array.items))
         return 1 << (need - 1).bit_length()
 
     def elaborate(self, platform):
         m = Module()
-        walk = place(m, "walk", Walk(fields=LOADER_COMMAND, loops={"group": "groups", "step": "steps"}))
+        walk = place(m, "walk", LoopWalk(fields=LOADER_COMMAND, loops={"group": "groups", "step": "steps"}))
         connect(m, flipped(self.cmd), walk.cmd)
         m.d.comb += self.active.eq(walk.o.valid)
         format = walk.o.payload.command
 
-        array, word_bytes = self.config.tile.array, self.config.stream_bytes
+        array, word_bytes = self.config.array, self.stream_bytes
         blocks = array.segments * array.cols
-        lines = place(m, "lines", SyncFIFOBuffered(width=8 * word_bytes + 4, depth=self.lines))
+        line = data.StructLayout({"word": WordLayout(word_bytes), "transpose": 1, "element": Element})
+        lines = place(m, "lines", BufferedFIFO(shape=line, depth=self.lines))
 
         # Parse: a step is its scales, its minima, its elements; section counts those that are complete.
         section = Signal(range(3))
@@ -151,7 +171,7 @@ class WeightLoader(wiring.Component):
             in_elements.eq(~in_scales & ~in_minima),
             half.eq(in_minima | (format.scale == ScaleFormat.F16)),
             byte.eq(in_scales & (format.scale == ScaleFormat.E8M0)),
-            nibbles.eq(format.element.matches(*(e for e in Element if e.bits == 4))),
+            nibbles.eq(_is_narrow(format.element)),
             last.eq(
                 Mux(
                     in_elements,
@@ -159,11 +179,13 @@ class WeightLoader(wiring.Component):
                     Mux(half, ends(2 * blocks), Mux(byte, ends(blocks), ends(4 * blocks))),
                 )
             ),
-            self.i.ready.eq(walk.o.valid & room & (lines.w_rdy | ~in_elements)),
+            self.i.ready.eq(walk.o.valid & room & (lines.i.ready | ~in_elements)),
             taken.eq(self.i.valid & self.i.ready),
             walk.o.ready.eq(taken & in_elements & last),
-            lines.w_en.eq(taken & in_elements),
-            lines.w_data.eq(Cat(self.i.payload, format.transpose, format.element)),
+            lines.i.valid.eq(taken & in_elements),
+            lines.i.payload.word.eq(self.i.payload),
+            lines.i.payload.transpose.eq(format.transpose),
+            lines.i.payload.element.eq(format.element),
         ]
         with m.If(taken):
             m.d.sync += word.eq(Mux(last, 0, word + 1))
@@ -176,7 +198,8 @@ class WeightLoader(wiring.Component):
 
     def _store(self, m, room, stored, write_scales, write_minima, half, byte, word):
         """The scale store: a ring of steps; ``stored`` ends the newest step."""
-        tile, word_bytes, port = self.config.tile, self.config.stream_bytes, self.scales
+        tile, word_bytes, port = self.config, self.stream_bytes, self.scales
+        incoming = WordLayout(word_bytes)(self.i.payload)
         array, slots = tile.array, self.slots
         newest, oldest = Signal(range(slots)), Signal(range(slots))
         used = Signal(range(slots + 1))
@@ -197,20 +220,16 @@ class WeightLoader(wiring.Component):
             m.d.comb += values.eq(Cat(words[:total]))
             return values.replicate(total // min(len(words), total))
 
-        wholes = fill("wholes", [self.i.payload.word_select(k, 32) for k in range(word_bytes // 4)])
+        wholes = fill("wholes", list(incoming.words))
         decoders = [place(m, f"half{k}", HalfDecoder()) for k in range(word_bytes // 2)]
-        m.d.comb += [decoder.i.eq(self.i.payload.word_select(k, 16)) for k, decoder in enumerate(decoders)]
+        m.d.comb += [decoder.i.eq(half) for decoder, half in zip(decoders, incoming.halves)]
         halves = fill("halves", [decoder.o for decoder in decoders])
         at = word[: (total // count).bit_length()]
         enables = Signal(total // count)
         one, two = C(1, 1) << at, C(3, 2) << Cat(0, at)
         values = Mux(half, halves, wholes)
         if array.arithmetic.mx_weights:
-            values = Mux(
-                byte,
-                fill("powers", [_power_of_two(self.i.payload.word_select(k, 8)) for k in range(word_bytes)]),
-                values,
-            )
+            values = Mux(byte, fill("powers", [_power_of_two(code) for code in incoming.bytes]), values)
         m.d.comb += enables.eq(Mux(half, two, Mux(byte, C(15, 4) << Cat(C(0, 2), at), one)))
         part = Signal.like(port.part)
         with m.If(port.en):
@@ -228,80 +247,62 @@ class WeightLoader(wiring.Component):
                 read_port.addr.eq(oldest),
                 read_port.en.eq(port.en),
             ]
-            for s in range(array.segments):
-                row = read_port.data.word_select(s, 32 * array.cols)
-                m.d.comb += target[s].eq(
-                    word_mux(
-                        part,
-                        [row.word_select(j, 32 * tile.scalers) for j in range(array.cols // tile.scalers)],
-                    )
-                )
+            parts = data.ArrayLayout(target[0].shape(), array.cols // tile.scalers)
+            stored = data.ArrayLayout(parts, array.segments)(read_port.data)
+            m.d.comb += [target[s].eq(word_mux(part, list(stored[s]))) for s in range(array.segments)]
 
     def _items(self, m, lines):
         """Takes words of elements apart, one item a cycle without a gap."""
-        array, word_bytes = self.config.tile.array, self.config.stream_bytes
-        arithmetic, bands = array.arithmetic, array.load_rows
-        line = Signal(8 * word_bytes, reset_less=True)
-        transpose = Signal(reset_less=True)
-        element = Signal(Element, reset_less=True)
-        row_bits, column_bits = 8 * bands * array.cols, 8 * bands * array.rows
+        array, word_bits = self.config.array, 8 * self.stream_bytes
+        row_bits, column_bits = 8 * array.load_rows * array.cols, 8 * array.load_rows * array.rows
         narrow_bits = row_bits // 2 if array.fp4_rate == 1 else row_bits
-        left = Signal(range(8 * word_bytes // min(narrow_bits, column_bits) + 1))
-        next_transpose, next_element = lines.r_data[8 * word_bytes], lines.r_data[8 * word_bytes + 1 :]
-        nibbles = lambda element: element.matches(*(e for e in Element if e.bits == 4))
-        m.d.comb += [self.o.valid.eq(left != 0), lines.r_en.eq((left == 0) | ((left == 1) & self.o.ready))]
-        with m.If(lines.r_en):
-            m.d.sync += [
-                line.eq(lines.r_data),
-                transpose.eq(next_transpose),
-                element.eq(next_element),
-                left.eq(
-                    Mux(
-                        ~lines.r_rdy,
-                        0,
-                        Mux(
-                            next_transpose,
-                            8 * word_bytes // column_bits,
-                            Mux(
-                                nibbles(next_element),
-                                8 * word_bytes // narrow_bits,
-                                8 * word_bytes // row_bits,
-                            ),
-                        ),
-                    )
-                ),
-            ]
+        line = Signal.like(lines.o.payload, reset_less=True)
+        left = Signal(range(word_bits // min(narrow_bits, column_bits) + 1))  # items
+        following = lines.o.payload
+
+        def by_kind(line, of_column, of_narrow, of_row):
+            return Mux(line.transpose, of_column, Mux(_is_narrow(line.element), of_narrow, of_row))
+
+        items = by_kind(following, *(word_bits // bits for bits in (column_bits, narrow_bits, row_bits)))
+        word = line.word.as_value()
+        m.d.comb += [self.o.valid.eq(left != 0), lines.o.ready.eq((left == 0) | ((left == 1) & self.o.ready))]
+        with m.If(lines.o.ready):
+            m.d.sync += [line.eq(following), left.eq(Mux(lines.o.valid, items, 0))]
         with m.Elif(self.o.ready):
             m.d.sync += [
                 left.eq(left - 1),
-                line.eq(
-                    Mux(
-                        transpose,
-                        line >> column_bits,
-                        Mux(nibbles(element), line >> narrow_bits, line >> row_bits),
-                    )
-                ),
+                word.eq(by_kind(line, word >> column_bits, word >> narrow_bits, word >> row_bits)),
             ]
-        m.d.comb += self.o.payload.transpose.eq(transpose)
+        self._decode(m, line)
+
+    def _decode(self, m, line):
+        """The operands of the first item of ``line``."""
+        array = self.config.array
+        arithmetic = array.arithmetic
         narrow = Signal()
-        m.d.comb += narrow.eq(nibbles(element))
-        for b in range(bands):
+        m.d.comb += [self.o.payload.transpose.eq(line.transpose), narrow.eq(_is_narrow(line.element))]
+        has_narrow = any(e.bits == 4 for e in arithmetic.weights)
+        for b in range(array.load_rows):
             for k in range(max(array.rows, array.cols)):
-                byte = line.word_select(b * array.cols + k, 8)
+                byte = _at(line.word.bytes, b * array.cols + k)
                 if array.rows != array.cols:
-                    byte = Mux(transpose, line.word_select(b * array.rows + k, 8), byte)
-                nibble = line.word_select(b * array.cols + k, 4)
+                    byte = Mux(line.transpose, _at(line.word.bytes, b * array.rows + k), byte)
                 target = self.o.payload.data[b][k]
                 if array.fp4_rate == 1:
                     decoder = place(m, f"decoder{b}_{k}", OperandDecoder(arithmetic))
-                    code = Mux(narrow, nibble, byte) if any(e.bits == 4 for e in arithmetic.weights) else byte
-                    m.d.comb += [decoder.element.eq(element), decoder.code.eq(code[:8]), target.eq(decoder.o)]
+                    nibble = _at(line.word.nibbles, b * array.cols + k)
+                    code = Mux(narrow, nibble, byte) if has_narrow else byte
+                    m.d.comb += [
+                        decoder.element.eq(line.element),
+                        decoder.code.eq(code[:8]),
+                        target.eq(decoder.o),
+                    ]
                 else:
-                    self._pair(m, target, byte, narrow, element)
+                    self._pair(m, target, byte, narrow, line.element)
 
     def _pair(self, m, target, byte, narrow, element):
         """The operand of a byte: two 4-bit weights, or one of 8 bits in halves."""
-        arithmetic = self.config.tile.array.arithmetic
+        arithmetic = self.config.array.arithmetic
         small = tuple(e for e in arithmetic.weights if e.bits == 4)
         wide = tuple(e for e in arithmetic.weights if e.bits == 8)
         low, high = (
@@ -322,6 +323,16 @@ class WeightLoader(wiring.Component):
                     target.exponent.eq(whole.exponent),
                     target.special.eq(whole.special),
                 ]
+
+
+def _is_narrow(element):
+    """Whether an element has 4 bits."""
+    return element.matches(*(e for e in Element if e.bits == 4))
+
+
+def _at(numbers, k):
+    """The number ``k`` of an array; 0 past its end."""
+    return numbers[k] if k < len(numbers) else C(0, 1)
 
 
 def _power_of_two(code):

@@ -2,24 +2,24 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..config import LINE_WORDS, ChipConfig
-from ..interfaces import bus_write, local_write
-from ..stream.delay import word_mux
-from ..stream.loops import Walk
+from ..config import LINE_WORDS, LocalConfig, TileConfig
+from ..interfaces import BusWrite, LocalWrite
+from ..stream.fifo import BufferedFIFO
+from ..stream.loop_walk import LoopWalk
+from ..stream.select import word_mux
 from ..verilog import place
 
 __all__ = ["ResultWriter", "writer_command"]
 
 
-def writer_command(config):
+def writer_command(config: LocalConfig, *, tiles):
     """A writer's command: lines of vector memory, the loops' bounds, the tiles that are written, and the rows
     that each of them gets (0: all)."""
-    width = config.tile.line_addr_width
-    return {"dst": width, "dst_stride": width, "rows": 16, "groups": 16, "tiles": config.tiles, "spread": 16}
+    width = config.line_addr_width
+    return {"dst": width, "dst_stride": width, "rows": 16, "groups": 16, "tiles": tiles, "spread": 16}
 
 
 class ResultWriter(wiring.Component):
@@ -33,6 +33,11 @@ class ResultWriter(wiring.Component):
     ``done`` is high in the cycle after the command's last write was accepted. Lines that ``dst`` and
     ``dst_stride`` name must start a row of vector memory.
 
+    Parameters
+    ----------
+    config : TileConfig
+    tiles : of the chip
+
     Members
     -------
     cmd : In(stream of :func:`writer_command`)
@@ -42,22 +47,22 @@ class ResultWriter(wiring.Component):
     done : Out(1)
     """
 
-    def __init__(self, config: ChipConfig):
-        self.config = config
+    def __init__(self, config: TileConfig, *, tiles):
+        self.config, self.tiles = config, tiles
         super().__init__(
             {
-                "cmd": In(stream.Signature(data.StructLayout(writer_command(config)))),
+                "cmd": In(stream.Signature(data.StructLayout(writer_command(config.local, tiles=tiles)))),
                 "tile": In(5),
-                "i": In(stream.Signature(data.ArrayLayout(32, config.tile.scalers))),
-                "local": Out(stream.Signature(local_write(config))),
-                "bus": Out(stream.Signature(bus_write(config))),
+                "i": In(stream.Signature(data.ArrayLayout(32, config.scalers))),
+                "local": Out(stream.Signature(LocalWrite(config.local))),
+                "bus": Out(stream.Signature(BusWrite(config.local, tiles=tiles))),
                 "done": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        tile = self.config.tile
+        tile, local = self.config, self.config.local
         parts, pieces = (
             tile.array.cols // tile.lanes,
             tile.scalers // tile.lanes,
@@ -65,7 +70,10 @@ class ResultWriter(wiring.Component):
         walk = place(
             m,
             "walk",
-            Walk(fields=writer_command(self.config), loops={"group": "groups", "row": "rows", "part": parts}),
+            LoopWalk(
+                fields=writer_command(local, tiles=self.tiles),
+                loops={"group": "groups", "row": "rows", "part": parts},
+            ),
         )
         connect(m, flipped(self.cmd), walk.cmd)
         at = walk.o.payload
@@ -75,40 +83,39 @@ class ResultWriter(wiring.Component):
         # Where results come faster than rows are written, it holds those of a group, so that the next group
         # goes on.
         late = tile.tokens * parts // pieces * (pieces - 1) // pieces
-        results = place(m, "results", SyncFIFOBuffered(width=32 * tile.scalers, depth=late + 4))
+        rows = data.ArrayLayout(data.ArrayLayout(32, tile.lanes), pieces)
+        results = place(m, "results", BufferedFIFO(shape=rows, depth=late + 4))
         m.d.comb += [
-            results.w_data.eq(self.i.payload),
-            results.w_en.eq(self.i.valid),
-            self.i.ready.eq(results.w_rdy),
+            results.i.payload.eq(self.i.payload),
+            results.i.valid.eq(self.i.valid),
+            self.i.ready.eq(results.i.ready),
         ]
 
         def lines(value):
             """Lines as rows of vector memory."""
             return (value << exact_log2(LINE_WORDS)) >> exact_log2(tile.lanes)
 
-        width = tile.vmem_addr_width
+        width = local.vmem_addr_width
         base, base_reg, row, row_reg = Signal(width), Signal(width), Signal(width), Signal(width)
         own, move, tile_ends = Signal(), Signal(), Signal()
-        target = Signal(self.config.tiles)
+        target = Signal(self.tiles)
         self._deal(m, at, move & at.last.part, target, tile_ends)
-        write = Signal(local_write(self.config))
+        write = Signal(LocalWrite(local))
         m.d.comb += [
             base.eq(Mux(at.first.group, lines(at.command.dst), base_reg)),
             row.eq(Mux(at.first.row, base, row_reg)),
             write.addr.eq(row + at.index.part),
             write.mask.eq(C(1, 1).replicate(tile.lanes)),
-            write.data.eq(
-                word_mux(piece, [results.r_data.word_select(k, 32 * tile.lanes) for k in range(pieces)])
-            ),
+            write.data.row.eq(word_mux(piece, list(results.o.payload))),
             own.eq(target == C(1, 1) << self.tile),
             self.local.payload.eq(write),
             self.bus.payload.tiles.eq(target),
             self.bus.payload.write.eq(write),
-            self.local.valid.eq(walk.o.valid & results.r_rdy & own),
-            self.bus.valid.eq(walk.o.valid & results.r_rdy & ~own),
+            self.local.valid.eq(walk.o.valid & results.o.valid & own),
+            self.bus.valid.eq(walk.o.valid & results.o.valid & ~own),
             move.eq((self.local.valid & self.local.ready) | (self.bus.valid & self.bus.ready)),
             walk.o.ready.eq(move),
-            results.r_en.eq(move & (piece.all() if pieces > 1 else 1)),
+            results.o.ready.eq(move & (piece.all() if pieces > 1 else 1)),
         ]
         with m.If(move & at.last.part):
             m.d.sync += row_reg.eq(Mux(tile_ends, base, row + lines(at.command.dst_stride)))

@@ -2,13 +2,14 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..axi.signature import AXIReadSignature
-from ..config import ChipConfig
+from ..config import MemoryConfig
 from ..isa.commands import COMMAND_BYTES
+from ..stream.credit import Credit
+from ..stream.fifo import BufferedFIFO
 from ..verilog import place
 
 __all__ = ["BURST_COMMANDS", "CommandFetch", "FetchedLayout"]
@@ -34,7 +35,7 @@ class CommandFetch(wiring.Component):
 
     Parameters
     ----------
-    config : ChipConfig
+    config : MemoryConfig
 
     Members
     -------
@@ -48,39 +49,41 @@ class CommandFetch(wiring.Component):
     axi : Out(AXIReadSignature)
     """
 
-    def __init__(self, config: ChipConfig):
+    def __init__(self, config: MemoryConfig):
         self.config = config
         super().__init__(
             {
-                "base": In(config.memory.addr_width),
+                "base": In(config.addr_width),
                 "size": In(32),
                 "tail": In(32),
                 "enable": In(1),
                 "flush": In(1),
                 "idle": Out(1),
                 "o": Out(stream.Signature(FetchedLayout())),
-                "axi": Out(
-                    AXIReadSignature(
-                        addr_width=config.memory.addr_width, data_width=config.memory.data_width, id_width=1
-                    )
-                ),
+                "axi": Out(AXIReadSignature(config.axi)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        width = self.config.memory.data_width
-        beats = COMMAND_BYTES // self.config.memory.data_bytes
-        beat_bits = exact_log2(beats)
-        burst = min(BURST_COMMANDS * beats, self.config.memory.burst_beats)
+        beats = COMMAND_BYTES // self.config.data_bytes
         depth = BURSTS_AHEAD * BURST_COMMANDS * beats
-        fifo = place(m, "fifo", SyncFIFOBuffered(width=width + 1, depth=depth))
+        beat = data.StructLayout({"data": self.config.data_width, "error": 1})
+        fifo = place(m, "fifo", BufferedFIFO(shape=beat, depth=depth))
+        self._requests(m, fifo, beats, depth)
+        self._commands(m, fifo, beats)
+        return m
+
+    def _requests(self, m, fifo, beats, depth):
+        """Begins bursts that there is room for, and puts their beats into the FIFO."""
         ar, r = self.axi.ar, self.axi.r
+        beat_bits = exact_log2(beats)
+        burst = min(BURST_COMMANDS * beats, self.config.burst_beats)
+        credit = place(m, "credit", Credit(total=depth, most_taken=burst))
 
         # All in beats: asked for since the reset, left up to the tail, to a burst's boundary.
         requested, left = Signal(32 + beat_bits), Signal(32 + beat_bits)
         count = Signal(range(burst + 1))
-        room = Signal(range(depth + 1), init=depth)  # beats that nothing is reserved for
         in_flight = Signal(range(BURSTS_AHEAD + 1))
         to_boundary = burst - requested[: exact_log2(burst)]
         slot = requested & Cat(C(beats - 1, beat_bits), (self.size - 1)[:32])
@@ -92,43 +95,45 @@ class CommandFetch(wiring.Component):
         with m.If(~ar.valid | ar.ready):
             m.d.sync += ar.valid.eq(0)
             with m.If(
-                self.enable & ~self.flush & (left != 0) & (room >= burst) & (in_flight != BURSTS_AHEAD)
+                self.enable & ~self.flush & (left != 0) & (credit.left >= burst) & (in_flight != BURSTS_AHEAD)
             ):
                 m.d.comb += issue.eq(1)
                 m.d.sync += [
                     ar.valid.eq(1),
-                    ar.payload.addr.eq(self.base + (slot << exact_log2(self.config.memory.data_bytes))),
+                    ar.payload.addr.eq(self.base + (slot << exact_log2(self.config.data_bytes))),
                     ar.payload.len.eq(count - 1),
                     requested.eq(requested + count),
                 ]
-        taken, given = Signal(), Signal()
+        taken = Signal()
         m.d.comb += [
             r.ready.eq(1),
             taken.eq(r.valid & r.ready),
-            fifo.w_data.eq(Cat(r.payload.data, r.payload.resp[1])),
-            fifo.w_en.eq(taken & ~self.flush),
+            fifo.i.payload.data.eq(r.payload.data),
+            fifo.i.payload.error.eq(r.payload.resp[1]),
+            fifo.i.valid.eq(taken & ~self.flush),
+            credit.take.eq(Mux(issue, count, 0)),
+            credit.give.eq(fifo.o.valid & fifo.o.ready),
             self.idle.eq(in_flight == 0),
         ]
-        m.d.sync += [
-            in_flight.eq(in_flight + issue - (taken & r.payload.last)),
-            room.eq(room - Mux(issue, count, 0) + (fifo.r_en & fifo.r_rdy)),
-        ]
+        m.d.sync += in_flight.eq(in_flight + issue - (taken & r.payload.last))
 
-        words, error = Signal(beats * width), Signal()
+    def _commands(self, m, fifo, beats):
+        """Collects the beats of a command."""
+        words, error = Signal(data.ArrayLayout(self.config.data_width, beats)), Signal()
         have = Signal(range(beats + 1))
+        given = Signal()
         m.d.comb += [
             self.o.payload.command.eq(words),
             self.o.payload.error.eq(error),
             self.o.valid.eq(have == beats),
             given.eq(self.o.valid & self.o.ready),
-            fifo.r_en.eq((have != beats) | given),
+            fifo.o.ready.eq((have != beats) | given),
         ]
         with m.If(given):
             m.d.sync += [have.eq(0), error.eq(0)]
-        with m.If(fifo.r_en & fifo.r_rdy):
+        with m.If(fifo.o.valid & fifo.o.ready):
             m.d.sync += [
-                words.eq(Cat(words, fifo.r_data[:width])[width:]),
-                error.eq(fifo.r_data[width] | error & ~given),
+                words.eq(Cat(*(words[k] for k in range(1, beats)), fifo.o.payload.data)),
+                error.eq(fifo.o.payload.error | error & ~given),
                 have.eq(Mux(given, 1, have + 1)),
             ]
-        return m

@@ -28,7 +28,7 @@ from .checker import CommandChecker
 from .fetch import CommandFetch
 from .queue import UnitQueue
 
-__all__ = ["AXILiteSignature", "CommandProcessor"]
+__all__ = ["CommandProcessor"]
 
 SETTLE = 4
 """Cycles in a row in which all must be idle before a queue reset ends: their AXI outputs may be
@@ -80,11 +80,7 @@ class CommandProcessor(wiring.Component):
         super().__init__(
             {
                 "axi_lite": In(AXILiteSignature()),
-                "fetch": Out(
-                    AXIReadSignature(
-                        addr_width=config.memory.addr_width, data_width=config.memory.data_width, id_width=1
-                    )
-                ),
+                "fetch": Out(AXIReadSignature(config.memory.axi)),
                 "units": Out(UnitSignature()).array(config.units),
                 "clear": Out(1),
                 "irq": Out(1),
@@ -105,7 +101,7 @@ class CommandProcessor(wiring.Component):
         written, word, cycles_read = self._registers(m, values, counters)
         state = _State()
         m.d.comb += self.clear.eq(state.restart)
-        fetch = place(m, "command_fetch", CommandFetch(self.config), reset=state.restart)
+        fetch = place(m, "command_fetch", CommandFetch(self.config.memory), reset=state.restart)
         checker = place(m, "checker", CommandChecker(self.config), reset=state.restart)
         queues = [
             place(m, f"queue{n}", UnitQueue(depth=self.config.queue_depth, units=count), reset=state.restart)

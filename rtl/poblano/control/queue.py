@@ -2,11 +2,11 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..isa.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Opcode
 from ..isa.layout import CommandLayout, WaitLayout
+from ..stream.fifo import FIFO, BufferedFIFO
 from ..verilog import place
 
 __all__ = ["QueuedLayout", "UnitQueue"]
@@ -69,11 +69,10 @@ class UnitQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        layout = QueuedLayout()
-        fifo = place(m, "fifo", SyncFIFOBuffered(width=layout.size, depth=self.depth))
-        indices = place(m, "indices", SyncFIFO(width=32, depth=IN_FLIGHT))
-        m.d.comb += [fifo.w_data.eq(self.i.payload), fifo.w_en.eq(self.i.valid), self.i.ready.eq(fifo.w_rdy)]
-        head = layout(fifo.r_data)
+        queue = place(m, "queue", BufferedFIFO(shape=QueuedLayout(), depth=self.depth))
+        indices = place(m, "indices", FIFO(shape=32, depth=IN_FLIGHT))
+        connect(m, flipped(self.i), queue.i)
+        head = queue.o.payload
 
         # The waits of the head that have not been seen to hold; the lowest is looked at.
         waits = head.command.waits
@@ -90,26 +89,26 @@ class UnitQueue(wiring.Component):
         holds = ~(reached - wait.count)[COUNT_BITS - 1]
         with m.If(self.start):
             m.d.sync += held.eq(0)
-        with m.Elif(fifo.r_rdy & holds):
+        with m.Elif(queue.o.valid & holds):
             m.d.sync += held.eq(held | pending & -pending)
 
         outstanding = Signal(range(IN_FLIGHT + 1))
         nop = head.command.opcode == Opcode.NOP
         may, given, nop_done = Signal(), Signal(), Signal()
         m.d.comb += [
-            may.eq(fifo.r_rdy & (pending == 0) & ~self.hold),
+            may.eq(queue.o.valid & (pending == 0) & ~self.hold),
             self.cmd.payload.eq(head.command),
-            self.cmd.valid.eq(may & ~nop & indices.w_rdy),
+            self.cmd.valid.eq(may & ~nop & indices.i.ready),
             given.eq(self.cmd.valid & self.cmd.ready),
             nop_done.eq(may & nop & (outstanding == 0)),
             self.start.eq(given | nop_done),
             self.done.eq(self.unit_done | nop_done),
-            fifo.r_en.eq(self.start),
-            indices.w_data.eq(head.index),
-            indices.w_en.eq(given),
-            indices.r_en.eq(self.unit_done),
-            self.index.eq(indices.r_data),
-            self.empty.eq((fifo.r_level == 0) & (outstanding == 0)),
+            queue.o.ready.eq(self.start),
+            indices.i.payload.eq(head.index),
+            indices.i.valid.eq(given),
+            indices.o.ready.eq(self.unit_done),
+            self.index.eq(indices.o.payload),
+            self.empty.eq((queue.level == 0) & (outstanding == 0)),
         ]
         m.d.sync += outstanding.eq(outstanding + given - self.unit_done)
         with m.If(self.done):

@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..axi.signature import AXIReadSignature, AXIWriteSignature
+from ..axi.signature import AXIConfig, AXIReadSignature, AXIWriteSignature
 
 __all__ = ["AXIMemory"]
 
@@ -32,11 +32,11 @@ class AXIMemory(wiring.Component):
 
     def __init__(self, *, addr_width, size):
         self.addr_width, self.size = addr_width, size
-        axi = dict(addr_width=addr_width, data_width=8 * WORD, id_width=1)
+        axi = AXIConfig(addr_width=addr_width, data_width=8 * WORD)
         super().__init__(
             {
-                "read": In(AXIReadSignature(**axi)),
-                "write": In(AXIWriteSignature(**axi)),
+                "read": In(AXIReadSignature(axi)),
+                "write": In(AXIWriteSignature(axi)),
                 "busy": In(1),
                 "idle": Out(1),
                 "addr": Out((size // WORD - 1).bit_length()),

@@ -91,11 +91,6 @@ class EngineConfig:
         )
 
     @property
-    def tile(self):
-        """What a block of a chip's tile needs: ``array`` and ``tokens``."""
-        return self
-
-    @property
     def word_bytes(self):
         """Bytes of a word of a memory: a row of activations, or of weights, fits in."""
         return 1 << max(2, (max(self.array.rows, self.array.cols) - 1).bit_length())

@@ -2,15 +2,15 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi.lite import AXILiteSignature, AXILiteSlave
-from ..axi.signature import AXIReadSignature, AXIWriteSignature
+from ..axi.signature import AXIConfig, AXIReadSignature, AXIWriteSignature
 from ..compute.array import SystolicArray
 from ..compute.block_sums import BlockSums
 from ..formats.element import Element, decode_operand
-from ..stream.loops import Walk
+from ..stream.loop_walk import LoopWalk
+from ..stream.read_ahead import ReadAhead
 from ..verilog import place
 from .axi_memory import AXIMemory
 from .config import IDENTITY, REGISTERS, STEP_BITS, VERSION, EngineConfig, Fault
@@ -27,7 +27,7 @@ class _Fetch(wiring.Component):
     -------
     i : In(stream), ``addr`` and ``first``
     read : the memory's read port
-    o : Out(stream), ``data`` and ``first``
+    o : Out(stream), ``data``, bytes, and ``first``
     """
 
     DEPTH = 8
@@ -39,31 +39,30 @@ class _Fetch(wiring.Component):
             {
                 "i": In(stream.Signature(data.StructLayout({"addr": (depth - 1).bit_length(), "first": 1}))),
                 "read": Out(port),
-                "o": Out(stream.Signature(data.StructLayout({"data": width, "first": 1}))),
+                "o": Out(
+                    stream.Signature(data.StructLayout({"data": data.ArrayLayout(8, width // 8), "first": 1}))
+                ),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        read = self.read
-        m.submodules.words = words = SyncFIFOBuffered(width=self.width + 1, depth=self.DEPTH)
-        room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
+        word = self.o.payload.shape()
+        reads = place(m, "reads", ReadAhead(request=len(self.i.payload.addr), answer=word, depth=self.DEPTH))
         fresh, first = Signal(), Signal()  # the word is at the memory's output
         m.d.comb += [
-            read.addr.eq(self.i.payload.addr),
-            self.i.ready.eq(room != 0),
-            read.en.eq(self.i.valid & self.i.ready),
-            words.w_en.eq(fresh),
-            words.w_data.eq(Cat(read.data, first)),
-            self.o.payload.eq(words.r_data),
-            self.o.valid.eq(words.r_rdy),
-            words.r_en.eq(self.o.ready),
+            reads.i.payload.request.eq(self.i.payload.addr),
+            reads.i.valid.eq(self.i.valid),
+            self.i.ready.eq(reads.i.ready),
+            self.read.addr.eq(reads.req.payload),
+            self.read.en.eq(reads.req.valid),
+            reads.req.ready.eq(1),
+            reads.answered.eq(fresh),
+            reads.answer.data.eq(self.read.data),
+            reads.answer.first.eq(first),
         ]
-        m.d.sync += [
-            fresh.eq(read.en),
-            first.eq(self.i.payload.first),
-            room.eq(room - read.en + (self.o.valid & self.o.ready)),
-        ]
+        connect(m, reads.o, flipped(self.o))
+        m.d.sync += [fresh.eq(self.read.en), first.eq(self.i.payload.first)]
         return m
 
 
@@ -92,12 +91,12 @@ class Engine(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        axi = dict(addr_width=config.addr_width, data_width=LANE, id_width=1)
+        axi = AXIConfig(addr_width=config.addr_width, data_width=LANE)
         super().__init__(
             {
                 "registers": In(AXILiteSignature()),
-                "read": In(AXIReadSignature(**axi)),
-                "write": In(AXIWriteSignature(**axi)),
+                "read": In(AXIReadSignature(axi)),
+                "write": In(AXIWriteSignature(axi)),
                 "busy": Out(1),
             }
         )
@@ -105,13 +104,13 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, array_config = self.config, self.config.array
-        width, depth, bits = 8 * config.word_bytes, config.words, config.word_addr_width
+        width, depth = 8 * config.word_bytes, config.words
         memories = [
             place(m, name, EngineMemory(width=width, depth=depth, ports=config.ports)).port
             for name in ("activations", "weights_and_results")
         ]
         array = place(m, "array", SystolicArray(array_config, transpose=False))
-        sums = place(m, "block_sums", BlockSums(config, early=False))
+        sums = place(m, "block_sums", BlockSums(array_config, tokens=config.tokens, early=False))
         fetches = [
             place(m, f"{name}_fetch", _Fetch(width=width, depth=depth)) for name in ("activation", "weight")
         ]
@@ -120,48 +119,18 @@ class Engine(wiring.Component):
         rows_walk = place(
             m,
             "activation_walk",
-            Walk(fields=counts | {"rows": len(sums.row) + 1}, loops=blocks | {"row": "rows"}),
+            LoopWalk(fields=counts | {"rows": len(sums.row) + 1}, loops=blocks | {"row": "rows"}),
         )
-        items_walk = place(m, "weight_walk", Walk(fields=counts, loops=blocks | {"item": array_config.rows}))
+        items_walk = place(
+            m, "weight_walk", LoopWalk(fields=counts, loops=blocks | {"item": array_config.rows})
+        )
 
         job = self._registers(m)
-        start, running, fault = job["start"], self.busy, job["fault"]
-
-        # Host's accesses, and the engine's while it is busy.
-        axi = place(m, "axi_memory", AXIMemory(addr_width=config.addr_width, size=2 * config.memory_bytes))
-        connect(m, flipped(self.read), axi.read)
-        connect(m, flipped(self.write), axi.write)
-        lanes = width // LANE
-        lane_bits = (lanes - 1).bit_length()
-        lane, chosen = axi.addr[:lane_bits], axi.addr[-1]
-        last_lane, last_chosen, fresh = Signal.like(lane), Signal(), Signal()
-        word = Signal(width, reset_less=True)
-        m.d.sync += fresh.eq(axi.read_en)
-        with m.If(axi.read_en):
-            m.d.sync += [last_lane.eq(lane), last_chosen.eq(chosen)]
-        with m.If(fresh):
-            m.d.sync += word.eq(Mux(last_chosen, memories[1].read.data, memories[0].read.data))
-        m.d.comb += [
-            axi.busy.eq(running | job["pending"]),
-            job["idle"].eq(axi.idle),
-            axi.read_data.eq(word.word_select(last_lane, LANE)),
-        ]
-        for n, memory in enumerate(memories):
-            fetch = fetches[n].read
-            m.d.comb += [
-                memory.read.en.eq(Mux(running, fetch.en, axi.read_en & (chosen == n))),
-                memory.read.addr.eq(Mux(running, fetch.addr, axi.addr[lane_bits:-1])),
-                fetch.data.eq(memory.read.data),
-                memory.write.addr.eq(axi.addr[lane_bits:-1]),
-                memory.write.data.eq(axi.write_data.replicate(lanes)),
-                memory.write.en.eq(Mux(axi.write_en & (chosen == n), C(1, lanes) << lane, 0)),
-            ]
-
-        # Commands of the parts.
+        self._accesses(m, job, memories, [fetch.read for fetch in fetches])
         for part in rows_walk.cmd, items_walk.cmd, sums.cmd:
             fields = part.payload.shape().members
             m.d.comb += [
-                part.valid.eq(start),
+                part.valid.eq(job["start"]),
                 part.payload.steps.eq(job["K_BLOCKS"]),
                 part.payload.groups.eq(job["GROUPS"]),
             ]
@@ -169,21 +138,66 @@ class Engine(wiring.Component):
                 m.d.comb += part.payload.rows.eq(job["ROWS"])
             if "passes" in fields:
                 m.d.comb += part.payload.passes.eq(array_config.passes)
+        flight, drained = Signal(range(3)), Signal()  # steps whose sums have a bank; one is free again
+        self._activations(m, job, rows_walk, fetches[0].i, flight, drained)
+        self._weights(m, job, items_walk, fetches[1].i)
+        self._operands(m, fetches[0].o, fetches[1].o, array)
 
-        # Activations: a step begins when one of the two banks of sums will be free when its first sums
-        # come, so that the array never stands still.
-        flight = Signal(range(3))
-        begins, drained = Signal(), Signal()
-        at, fetch = rows_walk.o.payload, fetches[0].i
+        # Constant, so that no clock enable runs through the array.
+        m.d.comb += [sums.i.payload.eq(array.o.payload), sums.i.valid.eq(array.o.valid), array.o.ready.eq(1)]
+        with m.If(array.o.valid & ~sums.i.ready):
+            m.d.sync += job["fault"].eq(Fault.OVERRUN)
+        self._results(m, job, sums, memories[1].write, drained)
+        with m.If(self.busy & ~job["start"] & ~rows_walk.o.valid & ~items_walk.o.valid & (flight == 0)):
+            m.d.sync += self.busy.eq(0)
+        return m
+
+    def _accesses(self, m, job, memories, fetches):
+        """The host's accesses of the memories, and the engine's reads while it is busy."""
+        config = self.config
+        lanes = config.word_bytes // (LANE // 8)
+        axi = place(m, "axi_memory", AXIMemory(addr_width=config.addr_width, size=2 * config.memory_bytes))
+        connect(m, flipped(self.read), axi.read)
+        connect(m, flipped(self.write), axi.write)
+        where = data.StructLayout(
+            {"lane": (lanes - 1).bit_length(), "word": config.word_addr_width, "memory": 1}
+        )
+        at, fresh = where(axi.addr), Signal()
+        last = Signal(data.StructLayout({"lane": at.lane.shape(), "memory": 1}))
+        word = Signal(data.ArrayLayout(LANE, lanes), reset_less=True)
+        m.d.sync += fresh.eq(axi.read_en)
+        with m.If(axi.read_en):
+            m.d.sync += [last.lane.eq(at.lane), last.memory.eq(at.memory)]
+        with m.If(fresh):
+            m.d.sync += word.eq(Mux(last.memory, memories[1].read.data, memories[0].read.data))
+        m.d.comb += [
+            axi.busy.eq(self.busy | job["pending"]),
+            job["idle"].eq(axi.idle),
+            axi.read_data.eq(word[last.lane]),
+        ]
+        for n, (memory, fetch) in enumerate(zip(memories, fetches)):
+            here = at.memory == n
+            m.d.comb += [
+                memory.read.en.eq(Mux(self.busy, fetch.en, axi.read_en & here)),
+                memory.read.addr.eq(Mux(self.busy, fetch.addr, at.word)),
+                fetch.data.eq(memory.read.data),
+                memory.write.addr.eq(at.word),
+                memory.write.data.eq(axi.write_data.replicate(lanes)),
+                memory.write.en.eq(Mux(axi.write_en & here, C(1, lanes) << at.lane, 0)),
+            ]
+
+    def _activations(self, m, job, walk, fetch, flight, drained):
+        """Addresses of activations: a step begins when one of the two banks of sums will be free when its
+        first sums come, so that the array never stands still."""
+        at = walk.o.payload
         opens = at.first.pass_ & at.first.row
-        may = Signal()
-        position = Signal(bits + 1)
-        here = Signal(bits + 1)
+        begins, may = Signal(), Signal()
+        position, here = (Signal(self.config.word_addr_width + 1, name=name) for name in ("position", "here"))
         m.d.comb += [
             may.eq(~opens | (flight < 2)),
             here.eq(Mux(opens & at.first.step, job["ACTIVATIONS"], position)),
-            fetch.valid.eq(rows_walk.o.valid & may),
-            rows_walk.o.ready.eq(fetch.ready & may),
+            fetch.valid.eq(walk.o.valid & may),
+            walk.o.ready.eq(fetch.ready & may),
             fetch.payload.addr.eq(here),
             fetch.payload.first.eq(at.first.row),
             begins.eq(fetch.valid & fetch.ready & opens),
@@ -191,47 +205,36 @@ class Engine(wiring.Component):
         with m.If(fetch.valid & fetch.ready):
             m.d.sync += position.eq(here + 1)
             with m.If(here[-1]):
-                m.d.sync += fault.eq(Fault.BAD_ADDRESS)
+                m.d.sync += job["fault"].eq(Fault.BAD_ADDRESS)
         m.d.sync += flight.eq(flight + begins - drained)
 
-        # Weights, in the order of memory.
-        fetch = fetches[1].i
-        weight = Signal(bits + 1)
+    def _weights(self, m, job, walk, fetch):
+        """Addresses of weights, in the order of memory."""
+        weight = Signal(self.config.word_addr_width + 1)
         m.d.comb += [
-            fetch.valid.eq(items_walk.o.valid),
-            items_walk.o.ready.eq(fetch.ready),
+            fetch.valid.eq(walk.o.valid),
+            walk.o.ready.eq(fetch.ready),
             fetch.payload.addr.eq(weight),
         ]
-        with m.If(start):
+        with m.If(job["start"]):
             m.d.sync += weight.eq(job["WEIGHTS"])
         with m.Elif(fetch.valid & fetch.ready):
             m.d.sync += weight.eq(weight + 1)
             with m.If(weight[-1]):
-                m.d.sync += fault.eq(Fault.BAD_ADDRESS)
+                m.d.sync += job["fault"].eq(Fault.BAD_ADDRESS)
 
+    def _operands(self, m, activations, weights, array):
+        """Words to the operands of the array."""
         decode = lambda code, symmetric: decode_operand(
             C(Element.S8, 3), code, (Element.S8,), 0, symmetric=symmetric
         )
-        words = [fetch.o.payload.data for fetch in fetches]
-        connect_valid = lambda source, target: m.d.comb.__iadd__(
-            [target.valid.eq(source.valid), source.ready.eq(target.ready)]
-        )
-        connect_valid(fetches[0].o, array.a)
-        connect_valid(fetches[1].o, array.w)
-        m.d.comb += array.a.payload.first.eq(fetches[0].o.payload.first)
-        for r in range(array_config.rows):
-            m.d.comb += array.a.payload.data[r].as_value().eq(decode(words[0].word_select(r, 8), True))
-        for c in range(array_config.cols):
-            m.d.comb += array.w.payload.data[0][c].as_value().eq(decode(words[1].word_select(c, 8), False))
-
-        # Constant, so that no clock enable runs through the array.
-        m.d.comb += [sums.i.payload.eq(array.o.payload), sums.i.valid.eq(array.o.valid), array.o.ready.eq(1)]
-        with m.If(array.o.valid & ~sums.i.ready):
-            m.d.sync += fault.eq(Fault.OVERRUN)
-        self._results(m, job, sums, memories[1].write, drained)
-        with m.If(running & ~start & ~rows_walk.o.valid & ~items_walk.o.valid & (flight == 0)):
-            m.d.sync += running.eq(0)
-        return m
+        for source, target in (activations, array.a), (weights, array.w):
+            m.d.comb += [target.valid.eq(source.valid), source.ready.eq(target.ready)]
+        m.d.comb += array.a.payload.first.eq(activations.payload.first)
+        for r in range(self.config.array.rows):
+            m.d.comb += array.a.payload.data[r].eq(decode(activations.payload.data[r], True))
+        for c in range(self.config.array.cols):
+            m.d.comb += array.w.payload.data[0][c].eq(decode(weights.payload.data[c], False))
 
     def _results(self, m, job, sums, write, drained):
         """Writes the sums of each complete step, row by row."""
@@ -275,26 +278,7 @@ class Engine(wiring.Component):
         """The registers; what the job needs of them, ``start`` (a cycle, after ``pending``), ``fault``, and
         ``idle``, which is to be driven."""
         config = self.config
-        slave = place(m, "registers_slave", AXILiteSlave())
-        lite, inside = self.registers, slave.axi
-        # Addresses and values are decoded in the cycle before the access; until it they stay.
-        may_write, may_read = Signal(), Signal()
-        m.d.sync += [
-            may_write.eq(lite.aw.valid & lite.w.valid & ~may_write),
-            may_read.eq(lite.ar.valid & ~may_read),
-        ]
-        for outer, inner, may in (
-            (lite.aw, inside.aw, may_write),
-            (lite.w, inside.w, may_write),
-            (lite.ar, inside.ar, may_read),
-        ):
-            m.d.comb += [
-                inner.payload.eq(outer.payload),
-                inner.valid.eq(outer.valid & may),
-                outer.ready.eq(inner.ready & may),
-            ]
-        connect(m, inside.b, flipped(lite.b))
-        connect(m, inside.r, flipped(lite.r))
+        lite, slave = self.registers, self._slave(m)
         bits, skip = config.word_addr_width, (config.word_bytes - 1).bit_length()
         job = {
             name: Signal(width, name=name.lower())
@@ -329,7 +313,7 @@ class Engine(wiring.Component):
             },
         }
         m.d.sync += [slave.read_data.eq(0), slave.read_ok.eq(0)]
-        with m.Switch(lite.ar.payload):
+        with m.Switch(lite.ar.payload.addr):
             for name, at in REGISTERS.items():
                 with m.Case(at):
                     m.d.sync += [slave.read_data.eq(values[name]), slave.read_ok.eq(1)]
@@ -340,7 +324,7 @@ class Engine(wiring.Component):
             fits = value == 1 if signal is None else (value[:low] == 0) & (value[low + len(signal) :] == 0)
             here = Signal(name=f"{name.lower()}_here")
             written.append(here)
-            m.d.sync += here.eq((lite.aw.payload == REGISTERS[name]) & fits)
+            m.d.sync += here.eq((lite.aw.payload.addr == REGISTERS[name]) & fits)
             with m.If(slave.write & here & ~busy):
                 if signal is None:
                     m.d.sync += [pending.eq(1), fault.eq(Fault.NONE), cycles.eq(0)]
@@ -354,3 +338,27 @@ class Engine(wiring.Component):
         with m.If(self.busy):
             m.d.sync += cycles.eq(cycles + 1)
         return job | {"start": start, "pending": pending, "fault": fault, "idle": idle}
+
+    def _slave(self, m):
+        """The slave that the registers are behind."""
+        slave = place(m, "registers_slave", AXILiteSlave())
+        lite, inside = self.registers, slave.axi
+        # Addresses and values are decoded in the cycle before the access; until it they stay.
+        may_write, may_read = Signal(), Signal()
+        m.d.sync += [
+            may_write.eq(lite.aw.valid & lite.w.valid & ~may_write),
+            may_read.eq(lite.ar.valid & ~may_read),
+        ]
+        for outer, inner, may in (
+            (lite.aw, inside.aw, may_write),
+            (lite.w, inside.w, may_write),
+            (lite.ar, inside.ar, may_read),
+        ):
+            m.d.comb += [
+                inner.payload.eq(outer.payload),
+                inner.valid.eq(outer.valid & may),
+                outer.ready.eq(inner.ready & may),
+            ]
+        connect(m, inside.b, flipped(lite.b))
+        connect(m, inside.r, flipped(lite.r))
+        return slave

@@ -1,20 +1,18 @@
 """Activation memory: quantised blocks for the systolic array."""
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
-from ..config import BLOCK
-from ..interfaces import block_meta, block_port, local_write, matmul_data_port, matmul_meta_port
-from ..stream.round_robin import RoundRobin, select
+from ..config import LocalConfig
+from ..interfaces import BlockLayout, LocalWrite, block_port, meta_port, word_port
+from ..stream.round_robin import RoundRobin
+from ..stream.select import select
 from ..verilog import place
 from .sram import SRAM
 
 __all__ = ["ActivationMemory"]
-
-BLOCK_BITS = 8 * BLOCK
-"""Bits of a block's elements."""
 
 
 class ActivationMemory(wiring.Component):
@@ -27,6 +25,12 @@ class ActivationMemory(wiring.Component):
     memory: a read transferred in a later cycle sees it. Reset forgets reads in progress and keeps the
     contents.
 
+    Parameters
+    ----------
+    config : LocalConfig
+    blocks : a multiple of the blocks in a word
+    write_ports : how many write
+
     Members
     -------
     word, meta : In(ReadPortSignature), the elements and the scales and sums of a word
@@ -36,45 +40,45 @@ class ActivationMemory(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, config, *, write_ports):
-        self.config, self.write_ports = config, write_ports
+    def __init__(self, config: LocalConfig, *, blocks, write_ports):
+        self.config, self.blocks, self.write_ports = config, blocks, write_ports
         super().__init__(
             {
-                "word": In(matmul_data_port(config)),
-                "meta": In(matmul_meta_port(config)),
+                "word": In(word_port(config)),
+                "meta": In(meta_port(config)),
                 "block": In(block_port(config)),
-                "write": In(stream.Signature(local_write(config))).array(write_ports),
+                "write": In(stream.Signature(LocalWrite(config))).array(write_ports),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        segments = self.config.tile.array.segments
+        segments = self.config.segments
         segment_bits = exact_log2(segments)
-        meta_bits = block_meta(self.config).size
-        depth = self.config.tile.amem_words
-        words = place(m, "words", SRAM(width=BLOCK_BITS * segments, depth=depth, granularity=BLOCK_BITS))
+        depth = self.blocks // segments
+        place_of = data.StructLayout({"segment": segment_bits, "word": self.config.word_addr_width})
+        block = BlockLayout(self.config.sum_width)
+        data_bits, meta_bits = block["data"].width, block["meta"].width
+        words = place(m, "words", SRAM(width=data_bits * segments, depth=depth, granularity=data_bits))
         metas = place(m, "metas", SRAM(width=meta_bits * segments, depth=depth, granularity=meta_bits))
-        word_read, meta_read, word_write, meta_write = words.read, metas.read, words.write, metas.write
+        word_read, meta_read = words.read, metas.read
 
         turn = place(m, "turn", RoundRobin(count=self.write_ports))
-        row = Signal(local_write(self.config))
+        row = Signal(LocalWrite(self.config))
+        target = place_of(row.addr[: self.config.amem_addr_width])
         enable = Signal(segments)
         m.d.comb += [
             turn.request.eq(Cat(port.valid for port in self.write)),
             turn.accept.eq(1),
             row.eq(select(turn.grant, [port.payload for port in self.write])),
-            enable.eq(turn.request.any() << row.addr[:segment_bits]),
+            enable.eq(turn.request.any() << target.segment),
         ]
         m.d.comb += [port.ready.eq(turn.grant[p]) for p, port in enumerate(self.write)]
-        for write, value in (
-            (word_write, row.data[:BLOCK_BITS]),
-            (meta_write, row.data[BLOCK_BITS:][:meta_bits]),
-        ):
+        for write, value in ((words.write, row.data.block.data), (metas.write, row.data.block.meta)):
             m.d.comb += [
                 write.en.eq(enable),
-                write.addr.eq(row.addr[segment_bits:]),
-                write.data.eq(value.replicate(segments)),
+                write.addr.eq(target.word),
+                write.data.eq(Value.cast(value).replicate(segments)),
             ]
 
         # A waiting block request goes first after a word or meta request did, and the other way round.
@@ -87,12 +91,12 @@ class ActivationMemory(wiring.Component):
             self.meta.req.ready.eq(~block_wins),
         ]
         m.d.sync += blocks_turn.eq(self.block.req.valid & ~block_wins)
-        block_word = self.block.req.payload[segment_bits:]
+        asked = place_of(self.block.req.payload)
         m.d.comb += [
             word_read.en.eq(block_wins | self.word.req.valid),
-            word_read.addr.eq(Mux(block_wins, block_word, self.word.req.payload)),
+            word_read.addr.eq(Mux(block_wins, asked.word, self.word.req.payload)),
             meta_read.en.eq(block_wins | self.meta.req.valid),
-            meta_read.addr.eq(Mux(block_wins, block_word, self.meta.req.payload)),
+            meta_read.addr.eq(Mux(block_wins, asked.word, self.meta.req.payload)),
         ]
         # Cycle 1: the memories.
         word_next, meta_next, block_next = Signal(), Signal(), Signal()
@@ -101,7 +105,7 @@ class ActivationMemory(wiring.Component):
             word_next.eq(self.word.req.valid & ~block_wins),
             meta_next.eq(self.meta.req.valid & ~block_wins),
             block_next.eq(block_wins),
-            segment.eq(self.block.req.payload[:segment_bits]),
+            segment.eq(asked.segment),
         ]
         # Cycle 2: the segment.
         m.d.sync += [
@@ -110,7 +114,7 @@ class ActivationMemory(wiring.Component):
             self.meta.valid.eq(meta_next),
             self.meta.data.eq(meta_read.data),
             self.block.valid.eq(block_next),
-            self.block.data.data.eq(word_read.data.word_select(segment, BLOCK_BITS)),
+            self.block.data.data.eq(word_read.data.word_select(segment, data_bits)),
             self.block.data.meta.eq(meta_read.data.word_select(segment, meta_bits)),
         ]
         return m

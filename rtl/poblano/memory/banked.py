@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2, exact_log2
 
 from ..interfaces import ReadPortSignature
-from ..stream.round_robin import RoundRobin, select
+from ..stream.round_robin import RoundRobin
+from ..stream.select import select
 from ..verilog import place
 from .sram import SRAM
 
@@ -52,7 +53,10 @@ class BankedMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bank_bits = exact_log2(self.banks)
+        bank_bits, addr_bits = exact_log2(self.banks), ceil_log2(self.rows)
+        place_of = data.StructLayout({"bank": bank_bits, "row": addr_bits - bank_bits})
+        read_places = [place_of(port.req.payload) for port in self.read]
+        write_places = [place_of(port.payload.addr) for port in self.write]
         reads, writes, row_data = [], [], []  # by bank: grants to read ports, grants to write ports, data
         for b in range(self.banks):
             memory = place(
@@ -66,18 +70,18 @@ class BankedMemory(wiring.Component):
             row = Signal.like(self.write[0].payload, name=f"row{b}")
             m.d.comb += [
                 reader.request.eq(
-                    Cat(port.req.valid & (port.req.payload[:bank_bits] == b) for port in self.read)
+                    Cat(port.req.valid & (at.bank == b) for port, at in zip(self.read, read_places))
                 ),
                 reader.accept.eq(1),
                 read.en.eq(reader.request.any()),
-                read.addr.eq(select(reader.grant, [port.req.payload[bank_bits:] for port in self.read])),
+                read.addr.eq(select(reader.grant, [at.row for at in read_places])),
                 writer.request.eq(
-                    Cat(port.valid & (port.payload.addr[:bank_bits] == b) for port in self.write)
+                    Cat(port.valid & (at.bank == b) for port, at in zip(self.write, write_places))
                 ),
                 writer.accept.eq(1),
                 row.eq(select(writer.grant, [port.payload for port in self.write])),
                 write.en.eq(Mux(writer.request.any(), row.mask, 0)),
-                write.addr.eq(row.addr[bank_bits:]),
+                write.addr.eq(place_of(row.addr).row),
                 write.data.eq(row.data),
             ]
             reads.append(reader.grant)

@@ -5,7 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi.signature import AXIReadSignature, AXIWriteSignature
-from ..interfaces import UnitSignature, block_port, bus_write, vmem_port
+from ..config import LocalConfig, MemoryConfig
+from ..interfaces import BusWrite, UnitSignature, block_port, vmem_port
 from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
 from ..verilog import place
@@ -26,6 +27,12 @@ class DMAUnit(wiring.Component):
     Commands that go the same way overlap; a command that goes the other way, or a NOP, begins when all
     before it are done.
 
+    Parameters
+    ----------
+    config : MemoryConfig
+    local : LocalConfig of the tiles
+    tiles : of the chip
+
     Members
     -------
     unit : In(UnitSignature())
@@ -35,30 +42,28 @@ class DMAUnit(wiring.Component):
     vmem, amem : Out(ReadPortSignature).array(tiles)
     """
 
-    def __init__(self, config):
-        self.config = config
-        memory = config.memory
-        axi = {"addr_width": memory.addr_width, "data_width": memory.data_width, "id_width": 1}
+    def __init__(self, config: MemoryConfig, local: LocalConfig, *, tiles):
+        self.config, self.local, self.tiles = config, local, tiles
         super().__init__(
             {
                 "unit": In(UnitSignature()),
-                "read": Out(AXIReadSignature(**axi)),
-                "write": Out(AXIWriteSignature(**axi)),
-                "bus": Out(stream.Signature(bus_write(config))),
-                "vmem": Out(vmem_port(config)).array(config.tiles),
-                "amem": Out(block_port(config)).array(config.tiles),
+                "read": Out(AXIReadSignature(config.axi)),
+                "write": Out(AXIWriteSignature(config.axi)),
+                "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
+                "vmem": Out(vmem_port(local)).array(tiles),
+                "amem": Out(block_port(local)).array(tiles),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         unit = self.unit
-        load = place(m, "load", LoadEngine(self.config))
-        store = place(m, "store", StoreEngine(self.config))
+        load = place(m, "load", LoadEngine(self.config, self.local, tiles=self.tiles))
+        store = place(m, "store", StoreEngine(self.config, self.local, tiles=self.tiles))
         connect(m, load.axi, flipped(self.read))
         connect(m, store.axi, flipped(self.write))
         connect(m, load.bus, flipped(self.bus))
-        for t in range(self.config.tiles):
+        for t in range(self.tiles):
             connect(m, store.vmem[t], flipped(self.vmem[t]))
             connect(m, store.amem[t], flipped(self.amem[t]))
 

@@ -2,17 +2,17 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..axi.reader import AXIReader
 from ..axi.signature import AXIReadSignature
-from ..config import LINE_BYTES
-from ..interfaces import bus_write
+from ..config import LINE_BYTES, LocalConfig, MemoryConfig
+from ..interfaces import BusWrite
 from ..isa.commands import COMMAND_BYTES, Opcode
 from ..isa.layout import CommandLayout
-from ..stream.region import RegionLayout, Walk
+from ..stream.fifo import FIFO
+from ..stream.region_walk import RegionLayout, RegionWalk
 from ..verilog import place
 
 __all__ = ["LoadEngine"]
@@ -32,6 +32,12 @@ class LoadEngine(wiring.Component):
     commands before the one that failed; from then on, and while ``flush`` is high, no read is begun. Only a
     reset ends this, to be given when ``idle``.
 
+    Parameters
+    ----------
+    config : MemoryConfig
+    local : LocalConfig of the tiles
+    tiles : of the chip
+
     Members
     -------
     cmd : In(stream(512)), LOAD commands
@@ -41,16 +47,13 @@ class LoadEngine(wiring.Component):
     flush : In(1)
     """
 
-    def __init__(self, config):
-        self.config = config
-        memory = config.memory
+    def __init__(self, config: MemoryConfig, local: LocalConfig, *, tiles):
+        self.config, self.local, self.tiles = config, local, tiles
         super().__init__(
             {
                 "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
-                "axi": Out(
-                    AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)
-                ),
-                "bus": Out(stream.Signature(bus_write(config))),
+                "axi": Out(AXIReadSignature(config.axi)),
+                "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
                 "done": Out(1),
                 "error": Out(1),
                 "flush": In(1),
@@ -60,49 +63,47 @@ class LoadEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        memory, lanes, tiles = self.config.memory, self.config.tile.lanes, self.config.tiles
+        memory, lanes = self.config, self.local.lanes
         line_bits = exact_log2(LINE_BYTES // memory.data_bytes)  # beats in a line
         row_beats = 4 * lanes // memory.data_bytes
         row_bits = exact_log2(row_beats)
         beat_lanes = lanes // row_beats
-        width = self.config.tile.line_addr_width + line_bits
+        width = self.local.line_addr_width + line_bits
 
         reader = place(
             m,
             "reader",
             AXIReader(
-                addr_width=memory.addr_width,
-                data_width=memory.data_width,
+                memory.axi,
                 word_width=memory.data_width,
                 depth=max(2, memory.outstanding * memory.burst_beats),
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding,
             ),
         )
-        walk = place(m, "walk", Walk(width=width))
-        target = data.StructLayout({"region": RegionLayout(width=width), "tiles": tiles})
-        queue = place(m, "queue", SyncFIFO(width=target.size, depth=QUEUED))
+        walk = place(m, "walk", RegionWalk(width=width))
+        target = data.StructLayout({"region": RegionLayout(width=width), "tiles": self.tiles})
+        queue = place(m, "queue", FIFO(shape=target, depth=QUEUED))
         connect(m, reader.axi, flipped(self.axi))
 
         command = CommandLayout(Opcode.LOAD)(self.cmd.payload)
-        region, following = Signal(target), target(queue.r_data)
+        put, following = queue.i.payload, queue.o.payload
         m.d.comb += [
-            self.cmd.ready.eq(queue.w_rdy & reader.cmd.ready),
-            reader.cmd.valid.eq(self.cmd.valid & queue.w_rdy),
+            self.cmd.ready.eq(queue.i.ready & reader.cmd.ready),
+            reader.cmd.valid.eq(self.cmd.valid & queue.i.ready),
             reader.cmd.payload.addr.eq(command.mem_addr),
             reader.cmd.payload.row_bytes.eq(command.lines * LINE_BYTES),
             reader.cmd.payload.stride.eq(command.mem_stride),
             reader.cmd.payload.rows.eq(command.rows),
-            queue.w_en.eq(self.cmd.valid & reader.cmd.ready),
-            region.region.base.eq(command.dst << line_bits),
-            region.region.stride.eq(command.dst_stride << line_bits),
-            region.region.rows.eq(command.rows),
-            region.region.count.eq(command.lines << line_bits),
-            region.tiles.eq(command.tiles),
-            queue.w_data.eq(region),
-            walk.cmd.valid.eq(queue.r_rdy),
+            queue.i.valid.eq(self.cmd.valid & reader.cmd.ready),
+            put.region.base.eq(command.dst << line_bits),
+            put.region.stride.eq(command.dst_stride << line_bits),
+            put.region.rows.eq(command.rows),
+            put.region.count.eq(command.lines << line_bits),
+            put.tiles.eq(command.tiles),
+            walk.cmd.valid.eq(queue.o.valid),
             walk.cmd.payload.eq(following.region),
-            queue.r_en.eq(walk.cmd.ready),
+            queue.o.ready.eq(walk.cmd.ready),
             reader.flush.eq(self.flush),
             self.idle.eq(reader.idle),
         ]
@@ -114,11 +115,11 @@ class LoadEngine(wiring.Component):
         with m.If(self.error):
             m.d.sync += reported.eq(1)
         m.d.sync += landed.eq(landed + reader.done - self.done)
-        mask = Signal(tiles)  # of the region being walked
-        with m.If(queue.r_rdy & walk.cmd.ready):
+        mask = Signal(self.tiles)  # of the region being walked
+        with m.If(queue.o.valid & walk.cmd.ready):
             m.d.sync += mask.eq(following.tiles)
 
-        index = walk.o.payload.index
+        at = data.StructLayout({"beat": row_bits, "row": width - row_bits})(walk.o.payload.index)
         write = self.bus.payload.write
         m.d.comb += [
             self.bus.valid.eq(walk.o.valid & reader.o.valid),
@@ -127,8 +128,8 @@ class LoadEngine(wiring.Component):
             self.done.eq(self.bus.valid & self.bus.ready & walk.o.payload.last),
             self.bus.payload.tiles.eq(mask),
             write.space.eq(0),
-            write.addr.eq(index[row_bits:]),
-            write.mask.eq(((1 << beat_lanes) - 1) << index[:row_bits] * beat_lanes),
-            write.data.eq(reader.o.payload.replicate(row_beats)),
+            write.addr.eq(at.row),
+            write.mask.eq(((1 << beat_lanes) - 1) << at.beat * beat_lanes),
+            write.data.row.eq(reader.o.payload.replicate(row_beats)),
         ]
         return m

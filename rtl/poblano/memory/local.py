@@ -4,7 +4,8 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
 
-from ..interfaces import block_port, local_write, matmul_data_port, matmul_meta_port, vmem_port
+from ..config import TileConfig
+from ..interfaces import LocalWrite, block_port, meta_port, vmem_port, word_port
 from ..verilog import place
 from .activation import ActivationMemory
 from .banked import BankedMemory
@@ -20,6 +21,10 @@ class LocalMemories(wiring.Component):
     a bound of two other requests. Reset forgets reads in progress and keeps the contents: reset it together
     with the units, which then get no stale data.
 
+    Parameters
+    ----------
+    config : TileConfig
+
     Members
     -------
     vector_a, vector_b, dma_v : In(ReadPortSignature), rows of vector memory
@@ -30,17 +35,18 @@ class LocalMemories(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, config):
+    def __init__(self, config: TileConfig):
         self.config = config
-        write = stream.Signature(local_write(config))
+        local = config.local
+        write = stream.Signature(LocalWrite(local))
         super().__init__(
             {
-                "vector_a": In(vmem_port(config)),
-                "vector_b": In(vmem_port(config)),
-                "dma_v": In(vmem_port(config)),
-                "matmul_a": In(matmul_data_port(config)),
-                "matmul_meta": In(matmul_meta_port(config)),
-                "dma_a": In(block_port(config)),
+                "vector_a": In(vmem_port(local)),
+                "vector_b": In(vmem_port(local)),
+                "dma_v": In(vmem_port(local)),
+                "matmul_a": In(word_port(local)),
+                "matmul_meta": In(meta_port(local)),
+                "dma_a": In(block_port(local)),
                 "w_vector": In(write),
                 "w_matmul": In(write),
                 "w_bus": In(write),
@@ -50,21 +56,21 @@ class LocalMemories(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        tile = self.config.tile
+        config, local = self.config, self.config.local
         writes = (self.w_vector, self.w_matmul, self.w_bus)
         vmem = place(
             m,
             "vmem",
             BankedMemory(
-                rows=tile.vmem_rows,
-                width=32 * tile.lanes,
+                rows=config.vmem_rows,
+                width=local.row_width,
                 granularity=32,
-                banks=tile.vmem_banks,
+                banks=config.vmem_banks,
                 read_ports=3,
                 write_ports=len(writes),
             ),
         )
-        amem = place(m, "amem", ActivationMemory(self.config, write_ports=len(writes)))
+        amem = place(m, "amem", ActivationMemory(local, blocks=config.amem_blocks, write_ports=len(writes)))
         for inside, port in (
             (vmem.read[0], self.vector_a),
             (vmem.read[1], self.vector_b),
@@ -78,9 +84,9 @@ class LocalMemories(wiring.Component):
             space = port.payload.space
             m.d.comb += [
                 v.valid.eq(port.valid & ~space),
-                v.payload.addr.eq(port.payload.addr[: tile.vmem_addr_width]),
+                v.payload.addr.eq(port.payload.addr[: local.vmem_addr_width]),
                 v.payload.mask.eq(port.payload.mask),
-                v.payload.data.eq(port.payload.data[: 32 * tile.lanes]),
+                v.payload.data.eq(port.payload.data.row),
                 a.valid.eq(port.valid & space),
                 a.payload.eq(port.payload),
                 port.ready.eq(Mux(space, a.ready, v.ready)),

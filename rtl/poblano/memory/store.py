@@ -4,18 +4,18 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..axi.signature import AXIWriteSignature
 from ..axi.writer import AXIWriter
-from ..config import BLOCK, LINE_BYTES
+from ..config import BLOCK, LINE_BYTES, LocalConfig, MemoryConfig
 from ..interfaces import block_port, vmem_port
 from ..isa.commands import COMMAND_BYTES, Opcode
 from ..isa.layout import CommandLayout
-from ..stream.region import Walk
+from ..stream.read_ahead import ReadAhead
+from ..stream.region_walk import RegionWalk
 from ..verilog import place
 
 __all__ = ["StoreEngine"]
@@ -35,6 +35,12 @@ class StoreEngine(wiring.Component):
     reads of the next command begin when those of a command have ended, while its writes are still under
     way. ``error``, ``flush`` and ``idle`` are as in :class:`AXIWriter`.
 
+    Parameters
+    ----------
+    config : MemoryConfig
+    local : LocalConfig of the tiles
+    tiles : of the chip
+
     Members
     -------
     cmd : In(stream(512)), commands of these opcodes
@@ -44,17 +50,14 @@ class StoreEngine(wiring.Component):
     flush : In(1)
     """
 
-    def __init__(self, config):
-        self.config = config
-        memory = config.memory
+    def __init__(self, config: MemoryConfig, local: LocalConfig, *, tiles):
+        self.config, self.local, self.tiles = config, local, tiles
         super().__init__(
             {
                 "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
-                "axi": Out(
-                    AXIWriteSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)
-                ),
-                "vmem": Out(vmem_port(config)).array(config.tiles),
-                "amem": Out(block_port(config)).array(config.tiles),
+                "axi": Out(AXIWriteSignature(config.axi)),
+                "vmem": Out(vmem_port(local)).array(tiles),
+                "amem": Out(block_port(local)).array(tiles),
                 "done": Out(1),
                 "error": Out(1),
                 "flush": In(1),
@@ -64,34 +67,50 @@ class StoreEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        memory, tiles = self.config.memory, self.config.tiles
-        beat_bytes = memory.data_bytes
-        beat_bits = exact_log2(beat_bytes)
+        memory = self.config
         # A line has as many beats as a block's elements: 32 bytes.
-        line_bits = exact_log2(LINE_BYTES // beat_bytes)
-        row_bits = exact_log2(4 * self.config.tile.lanes // beat_bytes)
-        width = self.config.tile.place_width + line_bits
+        line_bits = exact_log2(LINE_BYTES // memory.data_bytes)
+        row_bits = exact_log2(4 * self.local.lanes // memory.data_bytes)
+        width = self.local.place_width + line_bits
 
         writer = place(
             m,
             "writer",
             AXIWriter(
-                addr_width=memory.addr_width,
-                data_width=memory.data_width,
+                memory.axi,
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding_writes,
                 ahead=memory.outstanding,
             ),
         )
-        walk = place(m, "walk", Walk(width=width))
-        fifo = place(m, "fifo", SyncFIFOBuffered(width=memory.data_width, depth=ROOM + 1))
+        walk = place(m, "walk", RegionWalk(width=width))
+        reads = place(
+            m,
+            "reads",
+            ReadAhead(request=width, tag=max(row_bits, line_bits), answer=memory.data_width, depth=ROOM),
+        )
         connect(m, writer.axi, flipped(self.axi))
+        connect(m, reads.o, writer.i)
+        m.d.comb += [
+            reads.i.payload.request.eq(walk.o.payload.index),
+            reads.i.payload.tag.eq(walk.o.payload.index),
+            reads.i.valid.eq(walk.o.valid),
+            walk.o.ready.eq(reads.i.ready),
+        ]
+        region = self._commands(m, writer, walk, reads, line_bits)
+        self._requests(m, reads, region, row_bits, line_bits)
+        self._answers(m, reads, region, row_bits, line_bits)
+        return m
 
-        # A command, when the reads of the one before have been answered.
+    def _commands(self, m, writer, walk, reads, line_bits):
+        """Takes a command when the reads of the one before have been answered; the region that is read."""
+        memory = self.config
+        beat_bytes = memory.data_bytes
+        beat_bits = exact_log2(beat_bytes)
         store = CommandLayout(Opcode.STORE)(self.cmd.payload)
         block = CommandLayout(Opcode.STORE_BLOCK)(self.cmd.payload)
         is_store, is_scale = store.opcode == Opcode.STORE, store.opcode == Opcode.STORE_SCALE
-        row_bytes = Signal(range(self.config.tile.vmem_lines * LINE_BYTES + 1))
+        row_bytes = Signal(range((LINE_BYTES << self.local.line_addr_width) + 1))
         first = Signal(range(BLOCK))  # byte of the block
         waiting = Signal(range(ROOM + 1))  # reads not answered
         quiet = Signal()
@@ -115,65 +134,61 @@ class StoreEngine(wiring.Component):
             self.error.eq(writer.error),
             self.idle.eq(writer.idle),
         ]
-        from_vmem, scale = Signal(), Signal()
-        tile = Signal(tiles)  # one-hot
-        length = Signal(range(LINE_BYTES + 1))  # bytes of a row, if they are less than a beat
-        offset = Signal(beat_bits)  # first of them in the beat
+        region = Signal(
+            data.StructLayout(
+                {
+                    "from_vmem": 1,
+                    "scale": 1,  # scales, not blocks
+                    "tile": self.tiles,  # one-hot
+                    "length": range(LINE_BYTES + 1),  # bytes of a row, if they are less than a beat
+                    "offset": beat_bits,  # first of them in the beat
+                }
+            )
+        )
         with m.If(self.cmd.valid & self.cmd.ready):
             m.d.sync += [
-                from_vmem.eq(is_store),
-                scale.eq(is_scale),
-                tile.eq(Cat(store.tile == t for t in range(tiles))),
-                length.eq(Mux(is_store, 0, row_bytes)),
-                offset.eq(first[:beat_bits]),
+                region.from_vmem.eq(is_store),
+                region.scale.eq(is_scale),
+                region.tile.eq(Cat(store.tile == t for t in range(self.tiles))),
+                region.length.eq(Mux(is_store, 0, row_bytes)),
+                region.offset.eq(first[:beat_bits]),
             ]
+        m.d.sync += waiting.eq(waiting + (reads.req.valid & reads.req.ready) - reads.answered)
+        return region
 
-        # Requests, while there is room for the answers.
-        index = walk.o.payload.index
-        credit = Signal(range(ROOM + 1), init=ROOM)
-        may, asked, answered = Signal(), Signal(), Signal()
-        m.d.comb += [may.eq(walk.o.valid & (credit != 0)), walk.o.ready.eq(asked)]
-        for t in range(tiles):
+    def _requests(self, m, reads, region, row_bits, line_bits):
+        """Asks the tile's memory for the row or block of a beat."""
+        asked = []
+        for t in range(self.tiles):
             for port, wanted, low in (
-                (self.vmem[t], from_vmem, row_bits),
-                (self.amem[t], ~from_vmem, line_bits),
+                (self.vmem[t], region.from_vmem, row_bits),
+                (self.amem[t], ~region.from_vmem, line_bits),
             ):
-                m.d.comb += [port.req.valid.eq(may & wanted & tile[t]), port.req.payload.eq(index[low:])]
-        ports = [*self.vmem, *self.amem]
+                m.d.comb += [
+                    port.req.valid.eq(reads.req.valid & wanted & region.tile[t]),
+                    port.req.payload.eq(reads.req.payload[low:]),
+                ]
+                asked.append(port.req.valid & port.req.ready)
         m.d.comb += [
-            asked.eq(Cat(port.req.valid & port.req.ready for port in ports).any()),
-            answered.eq(Cat(port.valid for port in ports).any()),
-        ]
-        m.d.sync += [
-            waiting.eq(waiting + asked - answered),
-            credit.eq(credit - asked + (fifo.r_rdy & fifo.r_en)),
+            reads.req.ready.eq(Cat(asked).any()),
+            reads.answered.eq(Cat(port.valid for port in [*self.vmem, *self.amem]).any()),
         ]
 
-        # Answers: the beat of the row or block that was asked for, and its bytes everywhere in the beat.
-        sub_bits = max(row_bits, line_bits)
-        sub = C(0)
-        if sub_bits:
-            subs = place(m, "subs", SyncFIFO(width=sub_bits, depth=ROOM))
-            m.d.comb += [subs.w_en.eq(asked), subs.w_data.eq(index), subs.r_en.eq(answered)]
-            sub = subs.r_data
-        row = reduce(or_, [Mux(port.valid, port.data, 0) for port in self.vmem])
-        bytes_ = reduce(or_, [Mux(port.valid, port.data.data, 0) for port in self.amem])
-        scales = reduce(or_, [Mux(port.valid, port.data.meta.scale, 0) for port in self.amem])
-        block_beat = bytes_.word_select(sub[:line_bits], memory.data_width)
-        beat = Signal(memory.data_width)
-        m.d.comb += beat.eq(Mux(from_vmem, row.word_select(sub[:row_bits], memory.data_width), block_beat))
-        with m.If(scale):
-            m.d.comb += beat.eq(scales.replicate(beat_bytes // SCALE_BYTES))
+    def _answers(self, m, reads, region, row_bits, line_bits):
+        """Keeps the beat of the row or block that was asked for, and its bytes everywhere in the beat."""
+        width, beat_bytes = self.config.data_width, self.config.data_bytes
+        chosen = lambda values: reduce(or_, [Mux(port.valid, value, 0) for port, value in values])
+        row = chosen((port, Value.cast(port.data)) for port in self.vmem)
+        elements = chosen((port, port.data.data) for port in self.amem)
+        scales = chosen((port, port.data.meta.scale) for port in self.amem)
+        block_beat = elements.word_select(reads.tag[:line_bits], width)
+        m.d.comb += reads.answer.eq(
+            Mux(region.from_vmem, row.word_select(reads.tag[:row_bits], width), block_beat)
+        )
+        with m.If(region.scale):
+            m.d.comb += reads.answer.eq(scales.replicate(beat_bytes // SCALE_BYTES))
         with m.Else():
-            for bits in range(1, beat_bits):
-                with m.If(length == 1 << bits):
-                    part = block_beat.word_select(offset[bits:], 8 << bits)
-                    m.d.comb += beat.eq(part.replicate(beat_bytes >> bits))
-        m.d.comb += [
-            fifo.w_en.eq(answered),
-            fifo.w_data.eq(beat),
-            writer.i.valid.eq(fifo.r_rdy),
-            writer.i.payload.eq(fifo.r_data),
-            fifo.r_en.eq(writer.i.ready),
-        ]
-        return m
+            for bits in range(1, exact_log2(beat_bytes)):
+                with m.If(region.length == 1 << bits):
+                    part = block_beat.word_select(region.offset[bits:], 8 << bits)
+                    m.d.comb += reads.answer.eq(part.replicate(beat_bytes >> bits))

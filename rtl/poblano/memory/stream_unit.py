@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi.reader import AXIReader
 from ..axi.signature import AXIReadSignature
+from ..config import MemoryConfig
 from ..interfaces import UnitSignature
 from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
@@ -24,6 +25,12 @@ class StreamUnit(wiring.Component):
     whole number of words of ``stream_bytes``, in rows that are multiples of a memory beat. Reset empties
     the FIFO.
 
+    Parameters
+    ----------
+    config : MemoryConfig
+    stream_bytes : of a word
+    fifo_bytes : of the FIFO
+
     Members
     -------
     unit : In(UnitSignature())
@@ -31,30 +38,26 @@ class StreamUnit(wiring.Component):
     o : Out(stream(8 * stream_bytes)), the FIFO's words
     """
 
-    def __init__(self, config):
-        self.config = config
-        memory = config.memory
+    def __init__(self, config: MemoryConfig, *, stream_bytes, fifo_bytes):
+        self.config, self.stream_bytes, self.fifo_bytes = config, stream_bytes, fifo_bytes
         super().__init__(
             {
                 "unit": In(UnitSignature()),
-                "axi": Out(
-                    AXIReadSignature(addr_width=memory.addr_width, data_width=memory.data_width, id_width=1)
-                ),
-                "o": Out(stream.Signature(8 * config.stream_bytes)),
+                "axi": Out(AXIReadSignature(config.axi)),
+                "o": Out(stream.Signature(8 * stream_bytes)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        memory, unit = self.config.memory, self.unit
+        memory, unit = self.config, self.unit
         reader = place(
             m,
             "reader",
             AXIReader(
-                addr_width=memory.addr_width,
-                data_width=memory.data_width,
-                word_width=8 * self.config.stream_bytes,
-                depth=self.config.tile.fifo_bytes // self.config.stream_bytes,
+                memory.axi,
+                word_width=8 * self.stream_bytes,
+                depth=self.fifo_bytes // self.stream_bytes,
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding,
             ),

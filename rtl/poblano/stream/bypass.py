@@ -2,10 +2,10 @@
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..verilog import place
+from .fifo import FIFO
 
 __all__ = ["BypassFIFO"]
 
@@ -13,32 +13,34 @@ __all__ = ["BypassFIFO"]
 class BypassFIFO(wiring.Component):
     """A FIFO whose output is its input in the same cycle, while nothing waits in it.
 
-    Latency: none; 1 cycle for an item that is not taken at once.
+    Latency: combinational.
 
     ``i.ready`` does not depend on ``o.ready`` in the same cycle.
 
     Parameters
     ----------
-    width : bits of an item; depth : items that can wait
+    shape : of the payload, which is only carried
+    depth : payloads that can wait
 
     Members
     -------
-    i : In(stream), o : Out(stream)
+    i : In(stream(shape))
+    o : Out(stream(shape))
     """
 
-    def __init__(self, *, width, depth):
-        self.width, self.depth = width, depth
-        super().__init__({"i": In(stream.Signature(width)), "o": Out(stream.Signature(width))})
+    def __init__(self, *, shape, depth):
+        self.width, self.depth = Shape.cast(shape).width, depth
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
-        fifo = place(m, "fifo", SyncFIFO(width=self.width, depth=self.depth))
+        waiting = place(m, "waiting", FIFO(shape=self.width, depth=self.depth))
         m.d.comb += [
-            self.o.payload.eq(Mux(fifo.r_rdy, fifo.r_data, self.i.payload)),
-            self.o.valid.eq(fifo.r_rdy | self.i.valid),
-            fifo.r_en.eq(self.o.ready),
-            self.i.ready.eq(fifo.w_rdy),
-            fifo.w_data.eq(self.i.payload),
-            fifo.w_en.eq(self.i.valid & (fifo.r_rdy | ~self.o.ready)),
+            Value.cast(self.o.payload).eq(Mux(waiting.o.valid, waiting.o.payload, self.i.payload)),
+            self.o.valid.eq(waiting.o.valid | self.i.valid),
+            waiting.o.ready.eq(self.o.ready),
+            self.i.ready.eq(waiting.i.ready),
+            waiting.i.payload.eq(self.i.payload),
+            waiting.i.valid.eq(self.i.valid & (waiting.o.valid | ~self.o.ready)),
         ]
         return m

@@ -1,4 +1,4 @@
-"""Delays and choices that several blocks of the matmul unit are made of."""
+"""Delay lines."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from amaranth.hdl import *
 
 from ..verilog import emitting, source
 
-__all__ = ["delay", "word_mux"]
+__all__ = ["delay"]
 
 LINE = Path(__file__).with_name("delay_line.v")
 LONG = 32
@@ -14,32 +14,27 @@ LONG = 32
 
 
 def delay(m, en, name, value, cycles, *, reset_less=True):
-    """``value`` after ``cycles`` cycles in which ``en`` is 1; one packed shift register, in the Verilog a
-    module of its own if it is long."""
-    value = Value.cast(value)
-    if not cycles or not len(value):
+    """``value`` after ``cycles`` cycles in which ``en`` is 1, of the same shape; one packed shift register,
+    in the Verilog a module of its own if it is long."""
+    bits = Value.cast(value)
+    if not cycles or not len(bits):
         return value
-    if emitting() and reset_less and len(value) * cycles >= LONG:
-        late = Signal(len(value), name=f"{name}_late")
+    if emitting() and reset_less and len(bits) * cycles >= LONG:
+        late = Signal(len(bits), name=f"{name}_late")
         source(
             m,
             f"{name}_line",
             LINE,
-            parameters={"WIDTH": len(value), "CYCLES": cycles},
+            parameters={"WIDTH": len(bits), "CYCLES": cycles},
             i_en=en,
-            i_i=value,
+            i_i=bits,
             o_o=late,
         )
-        return late
-    line = Signal(len(value) * cycles, name=name, reset_less=reset_less)
-    with m.If(en):
-        m.d.sync += line.eq(Cat(value, line))
-    return line[-len(value) :]
-
-
-def word_mux(index, words):
-    """``words[index]``; their number is a power of two, the full range of ``index``."""
-    for bit in index:
-        words = [Mux(bit, odd, even) for even, odd in zip(words[0::2], words[1::2])]
-    assert len(words) == 1
-    return words[0]
+    else:
+        line = Signal(len(bits) * cycles, name=name, reset_less=reset_less)
+        with m.If(en):
+            m.d.sync += line.eq(Cat(bits, line))
+        late = line[-len(bits) :]
+    if isinstance(value, ValueCastable):
+        return value.shape()(late)
+    return late.as_signed() if bits.shape().signed else late

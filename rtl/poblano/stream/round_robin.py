@@ -1,18 +1,10 @@
 """Fair choice of one requester among several."""
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["RoundRobin", "select"]
-
-
-def select(one_hot, values):
-    """The value whose bit of ``one_hot`` is set; 0 if none is."""
-    return reduce(or_, [Mux(one_hot[i], Value.cast(value), 0) for i, value in enumerate(values)])
+__all__ = ["RoundRobin"]
 
 
 def _lowest(value):

@@ -14,23 +14,22 @@ class Skid(wiring.Component):
 
     Parameters
     ----------
-    shape : of the items
+    shape : of the items, which are only carried
 
     Members
     -------
     i : In(stream), o : Out(stream)
     """
 
-    def __init__(self, shape):
-        self.shape = shape
+    def __init__(self, *, shape):
+        self.width = Shape.cast(shape).width
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
-        width = len(Value.cast(self.i.payload))
-        shown, spare = Signal(width, reset_less=True), Signal(width, reset_less=True)
+        shown, spare = Signal(self.width, reset_less=True), Signal(self.width, reset_less=True)
         valid, waits = Signal(), Signal()  # `spare` is filled if the item before it was not taken
-        m.d.comb += [self.o.payload.eq(shown), self.o.valid.eq(valid), self.i.ready.eq(~waits)]
+        m.d.comb += [Value.cast(self.o.payload).eq(shown), self.o.valid.eq(valid), self.i.ready.eq(~waits)]
         with m.If(~waits):
             m.d.sync += spare.eq(self.i.payload)
         with m.If(~valid | self.o.ready):

@@ -58,11 +58,9 @@ class Argmax(wiring.Component):
         m.d.sync += [valid.eq(accept), r1_beat.eq(beat)]
         with m.If(accept):
             m.d.sync += beat.eq(Mux(self.i.payload.last, 0, beat + 1))
-        keys = []
-        for lane in range(lanes):
-            x, key = self.i.payload.data[lane], Signal(33, name=f"key{lane}", reset_less=True)
+        keys = [Signal(33, name=f"key{lane}", reset_less=True) for lane in range(lanes)]
+        for x, key in zip(self.i.payload.data, keys):
             m.d.sync += key.eq(Mux(x[:31] > 0x7F800000, 0, Cat(Mux(x[31], ~x, Cat(x[:31], 1)), 1)))
-            keys.append(key)
 
         # Cycle 2: each lane's best.
         best_keys = [Signal(33, name=f"best_key{lane}") for lane in range(lanes)]

@@ -1,10 +1,10 @@
 """A lane of the vector unit: two operations with a special function between them."""
 
 from itertools import product
+from typing import Any
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa.vector_ops import AluOp, SfuOp
@@ -44,8 +44,8 @@ class RingDelay(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=self.width, depth=self.cycles - 1, init=[])
-        read_port, write_port = memory.read_port(), memory.write_port()
+        m.submodules.memory = words = memory.Memory(shape=self.width, depth=self.cycles - 1, init=[])
+        read_port, write_port = words.read_port(), words.write_port()
         at = Signal(range(self.cycles - 1))
         with m.If(self.en):
             m.d.sync += at.eq(Mux(at >= self.last, 0, at + 1))
@@ -82,7 +82,7 @@ class VectorLane(wiring.Component):
     o: Out(32)
     en: In(1)
 
-    STAGES = (LaneALU, SpecialFunction, LaneALU)
+    STAGES: tuple[Any, ...] = (LaneALU, SpecialFunction, LaneALU)
     LATENCY = sum(stage.LATENCY for stage in STAGES)
     """The latency of operations of which none is PASS."""
 

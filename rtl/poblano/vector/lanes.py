@@ -49,7 +49,7 @@ class VectorLanes(wiring.Component):
     def __init__(self, lanes):
         self.lanes = lanes
         self.group = row_group(lanes)
-        operand = stream.Signature(32 * lanes)
+        operand = stream.Signature(data.ArrayLayout(32, lanes))
         super().__init__(
             {
                 "start": In(1),
@@ -57,7 +57,7 @@ class VectorLanes(wiring.Component):
                 "command": In(VectorCommand()),
                 "a": In(operand),
                 "b": In(operand),
-                "c": In(stream.Signature(32 * self.group)),
+                "c": In(stream.Signature(data.ArrayLayout(32, self.group))),
                 "o": Out(stream.Signature(Beat(lanes))),
                 "waits": Out(1),
             }
@@ -136,11 +136,10 @@ class VectorLanes(wiring.Component):
     def _operate(self, m, en, walk, limit):
         """The lanes' outputs."""
         command, lane_bits = self.command, exact_log2(self.lanes)
-        word = lambda operand, k: operand.payload[32 * k : 32 * k + 32]
-        scalar = self.c.payload
+        scalar = self.c.payload[0]
         if self.group > 1:
             scalar = Signal(32)
-            m.d.comb += scalar.eq(self.c.payload.word_select(walk.row[: exact_log2(self.group)], 32))
+            m.d.comb += scalar.eq(self.c.payload[walk.row[: exact_log2(self.group)]])
         parts = walk.part if self.lanes < BLOCK else C(0, 0)
         fill = Mux(command.fill == Fill.MINUS_INFINITY, MINUS_INFINITY, 0)
         results = []
@@ -150,14 +149,16 @@ class VectorLanes(wiring.Component):
             beyond = Signal(name=f"beyond{k}")
             m.d.comb += beyond.eq(Cat(C(k, lane_bits), parts, walk.block) >= limit)
             with m.If(en):
-                m.d.sync += x.eq(Mux(beyond, fill, Mux(command.swap, word(self.a, k ^ 1), word(self.a, k))))
+                m.d.sync += x.eq(
+                    Mux(beyond, fill, Mux(command.swap, self.a.payload[k ^ 1], self.a.payload[k]))
+                )
                 for y, select, immediate in (
                     (y1, command.sel1, command.imm1),
                     (y2, command.sel2, command.imm2),
                 ):
                     with m.Switch(select):
                         with m.Case(Select.B):
-                            m.d.sync += y.eq(word(self.b, k))
+                            m.d.sync += y.eq(self.b.payload[k])
                         with m.Case(Select.ROW):
                             m.d.sync += y.eq(scalar)
                         with m.Default():
@@ -181,10 +182,11 @@ class VectorLanes(wiring.Component):
         command, length = self.command, 1 + VectorLane.LATENCY
         kinds = Cat(Value.cast(op).any() for op in (command.op1, command.sfu, command.op2))
         cycles = [1 + VectorLane.latency(*(kind >> n & 1 for n in range(3))) for kind in range(8)]
-        enters = {left: Signal(name=f"enters{left}") for left in set(cycles)}
+        enters: dict[int, Value] = {left: Signal(name=f"enters{left}") for left in set(cycles)}
         for left, enter in enters.items():
             m.d.comb += enter.eq(kinds.matches(*(kind for kind in range(8) if cycles[kind] == left)))
-        valid, late_flags = C(0), C(0, len(flags))
+        valid: Value = C(0)
+        late_flags: Value = C(0, len(flags))
         for left in reversed(range(1, length + 1)):
             following, following_flags = Signal(name=f"valid{left}"), Signal(len(flags), name=f"flags{left}")
             enter = enters.get(left, C(0))

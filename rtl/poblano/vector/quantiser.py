@@ -2,8 +2,7 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 import numpy as np
 
@@ -11,16 +10,17 @@ from ..config import BLOCK
 from ..formats.element import Activation, Arithmetic
 from ..formats.encoder import ElementEncoder, select
 from ..formats.float32 import NAN, FloatMultiply, FloatToInt8
-from ..interfaces import MetaLayout
+from ..interfaces import BlockLayout
 from ..isa.vector_ops import SfuOp
 from ..stream.bypass import BypassFIFO
 from ..stream.delay import delay
+from ..stream.fifo import BufferedFIFO
 from ..verilog import place
 from .lane import RingDelay
 from .reference import INVERSE_127, SMALLEST
 from .sfu import SpecialFunction
 
-__all__ = ["QuantisedBlock", "Quantiser"]
+__all__ = ["Quantiser"]
 
 
 def _bits(value):
@@ -34,13 +34,6 @@ def _tree(values, operation):
             values[-1:] if len(values) % 2 else []
         )
     return values[0]
-
-
-class QuantisedBlock(data.StructLayout):
-    """32 elements (a byte each, element 0 in the low byte), and their scale and sum."""
-
-    def __init__(self, arithmetic: Arithmetic):
-        super().__init__({"data": 8 * BLOCK, "meta": MetaLayout(arithmetic)})
 
 
 class IntegerLane(wiring.Component):
@@ -99,7 +92,7 @@ class Quantiser(wiring.Component):
     activation : In(3), the :class:`Activation` of the blocks, one of ``arithmetic``'s; constant while there
         is anything inside
     i : In(stream of ``lanes`` FP32)
-    o : Out(stream of :class:`QuantisedBlock`)
+    o : Out(stream of :class:`BlockLayout`)
     """
 
     ELEMENT = IntegerLane.LATENCY
@@ -113,7 +106,7 @@ class Quantiser(wiring.Component):
             {
                 "activation": In(3),
                 "i": In(stream.Signature(data.ArrayLayout(32, lanes))),
-                "o": Out(stream.Signature(QuantisedBlock(arithmetic))),
+                "o": Out(stream.Signature(BlockLayout(arithmetic.activation_sum_width))),
             }
         )
 
@@ -163,8 +156,8 @@ class Quantiser(wiring.Component):
         return m
 
     def _scales(self, m):
-        """The stream of blocks' scales and factors: the scale's 32 bits, then INT8's factor. It has room for
-        every block whose beats have room."""
+        """The stream of blocks' scales and, for INT8, factors. It has room for every block whose beats have
+        room."""
         accept = Signal()
         beat = Signal(range(max(self.beats, 2)))
         m.d.comb += accept.eq(self.i.valid & self.i.ready)
@@ -195,14 +188,16 @@ class Quantiser(wiring.Component):
         finite = Signal()
         m.d.comb += finite.eq(running < _bits(np.inf))
         mx_scale = self._mx_scale(running, finite) if self.mx else None
-        word = self._int8_scale(m, running, finite, mx_scale) if self.int8 else mx_scale
-        scales = place(m, "scales", BypassFIFO(width=len(word), depth=self.depth // self.beats + 2))
-        m.d.comb += [
-            scales.i.valid.eq(
-                delay(m, C(1), "complete_delay", complete, self.scale_latency, reset_less=False)
-            ),
-            scales.i.payload.eq(word),
-        ]
+        word = data.StructLayout({"scale": 32} | ({"factor": 32} if self.int8 else {}))
+        scales = place(m, "scales", BypassFIFO(shape=word, depth=self.depth // self.beats + 2))
+        if self.int8:
+            scale, factor = self._int8_scale(m, running, finite, mx_scale)
+            m.d.comb += [scales.i.payload.scale.eq(scale), scales.i.payload.factor.eq(factor)]
+        else:
+            m.d.comb += scales.i.payload.scale.eq(mx_scale)
+        m.d.comb += scales.i.valid.eq(
+            delay(m, C(1), "complete_delay", complete, self.scale_latency, reset_less=False)
+        )
         return scales.o
 
     def _int8_scale(self, m, running, finite, mx_scale):
@@ -231,7 +226,7 @@ class Quantiser(wiring.Component):
         wait = place(m, "scale_delay", RingDelay(width=33, cycles=self.scale_latency - FloatMultiply.LATENCY))
         m.d.comb += [wait.i.eq(Cat(late_scale, late_regular)), wait.en.eq(1)]
         # Any number times 0 becomes the integer 0, NaN and infinity too.
-        return Cat(wait.o[:32], Mux(wait.o[32], factor.o, 0)[:32])
+        return wait.o[:32], Mux(wait.o[32], factor.o, 0)
 
     def _mx_scale(self, running, finite):
         """The largest power of two not above the largest magnitude becomes the format's; of the exponent
@@ -247,15 +242,12 @@ class Quantiser(wiring.Component):
 
     def _elements(self, m, scales):
         """Encodes and collects elements."""
-        elements = place(m, "elements", SyncFIFOBuffered(width=32 * self.lanes, depth=self.depth))
-        m.d.comb += [
-            self.i.ready.eq(elements.w_rdy),
-            elements.w_en.eq(self.i.valid),
-            elements.w_data.eq(self.i.payload),
-        ]
+        elements = place(m, "elements", BufferedFIFO(shape=self.i.payload.shape(), depth=self.depth))
+        connect(m, flipped(self.i), elements.i)
 
         # The next beat, and its block's scale, in registers.
-        x, scale = Signal(32 * self.lanes, reset_less=True), Signal(32, reset_less=True)
+        x = Signal(self.i.payload.shape(), reset_less=True)
+        scale = Signal(32, reset_less=True)
         have_x, have_scale = Signal(), Signal()
         en, issue, last_beat, load = Signal(), Signal(), Signal(), Signal()
         beat = Signal(range(max(self.beats, 2)))
@@ -263,19 +255,19 @@ class Quantiser(wiring.Component):
             en.eq(~self.o.valid | self.o.ready),
             issue.eq(en & have_x & have_scale),
             last_beat.eq(beat == self.beats - 1),
-            elements.r_en.eq(~have_x | issue),
+            elements.o.ready.eq(~have_x | issue),
             load.eq(~have_scale | (issue & last_beat)),
             scales.ready.eq(load),
         ]
         with m.If(issue):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
-        with m.If(elements.r_en):
-            m.d.sync += [x.eq(elements.r_data), have_x.eq(elements.r_rdy)]
+        with m.If(elements.o.ready):
+            m.d.sync += [x.eq(elements.o.payload), have_x.eq(elements.o.valid)]
         with m.If(load):
-            m.d.sync += [scale.eq(scales.payload[:32]), have_scale.eq(scales.valid)]
+            m.d.sync += [scale.eq(scales.payload.scale), have_scale.eq(scales.valid)]
 
-        numbers = [x[32 * lane : 32 * lane + 32] for lane in range(self.lanes)]
-        codes, beat_sum = self._codes(m, en, numbers, scale, scales.payload[32:], load)
+        factor = scales.payload.factor if self.int8 else None
+        codes, beat_sum = self._codes(m, en, list(x), scale, factor, load)
         valid, first, last = delay(
             m, en, "flags", Cat(issue, beat == 0, last_beat), self.ELEMENT, reset_less=False
         )

@@ -1,15 +1,17 @@
 """Reads a vector command's operands from vector memory."""
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..config import BLOCK, ChipConfig
-from ..interfaces import vmem_port
+from ..config import BLOCK, LocalConfig
+from ..interfaces import RowLayout, vmem_port
 from ..stream.bypass import BypassFIFO
-from ..stream.round_robin import RoundRobin, select
+from ..stream.fifo import FIFO
+from ..stream.read_ahead import ReadAhead
+from ..stream.round_robin import RoundRobin
+from ..stream.select import select
 from ..verilog import place
 from .walk import AddressWalk, row_group
 
@@ -22,13 +24,12 @@ class RowReader(wiring.Component):
 
     Latency: 1 cycle more than the port's, from ``start`` to the first word.
 
-    Requests up to
-    :attr:`DEPTH` words ahead, only what there is room for: a word a cycle from a port of up to 4 cycles
-    latency.
+    Requests up to :attr:`DEPTH` words ahead, only what there is room for: a word a cycle from a port of up
+    to 4 cycles latency.
 
     Parameters
     ----------
-    config : ChipConfig
+    config : LocalConfig
     shared : whether there is ``share``, 1 without it
 
     Members
@@ -42,9 +43,9 @@ class RowReader(wiring.Component):
 
     DEPTH = 8
 
-    def __init__(self, config: ChipConfig, *, shared=False):
+    def __init__(self, config: LocalConfig, *, shared=False):
         self.config, self.shared = config, shared
-        width, self.group = config.tile.vmem_addr_width, row_group(config.tile.lanes)
+        width, self.group = config.vmem_addr_width, row_group(config.lanes)
         members = {
             "start": In(1),
             "base": In(width),
@@ -52,7 +53,7 @@ class RowReader(wiring.Component):
             "rows": In(16),
             "blocks": In(11),
             "port": Out(vmem_port(config)),
-            "o": Out(stream.Signature(32 * config.tile.lanes)),
+            "o": Out(stream.Signature(RowLayout(config))),
         }
         if self.group > 1:
             members["together"] = In(1)
@@ -62,32 +63,37 @@ class RowReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        port, lanes = self.port, self.config.tile.lanes
+        lanes = self.config.lanes
         walk = place(
             m,
             "walk",
             AddressWalk(width=len(self.base), group=self.group, beats=BLOCK // lanes, shared=self.shared),
         )
-        words = place(m, "words", BypassFIFO(width=32 * lanes, depth=self.DEPTH))
-        room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
-        wiring.connect(m, wiring.flipped(self.o), words.o)
+        reads = place(
+            m,
+            "reads",
+            ReadAhead(
+                request=len(self.base), answer=RowLayout(self.config), depth=self.DEPTH, queue=BypassFIFO
+            ),
+        )
+        connect(m, reads.req, flipped(self.port.req))
+        connect(m, reads.o, flipped(self.o))
         m.d.comb += [
             walk.start.eq(self.start),
             walk.base.eq(self.base),
             walk.stride.eq(self.stride),
             walk.rows.eq(self.rows),
             walk.blocks.eq(self.blocks),
-            port.req.valid.eq(walk.active & (room != 0)),
-            port.req.payload.eq(walk.addr),
-            walk.step.eq(port.req.valid & port.req.ready),
-            words.i.valid.eq(port.valid),
-            words.i.payload.eq(port.data),
+            reads.i.valid.eq(walk.active),
+            reads.i.payload.request.eq(walk.addr),
+            walk.step.eq(reads.i.valid & reads.i.ready),
+            reads.answered.eq(self.port.valid),
+            reads.answer.eq(self.port.data),
         ]
         if self.group > 1:
             m.d.comb += walk.together.eq(self.together)
         if self.shared:
             m.d.comb += [walk.share.eq(self.share), walk.inner.eq(0)]
-        m.d.sync += room.eq(room - walk.step + (self.o.valid & self.o.ready))
         return m
 
 
@@ -97,13 +103,17 @@ class ScalarReader(wiring.Component):
 
     Latency: 2 cycles more than the port's, from ``start`` to the first numbers.
 
-    Reads a word of
-    vector memory for each group, up to :attr:`DEPTH` ahead.
+    Reads a word of vector memory for each group, up to :attr:`DEPTH` ahead.
+
+    Parameters
+    ----------
+    config : LocalConfig
 
     Members
     -------
     start : In(1)
-    base : In, the first number's address in numbers, a multiple of a line's
+    base : In, the first number's address in numbers, a multiple of a line's: its ``row`` of vector memory,
+        the ``place`` of the group in the row and the ``slot`` of the number in the group
     rows : In(16), at least 1, constant from the cycle after ``start`` until the last number came
     port : Out(ReadPortSignature)
     o : Out(stream of :func:`.walk.row_group` FP32)
@@ -111,52 +121,50 @@ class ScalarReader(wiring.Component):
 
     DEPTH = 4
 
-    def __init__(self, config: ChipConfig):
+    def __init__(self, config: LocalConfig):
         self.config = config
-        self.group = row_group(config.tile.lanes)
+        self.group = row_group(config.lanes)
+        bits = {
+            "slot": exact_log2(self.group),
+            "place": exact_log2(config.lanes // self.group),
+            "row": config.vmem_addr_width,
+        }
         super().__init__(
             {
                 "start": In(1),
-                "base": In(config.tile.vmem_addr_width + exact_log2(config.tile.lanes)),
+                "base": In(data.StructLayout(bits)),
                 "rows": In(16),
                 "port": Out(vmem_port(config)),
-                "o": Out(stream.Signature(32 * self.group)),
+                "o": Out(stream.Signature(data.ArrayLayout(32, self.group))),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        port = self.port
-        group_bits = exact_log2(self.group)
-        places = exact_log2(self.config.tile.lanes) - group_bits  # of a group in a word of vector memory
-        numbers = place(m, "numbers", SyncFIFO(width=32 * self.group, depth=self.DEPTH))
-        active, last, request = Signal(), Signal(), Signal()
-        group, arrived = Signal(16 - group_bits), Signal(places)
-        addr = Signal(len(self.base) - group_bits)
-        room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
+        base, group_bits = self.base, exact_log2(self.group)
+        reads = place(
+            m,
+            "reads",
+            ReadAhead(request=base.row.shape(), answer=self.o.payload.shape(), depth=self.DEPTH, queue=FIFO),
+        )
+        connect(m, reads.req, flipped(self.port.req))
+        connect(m, reads.o, flipped(self.o))
+        active, last = Signal(), Signal()
+        group, arrived = Signal(16 - group_bits), Signal.like(base.place)
+        at = Signal(data.StructLayout({"place": base.place.shape(), "row": base.row.shape()}))
+        groups = data.ArrayLayout(reads.answer.shape(), self.config.lanes // self.group)
         m.d.comb += [
-            port.req.valid.eq(active & (room != 0)),
-            port.req.payload.eq(addr[places:]),
-            request.eq(port.req.valid & port.req.ready),
+            reads.i.valid.eq(active),
+            reads.i.payload.request.eq(at.row),
             last.eq(group == (self.rows - 1)[group_bits:16]),
-            numbers.w_en.eq(port.valid),
-            numbers.w_data.eq(Value.cast(port.data).word_select(arrived, 32 * self.group)),
-            self.o.payload.eq(numbers.r_data),
-            self.o.valid.eq(numbers.r_rdy),
-            numbers.r_en.eq(self.o.ready),
+            reads.answered.eq(self.port.valid),
+            reads.answer.eq(groups(Value.cast(self.port.data))[arrived]),
         ]
-        m.d.sync += [
-            room.eq(room - request + (self.o.valid & self.o.ready)),
-            arrived.eq(arrived + port.valid),
-        ]
-        with m.If(request):
-            m.d.sync += [addr.eq(addr + 1), group.eq(Mux(last, 0, group + 1)), active.eq(~last)]
+        m.d.sync += arrived.eq(arrived + self.port.valid)
+        with m.If(reads.i.valid & reads.i.ready):
+            m.d.sync += [at.eq(at.as_value() + 1), group.eq(Mux(last, 0, group + 1)), active.eq(~last)]
         with m.If(self.start):
-            m.d.sync += [
-                active.eq(1),
-                addr.eq(self.base[group_bits:]),
-                arrived.eq(self.base[group_bits : group_bits + places]),
-            ]
+            m.d.sync += [active.eq(1), at.eq(Cat(base.place, base.row)), arrived.eq(base.place)]
         return m
 
 
@@ -167,6 +175,10 @@ class SharedPort(wiring.Component):
 
     At most :attr:`DEPTH` requests may be unanswered.
 
+    Parameters
+    ----------
+    config : LocalConfig
+
     Members
     -------
     start : In(1), nothing is requested
@@ -176,7 +188,7 @@ class SharedPort(wiring.Component):
 
     DEPTH = 16
 
-    def __init__(self, config: ChipConfig):
+    def __init__(self, config: LocalConfig):
         self.config = config
         port = vmem_port(config)
         super().__init__({"start": In(1), "i": In(port).array(2), "o": Out(port)})
@@ -184,20 +196,20 @@ class SharedPort(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         turn = place(m, "turn", RoundRobin(count=2), reset=self.start)
-        asked = place(m, "asked", SyncFIFO(width=1, depth=self.DEPTH))
+        asked = place(m, "asked", FIFO(shape=1, depth=self.DEPTH))
         m.d.comb += [
             turn.request.eq(Cat(port.req.valid for port in self.i)),
             turn.accept.eq(self.o.req.ready & self.o.req.valid),
             self.o.req.valid.eq(turn.grant.any()),
             self.o.req.payload.eq(select(turn.grant, [port.req.payload for port in self.i])),
-            asked.w_en.eq(turn.accept),
-            asked.w_data.eq(turn.grant[1]),
-            asked.r_en.eq(self.o.valid),
+            asked.i.valid.eq(turn.accept),
+            asked.i.payload.eq(turn.grant[1]),
+            asked.o.ready.eq(self.o.valid),
         ]
         for n, port in enumerate(self.i):
             m.d.comb += [
                 port.req.ready.eq(turn.grant[n] & self.o.req.ready),
                 port.data.eq(self.o.data),
-                port.valid.eq(self.o.valid & (asked.r_data == n)),
+                port.valid.eq(self.o.valid & (asked.o.payload == n)),
             ]
         return m

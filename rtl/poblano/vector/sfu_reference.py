@@ -1,6 +1,7 @@
 """What :class:`poblano.vector.sfu.SpecialFunction` computes, on numpy arrays, bit for bit, and its
 coefficient table."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -28,7 +29,7 @@ RECIPROCAL_BASE, RSQRT_BASE, SIGMOID_BASE, SIGMOID_4_BASE, SIGMOID_8_BASE, EXP2_
     416,
     448,
 )
-_TABLES = {
+_TABLES: dict[int, tuple[Callable, int, float, int]] = {
     RECIPROCAL_BASE: (lambda x: 2 / x, 1, 1 / 128, 128),
     RSQRT_BASE: (lambda x: 2 / np.sqrt(x), 1, 1 / 64, 64),
     RSQRT_BASE + 64: (lambda x: 2 / np.sqrt(x), 2, 1 / 32, 64),

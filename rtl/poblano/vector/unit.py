@@ -5,8 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..config import LINE_WORDS, ChipConfig
-from ..interfaces import UnitSignature, bus_write, local_write, vmem_port
+from ..config import LINE_WORDS, TileConfig
+from ..interfaces import BusWrite, LocalWrite, UnitSignature, vmem_port
 from ..isa.commands import Opcode
 from ..isa.layout import CommandLayout
 from ..isa.vector_ops import Reduce, Select, Sink
@@ -38,6 +38,11 @@ class VectorUnit(wiring.Component):
 
     If there are more than 8 lanes, the elements of sums are walked in groups of rows, :class:`.walk.RowWalk`.
 
+    Parameters
+    ----------
+    config : TileConfig
+    tiles : of the chip
+
     Members
     -------
     tile : In(5), the own tile's number; constant
@@ -46,24 +51,25 @@ class VectorUnit(wiring.Component):
     local, bus : Out(stream of LocalWrite, of BusWrite), ``local`` if only the own tile is written
     """
 
-    def __init__(self, config: ChipConfig):
-        self.config = config
+    def __init__(self, config: TileConfig, *, tiles):
+        self.config, self.tiles = config, tiles
+        local = config.local
         super().__init__(
             {
                 "tile": In(5),
                 "unit": In(UnitSignature()),
-                "a": Out(vmem_port(config)),
-                "b": Out(vmem_port(config)),
-                "local": Out(stream.Signature(local_write(config))),
-                "bus": Out(stream.Signature(bus_write(config))),
+                "a": Out(vmem_port(local)),
+                "b": Out(vmem_port(local)),
+                "local": Out(stream.Signature(LocalWrite(local))),
+                "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        writer = place(m, "writer", VectorWriter(self.config))
+        writer = place(m, "writer", VectorWriter(self.config.local, tiles=self.tiles))
         start, begin, command = self._commands(m, writer.finished)
-        lanes = place(m, "lanes", VectorLanes(self.config.tile.lanes))
+        lanes = place(m, "lanes", VectorLanes(self.config.lanes))
         self._read(m, start, begin, command, lanes)
         m.d.comb += [
             lanes.start.eq(start),
@@ -105,10 +111,10 @@ class VectorUnit(wiring.Component):
 
     def _read(self, m, start, begin, command, lanes):
         """Operands a and b and row scalars from memory to the lanes; only those that the command uses."""
-        a = place(m, "a_reader", RowReader(self.config))
-        b = place(m, "b_reader", RowReader(self.config, shared=True))
-        c = place(m, "c_reader", ScalarReader(self.config))
-        port = place(m, "port", SharedPort(self.config))
+        a = place(m, "a_reader", RowReader(self.config.local))
+        b = place(m, "b_reader", RowReader(self.config.local, shared=True))
+        c = place(m, "c_reader", ScalarReader(self.config.local))
+        port = place(m, "port", SharedPort(self.config.local))
         connect(m, flipped(self.a), a.port)
         connect(m, c.port, port.i[0])
         connect(m, b.port, port.i[1])
@@ -116,7 +122,7 @@ class VectorUnit(wiring.Component):
         for reader, operand in ((a, lanes.a), (b, lanes.b), (c, lanes.c)):
             connect(m, reader.o, operand)
 
-        lines = lambda value: (value << exact_log2(LINE_WORDS)) >> exact_log2(self.config.tile.lanes)
+        lines = lambda value: (value << exact_log2(LINE_WORDS)) >> exact_log2(self.config.lanes)
         m.d.comb += [
             a.start.eq(start),
             b.start.eq(start & uses(begin, Select.B)),
@@ -133,13 +139,13 @@ class VectorUnit(wiring.Component):
                 reader.rows.eq(command.rows),
                 reader.blocks.eq(command.blocks),
             ]
-            if row_group(self.config.tile.lanes) > 1:
+            if row_group(self.config.lanes) > 1:
                 m.d.comb += reader.together.eq(adds_rows(command))
 
     def _take(self, m, command, beats, writer):
         """Hands each beat to all its takers at once, and their results to the writer."""
-        lanes = self.config.tile.lanes
-        quantiser = place(m, "quantiser", Quantiser(lanes, self.config.tile.array.arithmetic))
+        lanes = self.config.lanes
+        quantiser = place(m, "quantiser", Quantiser(lanes, self.config.array.arithmetic))
         reducer, argmax = place(m, "reducer", Reducer(lanes)), place(m, "argmax", Argmax(lanes))
         beat, is_argmax = beats.payload, command.reduce == Reduce.ARGMAX
         takers = (

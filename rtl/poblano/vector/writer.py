@@ -1,18 +1,17 @@
 """Writes a vector command's results to the own tile's memories or over the broadcast bus."""
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..config import BLOCK, LINE_WORDS, ChipConfig
-from ..interfaces import bus_write, local_write
+from ..config import BLOCK, LINE_WORDS, LocalConfig
+from ..interfaces import BlockLayout, BusWrite, LocalWrite, RowLayout
 from ..isa.vector_ops import Reduce, Sink
 from ..stream.bypass import BypassFIFO
 from ..stream.skid import Skid
 from ..verilog import place
 from .command import VectorCommand, adds_rows
-from .quantiser import QuantisedBlock
 from .walk import AddressWalk, row_group
 
 __all__ = ["VectorWriter"]
@@ -24,43 +23,47 @@ class VectorWriter(wiring.Component):
 
     Latency: 1 cycle.
 
-    Elements and results are each written in order, and
-    take turns while there are elements to come. No input's ``ready`` depends on ``local.ready`` or
-    ``bus.ready`` in the same cycle.
+    Elements and results are each written in order, and take turns while there are elements to come. No
+    input's ``ready`` depends on ``local.ready`` or ``bus.ready`` in the same cycle.
+
+    Parameters
+    ----------
+    config : LocalConfig
+    tiles : of the chip
 
     Members
     -------
     start : In(1), begin: In(VectorCommand), a command that begins in the next cycle
     command : In(VectorCommand), it; constant until ``finished``
     tile : In(5), the own tile's number
-    i_row : In(stream of ``lanes`` FP32), i_block : In(stream of QuantisedBlock), i_result : In(stream of
+    i_row : In(stream of ``lanes`` FP32), i_block : In(stream of BlockLayout), i_result : In(stream of
         FP32)
     local : Out(stream of LocalWrite), if ``tiles`` is only the own tile; bus : Out(stream of BusWrite), else
     finished : Out(1), every write was accepted in a cycle before
     """
 
-    def __init__(self, config: ChipConfig):
-        self.config = config
+    def __init__(self, config: LocalConfig, *, tiles):
+        self.config, self.tiles = config, tiles
         super().__init__(
             {
                 "start": In(1),
                 "begin": In(VectorCommand()),
                 "command": In(VectorCommand()),
                 "tile": In(5),
-                "i_row": In(stream.Signature(32 * config.tile.lanes)),
-                "i_block": In(stream.Signature(QuantisedBlock(config.tile.array.arithmetic))),
+                "i_row": In(stream.Signature(RowLayout(config))),
+                "i_block": In(stream.Signature(BlockLayout(config.sum_width))),
                 "i_result": In(stream.Signature(32)),
-                "local": Out(stream.Signature(local_write(config))),
-                "bus": Out(stream.Signature(bus_write(config))),
+                "local": Out(stream.Signature(LocalWrite(config))),
+                "bus": Out(stream.Signature(BusWrite(config, tiles=tiles))),
                 "finished": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        queue = place(m, "queue", Skid(local_write(self.config)))
+        queue = place(m, "queue", Skid(shape=LocalWrite(self.config)))
         # A result that waits for its turn stops nothing.
-        result = place(m, "results", BypassFIFO(width=32, depth=4))
+        result = place(m, "results", BypassFIFO(shape=32, depth=4))
         connect(m, flipped(self.i_result), result.i)
         quantised, turn, stored = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -80,12 +83,11 @@ class VectorWriter(wiring.Component):
         with m.If(turn):
             self._write_word(m, write, word, result.o.payload)
         with m.Else():
-            m.d.comb += [
-                write.space.eq(quantised),
-                write.addr.eq(elements.addr),
-                write.mask.eq(~0),
-                write.data.eq(Mux(quantised, self.i_block.payload, self.i_row.payload)),
-            ]
+            m.d.comb += [write.space.eq(quantised), write.addr.eq(elements.addr), write.mask.eq(~0)]
+            with m.If(quantised):
+                m.d.comb += write.data.block.eq(self.i_block.payload)
+            with m.Else():
+                m.d.comb += write.data.row.eq(self.i_row.payload)
 
         own = Signal()
         m.d.sync += own.eq(self.command.tiles == C(1, 32) << self.tile)
@@ -102,14 +104,14 @@ class VectorWriter(wiring.Component):
 
     def _elements(self, m, quantised, stored):
         """The walk through the elements' addresses."""
-        tile, command = self.config.tile, self.command
-        lines = lambda value: (value << exact_log2(LINE_WORDS)) >> exact_log2(tile.lanes)
+        config, command = self.config, self.command
+        lines = lambda value: (value << exact_log2(LINE_WORDS)) >> exact_log2(config.lanes)
         place_of = lambda c, name: Mux(c.sink == Sink.QUANTISE, c[name], lines(c[name]))
-        group = row_group(tile.lanes)
+        group = row_group(config.lanes)
         walk = place(
             m,
             "walk",
-            AddressWalk(width=tile.local_addr_width, group=group, beats=BLOCK // tile.lanes, shared=True),
+            AddressWalk(width=config.addr_width, group=group, beats=BLOCK // config.lanes, shared=True),
         )
         m.d.comb += [
             walk.start.eq(self.start & (self.begin.sink != Sink.NONE)),
@@ -129,13 +131,14 @@ class VectorWriter(wiring.Component):
     def _results(self, m, stored):
         """Whether there are results to come, and the word of vector memory that the next goes to."""
         active, count = Signal(), Signal(16)
-        word = Signal(self.config.tile.vmem_addr_width + exact_log2(self.config.tile.lanes))
+        lane_bits = exact_log2(self.config.lanes)
+        word = Signal(data.StructLayout({"lane": lane_bits, "row": self.config.vmem_addr_width}))
         last = Signal()
         m.d.comb += last.eq(
             Mux(self.command.reduce == Reduce.ARGMAX, count[0], count == (self.command.rows - 1)[:16])
         )
         with m.If(stored):
-            m.d.sync += [word.eq(word + 1), count.eq(Mux(last, 0, count + 1)), active.eq(~last)]
+            m.d.sync += [word.eq(word.as_value() + 1), count.eq(Mux(last, 0, count + 1)), active.eq(~last)]
         with m.If(self.start):
             m.d.sync += [
                 active.eq(self.begin.reduce != Reduce.NONE),
@@ -145,10 +148,8 @@ class VectorWriter(wiring.Component):
 
     def _write_word(self, m, write, word, value):
         """The write of ``value`` to a word of vector memory."""
-        lanes = self.config.tile.lanes
-        lane_bits = exact_log2(lanes)
         m.d.comb += [
-            write.addr.eq(word[lane_bits:]),
-            write.mask.eq(1 << word[:lane_bits]),
-            write.data.eq(value.replicate(lanes)),
+            write.addr.eq(word.row),
+            write.mask.eq(1 << word.lane),
+            write.data.row.eq(value.replicate(self.config.lanes)),
         ]

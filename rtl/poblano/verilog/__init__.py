@@ -6,6 +6,7 @@ in the output. Memories of some size become instances of ``poblano_sram``.
 """
 
 from .emission import VerilogModule, emit, emit_modules
-from .placement import arguments, emitting, place, port_values, source
+from .placement import arguments, emitting, place, source
+from .ports import pins
 
-__all__ = ["VerilogModule", "arguments", "emit", "emit_modules", "emitting", "place", "port_values", "source"]
+__all__ = ["VerilogModule", "arguments", "emit", "emit_modules", "emitting", "pins", "place", "source"]

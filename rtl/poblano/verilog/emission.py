@@ -14,7 +14,8 @@ from amaranth.hdl import Format, Fragment, Value, _nir
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, wiring
 
-from .placement import Emitter, SRAMPlatform, name_ports, port_values
+from .placement import Emitter, SRAMPlatform, name_ports
+from .ports import Top, port_values
 from .text import (
     connect_only_existing,
     plain,
@@ -47,7 +48,7 @@ def emit_modules(component, name, *, prefix="poblano_", loops=True):
     loops are not found."""
     origins, clocked = {}, {}
     with Emitter(prefix) as emitter, _lean(loops):
-        texts = [_rtlil(component, name, origins)]
+        texts = [_rtlil(component, name, origins, top=True)]
         while emitter.pending:
             module, placed = emitter.pending.pop(0)
             name_ports(placed, "")
@@ -72,14 +73,16 @@ def emit_modules(component, name, *, prefix="poblano_", loops=True):
     ]
 
 
-def _rtlil(component, name, origins):
+def _rtlil(component, name, origins, *, top=False):
     """RTLIL of a module and of those inside it, whose Amaranth objects are added to ``origins``."""
+    design = Top(component) if top else component
     ports = {
         port: (value, PortDirection.Input if flow == wiring.In else PortDirection.Output)
-        for port, value, flow in port_values(component)
+        for port, value, flow in (design.ports if top else port_values(component))
     }
-    fragment = Fragment.get(component, SRAMPlatform())
+    fragment = Fragment.get(design, SRAMPlatform())
     _note_origins(fragment, name, origins)
+    origins[plain(name)] = component
     text = rtlil.convert(fragment, name=name, ports=ports, emit_src=False)
     return plain_names(without_empty(without_fields(without_zeros(text))))
 

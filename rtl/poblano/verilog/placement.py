@@ -4,52 +4,19 @@ import contextvars
 from pathlib import Path
 import re
 
-from amaranth.hdl import (
-    ClockSignal,
-    Const,
-    Instance,
-    ResetInserter,
-    ResetSignal,
-    Shape,
-    Signal,
-    Value,
-    ValueCastable,
-)
+from amaranth.hdl import ClockSignal, Instance, ResetInserter, ResetSignal, Shape, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.fifo import FIFOInterface
 
-__all__ = ["Emitter", "SRAMPlatform", "arguments", "emitting", "name_ports", "place", "port_values", "source"]
+from .ports import port_values
+
+__all__ = ["Emitter", "SRAMPlatform", "arguments", "emitting", "name_ports", "place", "source"]
 
 SRAM_BITS, SRAM_DEPTH = 1024, 8
 """A memory of at least so many bits and words with one read and one write port is a ``poblano_sram``;
 others are flip-flops."""
-FIFO_PORTS = {
-    "w_data": wiring.In,
-    "w_en": wiring.In,
-    "w_rdy": wiring.Out,
-    "w_level": wiring.Out,
-    "r_data": wiring.Out,
-    "r_en": wiring.In,
-    "r_rdy": wiring.Out,
-    "r_level": wiring.Out,
-}
-"""Of Amaranth's FIFOs, which have no signature."""
 SRAM_FILE = Path(__file__).parents[1] / "memory" / "sram.v"
 
 _emitter: contextvars.ContextVar = contextvars.ContextVar("emitter", default=None)
-
-
-def port_values(component):
-    """Name, value and direction (from inside) of each port of ``component``; a struct is one packed port."""
-    if isinstance(component, FIFOInterface):
-        for name, flow in FIFO_PORTS.items():
-            yield name, getattr(component, name), flow
-        return
-    for path, member, value in component.signature.flatten(component):
-        if isinstance(value, ValueCastable):
-            value = value.as_value()
-        if isinstance(value, Value) and not isinstance(value, Const) and len(value):
-            yield "__".join(map(str, path)), value, member.flow
 
 
 def name_ports(component, prefix):
@@ -62,11 +29,7 @@ def name_ports(component, prefix):
 def arguments(component):
     """What, besides its class, determines a component's hardware: its constructor's arguments, kept as
     attributes."""
-    members = (
-        FIFO_PORTS
-        if isinstance(component, FIFOInterface)
-        else getattr(component, "signature", wiring.Signature({})).members
-    )
+    members = getattr(component, "signature", wiring.Signature({})).members
     return {
         name: value
         for name, value in sorted(vars(component).items())
@@ -127,9 +90,6 @@ def place(m, name, component, *, reset=None):
         return component
     component._MustUse__used = True  # elaborated by emit(), perhaps as another, equal component
     name_ports(component, f"{name}__")
-    if isinstance(component, FIFOInterface):
-        # Else not a port, and 0. The stubs leave it out.
-        m.d.comb += component.level.eq(component.r_level)  # type: ignore[attr-defined]
     ports = {
         ("i_" if flow == wiring.In else "o_") + port: value for port, value, flow in port_values(component)
     }

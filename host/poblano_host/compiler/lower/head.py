@@ -7,9 +7,9 @@ from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 
 from ...models.operators import Scale, Softcap
 from ..image import align
-from ..plan import COLUMNS
+from ..plan import COLUMNS, LINES
 from .linear import add_bias, quantised, ranges
-from .step import LINES, Product, local
+from .step import Product, local
 
 __all__ = ["finish", "lower"]
 

@@ -6,7 +6,8 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Reduce, Select, SfuOp, Sink
 
 from ...models.operators import Norm
-from .step import LINES, Quantised, local, row_pieces
+from ..plan import LINES
+from .step import Quantised, local, row_pieces
 
 __all__ = ["load_first_gains", "lower"]
 

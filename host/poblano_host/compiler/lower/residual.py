@@ -123,7 +123,7 @@ def _add(s, node, y, group, tile, line, stride, columns, **reduction):
     first, end = columns
     add_bias(s, y.node, tile, line, stride, rows, columns)
     x = s.plan.x + row * s.dim_lines + first // LINE_WORDS
-    operands = dict(op1=AluOp.ADD, sel1=Select.B)
+    operands: dict[str, float] = dict(op1=AluOp.ADD, sel1=Select.B)
     for scale in y.after:
         assert isinstance(scale, Scale)
         operands = dict(op1=AluOp.MUL, sel1=Select.IMMEDIATE, imm1=scale.factor, op2=AluOp.ADD, sel2=Select.B)

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, field
 
-from poblano.config import BLOCK, LINE_WORDS
+from poblano.config import LINE_WORDS
 from poblano.isa.commands import Opcode
 from poblano.isa.vector_ops import Sink
 
-__all__ = ["LINES", "Product", "Quantised", "Residual", "Step", "local", "row_pieces"]
+from ..builder import Builder
+from ..formats import ActivationFormats
+from ..memory import ModelMemory
+from ..plan import Plan, Shape
 
-LINES = BLOCK // LINE_WORDS
-"""Lines of a block of FP32 words."""
+__all__ = ["Product", "Quantised", "Residual", "Step", "local", "row_pieces"]
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,11 @@ class Step:
     results : what the program leaves in memory, see :class:`..program.Program`
     """
 
-    shape: object
-    plan: object
-    memory: object
-    builder: object
-    formats: object
+    shape: Shape
+    plan: Plan
+    memory: ModelMemory
+    builder: Builder
+    formats: ActivationFormats
     last: int
     values: dict = field(default_factory=dict)
     squares: set = field(default_factory=set)
@@ -155,13 +157,15 @@ class Step:
 
 
 PIECE = 16
-"""Rows that are loaded and normalised at once, so that the first are normalised while others come."""
+"""Rows that are loaded and normalised at once, so that the first are normalised while others come; with more
+lanes as many rows, whose scalars are a row of vector memory."""
 
 
 def row_pieces(s, group, tile):
     """(number of the first among the tokens of ``group`` that ``tile`` owns, among all its own, rows)."""
     row, rows = s.own_rows(group, tile)
-    return [(at, row + at, min(PIECE, rows - at)) for at in range(0, rows, PIECE)]
+    piece = max(PIECE, s.config.tile.lanes)
+    return [(at, row + at, min(piece, rows - at)) for at in range(0, rows, piece)]
 
 
 def local(node):

@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["RegionLayout", "Walk"]
+__all__ = ["RegionLayout", "RegionWalk"]
 
 
 class RegionLayout(data.StructLayout):
@@ -15,7 +15,7 @@ class RegionLayout(data.StructLayout):
         super().__init__({"base": width, "stride": width, "rows": 16, "count": width + 1})
 
 
-class Walk(wiring.Component):
+class RegionWalk(wiring.Component):
     """The item numbers of a region, one a cycle, in order of rows and items.
 
     Latency: 1 cycle from a region to its first item.

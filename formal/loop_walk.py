@@ -1,45 +1,12 @@
-"""Nested loops over a command, and a command for several blocks."""
-
-from functools import partial
+"""Nested loops over a command."""
 
 from amaranth.hdl import *
 
-from poblano.stream.loops import CommandFork, Walk
+from poblano.stream.loop_walk import LoopWalk
 
 from .harness import Harness, Mutation, Property
 
-MODULE = "poblano.stream.loops"
-
-
-class Fork(Harness):
-    """The source keeps a command until it is taken. One arbitrary consumer is watched."""
-
-    def __init__(self, count):
-        super().__init__()
-        self.count = count
-
-    def prove(self, m):
-        dut = self.add("dut", CommandFork(shape=2, count=self.count))
-        waits = self.past(dut.i.valid & ~dut.i.ready, "waits")
-        self.assume(~waits | (dut.i.valid & (dut.i.payload == self.past(dut.i.payload, "payload"))))
-        done = dut.i.valid & dut.i.ready
-        taken = []
-        for n, port in enumerate(dut.o):
-            take, got = port.valid & port.ready, Signal(name=f"got{n}")
-            m.d.sync += got.eq(~done & (got | take))
-            self.check(f"once{n}", ~(take & got))
-            self.check(f"all{n}", ~done | got | take)
-            self.check(f"payload{n}", ~port.valid | (dut.i.valid & (port.payload == dut.i.payload)))
-            self.check(f"offered{n}", ~dut.i.valid | got | port.valid)
-            waited = self.past(port.valid & ~port.ready, f"waited{n}")
-            self.check(
-                f"stable{n}", ~waited | (port.valid & (port.payload == self.past(port.payload, f"before{n}")))
-            )
-            taken.append(got | take)
-        self.check("ends", ~dut.i.valid | (done == Cat(taken).all()))
-        if self.count > 1:
-            self.cover("apart", done & got)
-        self.cover("together", done & ~got)
+MODULE = "poblano.stream.loop_walk"
 
 
 FIELDS = {"a": 2, "b": 3, "c": 1}
@@ -50,7 +17,7 @@ class Loops(Harness):
     """Three loops with bounds from the command (at least 1) and a fixed one."""
 
     def prove(self, m):
-        dut = self.add("dut", Walk(fields=FIELDS, loops=LOOPS))
+        dut = self.add("dut", LoopWalk(fields=FIELDS, loops=LOOPS))
         command = dut.cmd.payload
         self.assume((command.a != 0) & (command.b != 0))
         put, o = dut.cmd.valid & dut.cmd.ready, dut.o.payload
@@ -84,26 +51,6 @@ class Loops(Harness):
 
 
 PROPERTIES = (
-    *(
-        Property(
-            f"fork-{count}",
-            partial(Fork, count),
-            "each consumer takes each command exactly once, as soon as it is ready",
-            mutations=(
-                Mutation(
-                    "again", MODULE, "port.valid.eq(self.i.valid & ~taken[n])", "port.valid.eq(self.i.valid)"
-                ),
-                Mutation(
-                    "one is enough", MODULE, "self.i.ready.eq(have.all())", "self.i.ready.eq(have.any())"
-                ),
-                Mutation("not cleared", MODULE, "taken.eq(Mux(have.all(), 0, have))", "taken.eq(have)"),
-                Mutation("taken unseen", MODULE, "with m.If(self.i.valid):", "with m.If(1):"),
-            )
-            if count == 3
-            else (),
-        )
-        for count in (1, 2, 3, 5)
-    ),
     Property(
         "loops",
         Loops,

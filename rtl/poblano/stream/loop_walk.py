@@ -1,37 +1,13 @@
-"""Nested loops over a command, and a command for several blocks."""
+"""Nested loops over a command."""
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["CommandFork", "Walk"]
+__all__ = ["LoopWalk"]
 
 
-class CommandFork(wiring.Component):
-    """Hands each command to ``count`` blocks, to each when it is ready; transferred when all have it.
-    Combinational."""
-
-    def __init__(self, *, shape, count):
-        self.shape, self.count = shape, count
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)).array(count)})
-
-    def elaborate(self, platform):
-        m = Module()
-        taken = Signal(self.count)
-        have = Signal(self.count)
-        for n, port in enumerate(self.o):
-            m.d.comb += [
-                port.payload.eq(self.i.payload),
-                port.valid.eq(self.i.valid & ~taken[n]),
-                have[n].eq(taken[n] | port.ready),
-            ]
-        m.d.comb += self.i.ready.eq(have.all())
-        with m.If(self.i.valid):
-            m.d.sync += taken.eq(Mux(have.all(), 0, have))
-        return m
-
-
-class Walk(wiring.Component):
+class LoopWalk(wiring.Component):
     """Runs through nested loops for each command: one iteration a cycle, no gap between commands.
 
     Latency: 1 cycle from a command to its first iteration.
@@ -90,7 +66,8 @@ class Walk(wiring.Component):
         ]
         # Flags are registers, computed an iteration ahead: `before` is the index of the last but one,
         # `single` that there is one alone.
-        before, single = {}, {}
+        before: dict[str, Value] = {}
+        single: dict[str, Value] = {}
         for name, bound in self.loops.items():
             width = len(index[name])
             if isinstance(bound, str):
