@@ -236,7 +236,7 @@ def test_rule(opcode, changes, code):
 
 
 def test_header_rules():
-    assert code_of(bytes([0x05]) + bytes(63)) == "OPCODE"
+    assert code_of(bytes([0x06]) + bytes(63)) == "OPCODE"
     assert code_of(bytes([0x00, 7]) + encode(Opcode.NOP)[2:]) == "UNIT"
     assert code_of(bytes([0x00, 6]) + encode(Opcode.NOP)[2:]) is None
     for opcode in Opcode:
