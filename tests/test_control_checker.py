@@ -28,6 +28,7 @@ LOAD = dict(mem_addr=0, mem_stride=64, dst=0, dst_stride=2, rows=4, lines=2, til
 STORE = dict(mem_addr=0, mem_stride=64, src=0, src_stride=2, rows=4, lines=2, tile=1)
 STORE_BLOCK = dict(mem_addr=8, mem_stride=16, src=0, src_stride=1, rows=4, offset=8, length=8, tile=1)
 STORE_SCALE = dict(mem_addr=4, mem_stride=4, src=0, src_stride=1, rows=4, tile=1)
+STORE_WORD = dict(mem_addr=4, mem_stride=4, rows=4, value=0xC0FFEE)
 STREAM = dict(mem_addr=64, mem_stride=128, row_bytes=64, rows=3)
 MATMUL = dict(
     element=1, scale=1, minimum=1, a=0, a_stride=4, rows=8, k_blocks=4, groups=2, dst=0, dst_stride=8, tiles=1
@@ -58,6 +59,7 @@ BASE = {
     Opcode.STORE: STORE,
     Opcode.STORE_BLOCK: STORE_BLOCK,
     Opcode.STORE_SCALE: STORE_SCALE,
+    Opcode.STORE_WORD: STORE_WORD,
     Opcode.STREAM: STREAM,
     Opcode.MATMUL: MATMUL,
     Opcode.VECTOR: VECTOR,
@@ -93,6 +95,9 @@ CASES = [
     (Opcode.STORE_SCALE, dict(mem_addr=2), "ALIGNMENT"),
     (Opcode.STORE_SCALE, dict(mem_addr=MEMORY - 16), None),
     (Opcode.STORE_SCALE, dict(mem_addr=MEMORY - 12), "MEMORY_RANGE"),
+    (Opcode.STORE_WORD, dict(mem_stride=2), "ALIGNMENT"),
+    (Opcode.STORE_WORD, dict(mem_addr=MEMORY - 16), None),
+    (Opcode.STORE_WORD, dict(mem_addr=MEMORY - 12), "MEMORY_RANGE"),
     (Opcode.STREAM, dict(row_bytes=0), "FIELD"),
     (Opcode.STREAM, dict(row_bytes=48), "ALIGNMENT"),
     (Opcode.STREAM, dict(mem_stride=16), "ALIGNMENT"),
@@ -231,7 +236,7 @@ def test_rule(opcode, changes, code):
 
 
 def test_header_rules():
-    assert code_of(bytes([0x05]) + bytes(63)) == "OPCODE"
+    assert code_of(bytes([0x06]) + bytes(63)) == "OPCODE"
     assert code_of(bytes([0x00, 7]) + encode(Opcode.NOP)[2:]) == "UNIT"
     assert code_of(bytes([0x00, 6]) + encode(Opcode.NOP)[2:]) is None
     for opcode in Opcode:

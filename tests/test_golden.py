@@ -55,6 +55,15 @@ def test_store_block_and_scale():
     assert golden.memory[1024:1036].tobytes() == tile.amem_scale[[3, 5, 7]].tobytes()
 
 
+def test_store_word():
+    golden = new()
+    before = golden.memory[:64].copy()
+    run(golden, command(Opcode.STORE_WORD, DMA, mem_addr=8, mem_stride=12, rows=3, value=0x04030201))
+    for at in (8, 20, 32):
+        before[at : at + 4] = 1, 2, 3, 4
+    np.testing.assert_array_equal(golden.memory[:64], before)
+
+
 def test_vector():
     golden = new()
     v = golden.tiles[0].vmem.copy()

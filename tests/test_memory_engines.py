@@ -11,8 +11,9 @@ from tb.common.units import dma_unit, stream_unit
 from tb.memory.configs import CONFIGS
 
 
-def memory(axi_read=None, axi_write=None, *, latency=20):
-    """A testbench: a memory that takes everything and answers after ``latency``; a beat is its own number."""
+def memory(axi_read=None, axi_write=None, *, latency=20, written=None):
+    """A testbench: a memory that takes everything and answers after ``latency``; a beat is its own number.
+    ``written``, a list, gets the strobes of the beats that are written."""
 
     async def bench(ctx):
         beats, answers, cycle = deque(), deque(), 0
@@ -41,8 +42,11 @@ def memory(axi_read=None, axi_write=None, *, latency=20):
                 ctx.set(axi_write.b.valid, on)
                 if on:
                     answers.popleft()
-                if ctx.get(axi_write.w.valid) and ctx.get(axi_write.w.payload.last):
-                    answers.append(cycle + latency)
+                if ctx.get(axi_write.w.valid):
+                    if ctx.get(axi_write.w.payload.last):
+                        answers.append(cycle + latency)
+                    if written is not None:
+                        written.append(ctx.get(axi_write.w.payload.strb))
             await ctx.tick()
             cycle += 1
 
@@ -97,6 +101,29 @@ def test_stream_throughput(name):
     simulator.run()
 
 
+def run_dma(dut, bench, *, latency=20, written=None):
+    """``bench`` with a DMA engine, its memory, and local memories that answer after two cycles."""
+
+    async def local(ctx):
+        ports = [*dut.vmem, *dut.amem]
+        first, second = [0] * len(ports), [0] * len(ports)
+        for port in ports:
+            ctx.set(port.req.ready, 1)
+        ctx.set(dut.bus.ready, 1)
+        while True:
+            for port, valid in zip(ports, second):
+                ctx.set(port.valid, valid)
+            second, first = first, [ctx.get(port.req.valid) for port in ports]
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(memory(dut.read, dut.write, latency=latency, written=written), background=True)
+    simulator.add_testbench(local, background=True)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
 @pytest.mark.parametrize("name", ["narrow", "desk", "wide"])
 def test_dma_throughput(name):
     """A row of a few bytes, or a beat of a long row, in little more than a cycle."""
@@ -113,19 +140,6 @@ def test_dma_throughput(name):
         ([Command(Opcode.LOAD, 0, base | {"rows": 3, "lines": 20, "tiles": 1})] * 2, 120 * 32 // beat),
     ]
 
-    async def local(ctx):
-        """Local memories that answer after two cycles."""
-        ports = [*dut.vmem, *dut.amem]
-        first, second = [0] * len(ports), [0] * len(ports)
-        for port in ports:
-            ctx.set(port.req.ready, 1)
-        ctx.set(dut.bus.ready, 1)
-        while True:
-            for port, valid in zip(ports, second):
-                ctx.set(port.valid, valid)
-            second, first = first, [ctx.get(port.req.valid) for port in ports]
-            await ctx.tick()
-
     async def bench(ctx):
         for commands, beats in plans:
             cycles = await execute(ctx, dut.unit, commands)
@@ -135,12 +149,32 @@ def test_dma_throughput(name):
                 beats,
             )
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-9)
-    simulator.add_testbench(memory(dut.read, dut.write, latency=latency), background=True)
-    simulator.add_testbench(local, background=True)
-    simulator.add_testbench(bench)
-    simulator.run()
+    run_dma(dut, bench, latency=latency)
+
+
+@pytest.mark.parametrize("name", ["narrow", "desk", "wide"])
+@pytest.mark.parametrize("opcode", [Opcode.STORE_SCALE, Opcode.STORE_WORD])
+def test_words_that_fill_beats_are_written_in_whole_beats(name, opcode):
+    config = CONFIGS[name]
+    dut, written = dma_unit(config), []
+    words = config.memory.data_bytes // 4
+    operands = {"mem_addr": 4096, "mem_stride": 4, "rows": 4 * words}
+    plans = [  # other operands, beats
+        ({}, 4),
+        ({"mem_addr": 4096 + 4}, 4 * words),
+        ({"rows": 4 * words + 1}, 4 * words + 1),
+        ({"mem_stride": 8}, 4 * words),
+    ]
+
+    async def bench(ctx):
+        for changes, beats in plans:
+            written.clear()
+            await execute(ctx, dut.unit, [Command(opcode, 0, operands | changes)])
+            whole = beats == 4 and words > 1
+            assert len(written) == beats or words == 1, changes
+            assert all(bin(strobe).count("1") == (4 * words if whole else 4) for strobe in written), changes
+
+    run_dma(dut, bench, written=written)
 
 
 def test_nop_waits_for_what_is_pending():

@@ -86,6 +86,9 @@ class _Operands:
         offset = length * self.rng.randrange(32 // length)
         return self.store_scale(length) | dict(length=length, offset=offset)
 
+    def store_word(self):
+        return self.memory(4, 4) | dict(value=self.rng.getrandbits(32))
+
     def stream(self):
         word = self.config.stream_bytes
         row_bytes = word * (1 + _pick(self.rng, min(self.memory_bytes, (1 << 32) - 1) // word - 1))

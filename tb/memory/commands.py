@@ -5,6 +5,8 @@ from poblano.isa.topology import UnitKind
 
 __all__ = ["RandomCommands", "rows_of"]
 
+DMA_OPCODES = [op for op in Opcode if op.kind in (UnitKind.DMA, None)]
+
 
 class RandomCommands:
     """Commands of a chip's DMA engine and stream units, whose memory lies in given ranges."""
@@ -25,10 +27,10 @@ class RandomCommands:
     def dma(self, low, high):
         rng, tile = self.rng, self.config.tile
         beat = self.config.memory.data_bytes
-        opcode = rng.choice([Opcode.LOAD, Opcode.STORE, Opcode.STORE_BLOCK, Opcode.STORE_SCALE, Opcode.NOP])
+        opcode = rng.choice(DMA_OPCODES)
         if opcode is Opcode.NOP:
             return Command(opcode, 0, {})
-        rows = rng.choice([1, 2, 3, 7, 20])
+        rows = rng.choice([1, 2, 3, 7, 16, 20])
         o = {"rows": rows}
         local = "dst" if opcode is Opcode.LOAD else "src"
         if opcode in (Opcode.LOAD, Opcode.STORE):
@@ -47,8 +49,12 @@ class RandomCommands:
             granule,
             low,
             high,
-            [0, row_bytes, row_bytes + granule, 3 * granule, 416, 1024, 4096],
+            [0, row_bytes, row_bytes, row_bytes + granule, 3 * granule, 416, 1024, 4096],
         )
+        if opcode in (Opcode.STORE_SCALE, Opcode.STORE_WORD) and rng.random() < 0.5:
+            o["mem_addr"] -= o["mem_addr"] % beat  # words that may fill beats
+        if opcode is Opcode.STORE_WORD:
+            return Command(opcode, 0, o | {"value": rng.getrandbits(32)})
         stride = o[f"{local}_stride"] = rng.choice(
             [s for s in (0, 1, items, 3) if (rows - 1) * s + items <= depth]
         )
@@ -78,13 +84,7 @@ def rows_of(command):
     """The rows of a STORE, as commands."""
     o = command.operands
     for r in range(o.get("rows", 0)):
-        yield Command(
-            command.opcode,
-            0,
-            o
-            | {
-                "rows": 1,
-                "mem_addr": o["mem_addr"] + r * o["mem_stride"],
-                "src": o["src"] + r * o["src_stride"],
-            },
-        )
+        row = {"rows": 1, "mem_addr": o["mem_addr"] + r * o["mem_stride"]}
+        if "src" in o:
+            row["src"] = o["src"] + r * o["src_stride"]
+        yield Command(command.opcode, 0, o | row)

@@ -52,6 +52,9 @@ class MemoryModel:
             if command.opcode is Opcode.STREAM:
                 out += self.memory[at : at + o["row_bytes"]].tobytes()
                 continue
+            if command.opcode is Opcode.STORE_WORD:
+                self.memory[at : at + 4] = np.array([o["value"]], "<u4").view(np.uint8)
+                continue
             first = o["src"] + r * o["src_stride"]
             if command.opcode is Opcode.STORE:
                 data = self.vmem[o["tile"], first : first + o["lines"]].reshape(-1)

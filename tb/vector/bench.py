@@ -238,8 +238,8 @@ async def cycles(dut):
         if rows == 1 and operations.get("reduce") in (Reduce.SUM, Reduce.SUM_SQUARES):
             # A group of one row goes around in the adder as slowly as one of all its rows.
             least += (GROUP - 1) * (blocks - 1) * BLOCK // LANES
-        # Beside operand b row scalars take a cycle, and one of port b for each group; a row's result one of
-        # the writer.
+        # Beside operand b row scalars take a cycle, and one of port b for each group; the results of
+        # a group of rows one of the writer.
         scalars = 1 + rows // GROUP if operations.get("sel2") == Select.ROW else 0
-        results = rows if operations.get("reduce") and operations.get("sink") and rows > 1 else 0
+        results = rows // GROUP if operations.get("reduce") and operations.get("sink") and rows > 1 else 0
         assert least <= taken <= least + scalars + results, (name, least)

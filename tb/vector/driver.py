@@ -14,7 +14,17 @@ from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
 from poblano.isa.topology import UnitKind
 from poblano.vector import reference
-from tb.vector.contents import ACTIVATIONS, CONFIG, LANES, OWN, SEED, TILE, random_operands, random_words
+from tb.vector.contents import (
+    ACTIVATIONS,
+    CONFIG,
+    GROUP,
+    LANES,
+    OWN,
+    SEED,
+    TILE,
+    random_operands,
+    random_words,
+)
 from tb.vector.expected import Expected
 
 __all__ = ["Bench", "start"]
@@ -134,14 +144,16 @@ class Bench:
                 )
             first, data = addr * LANES, data if not space else b""
         else:
-            lane = mask.bit_length() - 1
-            assert mask == 1 << lane
-            first, data = addr * LANES + lane, (data >> 32 * lane & 0xFFFFFFFF).to_bytes(4, "little")
-            expected = self.expected.results.popleft()
-            assert (first, data) == expected, (
-                f"{self.current}: result {first} {np.frombuffer(data, np.float32)}, not {expected[0]} "
-                f"{np.frombuffer(expected[1], np.float32)}"
-            )
+            lanes = [lane for lane in range(LANES) if mask >> lane & 1]
+            assert 1 <= len(lanes) <= GROUP and lanes == list(range(lanes[0], lanes[-1] + 1))
+            first = addr * LANES + lanes[0]
+            data = b"".join((data >> 32 * lane & 0xFFFFFFFF).to_bytes(4, "little") for lane in lanes)
+            for n in range(len(lanes)):
+                expected, got = self.expected.results.popleft(), data[4 * n : 4 * n + 4]
+                assert (first + n, got) == expected, (
+                    f"{self.current}: result {first + n} {np.frombuffer(got, np.float32)}, not {expected[0]} "
+                    f"{np.frombuffer(expected[1], np.float32)}"
+                )
         if tiles >> OWN & 1 and data:
             self.vmem[first : first + len(data) // 4] = np.frombuffer(data, np.float32)
 

@@ -63,6 +63,8 @@ class Builder:
         sizes = {name: self._bound(value) for name, value in operands.items()}
         reads, writes = regions(opcode, unit, sizes, self.config)
         cycles, latency = self.timing.of(opcode, sizes)
+        if opcode is Opcode.LOAD and self.awaited:  # streams take half of the memory's cycles
+            cycles, latency = 2 * cycles, latency + cycles
         return Op(
             opcode,
             unit,

@@ -7,11 +7,13 @@ from poblano.config import BLOCK, LINE_WORDS
 from .errors import CompileError
 from .image import Allocator, align
 
-__all__ = ["LINES", "Chunks", "Groups", "Item", "Plan", "Shape"]
+__all__ = ["LINES", "PIECE", "Chunks", "Groups", "Item", "Plan", "Shape"]
 
 LINES = BLOCK // LINE_WORDS
 """Lines of a block of FP32 words."""
 
+PIECE = 8
+"""Rows that are loaded and normalised at once, so that the first are normalised while others come."""
 SLOTS = 5
 """Chunks of a projection's results that are kept at once, where there is room."""
 BUFFERS = 4
@@ -170,7 +172,8 @@ class Plan:
         self.gains = [take(BLOCK * sizes.dim_blocks) for _ in range(sizes.norms)]
         self.biases = [take(width) for width in sizes.biases]
         self.rope = take(count * 2 * sizes.head_dim)
-        self.squares = [take(share) for share in self.groups.share]
+        # Each piece has a block of its own, which is computed at once.
+        self.squares = [take(-(-share // PIECE) * BLOCK) for share in self.groups.share]
         scalars = align(max(count * sizes.group, BLOCK), BLOCK)
         scalars = min(scalars, self.config.tile.tokens)
         self.maxima, self.sums = ([take(scalars) for _ in range(BUFFERS)] for _ in range(2))

@@ -1,6 +1,6 @@
 """About how many cycles commands take: for the order of a program, never for its meaning."""
 
-from poblano.config import BLOCK, LINE_BYTES
+from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.isa.commands import Opcode
 from poblano.isa.vector_ops import Sink
 from poblano.isa.weight_stream import Element
@@ -32,7 +32,8 @@ class Timing:
             cycles = o["rows"] * o["blocks"] * BLOCK // self.lanes
             cycles += QUANTISE_FILL if o.get("sink") == Sink.QUANTISE else VECTOR_FILL
             if o.get("reduce") and o.get("sink"):
-                cycles += o["rows"]  # a row's result takes the place of a write
+                # The results of a group of rows take the place of a write.
+                cycles += o["rows"] // max(1, self.lanes // LINE_WORDS)
             return cycles, cycles
         memory = self.config.memory
         row = o.get("lines", 0) * LINE_BYTES // memory.data_bytes

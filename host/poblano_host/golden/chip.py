@@ -148,6 +148,9 @@ class GoldenChip:
         blocks = o["src"] + o["src_stride"] * np.arange(o["rows"])
         self._store_rows(o, self.tiles[o["tile"]].amem_scale[blocks].reshape(-1, 1).view(np.uint8))
 
+    def _store_word(self, index, _, o):
+        self._store_rows(o, [np.array([o["value"]], "<u4").view(np.uint8)] * o["rows"])
+
     def _stream(self, index, tile, o):
         starts = o["mem_addr"] + o["mem_stride"] * np.arange(o["rows"])
         data = b"".join(self.memory[start : start + o["row_bytes"]].tobytes() for start in starts)

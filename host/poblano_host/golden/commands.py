@@ -40,6 +40,7 @@ FORMS = {
     "STORE": Form(0x02, UnitKind.DMA, {**_SOURCE, **_LINES}),
     "STORE_BLOCK": Form(0x03, UnitKind.DMA, {**_SOURCE, "offset": (4, 55, 48), "length": (4, 63, 56)}),
     "STORE_SCALE": Form(0x04, UnitKind.DMA, _SOURCE),
+    "STORE_WORD": Form(0x05, UnitKind.DMA, {**_MEMORY, "value": (5, 31, 0)}),
     "STREAM": Form(0x10, UnitKind.STREAM, {**_MEMORY, "row_bytes": (5, 31, 0)}),
     "MATMUL": Form(
         0x20,

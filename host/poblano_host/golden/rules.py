@@ -178,6 +178,14 @@ class _StoreScale(_Rules):
         self.memory_rows(self.bytes(), 1, size)
 
 
+class _StoreWord(_Rules):
+    def alignment(self):
+        self.memory_rows(4, 4)
+
+    def memory_range(self, size):
+        self.memory_rows(4, 1, size)
+
+
 class _StoreBlock(_StoreScale):
     def bytes(self):
         return self.o["length"]
@@ -336,6 +344,7 @@ RULES = {
     "STORE": _Store,
     "STORE_BLOCK": _StoreBlock,
     "STORE_SCALE": _StoreScale,
+    "STORE_WORD": _StoreWord,
     "STREAM": _Stream,
     "MATMUL": _Matmul,
     "VECTOR": _Vector,

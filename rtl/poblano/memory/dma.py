@@ -19,7 +19,7 @@ MOST_PENDING = 7
 
 
 class DMAUnit(wiring.Component):
-    """Executes LOAD, STORE, STORE_BLOCK and STORE_SCALE, in order, a memory beat a cycle at best.
+    """Executes LOAD and the STOREs, in order, a memory beat a cycle at best.
 
     Latency: 2 cycles from a command to its first address in memory.
 

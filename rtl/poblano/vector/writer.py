@@ -2,7 +2,7 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..config import BLOCK, LINE_WORDS, LocalConfig
@@ -19,7 +19,7 @@ __all__ = ["VectorWriter"]
 
 class VectorWriter(wiring.Component):
     """Elements, as rows of vector memory or as quantised blocks in the order of :class:`.walk.RowWalk`, and
-    single words of reduction results, a write a cycle.
+    words of reduction results, as many at once as rows are added up together, a write a cycle.
 
     Latency: 1 cycle.
 
@@ -44,6 +44,7 @@ class VectorWriter(wiring.Component):
 
     def __init__(self, config: LocalConfig, *, tiles):
         self.config, self.tiles = config, tiles
+        self.words = min(row_group(config.lanes), LINE_WORDS)
         super().__init__(
             {
                 "start": In(1),
@@ -62,9 +63,9 @@ class VectorWriter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         queue = place(m, "queue", Skid(shape=LocalWrite(self.config)))
-        # A result that waits for its turn stops nothing.
-        result = place(m, "results", BypassFIFO(shape=32, depth=4))
-        connect(m, flipped(self.i_result), result.i)
+        # Results that wait for their turn stop nothing.
+        result = place(m, "results", BypassFIFO(shape=self._results, depth=4 if self.words == 1 else 2))
+        self._collect(m, result.i)
         quantised, turn, stored = Signal(), Signal(), Signal()
         m.d.comb += [
             quantised.eq(self.command.sink == Sink.QUANTISE),
@@ -75,13 +76,13 @@ class VectorWriter(wiring.Component):
             stored.eq(queue.i.valid & queue.i.ready),
         ]
         elements = self._elements(m, quantised, stored & ~turn)
-        results, word = self._results(m, stored & turn)
+        results, word = self._words(m, stored & turn, result.o.payload.ends)
         # A register: the elements' `ready` is the lanes' clock enable.
         m.d.sync += turn.eq(~elements.active | (result.o.valid & ~turn))
 
         write = queue.i.payload
         with m.If(turn):
-            self._write_word(m, write, word, result.o.payload)
+            self._write_words(m, write, word, result.o.payload)
         with m.Else():
             m.d.comb += [write.space.eq(quantised), write.addr.eq(elements.addr), write.mask.eq(~0)]
             with m.If(quantised):
@@ -128,17 +129,44 @@ class VectorWriter(wiring.Component):
             m.d.comb += walk.together.eq(adds_rows(command))
         return walk
 
-    def _results(self, m, stored):
-        """Whether there are results to come, and the word of vector memory that the next goes to."""
-        active, count = Signal(), Signal(16)
+    @property
+    def _results(self):
+        """Results that are written at once: the last of ``words`` that is one, and whether the command has no
+        more."""
+        return data.StructLayout(
+            {"words": data.ArrayLayout(32, self.words), "last": range(self.words), "ends": 1}
+        )
+
+    def _collect(self, m, results):
+        """Puts results together."""
+        count = Signal(16)
+        ends, full = Signal(), Signal()
+        slot = count[: exact_log2(self.words)]
+        i, command, o = self.i_result, self.command, results.payload
+        m.d.comb += [
+            ends.eq(Mux(command.reduce == Reduce.ARGMAX, count[0], count == (command.rows - 1)[:16])),
+            full.eq(ends | (slot == self.words - 1)),
+            results.valid.eq(i.valid & full),
+            i.ready.eq(results.ready | ~full),
+            o.last.eq(slot),
+            o.ends.eq(ends),
+            o.words[-1].eq(i.payload),
+        ]
+        for n in range(self.words - 1):
+            kept = Signal(32, name=f"result{n}")
+            m.d.comb += o.words[n].eq(Mux(slot == n, i.payload, kept))
+            with m.If(i.valid & (slot == n)):
+                m.d.sync += kept.eq(i.payload)
+        with m.If(i.valid & i.ready):
+            m.d.sync += count.eq(Mux(ends, 0, count + 1))
+
+    def _words(self, m, stored, ends):
+        """Whether there are results to come, and the word of vector memory that the next go to."""
+        active = Signal()
         lane_bits = exact_log2(self.config.lanes)
         word = Signal(data.StructLayout({"lane": lane_bits, "row": self.config.vmem_addr_width}))
-        last = Signal()
-        m.d.comb += last.eq(
-            Mux(self.command.reduce == Reduce.ARGMAX, count[0], count == (self.command.rows - 1)[:16])
-        )
         with m.If(stored):
-            m.d.sync += [word.eq(word.as_value() + 1), count.eq(Mux(last, 0, count + 1)), active.eq(~last)]
+            m.d.sync += [word.eq(word.as_value() + self.words), active.eq(~ends)]
         with m.If(self.start):
             m.d.sync += [
                 active.eq(self.begin.reduce != Reduce.NONE),
@@ -146,10 +174,10 @@ class VectorWriter(wiring.Component):
             ]
         return active, word
 
-    def _write_word(self, m, write, word, value):
-        """The write of ``value`` to a word of vector memory."""
+    def _write_words(self, m, write, word, results):
+        """The write of ``results`` to words of vector memory."""
         m.d.comb += [
             write.addr.eq(word.row),
-            write.mask.eq(1 << word.lane),
-            write.data.row.eq(value.replicate(self.config.lanes)),
+            write.mask.eq(Cat(results.last >= n for n in range(self.words)) << word.lane),
+            write.data.row.eq(results.words.as_value().replicate(self.config.lanes // self.words)),
         ]

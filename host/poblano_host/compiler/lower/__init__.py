@@ -45,7 +45,6 @@ def lower_graph(shape, plan, memory, builder, formats, layers):
     for n in range(layers):
         builder.layer = n
         _lower(s, graph.layers[n])
-        s.builder.awaited = ()
     builder.layer = None
     if shape.logits != "none":
         for compiled, last in zip(graph.layers[layers - 1], graph.layers[-1]):

@@ -2,6 +2,7 @@
 
 from poblano.config import BLOCK
 
+from ..cache import SCALE_BYTES
 from ..symbols import column, group, position
 from .step import local
 
@@ -48,14 +49,24 @@ def _store(s, tile, source, blocks, heads, piece, base, names, label):
     cols, at = s.array.cols, 0
     while at < s.count:
         run, address = s.count - at, position * piece.position + (base + piece.address + at * piece.position)
+        before, inside = divmod(s.shape.column + at, cols)
         if piece.group:  # up to the end of a group of the K cache
-            before, inside = divmod(s.shape.column + at, cols)
             run = min(run, cols - inside)
             address = group * piece.group + (
                 base + piece.address + before * piece.group + inside * piece.column
             )
+        if not piece.length:
+            run = _scales(inside, run, s.config.memory.data_bytes // SCALE_BYTES)
         emit(source + at * blocks, blocks, run, address, piece.column or piece.position)
         at += run
+
+
+def _scales(first, count, words):
+    """How many of ``count`` scales from ``first`` on a command stores: where they are whole beats of
+    ``words``, those, as they are written at once; else those before."""
+    before = -first % words
+    whole = (count - before) // words * words
+    return count if whole <= 0 else before or whole
 
 
 def _runs(s, first, end):

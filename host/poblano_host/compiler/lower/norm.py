@@ -2,11 +2,11 @@
 
 import math
 
-from poblano.config import BLOCK, LINE_WORDS
+from poblano.config import BLOCK
 from poblano.isa.vector_ops import AluOp, Reduce, Select, SfuOp, Sink
 
 from ...models.operators import Norm
-from ..plan import LINES
+from ..plan import LINES, PIECE
 from .step import Quantised, local, row_pieces
 
 __all__ = ["load_first_gains", "lower"]
@@ -17,7 +17,7 @@ def lower(s, node):
     index = s.memory.norm_index(node)
     for first, group, tile, row, rows, at in _parts(s, node):
         s.builder.group = group
-        squares = plan.squares[group] + at // LINE_WORDS
+        squares = plan.squares[group] + at // PIECE * LINES
         source = dict(a=plan.x + row * s.dim_lines, a_stride=s.dim_lines, rows=rows)
         if x not in s.squares or _one(s, node):
             s.builder.vector(
@@ -70,7 +70,7 @@ def lower(s, node):
 
 def load_first_gains(s):
     """The gains of the first layer; each further one is loaded when the one before has been used."""
-    s.builder.group = -2
+    s.builder.group = -len(s.groups.bounds) - 1
     for index, node in enumerate(node for node in s.graph.layers[0] if isinstance(node, Norm)):
         _load_gain(s, index, s.memory.gain(node), f"{local(node)}.gain")
     s.builder.group = 0

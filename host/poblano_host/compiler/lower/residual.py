@@ -26,6 +26,7 @@ def lower(s, node):
     else:
         _chunked(s, node, y, room)
     s.builder.group = s.builder.head = 0
+    s.builder.awaited = ()
     s.values[node.name] = x
 
 

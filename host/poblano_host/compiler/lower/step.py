@@ -9,7 +9,7 @@ from poblano.isa.vector_ops import Sink
 from ..builder import Builder
 from ..formats import ActivationFormats
 from ..memory import ModelMemory
-from ..plan import Plan, Shape
+from ..plan import PIECE, Plan, Shape
 
 __all__ = ["Product", "Quantised", "Residual", "Step", "local", "row_pieces"]
 
@@ -128,7 +128,7 @@ class Step:
         first, and take about as long as the norm of the other does, but for at most ``most`` chunks.
         """
         whole = ((0, self.count),)
-        if len(self.groups.bounds) > 1:
+        if len(self.groups.bounds) > 1 and not self.builder.awaited:
             matrix, rows = self.memory.matrix(nodes[0].weight), self.groups.bounds[0][1]
             groups = len(nodes) * -(-columns // self.array.cols)
             operands = dict(rows=rows, k_blocks=matrix.k_blocks, groups=groups, **matrix.form)
@@ -156,16 +156,10 @@ class Step:
             )
 
 
-PIECE = 16
-"""Rows that are loaded and normalised at once, so that the first are normalised while others come; with more
-lanes as many rows, whose scalars are a row of vector memory."""
-
-
 def row_pieces(s, group, tile):
     """(number of the first among the tokens of ``group`` that ``tile`` owns, among all its own, rows)."""
     row, rows = s.own_rows(group, tile)
-    piece = max(PIECE, s.config.tile.lanes)
-    return [(at, row + at, min(piece, rows - at)) for at in range(0, rows, piece)]
+    return [(at, row + at, min(PIECE, rows - at)) for at in range(0, rows, PIECE)]
 
 
 def local(node):

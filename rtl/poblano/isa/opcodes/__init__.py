@@ -20,6 +20,7 @@ class Opcode(enum.IntEnum):
     STORE = transfers.STORE
     STORE_BLOCK = transfers.STORE_BLOCK
     STORE_SCALE = transfers.STORE_SCALE
+    STORE_WORD = transfers.STORE_WORD
     STREAM = transfers.STREAM
     MATMUL = matmul.MATMUL
     VECTOR = vector.VECTOR

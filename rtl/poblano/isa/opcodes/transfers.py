@@ -9,7 +9,7 @@ from ..header import LOCAL_BITS
 from ..regions import Access, LocalRegion, Memory, MemoryRegion, Place
 from ..topology import MOST_TILES, UnitKind
 
-__all__ = ["LOAD", "STORE", "STORE_BLOCK", "STORE_SCALE", "STREAM"]
+__all__ = ["LOAD", "STORE", "STORE_BLOCK", "STORE_SCALE", "STORE_WORD", "STREAM"]
 
 SOME = Number(least=1)
 LENGTHS = (2, 4, 8, 16, 32)
@@ -96,6 +96,14 @@ STORE_SCALE = Definition(
     (*MEMORY, *_local("src", "block in activation memory, whose FP32 scale is stored", "blocks"), ROWS, TILE),
     BLOCKS,
     MemoryRegion(Access.WRITE, lambda o, c: 4, 4),
+)
+
+STORE_WORD = Definition(
+    0x05,
+    UnitKind.DMA,
+    "A word into memory, the same in each row: a flag for others, or cleared memory.",
+    (*MEMORY, Field("value", 5, 0, 32, "the word"), ROWS),
+    memory=MemoryRegion(Access.WRITE, lambda o, c: 4, 4),
 )
 
 STREAM = Definition(
