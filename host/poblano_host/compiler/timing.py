@@ -2,14 +2,15 @@
 
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.isa.commands import Opcode
-from poblano.isa.vector_ops import Sink
+from poblano.isa.vector_ops import Reduce, Select, Sink
 from poblano.isa.weight_stream import Element
+
+from .image import align
 
 __all__ = ["Timing"]
 
 DMA_FILL = 20
-VECTOR_FILL, QUANTISE_FILL = 14, 32
-"""Cycles that a command takes beside those of its data; of vector commands with a quantised sink."""
+"""Cycles that a command takes beside those of its data."""
 
 
 class Timing:
@@ -29,11 +30,7 @@ class Timing:
             cycles = int(o["rows"] * o["row_bytes"] * self.config.tiles / self.bandwidth)
             return cycles, cycles + self.config.memory.latency
         if opcode is Opcode.VECTOR:
-            cycles = o["rows"] * o["blocks"] * BLOCK // self.lanes
-            cycles += QUANTISE_FILL if o.get("sink") == Sink.QUANTISE else VECTOR_FILL
-            if o.get("reduce") and o.get("sink"):
-                # The results of a group of rows take the place of a write.
-                cycles += o["rows"] // max(1, self.lanes // LINE_WORDS)
+            cycles = self._vector(o)
             return cycles, cycles
         memory = self.config.memory
         row = o.get("lines", 0) * LINE_BYTES // memory.data_bytes
@@ -50,3 +47,27 @@ class Timing:
         drain = rows * array.cols // self.scalers
         cycles = o["groups"] * steps * max(passes * max(rows, array.items), drain)
         return cycles, cycles + 11 * array.rows // 2 + drain
+
+    def _vector(self, o):
+        """From a completion to the next, as docs/architecture.md has it."""
+        lanes, rows, group = self.lanes, o["rows"], max(1, self.lanes // LINE_WORDS)
+        reduce, sink = o.get("reduce", Reduce.NONE), o.get("sink", Sink.NONE)
+        selected = {o.get(f"sel{n}", Select.B) for n in (1, 2) if o.get(f"op{n}")}
+        cycles = 5 + sum(4 if o.get(f"op{n}") else 1 for n in (1, 2)) + (11 if o.get("sfu") else 1)
+        if Select.ROW in selected:
+            cycles += 1 + (rows // group if Select.B in selected else 0)
+        log_lanes = lanes.bit_length() - 1
+        quantise = 16 + log_lanes // 2 + BLOCK // lanes if sink == Sink.QUANTISE else 0
+        reduction = {
+            Reduce.NONE: 0,
+            Reduce.SUM: 24,
+            Reduce.SUM_SQUARES: 26,
+            Reduce.MAXIMUM: 1 + log_lanes,
+            Reduce.ARGMAX: lanes + 3,
+        }[reduce]
+        cycles += max(quantise, reduction)
+        if reduce in (Reduce.SUM, Reduce.SUM_SQUARES):
+            rows = align(rows, group)
+        if reduce and sink:
+            cycles += rows // group
+        return cycles + rows * o["blocks"] * BLOCK // lanes
