@@ -33,7 +33,8 @@ FLOORS = (
     ("poblano_fpga", "poblano_flows"),
     ("poblano_cli",),
     ("formal", "tb"),
-    ("tests", "scripts"),
+    ("scripts",),
+    ("tests",),
 )
 """From the ground up. A module imports from its own package and from lower floors; packages of one floor do
 not know each other."""

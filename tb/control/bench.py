@@ -241,19 +241,19 @@ async def bad_rings(dut):
 
 @cocotb.test()
 async def latency(dut):
-    """From a command's last beat to its start: the address ranges that are checked, the waits, and 7
+    """From a command's last beat to its start: the address ranges that are checked, the waits, and 8
     cycles."""
     bench = Bench(dut, "latency")
     await bench.start()
     bench.stall = 0
     await bench.set_up()
-    ranges = {"NOP": 1, "STORE_WORD": 1, "STREAM": 1, "VECTOR": 6}
+    ranges = {"NOP": 0, "STORE_WORD": 1, "STREAM": 1, "VECTOR": 6}
     for opcode in OPCODE_NAMES:
         for waits in range(WAITS + 1):
             command = valid_command(bench.rng, CONFIG, MEMORY, opcode)
             await bench.submit([replace(command, waits=((0, 0),) * waits)])
             assert await bench.finish() == Irq.DONE
-            cycles = 7 + ranges.get(opcode, 2) + waits - (CONFIG.queue_depth == 1)
+            cycles = 8 + ranges.get(opcode, 2) + waits - (CONFIG.queue_depth == 1)
             assert bench.last_start - bench.last_beat == cycles, opcode
 
 

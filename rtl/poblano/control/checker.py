@@ -47,8 +47,7 @@ class _Step:
 class CommandChecker(wiring.Component):
     """Checks a command by the rules and in the order of :func:`poblano.isa.check.check`.
 
-    Latency: 2 cycles, and one for each address range that the opcode has (at least one; LOAD 2, VECTOR
-    6).
+    Latency: 3 cycles, and one for each address range that the opcode has (NOP 0, LOAD 2, VECTOR 6).
 
     One command at a time: the result stays until it is taken.
 
@@ -80,7 +79,8 @@ class CommandChecker(wiring.Component):
         operands = {opcode: self._operands(m, opcode, command) for opcode in Opcode}
         steps = {opcode: self._steps(opcode, o) for opcode, o in operands.items()}
         step = Signal(range(max(map(len, steps.values())) + 1))
-        exists, late, end = self._range(m, command, steps, step)
+        busy = Signal()  # a command is checked
+        more, late, end = self._range(m, command, steps, step, busy)
         outside, overlaps = self._compare(m, late, end, fresh)
         overlap = Signal()  # of this command's ranges
         m.d.comb += [
@@ -94,14 +94,15 @@ class CommandChecker(wiring.Component):
                     m.d.sync += command.eq(self.i.payload)
                     m.next = "FIELDS"
             with m.State("FIELDS"):
-                m.d.comb += fresh.eq(1)
+                m.d.comb += [fresh.eq(1), busy.eq(1)]
                 m.d.sync += [code.eq(self._code_before_ranges(command, operands)), overlap.eq(0), step.eq(1)]
                 m.next = "RANGES"
             with m.State("RANGES"):
+                m.d.comb += busy.eq(1)
                 m.d.sync += [step.eq(step + 1), overlap.eq(overlap | overlaps)]
                 with m.If((code == ErrorCode.NONE) & outside):
                     m.d.sync += code.eq(late.code)
-                with m.If(~exists):
+                with m.If(~more):
                     m.d.sync += step.eq(0)
                     m.next = "DONE"
             with m.State("DONE"):
@@ -179,9 +180,9 @@ class CommandChecker(wiring.Component):
             steps.append(_Step(definition.memory.span(o), size, ErrorCode.MEMORY_RANGE))
         return steps
 
-    def _range(self, m, command, steps, step):
-        """Range number ``step`` of the command: whether it ``exists``; in the next cycle, what is compared
-        of it, and the end of its last row."""
+    def _range(self, m, command, steps, step, busy):
+        """Range number ``step`` of the command: in the next cycle whether there is one, in that after it what
+        is compared of it, and the end of its last row. While not ``busy`` there is none."""
         kept = 1 + max(s.keep for of_opcode in steps.values() for s in of_opcode if s.keep is not None)
         compared = data.StructLayout(
             {
@@ -197,8 +198,11 @@ class CommandChecker(wiring.Component):
                 "in_place": kept,
             }
         )
-        exists, now, late = Signal(), Signal(compared), Signal(compared)
+        exists, more = Signal(), Signal()
+        now, picked, late = Signal(compared), Signal(compared), Signal(compared)
         base, stride, extent = Signal(40), Signal(32), Signal(32)
+        place = data.StructLayout({"base": 40, "stride": 32, "extent": 32})
+        where = Signal(place)  # of what is picked
         with m.Switch(CommandLayout()(command).opcode):
             for opcode, entries in steps.items():
                 with m.Case(opcode), m.Switch(step):
@@ -224,8 +228,19 @@ class CommandChecker(wiring.Component):
                                 ]
         first, last = Signal(42), Signal(48)  # the end of the first row; from there to the end of the last
         m.d.comb += [now.base.eq(base), now.stride.eq(stride)]
-        m.d.sync += [late.eq(now), first.eq(base + extent), last.eq(stride * (now.rows - 1)[:16])]
-        return exists, late, first + last
+        m.d.sync += [
+            more.eq(exists & busy),
+            picked.eq(now),
+            where.base.eq(base),
+            where.stride.eq(stride),
+            where.extent.eq(extent),
+            late.eq(picked),
+            first.eq(where.base + where.extent),
+            last.eq(where.stride * (picked.rows - 1)[:16]),
+        ]
+        with m.If(~busy):
+            m.d.sync += [picked.used.eq(0), picked.crowded.eq(0)]
+        return more, late, first + last
 
     def _compare(self, m, late, end, fresh):
         """Whether a range passes the end of its memory; whether it overlaps, itself or one that is kept."""
