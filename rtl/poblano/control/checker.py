@@ -200,9 +200,8 @@ class CommandChecker(wiring.Component):
         )
         exists, more = Signal(), Signal()
         now, picked, late = Signal(compared), Signal(compared), Signal(compared)
-        base, stride, extent = Signal(40), Signal(32), Signal(32)
-        place = data.StructLayout({"base": 40, "stride": 32, "extent": 32})
-        where = Signal(place)  # of what is picked
+        span = data.StructLayout({"base": 40, "stride": 32, "extent": 32})
+        here, where = Signal(span), Signal(span)  # of now, of picked
         with m.Switch(CommandLayout()(command).opcode):
             for opcode, entries in steps.items():
                 with m.Case(opcode), m.Switch(step):
@@ -210,9 +209,9 @@ class CommandChecker(wiring.Component):
                         with m.Case(n):
                             m.d.comb += [
                                 exists.eq(1),
-                                base.eq(entry.span.base),
-                                stride.eq(entry.span.stride),
-                                extent.eq(entry.span.extent),
+                                here.base.eq(entry.span.base),
+                                here.stride.eq(entry.span.stride),
+                                here.extent.eq(entry.span.extent),
                                 now.rows.eq(entry.span.rows),
                                 now.size.eq(entry.size),
                                 now.used.eq(entry.used),
@@ -227,13 +226,11 @@ class CommandChecker(wiring.Component):
                                     now.in_place[number].eq(in_place),
                                 ]
         first, last = Signal(42), Signal(48)  # the end of the first row; from there to the end of the last
-        m.d.comb += [now.base.eq(base), now.stride.eq(stride)]
+        m.d.comb += [now.base.eq(here.base), now.stride.eq(here.stride)]
         m.d.sync += [
             more.eq(exists & busy),
             picked.eq(now),
-            where.base.eq(base),
-            where.stride.eq(stride),
-            where.extent.eq(extent),
+            where.eq(here),
             late.eq(picked),
             first.eq(where.base + where.extent),
             last.eq(where.stride * (picked.rows - 1)[:16]),
