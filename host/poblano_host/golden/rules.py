@@ -164,26 +164,20 @@ class _Store(_Load):
     LOCAL = "src"
 
 
-class _StoreScale(_Rules):
+class _StoreWord(_Rules):
     def bytes(self):
         return 4
 
     def alignment(self):
         self.memory_rows(self.bytes(), self.bytes())
 
-    def local_ranges(self):
-        self.within("src", self.rows_of("src", 1), self.blocks)
-
     def memory_range(self, size):
         self.memory_rows(self.bytes(), 1, size)
 
 
-class _StoreWord(_Rules):
-    def alignment(self):
-        self.memory_rows(4, 4)
-
-    def memory_range(self, size):
-        self.memory_rows(4, 1, size)
+class _StoreScale(_StoreWord):
+    def local_ranges(self):
+        self.within("src", self.rows_of("src", 1), self.blocks)
 
 
 class _StoreBlock(_StoreScale):
