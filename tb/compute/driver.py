@@ -15,6 +15,7 @@ from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
 from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Element, ScaleFormat
+from tb.common.reset import reset_unit
 from tb.compute.configs import CONFIGS
 
 __all__ = ["ARITHMETIC", "ARRAY", "CONFIG", "OWN", "TILE", "Bench", "start"]
@@ -117,22 +118,10 @@ class Bench:
         )
 
     async def reset(self):
-        dut = self.dut
-        dut.rst.value = 1
-        dut.tile.value = OWN
-        dut.unit__flush.value = 0
-        self.names["unit__cmd__valid"].value = 0
-        self.names["weights__valid"].value = 0
-        for port in self.ports.values():
-            port["valid"].value = 0
-            port["req__ready"].value = 0
-        for sink in self.sinks.values():
-            sink["ready"].value = 0
-        for _ in range(3):
-            await RisingEdge(dut.clk)
-        self.clear()
-        dut.rst.value = 0
-        await RisingEdge(dut.clk)
+        valids = [self.names["unit__cmd__valid"], self.names["weights__valid"]]
+        await reset_unit(
+            self.dut, tile=OWN, valids=valids, ports=self.ports, sinks=self.sinks, clear=self.clear
+        )
 
     def add(
         self,
