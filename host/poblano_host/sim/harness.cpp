@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "Vchip.h"
+#include "Vregistered_chip.h"
 #include "memory.h"
 #include "verilated.h"
 
@@ -28,7 +28,7 @@ uint64_t low_bits(const T& port) {
 
 struct Simulation {
     VerilatedContext context;
-    Vchip top;
+    Vregistered_chip top;
     poblano::Memory memory;
     uint64_t cycle = 0, started = 0, completed = 0;
     std::vector<Event> events;
@@ -48,6 +48,7 @@ struct Simulation {
             step();
         }
         top.rst = 0;
+        step();  // the model has a register before its reset
         memory.reset();
         memory.error.clear();
         events.clear();
