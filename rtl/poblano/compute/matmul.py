@@ -11,7 +11,7 @@ from ..isa.commands import Opcode
 from ..isa.layout import CommandLayout
 from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_unit
 from ..stream.broadcast import Broadcast
-from ..verilog import place
+from ..verilog import gated_clock, place
 from .accumulator import Accumulator
 from .array import SystolicArray
 from .reader import ActivationReader
@@ -68,13 +68,15 @@ class MatmulUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        array_config = self.config.array
-        loader = place(m, "loader", WeightLoader(self.config, stream_bytes=self.stream_bytes))
-        reader = place(m, "reader", ActivationReader(self.config, meta=False))
-        meta = place(m, "meta_reader", ActivationReader(self.config, meta=True))
-        array = place(m, "array", SystolicArray(array_config))
-        accumulator = place(m, "accumulator", Accumulator(self.config))
-        writer = place(m, "writer", ResultWriter(self.config, tiles=self.tiles))
+        active = Signal()
+        clock = gated_clock(m, "parts", active)
+        part = lambda name, component: place(m, name, component, clock=clock)
+        loader = part("loader", WeightLoader(self.config, stream_bytes=self.stream_bytes))
+        reader = part("reader", ActivationReader(self.config, meta=False))
+        meta = part("meta_reader", ActivationReader(self.config, meta=True))
+        array = part("array", SystolicArray(self.config.array))
+        accumulator = part("accumulator", Accumulator(self.config))
+        writer = part("writer", ResultWriter(self.config, tiles=self.tiles))
 
         connect(m, flipped(self.weights), loader.i)
         connect(m, reader.port, flipped(self.a))
@@ -95,6 +97,7 @@ class MatmulUnit(wiring.Component):
         parts = (loader.cmd, reader.cmd, meta.cmd, accumulator.cmd, writer.cmd)
         self._commands(m, parts, writer.done)
 
+        m.d.comb += active.eq(self.unit.busy)
         starved = reader.active & ~(array.a.valid & array.a.ready) & ~(array.o.valid & ~array.o.ready)
         m.d.comb += [
             self.unit.idle.eq(1),

@@ -263,7 +263,9 @@ class CommandProcessor(wiring.Component):
             m.d.sync += cycles.eq(0)
         for counter, event in counting:
             held = Signal.like(event, name=f"{counter.name}_event")
-            m.d.sync += [counter.eq(counter + held), held.eq(event)]
+            m.d.sync += held.eq(event)
+            with m.If(held if len(held) == 1 else held.any()):
+                m.d.sync += counter.eq(counter + held)
             with m.If(clear):
                 m.d.sync += [counter.eq(0), held.eq(0)]
 
