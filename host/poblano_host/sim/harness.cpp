@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "Vregistered_chip.h"
+#include "Vchip.h"
 #include "memory.h"
 #include "verilated.h"
 
@@ -28,7 +28,7 @@ uint64_t low_bits(const T& port) {
 
 struct Simulation {
     VerilatedContext context;
-    Vregistered_chip top;
+    Vchip top;
     poblano::Memory memory;
     uint64_t cycle = 0, started = 0, completed = 0;
     std::vector<Event> events;

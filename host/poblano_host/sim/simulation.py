@@ -31,8 +31,6 @@ REPEATED = (
     "unit_queue",
 )
 """Modules that Verilator keeps as functions: inlined, their copies would take minutes to compile."""
-TOP = "registered_chip"
-"""The model's top, around ``chip``."""
 EVENT = np.dtype([("cycle", np.uint64), ("unit", np.uint32), ("done", np.uint32)])
 """A command of ``unit`` started (``done`` 0) or completed (1) in ``cycle``."""
 
@@ -53,20 +51,22 @@ def chip_rtl(config, *, report=lambda text: None):
     return path.read_text()
 
 
-def _registered(verilog):
-    """``verilog`` with the module :data:`TOP`: the chip, with a register before its reset, which reaches so
-    much that to look at it whenever an input changes would take a fifth of the model's time."""
-    chip = re.search(r"^module chip\(.*?^endmodule$", verilog, re.MULTILINE | re.DOTALL)
-    if chip is None:
-        raise SimulationError("the Verilog has no module chip")
-    ports = re.findall(r"^  (input|output) (\[.*?\] )?(\w+);$", chip[0], re.MULTILINE)
+def _build(verilog, top, sources, **options):
+    """:func:`build_library` of ``verilog`` with a register before the reset of ``top``, which reaches so much
+    that to look at it whenever an input changes would take a fifth of the model's time."""
+    module = re.search(rf"^module {top}\(.*?^endmodule$", verilog, re.MULTILINE | re.DOTALL)
+    if module is None:
+        raise SimulationError(f"the Verilog has no module {top}")
+    ports = re.findall(r"^  (input|output) (\[.*?\] )?(\w+);$", module[0], re.MULTILINE)
     names = [name for _, _, name in ports]
     wires = ", ".join(f".{name}({'reset' if name == 'rst' else name})" for name in names)
     declarations = "".join(f"  {direction} {width}{name};\n" for direction, width, name in ports)
-    return (
-        f"{verilog}\nmodule {TOP}({', '.join(names)});\n{declarations}  reg reset = 1;\n"
-        f"  always @(posedge clk) reset <= rst;\n  chip chip({wires});\nendmodule\n"
+    registered = (
+        f"module {top}({', '.join(names)});\n{declarations}  reg reset = 1;\n"
+        f"  always @(posedge clk) reset <= rst;\n  inside_{top} inside_{top}({wires});\nendmodule\n"
     )
+    inside = re.sub(rf"^module {top}\(", f"module inside_{top}(", verilog, flags=re.MULTILINE)
+    return build_library(f"{inside}\n{registered}", top, sources, **options)
 
 
 _U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
@@ -100,22 +100,22 @@ class Simulation:
     memory_bytes : int
     report : called with a line for each slow step of building the model
     verilog : the RTL (top ``chip``), instead of the chip's
-    sources : more of C++, by file name, that it calls
+    build : makes the library of the RTL and of the sources in C++, instead of Verilator
 
     Members
     -------
     memory : uint8 array, shared with the simulation; gone after :meth:`close`
-    library : the compiled model (a ctypes.CDLL), with the functions of ``sources`` too
+    library : the compiled model, a ctypes.CDLL
     """
 
-    def __init__(self, config, memory_bytes, *, report=lambda text: None, verilog=None, sources=None):
+    def __init__(self, config, memory_bytes, *, report=lambda text: None, verilog=None, build=_build):
         self.config = config
-        sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES} | (sources or {})
+        sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES}
         verilog = chip_rtl(config, report=report) if verilog is None else verilog
         no_inline = [f"poblano_{name}" for name in REPEATED]
         memory = config.memory
         self._model = NativeObject(
-            build_library(_registered(verilog), TOP, sources, no_inline=no_inline, report=report),
+            build(verilog, "chip", sources, no_inline=no_inline, report=report),
             "poblano",
             _FUNCTIONS,
             memory_bytes,
