@@ -101,7 +101,10 @@ class FloatAdd(wiring.Component):
         large_normal = large[23:31] != 0
         small_normal = small[23:31] != 0
         exponent = named(m, "exponent", large[23:31] | ~large_normal)
-        distance = named(m, "distance", (exponent - (small[23:31] | ~small_normal))[:8])
+        # Both differences, so that none waits for the order.
+        a_exponent, b_exponent = (x[23:31] | (x[23:31] == 0) for x in (self.a, self.b))
+        above, below = named(m, "above", a_exponent - b_exponent), named(m, "below", b_exponent - a_exponent)
+        distance = named(m, "distance", Mux(above < 0, below, above)[:8])
         special = named(m, "special", large[23:31] == 0xFF)
         both_special = small[23:31] == 0xFF
         differ = named(m, "differ", large[31] ^ small[31])
