@@ -38,7 +38,9 @@ def test_float16_exhaustive():
 
 def test_powers_exhaustive():
     i = np.arange(1 << 8, dtype=np.uint8)
-    expected = np.where(i == 255, np.float32(np.nan), np.ldexp(np.float32(1), np.minimum(i, 254).astype(int) - 127))
+    expected = np.where(
+        i == 255, np.float32(np.nan), np.ldexp(np.float32(1), np.minimum(i, 254).astype(int) - 127)
+    )
     check(build(Reader(scale.scale_of_power, 8), latency=0)(i=i)["o"], expected.view(np.uint32) >> BELOW, i)
 
 
@@ -98,10 +100,5 @@ def test_reference_by_hand():
         0x7FC00000,
     ]
     assert reference.read_scale([2.0**-56, -(2.0**-57), 1e-45]).tolist() == [2.0**-56, 0, 0]
-    assert reference.round_scale([1 + 2**-11, 1 + 3 * 2**-11, 2 - 2**-12, 0]).tolist() == [
-        1,
-        1 + 2**-9,
-        2,
-        0,
-    ]
+    assert reference.round_scale([1 + 2**-11, 1 + 3 * 2**-11, 2 - 2**-12, 0]).tolist() == [1, 1 + 2**-9, 2, 0]
     assert reference.scale_multiply(np.float32([2**-126, 2**-127, 3]), 0.5).tolist() == [0, 0, 1.5]

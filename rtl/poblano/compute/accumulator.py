@@ -100,7 +100,10 @@ class AccumulatorLane(wiring.Component):
         en, arithmetic = self.en, self.arithmetic
         value = self._scaled(m)
         if arithmetic.minima:
-            offset, shift = place(m, "minimum", FloatScale(sum_bits(arithmetic))), place(m, "shift", FloatAdd())
+            offset, shift = (
+                place(m, "minimum", FloatScale(sum_bits(arithmetic))),
+                place(m, "shift", FloatAdd()),
+            )
             m.d.comb += [
                 offset.en.eq(en),
                 offset.a.eq(delay(m, en, "block_sum_delay", self.block_sum, 1)),
@@ -143,9 +146,7 @@ class AccumulatorLane(wiring.Component):
             ]
             return scaled.o
         convert = place(
-            m,
-            "float",
-            FixedToFloat(arithmetic.sum_width, scaled=True, special_bits=arithmetic.special_bits),
+            m, "float", FixedToFloat(arithmetic.sum_width, scaled=True, special_bits=arithmetic.special_bits)
         )
         scaled = place(m, "scaled", FloatScale())
         m.d.comb += [
@@ -312,14 +313,9 @@ class Accumulator(wiring.Component):
                 wait = lane.offset_cycle - 1 - FixedToFloat.LATENCY
                 # Else it could be infinite, and infinity times zero NaN.
                 total = Mux(command.minimum, meta.sum, 0)
-                m.d.comb += [
-                    convert.en.eq(en),
-                    convert.i.eq(delay(m, en, f"block_sum{s}", total, wait)),
-                ]
+                m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"block_sum{s}", total, wait))]
                 if arithmetic.scaled_sums:
-                    m.d.comb += convert.exponent.eq(
-                        delay(m, en, f"sum_exponent{s}", sum_exponent, wait)
-                    )
+                    m.d.comb += convert.exponent.eq(delay(m, en, f"sum_exponent{s}", sum_exponent, wait))
                 shared.block_sum = convert.o
             factors.append(shared)
         return factors

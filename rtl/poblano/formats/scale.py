@@ -177,9 +177,7 @@ class FloatScale(wiring.Component):
         b_zero, b_infinite, b_nan = _cases(scale)
         a_zero, a_special, a_fraction = exponent == 0, exponent == 0xFF, fraction != 0
         nan = b_nan | a_special & (a_fraction | b_zero) | b_infinite & a_zero
-        product = register(
-            m, en, "r1_product", Cat(fraction, C(1, 1)) * Cat(scale.fraction, C(1, 1))
-        )
+        product = register(m, en, "r1_product", Cat(fraction, C(1, 1)) * Cat(scale.fraction, C(1, 1)))
         # The exponent of a product without its highest bit.
         r1_exponent = register(m, en, "r1_exponent", (exponent + scale.exponent - 127).as_signed())
         r1_flags = register(

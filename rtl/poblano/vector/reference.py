@@ -24,7 +24,8 @@ __all__ = [
 
 INVERSE_127 = np.float32(1) / np.float32(127)
 SMALLEST = np.float32(2.0**-49)
-"""INT8 blocks whose largest magnitude is below this are zero: the scale of another is not below :data:`~poblano.formats.scale_reference.LEAST`."""
+"""INT8 blocks whose largest magnitude is below this are zero: the scale of another is not below
+:data:`~poblano.formats.scale_reference.LEAST`."""
 ARGMAX_START = (NAN, 0)
 """Value and index of an argmax before its first element."""
 
