@@ -115,9 +115,12 @@ class Totals(Harness):
             "factor": factor,
         }[self.source]
         late = lambda value, cycles, name: self._late(m, en, value, cycles, name)
-        watched = late(issue & (row == watched_row) & (part == watched_part), dut.value, "watched")
-        valid_last = late(Cat(issue, last_step), dut.value, "valid_last")
-        first_step, number = late(step == 0, dut.value, "first_step"), late(number, dut.value - 1, "number")
+        watched = late(issue & (row == watched_row) & (part == watched_part), dut.cycles.value, "watched")
+        valid_last = late(Cat(issue, last_step), dut.cycles.value, "valid_last")
+        first_step, number = (
+            late(step == 0, dut.cycles.value, "first_step"),
+            late(number, dut.cycles.value - 1, "number"),
+        )
         # There it meets the total of the steps before.
         total, expected = Signal(BITS), Signal(BITS)
         m.d.comb += expected.eq(Mux(first_step, 0, total) ^ number)
@@ -205,8 +208,8 @@ PROPERTIES = (
             Mutation(
                 "factor of another",
                 MODULE,
-                'delay(m, en, f"factor{s}", factor, lane.shifted_cycle - 1)',
-                'delay(m, en, f"factor{s}", factor, lane.shifted_cycle - 2)',
+                'delay(m, en, f"factor{s}", factor, self.cycles.shifted - 1)',
+                'delay(m, en, f"factor{s}", factor, self.cycles.shifted - 2)',
             ),
         ),
     ),

@@ -1,5 +1,6 @@
 """Block sums in, FP32 results out: scales and accumulates along K."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 from amaranth.hdl import *
@@ -8,7 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import TileConfig
-from ..formats.element import Activation
+from ..formats.element import Activation, Arithmetic
 from ..formats.float32 import FixedToFloat, FloatAdd
 from ..formats.scale import ONE, SCALE, FloatScale, IntegerScale, scale_of_float32
 from ..interfaces import MetaLayout
@@ -22,7 +23,7 @@ from .array import SumsLayout
 from .block_sums import SUMS_COMMAND, BlockSums
 from .weights import ScalePortSignature
 
-__all__ = ["ACCUMULATOR_COMMAND", "Accumulator", "AccumulatorLane"]
+__all__ = ["ACCUMULATOR_COMMAND", "Accumulator", "AccumulatorLane", "LaneCycles"]
 
 ACCUMULATOR_COMMAND = SUMS_COMMAND | {
     "scaled": 1,
@@ -37,26 +38,53 @@ ACCUMULATOR_COMMAND = SUMS_COMMAND | {
 activations, count."""
 
 
+@dataclass(frozen=True)
+class LaneCycles:
+    """When a lane's numbers are there, in cycles after the read of the sums; for the :class:`Arithmetic` of
+    an array."""
+
+    arithmetic: Arithmetic
+
+    NUMBER = 2
+    """The sum of products, in a register."""
+
+    @property
+    def scaled(self):
+        """That times the weights' scale."""
+        if self.arithmetic.scaled_sums:
+            return self.NUMBER + FixedToFloat.LATENCY + FloatScale.LATENCY
+        return self.NUMBER + IntegerScale.LATENCY
+
+    @property
+    def block_sum(self):
+        """The sum of activations, in a register, to be multiplied by the minimum."""
+        return self.scaled - FloatScale.LATENCY
+
+    @property
+    def shifted(self):
+        """The scaled sum and the minimum's product, where there are minima."""
+        return self.scaled + (FloatAdd.LATENCY if self.arithmetic.minima else 0)
+
+    @property
+    def value(self):
+        """That times the activations' scale, where it is more than a power of two."""
+        int8 = Activation.INT8 in self.arithmetic.activations
+        return self.shifted + (FloatScale.LATENCY if int8 else 0)
+
+
 class AccumulatorLane(wiring.Component):
     """A column's value of one segment, added to the total so far.
 
     Latency: ``FloatAdd.LATENCY`` from ``total``.
 
     Inputs come in the :class:`Accumulator`'s cycle 1, but for ``block_sum`` and ``factor``, which all lanes
-    share, in the cycle before :attr:`offset_cycle` and :attr:`shifted_cycle`: each lane registers them; and
-    ``total`` ``delay_cycles`` after :attr:`value_cycle`. All state moves only while ``en``.
-
-    Parameters
-    ----------
-    arithmetic : Arithmetic
-    delay_cycles : from the value to its addition
+    share, in the cycle before the lane's ``block_sum`` and ``shifted`` (:class:`LaneCycles`): each lane
+    registers them; and ``total`` ``delay_cycles`` after ``value``. All state moves only while ``en``.
     """
-
-    SELECTED = 2
-    """Cycles after the read of the sums."""
 
     def __init__(self, arithmetic, *, delay_cycles):
         self.arithmetic, self.delay_cycles = arithmetic, delay_cycles
+        self.cycles = LaneCycles(arithmetic)
         members = {
             "en": In(1),
             "number": In(arithmetic.sum_layout),
@@ -72,42 +100,18 @@ class AccumulatorLane(wiring.Component):
             members |= {"factor": In(SCALE)}
         super().__init__(members)
 
-    @property
-    def scaled_cycle(self):
-        """When the number times the weights' scale is there."""
-        if self.arithmetic.scaled_sums:
-            return self.SELECTED + FixedToFloat.LATENCY + FloatScale.LATENCY
-        return self.SELECTED + IntegerScale.LATENCY
-
-    @property
-    def offset_cycle(self):
-        """When the activations' sum is multiplied by the minimum."""
-        return self.scaled_cycle - FloatScale.LATENCY
-
-    @property
-    def shifted_cycle(self):
-        """When the minimum has been added, where there are any."""
-        return self.scaled_cycle + (FloatAdd.LATENCY if self.arithmetic.minima else 0)
-
-    @property
-    def value_cycle(self):
-        """When the activations' scale has been multiplied, where it is no power of two."""
-        int8 = Activation.INT8 in self.arithmetic.activations
-        return self.shifted_cycle + (FloatScale.LATENCY if int8 else 0)
-
     def elaborate(self, platform):
         m = Module()
         en, arithmetic = self.en, self.arithmetic
         value = self._scaled(m)
         if arithmetic.minima:
-            offset, shift = (
-                place(m, "minimum", FloatScale(sum_bits(arithmetic))),
-                place(m, "shift", FloatAdd()),
-            )
+            # The sum of activations has no more bits than its magnitude.
+            offset = place(m, "minimum", FloatScale(min(arithmetic.activation_sum_width - 1, 24)))
+            shift = place(m, "shift", FloatAdd())
             m.d.comb += [
                 offset.en.eq(en),
                 offset.a.eq(delay(m, en, "block_sum_delay", self.block_sum, 1)),
-                offset.scale.eq(delay(m, en, "low_delay", self.low, self.offset_cycle - 1)),
+                offset.scale.eq(delay(m, en, "low_delay", self.low, self.cycles.block_sum - 1)),
                 shift.en.eq(en),
                 shift.a.eq(value),
                 shift.b.eq(offset.o),
@@ -156,24 +160,19 @@ class AccumulatorLane(wiring.Component):
             convert.nan.eq(late("nan", self.nan)),
             scaled.en.eq(en),
             scaled.a.eq(convert.o),
-            scaled.scale.eq(late("scale", self.scale, self.SELECTED + FixedToFloat.LATENCY - 1)),
+            scaled.scale.eq(late("scale", self.scale, self.cycles.block_sum - 1)),
         ]
         if arithmetic.special_bits:
             m.d.comb += convert.special.eq(number.special)
         return scaled.o
 
 
-def sum_bits(arithmetic):
-    """Bits of the significand of a block's sum of activations in FP32."""
-    return min(arithmetic.activation_sum_width - 1, 24)
-
-
 class Accumulator(wiring.Component):
     """Scales block sums and adds them up over the steps and segments, in ascending order, as
     ``docs/architecture.md`` defines it.
 
-    Latency: :attr:`latency` from the read of the last step's sums, :attr:`value` and 4 for each segment: with
-    INT8 and INT4 12 and these.
+    Latency: :attr:`latency` from the read of the last step's sums: with INT8 and INT4 12 cycles, and 4 for
+    each segment.
 
     ``scalers`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums
     come in, and steps follow each other without a gap (short ones, of fewer than :attr:`recurrence` cycles,
@@ -191,14 +190,7 @@ class Accumulator(wiring.Component):
 
     def __init__(self, config: TileConfig):
         self.config = config
-        self.lanes = [
-            [
-                AccumulatorLane(config.array.arithmetic, delay_cycles=s * FloatAdd.LATENCY)
-                for s in range(config.array.segments)
-            ]
-            for _ in range(config.scalers)
-        ]
-        self.value = self.lanes[0][0].value_cycle
+        self.cycles = LaneCycles(config.array.arithmetic)
         meta = MetaLayout(config.array.arithmetic.activation_sum_width)
         super().__init__(
             {
@@ -217,7 +209,7 @@ class Accumulator(wiring.Component):
 
     @property
     def latency(self):
-        return self.value + FloatAdd.LATENCY * self.config.array.segments
+        return self.cycles.value + FloatAdd.LATENCY * self.config.array.segments
 
     def elaborate(self, platform):
         m = Module()
@@ -283,7 +275,7 @@ class Accumulator(wiring.Component):
     def _factors(self, m, en, command):
         """Cycle 0: what all lanes share of each segment, the activations' scales as exponents where they are
         powers of two, as factors where not."""
-        array, lane = self.config.array, self.lanes[0][0]
+        array = self.config.array
         arithmetic = array.arithmetic
         has_mx = any(a.mx for a in arithmetic.activations)
         factors = []
@@ -299,7 +291,7 @@ class Accumulator(wiring.Component):
                 )
                 exponent, sum_exponent = exponent + mx_exponent, sum_exponent + mx_exponent
             shared = SimpleNamespace(
-                factor=delay(m, en, f"factor{s}", factor, lane.shifted_cycle - 1),
+                factor=delay(m, en, f"factor{s}", factor, self.cycles.shifted - 1),
                 exponent=delay(m, en, f"exponent{s}", exponent, 1),
                 nan=delay(m, en, f"nan{s}", nan, 1),
                 block_sum=None,
@@ -310,7 +302,7 @@ class Accumulator(wiring.Component):
                     f"sum_float{s}",
                     FixedToFloat(arithmetic.activation_sum_width, scaled=arithmetic.scaled_sums),
                 )
-                wait = lane.offset_cycle - 1 - FixedToFloat.LATENCY
+                wait = self.cycles.block_sum - 1 - FixedToFloat.LATENCY
                 # Else it could be infinite, and infinity times zero NaN.
                 total = Mux(command.minimum, meta.sum, 0)
                 m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"block_sum{s}", total, wait))]
@@ -332,12 +324,12 @@ class Accumulator(wiring.Component):
             flow.first.eq(at.first.step),
             flow.last.eq(at.last.step),
         ]
-        at_read = delay(m, en, "flow_read", flow, self.value - 1)
+        at_read = delay(m, en, "flow_read", flow, self.cycles.value - 1)
         at_value = delay(m, en, "flow_value", at_read, 1)
-        at_result = delay(m, en, "flow_result", at_value, self.latency - self.value)
-        valid_read = delay(m, en, "valid_read", issue, self.value - 1, reset_less=False)
+        at_result = delay(m, en, "flow_result", at_value, self.latency - self.cycles.value)
+        valid_read = delay(m, en, "valid_read", issue, self.cycles.value - 1, reset_less=False)
         valid_result = delay(
-            m, en, "valid_result", valid_read, self.latency - self.value + 1, reset_less=False
+            m, en, "valid_result", valid_read, self.latency - self.cycles.value + 1, reset_less=False
         )
         memory = place(m, "memory", SRAM(width=32 * lanes, depth=depth))
         read_port, write_port = memory.read, memory.write
@@ -365,7 +357,7 @@ class Accumulator(wiring.Component):
             exponent = exponent + Mux(flags["e8m0"], _exponent(scale), 0)
             nan = nan | flags["e8m0"] & _is_nan(scale)
             scaled = scaled & ~flags["e8m0"]
-        unit = place(m, f"lane{lane}_{s}", self.lanes[lane][s])
+        unit = place(m, f"lane{lane}_{s}", AccumulatorLane(arithmetic, delay_cycles=s * FloatAdd.LATENCY))
         m.d.comb += [unit.en.eq(en), unit.scale.as_value().eq(Mux(scaled, scale, ONE))]
         if arithmetic.scaled_sums:
             m.d.comb += [unit.exponent.eq(exponent), unit.nan.eq(nan)]
