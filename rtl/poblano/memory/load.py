@@ -28,7 +28,7 @@ class LoadEngine(wiring.Component):
 
     Latency: 2 cycles from a command to its first address, 3 from a beat to the bus.
 
-    ``done`` is high in the cycle in which the bus takes a command's last beat; in order. The reads of the
+    ``done`` is high in the cycle after the bus took a command's last beat; in order. The reads of the
     next commands overlap the writes of a command. ``error`` is high for a cycle after ``done`` of all
     commands before the one that failed; from then on, and while ``flush`` is high, no read is begun. Only a
     reset ends this, to be given when ``idle``.
@@ -109,7 +109,7 @@ class LoadEngine(wiring.Component):
             self.idle.eq(reader.idle),
         ]
         failed, reported = Signal(), Signal()
-        landed = Signal(range(QUEUED + 4))  # commands whose data are read, but not all written
+        landed = Signal(range(QUEUED + 5))  # commands whose data are read, but not all written
         with m.If(reader.error):
             m.d.sync += failed.eq(1)
         m.d.comb += self.error.eq(failed & ~reported & (landed == 0))
@@ -135,11 +135,11 @@ class LoadEngine(wiring.Component):
             put.last.eq(walk.o.payload.last),
             self.bus.valid.eq(beats.o.valid),
             beats.o.ready.eq(self.bus.ready),
-            self.done.eq(self.bus.valid & self.bus.ready & out.last),
             self.bus.payload.tiles.eq(out.tiles),
             write.space.eq(0),
             write.addr.eq(out.at.row),
             write.mask.eq(((1 << beat_lanes) - 1) << out.at.beat * beat_lanes),
             write.data.row.eq(out.data.replicate(row_beats)),
         ]
+        m.d.sync += self.done.eq(beats.o.valid & beats.o.ready & out.last)
         return m
