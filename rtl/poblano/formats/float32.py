@@ -4,6 +4,9 @@ from amaranth.hdl import C, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..verilog import place
+from .product import RegisteredProduct
+
 __all__ = [
     "FixedToFloat",
     "FloatAdd",
@@ -197,7 +200,13 @@ class FloatMultiply(wiring.Component):
         a_zero = ~a_normal & ~a_fraction
         b_zero = ~b_normal & ~b_fraction
         nan = a_special & (a_fraction | b_zero) | b_special & (b_fraction | a_zero)
-        r1_product = register(m, en, "r1_product", Cat(self.a[:23], a_normal) * Cat(self.b[:23], b_normal))
+        product = place(m, "product", RegisteredProduct(24, 24))
+        m.d.comb += [
+            product.a.eq(Cat(self.a[:23], a_normal)),
+            product.b.eq(Cat(self.b[:23], b_normal)),
+            product.en.eq(en),
+        ]
+        r1_product = product.o
         # The result's biased exponent if the product's bit 47 is its highest.
         r1_exponent = register(
             m,

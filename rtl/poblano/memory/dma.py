@@ -88,6 +88,7 @@ class DMAUnit(wiring.Component):
             done.eq((load.done | store.done | nop_done) & ~failed),
             load.flush.eq(unit.flush | failed),
             store.flush.eq(unit.flush | failed),
+            unit.done.eq(done),
             unit.idle.eq(load.idle & store.idle),
             unit.busy.eq(pending != 0),
             active.eq(unit.busy | unit.cmd.valid | unit.flush | ~unit.idle),
@@ -99,7 +100,6 @@ class DMAUnit(wiring.Component):
         m.d.sync += [
             nop_done.eq(taken & is_nop),
             pending.eq(pending + taken - done),
-            unit.done.eq(done),
             unit.error.eq((load.error | store.error) & ~failed),
             unit.code.eq(Mux(load.error, ErrorCode.AXI_READ, ErrorCode.AXI_WRITE)),
         ]
