@@ -31,21 +31,16 @@ class Product(Harness):
 
     The marked activation's sums must have a 1 in the weight's column if the weight is in the activation's
     row and tile, and be 0 otherwise; those of all other activations must be 0. What the ports carry without
-    a transfer is free. ``block`` rows make a segment.
+    a transfer is free. ``block`` rows make a segment, ``group`` columns a group.
     """
 
-    def __init__(self, rows, cols, load_rows, block, registered=False):
+    def __init__(self, rows, cols, load_rows, block, group, registered=False):
         super().__init__()
-        self.rows, self.cols, self.load_rows, self.block, self.registered = (
-            rows,
-            cols,
-            load_rows,
-            block,
-            registered,
-        )
+        self.rows, self.cols, self.load_rows, self.registered = rows, cols, load_rows, registered
+        self.block, self.group = block, group
 
     def prove(self, m):
-        array.BLOCK = self.block
+        array.BLOCK, array.GROUP = self.block, self.group
         config = SimpleNamespace(
             rows=self.rows,
             cols=self.cols,
@@ -147,7 +142,9 @@ class Product(Harness):
 ARRAY, PE = "poblano.compute.array", "poblano.compute.pe"
 
 MUTATIONS = (
-    Mutation("swap late", ARRAY, "row.i_swap.eq(swaps[r])", "row.i_swap.eq(swaps[r + 1])"),
+    Mutation(
+        "swap late", ARRAY, "row.i_swap.eq(swaps[r])", "row.i_swap.eq(swaps[min(r + 1, len(swaps) - 1)])"
+    ),
     Mutation("swap at once", ARRAY, "row.i_swap.eq(swaps[r])", "row.i_swap.eq(swaps[0])"),
     Mutation(
         "weight too early",
@@ -165,8 +162,8 @@ MUTATIONS = (
     Mutation(
         "no skew",
         ARRAY,
-        'delay(m, en, f"a{r}", self.a.payload.data[self._row_of(r)], r)',
-        'delay(m, en, f"a{r}", self.a.payload.data[self._row_of(r)], 0)',
+        "(self.a.payload.data[s * self._rows + self._row_of(r)], 0, r)",
+        "(self.a.payload.data[s * self._rows + self._row_of(r)], 0, 0)",
     ),
     Mutation(
         "tile used twice",
@@ -180,24 +177,46 @@ MUTATIONS = (
         "m.d.sync += active.eq(shadow)",
         "m.d.sync += active.as_value().eq(Mux(keep, weight, shadow.as_value()))",
     ),
-    Mutation("swap after its activation", PE, "with m.If(self.i_swap):", "with m.If(swap):"),
+    Mutation("swap after its activation", ARRAY, "Cat(self.i_swap, swaps)", "Cat(swaps, self.i_swap)"),
+    Mutation(
+        "bus before its group",
+        ARRAY,
+        "(data[b][self._col_of(c)], 0, late[b] + c // GROUP)",
+        "(data[b][self._col_of(c)], 0, late[b])",
+    ),
+    Mutation("every group keeps", ARRAY, "pe.i_capture.eq(capture)", "pe.i_capture.eq(self.i_capture)"),
+    Mutation("every row keeps", ARRAY, "valids[late[b]] & own", "valids[late[b]]"),
+    Mutation(
+        "column kept again",
+        ARRAY,
+        "Cat(valids[age + r + gone] for age in set(late) for gone in (0, 1)).any()",
+        "Cat(valids[age + r] for age in set(late)).any()",
+    ),
+    Mutation("activation stays", ARRAY, "with m.If(self.en & valid):", "with m.If(self.en & self.i_valid):"),
+    Mutation(
+        "sums stay",
+        ARRAY,
+        '_skewed(m, en, "sums", lanes, valids)',
+        '_skewed(m, en, "sums", lanes, valids[1:])',
+    ),
 )
 PROPERTIES = tuple(
     Property(
-        f"{rows}x{cols}-load{load}-block{block}{'-registered' * registered}",
-        partial(Product, rows, cols, load, block, registered),
+        f"{rows}x{cols}-load{load}-block{block}-group{group}{'-registered' * registered}",
+        partial(Product, rows, cols, load, block, group, registered),
         "a sum has the product of an activation and a weight exactly if they are in the same row and tile; "
         "in order, once, after "
-        f"rows + cols{' + 2' * registered} cycles, under any stall",
+        f"min(rows, block) + cols / group{' + 2' * registered} cycles, under any stall",
         frames=30,
         timeout=400,
-        mutations=MUTATIONS if (rows, cols, load, registered) == (2, 2, 1, False) else (),
+        mutations=MUTATIONS if (rows, cols, load, block, registered) == (2, 2, 1, 32, False) else (),
     )
-    for rows, cols, load, block, registered in (
-        (2, 2, 1, 32, False),
-        (2, 2, 2, 32, False),
-        (2, 2, 1, 1, False),
-        (2, 3, 1, 32, False),
-        (2, 2, 1, 32, True),
+    for rows, cols, load, block, group, registered in (
+        (2, 2, 1, 32, 1, False),
+        (2, 2, 2, 32, 1, False),
+        (2, 2, 2, 32, 2, False),
+        (2, 2, 1, 1, 1, False),
+        (2, 3, 1, 32, 2, False),
+        (2, 2, 1, 32, 1, True),
     )
 )

@@ -12,9 +12,9 @@ from .harness import Harness, Mutation, Property
 
 
 class Multiply(Harness):
-    """Everything is free, in any order. The specification keeps the last weight captured, the one active
-    and the last activation; it is tied to the block's own registers, of which nothing is known until a
-    weight has been captured and swapped in."""
+    """Everything is free, in any order. The specification keeps the last weight captured and the one active;
+    it is tied to the block's own registers, of which nothing is known until a weight has been captured and
+    swapped in."""
 
     def __init__(self, formats, fp4_rate=1, multiplier="dsp", transpose=True, registered=False):
         super().__init__()
@@ -34,38 +34,38 @@ class Multiply(Harness):
         en = pe.en
         weight, keep = pe.i_w.as_value(), pe.i_capture
         if self.transpose:
-            weight, keep = Mux(pe.i_across, pe.i_left.as_value(), weight), pe.i_capture | pe.i_capture_down
+            self.assume(~pe.i_capture | ~pe.i_capture_left)
+            weight = Mux(pe.i_capture_left, pe.i_left.as_value(), weight)
+            keep = pe.i_capture | pe.i_capture_left
         operand, lane = self.arithmetic.weight_operand, self.arithmetic.activation_lane
         shadow, active = Signal(operand, reset_less=True), Signal(operand, reset_less=True)
-        a = Signal(lane, reset_less=True)
-        captured, ready, fed = Signal(), Signal(), Signal()
+        captured, ready = Signal(), Signal()
         with m.If(en):
-            m.d.sync += [a.eq(pe.i_a), fed.eq(1)]
             with m.If(keep):
                 m.d.sync += [shadow.as_value().eq(weight), captured.eq(1)]
             with m.If(pe.i_swap):
                 m.d.sync += [active.eq(shadow), ready.eq(captured)]
         self.check("shadow", ~captured | (shadow.as_value() == inside["shadow"]))
         self.check("active", ~ready | (active.as_value() == inside["active"]))
-        self.check("activation", ~fed | (a.as_value() == pe.o_a.as_value()))
         # The sum that must stand one enabled cycle later, of the block's own registers, which are equal:
         # the solver need not compare two multipliers with different inputs.
-        suffix = "_operand" if self.registered else ""
-        own_a, own = data.View(lane, inside["a" + suffix]), data.View(operand, inside["active" + suffix])
+        own_a, own = pe.i_a, data.View(operand, inside["active" + "_operand" * self.registered])
+        if self.registered:
+            own_a = data.View(lane, inside["a_operand"])
         legal = Const(1)
         if self.arithmetic.fp4_rate == 2:
             # A weight that is not dual is low + 16*high; both activations are the same then.
-            legal = active.dual | (a[0].as_value() == a[1].as_value())
+            legal = active.dual | (pe.i_a[0].as_value() == pe.i_a[1].as_value())
             pairs = [(own_a[0], own.low), (own_a[1], own.high)]
         else:
             pairs = [(own_a, own.significand)]
         products = [_shift(x.significand * w, x.exponent, own.exponent) for x, w in pairs]
-        product, product_known = products[0], ready & fed & legal
+        product, product_known = products[0], ready & legal
         if self.registered:
             operands_known = Signal()
             with m.If(en):
                 m.d.sync += operands_known.eq(product_known)
-            for name, signal, value in (("activation", a, own_a), ("weight", active, own)):
+            for name, signal, value in (("activation", pe.i_a, own_a), ("weight", active, own)):
                 before = Signal.like(signal.as_value(), name=f"{name}_before", reset_less=True)
                 with m.If(en):
                     m.d.sync += before.eq(signal)
@@ -82,30 +82,17 @@ class Multiply(Harness):
         exact = pe.i_sum.value + product
         total = Signal.like(pe.o_sum.value, reset_less=True)
         known = Signal()
-        with m.If(en):
+        with m.If(en & pe.i_valid):
             m.d.sync += [total.eq(exact), known.eq(product_known)]
         self.check("sum", ~known | (pe.o_sum.value == total))
         if self.arithmetic.special_bits:
             special = Signal.like(pe.o_sum.special, reset_less=True)
             ((x, w),) = pairs
-            with m.If(en):
+            with m.If(en & pe.i_valid):
                 m.d.sync += special.eq(pe.i_sum.special | self._special(x, own.special, w))
             self.check("special", ~known | (pe.o_sum.special == special))
             self.cover("special", known & (special != 0))
-        self._passes(m, pe, weight, fed)
         self.cover("product", known & (total == 3))
-
-    def _passes(self, m, pe, weight, fed):
-        """What goes through the element, a cycle later."""
-        for name, out, value in (
-            ("swap", pe.o_swap, pe.i_swap),
-            ("capture", pe.o_capture, pe.i_capture),
-            ("flow", pe.o_w.as_value(), weight),
-        ):
-            before = Signal.like(Value.cast(out), name=name + "_before")
-            with m.If(pe.en):
-                m.d.sync += before.eq(value)
-            self.check("passes " + name, ~fed | (out == before))
 
     def _special(self, a, special, weight):
         """NaN alone; or plus infinity, minus infinity, and both for NaN, by IEEE-754's rules for a
@@ -140,8 +127,8 @@ PROPERTIES = (
             + "-lut" * (multiplier == "lut")
             + "-registered" * bool(registered),
             partial(Multiply, formats, rate, multiplier, registered=registered),
-            "the sum is i_sum plus the product with the weight that is active, specials follow IEEE-754, all "
-            "outputs pass on unchanged",
+            "the sum is i_sum plus the product with the weight that is active, specials follow IEEE-754; "
+            "without i_valid it stays",
             method="induction",
             depth=2,
             frames=7,
@@ -171,6 +158,8 @@ PROPERTIES = (
                         "no sum", MODULE, "total.value.eq(self.i_sum.value + value)", "total.value.eq(value)"
                     ),
                     Mutation("moves always", MODULE, "with m.If(self.en):", "with m.If(1):"),
+                    Mutation("sums always", MODULE, "with m.If(self.i_valid):", "with m.If(1):"),
+                    Mutation("never from the left", MODULE, "self.i_left.as_value() & left", "0"),
                     Mutation(
                         "late capture",
                         MODULE,

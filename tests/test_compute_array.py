@@ -6,7 +6,7 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
-from poblano.compute.array import SystolicArray
+from poblano.compute.array import GROUP, SystolicArray
 from poblano.compute.pe import PE
 from poblano.config import ArrayConfig
 from poblano.formats.element import FORMATS, Activation, Arithmetic, Element, decode_operand, operand_layout
@@ -77,7 +77,7 @@ def products(dut, arithmetic, a, w, expected, special, *, stalls=(0,)):
         [int(x) for x in rng.integers(-min(margin, 1 << 62), min(margin, 1 << 62), count)], object
     )
     before = rng.integers(0, 1 << arithmetic.special_bits, count) * (rng.random(count) < 0.1)
-    # The weight of product n passes in cycle n, becomes active with the activation in n + 1; the sum is
+    # The weight of product n comes in cycle n, is swapped in in n + 1 for the activation in n + 2; the sum is
     # there in n + 3.
     left = rng.integers(0, 2, count)
     noise = rng.permutation(w)
@@ -94,16 +94,17 @@ def products(dut, arithmetic, a, w, expected, special, *, stalls=(0,)):
     inputs = {
         "i_w": np.where(left, noise, w),
         "i_left": np.where(left, w, noise),
-        "i_across": left,
         "i_capture": 1 - left,
-        "i_capture_down": left,
+        "i_capture_left": left,
         "i_swap": np.concatenate([[0], ones[:-1]]),
-        "i_a": np.concatenate([[0], a[:-1]]),
+        "i_valid": np.concatenate([[0, 0], ones[:-2]]),
+        "i_a": np.concatenate([[0, 0], a[:-2]]),
         "i_sum": np.concatenate([[0, 0], sums[:-2]]),
     }
     inputs = {k: np.concatenate([v, [0] * 3]) for k, v in inputs.items()}
-    inputs["i_a"][count], inputs["i_swap"][count] = a[-1], 1
-    inputs["i_sum"][count : count + 2] = sums[-2:]
+    inputs["i_swap"][count] = 1
+    for name, values in (("i_valid", ones), ("i_a", a), ("i_sum", sums)):
+        inputs[name][count : count + 2] = values[-2:]
     inputs = {k: v.astype(kind(bits.get(k, 1))) for k, v in inputs.items()}
     for stall in stalls:
         got = np.array([int(x) for x in dut(**inputs, stall=stall)["o_sum"][3 : count + 3]], object)
@@ -361,8 +362,8 @@ def test_large(rows, cols):
 @pytest.mark.parametrize("extra", [-100, 0, 3])
 @pytest.mark.parametrize("load_rows", [1, 4])
 def test_period(rows, cols, transpose, extra, load_rows):
-    """A tile takes max(activations, items) cycles, and its sums come rows + cols cycles after the
-    activations."""
+    """A tile takes max(activations, items) cycles, and its sums come a cycle for each row and each group of
+    columns after the activations."""
     if rows % load_rows or cols % load_rows:
         pytest.skip("does not divide")
     config = ArrayConfig(rows=rows, cols=cols, load_rows=load_rows)
@@ -372,7 +373,7 @@ def test_period(rows, cols, transpose, extra, load_rows):
     sent, got = simulate(SystolicArray(config), [Tile(rng, config, count, transpose) for _ in range(5)])
     first = sent[::count]
     assert all(b - a == max(count, items) for a, b in zip(first, first[1:]))
-    assert all(b - a == config.rows + config.cols for a, b in zip(sent, got))
+    assert all(b - a == rows + -(-cols // GROUP) for a, b in zip(sent, got))
 
 
 @pytest.mark.parametrize(
@@ -386,7 +387,7 @@ def test_multiplier_registers(formats, fp4_rate, rows, cols):
     tiles = [Tile(rng, config, int(rng.integers(1, 9)), bool(rng.integers(2))) for _ in range(12)]
     simulate(SystolicArray(config), tiles, gaps=(0.3, 0.3, 0.3))
     sent, got = simulate(SystolicArray(config), tiles)
-    assert all(b - a == rows + cols + 2 for a, b in zip(sent, got))
+    assert all(b - a == rows + -(-cols // GROUP) + 2 for a, b in zip(sent, got))
 
 
 def test_reset():

@@ -17,27 +17,14 @@ from poblano_flows.area import FORMAT_SETS, TARGETS, count, markdown, measure, p
 DOCUMENT = Path(__file__).parents[1] / "docs" / "area.md"
 
 VERILOG = """
-module pe(input clk, input rst, input en, input signed [7:0] i_a, output reg signed [7:0] o_a,
-          input i_swap, output reg o_swap,
-          input [7:0] i_w, output reg [7:0] o_w, input i_capture, output reg o_capture,
-          input i_across, output reg o_across, input [7:0] i_left,
-          input i_capture_down, output reg o_capture_down,
+module pe(input clk, input rst, input en, input signed [7:0] i_a, input i_valid, input i_swap,
+          input [7:0] i_w, input i_capture, input [7:0] i_left, input i_capture_left,
           input signed [19:0] i_sum, output reg signed [19:0] o_sum);
   reg signed [7:0] shadow, active;
-  wire [7:0] weight = i_across ? i_left : i_w;
-  always @(posedge clk) begin
-    if (en) begin
-      o_a <= i_a;
-      o_w <= weight;
-      o_swap <= i_swap;
-      o_capture <= i_capture;
-      o_across <= i_across;
-      o_capture_down <= i_capture_down;
-      o_sum <= i_sum + o_a * active;
-      if (i_capture | i_capture_down) shadow <= weight;
-      if (i_swap) active <= shadow;
-    end
-    if (rst) {o_swap, o_capture, o_across, o_capture_down} <= 0;
+  always @(posedge clk) if (en) begin
+    if (i_valid) o_sum <= i_sum + i_a * active;
+    if (i_capture | i_capture_left) shadow <= i_w & {8{i_capture}} | i_left & {8{i_capture_left}};
+    if (i_swap) active <= shadow;
   end
 endmodule
 """

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from poblano.clock_gate import CLOCK_GATE, CLOCK_GATE_FILE
-from poblano.compute.array import ActivationLayout, SystolicArray, WeightItemLayout
+from poblano.compute.array import GROUP, ActivationLayout, SystolicArray, WeightItemLayout
 from poblano.compute.pe import PE
 from poblano.config import ArrayConfig, preset
 from poblano_flows.asic.activity import measure_power, module_powers, prefill
@@ -97,14 +97,11 @@ def test_products_of_a_netlist():
     count = len(a)
     begins = np.concatenate([[True], w[1:] != w[:-1]])
     sums = rng.integers(-(1 << 18), 1 << 18, count)
-    # A weight is captured as its predecessor's last activation comes, and swapped in with its own first.
-    following = np.append(np.roll(w, -1)[:-1], 0)
-    captures = np.append(begins[1:], False)
-    first = dict(i_w=np.array([w[0]]), i_capture=np.array([1]), i_swap=np.array([0]), i_a=np.array([0]))
-    stream = {"i_w": following, "i_capture": captures.astype(int), "i_swap": begins.astype(int), "i_a": a}
-    ports = {name: np.concatenate([first[name], stream[name], np.zeros(3, int)]) for name in stream}
-    ports["i_sum"] = np.concatenate([[0, 0], sums, [0, 0]])
-    size = {"i_w": "u1", "i_a": "u1", "i_capture": "u1", "i_swap": "u1", "i_sum": "u4"}
+    # A weight is captured two cycles before its first activation, and swapped in one cycle before.
+    after = lambda values, cycles: np.concatenate([np.zeros(cycles, int), values, np.zeros(3 - cycles, int)])
+    ports = {"i_w": after(w, 0), "i_capture": after(begins, 0), "i_swap": after(begins, 1)}
+    ports |= {"i_a": after(a, 2), "i_valid": after(np.ones(count, int), 2), "i_sum": after(sums, 2)}
+    size = dict.fromkeys(ports, "u1") | {"i_sum": "u4"}
     out = dut(
         **{
             name: (values & (0xFFFFFFFF if size[name] == "u4" else 0xFF)).astype(size[name])
@@ -139,7 +136,7 @@ def array_traces():
         for tile in activations
         for n, vector in enumerate(tile)
     ]
-    quiet = rows + cols + 2
+    quiet = rows + -(-cols // GROUP) + 2
     directed = {
         "w__payload": w + [0] * (rows + quiet),
         "w__valid": [1] * len(w) + [0] * (rows + quiet),
@@ -181,7 +178,7 @@ def test_array_of_a_netlist():
     for name in rtl:
         assert np.array_equal(rtl[name], netlist[name]), name
     rows, cols, width = INT8.rows, INT8.cols, INT8.sum_width
-    first = rows + rows + cols
+    first = rows + rows + -(-cols // GROUP)
     sums = [int(x) for x in netlist["o__payload"][first : first + len(weights) * rows]]
     assert netlist["o__valid"][first : first + len(sums)].all()
     columns = [[(word >> width * c & (1 << width) - 1) for c in range(cols)] for word in sums]

@@ -16,7 +16,7 @@ from .yosys import run_yosys
 __all__ = ["Netlist", "cell_counts", "check_fits", "synthesise"]
 
 _ICE40 = "-device u -spram -top top"
-_FLAGS = "w:*.o_swap w:*.o_capture %u %ci1:+[Q] t:$*dff* %i"
+_FLAGS = "w:*.row*.swaps w:*.row*.captures w:*.row*.valids %u %u %ci1:+[Q] t:$*dff* %i"
 _SCRIPTS = {
     # The products are paired before the mapping of the rest.
     "ice40": (

@@ -54,7 +54,7 @@ class Source:
 
 
 def chip_source(config):
-    return Source(config.name, emit(Chip(config), "chip"), "chip", "chip.v", config=config)
+    return Source(config.name, emit(Chip(config), "chip", clock_gates=config.clock_gates), "chip", "chip.v", config=config)
 
 
 def array_source(rows, cols, formats):

@@ -95,7 +95,7 @@ def summary(modules, top):
     return {name: count for name, count in counts.items() if count}
 
 
-LONG = 0.2
+LONG = 0.15
 """pF that a net may have before it is given buffers."""
 BRANCH = 0.3
 """pF that a buffer of a tree may drive."""
@@ -183,7 +183,7 @@ def _buffered_nets(module, library, sinks, clocks):
         level, number = pins, 0
         while net not in clock_bits and sum(pin[0] for pin in level) > LONG and len(level) > 1:
             groups = _groups(level)
-            if len(groups) == len(level):
+            if len(groups) * buffer.capacitance[buffer_in] >= sum(pin[0] for pin in level):
                 break
             level = []
             for group in groups:

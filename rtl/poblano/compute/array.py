@@ -10,7 +10,46 @@ from ..stream.delay import delay
 from ..verilog import place
 from .pe import PE
 
-__all__ = ["ActivationLayout", "ArrayRow", "ArraySegment", "SumsLayout", "SystolicArray", "WeightItemLayout"]
+__all__ = [
+    "GROUP",
+    "ActivationLayout",
+    "ArrayRow",
+    "ArraySegment",
+    "SumsLayout",
+    "SystolicArray",
+    "WeightItemLayout",
+]
+
+GROUP = 4
+"""Neighbours in a row of processing elements that have an activation in the same cycle, from one register."""
+
+
+def _groups(cols):
+    return -(-cols // GROUP)
+
+
+def _ages(m, en, name, flag, cycles):
+    """``flag`` and what it was 1 to ``cycles`` cycles of ``en`` before."""
+    before = Signal(cycles, name=f"{name}s")
+    with m.If(en):
+        m.d.sync += before.eq(Cat(flag, before))
+    return [flag, *before]
+
+
+def _skewed(m, en, name, lanes, moves):
+    """The values (Values) of ``lanes``, tuples of a value, its age in cycles of ``en``, and the age that it
+    must have. What is of age k is kept for the next cycle only if ``moves[k]``; else what was there stays."""
+    values = [Value.cast(value) for value, _, _ in lanes]
+    for age in range(min(lane[1] for lane in lanes), max(lane[2] for lane in lanes)):
+        young = [n for n, (_, first, last) in enumerate(lanes) if first <= age < last]
+        late = Signal(sum(len(values[n]) for n in young), name=f"{name}{age}", reset_less=True)
+        with m.If(en & moves[age]):
+            m.d.sync += late.eq(Cat(values[n] for n in young))
+        start = 0
+        for n in young:
+            values[n] = late[start:][: len(values[n])]
+            start += len(values[n])
+    return values
 
 
 class WeightItemLayout(data.StructLayout):
@@ -46,84 +85,95 @@ class SumsLayout(data.ArrayLayout):
 
 
 class ArrayRow(wiring.Component):
-    """A row of :class:`PE`; ``i_*`` of vectors come from the row above, others from the left edge.
+    """A row of :class:`PE`, in groups of :data:`GROUP` neighbours.
 
-    Latency: an activation passes a column in 1 cycle, a sum the row in 1.
+    Latency: an activation and its flags pass a group in 1 cycle, a sum the row in 1, from the cycle after its
+    activation's (two cycles later with ``multiplier_registers``).
 
-    Weights from the left enter at ``bands`` places, the first of each ``cols / bands`` columns.
+    Activations and flags come from the left edge. An activation moves only with ``i_valid``, and ``i_swap``
+    marks the first one for a new weight. ``i_w`` is the weight that is above each column; with ``i_capture``
+    the first group keeps it, the next group one cycle later. ``i_left`` are the weights from the left of the
+    row's ``bands``, each of ``cols / bands`` columns, and ``i_capture_left`` chooses the column that keeps
+    it; while ``i_down``, these flags go on to the row below.
     """
 
     def __init__(self, *, cols, arithmetic: Arithmetic, transpose, bands, multiplier, multiplier_registers):
         self.cols, self.arithmetic, self.transpose, self.bands = cols, arithmetic, transpose, bands
         self.multiplier, self.multiplier_registers = multiplier, multiplier_registers
-        weights, sums = (
-            data.ArrayLayout(arithmetic.weight_operand, cols),
-            data.ArrayLayout(arithmetic.sum_layout, cols),
-        )
+        sums = data.ArrayLayout(arithmetic.sum_layout, cols)
         members = {
             "en": In(1),
             "i_a": In(arithmetic.activation_lane),
+            "i_valid": In(1),
             "i_swap": In(1),
             "i_capture": In(1),
-            "i_w": In(weights),
-            "o_w": Out(weights),
+            "i_w": In(data.ArrayLayout(arithmetic.weight_operand, cols)),
             "i_sum": In(sums),
             "o_sum": Out(sums),
         }
         if transpose:
             members |= {
-                "i_across": In(1),
                 "i_left": In(data.ArrayLayout(arithmetic.weight_operand, bands)),
-                "i_capture_down": In(cols),
-                "o_capture_down": Out(cols),
+                "i_down": In(1),
+                "i_capture_left": In(cols),
+                "o_capture_left": Out(cols),
             }
         super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
-        band = self.cols // self.bands
-        pes = [
-            place(
-                m,
-                f"pe{c}",
-                PE(
-                    arithmetic=self.arithmetic,
-                    transpose=self.transpose,
-                    multiplier=self.multiplier,
-                    multiplier_registers=self.multiplier_registers,
-                ),
-            )
-            for c in range(self.cols)
-        ]
-        for c, pe in enumerate(pes):
-            left = pes[c - 1] if c else None
-            m.d.comb += [
-                pe.en.eq(self.en),
-                pe.i_a.eq(left.o_a if left else self.i_a),
-                pe.i_swap.eq(left.o_swap if left else self.i_swap),
-                pe.i_capture.eq(left.o_capture if left else self.i_capture),
-                pe.i_w.eq(self.i_w[c]),
-                self.o_w[c].eq(pe.o_w),
-                pe.i_sum.eq(self.i_sum[c]),
-                self.o_sum[c].eq(pe.o_sum),
-            ]
+        groups = _groups(self.cols)
+        swaps, captures, valids = Signal(groups - 1), Signal(groups - 1), Signal(groups)
+        swap, capture = Cat(self.i_swap, swaps), Cat(self.i_capture, captures)
+        with m.If(self.en):
+            m.d.sync += [swaps.eq(swap), captures.eq(capture), valids.eq(Cat(self.i_valid, valids))]
             if self.transpose:
-                m.d.comb += [
-                    pe.i_across.eq(left.o_across if left else self.i_across),
-                    pe.i_left.eq(pes[c - 1].o_w if c % band else self.i_left[c // band]),
-                    pe.i_capture_down.eq(self.i_capture_down[c]),
-                    self.o_capture_down[c].eq(pe.o_capture_down),
-                ]
+                with m.If(self.i_down):
+                    m.d.sync += self.o_capture_left.eq(self.i_capture_left)
+        a, valid = self.i_a, self.i_valid
+        for g in range(groups):
+            before, a = a, Signal.like(self.i_a, name=f"a{g}", reset_less=True)
+            with m.If(self.en & valid):
+                m.d.sync += a.eq(before)
+            valid = valids[g]
+            summed = delay(m, self.en, f"summed{g}", valid, 2) if self.multiplier_registers else valid
+            for c in range(g * GROUP, min((g + 1) * GROUP, self.cols)):
+                self._element(m, c, a, summed, swap[g], capture[g])
         return m
+
+    def _element(self, m, c, a, valid, swap, capture):
+        """The processing element of column ``c``."""
+        pe = PE(
+            arithmetic=self.arithmetic,
+            transpose=self.transpose,
+            multiplier=self.multiplier,
+            multiplier_registers=self.multiplier_registers,
+        )
+        place(m, f"pe{c}", pe)
+        m.d.comb += [
+            pe.en.eq(self.en),
+            pe.i_a.eq(a),
+            pe.i_valid.eq(valid),
+            pe.i_swap.eq(swap),
+            pe.i_w.eq(self.i_w[c]),
+            pe.i_capture.eq(capture),
+            pe.i_sum.eq(self.i_sum[c]),
+            self.o_sum[c].eq(pe.o_sum),
+        ]
+        if self.transpose:
+            m.d.comb += [
+                pe.i_left.eq(self.i_left[c * self.bands // self.cols]),
+                pe.i_capture_left.eq(self.i_capture_left[c]),
+            ]
 
 
 class ArraySegment(wiring.Component):
     """Rows of PEs below each other, a block of K: sums start at 0 at the top.
 
-    Latency: an activation passes a column in 1 cycle, a sum a row in 1.
+    Latency: that of :class:`ArrayRow` for each row.
 
-    The ports of ``row`` are those of its :class:`ArrayRow` from the left edge. ``i_w`` enters the first row
-    of each of ``bands`` bands, ``o_w`` leaves the last one; ``i_capture_down`` enters the first row of all.
+    The ports of ``row`` are those of its :class:`ArrayRow` from the left edge. ``i_w`` has the weights that
+    are above the columns in each of ``bands`` bands of rows; ``i_capture_left`` enters the first row.
     """
 
     def __init__(
@@ -136,22 +186,25 @@ class ArraySegment(wiring.Component):
             multiplier,
             multiplier_registers,
         )
-        row = {"i_a": Out(arithmetic.activation_lane), "i_swap": Out(1), "i_capture": Out(1)}
-        weights = data.ArrayLayout(arithmetic.weight_operand, cols)
+        row = {
+            "i_a": Out(arithmetic.activation_lane),
+            "i_valid": Out(1),
+            "i_swap": Out(1),
+            "i_capture": Out(1),
+        }
         members = {
             "en": In(1),
-            "i_w": In(weights).array(bands),
-            "o_w": Out(weights).array(bands),
+            "i_w": In(data.ArrayLayout(arithmetic.weight_operand, cols)).array(bands),
             "o_sum": Out(data.ArrayLayout(arithmetic.sum_layout, cols)),
         }
         if transpose:
-            row |= {"i_across": Out(1), "i_left": Out(data.ArrayLayout(arithmetic.weight_operand, bands))}
-            members |= {"i_capture_down": In(cols), "o_capture_down": Out(cols)}
+            left = data.ArrayLayout(arithmetic.weight_operand, bands)
+            row |= {"i_left": Out(left), "i_down": Out(1)}
+            members["i_capture_left"] = In(cols)
         super().__init__(members | {"row": In(wiring.Signature(row)).array(rows)})
 
     def elaborate(self, platform):
         m = Module()
-        band = self.rows // self.bands
         rows = [
             place(
                 m,
@@ -168,34 +221,31 @@ class ArraySegment(wiring.Component):
             for r in range(self.rows)
         ]
         for r, (row, edge) in enumerate(zip(rows, self.row)):
-            above = rows[r - 1] if r else None
             m.d.comb += [
                 row.en.eq(self.en),
                 row.i_a.eq(edge.i_a),
+                row.i_valid.eq(edge.i_valid),
                 row.i_swap.eq(edge.i_swap),
                 row.i_capture.eq(edge.i_capture),
-                row.i_w.eq(rows[r - 1].o_w if r % band else self.i_w[r // band]),
+                row.i_w.eq(self.i_w[r * self.bands // self.rows]),
             ]
-            if r % band == band - 1:
-                m.d.comb += self.o_w[r // band].eq(row.o_w)
-            if above is not None:
-                m.d.comb += row.i_sum.eq(above.o_sum)
+            if r:
+                m.d.comb += row.i_sum.eq(rows[r - 1].o_sum)
             if self.transpose:
+                flags = rows[r - 1].o_capture_left if r else self.i_capture_left
                 m.d.comb += [
-                    row.i_across.eq(edge.i_across),
                     row.i_left.eq(edge.i_left),
-                    row.i_capture_down.eq(self.i_capture_down if above is None else above.o_capture_down),
+                    row.i_down.eq(edge.i_down),
+                    row.i_capture_left.eq(flags),
                 ]
         m.d.comb += self.o_sum.eq(rows[-1].o_sum)
-        if self.transpose:
-            m.d.comb += self.o_capture_down.eq(rows[-1].o_capture_down)
         return m
 
 
 class SystolicArray(wiring.Component):
     """Sums of 32 products (all rows, where there are fewer) for each column and segment of 32 rows.
 
-    Latency: ``rows + cols`` cycles from an activation to its sums, two more with
+    Latency: ``min(rows, 32) + cols / 4`` cycles from an activation to its sums, two more with
     ``multiplier_registers``.
 
     A weight tile is ``rows / load_rows`` row items, or ``cols / load_rows`` column items (``transpose``;
@@ -204,7 +254,13 @@ class SystolicArray(wiring.Component):
     So a tile with M activations takes max(M, items) cycles. Gaps are allowed everywhere. The whole array
     stands still while ``o`` is not accepted. The first activation after reset must be a ``first``.
 
-    With ``load_rows`` L, weights enter at L places: the rows (of each segment) are L bands of consecutive
+    Activations move right, sums down: row r of a segment has an activation r cycles after row 0, a group of
+    :data:`GROUP` columns has it one cycle after the group to its left. Weights do not move. A row item is on
+    buses along the columns, for all rows at once, in the cycle in which the column's group would have an
+    activation in row 0; a column item is on buses along the rows. A flag that moves with the group (the row)
+    chooses the row (column) that keeps it. Registers that nothing valid passes stand still.
+
+    With ``load_rows`` L, each bus is in L parts: the rows (of each segment) are L bands of consecutive
     PEs, row k of a tile is the ``k // L``-th of band ``k % L``; columns likewise. The ports are in the
     tile's order.
 
@@ -235,18 +291,18 @@ class SystolicArray(wiring.Component):
     @property
     def latency(self):
         """Cycles from an activation's transfer to its sums, if nothing stalls."""
-        return self.config.rows + self.config.cols + 2 * self.config.multiplier_registers
+        return self._rows + _groups(self.config.cols) + 2 * self.config.multiplier_registers
 
     @property
-    def _segment(self):
+    def _rows(self):
         """Rows of a segment."""
         return min(self.config.rows, BLOCK)
 
     def _row_of(self, r):
-        """The tile's row that row ``r`` of PEs holds."""
-        segment, bands = self._segment, self.config.load_rows
-        band_rows = segment // bands
-        return r - r % segment + r % band_rows * bands + r % segment // band_rows
+        """The tile's row that row ``r`` of a segment's PEs holds, counted in the segment."""
+        bands = self.config.load_rows
+        band_rows = self._rows // bands
+        return r % band_rows * bands + r // band_rows
 
     def _col_of(self, c):
         """The tile's column that column ``c`` of PEs holds."""
@@ -256,40 +312,45 @@ class SystolicArray(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-        segment = self._segment
-        en, swap = Signal(), Signal()
-        edge, swaps = self._control(m, en, swap)
-        above = None
-        for s in range(config.rows // segment):
-            part = place(
+        config, transpose = self.config, self.transpose
+        en, swap, taken, item, count = self._control(m)
+        across = self.w.payload.transpose if transpose else C(0)
+        segments = range(config.segments)
+        parts = [
+            place(
                 m,
                 f"segment{s}",
                 ArraySegment(
-                    rows=segment,
+                    rows=self._rows,
                     cols=config.cols,
                     arithmetic=config.arithmetic,
-                    transpose=self.transpose,
+                    transpose=transpose,
                     bands=config.load_rows,
                     multiplier=config.multiplier,
                     multiplier_registers=config.multiplier_registers,
                 ),
             )
-            m.d.comb += part.en.eq(en)
-            self._left(m, en, part, s, edge, swaps)
-            self._top(m, en, part, s, edge, above)
-            for c in range(config.cols):
-                late = (config.rows - (s + 1) * segment) + (config.cols - 1 - c)
-                total = self.o.payload[s][self._col_of(c)]
-                m.d.comb += total.eq(delay(m, en, f"sum{s}_{c}", part.o_sum[c], late))
-            above = part
+            for s in segments
+        ]
+        m.d.comb += [part.en.eq(en) for part in parts]
+        valids = _ages(m, en, "valid", taken, self.latency)
+        m.d.comb += self.o.valid.eq(valids[-1])
+        self._activations(m, en, parts, valids, _ages(m, en, "swap", swap, self._rows - 1))
+        self._row_items(m, en, parts, item & ~across, count)
+        if transpose:
+            self._column_items(m, en, parts, item & across, count)
+        first = self.latency - _groups(config.cols) + 1
+        places = [(s, c) for s in segments for c in range(config.cols)]
+        lanes = [(parts[s].o_sum[c], first + c // GROUP, self.latency) for s, c in places]
+        for (s, c), total in zip(places, _skewed(m, en, "sums", lanes, valids)):
+            m.d.comb += self.o.payload[s][self._col_of(c)].eq(total)
         return m
 
-    def _control(self, m, en, swap):
-        """Takes items and activations; the tags of items and the swaps of tiles, by the cycles since they
-        came."""
+    def _control(self, m):
+        """Takes items and activations; whether the array moves, an activation for a new tile comes, any
+        activation comes, an item comes, and the item's number in the tile."""
         rows, cols, bands = self.config.rows, self.config.cols, self.config.load_rows
-        item, last = Signal(), Signal()
+        en, swap, taken, item, last = Signal(), Signal(), Signal(), Signal(), Signal()
         count = Signal(range(max(rows, cols) // bands))
         across = self.w.payload.transpose if self.transpose else C(0)
         m.d.comb += [
@@ -297,62 +358,57 @@ class SystolicArray(wiring.Component):
             swap.eq(en & self.a.valid & self.a.payload.first & self.loaded),
             self.a.ready.eq(en & (self.loaded | ~self.a.payload.first)),
             self.w.ready.eq(en & (~self.loaded | (self.a.valid & self.a.payload.first))),
+            taken.eq(self.a.valid & self.a.ready),
             item.eq(self.w.valid & self.w.ready),
             last.eq(count == Mux(across, cols // bands - 1, rows // bands - 1)),
         ]
         with m.If(item):
             m.d.sync += count.eq(Mux(last, 0, count + 1))
         m.d.sync += self.loaded.eq((item & last) | (self.loaded & ~swap))
+        return en, swap, taken, item, count
 
-        # An item reaches row r, column c after r + c cycles, in either mode, as an activation does. The
-        # flag that makes the right row (column) keep it is set at the left (top) edge.
-        tag = data.StructLayout({"number": len(count), "across": 1, "valid": 1})
-        head, tags = Signal(tag), Signal(data.ArrayLayout(tag, max(rows, cols) - 1))
-        swaps, valids = Signal(rows), Signal(self.latency)
-        m.d.comb += [head.number.eq(count), head.across.eq(across), head.valid.eq(item)]
-        with m.If(en):
-            m.d.sync += [
-                tags.eq(Cat(head, tags)),
-                swaps.eq(Cat(swap, swaps)),
-                valids.eq(Cat(self.a.valid & self.a.ready, valids)),
-            ]
-        m.d.comb += self.o.valid.eq(valids[-1])
-        return [head, *tags], [swap, *swaps]
+    def _activations(self, m, en, parts, valids, swaps):
+        """Activations at the left edge, row r's r cycles late."""
+        places = [(s, r) for s in range(len(parts)) for r in range(self._rows)]
+        lanes = [(self.a.payload.data[s * self._rows + self._row_of(r)], 0, r) for s, r in places]
+        for (s, r), a in zip(places, _skewed(m, en, "a", lanes, valids)):
+            row = parts[s].row[r]
+            m.d.comb += [row.i_a.eq(a), row.i_valid.eq(valids[r]), row.i_swap.eq(swaps[r])]
 
-    def _left(self, m, en, part, s, edge, swaps):
-        """The left edge of segment ``s``: activations, and columns of weights."""
-        bands, band_cols = self.config.load_rows, self.config.cols // self.config.load_rows
-        for r, row in enumerate(part.row, s * self._segment):
-            kept = edge[r].number == self._row_of(r) // bands
-            m.d.comb += [
-                row.i_a.eq(delay(m, en, f"a{r}", self.a.payload.data[self._row_of(r)], r)),
-                row.i_swap.eq(swaps[r]),
-                row.i_capture.eq(edge[r].valid & ~edge[r].across & kept),
-            ]
-            if self.transpose:
-                m.d.comb += row.i_across.eq(edge[r].across)
-                for b in range(bands):
-                    weight = self.w.payload.data[b][self._row_of(r)]
-                    m.d.comb += row.i_left[b].eq(delay(m, en, f"left{r}_{b}", weight, r + b * band_cols))
-
-    def _top(self, m, en, part, s, edge, above):
-        """The top edges of the bands of segment ``s``, which is below the segment ``above``: rows of
-        weights."""
-        cols, bands = self.config.cols, self.config.load_rows
-        band_rows = self._segment // bands
+    def _row_items(self, m, en, parts, item, count):
+        """Rows of weights on the columns' buses, and the rows that keep them. A band of rows has its items as
+        late as its first row has a swap, which must not be behind them."""
+        bands, cols = self.config.load_rows, self.config.cols
+        late = [b * self._rows // bands for b in range(bands)]
+        valids = _ages(m, en, "row_item", item, late[-1] + _groups(cols) - 1)
+        places = [(b, c) for b in range(bands) for c in range(cols)]
+        data = self.w.payload.data
+        lanes = [(data[b][self._col_of(c)], 0, late[b] + c // GROUP) for b, c in places]
+        for (b, c), weight in zip(places, _skewed(m, en, "above", lanes, valids)):
+            m.d.comb += [part.i_w[b][c].eq(weight) for part in parts]
         for b in range(bands):
-            # A band's items pass its rows in the segment above before these.
-            r = s * self._segment + b * band_rows
-            items = self.w.payload.data[b]
-            weights = (
-                [delay(m, en, f"weight{r}_{c}", items[self._col_of(c)], r + c) for c in range(cols)]
-                if above is None
-                else [delay(m, en, f"weight{r}", above.o_w[b], self._segment - band_rows)]
-            )
-            m.d.comb += part.i_w[b].eq(Cat(weights))
-        if self.transpose:
-            downs = Cat(
-                edge[c].valid & edge[c].across & (edge[c].number == self._col_of(c) // bands)
-                for c in range(cols)
-            )
-            m.d.comb += part.i_capture_down.eq(downs if above is None else above.o_capture_down)
+            number = delay(m, en, f"row_number{b}", count, late[b])
+            for s, part in enumerate(parts):
+                for r in range(b * self._rows // bands, (b + 1) * self._rows // bands):
+                    own = number == (s * self._rows + self._row_of(r)) // bands
+                    m.d.comb += part.row[r].i_capture.eq(valids[late[b]] & own)
+
+    def _column_items(self, m, en, parts, item, count):
+        """Columns of weights on the rows' buses, and the columns that keep them, of bands likewise."""
+        bands, cols = self.config.load_rows, self.config.cols
+        late = [b * cols // bands // GROUP for b in range(bands)]
+        valids = _ages(m, en, "column_item", item, late[-1] + self._rows - 1)
+        places = [(s, r, b) for s in range(len(parts)) for r in range(self._rows) for b in range(bands)]
+        data = self.w.payload.data
+        lanes = [(data[b][s * self._rows + self._row_of(r)], 0, late[b] + r) for s, r, b in places]
+        for (s, r, b), weight in zip(places, _skewed(m, en, "left", lanes, valids)):
+            m.d.comb += parts[s].row[r].i_left[b].eq(weight)
+        for b in range(bands):
+            number = delay(m, en, f"column_number{b}", count, late[b])
+            for c in range(b * cols // bands, (b + 1) * cols // bands):
+                keeps = valids[late[b]] & (number == self._col_of(c) // bands)
+                m.d.comb += [part.i_capture_left[c].eq(keeps) for part in parts]
+        for r in range(self._rows - 1):
+            # Flags go down where there are some, and where there were some they have to go.
+            moves = Cat(valids[age + r + gone] for age in set(late) for gone in (0, 1)).any()
+            m.d.comb += [part.row[r].i_down.eq(moves) for part in parts]

@@ -14,98 +14,78 @@ NARROW = 4
 
 
 class PE(wiring.Component):
-    """Multiplies the activations that pass by with its weight and adds to the sums that come down.
+    """Multiplies an activation with its weight and adds the product to the sum that comes down.
 
-    Latency: 2 cycles from an activation to ``o_sum`` (4 with ``multiplier_registers``), 1 from ``i_sum``.
+    Latency: 1 cycle from ``i_sum`` and ``i_a`` to ``o_sum``; with ``multiplier_registers`` 3 from ``i_a``.
 
-    All state moves only while ``en``. Activations with their ``swap`` flag leave to the right after one
-    cycle. A weight that flows past leaves down (and right) after one cycle; with a capture flag it is also
-    kept in the shadow register. ``swap`` makes the shadow the active weight, from the activation it came
-    with on; a capture in the same cycle is too late for it. ``o_sum`` is ``i_sum`` plus the
-    exact product of the operands' significands times two to the sum of their exponents; with ``fp4_rate`` 2
-    and a dual weight, the products of both weights with one activation each. Specials are OR-ed; the value
-    of a sum with a special means nothing.
+    All state moves only while ``en``, and ``o_sum`` only with ``i_valid``: it is ``i_sum`` plus the exact
+    product of the operands' significands times two to the sum of their exponents; with ``fp4_rate`` 2 and a
+    dual weight, the products of both weights with one activation each. Specials are OR-ed; the value of a sum
+    with a special means nothing. A capture flag keeps the weight that is there in the shadow register.
+    ``i_swap`` makes the shadow the active weight, of the next cycle's activation on; a capture in the same
+    cycle is too late for it. Both capture flags never come together.
 
     Parameters
     ----------
     arithmetic : Arithmetic
-    transpose : whether weights can also flow from left to right
+    transpose : whether weights can also come from the left
     multiplier : one of :data:`~poblano.formats.multiply.MULTIPLIERS`
     multiplier_registers : whether the multiplier has registers at its inputs and its output
 
     Members
     -------
     en : In(1)
-    i_a, o_a : activation_lane, flowing right
-    i_swap, o_swap : the first activation of a new weight, flowing right
-    i_w, o_w : weight_operand, flowing down
-    i_capture, o_capture : keep the weight, flowing right
+    i_a : In(activation_lane)
+    i_valid : In(1), the sum in ``i_sum`` gets a product; with ``multiplier_registers`` that of the activation
+        two cycles before
+    i_swap : In(1), the next activation is the first one of a new weight
+    i_w : In(weight_operand), from above
+    i_capture : In(1), keep the weight from above
     i_sum, o_sum : sum_layout, flowing down
 
     With ``transpose`` also:
 
-    i_across, o_across : take the weight from the left, flowing right
-    i_left : In(weight_operand), the left neighbour's ``o_w``
-    i_capture_down, o_capture_down : keep the weight, flowing down
+    i_left : In(weight_operand), from the left
+    i_capture_left : In(1), keep the weight from the left
     """
 
     def __init__(self, *, arithmetic: Arithmetic, transpose, multiplier="dsp", multiplier_registers=False):
         self.arithmetic, self.transpose = arithmetic, transpose
         self.multiplier, self.multiplier_registers = multiplier, multiplier_registers
-        lane, operand, total = arithmetic.activation_lane, arithmetic.weight_operand, arithmetic.sum_layout
+        operand = arithmetic.weight_operand
         members = {
             "en": In(1),
-            "i_a": In(lane),
-            "o_a": Out(lane),
+            "i_a": In(arithmetic.activation_lane),
+            "i_valid": In(1),
             "i_swap": In(1),
-            "o_swap": Out(1),
             "i_w": In(operand),
-            "o_w": Out(operand),
             "i_capture": In(1),
-            "o_capture": Out(1),
-            "i_sum": In(total),
-            "o_sum": Out(total),
+            "i_sum": In(arithmetic.sum_layout),
+            "o_sum": Out(arithmetic.sum_layout),
         }
         if transpose:
-            members |= {
-                "i_across": In(1),
-                "o_across": Out(1),
-                "i_left": In(operand),
-                "i_capture_down": In(1),
-                "o_capture_down": Out(1),
-            }
+            members |= {"i_left": In(operand), "i_capture_left": In(1)}
         super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
         arithmetic = self.arithmetic
-        operand = arithmetic.weight_operand
-        a = Signal(arithmetic.activation_lane, reset_less=True)
-        flow, shadow, active = (
-            Signal(operand, name=name, reset_less=True) for name in ("flow", "shadow", "active")
+        shadow, active = (
+            Signal(arithmetic.weight_operand, name=name, reset_less=True) for name in ("shadow", "active")
         )
         total = Signal(arithmetic.sum_layout, reset_less=True)
-        swap, capture = Signal(), Signal()
-        m.d.comb += [
-            self.o_a.eq(a),
-            self.o_swap.eq(swap),
-            self.o_w.eq(flow),
-            self.o_capture.eq(capture),
-            self.o_sum.eq(total),
-        ]
+        m.d.comb += self.o_sum.eq(total)
         weight, keep = self.i_w.as_value(), self.i_capture
         if self.transpose:
-            across, capture_down = Signal(), Signal()
-            m.d.comb += [self.o_across.eq(across), self.o_capture_down.eq(capture_down)]
-            weight, keep = (
-                Mux(self.i_across, self.i_left.as_value(), weight),
-                self.i_capture | self.i_capture_down,
-            )
-        operands = a, active
+            # Not a multiplexer: what passes on a bus for others changes nothing here.
+            above, left = (flag.replicate(len(weight)) for flag in (self.i_capture, self.i_capture_left))
+            weight = weight & above | self.i_left.as_value() & left
+            keep = self.i_capture | self.i_capture_left
+        operands = self.i_a, active
         if self.multiplier_registers:
             operands = tuple(
-                Signal(signal.shape(), name=f"{signal.as_value().name}_operand", reset_less=True)
-                for signal in operands
+                Signal(signal.shape(), name=f"{name}_operand", reset_less=True)
+                for name, signal in (("a", self.i_a), ("active", active))
             )
         value, special = (self._product if arithmetic.fp4_rate == 1 else self._products)(m, *operands)
         if self.multiplier_registers:
@@ -115,25 +95,20 @@ class PE(wiring.Component):
         with m.If(self.en):
             if self.multiplier_registers:
                 m.d.sync += [
-                    operands[0].eq(a),
+                    operands[0].eq(self.i_a),
                     operands[1].eq(active),
                     value.eq(product[0]),
                     special.eq(product[1]),
                 ]
-            m.d.sync += [
-                a.eq(self.i_a),
-                swap.eq(self.i_swap),
-                flow.as_value().eq(weight),
-                capture.eq(self.i_capture),
-                total.value.eq(self.i_sum.value + value),
-                total.special.eq(self.i_sum.special | special),
-            ]
-            if self.transpose:
-                m.d.sync += [across.eq(self.i_across), capture_down.eq(self.i_capture_down)]
             with m.If(keep):
                 m.d.sync += shadow.as_value().eq(weight)
             with m.If(self.i_swap):
                 m.d.sync += active.eq(shadow)
+            with m.If(self.i_valid):
+                m.d.sync += [
+                    total.value.eq(self.i_sum.value + value),
+                    total.special.eq(self.i_sum.special | special),
+                ]
         return m
 
     def _multiply(self, m, name, a, significand, exponent):
