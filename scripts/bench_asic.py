@@ -55,7 +55,7 @@ def blocks(design):
 
 def power(power):
     lines = [
-        f"{power.words()}.",
+        power.words(),
         "",
         f"| Block | pJ a cycle | clock pins | inside cells | pins' charge | mW at {power.frequency:.0f} MHz "
         "|",
@@ -99,7 +99,8 @@ for name in PRESETS:
     rows.append((f"`{name}`", design, design.source.top))
     write(f"blocks of {name}", blocks(design))
     if has(f"power of {name}"):
-        write(f"power of {name}", power(measure_power(design, report=note)))
+        powers = measure_power(design, report=note)
+        write(f"power of {name}", [line for found in powers for line in [*power(found), ""]][:-1])
     if name in arguments.prove:
         proved += proofs(
             f"`{name}`", design, prove(design.modules, design.counts, design.library, report=note)

@@ -23,8 +23,7 @@ from .options import JSON, array_size, check_outputs, write_json
 __all__ = ["asic"]
 
 SIMULATED = 600_000
-"""Cells up to which a netlist is simulated unless it is asked for: larger ones compile for an hour and
-more."""
+"""Cells up to which a netlist is simulated unless it is asked for: larger ones take an hour and more."""
 WIDTH = 170
 """Columns of a table that goes to a file."""
 
@@ -45,7 +44,7 @@ def asic(
     power: bool = typer.Option(
         None,
         "--power/--no-power",
-        help="Simulate a chip's netlist with a layer of the default model; by "
+        help="Simulate a chip's netlist with programs of the default model; by "
         f"default, of chips of up to {SIMULATED:,} cells.",
     ),
     check: bool = typer.Option(False, "--check", help="Prove each module's netlist equal to its RTL."),
@@ -160,6 +159,9 @@ def _print(design):
         ],
         rows,
     )
+    gates, behind = design.gated()
+    if gates:
+        print(f"{gates:,} clock gates, {behind:,} of {design.total.flip_flops:,} flip-flops behind them.")
     if design.total.memory_bits:
         print(
             f"Memories are black boxes: {MEMORY_UM2_PER_BIT:g} um2 a bit and {MACRO_ACCESS:g} ns of access "
@@ -182,8 +184,8 @@ def _print(design):
         ["of", "ns", "MHz", "from", "to", "cells", "with a memory's estimate"],
         paths,
     )
-    if design.power is not None:
-        print(design.power.words())
+    for power in design.power:
+        print(power.words())
         _table(
             "Power",
             [
@@ -192,9 +194,9 @@ def _print(design):
                 "clock pins",
                 "inside cells",
                 "pins' charge",
-                f"mW at {design.power.frequency:.0f} MHz",
+                f"mW at {power.frequency:.0f} MHz",
             ],
-            design.power.rows(),
+            power.rows(),
         )
 
 

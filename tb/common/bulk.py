@@ -136,12 +136,12 @@ FLAGS = [
 ]
 
 
-def build(component, *, latency=None, transform=None):
+def build(component, *, latency=None, compiled=None):
     """Compile ``component`` (once for each distinct Verilog) and return a :class:`Bulk`.
 
     Its ports are not structs of streams: operands in, results out ``latency`` (default: its ``LATENCY``)
     cycles later, and optionally a clock enable ``en``. A combinational component has latency 0.
-    ``transform(verilog, name)`` gives Verilog to run in place of the RTL's.
+    ``compiled(verilog, name, sources)`` gives the library that has something else in the RTL's place.
     """
     inputs, outputs = {}, {}
     for name, value, flow in pins(component):
@@ -151,9 +151,11 @@ def build(component, *, latency=None, transform=None):
     top = verilog.split("module dut(")[1].split("endmodule")[0]
     harness = _harness(inputs, outputs, clocked="input clk" in top, resets="input rst;" in top)
     inputs.pop("en", None)
-    if transform is not None:
-        verilog = transform(verilog, "dut")
-    return Bulk(_library(type(component).__name__, verilog, harness), inputs, outputs, latency)
+    if compiled is not None:
+        library = compiled(verilog, "dut", {"harness.cpp": harness})
+    else:
+        library = _library(type(component).__name__, verilog, harness)
+    return Bulk(library, inputs, outputs, latency)
 
 
 def _member(name):

@@ -39,21 +39,17 @@ ARGUMENTS = [
 """Of Verilator."""
 
 
-def run_bench(
-    component, *, name, module, env=None, build_args=(), testcase=None, no_inline=(), transform=None
-):
+def run_bench(component, *, name, module, env=None, build_args=(), testcase=None, no_inline=()):
     """Emit ``component`` as module ``name``, compile it once for each distinct Verilog, and run
     ``module``'s cocotb tests.
 
     Ports have their Verilog names: the path in the signature joined with two underscores (``i__payload``,
     ``i__valid``); a struct is one packed port; clk and rst are the clock and synchronous reset. ``env`` (a
     dict of strings) reaches the bench through ``os.environ``. Modules in ``no_inline`` (names without
-    prefix), which stand often in the design, are compiled once. ``transform(verilog, name)`` gives Verilog
-    to run in place of the RTL's. Raises AssertionError naming the failed tests, and if no test ran.
+    prefix), which stand often in the design, are compiled once. Raises AssertionError naming the failed
+    tests, and if no test ran.
     """
     verilog = emit(component, name)
-    if transform is not None:
-        verilog = transform(verilog, name)
     if no_inline:
         verilog += "`verilator_config\n" + "".join(
             f'no_inline -module "poblano_{repeated}"\n' for repeated in no_inline

@@ -1,85 +1,100 @@
-"""A chip's netlist runs programs: it must do what the golden model does, and its nets' changes give its
-power."""
+"""A chip's netlist runs programs: it must do what the golden model does, and its nets' changes and clocks'
+ticks give its power."""
 
-import ctypes
 from dataclasses import dataclass, replace
 from functools import partial
-import re
 
 import numpy as np
 
 from poblano.config import ConfigError
 from poblano_host.compiler import CompiledModel
+from poblano_host.compiler.program import Program
 from poblano_host.models import load_model
 from poblano_host.runtime.backend import GoldenBackend, SimulationBackend
 from poblano_host.runtime.errors import Mismatch
 from poblano_host.sim.simulation import Simulation
 
-from .flow import Design, Source
-from .power import module_power
-from .simulate import COUNTER_SOURCE, MEMORY_MODEL, NetMap, behavioural
-from .tools import AsicError
+from .flat import Flat
+from .power import GatePower, ModulePower, module_power
+from .simulate import Activity, compile_netlist
 
-__all__ = ["BlockPower", "Power", "gate_level", "gates", "layer_program", "measure_power", "run_layer"]
+__all__ = ["BlockPower", "Power", "Workload", "decode", "measure_power", "module_powers", "prefill", "run"]
 
 TEXT = (
     "And God said unto Moses, Speak unto the children of Israel, and bid them that they make them fringes in "
     "the borders of their garments"
 )
 TOKENS = 32
-COUNTED = 20_000
-"""Cycles, from the program's start, whose changes are counted."""
 
 
-def gates(design, *, counting=None):
-    """Verilog of the netlist of a design with models of its memories."""
-    text = behavioural(
-        design.modules,
-        [name for name in design.counts if not design.modules[name].macro],
-        design.library,
-        counting=counting,
-        top=design.source.top,
-    )
-    sram = re.search(r"^module poblano_sram\b.*?^endmodule$", design.source.verilog, re.MULTILINE | re.DOTALL)
-    often = [name for name, count in design.counts.items() if count > 1 and not design.modules[name].macro]
-    inline = "`verilator_config\n" + "".join(f'no_inline -module "{name}"\n' for name in often) + "`verilog\n"
-    return inline + "\n".join([text, MEMORY_MODEL, sram[0] + "\n" if sram else ""])
+@dataclass(frozen=True)
+class Workload:
+    """A ``program`` of a ``compiled`` model, with ``tokens``, in words a ``title``; the golden model runs
+    what comes ``before`` it."""
+
+    title: str
+    compiled: CompiledModel
+    before: tuple
+    program: Program
+    tokens: int
+
+    @property
+    def macs(self):
+        """Multiply-accumulates of its matrix products."""
+        return sum(work.macs for work in self.program.work)
 
 
-def gate_level(verilog, top):
-    """Verilog of the netlist of ``top`` in ``verilog``, to be simulated in its place."""
-    return gates(Design.build(Source(top, verilog, top, f"{top}.v")))
-
-
-def layer_program(config, *, tokens=TOKENS):
-    """The first layer of the default model, compiled for ``config``, and the program of a prompt's
-    ``tokens`` through it."""
-    model = load_model("default")
-    model = model.shortened(1)
+def prefill(config, *, tokens=TOKENS):
+    """A prompt of at most ``tokens`` through the first layer of the default model."""
+    model = load_model("default").shortened(1)
     model = replace(model, config=replace(model.config, name=f"a layer of {model.config.name}"))
     compiled = CompiledModel(model, config, context=min(model.config.context, 128))
-    ids = list(model.tokenizer.encode(TEXT))
-    count = min(tokens, compiled.max_tokens, len(ids))
-    return compiled, compiled.step(ids[:count], 0, logits="none"), count
+    ids = _ids(model, compiled, min(tokens, compiled.max_tokens))
+    title = f"{len(ids)} tokens of a prompt through the first layer of the default model"
+    return Workload(title, compiled, (), compiled.step(ids, 0, logits="none"), len(ids))
 
 
-def run_layer(
-    config, verilog, *, sources=None, tokens=TOKENS, report=lambda text: None, start=lambda simulation: None
-):
-    """Run :func:`layer_program` on ``verilog`` and on the golden model: the :class:`RunResult`; Mismatch if
-    their memories differ."""
-    compiled, program, count = layer_program(config, tokens=tokens)
-    simulation = partial(Simulation, verilog=verilog, sources=sources)
-    size, ring = compiled.memory_bytes, compiled.ring
-    chip = SimulationBackend(config, size, ring, report=report, simulation=simulation)
+def decode(config, *, tokens=TOKENS, layers=None):
+    """A token after a prompt of ``tokens``, through all or ``layers`` of the default model, to its logits."""
+    model = load_model("default")
+    if layers is not None:
+        model = model.shortened(layers)
+    compiled = CompiledModel(model, config, context=min(model.config.context, 128))
+    *prompt, last = _ids(model, compiled, tokens + 1)
+    before, position = [], 0
+    while position < len(prompt):
+        part = prompt[position : position + compiled.max_tokens]
+        before.append(compiled.step(part, position, logits="none"))
+        position += len(part)
+    title = f"a token after {len(prompt)} others through the default model"
+    return Workload(title, compiled, tuple(before), compiled.step([last], len(prompt)), 1)
+
+
+def _ids(model, compiled, tokens):
+    return list(model.tokenizer.encode(TEXT))[: min(tokens, compiled.context)]
+
+
+def run(workload, config, flat, *, report=lambda text: None):
+    """Run the ``workload`` on the netlist ``flat`` and on the golden model: the :class:`RunResult`, and what
+    :class:`Activity` counted from the program's start to its end. Mismatch if their memories differ."""
+    size, ring = workload.compiled.memory_bytes, workload.compiled.ring
     golden = GoldenBackend(config, size, ring)
-    for backend in (chip, golden):
-        for address, data in compiled.image + program.inputs:
-            backend.write(address, data)
-    report("running a layer on the netlist")
+    for address, data in workload.compiled.image:
+        golden.write(address, data)
+    for program in workload.before:
+        _write(golden, program)
+        golden.run(program.encode())
+    build = lambda verilog, top, sources, **_: compile_netlist(flat, top, sources)
+    simulation = partial(Simulation, verilog="", build=build)
+    chip = SimulationBackend(config, size, ring, report=report, simulation=simulation)
+    chip.memory[: ring[0]] = golden.memory[: ring[0]]
     try:
-        start(chip.simulation)
-        result, _ = [backend.run(program.encode()) for backend in (chip, golden)]
+        for backend in (chip, golden):
+            _write(backend, workload.program)
+        activity = Activity(flat, chip.simulation.library)
+        activity.clear()
+        result, _ = [backend.run(workload.program.encode()) for backend in (chip, golden)]
+        counts = activity.take()
         different = np.flatnonzero(chip.memory[: ring[0]] != golden.memory[: ring[0]])
         if len(different):
             raise Mismatch(
@@ -88,7 +103,12 @@ def run_layer(
             )
     finally:
         chip.close()
-    return result, count
+    return result, *counts
+
+
+def _write(backend, program):
+    for address, data in program.inputs:
+        backend.write(address, data)
 
 
 @dataclass
@@ -108,27 +128,46 @@ class BlockPower:
 
 @dataclass
 class Power:
-    """``blocks``, the first is the whole chip; the ``cycles`` that were counted; ``tokens`` of the prompt;
-    ``frequency`` in MHz."""
+    """Of a program, ``title``, from its start to its end: ``blocks``, the first is the whole chip;
+    ``cycles``, ``tokens``, ``macs``, and ``bytes`` of memory traffic; ``running``, the mean part of the
+    flip-flops whose clocks tick; ``frequency`` in MHz."""
 
+    title: str
     blocks: list
     cycles: int
     tokens: int
+    macs: int
+    bytes: int
+    running: float
     frequency: float
-    title: str
 
     @property
     def energy(self):
+        """pJ a cycle."""
         return self.blocks[0].energy
+
+    @property
+    def total(self):
+        """pJ of the program."""
+        return self.energy * self.cycles
+
+    @property
+    def tops_per_watt(self):
+        """Operations, two a multiply-accumulate, a second for a watt, in 10^12; with leakage."""
+        leakage = self.blocks[0].leakage * self.cycles / self.frequency * 1e-6  # nW us to pJ
+        return 2 * self.macs / (self.total + leakage)
 
     def milliwatts(self, block):
         return block.energy * self.frequency * 1e-3 + block.leakage * 1e-6
 
     def words(self):
         return (
-            f"Power: {self.cycles:,} cycles of the first layer of the default model, {self.tokens} tokens, "
-            "on the netlist in simulation; "
-            "changes of settled nets (no glitches, wires, clock tree, memories)"
+            f"Power of {self.title}: {self.cycles:,} cycles on the netlist in simulation; changes of settled "
+            "nets (no glitches, wires, clock tree, memories). "
+            f"In a cycle the clocks of {100 * self.running:.1f} % of the flip-flops tick. "
+            f"{self.total / 1e6:,.2f} uJ: {self.total / self.tokens / 1e6:,.3f} uJ a token, "
+            f"{self.total / self.macs:,.1f} pJ a multiply-accumulate, "
+            f"{self.total / self.bytes:,.0f} pJ a byte of memory traffic."
         )
 
     def rows(self):
@@ -146,8 +185,14 @@ class Power:
 
     def as_json(self):
         return {
+            "title": self.title,
             "cycles": self.cycles,
             "tokens": self.tokens,
+            "macs": self.macs,
+            "bytes": self.bytes,
+            "flip_flops_running": self.running,
+            "pj": self.total,
+            "tops_per_watt": self.tops_per_watt,
             "frequency_mhz": self.frequency,
             "method": self.words(),
             "blocks": [
@@ -156,54 +201,51 @@ class Power:
         }
 
 
-def measure_power(design, *, report=lambda text: None, tokens=TOKENS):
-    """The :class:`Power` of a chip that runs a layer; Mismatch if its netlist does something else than the
-    golden model."""
-    if design.source.config is None:
+def measure_power(design, workloads=None, *, report=lambda text: None):
+    """The :class:`Power` of a chip in each of ``workloads``, by default :func:`prefill` and :func:`decode`;
+    Mismatch if its netlist does something else than the golden model."""
+    config = design.source.config
+    if config is None:
         raise ConfigError(f"{design.source.title} runs no programs: no power")
-    nets = NetMap()
-    verilog = gates(design, counting=nets)
-    counts = np.zeros(nets.size, np.uint64)
-    held = {}
+    report(f"flattening {design.source.title}")
+    flat = Flat(design.modules, design.source.top, design.library)
+    return [
+        _measured(design, flat, workload, report)
+        for workload in (workloads or (prefill(config), decode(config)))
+    ]
 
-    def start(simulation):
-        held["library"] = simulation.library
-        simulation.library.poblano_count(counts.ctypes.data_as(ctypes.c_void_p), ctypes.c_uint64(COUNTED))
 
-    _, count = run_layer(
-        design.source.config,
-        verilog,
-        sources={"changes.cpp": COUNTER_SOURCE},
-        tokens=tokens,
-        report=report,
-        start=start,
-    )
-    held["library"].poblano_counted.restype = ctypes.c_uint64
-    cycles = int(held["library"].poblano_counted())
-    if not cycles:
-        raise AsicError("no cycle was counted")
-    own = {}
-    for name, instances in design.counts.items():
-        if design.modules[name].macro:
-            continue
-        base = nets.base.get(name)
-        changes = (
-            {}
-            if base is None
-            else {
-                bit: int(n)
-                for bit, n in zip(nets.nets[name], counts[base : base + len(nets.nets[name])])
-                if n
-            }
-        )
-        own[name] = module_power(design.modules[name], design.library, changes, instances, cycles)
+def _measured(design, flat, workload, report):
+    report(f"running {workload.title} on the netlist of {design.source.title}")
+    result, changes, ticks = run(workload, design.source.config, flat, report=report)
+    cycles = int(ticks[0])
+    own = module_powers(design, flat, changes, ticks)
     return Power(
-        _blocks(design, own, cycles),
-        cycles,
-        count,
-        design.timing["all"].fmax if "all" in design.timing else 100.0,
-        design.source.title,
+        title=workload.title,
+        blocks=_blocks(design, own, cycles),
+        cycles=cycles,
+        tokens=workload.tokens,
+        macs=workload.macs,
+        bytes=result.bytes_read + result.bytes_written,
+        running=float(ticks[flat.flip_flops[:, 2]].sum() / (cycles * len(flat.flip_flops))),
+        frequency=design.timing["all"].fmax if "all" in design.timing else 100.0,
     )
+
+
+def module_powers(design, flat, changes, ticks):
+    """The :class:`ModulePower` of each module, with its clock gates."""
+    own = {
+        name: module_power(design.modules[name], design.library, *found)
+        for name, found in flat.by_module(changes, ticks).items()
+    }
+    gate = GatePower(design.library)
+    for clock, count in zip(flat.clocks[1:], ticks[1:]):
+        energy = ticks[clock.parent] * gate.clock + changes[clock.enable] * gate.enable
+        energy += count * gate.tick(clock.load)
+        mine = own[clock.module]
+        leakage = mine.leakage + gate.leakage / design.counts[clock.module]
+        own[clock.module] = ModulePower(mine.switching, mine.internal, mine.clock + float(energy), leakage)
+    return own
 
 
 def _blocks(design, own, cycles):

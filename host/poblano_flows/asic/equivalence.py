@@ -2,7 +2,8 @@
 
 Registers and the pins of submodules and memories have the same names on both sides. From equal registers
 and equal inputs, the next values of all registers and all outputs must be equal; then, by induction, they
-are in every cycle.
+are in every cycle. A register behind clock gates keeps its value unless all their enables are 1; the enables
+of the RTL's own gates are compared, too, and those that synthesis put in stand for multiplexers of the RTL.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import tempfile
 
 import numpy as np
 
+from poblano.clock_gate import CLOCK_GATE
+
+from .clock_gates import GATE_BOX, clock_parent
 from .netlist import Instance, Module
 from .synthesis import MEMORIES, MEMORY_BOX, memory_map, name_memories, run_yosys
 from .tools import AsicError
@@ -36,6 +40,9 @@ _GOLDEN_GATES = {  # inputs and the function
     "$_MUX_": ("ABS", lambda a, b, s: b if s else a),
     "$_NMUX_": ("ABS", lambda a, b, s: 1 - (b if s else a)),
 }
+
+NEXT = 1 << 40
+"""More than the number of any net: what is added to that of a gated register for its next value."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +86,13 @@ def _golden(module, same_multiplier):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "design.il").write_text(module.rtl)
         Path(folder, "memory_map.v").write_text(memory_map())
-        Path(folder, "memory.v").write_text(MEMORY_BOX)
+        Path(folder, "boxes.v").write_text(MEMORY_BOX + GATE_BOX)
         booth = ["booth"] if same_multiplier else []
         run_yosys(
             [
                 [
                     "read_rtlil design.il",
-                    "read_verilog -lib memory.v",
+                    "read_verilog -lib boxes.v",
                     f"hierarchy -top {module.name}",
                     *MEMORIES,
                     *booth,
@@ -108,11 +115,23 @@ class _Side:
     def __init__(self):
         self.state, self.gates, self.children = {}, [], {}
 
+    def register(self, module, clock, d, q):
+        """Add a register ``q`` of ``module``, behind the gates between ``clock`` and the module's clock."""
+        enables, root = clock_parent(module, clock)
+        if root not in module.inputs.get("clk", []):
+            raise AsicError(f"{module.name}: a register's clock is not clk")
+        if enables:
+            held = lambda q, d, *enables: d if all(enables) else q
+            self.gates.append((q + NEXT, [q, d, *enables], _minterms(2 + len(enables), held)))
+            d = q + NEXT
+        self.state[q] = d
+
 
 def _problem(module, golden, modules, library, constant):
     """The BLIF of both sides, and counts. ``constant``: registers that the netlist does not have are
     claimed to stay 0."""
-    rtl, net = _rtl_side(module, golden), _netlist_side(module, library)
+    rtl = _rtl_side(module, golden)
+    net = _netlist_side(module, library, rtl)
     inputs, outputs = _interfaces(module, golden, rtl, net, {**modules, **golden.boxes})
     partner = _partners(module, golden, rtl, net)
     free = [q for q in rtl.state if q not in partner]
@@ -138,8 +157,7 @@ def _rtl_side(module, golden):
             inputs = [instance.pins[pin][0] for pin in pins]
             side.gates.append((instance.pins["Y"][0], inputs, _minterms(len(pins), function)))
         elif instance.kind == "$_DFF_P_":
-            _same_clock(golden, instance.pins["C"][0])
-            side.state[instance.pins["Q"][0]] = instance.pins["D"][0]
+            side.register(golden, instance.pins["C"][0], instance.pins["D"][0], instance.pins["Q"][0])
         elif instance.kind.startswith("$"):
             raise AsicError(f"{module.name}: can't compare a {instance.kind}")
         else:
@@ -147,17 +165,18 @@ def _rtl_side(module, golden):
     return side
 
 
-def _netlist_side(module, library):
+def _netlist_side(module, library, rtl):
     side = _Side()
     for instance in module.instances:
         cell = library.cells.get(instance.kind)
         if cell is None:
-            side.children[instance.name] = instance
+            if instance.kind != CLOCK_GATE or instance.name in rtl.children:
+                side.children[instance.name] = instance
         elif cell.state:
             if cell.state[1].tree != cell.state[1].pins[0] or cell.state[0].tree != "D":
                 raise AsicError(f"{module.name}: can't compare a {cell.name}")
-            _same_clock(module, instance.pins[cell.state[1].tree][0])
-            side.state[instance.pins[cell.outputs[0]][0]] = instance.pins["D"][0]
+            clock, output = instance.pins[cell.state[1].tree][0], instance.pins[cell.outputs[0]][0]
+            side.register(module, clock, instance.pins["D"][0], output)
         elif cell.sequential:
             raise AsicError(f"{module.name}: can't compare a {cell.name}")
         else:
@@ -207,11 +226,6 @@ def _partners(module, golden, rtl, net):
                 if found in net.state or found in ("0", "1"):
                     partner.setdefault(bit, found)
     return partner
-
-
-def _same_clock(module, bit):
-    if bit not in module.inputs.get("clk", []):
-        raise AsicError(f"{module.name}: a register's clock is not clk")
 
 
 def _minterms(count, function):
@@ -383,7 +397,7 @@ def prove(modules, counts, library, *, report=lambda text: None, timeout=60):
     netlist's kind."""
     verdicts = []
     for name in counts:
-        if modules[name].macro:
+        if modules[name].macro or name == CLOCK_GATE:
             continue
         report(f"comparing {name}")
         hard = "$mul" in modules[name].rtl

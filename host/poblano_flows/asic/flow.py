@@ -2,13 +2,14 @@
 
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
 
 from poblano.chip import Chip
+from poblano.clock_gate import CLOCK_GATE
 from poblano.compute.array import SystolicArray
 from poblano.config import ArrayConfig, ConfigError
 from poblano.verilog import emit
 
+from .clock_gates import gates_of
 from .liberty import Library, load_library
 from .netlist import buffered, summary
 from .synthesis import elaborate, synthesise
@@ -98,14 +99,14 @@ class Block:
 @dataclass
 class Design:
     """A synthesised design. ``modules``: buffered, by name; ``timing``: of ``top`` and of blocks, by
-    title."""
+    title; ``power``: the :class:`~.activity.Power` of each program that was run."""
 
     source: Source
     library: Library
     modules: dict
     loads: dict
     timing: dict = field(default_factory=dict)
-    power: Any = None
+    power: list = field(default_factory=list)
 
     @staticmethod
     def build(source, *, library="osu018", rtl=None, report=lambda text: None):
@@ -126,7 +127,25 @@ class Design:
             values = module.parameters
             return 0, 0.0, 0, values.get("WIDTH", 0) * values.get("DEPTH", values.get("SIZE", 0))
         cells = [self.library.cells[i.kind] for i in module.instances if i.kind in self.library.cells]
-        return len(cells), sum(c.area for c in cells), sum(c.sequential for c in cells), 0
+        return len(cells), sum(c.area for c in cells), sum(c.sequential and not c.latch for c in cells), 0
+
+    def gated(self):
+        """(clock gates, flip-flops behind one or more of them) in the whole design."""
+        found = {}
+
+        def of(name, behind):
+            if (name, behind) not in found:
+                module, gates, count = self.modules[name], gates_of(self.modules[name]), 0
+                for instance in module.instances:
+                    cell = self.library.cells.get(instance.kind)
+                    if cell is not None and cell.state:
+                        count += behind or instance.pins[cell.state[1].pins[0]][0] in gates
+                    elif cell is None and instance.kind != CLOCK_GATE:
+                        count += of(instance.kind, behind or instance.pins.get("clk", [None])[0] in gates)
+                found[name, behind] = count
+            return found[name, behind]
+
+        return self.counts.get(CLOCK_GATE, 0), of(self.source.top, False)
 
     @cached_property
     def whole(self):
@@ -161,7 +180,7 @@ class Design:
                 return
             groups = {}
             for instance in self.modules[name].instances:
-                if instance.kind in self.modules:
+                if instance.kind in self.modules and instance.kind != CLOCK_GATE:
                     groups.setdefault(instance.kind, []).append(instance.name)
             for kind, names in sorted(
                 groups.items(), key=lambda group: -self.whole[group[0]][1] * len(group[1])
@@ -207,5 +226,5 @@ class Design:
                 if not self.modules[name].macro
             },
             "timing": {title: timing.as_json() for title, timing in self.timing.items()},
-            "power": None if self.power is None else self.power.as_json(),
+            "power": [power.as_json() for power in self.power],
         }

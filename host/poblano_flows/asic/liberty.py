@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 import itertools
 import operator
 import re
@@ -22,6 +22,10 @@ _OPERATORS: dict[str, Callable[..., int]] = {
     "|": operator.or_,
     "^": operator.xor,
 }
+
+
+AREAS = {"LATCH": 56.0}
+"""um2 of cells to which the Liberty file gives no area: what its LEF file says."""
 
 
 class _Group:
@@ -141,6 +145,11 @@ class Expression:
 
         return walk(self.tree)
 
+    @cached_property
+    def table(self):
+        """The truth table, a number: its bit n is the value for inputs that are the bits of n."""
+        return sum(1 << sum(bit << n for n, bit in enumerate(values)) for values in self.minterms())
+
     def minterms(self):
         """The values of :attr:`pins` for which the function is 1, as tuples."""
         pins = self.pins
@@ -175,6 +184,7 @@ class Cell:
 
     ``state`` (next state, clock) of a plain flip-flop; ``sequential`` is true of latches and flip-flops
     with set or clear too. ``capacitance`` (pF) of inputs, ``limit`` (pF) of outputs; ``leakage`` in nW.
+    ``timing``: (pin, related pin, kind of table, table).
     """
 
     name: str
@@ -187,8 +197,10 @@ class Cell:
     limit: dict
     state: tuple | None = None
     sequential: bool = False
+    latch: bool = False
     energy: dict = field(default_factory=dict, repr=False)
     transition: dict = field(default_factory=dict, repr=False)
+    timing: list = field(default_factory=list, repr=False)
 
     def switch_energy(self, pin, load, slew):
         """pJ inside the cell for a transition of ``pin``, the mean of rising and falling and of the pins
@@ -200,6 +212,22 @@ class Cell:
         """The mean transition (ns) of an output."""
         tables = self.transition.get(pin, [])
         return sum(table(load, slew) for table in tables) / len(tables) if tables else slew
+
+    def delay(self, pin, cause, load, slew):
+        """The longest delay (ns) of the output ``pin`` after the input ``cause``."""
+        return max(
+            table(load, slew)
+            for output, related, kind, table in self.timing
+            if (output, related) == (pin, cause) and kind in ("cell_rise", "cell_fall")
+        )
+
+    def setup(self, pin, slew):
+        """The longest setup (ns) of ``pin``, with transitions ``slew``."""
+        return max(
+            table(slew, slew)
+            for constrained, _, kind, table in self.timing
+            if constrained == pin and kind.startswith("setup ")
+        )
 
 
 @dataclass
@@ -244,15 +272,17 @@ def _cell(group):
     tables = lambda pin, kind, names: [
         _Table(table) for part in pin.all(kind) for table in part.groups if table.kind in names
     ]
+    name = group.names[0]
     return Cell(
-        name=group.names[0],
-        area=float(group.attributes["area"]),
+        name=name,
+        area=float(group.attributes["area"]) or AREAS.get(name, 0.0),
         leakage=float(group.attributes.get("cell_leakage_power", 0)),
         inputs=direction("input"),
         outputs=direction("output"),
         functions=functions,
         state=state,
         sequential=bool(flip_flops or latches),
+        latch=bool(latches),
         capacitance={
             pin.names[0]: float(pin.attributes["capacitance"])
             for pin in pins
@@ -267,7 +297,24 @@ def _cell(group):
         transition={
             pin.names[0]: tables(pin, "timing", ("rise_transition", "fall_transition")) for pin in pins
         },
+        timing=_timing(pins) if latches else [],
     )
+
+
+def _timing(pins):
+    """The delays and setups at ``pins``."""
+    return [
+        (
+            pin.names[0],
+            part.attributes.get("related_pin"),
+            "setup " * part.attributes.get("timing_type", "").startswith("setup") + table.kind,
+            _Table(table),
+        )
+        for pin in pins
+        for part in pin.all("timing")
+        for table in part.groups
+        if table.kind in ("cell_rise", "cell_fall", "rise_constraint", "fall_constraint")
+    ]
 
 
 @lru_cache(maxsize=4)

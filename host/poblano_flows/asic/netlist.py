@@ -156,12 +156,14 @@ def _sinks(module, modules, library, loads):
 
 
 def _clock_bits(module, library, clocks):
-    """The nets of the ports ``clocks`` and of flip-flops' clocks."""
-    bits = {bit for port, bits in module.inputs.items() if port in clocks for bit in bits}
+    """The nets of the ports ``clocks``, of instances' too, and of flip-flops' clocks, gated or not."""
+    bits = {bit for port, bits in module.ports.items() if port in clocks for bit in bits[1]}
     for instance in module.instances:
         cell = library.cells.get(instance.kind)
-        if cell is not None and cell.state:
-            bits.update(instance.pins[cell.state[1].tree])
+        if cell is None:
+            bits.update(bit for pin in clocks for bit in instance.pins.get(pin, ()))
+        elif cell.state:
+            bits.update(instance.pins[cell.state[1].pins[0]])
     return bits
 
 

@@ -89,10 +89,11 @@ def _path(axes, design):
 
 
 def _power(axes, design):
-    if design.power is None:
+    if not design.power:
         axes.set_axis_off()
         return
-    blocks = design.power.blocks
+    power = design.power[0]
+    blocks = power.blocks
     left = [0.0] * len(blocks)
     for kind in ("clock", "internal", "switching"):
         values = [getattr(block, kind) for block in blocks]
@@ -100,6 +101,6 @@ def _power(axes, design):
         left = [a + b for a, b in zip(left, values)]
     axes.invert_yaxis()
     axes.set_xlabel("pJ a cycle")
-    axes.set_title(f"power: {design.power.energy:,.0f} pJ a cycle")
+    axes.set_title(f"{power.title}: {power.energy:,.0f} pJ a cycle")
     axes.tick_params(labelsize=7)
     axes.legend()

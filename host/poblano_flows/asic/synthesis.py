@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 
+from poblano.clock_gate import CLOCK_GATE
 from poblano_host.cache import cache_folder, digest, keep
 
+from .clock_gates import GATE_BOX, INSERT_GATES, gate_module
 from .netlist import Module
 from .tools import AsicError
 
@@ -101,6 +103,8 @@ MEMORIES = (
     "opt_clean",
     "memory -nomap",
     "opt_clean",
+    "simplemap t:$mem_v2 %ci1:+[WR_EN] %ci1:+[Y] t:$mux %i",
+    "opt_expr -mux_bool",
     MAP_MEMORIES,
     "memory_map",
     "opt_clean",
@@ -108,9 +112,10 @@ MEMORIES = (
     "rename -enumerate -pattern register% t:$*dff* %co1:+[Q] w:* %i",
 )
 """Before any optimisation, so that what is compared with a netlist has the same memories and names of
-registers, and nothing undefined."""
+registers, and nothing undefined. A memory's bits that are written together have one enable."""
 PREPARE = (
     *MEMORIES,
+    "setundef -undriven -zero",
     "opt_expr",
     "opt_clean",
     "check",
@@ -118,11 +123,12 @@ PREPARE = (
     "wreduce",
     "peepopt",
     "opt_clean",
+    *INSERT_GATES,
     "booth",
     "alumacc",
     "opt",
     "opt -fast -full",
-    "opt -undriven -fine",
+    "opt -fine",
     "techmap",
     "opt -fast",
     "opt",
@@ -153,7 +159,7 @@ stime -p
 """For abc. Without dc2, which makes chains of gates to save area: a tenth more area of control logic, a
 fifth to a third less delay."""
 CONSTRAINTS = "set_driving_cell INVX4\nset_load 0.05\n"
-FORMAT = 7
+FORMAT = 8
 """Counts changes of what is kept in the cache."""
 BATCH = 200_000
 """Characters of RTLIL that one process has for its children, unless a module has more."""
@@ -278,10 +284,12 @@ def synthesise(rtl, library, *, what="the design", report=lambda text: None, rec
     version = metadata.version("pyosys")
     liberty = Path(library.path).read_text()
     for name, text in rtl.items():
+        if name == CLOCK_GATE:
+            continue
         if _is_macro(name, text):
             modules[name] = _macro(name, text)
             continue
-        boxes = "".join(_black_box(rtl[child]) for child in _children(text))
+        boxes = "".join(_black_box(rtl[child]) for child in _children(text) if child != CLOCK_GATE)
         unknown = [child for child in _children(text) if child not in rtl]
         if unknown:
             raise AsicError(f"{what}: {name} has cells of the unknown module {unknown[0]}")
@@ -310,8 +318,9 @@ def synthesise(rtl, library, *, what="the design", report=lambda text: None, rec
                 keep(missing[name][1], pickle.dumps(module))
                 modules[name] = module
     return {
-        **{box.name: box for name in rtl for box in modules[name].boxes.values()},
-        **{name: modules[name] for name in rtl},
+        CLOCK_GATE: gate_module(library),
+        **{box.name: box for module in modules.values() for box in module.boxes.values()},
+        **{name: modules[name] for name in rtl if name != CLOCK_GATE},
     }
 
 
@@ -343,7 +352,7 @@ def _batch(texts, library, what, recipe):
         Path(folder, "constraints").write_text(CONSTRAINTS)
         Path(folder, "mapping").write_text(MAPPING)
         Path(folder, "memory_map.v").write_text(memory_map())
-        Path(folder, "memory.v").write_text(MEMORY_BOX)
+        Path(folder, "boxes.v").write_text(MEMORY_BOX + GATE_BOX)
         # Cells for clocks are large, and abc takes them for strong buffers.
         unused = " ".join(f"-dont_use {cell}" for cell in library.cells if cell.startswith("CLK"))
         scripts = []
@@ -352,7 +361,7 @@ def _batch(texts, library, what, recipe):
             scripts.append(
                 [
                     f"read_rtlil {n}.il",
-                    "read_verilog -lib memory.v",
+                    "read_verilog -lib boxes.v",
                     f"hierarchy -top {name}",
                     *recipe,
                     f"dfflibmap -liberty {library.path}",
@@ -372,7 +381,7 @@ def _batch(texts, library, what, recipe):
             strange = (
                 {i.kind for i in result[name].instances}
                 - set(library.cells)
-                - set(_children(texts[name]))
+                - {CLOCK_GATE, *_children(texts[name])}
                 - set(result[name].boxes)
             )
             if strange:

@@ -6,8 +6,10 @@ import re
 import subprocess
 import tempfile
 
+from poblano.clock_gate import CLOCK_GATE
 from poblano_host.cache import cache_folder, digest, keep
 
+from .clock_gates import gate_setup
 from .netlist import MACRO_LOAD, Module, structural, summary
 from .tools import AsicError, sta_program
 
@@ -20,6 +22,8 @@ REGISTER = 0.35
 """ns from the clock to the output of an instance that is only a load."""
 SLEW = 0.1
 """ns of transition at the inputs."""
+GATE = f"macro_{CLOCK_GATE}"
+"""A clock gate in what OpenSTA reads: the clock passes without delay, the enable has a setup."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class TimedPath:
     @property
     def macros(self):
         """Whether an estimate of a memory is in it."""
-        return any(kind.startswith("macro_") for kind, _, _ in self.steps)
+        return any(kind.startswith("macro_") and kind != GATE for kind, _, _ in self.steps)
 
 
 @dataclass(frozen=True)
@@ -67,22 +71,27 @@ KEPT, SMALL = 8, 300
 """Equal instances in a module of which all are timed; and cells of a module that it always is."""
 
 
-def analyse(modules, loads, top, library, *, clock="clk", paths=5, timeout=1500):
+def analyse(modules, loads, top, library, *, paths=5, timeout=1500):
     """The :class:`Timing` of ``top`` of buffered ``modules``; None where it has no path.
 
-    Inputs come with the clock's edge, outputs may take its period. In a design of more than :data:`LARGE`
+    The clock is the port ``clk`` or, of anyone's Verilog, ``clock``. Inputs come with its edge, outputs may
+    take its period. Registers behind clock gates have the same ideal clock, and a gate's enable has to be
+    there :func:`~.clock_gates.gate_setup` before its edge. In a design of more than :data:`LARGE`
     cells, of more than :data:`KEPT` equal instances in a module the first two and the last are timed and
     stand for all; the others are loads, and their registered outputs come with the clock's edge.
     """
     program = sta_program()
     kept = {name: modules[name] for name in summary(modules, top)}
     kept, standing = _reduced(kept, loads, top, library)
+    if CLOCK_GATE in kept:
+        kept[CLOCK_GATE] = replace(kept[CLOCK_GATE], instances=[], macro=True)
     macros = {name: module for name, module in kept.items() if module.macro}
     files = {
         "design.v": structural(_renamed(kept, macros), library),
-        "macros.lib": _macro_library(macros, loads, standing),
+        "macros.lib": _macro_library(macros, loads, standing, library),
     }
     period = 1000
+    clock = next((name for name in ("clk", "clock") if name in kept[top].inputs), None)
     files["script.tcl"] = (
         "\n".join(
             [
@@ -90,8 +99,7 @@ def analyse(modules, loads, top, library, *, clock="clk", paths=5, timeout=1500)
                 "read_liberty macros.lib" if macros else "",
                 "read_verilog design.v",
                 f"link_design {top}",
-                f"create_clock -name clock -period {period}"
-                + (f" [get_ports {clock}]" if clock in kept[top].inputs else ""),
+                f"create_clock -name clock -period {period}" + (f" [get_ports {clock}]" if clock else ""),
                 "set_input_delay 0 -clock clock [all_inputs]",
                 f"set_input_transition {SLEW} [all_inputs]",
                 "set_output_delay 0 -clock clock [all_outputs]",
@@ -208,7 +216,7 @@ def _renamed(kept, macros):
     return result
 
 
-def _macro_library(macros, loads, standing):
+def _macro_library(macros, loads, standing, library):
     """Liberty of black boxes: outputs and setups of estimated times."""
     lines = [
         'library(macros) { delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit '
@@ -224,6 +232,9 @@ def _macro_library(macros, loads, standing):
     lines += [f"{side}_threshold_pct_{way} : 50;" for side in ("input", "output") for way in ("rise", "fall")]
     scalar = lambda name, value: f'{name}(scalar) {{ values("{value}"); }}'
     for name, module in macros.items():
+        if name == CLOCK_GATE:
+            lines += _gate_library(scalar, loads[name], gate_setup(library))
+            continue
         lines.append(f"cell (macro_{name}) {{ area : 0;")
         stands = standing.get(name)
         access = REGISTER if stands else MACRO_ACCESS
@@ -270,6 +281,23 @@ def _macro_library(macros, loads, standing):
                     )
         lines.append("}")
     return "\n".join([*lines, "}", ""])
+
+
+def _gate_library(scalar, loads, setup):
+    """Lines of Liberty of the clock gate."""
+    late = " ".join(scalar(kind, setup) for kind in ("rise_constraint", "fall_constraint"))
+    at_once = " ".join(
+        [scalar(f"cell_{edge}", 0) + scalar(f"{edge}_transition", SLEW) for edge in ("rise", "fall")]
+    )
+    return [
+        f"cell ({GATE}) {{ area : 0;",
+        f"pin(clk_0) {{ direction : input; capacitance : {loads['clk'][0]}; clock : true; }}",
+        f"pin(en_0) {{ direction : input; capacitance : {loads['en'][0]}; "
+        f'timing() {{ related_pin : "clk_0"; timing_type : setup_rising; {late} }} }}',
+        'pin(gclk_0) { direction : output; function : "clk_0"; '
+        f'timing() {{ related_pin : "clk_0"; timing_sense : positive_unate; {at_once} }} }}',
+        "}",
+    ]
 
 
 def _path(text, period):

@@ -81,22 +81,22 @@ class Simulation:
     memory_bytes : int
     report : called with a line for each slow step of building the model
     verilog : the RTL (top ``chip``), instead of the chip's
-    sources : more of C++, by file name, that it calls
+    build : makes the library of the RTL and of the sources in C++, instead of :func:`build_library`
 
     Members
     -------
     memory : uint8 array, shared with the simulation; gone after :meth:`close`
-    library : the compiled model (a ctypes.CDLL), with the functions of ``sources`` too
+    library : the compiled model, a ctypes.CDLL
     """
 
-    def __init__(self, config, memory_bytes, *, report=lambda text: None, verilog=None, sources=None):
+    def __init__(self, config, memory_bytes, *, report=lambda text: None, verilog=None, build=build_library):
         self.config = config
-        sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES} | (sources or {})
+        sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES}
         verilog = chip_rtl(config, report=report) if verilog is None else verilog
         no_inline = [f"poblano_{name}" for name in REPEATED]
         memory = config.memory
         self._model = NativeObject(
-            build_library(verilog, "chip", sources, no_inline=no_inline, report=report),
+            build(verilog, "chip", sources, no_inline=no_inline, report=report),
             "poblano",
             _FUNCTIONS,
             memory_bytes,
