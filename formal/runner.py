@@ -29,6 +29,7 @@ BUILD = ROOT / "build" / "formal"
 FILES = (
     "fifo",
     "skid",
+    "clock_gates",
     "credit",
     "read_ahead",
     "broadcast",

@@ -1,25 +1,33 @@
 #!/usr/bin/env python3
 """Power, performance and area in standard cells: the figures that have bars, as JSON.
 
-``--quick`` takes the PE and nano's area and critical path; otherwise also nano's energy in two programs, and
-the area and critical paths of desk and tile64, which takes hours on two cores the first time.
+``--quick`` takes the PE, nano's area and critical path, and the speed of desk's compiled model; otherwise also
+nano's energy in two programs, and the area and critical paths of desk and tile64, which takes hours on two cores
+the first time.
 """
 
 import argparse
+from dataclasses import replace
 import json
 from pathlib import Path
 import sys
+import time
 
 from poblano.config import preset
 from poblano_flows.asic.activity import decode, measure_power, prefill
 from poblano_flows.asic.flow import Design, array_source, chip_source
 from poblano_flows.asic.scaling import SOURCES, tops_per_watt
+from poblano_host.models import load_model
+from poblano_host.runtime.session import Session
 
 BASELINE_PJ, BASELINE_CYCLES = 7892.0, 212_234
 BASELINE_ORIGIN = (
     "the same prefill on nano at commit 46b6b47, whose synthesis put in no clock gates: 7,892 pJ a cycle, "
     "the mean of the first 20,000 cycles, times the program's 212,234 cycles"
 )
+
+STEPS, POSITION = 3, 64
+"""Steps of which the fastest counts, and the position of their token."""
 
 BARS = {
     "pe/cells": (620, "most"),
@@ -87,6 +95,27 @@ def energy_figures(name, config, design):
     return result
 
 
+def simulation_figures(name, config):
+    """Cycles that a thread simulates in a second of its CPU time, in a decode step of the default model; and how
+    many times that is of the same chip's without clock gates. Steps of the two are taken in turns."""
+    model = load_model("default")
+    configs = config, replace(config, clock_gates=False)
+    sessions = [Session(model, each, report=note) for each in configs]
+    best = [0.0, 0.0]
+    for _ in range(STEPS):
+        for n, session in enumerate(sessions):
+            session.position = POSITION
+            begin = time.process_time()
+            step = session.step("decode", [0], "none")
+            best[n] = max(best[n], step.result.cycles / (time.process_time() - begin))
+    for session in sessions:
+        session.close()
+    return {
+        f"{name}/cycles_per_second_1_thread": best[0],
+        f"{name}/gates_speedup_1_thread": best[0] / best[1],
+    }
+
+
 def designed(source, *, blocks=False):
     design = Design.build(source, report=note)
     design.analyse(report=note, blocks=blocks)
@@ -102,7 +131,7 @@ def measure(quick):
         figures |= chip_figures(name, design)
         if name == "nano" and not quick:
             figures |= energy_figures(name, config, design)
-    return figures
+    return figures | simulation_figures("desk", preset("desk"))
 
 
 def line(key, value):

@@ -47,3 +47,4 @@ def test_quick(tmp_path):
     figures = json.loads((tmp_path / "ppa.json").read_text())
     assert figures["pe/cells"] <= 620 and figures["pe/mhz"] > 215
     assert figures["nano/gated_flip_flops"] > 0.85 and "nano/clock_nj" not in figures
+    assert figures["desk/gates_speedup_1_thread"] > 1.3
