@@ -166,10 +166,7 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
                     ctx.set(dut.scales.en, 0)
                     for values, port in zip(pair, (dut.scales.scales, dut.scales.minima)):
                         if values is not None:
-                            got = [
-                                [ctx.get(port[s][k].as_value()) for k in range(lanes)]
-                                for s in range(array.segments)
-                            ]
+                            got = [[ctx.get(scale.as_value()) for scale in segment] for segment in port]
                             assert got == [row[j * lanes : (j + 1) * lanes] for row in values]
 
     simulator = Simulator(dut)
