@@ -8,7 +8,7 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from poblano.formats import float32
+from poblano.formats import float32, scale
 from poblano.formats.element import Arithmetic
 
 from .harness import Harness, Mutation, Property
@@ -17,35 +17,25 @@ BITS = 1
 """Bits of numbers that the units below look at: sums are those of GF(2)."""
 
 
-class _Unit(wiring.Component):
-    """A pipeline in the place of a floating-point unit: ``a ^ b`` of the low bits."""
+def _unit(latency, *operands):
+    """The class of a pipeline in the place of a unit with two ``operands``: their low bits' XOR."""
 
-    def __init__(self):
-        super().__init__({"a": In(32), "b": In(32), "o": Out(32), "en": In(1)})
+    class Unit(wiring.Component):
+        LATENCY = latency
 
-    def elaborate(self, platform):
-        m = Module()
-        a, b = self.a[:BITS], self.b[:BITS]
-        line = Cat(Signal(BITS, name=f"stage{n}") for n in range(self.LATENCY))
-        with m.If(self.en):
-            m.d.sync += line.eq(Cat(a ^ b, line))
-        m.d.comb += self.o.eq(line[-BITS:])
-        return m
+        def __init__(self, *_):
+            super().__init__({name: In(32) for name in operands} | {"o": Out(32), "en": In(1)})
 
+        def elaborate(self, platform):
+            m = Module()
+            a, b = (getattr(self, name)[:BITS] for name in operands)
+            line = Cat(Signal(BITS, name=f"stage{n}") for n in range(self.LATENCY))
+            with m.If(self.en):
+                m.d.sync += line.eq(Cat(a ^ b, line))
+            m.d.comb += self.o.eq(line[-BITS:])
+            return m
 
-class _Convert(wiring.Component):
-    """In the place of FixedToFloat: the low bits."""
-
-    def __init__(self, width, **_):
-        super().__init__({"i": In(width), "o": Out(32), "en": In(1)})
-
-    def elaborate(self, platform):
-        m = Module()
-        line = Cat(Signal(BITS, name=f"stage{n}") for n in range(self.LATENCY))
-        with m.If(self.en):
-            m.d.sync += line.eq(Cat(self.i[:BITS], line))
-        m.d.comb += self.o.eq(line[-BITS:])
-        return m
+    return Unit
 
 
 class Totals(Harness):
@@ -66,8 +56,11 @@ class Totals(Harness):
 
     def _accumulator(self):
         """The accumulator with other units; its sums come straight from its port."""
-        float32.FloatAdd = float32.FloatMultiply = type("Unit", (_Unit,), {"LATENCY": self.latency})
-        float32.FixedToFloat = type("Convert", (_Convert,), {"LATENCY": self.latency})
+        float32.FloatAdd = _unit(self.latency, "a", "b")
+        scale.FloatScale = _unit(self.latency, "a", "scale")
+        scale.IntegerScale = _unit(self.latency, "i", "scale")
+        # A scale is its low bits: those of the activations' have 13 more below.
+        scale.scale_of_float32 = lambda value: value[:19]
         from poblano.compute import accumulator, block_sums
 
         class Sums(wiring.Component):
@@ -118,13 +111,16 @@ class Totals(Harness):
             m.d.sync += [part_late.eq(part), factor.eq(dut.meta.payload[0].scale[:BITS])]
         number = {
             "number": Mux(part_late == 0, sums[0], sums[-1]),
-            "scale": dut.scales.scales[0][0][:BITS],
+            "scale": dut.scales.scales[0][0].as_value()[:BITS],
             "factor": factor,
         }[self.source]
         late = lambda value, cycles, name: self._late(m, en, value, cycles, name)
-        watched = late(issue & (row == watched_row) & (part == watched_part), dut.VALUE, "watched")
-        valid_last = late(Cat(issue, last_step), dut.VALUE, "valid_last")
-        first_step, number = late(step == 0, dut.VALUE, "first_step"), late(number, dut.VALUE - 1, "number")
+        watched = late(issue & (row == watched_row) & (part == watched_part), dut.cycles.value, "watched")
+        valid_last = late(Cat(issue, last_step), dut.cycles.value, "valid_last")
+        first_step, number = (
+            late(step == 0, dut.cycles.value, "first_step"),
+            late(number, dut.cycles.value - 1, "number"),
+        )
         # There it meets the total of the steps before.
         total, expected = Signal(BITS), Signal(BITS)
         m.d.comb += expected.eq(Mux(first_step, 0, total) ^ number)
@@ -197,8 +193,8 @@ PROPERTIES = (
             Mutation(
                 "scale of another",
                 MODULE,
-                'delay(m, en, "scale_delay", scale, self.FLOAT - 1)',
-                'delay(m, en, "scale_delay", scale, self.FLOAT)',
+                'scaled.scale.eq(late("scale", self.scale))',
+                'scaled.scale.eq(late("scale", self.scale, 2))',
             ),
         ),
     ),
@@ -212,8 +208,8 @@ PROPERTIES = (
             Mutation(
                 "factor of another",
                 MODULE,
-                'delay(m, en, f"factor{s}", factor, self.SHIFTED - 1)',
-                'delay(m, en, f"factor{s}", factor, self.SHIFTED - 2)',
+                'delay(m, en, f"factor{s}", factor, self.cycles.shifted - 1)',
+                'delay(m, en, f"factor{s}", factor, self.cycles.shifted - 2)',
             ),
         ),
     ),

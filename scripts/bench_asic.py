@@ -12,6 +12,7 @@ from poblano.config import PRESETS, preset
 from poblano_flows.asic.activity import measure_power
 from poblano_flows.asic.equivalence import prove
 from poblano_flows.asic.flow import Design, array_source, chip_source
+from poblano_flows.asic.scaling import NODES, tops_per_watt
 
 NAME = "scripts/bench_asic.py: {}"
 
@@ -22,15 +23,18 @@ def note(line):
 
 def summary(designs):
     lines = [
-        "| Design | Cells | Flip-flops | Cell area mm2 | Memory bits | Critical path ns | MHz |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| Design | Cells | Flip-flops | Clock gates | Flip-flops behind | Cell area mm2 | Memory bits | "
+        "Critical path ns | MHz |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for title, design, top in designs:
         cells, area, flip_flops, bits = design.whole[top]
+        gates, behind = design.gated(top)
         timing = design.timing["all" if top == design.source.top else "PE"]
         memory = " (a memory's estimate in it)" if timing.paths[0].macros else ""
         lines.append(
-            f"| {title} | {cells:,} | {flip_flops:,} | {area / 1e6:.4f} | {bits:,} | "
+            f"| {title} | {cells:,} | {flip_flops:,} | {gates:,} | {100 * behind / flip_flops:.0f} % | "
+            f"{area / 1e6:.4f} | {bits:,} | "
             f"{timing.period:.2f}{memory} | {timing.fmax:.0f} |"
         )
     return lines
@@ -68,6 +72,24 @@ def power(power):
     return lines
 
 
+def energy(powers):
+    """A line for each (title, :class:`~poblano_flows.asic.activity.Power`)."""
+    nodes = [f"TOPS/W at {node}" for node in NODES]
+    lines = [
+        "| Design | Program | pJ a cycle | pJ a multiply-accumulate | uJ a token | pJ a byte | "
+        "TOPS/W at 180 nm | " + " | ".join(nodes) + " |",
+        "|---|---|" + "--:|" * (5 + len(NODES)),
+    ]
+    for title, power in powers:
+        scaled = [f"{least:.2f} to {most:.2f}" for least, most in tops_per_watt(power.tops_per_watt).values()]
+        lines.append(
+            f"| {title} | {power.title} | {power.energy:,.0f} | {power.total / power.macs:,.1f} | "
+            f"{power.total / power.tokens / 1e6:,.2f} | {power.total / power.bytes:,.0f} | "
+            f"{power.tops_per_watt:.4f} | " + " | ".join(scaled) + " |"
+        )
+    return lines
+
+
 def proofs(title, design, verdicts):
     proved = [v for v in verdicts if v.result == "proved"]
     others = ", ".join(f"`{v.module}` ({v.result})" for v in verdicts if v.result != "proved")
@@ -89,6 +111,7 @@ write = lambda name, lines: rewrite(arguments.document, NAME.format(name), lines
 array = Design.build(array_source(16, 16, ("int8",)), report=note)
 array.analyse(report=note)
 rows = [("PE, INT8", array, "poblano_pe"), ("array 16x16, INT8", array, "systolic_array")]
+energies = []
 proved = ["| Design | Modules proved | Registers | Signals | Not proved |", "|---|--:|--:|--:|---|"]
 proved += proofs("array 16x16, INT8", array, prove(array.modules, array.counts, array.library, report=note))
 for name in PRESETS:
@@ -100,6 +123,7 @@ for name in PRESETS:
     write(f"blocks of {name}", blocks(design))
     if has(f"power of {name}"):
         powers = measure_power(design, report=note)
+        energies += [(f"`{name}`", found) for found in powers]
         write(f"power of {name}", [line for found in powers for line in [*power(found), ""]][:-1])
     if name in arguments.prove:
         proved += proofs(
@@ -107,3 +131,4 @@ for name in PRESETS:
         )
 write("summary", summary(rows))
 write("proofs", proved)
+write("energy", energy(energies))

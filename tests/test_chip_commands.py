@@ -1,4 +1,5 @@
-"""Random commands, one after the other, on the RTL and on the golden chip: equal memories, equal errors."""
+"""Random commands, one after the other, on the RTL, with and without clock gates, and on the golden chip: equal
+memories, equal errors, and with and without gates every event in the same cycle."""
 
 from collections import Counter
 from dataclasses import replace
@@ -79,28 +80,37 @@ def run(backend, code):
     return None
 
 
+def same_cycles(results):
+    """With and without clock gates."""
+    gated, plain, _ = results
+    assert (gated.cycles, gated.counters) == (plain.cycles, plain.counters)
+    np.testing.assert_array_equal(gated.events, plain.events)
+
+
 @pytest.mark.slow
 def test_random_commands():
     rng = random.Random(8)
     dumping, end = dump(CONFIG, DUMP)
     sim, golden = (open_backend(name, CONFIG, end, RING) for name in ("sim", "golden"))
+    plain = open_backend("sim", replace(CONFIG, clock_gates=False), end, RING)
+    backends = sim, plain, golden
     contents = rng.randbytes(DATA)
-    for backend in (sim, golden):
+    for backend in backends:
         backend.write(0, contents)
     seen = Counter()
     for number in range(120):
         code, refused = program(rng, golden.chip)
-        for backend in (sim, golden):
-            backend.run(code)
-        errors = [run(backend, refused) for backend in (sim, golden)]
-        assert errors[0] == errors[1], number
+        same_cycles([backend.run(code) for backend in backends])
+        errors = [run(backend, refused) for backend in backends]
+        assert errors[0] == errors[1] == errors[2], number
         seen[errors[0] and errors[0][0].name] += 1
-        for backend in (sim, golden):
-            backend.run(dumping)
+        same_cycles([backend.run(dumping) for backend in backends])
         for first, last in ((0, DATA), (DUMP, end)):
-            ours, theirs = (
-                np.frombuffer(backend.read(first, last - first), np.uint8) for backend in (sim, golden)
+            ours, others, theirs = (
+                np.frombuffer(backend.read(first, last - first), np.uint8) for backend in backends
             )
             np.testing.assert_array_equal(ours, theirs, err_msg=f"after program {number}")
+            np.testing.assert_array_equal(others, theirs, err_msg=f"without gates, after program {number}")
     assert {None, "UNIT", "FIELD", "ALIGNMENT", "LOCAL_RANGE", "OVERLAP"} <= seen.keys()
     sim.close()
+    plain.close()

@@ -9,6 +9,7 @@ import pytest
 from poblano.compute.accumulator import Accumulator
 from poblano.config import ArrayConfig, ChipConfig, MemoryConfig, TileConfig
 from poblano.formats.float32_reference import float_add, float_multiply
+from poblano.formats.scale_reference import read_scale
 from tb.compute.configs import CONFIGS
 
 SMALL = {
@@ -53,7 +54,7 @@ class Work:
         scale = rng.normal(0, 1, shape).astype(np.float32)
         total = rng.integers(-4096, 4096, shape)
         d = rng.normal(0, 1, (groups, steps, segments, cols)).astype(np.float32)
-        low = rng.normal(0, 100, d.shape).astype(np.float32)
+        d, low = read_scale(d), read_scale(rng.normal(0, 100, d.shape))
         # As from the array, a pass takes at least as many cycles as a tile has items: None is an idle one.
         self.sums = [
             beat and [[{"value": x} for x in row] for row in beat]
@@ -64,7 +65,9 @@ class Work:
             [{"scale": int(s), "sum": int(x)} for s, x in zip(a, b)]
             for a, b in zip(scale.view(np.uint32).reshape(-1, segments), total.reshape(-1, segments))
         ]
-        self.scales = list(zip(*(x.view(np.uint32).reshape(-1, segments, cols).tolist() for x in (d, low))))
+        self.scales = list(
+            zip(*((x.view(np.uint32) >> 13).reshape(-1, segments, cols).tolist() for x in (d, low)))
+        )
         acc = np.zeros((groups, rows, cols), np.float32)
         for k in range(steps):
             for s in range(segments):
@@ -75,7 +78,7 @@ class Work:
                     u = float_add(
                         u, float_multiply(total[:, k, :, s, None].astype(np.float32), low[:, None, k, s])
                     )
-                acc = float_add(acc, float_multiply(scale[:, k, :, s, None], u))
+                acc = float_add(acc, float_multiply(read_scale(scale[:, k, :, s, None]), u))
         self.results = acc.view(np.uint32).reshape(-1, config.tile.scalers).tolist()
 
 
@@ -114,8 +117,10 @@ def simulate(config, works, *, gaps, seed=0):
         ):
             if en:
                 columns = slice(part * lanes, (part + 1) * lanes)
-                ctx.set(dut.scales.scales, [row[columns] for row in scales])
-                ctx.set(dut.scales.minima, [row[columns] for row in minima])
+                for port, values in (dut.scales.scales, scales), (dut.scales.minima, minima):
+                    for s, row in enumerate(values):
+                        for lane, value in enumerate(row[columns]):
+                            ctx.set(port[s][lane].as_value(), value)
                 if release:
                     scales, minima = next(steps, (None, None))
 

@@ -10,6 +10,7 @@ from poblano.compute.reference import matmul, pack_weights, unpack_weights
 from poblano.config import BLOCK, ArrayConfig, ChipConfig, MemoryConfig, TileConfig, preset
 from poblano.formats.element import FORMATS, Activation
 from poblano.formats.float32_reference import canonicalise, float_add, float_multiply
+from poblano.formats.scale_reference import LEAST
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes, weight_unit
 
 RANGES = {Element.S8: (-128, 128), Element.S4: (-8, 8), Element.U4: (0, 16)}
@@ -41,7 +42,7 @@ def test_matmul_is_the_contract(scale, minimum):
     a_q = rng.integers(-128, 128, (rows, BLOCK * blocks)).astype(np.int8)
     w_q = rng.integers(-128, 128, (BLOCK * blocks, cols)).astype(np.int8)
     a_scale = rng.normal(0, 1, (rows, blocks)).astype(np.float32)
-    a_scale[1, 1], a_scale[2, 0] = np.inf, 1e-44
+    a_scale[1, 1], a_scale[2, 0], a_scale[2, 1] = np.inf, 1e-17, -LEAST
     w_scale = halves(rng, (blocks, cols)) if scale else None
     w_min = halves(rng, (blocks, cols)) if minimum else None
     a_sum = a_q.reshape(rows, blocks, BLOCK).sum(2, dtype=np.int32)
@@ -56,20 +57,35 @@ def test_matmul_is_the_contract(scale, minimum):
                     u = float_multiply(u, w_scale[kb, n])
                 if minimum:
                     u = float_add(u, float_multiply(np.float32(a_sum[m, kb]), w_min[kb, n]))
-                acc = float_add(acc, float_multiply(a_scale[m, kb], u))
+                acc = float_add(acc, float_multiply(as_scale(a_scale[m, kb]), u))
             expected[m, n] = acc
     for sums in (a_sum, None):
         got = matmul(a_q, a_scale, sums, w_q, w_scale, w_min)
         assert got.dtype == np.float32 and np.array_equal(got.view(np.uint32), expected.view(np.uint32))
 
 
+def as_scale(x):
+    """The float32 number ``x`` with 11 bits of its significand, zero below 2**-56."""
+    if not np.isfinite(x):
+        return np.float32(np.nan if int(np.float32(x).view(np.uint32)) >> 13 & 0x3FF else x)
+    if abs(x) < 2.0**-56:
+        return np.float32(0)
+    fraction, exponent = np.frexp(np.float64(x))
+    return np.float32(np.ldexp(np.trunc(fraction * 2048), exponent - 11))
+
+
+as_scales = np.vectorize(as_scale, otypes=[np.float32])
+
+
 # One block: the oracle in Python's integers
 
 
 def round_float32(n, e):
-    """float32 of the integer ``n`` times 2**e, to nearest even."""
+    """float32 of the integer ``n`` times 2**e, to nearest even, zero below the least normal number."""
     magnitude = abs(n)
-    low = max(magnitude.bit_length() + e - 24, -149)  # exponent of the result's last bit
+    if magnitude.bit_length() + e - 1 < -126:
+        return np.float32(0)
+    low = magnitude.bit_length() + e - 24  # exponent of the result's last bit
     if low <= e:
         m = magnitude << e - low
     else:
@@ -101,6 +117,22 @@ def integers(element, codes):
     return np.ldexp(element.values(codes), -element.format.unit)
 
 
+def scaled(u, scale):
+    """float32 ``u`` times ``scale``, in exact arithmetic."""
+    u, scale = np.broadcast_arrays(np.where(np.abs(u) < 2.0**-126, np.float32(0), u), scale)
+    with np.errstate(invalid="ignore"):
+        special = u * scale
+    exact = [
+        round_float32(int((x * 2**277).numerator), -277)
+        for x in (
+            Fraction(float(a)) * Fraction(float(b)) if np.isfinite(a) and np.isfinite(b) else Fraction(0)
+            for a, b in zip(u.ravel(), scale.ravel())
+        )
+    ]
+    finite = np.isfinite(u) & np.isfinite(scale)
+    return canonicalise(np.where(finite, np.array(exact, np.float32).reshape(u.shape), special))
+
+
 def oracle(activation, element, scale_format, a, a_scale, w, w_scale, w_min):
     """float32 (M, N): one block's product; a (M, 32) and w (32, N) codes, a_scale (M) and w_scale, w_min
     (N) float32 or None."""
@@ -125,14 +157,15 @@ def oracle(activation, element, scale_format, a, a_scale, w, w_scale, w_min):
     if e8m0:
         u = np.where(np.isnan(w_scale), NAN, u)
     elif w_scale is not None:
-        u = float_multiply(u, w_scale)
+        u = scaled(u, as_scales(w_scale))
     if w_min is not None:
         ones = np.ones((BLOCK, 1))
         x = exact_dots(a, ones)[:, 0]
         ex = activation.unit + (exponent(a_scale) if activation.mx else np.zeros(len(a), int))
         x = np.array([round_float32(n, int(y)) for n, y in zip(x, ex)], np.float32)
-        u = float_add(u, float_multiply(x[:, None], w_min))
-    u = np.where(np.isnan(a_scale)[:, None], NAN, u) if activation.mx else float_multiply(u, a_scale[:, None])
+        u = float_add(u, scaled(x[:, None], w_min))
+    factor = np.where(np.isnan(a_scale), NAN, np.float32(1)) if activation.mx else as_scales(a_scale)
+    u = scaled(u, factor[:, None])
     return canonicalise(float_add(np.float32(0), u))
 
 

@@ -72,7 +72,10 @@ class Load:
                 ]
                 rows = slice(k * array.segments, (k + 1) * array.segments)
                 self.scales.append(
-                    [None if x is None else x[rows, cols].view(np.uint32).tolist() for x in (w_scale, w_min)]
+                    [
+                        None if x is None else (x[rows, cols].view(np.uint32) >> 13).tolist()
+                        for x in (w_scale, w_min)
+                    ]
                 )
 
 
@@ -163,7 +166,10 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
                     ctx.set(dut.scales.en, 0)
                     for values, port in zip(pair, (dut.scales.scales, dut.scales.minima)):
                         if values is not None:
-                            got = [[ctx.get(port[s][k]) for k in range(lanes)] for s in range(array.segments)]
+                            got = [
+                                [ctx.get(port[s][k].as_value()) for k in range(lanes)]
+                                for s in range(array.segments)
+                            ]
                             assert got == [row[j * lanes : (j + 1) * lanes] for row in values]
 
     simulator = Simulator(dut)

@@ -131,4 +131,4 @@ class BoardTop(wiring.Component):
 
 def top_verilog(board):
     """Verilog of the board's top, module ``top``."""
-    return emit(BoardTop(board), "top")
+    return emit(BoardTop(board), "top", clock_gates=False)

@@ -94,8 +94,11 @@ def export(design, folder, *, period=PERIOD):
     if not 0.01 <= period <= 1e6:
         raise ConfigError(f"the clock's period must be 0.01 to 1000000 ns, not {period:g}")
     with _staged(Path(folder)) as stage:
-        modules = emit_modules(design.component, design.top, loops=False)  # simulation and lint find them
-        modules.append(VerilogModule(CLOCK_GATE, CLOCK_GATE_FILE.read_text(), CLOCK_GATE_FILE))
+        gates = design.config is None or design.config.clock_gates
+        # Simulation and lint find combinational loops.
+        modules = emit_modules(design.component, design.top, loops=False, clock_gates=gates)
+        if all(module.name != CLOCK_GATE for module in modules):  # synthesis needs it too
+            modules.append(VerilogModule(CLOCK_GATE, CLOCK_GATE_FILE.read_text(), CLOCK_GATE_FILE))
         (stage / "rtl").mkdir()
         for module in modules:
             (stage / "rtl" / f"{module.name}.v").write_text(_comment(module, design) + module.text)

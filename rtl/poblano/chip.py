@@ -111,4 +111,4 @@ class Chip(wiring.Component):
 
 def chip_verilog(config):
     """Verilog of the chip, top module ``chip``."""
-    return emit(Chip(config), "chip")
+    return emit(Chip(config), "chip", clock_gates=config.clock_gates)

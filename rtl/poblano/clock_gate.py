@@ -1,4 +1,4 @@
-"""The clock gate that synthesis puts before registers with an enable."""
+"""The clock gate: around units in the RTL, and before registers with an enable by synthesis."""
 
 from pathlib import Path
 
@@ -13,7 +13,6 @@ def clock_gate_pass(least=8):
     """The yosys pass that puts one of :data:`CLOCK_GATE` before every ``least`` or more flip-flops of a
     module with one enable.
 
-    The RTL itself has enables only: FPGAs have them in their flip-flops, and simulation and proofs have a
-    single clock. The pass is to be run after ``opt_dff``, on flip-flops whose enables are active high.
+    The pass is to be run after ``opt_dff``, on flip-flops whose enables are active high.
     """
     return f"clockgate -pos {CLOCK_GATE} en:clk:gclk -min_net_size {least}"

@@ -300,7 +300,9 @@ class TileConfig:
 class ChipConfig:
     """The whole chip: ``tiles`` tiles, one DMA engine, one command processor, one memory port.
 
-    ``formats`` are the number formats of every tile's array (the given ``tile``'s by default).
+    ``formats`` are the number formats of every tile's array (the given ``tile``'s by default). With
+    ``clock_gates`` the clocks of parts that have nothing to do stand still; without, for FPGAs, there is one
+    clock, and every cycle is the same.
     """
 
     name: str = "custom"
@@ -309,6 +311,7 @@ class ChipConfig:
     tile: TileConfig = field(default_factory=TileConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     queue_depth: int = 4
+    clock_gates: bool = True
 
     def __post_init__(self):
         formats = tuple(self.tile.array.formats if self.formats is None else self.formats)
@@ -394,6 +397,7 @@ PRESETS = {
         ),
         memory=MemoryConfig(data_width=32, burst_beats=16, outstanding=4, bandwidth=Fraction(4), latency=4),
         queue_depth=2,
+        clock_gates=False,
     ),
     "desk": ChipConfig(
         name="desk",

@@ -11,7 +11,7 @@ from .interfaces import BusWrite, LocalWrite, UnitSignature, block_port, vmem_po
 from .memory.local import LocalMemories
 from .memory.stream_unit import StreamUnit
 from .vector.unit import VectorUnit
-from .verilog import place
+from .verilog import gated_clock, place
 
 __all__ = ["Tile"]
 
@@ -67,7 +67,14 @@ class Tile(wiring.Component):
         matmul = place(
             m, "matmul_unit", MatmulUnit(tile, tiles=config.tiles, stream_bytes=config.stream_bytes)
         )
-        vector = place(m, "vector_unit", VectorUnit(tile, tiles=config.tiles))
+        vector_busy = Signal()
+        vector = place(
+            m,
+            "vector_unit",
+            VectorUnit(tile, tiles=config.tiles),
+            clock=gated_clock(m, "vector_unit", vector_busy),
+        )
+        m.d.comb += vector_busy.eq(vector.unit.busy)
         m.d.comb += [matmul.tile.eq(self.number), vector.tile.eq(self.number)]
 
         connect(m, flipped(self.stream), streamer.unit)

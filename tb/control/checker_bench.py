@@ -85,6 +85,6 @@ async def codes(dut):
             await RisingEdge(dut.clk)
         dut.o_ready.value = 0
     dut._log.info("codes %s, at most %d cycles", dict(seen), slowest)
-    assert slowest <= 9
+    assert slowest <= 11
     for code in ("NONE", "OPCODE", "UNIT", "FIELD", "LOCAL_RANGE", "MEMORY_RANGE", "ALIGNMENT", "OVERLAP"):
         assert seen[ErrorCode[code]] >= COUNT // 100, f"only {seen[ErrorCode[code]]} commands with {code}"

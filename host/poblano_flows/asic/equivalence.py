@@ -69,7 +69,7 @@ def check(module, modules, library, *, same_multiplier=False, timeout=120):
         raise AsicError(f"{module.name} has no RTL to compare with")
     golden = _golden(module, same_multiplier)
     with tempfile.TemporaryDirectory() as folder:
-        for constant in (False, True):
+        for constant in ("none", "all", "shortened"):
             sides, registers, free, outputs = _problem(module, golden, modules, library, constant)
             if len(sides[0].split("\n")[1].split()) - 1 <= EXHAUSTIVE:
                 result = "proved" if all(map(np.array_equal, *map(_values, sides))) else "different"
@@ -128,15 +128,20 @@ class _Side:
 
 
 def _problem(module, golden, modules, library, constant):
-    """The BLIF of both sides, and counts. ``constant``: registers that the netlist does not have are
-    claimed to stay 0."""
+    """The BLIF of both sides, and counts. ``constant``: which registers that the netlist does not have are
+    claimed to stay 0: "none", "all", or bits above those that their names have there, "shortened"."""
     rtl = _rtl_side(module, golden)
     net = _netlist_side(module, library, rtl)
     inputs, outputs = _interfaces(module, golden, rtl, net, {**modules, **golden.boxes})
     partner = _partners(module, golden, rtl, net)
     free = [q for q in rtl.state if q not in partner]
-    if constant:
+    if constant == "all":
         partner |= dict.fromkeys(free, "0")
+    elif constant == "shortened":
+        above = {
+            bit for wire, bits in golden.names.items() for bit in bits[len(module.names.get(wire, bits)) :]
+        }
+        partner |= dict.fromkeys(above.intersection(free), "0")
     compared = 0
     for q in rtl.state:
         inputs.append((q, partner.get(q)))

@@ -54,7 +54,13 @@ class Source:
 
 
 def chip_source(config):
-    return Source(config.name, emit(Chip(config), "chip"), "chip", "chip.v", config=config)
+    return Source(
+        config.name,
+        emit(Chip(config), "chip", clock_gates=config.clock_gates),
+        "chip",
+        "chip.v",
+        config=config,
+    )
 
 
 def array_source(rows, cols, formats):
@@ -129,23 +135,25 @@ class Design:
         cells = [self.library.cells[i.kind] for i in module.instances if i.kind in self.library.cells]
         return len(cells), sum(c.area for c in cells), sum(c.sequential and not c.latch for c in cells), 0
 
-    def gated(self):
-        """(clock gates, flip-flops behind one or more of them) in the whole design."""
+    def gated(self, top=None):
+        """(clock gates, flip-flops behind one or more of them) in the module ``top``, the whole design."""
         found = {}
 
         def of(name, behind):
             if (name, behind) not in found:
-                module, gates, count = self.modules[name], gates_of(self.modules[name]), 0
+                module, gates = self.modules[name], gates_of(self.modules[name])
+                count, flip_flops = len(gates), 0
                 for instance in module.instances:
                     cell = self.library.cells.get(instance.kind)
                     if cell is not None and cell.state:
-                        count += behind or instance.pins[cell.state[1].pins[0]][0] in gates
+                        flip_flops += behind or instance.pins[cell.state[1].pins[0]][0] in gates
                     elif cell is None and instance.kind != CLOCK_GATE:
-                        count += of(instance.kind, behind or instance.pins.get("clk", [None])[0] in gates)
-                found[name, behind] = count
+                        more = of(instance.kind, behind or instance.pins.get("clk", [None])[0] in gates)
+                        count, flip_flops = count + more[0], flip_flops + more[1]
+                found[name, behind] = count, flip_flops
             return found[name, behind]
 
-        return self.counts.get(CLOCK_GATE, 0), of(self.source.top, False)
+        return of(top or self.source.top, False)
 
     @cached_property
     def whole(self):

@@ -61,7 +61,7 @@ class Timing:
         reduction = {
             Reduce.NONE: 0,
             Reduce.SUM: 24,
-            Reduce.SUM_SQUARES: 26,
+            Reduce.SUM_SQUARES: 27,
             Reduce.MAXIMUM: 1 + log_lanes,
             Reduce.ARGMAX: lanes + 3,
         }[reduce]

@@ -48,6 +48,7 @@ struct Simulation {
             step();
         }
         top.rst = 0;
+        step();  // the model has a register before its reset
         memory.reset();
         memory.error.clear();
         events.clear();

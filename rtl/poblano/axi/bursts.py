@@ -26,10 +26,10 @@ class TransferLayout(data.StructLayout):
 class Bursts(wiring.Component):
     """Cuts transfers into bursts, one a cycle, in order of rows and addresses.
 
-    Latency: 1 cycle from a transfer to its first burst.
+    Latency: 1 cycle from a transfer to its first burst, 2 from the last burst of the one before.
 
     No burst crosses a multiple of its greatest size, hence none crosses 4 KiB. A row shorter than a beat is
-    a burst of one beat. The next transfer is taken in the cycle of the last burst of the one before.
+    a burst of one beat. The next transfer is taken in the cycle after the last burst of the one before.
 
     Parameters
     ----------
@@ -73,17 +73,16 @@ class Bursts(wiring.Component):
         beats = Signal(range(self.burst_beats + 1))
         row_ends = Signal()
         next_row = Signal(self.addr_width)
-        position = addr[beat_bits:][: exact_log2(self.burst_beats)]
+        room_at = lambda addr: self.burst_beats - addr[beat_bits:][: exact_log2(self.burst_beats)]
         m.d.comb += [
-            room.eq(self.burst_beats - position),
-            row_ends.eq(left <= room),
+            row_ends.eq((left[len(room) :] == 0) & (left[: len(room)] <= room)),
             beats.eq(Mux(row_ends, left, room)),
             next_row.eq(transfer.addr + transfer.stride),
             self.o.valid.eq(active),
             self.o.payload.addr.eq(Cat(C(0, beat_bits), addr[beat_bits:])),
             self.o.payload.len.eq(beats - 1),
             self.o.payload.last.eq(row_ends & (transfer.rows == 1)),
-            self.cmd.ready.eq(~active | self.o.ready & self.o.payload.last),
+            self.cmd.ready.eq(~active),
             self.o.payload.strb.eq(-1),
         ]
         for bits in range(beat_bits):
@@ -97,15 +96,21 @@ class Bursts(wiring.Component):
                     transfer.addr.eq(next_row),
                     transfer.rows.eq(transfer.rows - 1),
                     addr.eq(next_row),
+                    room.eq(room_at(next_row)),
                     left.eq(beats_of(transfer.row_bytes)),
                 ]
             with m.Else():
-                m.d.sync += [addr.eq(addr + (beats << beat_bits)), left.eq(left - beats)]
+                m.d.sync += [
+                    addr.eq(addr + (beats << beat_bits)),
+                    room.eq(self.burst_beats),
+                    left.eq(left - beats),
+                ]
         with m.If(self.cmd.valid & self.cmd.ready):
             m.d.sync += [
                 active.eq(1),
                 transfer.eq(self.cmd.payload),
                 addr.eq(self.cmd.payload.addr),
+                room.eq(room_at(self.cmd.payload.addr)),
                 left.eq(beats_of(self.cmd.payload.row_bytes)),
             ]
         return m

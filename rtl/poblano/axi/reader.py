@@ -21,8 +21,8 @@ class AXIReader(wiring.Component):
 
     A burst is begun only when the FIFO has room for all of it, so that data are always accepted. Up to
     ``outstanding`` bursts are in flight; all have id 0 and hence come back in order. When memory allows, a
-    beat a cycle is read, across rows and transfers. A transfer is a whole number of words; its rows are
-    multiples of a beat.
+    beat a cycle is read, across rows and transfers, though there is a cycle between the addresses of two
+    transfers. A transfer is a whole number of words; its rows are multiples of a beat.
 
     On an error response ``error`` is high for a cycle, and the reader stops for good: it begins no burst,
     discards data, gives no ``done``. While ``flush`` is high it does likewise. Only a reset leaves these

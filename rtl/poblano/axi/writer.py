@@ -19,8 +19,9 @@ class AXIWriter(wiring.Component):
     Latency: 2 cycles from a command to its first address, 1 from a beat to the bus.
 
     The byte for address ``n`` is byte ``n mod beat`` of its beat. Up to ``outstanding`` bursts are
-    unanswered; all have id 0. When memory allows, a beat a cycle is written, across rows and transfers. An
-    address does not wait for its data, but at most ``ahead`` addresses are ahead of theirs.
+    unanswered; all have id 0. When memory allows, a beat a cycle is written, across rows and transfers,
+    though there is a cycle between the addresses of two transfers. An address does not wait for its data,
+    but at most ``ahead`` addresses are ahead of theirs.
 
     On an error response ``error`` is high for a cycle, and the writer stops for good: it begins no burst,
     ends the begun ones with strobes 0 and gives no ``done``. While ``flush`` is high it does likewise. Only

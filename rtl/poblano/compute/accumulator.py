@@ -1,5 +1,6 @@
 """Block sums in, FP32 results out: scales and accumulates along K."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 from amaranth.hdl import *
@@ -8,8 +9,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import TileConfig
-from ..formats.element import Activation
-from ..formats.float32 import FixedToFloat, FloatAdd, FloatMultiply
+from ..formats.element import Activation, Arithmetic
+from ..formats.float32 import FixedToFloat, FloatAdd
+from ..formats.scale import ONE, SCALE, FloatScale, IntegerScale, scale_of_float32
 from ..interfaces import MetaLayout
 from ..memory.sram import SRAM
 from ..stream.broadcast import Broadcast
@@ -21,7 +23,7 @@ from .array import SumsLayout
 from .block_sums import SUMS_COMMAND, BlockSums
 from .weights import ScalePortSignature
 
-__all__ = ["ACCUMULATOR_COMMAND", "Accumulator", "AccumulatorLane"]
+__all__ = ["ACCUMULATOR_COMMAND", "Accumulator", "AccumulatorLane", "LaneCycles"]
 
 ACCUMULATOR_COMMAND = SUMS_COMMAND | {
     "scaled": 1,
@@ -35,7 +37,39 @@ ACCUMULATOR_COMMAND = SUMS_COMMAND | {
 (``e8m0``) and the activations' (``mx``) are powers of two; log2 of what sums of products, and of
 activations, count."""
 
-ONE = 0x3F800000
+
+@dataclass(frozen=True)
+class LaneCycles:
+    """When a lane's numbers are there, in cycles after the read of the sums; for the :class:`Arithmetic` of
+    an array."""
+
+    arithmetic: Arithmetic
+
+    NUMBER = 2
+    """The sum of products, in a register."""
+
+    @property
+    def scaled(self):
+        """That times the weights' scale."""
+        if self.arithmetic.scaled_sums:
+            return self.NUMBER + FixedToFloat.LATENCY + FloatScale.LATENCY
+        return self.NUMBER + IntegerScale.LATENCY
+
+    @property
+    def block_sum(self):
+        """The sum of activations, in a register, to be multiplied by the minimum."""
+        return self.scaled - FloatScale.LATENCY
+
+    @property
+    def shifted(self):
+        """The scaled sum and the minimum's product, where there are minima."""
+        return self.scaled + (FloatAdd.LATENCY if self.arithmetic.minima else 0)
+
+    @property
+    def value(self):
+        """That times the activations' scale, where it is more than a power of two."""
+        int8 = Activation.INT8 in self.arithmetic.activations
+        return self.shifted + (FloatScale.LATENCY if int8 else 0)
 
 
 class AccumulatorLane(wiring.Component):
@@ -44,87 +78,55 @@ class AccumulatorLane(wiring.Component):
     Latency: ``FloatAdd.LATENCY`` from ``total``.
 
     Inputs come in the :class:`Accumulator`'s cycle 1, but for ``block_sum`` and ``factor``, which all lanes
-    share, in the cycle before FLOAT and SHIFTED: each lane registers them; and ``total`` ``delay_cycles``
-    after VALUE. All state moves only while ``en``.
+    share, in the cycle before the lane's ``block_sum`` and ``shifted`` (:class:`LaneCycles`): each lane
+    registers them; and ``total`` ``delay_cycles`` after ``value``. All state moves only while ``en``.
     """
-
-    # Cycles after the read of the sums.
-    SELECTED = 2
-    FLOAT = SELECTED + FixedToFloat.LATENCY
-    SCALED = FLOAT + FloatMultiply.LATENCY
-    SHIFTED = SCALED + FloatAdd.LATENCY
-    VALUE = SHIFTED + FloatMultiply.LATENCY
 
     def __init__(self, arithmetic, *, delay_cycles):
         self.arithmetic, self.delay_cycles = arithmetic, delay_cycles
+        self.cycles = LaneCycles(arithmetic)
         members = {
             "en": In(1),
             "number": In(arithmetic.sum_layout),
-            "scale": In(32),
+            "scale": In(SCALE),
             "total": In(32),
             "o": Out(32),
         }
         if arithmetic.scaled_sums:
             members |= {"exponent": In(signed(FixedToFloat.EXPONENT_BITS)), "nan": In(1)}
         if arithmetic.minima:
-            members |= {"low": In(32), "block_sum": In(32)}
+            members |= {"low": In(SCALE), "block_sum": In(32)}
         if Activation.INT8 in arithmetic.activations:
-            members |= {"factor": In(32)}
+            members |= {"factor": In(SCALE)}
         super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
-        en, arithmetic, scale = self.en, self.arithmetic, self.scale
-        # Cycle 2: to float.
-        convert = place(
-            m,
-            "float",
-            FixedToFloat(
-                arithmetic.sum_width, scaled=arithmetic.scaled_sums, special_bits=arithmetic.special_bits
-            ),
-        )
-        number = delay(m, en, "number_delay", self.number, 1)
-        m.d.comb += [convert.en.eq(en), convert.i.eq(number.value)]
-        if arithmetic.scaled_sums:
-            m.d.comb += [
-                convert.exponent.eq(delay(m, en, "exponent_delay", self.exponent, 1)),
-                convert.nan.eq(delay(m, en, "nan_delay", self.nan, 1)),
-            ]
-        if arithmetic.special_bits:
-            m.d.comb += convert.special.eq(number.special)
-        # Cycle FLOAT.
-        product = place(m, "scaled", FloatMultiply())
-        m.d.comb += [
-            product.en.eq(en),
-            product.a.eq(convert.o),
-            product.b.eq(delay(m, en, "scale_delay", scale, self.FLOAT - 1)),
-        ]
-        # Cycle SCALED.
+        en, arithmetic = self.en, self.arithmetic
+        value = self._scaled(m)
         if arithmetic.minima:
-            offset, shift = place(m, "minimum", FloatMultiply()), place(m, "shift", FloatAdd())
+            # The sum of activations has no more bits than its magnitude.
+            offset = place(m, "minimum", FloatScale(min(arithmetic.activation_sum_width - 1, 24)))
+            shift = place(m, "shift", FloatAdd())
             m.d.comb += [
                 offset.en.eq(en),
                 offset.a.eq(delay(m, en, "block_sum_delay", self.block_sum, 1)),
-                offset.b.eq(delay(m, en, "low_delay", self.low, self.FLOAT - 1)),
+                offset.scale.eq(delay(m, en, "low_delay", self.low, self.cycles.block_sum - 1)),
                 shift.en.eq(en),
-                shift.a.eq(product.o),
+                shift.a.eq(value),
                 shift.b.eq(offset.o),
             ]
-            shifted = shift.o
-        else:
-            shifted = delay(m, en, "shifted", product.o, FloatAdd.LATENCY)
-        # Cycle SHIFTED.
+            value = shift.o
         if Activation.INT8 in arithmetic.activations:
-            value = place(m, "value", FloatMultiply())
+            product = place(m, "value", FloatScale())
             m.d.comb += [
-                value.en.eq(en),
-                value.a.eq(delay(m, en, "factor_delay", self.factor, 1)),
-                value.b.eq(shifted),
+                product.en.eq(en),
+                product.a.eq(value),
+                product.scale.eq(delay(m, en, "factor_delay", self.factor, 1)),
             ]
-            value = value.o
-        else:
-            value = delay(m, en, "value", shifted, FloatMultiply.LATENCY)
-        # Cycle VALUE.
+            value = product.o
+        elif arithmetic.minima:
+            value = Mux(value[23:31] == 0, 0, value)[:32]
         add = place(m, "add", FloatAdd())
         m.d.comb += [
             add.en.eq(en),
@@ -134,12 +136,43 @@ class AccumulatorLane(wiring.Component):
         ]
         return m
 
+    def _scaled(self, m):
+        """The number times the weights' scale."""
+        en, arithmetic = self.en, self.arithmetic
+        late = lambda name, value, cycles=1: delay(m, en, f"{name}_delay", value, cycles)
+        number = late("number", self.number)
+        if not arithmetic.scaled_sums:
+            scaled = place(m, "scaled", IntegerScale(arithmetic.sum_width))
+            m.d.comb += [
+                scaled.en.eq(en),
+                scaled.i.eq(number.value),
+                scaled.scale.eq(late("scale", self.scale)),
+            ]
+            return scaled.o
+        convert = place(
+            m, "float", FixedToFloat(arithmetic.sum_width, scaled=True, special_bits=arithmetic.special_bits)
+        )
+        scaled = place(m, "scaled", FloatScale())
+        m.d.comb += [
+            convert.en.eq(en),
+            convert.i.eq(number.value),
+            convert.exponent.eq(late("exponent", self.exponent)),
+            convert.nan.eq(late("nan", self.nan)),
+            scaled.en.eq(en),
+            scaled.a.eq(convert.o),
+            scaled.scale.eq(late("scale", self.scale, self.cycles.block_sum - 1)),
+        ]
+        if arithmetic.special_bits:
+            m.d.comb += convert.special.eq(number.special)
+        return scaled.o
+
 
 class Accumulator(wiring.Component):
     """Scales block sums and adds them up over the steps and segments, in ascending order, as
     ``docs/architecture.md`` defines it.
 
-    Latency: :attr:`latency`, 15 cycles and 4 for each segment, from the read of the last step's sums.
+    Latency: :attr:`latency` from the read of the last step's sums: with INT8 and INT4 12 cycles, and 4 for
+    each segment.
 
     ``scalers`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums
     come in, and steps follow each other without a gap (short ones, of fewer than :attr:`recurrence` cycles,
@@ -155,11 +188,9 @@ class Accumulator(wiring.Component):
     o : Out(stream of ``scalers`` FP32), for each group, row and part of ``scalers`` columns
     """
 
-    # Cycles after the read of the sums.
-    SELECTED, SHIFTED, VALUE = AccumulatorLane.SELECTED, AccumulatorLane.SHIFTED, AccumulatorLane.VALUE
-
     def __init__(self, config: TileConfig):
         self.config = config
+        self.cycles = LaneCycles(config.array.arithmetic)
         meta = MetaLayout(config.array.arithmetic.activation_sum_width)
         super().__init__(
             {
@@ -178,7 +209,7 @@ class Accumulator(wiring.Component):
 
     @property
     def latency(self):
-        return self.VALUE + FloatAdd.LATENCY * self.config.array.segments
+        return self.cycles.value + FloatAdd.LATENCY * self.config.array.segments
 
     def elaborate(self, platform):
         m = Module()
@@ -250,17 +281,17 @@ class Accumulator(wiring.Component):
         factors = []
         for s in range(array.segments):
             meta = self.meta.payload[s]
-            factor, exponent, nan = meta.scale, command.unit, C(0)
+            factor, exponent, nan = scale_of_float32(meta.scale), command.unit, C(0)
             sum_exponent = command.activation_unit
             if has_mx:
                 factor = Mux(command.mx, ONE, factor)
                 mx_exponent, nan = (
-                    Mux(command.mx, _exponent(meta.scale), 0),
-                    command.mx & _is_nan(meta.scale),
+                    Mux(command.mx, _exponent(meta.scale[13:]), 0),
+                    command.mx & _is_nan(meta.scale[13:]),
                 )
                 exponent, sum_exponent = exponent + mx_exponent, sum_exponent + mx_exponent
             shared = SimpleNamespace(
-                factor=delay(m, en, f"factor{s}", factor, self.SHIFTED - 1),
+                factor=delay(m, en, f"factor{s}", factor, self.cycles.shifted - 1),
                 exponent=delay(m, en, f"exponent{s}", exponent, 1),
                 nan=delay(m, en, f"nan{s}", nan, 1),
                 block_sum=None,
@@ -271,16 +302,12 @@ class Accumulator(wiring.Component):
                     f"sum_float{s}",
                     FixedToFloat(arithmetic.activation_sum_width, scaled=arithmetic.scaled_sums),
                 )
+                wait = self.cycles.block_sum - 1 - FixedToFloat.LATENCY
                 # Else it could be infinite, and infinity times zero NaN.
                 total = Mux(command.minimum, meta.sum, 0)
-                m.d.comb += [
-                    convert.en.eq(en),
-                    convert.i.eq(delay(m, en, f"block_sum{s}", total, self.SELECTED - 1)),
-                ]
+                m.d.comb += [convert.en.eq(en), convert.i.eq(delay(m, en, f"block_sum{s}", total, wait))]
                 if arithmetic.scaled_sums:
-                    m.d.comb += convert.exponent.eq(
-                        delay(m, en, f"sum_exponent{s}", sum_exponent, self.SELECTED - 1)
-                    )
+                    m.d.comb += convert.exponent.eq(delay(m, en, f"sum_exponent{s}", sum_exponent, wait))
                 shared.block_sum = convert.o
             factors.append(shared)
         return factors
@@ -297,12 +324,12 @@ class Accumulator(wiring.Component):
             flow.first.eq(at.first.step),
             flow.last.eq(at.last.step),
         ]
-        at_read = delay(m, en, "flow_read", flow, self.VALUE - 1)
+        at_read = delay(m, en, "flow_read", flow, self.cycles.value - 1)
         at_value = delay(m, en, "flow_value", at_read, 1)
-        at_result = delay(m, en, "flow_result", at_value, self.latency - self.VALUE)
-        valid_read = delay(m, en, "valid_read", issue, self.VALUE - 1, reset_less=False)
+        at_result = delay(m, en, "flow_result", at_value, self.latency - self.cycles.value)
+        valid_read = delay(m, en, "valid_read", issue, self.cycles.value - 1, reset_less=False)
         valid_result = delay(
-            m, en, "valid_result", valid_read, self.latency - self.VALUE + 1, reset_less=False
+            m, en, "valid_result", valid_read, self.latency - self.cycles.value + 1, reset_less=False
         )
         memory = place(m, "memory", SRAM(width=32 * lanes, depth=depth))
         read_port, write_port = memory.read, memory.write
@@ -324,30 +351,30 @@ class Accumulator(wiring.Component):
         """Cycle 1: the lane of a column and segment, with its scale; ``number`` and ``total`` are to be
         driven."""
         arithmetic = self.config.array.arithmetic
-        scale, exponent, nan = self.scales.scales[s][lane], shared.exponent, shared.nan
+        scale, exponent, nan = self.scales.scales[s][lane].as_value(), shared.exponent, shared.nan
         scaled = flags["scaled"]
         if any(a.mx for a in arithmetic.activations):
             exponent = exponent + Mux(flags["e8m0"], _exponent(scale), 0)
             nan = nan | flags["e8m0"] & _is_nan(scale)
             scaled = scaled & ~flags["e8m0"]
         unit = place(m, f"lane{lane}_{s}", AccumulatorLane(arithmetic, delay_cycles=s * FloatAdd.LATENCY))
-        m.d.comb += [unit.en.eq(en), unit.scale.eq(Mux(scaled, scale, ONE))]
+        m.d.comb += [unit.en.eq(en), unit.scale.as_value().eq(Mux(scaled, scale, ONE))]
         if arithmetic.scaled_sums:
             m.d.comb += [unit.exponent.eq(exponent), unit.nan.eq(nan)]
         if Activation.INT8 in arithmetic.activations:
-            m.d.comb += unit.factor.eq(shared.factor)
+            m.d.comb += unit.factor.as_value().eq(shared.factor)
         if arithmetic.minima:
             m.d.comb += [
                 unit.block_sum.eq(shared.block_sum),
-                unit.low.eq(Mux(flags["minimum"], self.scales.minima[s][lane], 0)),
+                unit.low.as_value().eq(Mux(flags["minimum"], self.scales.minima[s][lane].as_value(), 0)),
             ]
         return unit
 
 
 def _exponent(scale):
-    """The exponent of an FP32 power of two; -127 for a subnormal one."""
-    return (scale[23:31] - 127).as_signed()
+    """The exponent of a scale that is a power of two, -127 for the least (Value of 19 bits)."""
+    return (scale[10:18] - 127).as_signed()
 
 
 def _is_nan(scale):
-    return scale[23:31].all() & scale[:23].any()
+    return scale[10:18].all() & scale[:10].any()

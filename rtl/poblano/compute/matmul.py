@@ -1,7 +1,7 @@
 """The matmul unit: executes MATMUL commands on the systolic array."""
 
 from amaranth.hdl import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
@@ -11,7 +11,7 @@ from ..isa.commands import Opcode
 from ..isa.layout import CommandLayout
 from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_unit
 from ..stream.broadcast import Broadcast
-from ..verilog import place
+from ..verilog import gated_clock, place
 from .accumulator import Accumulator
 from .array import SystolicArray
 from .reader import ActivationReader
@@ -24,12 +24,12 @@ __all__ = ["MatmulUnit"]
 class MatmulUnit(wiring.Component):
     """Products of quantised activations in activation memory and weights from the stream, to vector memories.
 
-    Latency: about 2*rows + cols + M * cols / scalers + 40 cycles, to fill and empty the pipelines.
+    Latency: about 2*rows + cols + M * cols / scalers + 42 cycles, to fill and empty the pipelines.
 
     Takes MATMUL and NOP commands, which have been checked. A command's parts (loading weights, reading
     activations, accumulating, writing) start as soon as they are done with the command before, so that
-    commands overlap; results and ``done`` come in command order. A command is transferred when its last
-    part starts, a NOP when nothing is in progress. Words of the weight stream are taken only for a command
+    commands overlap; results and ``done`` come in command order. A command is transferred when the last
+    part of the one before has started, a NOP when nothing is in progress. Words of the weight stream are taken only for a command
     that is there.
 
     With weights and outputs always available a command of M rows, P passes of I items (array rows, columns
@@ -68,13 +68,15 @@ class MatmulUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        array_config = self.config.array
-        loader = place(m, "loader", WeightLoader(self.config, stream_bytes=self.stream_bytes))
-        reader = place(m, "reader", ActivationReader(self.config, meta=False))
-        meta = place(m, "meta_reader", ActivationReader(self.config, meta=True))
-        array = place(m, "array", SystolicArray(array_config))
-        accumulator = place(m, "accumulator", Accumulator(self.config))
-        writer = place(m, "writer", ResultWriter(self.config, tiles=self.tiles))
+        active = Signal()
+        clock = gated_clock(m, "parts", active)
+        part = lambda name, component: place(m, name, component, clock=clock)
+        loader = part("loader", WeightLoader(self.config, stream_bytes=self.stream_bytes))
+        reader = part("reader", ActivationReader(self.config, meta=False))
+        meta = part("meta_reader", ActivationReader(self.config, meta=True))
+        array = part("array", SystolicArray(self.config.array))
+        accumulator = part("accumulator", Accumulator(self.config))
+        writer = part("writer", ResultWriter(self.config, tiles=self.tiles))
 
         connect(m, flipped(self.weights), loader.i)
         connect(m, reader.port, flipped(self.a))
@@ -95,6 +97,7 @@ class MatmulUnit(wiring.Component):
         parts = (loader.cmd, reader.cmd, meta.cmd, accumulator.cmd, writer.cmd)
         self._commands(m, parts, writer.done)
 
+        m.d.comb += active.eq(self.unit.busy)
         starved = reader.active & ~(array.a.valid & array.a.ready) & ~(array.o.valid & ~array.o.ready)
         m.d.comb += [
             self.unit.idle.eq(1),
@@ -132,21 +135,32 @@ class MatmulUnit(wiring.Component):
             "a": fields["a"] >> segment_bits,
             "a_stride": fields["a_stride"] >> segment_bits,
         }
-        fork = place(m, "command_fork", Broadcast(shape=unsigned(len(cmd.payload)), count=len(parts)))
+        shape = data.StructLayout(
+            {name: kind for port in parts for name, kind in port.payload.shape().members.items()}
+        )
+        # A register between the queue and the parts' readiness.
+        held, full = Signal(shape), Signal()
+        fork = place(m, "command_fork", Broadcast(shape=shape, count=len(parts)))
         started = Signal(4)
         nop, transfer, nop_done = Signal(), Signal(), Signal()
         m.d.comb += [
             nop.eq(command.opcode == Opcode.NOP),
-            fork.i.payload.eq(cmd.payload),
-            fork.i.valid.eq(cmd.valid & ~nop),
-            cmd.ready.eq(Mux(nop, started == 0, fork.i.ready)),
+            fork.i.payload.eq(held),
+            fork.i.valid.eq(full),
+            cmd.ready.eq(~full & (~nop | (started == 0))),
             transfer.eq(cmd.valid & cmd.ready),
             self.unit.done.eq(completed | nop_done),
-            self.unit.busy.eq((started != 0) | cmd.valid),
+            self.unit.busy.eq(full | (started != 0) | cmd.valid),
         ]
-        m.d.sync += [started.eq(started + (transfer & ~nop) - completed), nop_done.eq(transfer & nop)]
+        m.d.sync += [
+            started.eq(started + (full & fork.i.ready) - completed),
+            nop_done.eq(transfer & nop),
+            full.eq(Mux(full, ~fork.i.ready, transfer & ~nop)),
+        ]
+        with m.If(transfer):
+            m.d.sync += [held[name].eq(fields[name]) for name in shape.members]
         for port, copy in zip(parts, fork.o):
-            m.d.comb += [port.payload[name].eq(fields[name]) for name, _ in port.payload.shape()]
+            m.d.comb += [port.payload[name].eq(copy.payload[name]) for name in port.payload.shape().members]
             m.d.comb += [port.valid.eq(copy.valid), copy.ready.eq(port.ready)]
 
 

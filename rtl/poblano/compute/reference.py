@@ -7,6 +7,7 @@ import numpy as np
 from ..config import BLOCK
 from ..formats.element import Activation, Element, scale_exponent
 from ..formats.float32_reference import canonicalise, float16_to_float32
+from ..formats.scale_reference import read_scale, scale_multiply
 from ..isa.weight_stream import ScaleFormat, step_bytes, weight_unit
 
 __all__ = ["matmul", "pack_weights", "unpack_weights"]
@@ -37,7 +38,7 @@ def matmul(
     a_scale : float32 (M, K/32)
     a_sum : integers (M, K/32), sums of a_q's blocks in units; None computes them. Only used with ``w_min``.
     w_q : codes of ``element`` (K, N); integers of type float32 need no conversion
-    w_scale, w_min : float32 or float16 (K/32, N), or None
+    w_scale, w_min : float32 or float16 (K/32, N), or None; read as scales of 11 bits, which every float16 is
     scale_format : ScaleFormat.E8M0 if ``w_scale`` are powers of two or NaN that MX formats mean; others
         make no difference
     block_sums : None, or what computes the exact sums of the blocks of INT8 and INT4 products: a function
@@ -62,7 +63,7 @@ class _Operands:
     """The operands of :func:`matmul`, prepared for blocks of K.
 
     ``simple``: INT8 and INT4, whose sums of 32 products are below 2**24: float32 arithmetic is exact in any
-    order.
+    order, and no product with a scale is subnormal.
     """
 
     def __init__(self, a_q, a_scale, a_sum, w_q, w_scale, w_min, activation, element, scale_format):
@@ -85,9 +86,13 @@ class _Operands:
         shape = self.rows, self.blocks, BLOCK
         self.a_blocks = np.ascontiguousarray(self.a.reshape(shape).transpose(1, 0, 2))  # (block, M, 32)
         self.exponent = scale_exponent(a_scale) if activation.mx else np.zeros(a_scale.shape, np.int32)
-        self.factor = np.where(np.isnan(a_scale), a_scale, np.float32(1)) if activation.mx else a_scale
+        self.factor = (
+            np.where(np.isnan(a_scale), a_scale, np.float32(1)) if activation.mx else read_scale(a_scale)
+        )
         self.w_min: Any = None if w_min is None else _single(w_min)
         self.w_scale: Any = None if w_scale is None else _single(w_scale)
+        if self.w_scale is not None and not self.e8m0:
+            self.w_scale = read_scale(self.w_scale)
         if w_min is not None:
             sums = self.a.reshape(shape).sum(2) if a_sum is None else np.asarray(a_sum)
             self.sums = _round32(sums.astype(np.float64), activation.unit + self.exponent)
@@ -104,11 +109,14 @@ class _Operands:
         u = self._sums(kb, part)
         if self.w_scale is not None:
             scale = self.w_scale[kb, part]
-            u *= np.where(np.isnan(scale), scale, np.float32(1)) if self.e8m0 else scale
+            u = self._scaled(u, np.where(np.isnan(scale), scale, np.float32(1)) if self.e8m0 else scale)
         if self.w_min is not None:
-            u += self.sums[:, kb, None] * self.w_min[kb, part]
-        u *= self.factor[:, kb, None]
-        return u
+            u += self._scaled(np.repeat(self.sums[:, kb, None], u.shape[1], 1), self.w_min[kb, part])
+        return self._scaled(u, self.factor[:, kb, None])
+
+    def _scaled(self, u, scale):
+        """``u``, which is overwritten, times a scale."""
+        return np.multiply(u, scale, out=u) if self.simple else scale_multiply(u, scale)
 
     def _sums(self, kb, part):
         """The sums of the block's products in their units."""
@@ -134,6 +142,7 @@ def _single(array):
     return float16_to_float32(array) if array.dtype == np.float16 else array.astype(np.float32, copy=False)
 
 
+_NORMAL = 2.0**-126
 _INTEGERS = (Element.S8, Element.S4, Element.U4)
 _HALF = 16
 """Bits of the lower half of an activation where float64 can't hold the sums."""
@@ -145,14 +154,15 @@ def _integers(element, codes):
 
 
 def _round32(value, exponent, error=0.0):
-    """float32 of ``(value + error) * 2**exponent``, rounded once to nearest even; ``error`` is what float64
-    lost of the sum."""
+    """float32 of ``(value + error) * 2**exponent``, rounded once to nearest even, zero below the least normal
+    number; ``error`` is what float64 lost of the sum."""
     bits = np.ascontiguousarray(value, np.float64).view(np.int64)
     # Rounded to odd in float64, the second rounding is right (Boldo and Melquiond, 2008).
     odd = bits + np.where((np.asarray(error) > 0) == (value > 0), 1, -1)
     value = np.where((np.asarray(error) != 0) & (bits & 1 == 0), odd, bits).view(np.float64)
     with np.errstate(over="ignore", under="ignore"):
-        return np.ldexp(value, exponent).astype(np.float32)
+        value = np.ldexp(value, exponent)
+        return np.where(np.abs(value) < _NORMAL, 0, value).astype(np.float32)
 
 
 def _block_sums(a, w, exponent):

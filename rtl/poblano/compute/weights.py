@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import BLOCK, TileConfig
 from ..formats.element import Element, decode_operand, operand_layout
-from ..formats.float32 import NAN, float16_to_float32
+from ..formats.scale import SCALE, scale_of_float16, scale_of_float32, scale_of_power
 from ..isa.weight_stream import ScaleFormat
 from ..memory.sram import SRAM
 from ..stream.fifo import BufferedFIFO
@@ -37,11 +37,11 @@ class ScalePortSignature(wiring.Signature):
     en : Out(1), read from the oldest step
     part : Out, which ``scalers`` columns
     release : Out(1), with ``en``: this was the oldest step's last read
-    scales, minima : In(FP32 for each segment and scaler), from the cycle after ``en`` until the next ``en``
+    scales, minima : In(SCALE for each segment and scaler), from the cycle after ``en`` until the next ``en``
     """
 
     def __init__(self, config: TileConfig):
-        values = data.ArrayLayout(data.ArrayLayout(32, config.scalers), config.array.segments)
+        values = data.ArrayLayout(data.ArrayLayout(SCALE, config.scalers), config.array.segments)
         super().__init__(
             {
                 "en": Out(1),
@@ -78,14 +78,14 @@ class OperandDecoder(wiring.Component):
 
 
 class HalfDecoder(wiring.Component):
-    """A binary16 number in binary32; combinational."""
+    """The scale of a binary16 number; combinational."""
 
     i: In(16)
-    o: Out(32)
+    o: Out(SCALE)
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.o.eq(float16_to_float32(self.i))
+        m.d.comb += self.o.as_value().eq(scale_of_float16(self.i))
         return m
 
 
@@ -98,8 +98,7 @@ class WeightLoader(wiring.Component):
     words are taken ahead of the items, by :attr:`lines` words, and scales by :attr:`slots` steps. No word
     is taken that belongs to a command that is not there yet. A step's scales are in the store before its
     first item is given; they stay until ``scales.release``, which every step must get, also one without
-    scales (whose values in the store mean nothing). F16 and E8M0 are converted to FP32, elements to
-    operands.
+    scales (whose values in the store mean nothing). Scales are stored in 19 bits; elements become operands.
 
     Parameters
     ----------
@@ -216,11 +215,11 @@ class WeightLoader(wiring.Component):
         count = min(word_bytes // 4, total)
 
         def fill(name, words):
-            values = Signal(32 * min(len(words), total), name=name)
+            values = Signal(SCALE.size * min(len(words), total), name=name)
             m.d.comb += values.eq(Cat(words[:total]))
             return values.replicate(total // min(len(words), total))
 
-        wholes = fill("wholes", list(incoming.words))
+        wholes = fill("wholes", [scale_of_float32(word) for word in incoming.words])
         decoders = [place(m, f"half{k}", HalfDecoder()) for k in range(word_bytes // 2)]
         m.d.comb += [decoder.i.eq(half) for decoder, half in zip(decoders, incoming.halves)]
         halves = fill("halves", [decoder.o for decoder in decoders])
@@ -229,7 +228,7 @@ class WeightLoader(wiring.Component):
         one, two = C(1, 1) << at, C(3, 2) << Cat(0, at)
         values = Mux(half, halves, wholes)
         if array.arithmetic.mx_weights:
-            values = Mux(byte, fill("powers", [_power_of_two(code) for code in incoming.bytes]), values)
+            values = Mux(byte, fill("powers", [scale_of_power(code) for code in incoming.bytes]), values)
         m.d.comb += enables.eq(Mux(half, two, Mux(byte, C(15, 4) << Cat(C(0, 2), at), one)))
         part = Signal.like(port.part)
         with m.If(port.en):
@@ -238,7 +237,9 @@ class WeightLoader(wiring.Component):
             ("scale_store", write_scales, port.scales),
             ("minimum_store", write_minima, port.minima),
         ):
-            memory = place(m, name, SRAM(width=32 * total, depth=slots, granularity=32 * count))
+            memory = place(
+                m, name, SRAM(width=SCALE.size * total, depth=slots, granularity=SCALE.size * count)
+            )
             write_port, read_port = memory.write, memory.read
             m.d.comb += [
                 write_port.addr.eq(newest),
@@ -333,8 +334,3 @@ def _is_narrow(element):
 def _at(numbers, k):
     """The number ``k`` of an array; 0 past its end."""
     return numbers[k] if k < len(numbers) else C(0, 1)
-
-
-def _power_of_two(code):
-    """FP32 of an E8M0 ``code``; combinational."""
-    return Mux(code == 0xFF, NAN, Cat(C(0, 22), code == 0, code, C(0, 1)))[:32]

@@ -6,10 +6,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import LINE_WORDS, LocalConfig, TileConfig
-from ..interfaces import BusWrite, LocalWrite
+from ..interfaces import BusWrite, LocalWrite, RowLayout
 from ..stream.fifo import BufferedFIFO
 from ..stream.loop_walk import LoopWalk
 from ..stream.select import word_mux
+from ..stream.skid import Skid
 from ..verilog import place
 
 __all__ = ["ResultWriter", "writer_command"]
@@ -25,7 +26,7 @@ def writer_command(config: LocalConfig, *, tiles):
 class ResultWriter(wiring.Component):
     """A row of vector memory for each group, row and ``lanes`` columns, to the own tile or over the bus.
 
-    Latency: 2 cycles.
+    Latency: 3 cycles.
 
     All ``tiles`` get every row of a result; or, with ``spread``, the lowest of them gets so many rows, from
     ``dst`` on, then the next so many from there on, and so forth.
@@ -97,23 +98,35 @@ class ResultWriter(wiring.Component):
 
         width = local.vmem_addr_width
         base, base_reg, row, row_reg = Signal(width), Signal(width), Signal(width), Signal(width)
-        own, move, tile_ends = Signal(), Signal(), Signal()
+        move, tile_ends = Signal(), Signal()
         target = Signal(self.tiles)
         self._deal(m, at, move & at.last.part, target, tile_ends)
+        # A register between the walk and the memories' readiness.
+        row_write = data.StructLayout(
+            {"addr": width, "row": RowLayout(local), "tiles": self.tiles, "own": 1, "last": 1}
+        )
+        queue = place(m, "queue", Skid(shape=row_write))
+        put, out = queue.i.payload, queue.o.payload
         write = Signal(LocalWrite(local))
         m.d.comb += [
             base.eq(Mux(at.first.group, lines(at.command.dst), base_reg)),
             row.eq(Mux(at.first.row, base, row_reg)),
-            write.addr.eq(row + at.index.part),
+            put.addr.eq(row + at.index.part),
+            put.row.eq(word_mux(piece, list(results.o.payload))),
+            put.tiles.eq(target),
+            put.own.eq(target == C(1, 1) << self.tile),
+            put.last.eq(at.last.as_value().all()),
+            queue.i.valid.eq(walk.o.valid & results.o.valid),
+            move.eq(queue.i.valid & queue.i.ready),
+            write.addr.eq(out.addr),
             write.mask.eq(C(1, 1).replicate(tile.lanes)),
-            write.data.row.eq(word_mux(piece, list(results.o.payload))),
-            own.eq(target == C(1, 1) << self.tile),
+            write.data.row.eq(out.row),
             self.local.payload.eq(write),
-            self.bus.payload.tiles.eq(target),
+            self.bus.payload.tiles.eq(out.tiles),
             self.bus.payload.write.eq(write),
-            self.local.valid.eq(walk.o.valid & results.o.valid & own),
-            self.bus.valid.eq(walk.o.valid & results.o.valid & ~own),
-            move.eq((self.local.valid & self.local.ready) | (self.bus.valid & self.bus.ready)),
+            self.local.valid.eq(queue.o.valid & out.own),
+            self.bus.valid.eq(queue.o.valid & ~out.own),
+            queue.o.ready.eq(Mux(out.own, self.local.ready, self.bus.ready)),
             walk.o.ready.eq(move),
             results.o.ready.eq(move & (piece.all() if pieces > 1 else 1)),
         ]
@@ -121,7 +134,7 @@ class ResultWriter(wiring.Component):
             m.d.sync += row_reg.eq(Mux(tile_ends, base, row + lines(at.command.dst_stride)))
             with m.If(at.last.row):
                 m.d.sync += base_reg.eq(base + parts)
-        m.d.sync += self.done.eq(move & at.last.as_value().all())
+        m.d.sync += self.done.eq(queue.o.valid & queue.o.ready & out.last)
         return m
 
     def _deal(self, m, at, row_ends, target, tile_ends):

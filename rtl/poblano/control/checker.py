@@ -12,12 +12,15 @@ from ..isa.expressions import none_of, some
 from ..isa.header import LOCAL_BITS
 from ..isa.layout import CommandLayout
 from ..isa.regions import Range, Span, usable
+from ..stream.select import select
 from ..verilog import place
 from .divider import Divider
 
 __all__ = ["CheckedLayout", "CommandChecker"]
 
 SIZE_BITS = 41
+AHEAD = 2
+"""Cycles from a range's number to whether there is one."""
 
 
 class CheckedLayout(data.StructLayout):
@@ -31,7 +34,7 @@ class CheckedLayout(data.StructLayout):
 class _Step:
     """A range that is checked: ``span`` must end at ``size`` or before, if the command has it (``used``).
 
-    ``crowded``: its rows overlap and must not. It is kept as number ``keep`` (None: it is not), and must
+    ``apart``: its rows must not overlap. It is kept as number ``keep`` (None: it is not), and must
     have no address in common with the kept ranges of ``against``, numbers and whether equal rows may.
     """
 
@@ -39,7 +42,7 @@ class _Step:
     size: ValueLike
     code: ErrorCode
     used: ValueLike = 1
-    crowded: ValueLike = 0
+    apart: ValueLike = 0
     keep: int | None = None
     against: tuple = ()
 
@@ -47,7 +50,7 @@ class _Step:
 class CommandChecker(wiring.Component):
     """Checks a command by the rules and in the order of :func:`poblano.isa.check.check`.
 
-    Latency: 3 cycles, and one for each address range that the opcode has (NOP 0, LOAD 2, VECTOR 6).
+    Latency: 5 cycles, and one for each address range that the opcode has (NOP 0, LOAD 2, VECTOR 6).
 
     One command at a time: the result stays until it is taken.
 
@@ -78,10 +81,10 @@ class CommandChecker(wiring.Component):
         fresh = Signal()  # the first cycle of a command
         operands = {opcode: self._operands(m, opcode, command) for opcode in Opcode}
         steps = {opcode: self._steps(opcode, o) for opcode, o in operands.items()}
-        step = Signal(range(max(map(len, steps.values())) + 1))
+        step = Signal(range(max(map(len, steps.values())) + AHEAD + 1))
         busy = Signal()  # a command is checked
-        more, late, end = self._range(m, command, steps, step, busy)
-        outside, overlaps = self._compare(m, late, end, fresh)
+        more, late, crowded, end = self._range(m, command, steps, step, busy)
+        outside, overlaps = self._compare(m, late, crowded, end, fresh)
         overlap = Signal()  # of this command's ranges
         m.d.comb += [
             self.o.payload.command.eq(command),
@@ -94,15 +97,15 @@ class CommandChecker(wiring.Component):
                     m.d.sync += command.eq(self.i.payload)
                     m.next = "FIELDS"
             with m.State("FIELDS"):
-                m.d.comb += [fresh.eq(1), busy.eq(1)]
-                m.d.sync += [code.eq(self._code_before_ranges(command, operands)), overlap.eq(0), step.eq(1)]
+                m.d.comb += fresh.eq(1)
+                m.d.sync += [code.eq(self._code_before_ranges(command, operands)), overlap.eq(0)]
                 m.next = "RANGES"
             with m.State("RANGES"):
                 m.d.comb += busy.eq(1)
                 m.d.sync += [step.eq(step + 1), overlap.eq(overlap | overlaps)]
                 with m.If((code == ErrorCode.NONE) & outside):
                     m.d.sync += code.eq(late.code)
-                with m.If(~more):
+                with m.If((step >= AHEAD) & ~more):
                     m.d.sync += step.eq(0)
                     m.next = "DONE"
             with m.State("DONE"):
@@ -150,7 +153,12 @@ class CommandChecker(wiring.Component):
             ]
             return divider.o
 
-        return opcode.definition.operands({name: view[name] for name in ("unit", *names)}, divide)
+        def keep(name, width, value):
+            kept = Signal(width, name=f"{opcode.name.lower()}_{name}")
+            m.d.sync += kept.eq(value)
+            return kept
+
+        return opcode.definition.operands({name: view[name] for name in ("unit", *names)}, divide, keep)
 
     def _steps(self, opcode, o):
         """The opcode's :class:`_Step` s in the order in which they are checked."""
@@ -170,7 +178,7 @@ class CommandChecker(wiring.Component):
                     region.memory.size(c),
                     ErrorCode.LOCAL_RANGE,
                     region.used(o, c),
-                    span.crowded if region.apart else 0,
+                    int(region.apart),
                     kept.index(n) if n in kept else None,
                     against,
                 )
@@ -181,8 +189,8 @@ class CommandChecker(wiring.Component):
         return steps
 
     def _range(self, m, command, steps, step, busy):
-        """Range number ``step`` of the command: in the next cycle whether there is one, in that after it what
-        is compared of it, and the end of its last row. While not ``busy`` there is none."""
+        """Range number ``step`` of the command: :data:`AHEAD` cycles later whether there is one, in the next
+        what is compared of it, and the end of its last row. While not ``busy`` there is none."""
         kept = 1 + max(s.keep for of_opcode in steps.values() for s in of_opcode if s.keep is not None)
         compared = data.StructLayout(
             {
@@ -192,57 +200,61 @@ class CommandChecker(wiring.Component):
                 "size": SIZE_BITS,
                 "used": 1,
                 "code": 4,
-                "crowded": 1,
+                "apart": 1,
                 "keep": kept,
                 "against": kept,
                 "in_place": kept,
             }
         )
-        exists, more = Signal(), Signal()
-        now, picked, late = Signal(compared), Signal(compared), Signal(compared)
         span = data.StructLayout({"base": 40, "stride": 32, "extent": 32})
-        here, where = Signal(span), Signal(span)  # of now, of picked
-        with m.Switch(CommandLayout()(command).opcode):
-            for opcode, entries in steps.items():
-                with m.Case(opcode), m.Switch(step):
-                    for n, entry in enumerate(entries):
-                        with m.Case(n):
-                            m.d.comb += [
-                                exists.eq(1),
-                                here.base.eq(entry.span.base),
-                                here.stride.eq(entry.span.stride),
-                                here.extent.eq(entry.span.extent),
-                                now.rows.eq(entry.span.rows),
-                                now.size.eq(entry.size),
-                                now.used.eq(entry.used),
-                                now.code.eq(entry.code),
-                                now.crowded.eq(entry.used & entry.crowded),
-                            ]
-                            if entry.keep is not None:
-                                m.d.comb += now.keep[entry.keep].eq(1)
-                            for number, in_place, applies in entry.against:
-                                m.d.comb += [
-                                    now.against[number].eq(entry.used & applies),
-                                    now.in_place[number].eq(in_place),
-                                ]
-        first, last = Signal(42), Signal(48)  # the end of the first row; from there to the end of the last
-        m.d.comb += [now.base.eq(here.base), now.stride.eq(here.stride)]
+        entries = [(opcode, n) for opcode, of_opcode in steps.items() for n in range(len(of_opcode))]
+        choices = []
+        for opcode, n in entries:
+            entry = steps[opcode][n]
+            whole, part = (
+                Signal(shape, name=f"{opcode.name.lower()}{n}_{name}")
+                for shape, name in ((span, "span"), (compared, "compared"))
+            )
+            m.d.comb += [
+                whole.base.eq(entry.span.base),
+                whole.stride.eq(entry.span.stride),
+                whole.extent.eq(entry.span.extent),
+                part.base.eq(whole.base),
+                part.stride.eq(whole.stride),
+                part.rows.eq(entry.span.rows),
+                part.size.eq(entry.size),
+                part.used.eq(entry.used),
+                part.code.eq(entry.code),
+                part.apart.eq(entry.used & entry.apart),
+            ]
+            if entry.keep is not None:
+                m.d.comb += part.keep[entry.keep].eq(1)
+            for number, in_place, applies in entry.against:
+                m.d.comb += [
+                    part.against[number].eq(entry.used & applies),
+                    part.in_place[number].eq(in_place),
+                ]
+            choices.append(Cat(whole, part))
+        which, more = Signal(len(entries)), Signal()  # one-hot
+        where, picked, late, crowded = Signal(span), Signal(compared), Signal(compared), Signal()
+        # The end of the first row less a stride; from there to the end of the last.
+        first, last = Signal(signed(43)), Signal(48)
+        its = CommandLayout()(command).opcode
         m.d.sync += [
-            more.eq(exists & busy),
-            picked.eq(now),
-            where.eq(here),
+            which.eq(Cat(busy & (its == opcode) & (step == n) for opcode, n in entries)),
+            more.eq(which.any()),
+            Cat(where, picked).eq(select(which, choices)),
             late.eq(picked),
-            first.eq(where.base + where.extent),
-            last.eq(where.stride * (picked.rows - 1)[:16]),
+            crowded.eq(picked.apart & (picked.rows > 1) & (where.stride < where.extent)),
+            first.eq(where.base + where.extent - where.stride),
+            last.eq(where.stride * picked.rows),
         ]
-        with m.If(~busy):
-            m.d.sync += [picked.used.eq(0), picked.crowded.eq(0)]
-        return more, late, first + last
+        return more, late, crowded, first + last
 
-    def _compare(self, m, late, end, fresh):
+    def _compare(self, m, late, crowded, end, fresh):
         """Whether a range passes the end of its memory; whether it overlaps, itself or one that is kept."""
         new = Range(late.base, end[: LOCAL_BITS + 1], late.stride, late.rows)
-        overlaps = [late.crowded]
+        overlaps = [crowded]
         for n in range(len(late.keep)):
             valid = Signal(name=f"kept{n}_valid")
             old = Range(*(Signal(len(part), name=f"kept{n}_{name}") for name, part in new._asdict().items()))

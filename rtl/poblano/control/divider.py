@@ -10,7 +10,7 @@ __all__ = ["Divider"]
 class Divider(wiring.Component):
     """``o`` is ``dividend`` (at least 1) divided by ``divisor`` (at least 1), rounded up.
 
-    Latency: 4 cycles after that of ``start``, in which the operands are taken; ``o`` stays until the next.
+    Latency: 6 cycles after that of ``start``, in which the operands are taken; ``o`` stays until the next.
 
     Members
     -------
@@ -24,14 +24,14 @@ class Divider(wiring.Component):
     divisor: In(8)
     o: Out(16)
 
-    BITS = 4
+    BITS = 3
     """Bits of the quotient in a cycle."""
-    LATENCY = 16 // BITS
+    LATENCY = -(-16 // BITS)
 
     def elaborate(self, platform):
         m = Module()
         # The bits of the dividend that are left, from the top; behind them those of the quotient so far.
-        bits, rest = Signal(16), Signal(8)
+        bits, rest = Signal(self.BITS * self.LATENCY), Signal(8)
         divisor, left = Signal(8), Signal(range(self.LATENCY + 1))
         quotient: list[Value] = []
         remainder: Value = rest

@@ -51,7 +51,7 @@ class _State:
 class CommandProcessor(wiring.Component):
     """Fetches commands, refuses bad ones, and starts each in its unit when its waits hold.
 
-    Latency: 8 to 13 cycles from a command's last beat to its start, one for each address range that is
+    Latency: 10 to 15 cycles from a command's last beat to its start, one for each address range that is
     checked, and one more for each wait.
 
     Commands go to their units' queues in the ring's order, waiting where a queue is full. The first that is
@@ -263,7 +263,9 @@ class CommandProcessor(wiring.Component):
             m.d.sync += cycles.eq(0)
         for counter, event in counting:
             held = Signal.like(event, name=f"{counter.name}_event")
-            m.d.sync += [counter.eq(counter + held), held.eq(event)]
+            m.d.sync += held.eq(event)
+            with m.If(held if len(held) == 1 else held.any()):
+                m.d.sync += counter.eq(counter + held)
             with m.If(clear):
                 m.d.sync += [counter.eq(0), held.eq(0)]
 

@@ -4,14 +4,17 @@ from amaranth.hdl import C, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..verilog import place
+from .product import RegisteredProduct
+
 __all__ = [
     "FixedToFloat",
     "FloatAdd",
     "FloatMultiply",
     "FloatToInt8",
     "NAN",
-    "float16_to_float32",
     "named",
+    "normalise",
     "pack",
     "register",
 ]
@@ -37,7 +40,7 @@ def named(m, name, value, shape=None):
     return signal
 
 
-def _normalise(m, name, value, bound, steps):
+def normalise(m, name, value, bound, steps):
     """``value`` shifted left by the leading zeros of ``bound``, and that count; ``steps`` are powers of
     two."""
     count = []
@@ -53,13 +56,10 @@ def pack(m, sign, exponent, significand, guard, sticky, nan, infinite, zero):
     """Rounds to nearest even; ``significand`` (24 bits) has its hidden bit clear exactly for subnormal
     results."""
     up = guard & (sticky | significand[0])
-    # The hidden bit and a carry out of the significand both count up the exponent.
-    bits = named(
-        m,
-        "rounded",
-        (Cat(Const(0, 23), (exponent - 1)[: len(exponent)]) + significand + up)[: 23 + len(exponent)],
-    )
-    overflow = bits >= _INFINITY
+    # A carry out of the fraction counts up the exponent; without the hidden bit that is 1, in the field 0.
+    field = exponent & significand[23].replicate(len(exponent))
+    bits = named(m, "rounded", (Cat(significand[:23], field) + up)[: 23 + len(exponent)])
+    overflow = bits[23:] >= 0xFF
     magnitude = Mux(zero, 0, Mux(infinite | overflow, _INFINITY, bits[:31]))[:31]
     return Mux(nan, NAN, Cat(magnitude, sign))[:32]
 
@@ -104,7 +104,10 @@ class FloatAdd(wiring.Component):
         large_normal = large[23:31] != 0
         small_normal = small[23:31] != 0
         exponent = named(m, "exponent", large[23:31] | ~large_normal)
-        distance = named(m, "distance", (exponent - (small[23:31] | ~small_normal))[:8])
+        # Both differences, so that none waits for the order.
+        a_exponent, b_exponent = (x[23:31] | (x[23:31] == 0) for x in (self.a, self.b))
+        above, below = named(m, "above", a_exponent - b_exponent), named(m, "below", b_exponent - a_exponent)
+        distance = named(m, "distance", Mux(above < 0, below, above)[:8])
         special = named(m, "special", large[23:31] == 0xFF)
         both_special = small[23:31] == 0xFF
         differ = named(m, "differ", large[31] ^ small[31])
@@ -120,14 +123,17 @@ class FloatAdd(wiring.Component):
         aligned = named(m, "aligned", Cat(Const(0, 27), r1_small) >> r1_shift)
         addend = named(m, "addend", Cat(aligned[:25] != 0, aligned[25:51]))
         augend = Cat(Const(0, 3), r1_large)
-        total = named(m, "total", Mux(r1_flags[3], augend - addend, augend + addend)[:28])
+        # One adder: minus is the complement and, as a carry in, a bit below.
+        differ = r1_flags[3]
+        addend = Cat(differ, addend ^ differ.replicate(len(addend)), differ)
+        total = named(m, "total", (Cat(Const(1, 1), augend) + addend)[1:29])
         r2_total = register(m, en, "r2_total", total)
         r2_exponent = register(m, en, "r2_exponent", r1_exponent)
         r2_flags = register(m, en, "r2_flags", r1_flags)
 
         # Cycle 3: normalise, not beyond the least exponent.
         limit = named(m, "limit", (Const(1 << 27, 28) >> r2_exponent)[:28])
-        normal, count = _normalise(m, "normalise", r2_total, r2_total | limit, (16, 8, 4, 2, 1))
+        normal, count = normalise(m, "normalise", r2_total, r2_total | limit, (16, 8, 4, 2, 1))
         r3_normal = register(m, en, "r3_normal", normal)
         r3_exponent = register(m, en, "r3_exponent", (r2_exponent + 1 - count)[:9])
         r3_zero = register(m, en, "r3_zero", r2_total == 0)
@@ -194,7 +200,13 @@ class FloatMultiply(wiring.Component):
         a_zero = ~a_normal & ~a_fraction
         b_zero = ~b_normal & ~b_fraction
         nan = a_special & (a_fraction | b_zero) | b_special & (b_fraction | a_zero)
-        r1_product = register(m, en, "r1_product", Cat(self.a[:23], a_normal) * Cat(self.b[:23], b_normal))
+        product = place(m, "product", RegisteredProduct(24, 24))
+        m.d.comb += [
+            product.a.eq(Cat(self.a[:23], a_normal)),
+            product.b.eq(Cat(self.b[:23], b_normal)),
+            product.en.eq(en),
+        ]
+        r1_product = product.o
         # The result's biased exponent if the product's bit 47 is its highest.
         r1_exponent = register(
             m,
@@ -210,7 +222,7 @@ class FloatMultiply(wiring.Component):
         # 23 or above; with both the result underflows.
         tiny = named(m, "tiny", r1_exponent < 1)
         limit = named(m, "limit", (Const(1 << 31, 32) >> (r1_exponent - 1)[:9])[:32])
-        left, count = _normalise(m, "normalise", r1_product, r1_product[16:] | limit, (16, 8, 4, 2, 1))
+        left, count = normalise(m, "normalise", r1_product, r1_product[16:] | limit, (16, 8, 4, 2, 1))
         back = named(m, "back", (1 - r1_exponent)[:8])
         back5 = named(m, "back5", Mux(back > 31, 31, back)[:5])
         right = named(m, "right", r1_product >> back5)
@@ -243,8 +255,8 @@ class FixedToFloat(wiring.Component):
     """A signed integer times a power of two as a binary32 number, rounded to nearest even; zero is +0.
 
     ``o`` follows the inputs after ``LATENCY`` cycles in which ``en`` is 1. Results beyond the range are
-    infinite or, subnormal ones included, rounded as IEEE-754 says. ``special`` (NaN alone; or plus and
-    minus infinity, both: NaN) replaces the number.
+    infinite; numbers below the least normal one become zero. ``special`` (NaN alone; or plus and minus
+    infinity, both: NaN) replaces the number.
 
     Parameters
     ----------
@@ -293,7 +305,7 @@ class FixedToFloat(wiring.Component):
 
         # Cycle 2: normalise; the exponent is the biased one of a number whose highest bit is normal[-1].
         steps = [step for step in (64, 32, 16, 8, 4, 2, 1) if step < width]
-        normal, count = _normalise(m, "normalise", magnitude, magnitude, steps)
+        normal, count = normalise(m, "normalise", magnitude, magnitude, steps)
         exponent = 126 + width - count
         if self.scaled:
             exponent = exponent + register(m, en, "r1_exponent", self.exponent)
@@ -304,15 +316,12 @@ class FixedToFloat(wiring.Component):
         r2_normal = register(m, en, "r2_normal", Cat(extended[:-25].any(), extended[-25:]))
         r2_flags = register(m, en, "r2_flags", r1_flags)
 
-        # Cycle 3: shift to the least exponent, and round.
-        value, sticky, biased, infinite = r2_normal[1:], r2_normal[0], r2_exponent, r2_flags[1]
+        # Cycle 3: round.
+        infinite, zero = r2_flags[1], r2_zero
         if self.scaled:
-            tiny = named(m, "tiny", r2_exponent < 1)
-            back = named(m, "back", (1 - r2_exponent)[: len(r2_exponent)])
-            shift = Mux(tiny, Mux(back > 26, 26, back)[:5], 0)
-            shifted = named(m, "shifted", Cat(Const(0, 26), value) >> shift)
-            value, sticky, biased = shifted[26:51], sticky | shifted[:26].any(), Mux(tiny, 1, r2_exponent)[:9]
-            infinite = r2_flags[1] | (r2_exponent > 254) & ~r2_zero
+            infinite = infinite | (r2_exponent > 254) & ~r2_zero
+            zero = zero | (r2_exponent < 1)
+        zero = zero & ~r2_flags[1]
         m.d.comb += self.o.eq(
             register(
                 m,
@@ -320,14 +329,14 @@ class FixedToFloat(wiring.Component):
                 "r3_o",
                 pack(
                     m,
-                    r2_flags[2] & ~(r2_zero & ~r2_flags[1]),
-                    biased,
-                    value[1:],
-                    value[0],
-                    sticky,
+                    r2_flags[2] & ~zero,
+                    r2_exponent[:9],
+                    r2_normal[2:],
+                    r2_normal[1],
+                    r2_normal[0],
                     nan=r2_flags[0],
                     infinite=infinite,
-                    zero=r2_zero & ~r2_flags[1],
+                    zero=zero,
                 ),
             )
         )
@@ -367,24 +376,3 @@ class FloatToInt8(wiring.Component):
             register(m, self.en, "r1_o", Mux(self.i[31], -magnitude, magnitude)[:8]).as_signed()
         )
         return m
-
-
-def float16_to_float32(value):
-    """The 32 bits of the binary16 number ``value`` (16 bits) in binary32: combinational, exact, subnormals
-    included.
-
-    Infinities stay; every NaN becomes :data:`NAN`.
-    """
-    fraction, exponent, sign = value[:10], value[10:15], value[15]
-    normal, count = fraction, []
-    for step in (8, 4, 2, 1):
-        zero = normal[-step:] == 0
-        normal = Mux(zero, normal.shift_left(step)[:10], normal)
-        count.append(zero)
-    subnormal = Cat(Const(0, 14), normal[:9], (112 - Cat(*reversed(count)))[:8])
-    magnitude = Mux(
-        exponent == 0,
-        Mux(fraction == 0, 0, subnormal),
-        Mux(exponent == 31, _INFINITY, Cat(Const(0, 13), fraction, (exponent + 112)[:8])),
-    )
-    return Mux((exponent == 31) & (fraction != 0), NAN, Cat(magnitude[:31], sign))[:32]

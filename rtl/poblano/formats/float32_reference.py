@@ -37,7 +37,7 @@ def float_multiply(a, b):
 
 def fixed_to_float(i, exponent=0):
     """:class:`~poblano.formats.float32.FixedToFloat`: float32 of the integers ``i`` times 2**exponent,
-    rounded once."""
+    rounded once; zero below the least normal number."""
 
     def odd(value):
         # 53 bits, the last of which says that there were more below: the second rounding is right.
@@ -47,7 +47,8 @@ def fixed_to_float(i, exponent=0):
 
     numbers, excess = zip(*(odd(int(value)) for value in np.asarray(i).ravel()))
     with np.errstate(over="ignore"):
-        return np.ldexp(np.array(numbers), np.array(excess) + np.asarray(exponent)).astype(np.float32)
+        value = np.ldexp(np.array(numbers), np.array(excess) + np.asarray(exponent))
+        return np.where(np.abs(value) < 2.0**-126, 0, value).astype(np.float32)
 
 
 def float_to_int8(x):

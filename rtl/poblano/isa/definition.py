@@ -49,7 +49,8 @@ class Definition:
     of local memories in the order in which they are checked, ``memory`` the one of memory, ``rules`` what
     its fields must obey beyond their kinds. ``quotients`` name more operands for expressions, each one
     field divided by another and rounded up: divisions that gates take some cycles for, so that only the
-    fifth region and those after it can use them.
+    fifth region and those after it can use them. ``terms`` name still more, each an expression of the
+    operands before it, of so many bits, that gates take a cycle for: they are for these regions too.
     """
 
     number: int
@@ -61,12 +62,16 @@ class Definition:
     rules: tuple = ()
     quotients: tuple = ()
     """(name, dividend, divisor)"""
+    terms: tuple = ()
+    """(name, bits, function of the operands)"""
 
-    def operands(self, values, divide):
+    def operands(self, values, divide, keep=lambda name, width, value: value):
         """The operands that expressions want, of ``values`` by name, as attributes; ``divide(a, b)`` is the
-        quotient, rounded up, of the fields called so."""
-        quotients = {name: divide(a, b) for name, a, b in self.quotients}
-        return SimpleNamespace(**values, **quotients)
+        quotient, rounded up, of the fields called so, ``keep(name, width, value)`` is a term's ``value``."""
+        o = SimpleNamespace(**values, **{name: divide(a, b) for name, a, b in self.quotients})
+        for name, width, term in self.terms:
+            setattr(o, name, keep(name, width, term(o)))
+        return o
 
     @cached_property
     def field(self):

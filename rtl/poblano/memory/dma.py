@@ -9,7 +9,7 @@ from ..config import LocalConfig, MemoryConfig
 from ..interfaces import BusWrite, UnitSignature, block_port, vmem_port
 from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
-from ..verilog import place
+from ..verilog import gated_clock, place
 from .load import LoadEngine
 from .store import StoreEngine
 
@@ -57,9 +57,10 @@ class DMAUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        unit = self.unit
-        load = place(m, "load", LoadEngine(self.config, self.local, tiles=self.tiles))
-        store = place(m, "store", StoreEngine(self.config, self.local, tiles=self.tiles))
+        unit, active = self.unit, Signal()
+        clock = gated_clock(m, "engines", active)
+        load = place(m, "load", LoadEngine(self.config, self.local, tiles=self.tiles), clock=clock)
+        store = place(m, "store", StoreEngine(self.config, self.local, tiles=self.tiles), clock=clock)
         connect(m, load.axi, flipped(self.read))
         connect(m, store.axi, flipped(self.write))
         connect(m, load.bus, flipped(self.bus))
@@ -87,8 +88,10 @@ class DMAUnit(wiring.Component):
             done.eq((load.done | store.done | nop_done) & ~failed),
             load.flush.eq(unit.flush | failed),
             store.flush.eq(unit.flush | failed),
+            unit.done.eq(done),
             unit.idle.eq(load.idle & store.idle),
             unit.busy.eq(pending != 0),
+            active.eq(unit.busy | unit.cmd.valid | unit.flush | ~unit.idle),
         ]
         with m.If(taken):
             m.d.sync += loading.eq(is_load)
@@ -97,7 +100,6 @@ class DMAUnit(wiring.Component):
         m.d.sync += [
             nop_done.eq(taken & is_nop),
             pending.eq(pending + taken - done),
-            unit.done.eq(done),
             unit.error.eq((load.error | store.error) & ~failed),
             unit.code.eq(Mux(load.error, ErrorCode.AXI_READ, ErrorCode.AXI_WRITE)),
         ]

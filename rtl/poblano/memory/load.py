@@ -13,6 +13,7 @@ from ..isa.commands import COMMAND_BYTES, Opcode
 from ..isa.layout import CommandLayout
 from ..stream.fifo import FIFO
 from ..stream.region_walk import RegionLayout, RegionWalk
+from ..stream.skid import Skid
 from ..verilog import place
 
 __all__ = ["LoadEngine"]
@@ -25,9 +26,9 @@ class LoadEngine(wiring.Component):
     """Executes LOAD commands: a memory beat a cycle, written to the lanes of a row of vector memory that it
     belongs to.
 
-    Latency: 2 cycles from a command to its first address, and from a beat to the bus.
+    Latency: 2 cycles from a command to its first address, 3 from a beat to the bus.
 
-    ``done`` is high in the cycle in which the bus takes a command's last beat; in order. The reads of the
+    ``done`` is high in the cycle after the bus took a command's last beat; in order. The reads of the
     next commands overlap the writes of a command. ``error`` is high for a cycle after ``done`` of all
     commands before the one that failed; from then on, and while ``flush`` is high, no read is begun. Only a
     reset ends this, to be given when ``idle``.
@@ -108,7 +109,7 @@ class LoadEngine(wiring.Component):
             self.idle.eq(reader.idle),
         ]
         failed, reported = Signal(), Signal()
-        landed = Signal(range(QUEUED + 2))  # commands whose data are read, but not all written
+        landed = Signal(range(QUEUED + 5))  # commands whose data are read, but not all written
         with m.If(reader.error):
             m.d.sync += failed.eq(1)
         m.d.comb += self.error.eq(failed & ~reported & (landed == 0))
@@ -119,17 +120,26 @@ class LoadEngine(wiring.Component):
         with m.If(queue.o.valid & walk.cmd.ready):
             m.d.sync += mask.eq(following.tiles)
 
-        at = data.StructLayout({"beat": row_bits, "row": width - row_bits})(walk.o.payload.index)
-        write = self.bus.payload.write
+        at = data.StructLayout({"beat": row_bits, "row": width - row_bits})
+        # A register between the walk and the bus's readiness.
+        beat = data.StructLayout({"at": at, "data": memory.data_width, "tiles": self.tiles, "last": 1})
+        beats = place(m, "beats", Skid(shape=beat))
+        put, out, write = beats.i.payload, beats.o.payload, self.bus.payload.write
         m.d.comb += [
-            self.bus.valid.eq(walk.o.valid & reader.o.valid),
-            walk.o.ready.eq(reader.o.valid & self.bus.ready),
-            reader.o.ready.eq(walk.o.valid & self.bus.ready),
-            self.done.eq(self.bus.valid & self.bus.ready & walk.o.payload.last),
-            self.bus.payload.tiles.eq(mask),
+            beats.i.valid.eq(walk.o.valid & reader.o.valid),
+            walk.o.ready.eq(reader.o.valid & beats.i.ready),
+            reader.o.ready.eq(walk.o.valid & beats.i.ready),
+            put.at.eq(walk.o.payload.index),
+            put.data.eq(reader.o.payload),
+            put.tiles.eq(mask),
+            put.last.eq(walk.o.payload.last),
+            self.bus.valid.eq(beats.o.valid),
+            beats.o.ready.eq(self.bus.ready),
+            self.bus.payload.tiles.eq(out.tiles),
             write.space.eq(0),
-            write.addr.eq(at.row),
-            write.mask.eq(((1 << beat_lanes) - 1) << at.beat * beat_lanes),
-            write.data.row.eq(reader.o.payload.replicate(row_beats)),
+            write.addr.eq(out.at.row),
+            write.mask.eq(((1 << beat_lanes) - 1) << out.at.beat * beat_lanes),
+            write.data.row.eq(out.data.replicate(row_beats)),
         ]
+        m.d.sync += self.done.eq(beats.o.valid & beats.o.ready & out.last)
         return m

@@ -10,7 +10,7 @@ from ..config import MemoryConfig
 from ..interfaces import UnitSignature
 from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
-from ..verilog import place
+from ..verilog import gated_clock, place
 
 __all__ = ["StreamUnit"]
 
@@ -51,6 +51,7 @@ class StreamUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         memory, unit = self.config, self.unit
+        active = Signal()
         reader = place(
             m,
             "reader",
@@ -61,6 +62,7 @@ class StreamUnit(wiring.Component):
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding,
             ),
+            clock=gated_clock(m, "reader", active),
         )
         connect(m, reader.axi, flipped(self.axi))
         connect(m, reader.o, flipped(self.o))
@@ -89,7 +91,14 @@ class StreamUnit(wiring.Component):
             unit.stall_in.eq(unit.busy & ~self.axi.r.valid & ~reader.full),
             unit.stall_out.eq(unit.busy & ~self.axi.r.valid & reader.full),
         ]
+        # A word that comes or goes moves the FIFO for two cycles more.
+        moves, moved = Signal(), Signal(2)
+        m.d.comb += [
+            moves.eq(unit.busy | unit.cmd.valid | unit.flush | ~unit.idle | self.o.valid & self.o.ready),
+            active.eq(moves | moved.any()),
+        ]
         m.d.sync += [
+            moved.eq(Cat(moves, moved)),
             nop_done.eq(unit.cmd.valid & unit.cmd.ready & nop),
             pending.eq(pending + (unit.cmd.valid & unit.cmd.ready) - unit.done),
         ]

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from poblano.formats.float32 import NAN, FloatAdd, FloatMultiply
 from poblano.isa.vector_ops import AluOp
-from poblano.verilog import place
+from poblano.verilog import gated_clock, place
 
 __all__ = ["LaneALU"]
 
@@ -44,8 +44,9 @@ class LaneALU(wiring.Component):
         op = Signal(3)
         m.d.comb += op.eq(self.op)
 
-        add = place(m, "add", FloatAdd(registered=False))
-        multiply = place(m, "multiply", FloatMultiply())
+        adds, multiplies = op.matches(AluOp.ADD, AluOp.SUB, AluOp.RSUB), op == AluOp.MUL
+        add = place(m, "add", FloatAdd(registered=False), clock=gated_clock(m, "add", adds))
+        multiply = place(m, "multiply", FloatMultiply(), clock=gated_clock(m, "multiply", multiplies))
         m.d.comb += [
             add.a.eq(Cat(self.a[:31], self.a[31] ^ (op == AluOp.RSUB))),
             add.b.eq(Cat(self.b[:31], self.b[31] ^ (op == AluOp.SUB))),
@@ -75,8 +76,8 @@ class LaneALU(wiring.Component):
         with m.If(self.en):
             m.d.sync += [
                 r1_other.eq(Mux(nan, NAN, Mux(take_b, self.b, self.a))),
-                Cat(is_add).eq(Cat((op == AluOp.ADD) | (op == AluOp.SUB) | (op == AluOp.RSUB), *is_add[:-1])),
-                Cat(is_multiply).eq(Cat(op == AluOp.MUL, *is_multiply[:-1])),
+                Cat(is_add).eq(Cat(adds, *is_add[:-1])),
+                Cat(is_multiply).eq(Cat(multiplies, *is_multiply[:-1])),
                 # Cycles 2 and 3: the others wait for the sum.
                 r2_other.eq(r1_other),
                 r3_other.eq(r2_other),

@@ -9,7 +9,8 @@ import numpy as np
 from ..config import BLOCK
 from ..formats.element import Activation, Arithmetic
 from ..formats.encoder import ElementEncoder, select
-from ..formats.float32 import NAN, FloatMultiply, FloatToInt8
+from ..formats.float32 import FloatMultiply, FloatToInt8
+from ..formats.scale import NAN, SCALE
 from ..interfaces import BlockLayout
 from ..isa.vector_ops import SfuOp
 from ..stream.bypass import BypassFIFO
@@ -17,7 +18,7 @@ from ..stream.delay import delay
 from ..stream.fifo import BufferedFIFO
 from ..verilog import place
 from .lane import RingDelay
-from .reference import INVERSE_127, SMALLEST
+from .reference import SMALLEST
 from .sfu import SpecialFunction
 
 __all__ = ["Quantiser"]
@@ -70,6 +71,45 @@ class IntegerLane(wiring.Component):
             convert.en.eq(self.en),
             self.o.eq(convert.o),
         ]
+        return m
+
+
+class BlockScale(wiring.Component):
+    """A block's scale in INT8: its largest magnitude by 127, as a product with the binary32 number nearest
+    to 1/127, rounded to nearest even to the 11 bits of a scale's significand.
+
+    Members
+    -------
+    i : In(31), the magnitude, a normal number not below 2**-119
+    o : Out(SCALE), ``LATENCY`` cycles later
+    """
+
+    i: In(31)
+    o: Out(SCALE)
+
+    LATENCY = 3
+
+    def elaborate(self, platform):
+        m = Module()
+        # fl(1/127) is 129 * 16385 * 2**-28: a number and itself seven places higher, and fourteen.
+        significand = Cat(self.i[:23], C(1, 1))
+        r1_product = Signal(32, reset_less=True)
+        r2_product = Signal(46, reset_less=True)
+        r1_exponent, r2_exponent = Signal(8, reset_less=True), Signal(8, reset_less=True)
+        o = Signal(18, reset_less=True)
+        m.d.sync += [
+            r1_product.eq(significand + (significand << 7)),
+            r1_exponent.eq(self.i[23:]),
+            r2_product.eq(r1_product + (r1_product << 14)),
+            r2_exponent.eq(r1_exponent),
+        ]
+        # The product's highest bit, 45 or 44, is that of the significand.
+        high = r2_product[45]
+        normal = Signal(45)
+        m.d.comb += normal.eq(Mux(high, r2_product, r2_product << 1))
+        up = normal[34] & ((normal[:34] != 0) | normal[35])
+        m.d.sync += o.eq(Cat(normal[35:], (r2_exponent - 7 + high)[:8]) + up)
+        m.d.comb += self.o.as_value().eq(o)
         return m
 
 
@@ -129,7 +169,7 @@ class Quantiser(wiring.Component):
     @property
     def scale_latency(self):
         """Cycles from a block's largest magnitude to its scale and factor."""
-        return SpecialFunction.STAGES + FloatMultiply.LATENCY if self.int8 else 0
+        return BlockScale.LATENCY + SpecialFunction.STAGES if self.int8 else 0
 
     @property
     def beats(self):
@@ -188,7 +228,7 @@ class Quantiser(wiring.Component):
         finite = Signal()
         m.d.comb += finite.eq(running < _bits(np.inf))
         mx_scale = self._mx_scale(running, finite) if self.mx else None
-        word = data.StructLayout({"scale": 32} | ({"factor": 32} if self.int8 else {}))
+        word = data.StructLayout({"scale": SCALE} | ({"factor": 32} if self.int8 else {}))
         scales = place(m, "scales", BypassFIFO(shape=word, depth=self.depth // self.beats + 2))
         if self.int8:
             scale, factor = self._int8_scale(m, running, finite, mx_scale)
@@ -201,32 +241,26 @@ class Quantiser(wiring.Component):
         return scales.o
 
     def _int8_scale(self, m, running, finite, mx_scale):
-        """Scale and factor, :attr:`scale_latency` cycles later: the factor on one path, the scale (of any
-        format) on another."""
+        """Scale and factor, the scale's reciprocal, :attr:`scale_latency` cycles later."""
         reciprocal = place(m, "reciprocal", SpecialFunction(product=False))
-        factor, scale = place(m, "factor", FloatMultiply()), place(m, "scale", FloatMultiply())
+        scale = place(m, "scale", BlockScale())
         regular = Signal()
         m.d.comb += [
+            scale.i.eq(running),
             reciprocal.op.eq(SfuOp.RECIPROCAL),
-            reciprocal.x.eq(running),
+            reciprocal.x.eq(Cat(C(0, 13), scale.o)),
             reciprocal.en.eq(1),
-            factor.a.eq(reciprocal.o),
-            factor.b.eq(_bits(127)),
-            factor.en.eq(1),
-            scale.a.eq(running),
-            scale.b.eq(_bits(INVERSE_127)),
-            scale.en.eq(1),
             regular.eq(finite & (running >= _bits(SMALLEST))),
         ]
-        late_finite, late_regular = delay(m, C(1), "cases", Cat(finite, regular), FloatMultiply.LATENCY)
-        late_scale = Mux(late_regular, scale.o, Mux(late_finite, 0, NAN))[:32]
+        late_finite, late_regular = delay(m, C(1), "cases", Cat(finite, regular), BlockScale.LATENCY)
+        late_scale = Mux(late_regular, scale.o.as_value(), Mux(late_finite, 0, NAN))[: SCALE.size]
         if self.mx:
-            late_mx_scale = delay(m, C(1), "mx_scale_delay", mx_scale, FloatMultiply.LATENCY)
+            late_mx_scale = delay(m, C(1), "mx_scale_delay", mx_scale, BlockScale.LATENCY)
             late_scale = Mux(self.activation == Activation.INT8, late_scale, late_mx_scale)
-        wait = place(m, "scale_delay", RingDelay(width=33, cycles=self.scale_latency - FloatMultiply.LATENCY))
+        wait = place(m, "scale_delay", RingDelay(width=SCALE.size + 1, cycles=SpecialFunction.STAGES))
         m.d.comb += [wait.i.eq(Cat(late_scale, late_regular)), wait.en.eq(1)]
         # Any number times 0 becomes the integer 0, NaN and infinity too.
-        return wait.o[:32], Mux(wait.o[32], factor.o, 0)
+        return wait.o[: SCALE.size], Mux(wait.o[-1], reciprocal.o, 0)
 
     def _mx_scale(self, running, finite):
         """The largest power of two not above the largest magnitude becomes the format's; of the exponent
@@ -237,8 +271,8 @@ class Quantiser(wiring.Component):
             {a: a.element.format.max_exponent if a.element.format.exponent_bits else 0 for a in self.mx},
         )
         regular = exponent > largest
-        scale = Cat(C(0, 22), ~regular, Mux(regular, exponent - largest, 0)[:8], C(0, 1))
-        return Mux(finite, scale, NAN)[:32]
+        scale = Cat(C(0, 9), ~regular, Mux(regular, exponent - largest, 0)[:8], C(0, 1))
+        return Mux(finite, scale, NAN)[: SCALE.size]
 
     def _elements(self, m, scales):
         """Encodes and collects elements."""
@@ -247,7 +281,7 @@ class Quantiser(wiring.Component):
 
         # The next beat, and its block's scale, in registers.
         x = Signal(self.i.payload.shape(), reset_less=True)
-        scale = Signal(32, reset_less=True)
+        scale = Signal(SCALE, reset_less=True)
         have_x, have_scale = Signal(), Signal()
         en, issue, last_beat, load = Signal(), Signal(), Signal(), Signal()
         beat = Signal(range(max(self.beats, 2)))
@@ -282,7 +316,7 @@ class Quantiser(wiring.Component):
         m.d.comb += [
             self.o.valid.eq(valid & last),
             self.o.payload.data.eq(Cat(before, codes)),
-            self.o.payload.meta.scale.eq(delay(m, en, "scale_out", scale, self.ELEMENT)),
+            self.o.payload.meta.scale.eq(Cat(C(0, 13), delay(m, en, "scale_out", scale, self.ELEMENT))),
             self.o.payload.meta.sum.eq(new_total),
         ]
 
@@ -290,7 +324,7 @@ class Quantiser(wiring.Component):
         """The elements' codes and their sum, :attr:`ELEMENT` cycles after ``x`` and ``scale``; ``factor``
         comes with ``load``, a cycle before."""
         if self.mx:
-            codes, beat_sum = self._mx_elements(m, en, x, scale[23:31])
+            codes, beat_sum = self._mx_elements(m, en, x, scale.exponent)
         if not self.int8:
             return codes, beat_sum
         integers = []

@@ -80,7 +80,7 @@ class Reducer(wiring.Component):
     rows, with the stated latency if the beats of the row's group after its own come without a gap; while one
     is not accepted everything stops.
 
-    Squares cost a :class:`.FloatSquare` in each lane, 3,700 standard cells, of the 36,000 of a vector lane;
+    Squares cost a :class:`.FloatSquare` in each lane, 3,900 standard cells, of the 36,000 of a vector lane;
     sums go past them.
 
     Parameters

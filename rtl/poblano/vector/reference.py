@@ -5,6 +5,7 @@ import numpy as np
 from ..config import BLOCK, LINE_WORDS
 from ..formats.element import Activation
 from ..formats.float32_reference import NAN, float_add, float_multiply, float_to_int8
+from ..formats.scale_reference import round_scale
 from ..isa.vector_ops import NO_LIMIT, AluOp, Reduce, Select, SfuOp
 from .alu_reference import alu
 from .sfu_reference import sfu
@@ -22,8 +23,9 @@ __all__ = [
 ]
 
 INVERSE_127 = np.float32(1) / np.float32(127)
-SMALLEST = np.float32(2.0**-100)
-"""Blocks whose largest magnitude is below this are zero."""
+SMALLEST = np.float32(2.0**-49)
+"""INT8 blocks whose largest magnitude is below this are zero: the scale of another is not below
+:data:`~poblano.formats.scale_reference.LEAST`."""
 ARGMAX_START = (NAN, 0)
 """Value and index of an argmax before its first element."""
 
@@ -47,11 +49,11 @@ def _quantise_int8(blocks, largest, activation):
     finite = np.isfinite(largest)
     regular = finite & (largest >= SMALLEST)
     amax = np.where(regular, largest, np.float32(1))
-    scale = np.where(regular, float_multiply(amax, INVERSE_127), np.where(finite, np.float32(0), NAN))
-    inverse = float_multiply(sfu(SfuOp.RECIPROCAL, amax), np.float32(127))
+    scale = round_scale(amax.astype(np.float64) * INVERSE_127)
+    inverse = sfu(SfuOp.RECIPROCAL, scale)
     return float_to_int8(
         float_multiply(np.where(regular[..., None], blocks, np.float32(0)), inverse[..., None])
-    ), scale
+    ), np.where(regular, scale, np.where(finite, np.float32(0), NAN))
 
 
 def _quantise_mx(blocks, largest, activation):

@@ -133,7 +133,8 @@ class SpecialFunction(wiring.Component):
         return fixed, self._late(m, "case", r1_case, 1, 7), self._late(m, "negative", r1_negative, 1, 7)
 
     def _segment(self, m, op, x, fixed):
-        """Cycle 2: segment, position in it, from its middle, and, in cycle 7, exponent of the result."""
+        """Cycle 2: the segment's address, still combinational; position in it, from its middle, and, in
+        cycle 7, exponent of the result."""
         exponent = x[23:31]
         both = named(m, "both", Mux(x[31], -fixed, fixed), signed(32))
         address = Signal(ADDRESS_BITS)
@@ -165,16 +166,15 @@ class SpecialFunction(wiring.Component):
                     m.d.comb += [address.eq(SIGMOID_4_BASE | fixed[21:26]), t.eq(fixed[3:21])]
                 with m.Else():
                     m.d.comb += [address.eq(SIGMOID_BASE | fixed[19:26]), t.eq(fixed[1:19])]
-        r2_address = register(m, self.en, "r2_address", address)
         # A segment is stored by its middle: t becomes signed.
         r2_t = register(m, self.en, "r2_t", Cat(t[:-1], ~t[-1]).as_signed(), signed(T_BITS))
         r2_scale = register(m, self.en, "r2_scale", scale)
-        return r2_address, r2_t, self._late(m, "scale", r2_scale, 2, 6)
+        return address, r2_t, self._late(m, "scale", r2_scale, 2, 6)
 
     def _polynomial(self, m, address, t, opposite):
-        """Cycles 3 to 6: the polynomial, from 0 to 2; the sigmoid of a negative number is 1 less that of its
+        """Cycles 2 to 6: the polynomial, from 0 to 2; the sigmoid of a negative number is 1 less that of its
         ``opposite``."""
-        # Cycle 3: coefficients.
+        # Cycle 2: coefficients.
         table = [
             sum(
                 (int(value) & (1 << bits) - 1) << offset
@@ -192,18 +192,21 @@ class SpecialFunction(wiring.Component):
         c0 = named(m, "c0", port.data[:C0_BITS])
         c1 = named(m, "c1", port.data[C0_BITS : C0_BITS + C1_BITS].as_signed())
         c2 = named(m, "c2", port.data[C0_BITS + C1_BITS :].as_signed())
+
+        # Cycle 3: c2 t.
+        r3_product = register(m, self.en, "r3_product", t * c2)
+        r3_c1 = register(m, self.en, "r3_c1", c1)
         r3_t = register(m, self.en, "r3_t", t)
 
-        # Cycle 4: c1 + c2 t; c1 and half a unit of it are one addend, as a multiplier adds it at no delay.
+        # Cycle 4: c1 + c2 t.
         half = 1 << T_BITS - 1
-        addend = Cat(Const(half, T_BITS), c1).as_signed()
-        inner = named(m, "inner", (r3_t * c2 + addend) >> T_BITS, signed(C1_BITS + 1))
+        inner = named(m, "inner", r3_c1 + ((r3_product + half) >> T_BITS), signed(C1_BITS + 1))
         r4_inner = register(m, self.en, "r4_inner", inner)
         r4_t = register(m, self.en, "r4_t", r3_t)
 
         # Cycle 5: (c1 + c2 t) t.
-        r5_product = register(m, self.en, "r5_product", r4_inner * r4_t)
-        r5_c0 = self._late(m, "c0", c0, 3, 5)
+        r5_product = register(m, self.en, "r5_product", r4_t * r4_inner)
+        r5_c0 = self._late(m, "c0", c0, 2, 5)
 
         # Cycle 6: the sum.
         value = named(m, "value", r5_c0 + ((r5_product + half) >> T_BITS), unsigned(FRACTION_BITS + 2))

@@ -10,7 +10,7 @@ from ..interfaces import BusWrite, LocalWrite, UnitSignature, vmem_port
 from ..isa.commands import Opcode
 from ..isa.layout import CommandLayout
 from ..isa.vector_ops import Reduce, Select, Sink
-from ..verilog import place
+from ..verilog import gated_clock, place
 from .argmax import Argmax
 from .command import VectorCommand, adds_rows, decode, uses, works
 from .lanes import VectorLanes
@@ -145,13 +145,19 @@ class VectorUnit(wiring.Component):
     def _take(self, m, command, beats, writer):
         """Hands each beat to all its takers at once, and their results to the writer."""
         lanes = self.config.lanes
-        quantiser = place(m, "quantiser", Quantiser(lanes, self.config.array.arithmetic))
-        reducer, argmax = place(m, "reducer", Reducer(lanes)), place(m, "argmax", Argmax(lanes))
-        beat, is_argmax = beats.payload, command.reduce == Reduce.ARGMAX
+        is_argmax, quantises = command.reduce == Reduce.ARGMAX, command.sink == Sink.QUANTISE
+        reduces = (command.reduce != Reduce.NONE) & ~is_argmax
+        clocked = lambda name, part, used: place(m, name, part, clock=gated_clock(m, name, used))
+        quantiser = clocked("quantiser", Quantiser(lanes, self.config.array.arithmetic), quantises)
+        reducer, argmax = (
+            clocked("reducer", Reducer(lanes), reduces),
+            clocked("argmax", Argmax(lanes), is_argmax),
+        )
+        beat = beats.payload
         takers = (
             (command.sink == Sink.VMEM, writer.i_row),
-            (command.sink == Sink.QUANTISE, quantiser.i),
-            ((command.reduce != Reduce.NONE) & ~is_argmax, reducer.i),
+            (quantises, quantiser.i),
+            (reduces, reducer.i),
             (is_argmax, argmax.i),
         )
         m.d.comb += beats.ready.eq(Cat(port.ready | ~takes for takes, port in takers).all())

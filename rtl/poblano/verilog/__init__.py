@@ -6,7 +6,17 @@ in the output. Memories of some size become instances of ``poblano_sram``.
 """
 
 from .emission import VerilogModule, emit, emit_modules
-from .placement import arguments, emitting, place, source
+from .placement import arguments, emitting, gated_clock, place, source
 from .ports import pins
 
-__all__ = ["VerilogModule", "arguments", "emit", "emit_modules", "emitting", "pins", "place", "source"]
+__all__ = [
+    "VerilogModule",
+    "arguments",
+    "emit",
+    "emit_modules",
+    "emitting",
+    "gated_clock",
+    "pins",
+    "place",
+    "source",
+]

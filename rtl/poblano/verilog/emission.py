@@ -38,16 +38,17 @@ class VerilogModule:
     origin: object
 
 
-def emit(component, name, *, prefix="poblano_"):
-    """Verilog-2005 of ``component`` as module ``name``, with every module that it places, as one string."""
-    return "\n".join(module.text for module in emit_modules(component, name, prefix=prefix))
+def emit(component, name, *, clock_gates=True):
+    """Verilog-2005 of ``component`` as module ``name``, with every module that it places, as one string;
+    without ``clock_gates`` there is one clock."""
+    return "\n".join(module.text for module in emit_modules(component, name, clock_gates=clock_gates))
 
 
-def emit_modules(component, name, *, prefix="poblano_", loops=True):
+def emit_modules(component, name, *, prefix="poblano_", loops=True, clock_gates=True):
     """As :func:`emit`, a list of :class:`VerilogModule`, the top first. Without ``loops`` combinational
     loops are not found."""
     origins, clocked = {}, {}
-    with Emitter(prefix) as emitter, _lean(loops):
+    with Emitter(prefix, clock_gates=clock_gates) as emitter, _lean(loops):
         texts = [_rtlil(component, name, origins, top=True)]
         while emitter.pending:
             module, placed = emitter.pending.pop(0)

@@ -36,11 +36,6 @@ def _rows_of_elements(name, place, access, **options):
     )
 
 
-def _inside(o):
-    """Blocks of ``dst`` from a row to the last that shares with it."""
-    return o.dst_step * (least(o.rows, o.share) - 1)
-
-
 def _activations(c):
     return c.tile.array.arithmetic.activations
 
@@ -160,8 +155,8 @@ VECTOR = Definition(
             Memory.ACTIVATION,
             Place.TILES,
             Access.WRITE,
-            extent=lambda o, c: o.blocks + _inside(o),
-            stride=lambda o, c: o.dst_stride + _inside(o),
+            extent=lambda o, c: o.blocks + o.inside,
+            stride=lambda o, c: o.dst_stride + o.inside,
             rows=lambda o, c: choose(o.dst_step == 0, o.rows, o.shares),
             used=lambda o, c: o.sink == Sink.QUANTISE,
             apart=True,
@@ -169,4 +164,9 @@ VECTOR = Definition(
     ),
     rules=RULES,
     quotients=(("shares", "rows", "share"),),
+    # Blocks of ``dst`` from a row to the last that shares with it.
+    terms=(
+        ("sharing", 8, lambda o: least(o.rows, o.share) - 1),
+        ("inside", 15, lambda o: o.dst_step * o.sharing),
+    ),
 )

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Power, performance and area in standard cells: the figures that have bars, as JSON.
+
+``--quick`` takes the PE and nano's area and critical path; otherwise also nano's energy in two programs, and
+the area and critical paths of desk and tile64, which takes hours on two cores the first time.
+"""
+
+import argparse
+import json
+from pathlib import Path
+import sys
+
+from poblano.config import preset
+from poblano_flows.asic.activity import decode, measure_power, prefill
+from poblano_flows.asic.flow import Design, array_source, chip_source
+from poblano_flows.asic.scaling import SOURCES, tops_per_watt
+
+BASELINE_PJ, BASELINE_CYCLES = 7892.0, 212_234
+BASELINE_ORIGIN = (
+    "the same prefill on nano at commit 46b6b47, whose synthesis put in no clock gates: 7,892 pJ a cycle, "
+    "the mean of the first 20,000 cycles, times the program's 212,234 cycles"
+)
+
+BARS = {
+    "pe/cells": (620, "most"),
+    "nano/clock_nj": (1.0, "most"),
+    "nano/energy_ratio": (1 / 3, "most"),
+    "nano/mhz": (190, "least"),
+    "desk/mhz": (190, "least"),
+    "tile64/mhz": (190, "least"),
+    "tile64/cells": (6_600_000, "most"),
+    "tile64/accumulator_cells": (1_600_000, "most"),
+}
+
+
+def note(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+def pe_figures(design):
+    """Of a design with an INT8 array."""
+    return {"pe/cells": design.whole["poblano_pe"][0], "pe/mhz": design.timing["PE"].fmax}
+
+
+def chip_figures(name, design):
+    """Area and time of a preset; ``array_share``: the part of the arrays in the area of the cells."""
+    gates, behind = design.gated()
+    share = lambda module, column: design.counts.get(module, 0) * design.whole[module][column]
+    return {
+        f"{name}/cells": design.total.cells,
+        f"{name}/mhz": design.timing["all"].fmax,
+        f"{name}/array_share": share("poblano_systolic_array", 1) / design.total.area,
+        f"{name}/accumulator_cells": share("poblano_accumulator", 0),
+        f"{name}/clock_gates": gates,
+        f"{name}/gated_flip_flops": behind / design.total.flip_flops,
+    }
+
+
+def power_figures(name, program, power):
+    """Of a :class:`~poblano_flows.asic.activity.Power`; TOPS/W of other nodes are ranges."""
+    key = f"{name}/{program}"
+    result = {
+        f"{key}/cycles": power.cycles,
+        f"{key}/clock_nj": power.blocks[0].clock / 1000,
+        f"{key}/pj_per_cycle": power.energy,
+        f"{key}/pj_per_mac": power.total / power.macs,
+        f"{key}/pj_per_token": power.total / power.tokens,
+        f"{key}/pj_per_byte": power.total / power.bytes,
+        f"{key}/tops_per_watt": power.tops_per_watt,
+    }
+    for node, (least, most) in tops_per_watt(power.tops_per_watt).items():
+        result[f"{key}/tops_per_watt/{node}"] = [least, most]
+    return result
+
+
+def energy_figures(name, config, design):
+    """Both programs; those of the prefill, which the bars are about, also under short names."""
+    programs = {"prefill": prefill(config), "decode": decode(config)}
+    result = {}
+    powers = measure_power(design, list(programs.values()), report=note)
+    for program, power in zip(programs, powers):
+        result |= power_figures(name, program, power)
+    first = f"{name}/prefill/"
+    result |= {f"{name}/{key.removeprefix(first)}": n for key, n in result.items() if key.startswith(first)}
+    if name == "nano":
+        result["nano/energy_ratio"] = powers[0].total / (BASELINE_PJ * BASELINE_CYCLES)
+    return result
+
+
+def designed(source, *, blocks=False):
+    design = Design.build(source, report=note)
+    design.analyse(report=note, blocks=blocks)
+    return design
+
+
+def measure(quick):
+    """All figures by name."""
+    figures = pe_figures(designed(array_source(16, 16, ("int8",)), blocks=True))
+    for name in ("nano",) if quick else ("nano", "desk", "tile64"):
+        config = preset(name)
+        design = designed(chip_source(config))
+        figures |= chip_figures(name, design)
+        if name == "nano" and not quick:
+            figures |= energy_figures(name, config, design)
+    return figures
+
+
+def line(key, value):
+    """A figure, and its bar."""
+    text = " to ".join(f"{n:,.4g}" for n in value) if isinstance(value, list) else f"{value:,.5g}"
+    if key in BARS:
+        bar, way = BARS[key]
+        met = value <= bar if way == "most" else value >= bar
+        text += f" (at {way} {bar:,.4g}: {'met' if met else 'missed'})"
+    return f"{key:36} {text}"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--quick", action="store_true", help="leave out what takes more than five minutes")
+    given = parser.parse_args(arguments)
+    figures = measure(given.quick)
+    for key, value in figures.items():
+        print(line(key, value))
+    if given.json is not None:
+        origin = {"baseline": BASELINE_ORIGIN, "scaling": SOURCES}
+        given.json.write_text(json.dumps({**figures, "origin": origin}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
