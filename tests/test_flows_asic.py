@@ -93,7 +93,7 @@ def test_pe():
     """What docs/asic.md says of the INT8 PE, and no worse than one written by hand, to the noise of logic
     optimisation."""
     total, timing = pe().total, pe().timing["all"]
-    assert total.flip_flops == 36 and total.area < 22_000 and timing.fmax > 235
+    assert total.flip_flops == 36 and total.area < 24_000 and timing.fmax > 225
     hand = Design.build(Source("by hand", BY_HAND, "pe", "hand.v"))
     assert hand.total.flip_flops == 36 and total.area < 1.06 * hand.total.area
     path = timing.paths[0]

@@ -130,5 +130,8 @@ def netlist_port(board, netlist, *, report=lambda text: None):
 def rtl_port(board, *, report=lambda text: None):
     """A :class:`SimulatedPort` at the pins of the same design's RTL."""
     return SimulatedPort(
-        emit(board.system(), "pins", clock_gates=False), clock_hz=board.clock_hz, baudrate=board.baud, report=report
+        emit(board.system(), "pins", clock_gates=False),
+        clock_hz=board.clock_hz,
+        baudrate=board.baud,
+        report=report,
     )

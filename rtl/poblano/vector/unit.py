@@ -149,7 +149,10 @@ class VectorUnit(wiring.Component):
         reduces = (command.reduce != Reduce.NONE) & ~is_argmax
         clocked = lambda name, part, used: place(m, name, part, clock=gated_clock(m, name, used))
         quantiser = clocked("quantiser", Quantiser(lanes, self.config.array.arithmetic), quantises)
-        reducer, argmax = clocked("reducer", Reducer(lanes), reduces), clocked("argmax", Argmax(lanes), is_argmax)
+        reducer, argmax = (
+            clocked("reducer", Reducer(lanes), reduces),
+            clocked("argmax", Argmax(lanes), is_argmax),
+        )
         beat = beats.payload
         takers = (
             (command.sink == Sink.VMEM, writer.i_row),
