@@ -77,9 +77,7 @@ def energy(powers):
     nodes = [f"TOPS/W at {node}" for node in NODES]
     lines = [
         "| Design | Program | pJ a cycle | pJ a multiply-accumulate | uJ a token | pJ a byte | "
-        "TOPS/W at 180 nm | "
-        + " | ".join(nodes)
-        + " |",
+        "TOPS/W at 180 nm | " + " | ".join(nodes) + " |",
         "|---|---|" + "--:|" * (5 + len(NODES)),
     ]
     for title, power in powers:
