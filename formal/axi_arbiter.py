@@ -100,7 +100,7 @@ MUTATIONS = (
     Mutation("overwrites", MODULE, "free.eq(~ar.valid | ar.ready)", "free.eq(1)"),
     Mutation("every port", MODULE, "port.r.valid.eq(r.valid & (owner == p))", "port.r.valid.eq(r.valid)"),
     Mutation(
-        "ready early", MODULE, "port.ar.ready.eq(turn.grant[p] & free)", "port.ar.ready.eq(turn.grant[p])"
+        "ready early", MODULE, "port.ar.ready.eq(turn.open[p] & free)", "port.ar.ready.eq(turn.open[p])"
     ),
     Mutation(
         "forgets id",

@@ -85,7 +85,7 @@ MUTATIONS = (
     Mutation("forgets to clear", FAN, "taken.eq(Mux(have.all(), 0, have))", "taken.eq(have)"),
     Mutation("all at once", FAN, "taken.eq(Mux(have.all(), 0, have))", "taken.eq(0)"),
     Mutation(
-        "every source", MODULE, "source.ready.eq(turn.grant[i] & turn.accept)", "source.ready.eq(turn.accept)"
+        "every source", MODULE, "source.ready.eq(turn.open[i] & fan.i.ready)", "source.ready.eq(fan.i.ready)"
     ),
     Mutation("not in turn", MODULE, "turn.accept.eq(active & fan.i.ready)", "turn.accept.eq(active)"),
 )

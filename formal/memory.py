@@ -172,7 +172,12 @@ BANKED_MUTATIONS = (
         "write.addr.eq(place_of(row.addr).row)",
         "write.addr.eq(place_of(row.addr).row + 1)",
     ),
-    Mutation("ready for all", BANKED, "port.req.ready.eq(granted.any())", "port.req.ready.eq(1)"),
+    Mutation(
+        "ready for all",
+        BANKED,
+        "port.req.ready.eq(word_mux(read_places[p].bank, [r.open[p] for r in readers]))",
+        "port.req.ready.eq(1)",
+    ),
 )
 ACTIVATION_MUTATIONS = (
     Mutation("wrong segment", ACTIVATION, "segment.eq(asked.segment)", "segment.eq(0)"),

@@ -21,7 +21,7 @@ class Arbiter(Harness):
         open_grant = self.past(Mux(dut.accept, 0, dut.grant), "open_grant")
         self.assume((open_grant & ~dut.request) == 0)
         self.check("one", popcount(dut.grant) == dut.request.any())
-        self.check("requested", (dut.grant & ~dut.request) == 0)
+        self.check("requested", dut.grant == dut.request & dut.open)
         self.check("stays", (open_grant == 0) | (dut.grant == open_grant))
         who = self.constant("who", range(max(2, self.count)))
         self.assume(who < self.count)
@@ -41,15 +41,15 @@ MUTATIONS = (
     Mutation(
         "not held", MODULE, "m.d.sync += held.eq(Mux(self.accept, 0, self.grant))", "m.d.sync += held.eq(0)"
     ),
-    Mutation("lowest first", MODULE, "later.eq(self.request & after)", "later.eq(0)"),
+    Mutation("lowest first", MODULE, "after[i] == after[j] if j < i else after[j] & ~after[i]", "C(j < i)"),
     Mutation(
         "turn stays", MODULE, "after.eq(~(self.grant | (self.grant - 1)))", "after.eq(~(self.grant - 1))"
     ),
     Mutation(
         "two grants",
         MODULE,
-        "Mux(later.any(), _lowest(later), _lowest(self.request))",
-        "Mux(later.any(), later, _lowest(self.request))",
+        "self.open[i].eq(Mux(held.any(), held[i], ~others.any()))",
+        "self.open[i].eq(Mux(held.any(), held[i], 1))",
     ),
 )
 PROPERTIES = tuple(

@@ -74,7 +74,7 @@ class AXIReadArbiter(wiring.Component):
         owner = r.payload.id[inner:]
         for p, port in enumerate(self.i):
             m.d.comb += [
-                port.ar.ready.eq(turn.grant[p] & free),
+                port.ar.ready.eq(turn.open[p] & free),
                 port.r.valid.eq(r.valid & (owner == p)),
                 port.r.payload.id.eq(r.payload.id[:inner]),
                 port.r.payload.data.eq(r.payload.data),

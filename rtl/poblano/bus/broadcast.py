@@ -59,7 +59,7 @@ class BroadcastBus(wiring.Component):
             turn.accept.eq(active & fan.i.ready),
         ]
         for i, source in enumerate(self.i):
-            m.d.comb += source.ready.eq(turn.grant[i] & turn.accept)
+            m.d.comb += source.ready.eq(turn.open[i] & fan.i.ready)
         for port, tile in zip(fan.o, self.o):
             connect(m, port, flipped(tile))
         return m

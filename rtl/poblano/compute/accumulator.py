@@ -18,7 +18,7 @@ from ..stream.broadcast import Broadcast
 from ..stream.delay import delay
 from ..stream.loop_walk import LoopWalk
 from ..stream.select import word_mux
-from ..verilog import place
+from ..verilog import gated_clock, place
 from .array import SumsLayout
 from .block_sums import SUMS_COMMAND, BlockSums
 from .weights import ScalePortSignature
@@ -72,6 +72,14 @@ class LaneCycles:
         return self.shifted + (FloatScale.LATENCY if int8 else 0)
 
 
+class LaneActive(data.StructLayout):
+    """Which of a lane's units have a number inside or before them: those that scale, the addition of the
+    minimum, the multiplication by the activations' scale, the addition to the total."""
+
+    def __init__(self):
+        super().__init__({"scaled": 1, "shift": 1, "value": 1, "add": 1})
+
+
 class AccumulatorLane(wiring.Component):
     """A column's value of one segment, added to the total so far.
 
@@ -79,7 +87,8 @@ class AccumulatorLane(wiring.Component):
 
     Inputs come in the :class:`Accumulator`'s cycle 1, but for ``block_sum`` and ``factor``, which all lanes
     share, in the cycle before the lane's ``block_sum`` and ``shifted`` (:class:`LaneCycles`): each lane
-    registers them; and ``total`` ``delay_cycles`` after ``value``. All state moves only while ``en``.
+    registers them; and ``total`` ``delay_cycles`` after ``value``. All state moves only while ``en``, and a
+    unit stands still while it is not ``active``.
     """
 
     def __init__(self, arithmetic, *, delay_cycles):
@@ -87,6 +96,7 @@ class AccumulatorLane(wiring.Component):
         self.cycles = LaneCycles(arithmetic)
         members = {
             "en": In(1),
+            "active": In(LaneActive()),
             "number": In(arithmetic.sum_layout),
             "scale": In(SCALE),
             "total": In(32),
@@ -103,11 +113,15 @@ class AccumulatorLane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         en, arithmetic = self.en, self.arithmetic
-        value = self._scaled(m)
+        scaling, value = self._scaled(m)
+        clocked = lambda name, unit: place(
+            m, name, unit, clock=gated_clock(m, name, en & self.active[name])
+        )
         if arithmetic.minima:
             # The sum of activations has no more bits than its magnitude.
-            offset = place(m, "minimum", FloatScale(min(arithmetic.activation_sum_width - 1, 24)))
-            shift = place(m, "shift", FloatAdd())
+            bits = min(arithmetic.activation_sum_width - 1, 24)
+            offset = place(m, "minimum", FloatScale(bits), clock=scaling)
+            shift = clocked("shift", FloatAdd())
             m.d.comb += [
                 offset.en.eq(en),
                 offset.a.eq(delay(m, en, "block_sum_delay", self.block_sum, 1)),
@@ -118,7 +132,7 @@ class AccumulatorLane(wiring.Component):
             ]
             value = shift.o
         if Activation.INT8 in arithmetic.activations:
-            product = place(m, "value", FloatScale())
+            product = clocked("value", FloatScale())
             m.d.comb += [
                 product.en.eq(en),
                 product.a.eq(value),
@@ -127,7 +141,7 @@ class AccumulatorLane(wiring.Component):
             value = product.o
         elif arithmetic.minima:
             value = Mux(value[23:31] == 0, 0, value)[:32]
-        add = place(m, "add", FloatAdd())
+        add = clocked("add", FloatAdd())
         m.d.comb += [
             add.en.eq(en),
             add.a.eq(self.total),
@@ -137,22 +151,22 @@ class AccumulatorLane(wiring.Component):
         return m
 
     def _scaled(self, m):
-        """The number times the weights' scale."""
+        """The clock of units that scale, and the number times the weights' scale."""
         en, arithmetic = self.en, self.arithmetic
+        clock = gated_clock(m, "scaling", en & self.active.scaled)
         late = lambda name, value, cycles=1: delay(m, en, f"{name}_delay", value, cycles)
         number = late("number", self.number)
         if not arithmetic.scaled_sums:
-            scaled = place(m, "scaled", IntegerScale(arithmetic.sum_width))
+            scaled = place(m, "scaled", IntegerScale(arithmetic.sum_width), clock=clock)
             m.d.comb += [
                 scaled.en.eq(en),
                 scaled.i.eq(number.value),
                 scaled.scale.eq(late("scale", self.scale)),
             ]
-            return scaled.o
-        convert = place(
-            m, "float", FixedToFloat(arithmetic.sum_width, scaled=True, special_bits=arithmetic.special_bits)
-        )
-        scaled = place(m, "scaled", FloatScale())
+            return clock, scaled.o
+        convert = FixedToFloat(arithmetic.sum_width, scaled=True, special_bits=arithmetic.special_bits)
+        place(m, "float", convert, clock=clock)
+        scaled = place(m, "scaled", FloatScale(), clock=clock)
         m.d.comb += [
             convert.en.eq(en),
             convert.i.eq(number.value),
@@ -164,7 +178,7 @@ class AccumulatorLane(wiring.Component):
         ]
         if arithmetic.special_bits:
             m.d.comb += convert.special.eq(number.special)
-        return scaled.o
+        return clock, scaled.o
 
 
 class Accumulator(wiring.Component):
@@ -233,7 +247,14 @@ class Accumulator(wiring.Component):
         en, issue = Signal(), Signal()
         self._reads(m, en, issue, sums, walk)
         factors = self._factors(m, en, walk.o.payload.command)
-        before, totals = self._memory(m, en, issue, walk.o.payload)
+        ages = Signal(1 + self.latency)  # a number was read so many cycles of en before
+        flight = Signal(self.latency)
+        m.d.comb += ages.eq(Cat(issue, flight))
+        with m.If(en):
+            m.d.sync += flight.eq(ages)
+        before, totals = self._memory(m, en, ages, walk.o.payload)
+        clock = gated_clock(m, "lanes", en & ages[1 : self.latency].any())
+        active = [self._active(ages, s) for s in range(array.segments)]
         flag = lambda name, value: delay(m, en, name, value, 1)
         at, command = walk.o.payload, walk.o.payload.command
         part = flag("part", at.index.part)
@@ -241,7 +262,8 @@ class Accumulator(wiring.Component):
         for lane in range(self.config.scalers):
             total = before[lane]
             for s, of_segment in enumerate(factors):
-                unit = self._lane(m, en, lane, s, flags, of_segment)
+                unit = self._lane(m, en, lane, s, flags, of_segment, clock)
+                m.d.comb += unit.active.as_value().eq(active[s])
                 columns = [sums.data[s][j * self.config.scalers + lane] for j in range(parts)]
                 m.d.comb += [unit.total.eq(total), unit.number.as_value().eq(word_mux(part, columns))]
                 total = unit.o
@@ -312,7 +334,15 @@ class Accumulator(wiring.Component):
             factors.append(shared)
         return factors
 
-    def _memory(self, m, en, issue, at):
+    def _active(self, ages, s):
+        """:class:`LaneActive` of the lanes of segment ``s``, by the ``ages`` of numbers."""
+        at = self.cycles
+        add = at.value + s * FloatAdd.LATENCY
+        bounds = at.NUMBER, at.scaled, at.shifted, at.value
+        within = [ages[first:end].any() for first, end in zip(bounds, bounds[1:])]
+        return Cat(*within, ages[add : add + FloatAdd.LATENCY].any())
+
+    def _memory(self, m, en, ages, at):
         """The FP32 memory, of which all columns' accumulators are read in cycle VALUE - 1: the totals so far,
         0 in a first step, and the new ones, to be driven."""
         lanes, parts = self.config.scalers, self.config.array.cols // self.config.scalers
@@ -327,27 +357,23 @@ class Accumulator(wiring.Component):
         at_read = delay(m, en, "flow_read", flow, self.cycles.value - 1)
         at_value = delay(m, en, "flow_value", at_read, 1)
         at_result = delay(m, en, "flow_result", at_value, self.latency - self.cycles.value)
-        valid_read = delay(m, en, "valid_read", issue, self.cycles.value - 1, reset_less=False)
-        valid_result = delay(
-            m, en, "valid_result", valid_read, self.latency - self.cycles.value + 1, reset_less=False
-        )
         memory = place(m, "memory", SRAM(width=32 * lanes, depth=depth))
         read_port, write_port = memory.read, memory.write
         totals = Signal(data.ArrayLayout(32, lanes))
         m.d.comb += [
             read_port.en.eq(en),
             read_port.addr.eq(at_read.row),
-            write_port.en.eq(en & valid_result & ~at_result.last),
+            write_port.en.eq(en & ages[-1] & ~at_result.last),
             write_port.addr.eq(at_result.row),
             write_port.data.eq(totals),
             self.o.payload.eq(totals),
-            self.o.valid.eq(valid_result & at_result.last),
+            self.o.valid.eq(ages[-1] & at_result.last),
             en.eq(self.o.ready | ~self.o.valid),
         ]
         kept = totals.shape()(read_port.data)
         return [Mux(at_value.first, 0, kept[lane]) for lane in range(lanes)], totals
 
-    def _lane(self, m, en, lane, s, flags, shared):
+    def _lane(self, m, en, lane, s, flags, shared, clock):
         """Cycle 1: the lane of a column and segment, with its scale; ``number`` and ``total`` are to be
         driven."""
         arithmetic = self.config.array.arithmetic
@@ -357,7 +383,8 @@ class Accumulator(wiring.Component):
             exponent = exponent + Mux(flags["e8m0"], _exponent(scale), 0)
             nan = nan | flags["e8m0"] & _is_nan(scale)
             scaled = scaled & ~flags["e8m0"]
-        unit = place(m, f"lane{lane}_{s}", AccumulatorLane(arithmetic, delay_cycles=s * FloatAdd.LATENCY))
+        unit = AccumulatorLane(arithmetic, delay_cycles=s * FloatAdd.LATENCY)
+        place(m, f"lane{lane}_{s}", unit, clock=clock)
         m.d.comb += [unit.en.eq(en), unit.scale.as_value().eq(Mux(scaled, scale, ONE))]
         if arithmetic.scaled_sums:
             m.d.comb += [unit.exponent.eq(exponent), unit.nan.eq(nan)]

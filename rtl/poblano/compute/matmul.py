@@ -29,8 +29,8 @@ class MatmulUnit(wiring.Component):
     Takes MATMUL and NOP commands, which have been checked. A command's parts (loading weights, reading
     activations, accumulating, writing) start as soon as they are done with the command before, so that
     commands overlap; results and ``done`` come in command order. A command is transferred when the last
-    part of the one before has started, a NOP when nothing is in progress. Words of the weight stream are taken only for a command
-    that is there.
+    part of the one before has started, a NOP when nothing is in progress. Words of the weight stream are
+    taken only for a command that is there.
 
     With weights and outputs always available a command of M rows, P passes of I items (array rows, columns
     with transpose, divided by ``load_rows``) takes groups * steps * P * max(M, I) cycles, if this covers

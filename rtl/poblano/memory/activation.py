@@ -73,7 +73,7 @@ class ActivationMemory(wiring.Component):
             row.eq(select(turn.grant, [port.payload for port in self.write])),
             enable.eq(turn.request.any() << target.segment),
         ]
-        m.d.comb += [port.ready.eq(turn.grant[p]) for p, port in enumerate(self.write)]
+        m.d.comb += [port.ready.eq(turn.open[p]) for p, port in enumerate(self.write)]
         for write, value in ((words.write, row.data.block.data), (metas.write, row.data.block.meta)):
             m.d.comb += [
                 write.en.eq(enable),

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from ..interfaces import ReadPortSignature
 from ..stream.round_robin import RoundRobin
-from ..stream.select import select
+from ..stream.select import select, word_mux
 from ..verilog import place
 from .sram import SRAM
 
@@ -57,7 +57,7 @@ class BankedMemory(wiring.Component):
         place_of = data.StructLayout({"bank": bank_bits, "row": addr_bits - bank_bits})
         read_places = [place_of(port.req.payload) for port in self.read]
         write_places = [place_of(port.payload.addr) for port in self.write]
-        reads, writes, row_data = [], [], []  # by bank: grants to read ports, grants to write ports, data
+        readers, writers, row_data = [], [], []  # by bank
         for b in range(self.banks):
             memory = place(
                 m,
@@ -84,17 +84,18 @@ class BankedMemory(wiring.Component):
                 write.addr.eq(place_of(row.addr).row),
                 write.data.eq(row.data),
             ]
-            reads.append(reader.grant)
-            writes.append(writer.grant)
+            readers.append(reader)
+            writers.append(writer)
             row_data.append(read.data)
         for p, port in enumerate(self.read):
-            granted = Cat(grant[p] for grant in reads)
-            m.d.comb += port.req.ready.eq(granted.any())
+            granted = Cat(reader.grant[p] for reader in readers)
+            # Not out of the grants, which have much to drive.
+            m.d.comb += port.req.ready.eq(word_mux(read_places[p].bank, [r.open[p] for r in readers]))
             # Cycle 1: the banks.
             source = Signal(self.banks, name=f"source{p}")
             m.d.sync += source.eq(granted)
             # Cycle 2: the bank's data to the port.
             m.d.sync += [port.valid.eq(source.any()), port.data.eq(select(source, row_data))]
         for p, port in enumerate(self.write):
-            m.d.comb += port.ready.eq(Cat(grant[p] for grant in writes).any())
+            m.d.comb += port.ready.eq(word_mux(write_places[p].bank, [w.open[p] for w in writers]))
         return m

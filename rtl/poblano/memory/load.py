@@ -64,11 +64,8 @@ class LoadEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        memory, lanes = self.config, self.local.lanes
+        memory = self.config
         line_bits = exact_log2(LINE_BYTES // memory.data_bytes)  # beats in a line
-        row_beats = 4 * lanes // memory.data_bytes
-        row_bits = exact_log2(row_beats)
-        beat_lanes = lanes // row_beats
         width = self.local.line_addr_width + line_bits
 
         reader = place(
@@ -120,26 +117,35 @@ class LoadEngine(wiring.Component):
         with m.If(queue.o.valid & walk.cmd.ready):
             m.d.sync += mask.eq(following.tiles)
 
-        at = data.StructLayout({"beat": row_bits, "row": width - row_bits})
-        # A register between the walk and the bus's readiness.
-        beat = data.StructLayout({"at": at, "data": memory.data_width, "tiles": self.tiles, "last": 1})
-        beats = place(m, "beats", Skid(shape=beat))
-        put, out, write = beats.i.payload, beats.o.payload, self.bus.payload.write
+        self._write(m, reader.o, walk.o, mask)
+        return m
+
+    def _write(self, m, beats, places, mask):
+        """Writes the beats to their places, of the tiles of ``mask``, with a register between the walk and
+        the bus's readiness."""
+        lanes = self.local.lanes
+        row_beats = 4 * lanes // self.config.data_bytes
+        row_bits = exact_log2(row_beats)
+        beat_lanes = lanes // row_beats
+        index, last = places.payload.index, places.payload.last
+        at = data.StructLayout({"beat": row_bits, "row": len(index) - row_bits})
+        beat = data.StructLayout({"at": at, "data": self.config.data_width, "tiles": self.tiles, "last": 1})
+        queue = place(m, "beats", Skid(shape=beat))
+        put, out, write = queue.i.payload, queue.o.payload, self.bus.payload.write
         m.d.comb += [
-            beats.i.valid.eq(walk.o.valid & reader.o.valid),
-            walk.o.ready.eq(reader.o.valid & beats.i.ready),
-            reader.o.ready.eq(walk.o.valid & beats.i.ready),
-            put.at.eq(walk.o.payload.index),
-            put.data.eq(reader.o.payload),
+            queue.i.valid.eq(places.valid & beats.valid),
+            places.ready.eq(beats.valid & queue.i.ready),
+            beats.ready.eq(places.valid & queue.i.ready),
+            put.at.eq(index),
+            put.data.eq(beats.payload),
             put.tiles.eq(mask),
-            put.last.eq(walk.o.payload.last),
-            self.bus.valid.eq(beats.o.valid),
-            beats.o.ready.eq(self.bus.ready),
+            put.last.eq(last),
+            self.bus.valid.eq(queue.o.valid),
+            queue.o.ready.eq(self.bus.ready),
             self.bus.payload.tiles.eq(out.tiles),
             write.space.eq(0),
             write.addr.eq(out.at.row),
             write.mask.eq(((1 << beat_lanes) - 1) << out.at.beat * beat_lanes),
             write.data.row.eq(out.data.replicate(row_beats)),
         ]
-        m.d.sync += self.done.eq(beats.o.valid & beats.o.ready & out.last)
-        return m
+        m.d.sync += self.done.eq(queue.o.valid & queue.o.ready & out.last)

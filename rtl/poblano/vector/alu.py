@@ -45,8 +45,11 @@ class LaneALU(wiring.Component):
         m.d.comb += op.eq(self.op)
 
         adds, multiplies = op.matches(AluOp.ADD, AluOp.SUB, AluOp.RSUB), op == AluOp.MUL
-        add = place(m, "add", FloatAdd(registered=False), clock=gated_clock(m, "add", adds))
-        multiply = place(m, "multiply", FloatMultiply(), clock=gated_clock(m, "multiply", multiplies))
+        is_add = [Signal(name=f"r{k}_is_add", reset_less=True) for k in range(1, self.LATENCY)]
+        is_multiply = [Signal(name=f"r{k}_is_multiply", reset_less=True) for k in range(1, self.LATENCY)]
+        inside = lambda name, starts, later: gated_clock(m, name, starts | Cat(later).any())
+        add = place(m, "add", FloatAdd(registered=False), clock=inside("add", adds, is_add))
+        multiply = place(m, "multiply", FloatMultiply(), clock=inside("multiply", multiplies, is_multiply))
         m.d.comb += [
             add.a.eq(Cat(self.a[:31], self.a[31] ^ (op == AluOp.RSUB))),
             add.b.eq(Cat(self.b[:31], self.b[31] ^ (op == AluOp.SUB))),
@@ -71,8 +74,6 @@ class LaneALU(wiring.Component):
         r2_other = Signal(32, reset_less=True)
         r3_other = Signal(32, reset_less=True)
         r4_o = Signal(32, reset_less=True)
-        is_add = [Signal(name=f"r{k}_is_add", reset_less=True) for k in range(1, self.LATENCY)]
-        is_multiply = [Signal(name=f"r{k}_is_multiply", reset_less=True) for k in range(1, self.LATENCY)]
         with m.If(self.en):
             m.d.sync += [
                 r1_other.eq(Mux(nan, NAN, Mux(take_b, self.b, self.a))),

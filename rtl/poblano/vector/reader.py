@@ -208,7 +208,7 @@ class SharedPort(wiring.Component):
         ]
         for n, port in enumerate(self.i):
             m.d.comb += [
-                port.req.ready.eq(turn.grant[n] & self.o.req.ready),
+                port.req.ready.eq(turn.open[n] & self.o.req.ready),
                 port.data.eq(self.o.data),
                 port.valid.eq(self.o.valid & (asked.o.payload == n)),
             ]
