@@ -10,7 +10,7 @@ from poblano.clock_gate import CLOCK_GATE, CLOCK_GATE_FILE
 from poblano.compute.array import GROUP, ActivationLayout, SystolicArray, WeightItemLayout
 from poblano.compute.pe import PE
 from poblano.config import ArrayConfig, preset
-from poblano_flows.asic.activity import measure_power, module_powers, prefill
+from poblano_flows.asic.activity import decode, measure_power, module_powers, prefill
 from poblano_flows.asic.equivalence import prove
 from poblano_flows.asic.flat import Flat
 from poblano_flows.asic.flow import Design, Source, chip_source
@@ -193,8 +193,11 @@ def test_chip_of_a_netlist():
     each module is proved but the 24-bit multipliers."""
     design = Design.build(chip_source(preset("nano")))
     design.analyse(blocks=False)
-    (power,) = measure_power(design, [prefill(design.source.config, tokens=4)])
-    assert 0 < power.energy < 5000 and power.cycles > 1000 and 0 < power.running < 0.5
+    config = design.source.config
+    programs = prefill(config, tokens=4), decode(config, tokens=4, layers=1)
+    for power in measure_power(design, programs):
+        assert 0 < power.blocks[0].clock < power.energy < 3000 and 0 < power.running < 0.3
+        assert power.cycles > 10_000 and power.macs > 100_000 and power.bytes > 100_000
     hard = [v for v in prove(design.modules, design.counts, design.library) if v.result != "proved"]
     assert all(v.result == "unknown" and "multiply" in v.module for v in hard), hard
 

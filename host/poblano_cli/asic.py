@@ -22,7 +22,7 @@ from .options import JSON, array_size, check_outputs, write_json
 
 __all__ = ["asic"]
 
-SIMULATED = 600_000
+SIMULATED = 3_000_000
 """Cells up to which a netlist is simulated unless it is asked for: larger ones take an hour and more."""
 WIDTH = 170
 """Columns of a table that goes to a file."""

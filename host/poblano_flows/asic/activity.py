@@ -78,18 +78,19 @@ def run(workload, config, flat, *, report=lambda text: None):
     """Run the ``workload`` on the netlist ``flat`` and on the golden model: the :class:`RunResult`, and what
     :class:`Activity` counted from the program's start to its end. Mismatch if their memories differ."""
     size, ring = workload.compiled.memory_bytes, workload.compiled.ring
-    golden = GoldenBackend(config, size, ring)
+    before = GoldenBackend(config, size, ring)
     for address, data in workload.compiled.image:
-        golden.write(address, data)
+        before.write(address, data)
     for program in workload.before:
-        _write(golden, program)
-        golden.run(program.encode())
+        _write(before, program)
+        before.run(program.encode())
+    golden = GoldenBackend(config, size, ring)  # with empty local memories, as the chip
     build = lambda verilog, top, sources, **_: compile_netlist(flat, top, sources)
     simulation = partial(Simulation, verilog="", build=build)
     chip = SimulationBackend(config, size, ring, report=report, simulation=simulation)
-    chip.memory[: ring[0]] = golden.memory[: ring[0]]
     try:
         for backend in (chip, golden):
+            backend.memory[: ring[0]] = before.memory[: ring[0]]
             _write(backend, workload.program)
         activity = Activity(flat, chip.simulation.library)
         activity.clear()
