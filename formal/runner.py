@@ -29,7 +29,6 @@ BUILD = ROOT / "build" / "formal"
 FILES = (
     "fifo",
     "skid",
-    "clock_gates",
     "credit",
     "read_ahead",
     "broadcast",
