@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Power, performance and area in standard cells: the figures that have bars, as JSON.
 
-``--quick`` takes the PE, nano's area and critical path, and the speed of desk's compiled model; otherwise also
-the energy of nano and desk in two programs, and the area and critical paths of desk and tile64, which takes
-hours on two cores the first time.
+``--quick`` takes the PE, nano's area and critical path, and the speed of desk's compiled model; otherwise
+also the energy of nano and desk in two programs, and the area and critical paths of desk and tile64, which
+takes hours on two cores the first time.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from poblano_flows.asic.scaling import SOURCES, tops_per_watt
 from poblano_host.models import load_model
 from poblano_host.runtime.session import Session
 
-BASELINE_PJ, BASELINE_CYCLES = 7892.0, 212_234
+BASELINE_PJ = 1_649_490_854
 BASELINE_ORIGIN = (
-    "the same prefill on nano at commit 46b6b47, whose synthesis put in no clock gates: 7,892 pJ a cycle, "
-    "the mean of the first 20,000 cycles, times the program's 212,234 cycles"
+    "nano/energy_ratio: the same prefill on the RTL of commit 46b6b47, synthesised without clock gates, from "
+    "its start to its end: 212,234 cycles of 7,772 pJ (of the first 20,000, docs/asic.md said 7,892 then)"
 )
 
 STEPS, POSITION = 3, 64
@@ -91,13 +91,13 @@ def energy_figures(name, config, design):
     first = f"{name}/prefill/"
     result |= {f"{name}/{key.removeprefix(first)}": n for key, n in result.items() if key.startswith(first)}
     if name == "nano":
-        result["nano/energy_ratio"] = powers[0].total / (BASELINE_PJ * BASELINE_CYCLES)
+        result["nano/energy_ratio"] = powers[0].total / BASELINE_PJ
     return result
 
 
 def simulation_figures(name, config):
-    """Cycles that a thread simulates in a second of its CPU time, in a decode step of the default model; and how
-    many times that is of the same chip's without clock gates. Steps of the two are taken in turns."""
+    """Cycles that a thread simulates in a second of its CPU time, in a decode step of the default model; and
+    how many times that is of the same chip's without clock gates. Steps of the two are taken in turns."""
     model = load_model("default")
     configs = config, replace(config, clock_gates=False)
     sessions = [Session(model, each, report=note) for each in configs]
