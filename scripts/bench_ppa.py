@@ -20,10 +20,11 @@ from poblano_flows.asic.scaling import SOURCES, tops_per_watt
 from poblano_host.models import load_model
 from poblano_host.runtime.session import Session
 
-BASELINE_PJ = 1_649_490_854
+BASELINE_PJ = {"prefill": 1_649_490_854, "decode": 2_944_368_388}
 BASELINE_ORIGIN = (
-    "nano/energy_ratio: the same prefill on the RTL of commit 46b6b47, synthesised without clock gates, from "
-    "its start to its end: 212,234 cycles of 7,772 pJ (of the first 20,000, docs/asic.md said 7,892 then)"
+    "energy_ratio: to the same program on nano's RTL of commit 46b6b47, synthesised without clock gates, "
+    "from its start to its end: 7,772 and 7,042 pJ a cycle (docs/asic.md had 7,892 for the prefill's first "
+    "20,000 cycles)"
 )
 
 STEPS, POSITION = 3, 64
@@ -88,10 +89,10 @@ def energy_figures(name, config, design):
     powers = measure_power(design, list(programs.values()), report=note)
     for program, power in zip(programs, powers):
         result |= power_figures(name, program, power)
+        if name == "nano":
+            result[f"nano/{program}/energy_ratio"] = power.total / BASELINE_PJ[program]
     first = f"{name}/prefill/"
     result |= {f"{name}/{key.removeprefix(first)}": n for key, n in result.items() if key.startswith(first)}
-    if name == "nano":
-        result["nano/energy_ratio"] = powers[0].total / BASELINE_PJ
     return result
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from poblano.config import preset
 from poblano_flows.asic import scaling
 from poblano_flows.asic.activity import BlockPower, Power
 from scripts import bench_ppa
@@ -24,6 +25,23 @@ def test_energy():
     assert figures["nano/prefill/tops_per_watt"] == pytest.approx(0.04)
     least, most = figures["nano/prefill/tops_per_watt/7 nm"]
     assert (least, most) == tuple(0.04 * factor for factor in scaling.energy_factor("7 nm"))
+
+
+def test_ratios(monkeypatch):
+    """To what the same programs took before; the prefill's figures have short names too."""
+    monkeypatch.setattr(bench_ppa, "measure_power", lambda design, workloads, report: [power(), power()])
+    figures = bench_ppa.energy_figures("nano", preset("nano"), None)
+    for program, before in bench_ppa.BASELINE_PJ.items():
+        assert figures[f"nano/{program}/energy_ratio"] == pytest.approx(1e6 / before)
+    for name in (
+        "clock_nj",
+        "energy_ratio",
+        "pj_per_mac",
+        "pj_per_token",
+        "pj_per_byte",
+        "tops_per_watt/3 nm",
+    ):
+        assert figures[f"nano/{name}"] == figures[f"nano/prefill/{name}"]
 
 
 def test_scaling():
