@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
-from poblano.chip import Chip
+from poblano.chip import chip_verilog
 from poblano.clock_gate import CLOCK_GATE
 from poblano.compute.array import SystolicArray
 from poblano.config import ArrayConfig, ConfigError
@@ -54,13 +54,7 @@ class Source:
 
 
 def chip_source(config):
-    return Source(
-        config.name,
-        emit(Chip(config), "chip", clock_gates=config.clock_gates),
-        "chip",
-        "chip.v",
-        config=config,
-    )
+    return Source(config.name, chip_verilog(config), "chip", "chip.v", config=config)
 
 
 def array_source(rows, cols, formats):

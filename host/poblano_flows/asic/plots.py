@@ -101,6 +101,6 @@ def _power(axes, design):
         left = [a + b for a, b in zip(left, values)]
     axes.invert_yaxis()
     axes.set_xlabel("pJ a cycle")
-    axes.set_title(f"{power.title}: {power.energy:,.0f} pJ a cycle")
+    axes.set_title(f"{power.title}: {power.energy:,.0f} pJ a cycle", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.legend()
