@@ -241,7 +241,7 @@ async def bad_rings(dut):
 
 @cocotb.test()
 async def latency(dut):
-    """From a command's last beat to its start: the address ranges that are checked, the waits, and 8
+    """From a command's last beat to its start: the address ranges that are checked, the waits, and 10
     cycles."""
     bench = Bench(dut, "latency")
     await bench.start()
@@ -253,7 +253,7 @@ async def latency(dut):
             command = valid_command(bench.rng, CONFIG, MEMORY, opcode)
             await bench.submit([replace(command, waits=((0, 0),) * waits)])
             assert await bench.finish() == Irq.DONE
-            cycles = 8 + ranges.get(opcode, 2) + waits - (CONFIG.queue_depth == 1)
+            cycles = 10 + ranges.get(opcode, 2) + waits - (CONFIG.queue_depth == 1)
             assert bench.last_start - bench.last_beat == cycles, opcode
 
 

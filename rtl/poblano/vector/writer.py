@@ -139,12 +139,13 @@ class VectorWriter(wiring.Component):
 
     def _collect(self, m, results):
         """Puts results together."""
-        count = Signal(16)
+        count, final = Signal(16), Signal(16)
         ends, full = Signal(), Signal()
+        row_ends = Signal()  # a register, as `ready` depends on it: whether `count` is `final`
         slot = count[: exact_log2(self.words)]
         i, command, o = self.i_result, self.command, results.payload
         m.d.comb += [
-            ends.eq(Mux(command.reduce == Reduce.ARGMAX, count[0], count == (command.rows - 1)[:16])),
+            ends.eq(Mux(command.reduce == Reduce.ARGMAX, count[0], row_ends)),
             full.eq(ends | (slot == self.words - 1)),
             results.valid.eq(i.valid & full),
             i.ready.eq(results.ready | ~full),
@@ -157,8 +158,13 @@ class VectorWriter(wiring.Component):
             m.d.comb += o.words[n].eq(Mux(slot == n, i.payload, kept))
             with m.If(i.valid & (slot == n)):
                 m.d.sync += kept.eq(i.payload)
+        m.d.comb += final.eq((command.rows - 1)[:16])
+        m.d.sync += row_ends.eq(count == final)
         with m.If(i.valid & i.ready):
-            m.d.sync += count.eq(Mux(ends, 0, count + 1))
+            m.d.sync += [
+                count.eq(Mux(ends, 0, count + 1)),
+                row_ends.eq(Mux(ends, final == 0, (count + 1)[:16] == final)),
+            ]
 
     def _words(self, m, stored, ends):
         """Whether there are results to come, and the word of vector memory that the next go to."""
