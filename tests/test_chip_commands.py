@@ -1,5 +1,5 @@
-"""Random commands, one after the other, on the RTL, with and without clock gates, and on the golden chip: equal
-memories, equal errors, and with and without gates every event in the same cycle."""
+"""Random commands, one after the other, on the RTL, with and without clock gates, and on the golden chip:
+equal memories, equal errors, and with and without gates every event in the same cycle."""
 
 from collections import Counter
 from dataclasses import replace

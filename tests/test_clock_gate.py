@@ -7,7 +7,6 @@ import pytest
 
 from poblano.clock_gate import CLOCK_GATE_FILE
 
-
 CHECKER = """
 module edges (input clk, input en);
   wire gclk;

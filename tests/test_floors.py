@@ -11,7 +11,8 @@ SOURCES = {"rtl": "rtl", "host": "host", "fpga": "fpga", "formal": "", "tb": "",
 """Folders with Python files, and the folder that their modules' names begin in."""
 
 FLOORS = (
-    ("poblano.verilog", "poblano.clock_gate"),
+    ("poblano.clock_gate",),
+    ("poblano.verilog",),
     ("poblano.formats", "poblano.stream"),
     ("poblano.axi",),  # knows nothing of a chip
     ("poblano.isa.header", "poblano.isa.topology"),  # sizes of commands bound those of a chip

@@ -114,9 +114,7 @@ class AccumulatorLane(wiring.Component):
         m = Module()
         en, arithmetic = self.en, self.arithmetic
         scaling, value = self._scaled(m)
-        clocked = lambda name, unit: place(
-            m, name, unit, clock=gated_clock(m, name, en & self.active[name])
-        )
+        clocked = lambda name, unit: place(m, name, unit, clock=gated_clock(m, name, en & self.active[name]))
         if arithmetic.minima:
             # The sum of activations has no more bits than its magnitude.
             bits = min(arithmetic.activation_sum_width - 1, 24)

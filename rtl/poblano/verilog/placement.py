@@ -129,8 +129,9 @@ def place(m, name, component, *, reset=None, clock=None):
 
     The component's class and public attributes (its constructor's arguments) must determine its hardware:
     all equal ones become one Verilog module. ``reset`` is an optional synchronous reset beside the
-    domain's; ``clock`` a :class:`GatedClock` that is not to stand still while ``reset``. In Amaranth's simulator this is a plain submodule. A component with ``VERILOG``, a file, is an
-    instance of that file's module, with ``verilog_parameters``.
+    domain's; ``clock`` a :class:`GatedClock` that is not to stand still while ``reset``. In Amaranth's
+    simulator this is a plain submodule. A component with ``VERILOG``, a file, is an instance of that file's
+    module, with ``verilog_parameters``.
     """
     emitter = _emitter.get()
     if emitter is None:
