@@ -40,7 +40,21 @@ hats off—then, I account it high time to get to sea as soon as I can. This is 
 and ball. With a philosophical flourish Cato throws himself upon his sword; I quietly take to the ship. \
 There is nothing surprising in this. If they but knew it, almost all men in their degree, some time or \
 other, cherish very nearly the same feelings towards the ocean with me. There now is your insular city \
-of the Manhattoes, belted round by wharves as Indian isles by coral reefs."""
+of the Manhattoes, belted round by wharves as Indian isles by coral reefs—commerce surrounds it with her \
+surf. Right and left, the streets take you waterward. Its extreme downtown is the battery, where that \
+noble mole is washed by waves, and cooled by breezes, which a few hours previous were out of sight of \
+land. Look at the crowds of water-gazers there. Circumambulate the city of a dreamy Sabbath afternoon. \
+Go from Corlears Hook to Coenties Slip, and from thence, by Whitehall, northward. What do you \
+see?—Posted like silent sentinels all around the town, stand thousands upon thousands of mortal men \
+fixed in ocean reveries. Some leaning against the spiles; some seated upon the pier-heads; some looking \
+over the bulwarks of ships from China; some high aloft in the rigging, as if striving to get a still \
+better seaward peep. But these are all landsmen; of week days pent up in lath and plaster—tied to \
+counters, nailed to benches, clinched to desks. How then is this? Are the green fields gone? What do \
+they here? But look! here come more crowds, pacing straight for the water, and seemingly bound for a \
+dive. Strange! Nothing will content them but the extremest limit of the land; loitering under the shady \
+lee of yonder warehouses will not suffice. No. They must get just as nigh the water as they possibly can \
+without falling in. And there they stand—miles of them—leagues. Inlanders all, they come from lanes and \
+alleys, streets and avenues—north, east, south, and west. Yet here they all unite."""
 TOKENS = np.random.default_rng(1).integers(0, 72, 40).tolist()
 
 
@@ -326,5 +340,6 @@ def test_smollm2():
     model = load_model(path)
     compiled = CompiledModel(model, preset("desk"))
     assert compiled.max_tokens >= 32 and compiled.context == 2048
-    accuracy = measure(model, preset("desk"), MOBY_DICK, 250)
+    # Of 250 tokens more or less of the noise changes top-1 by 0.024, as scales a thousandth larger show.
+    accuracy = measure(model, preset("desk"), MOBY_DICK, 500)
     assert not Bars().failures(accuracy), accuracy

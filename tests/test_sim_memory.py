@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from poblano.config import preset
+from poblano_host.sim.build import build_library
 from poblano_host.sim.errors import SimulationError
 from poblano_host.sim.simulation import Simulation
 
@@ -22,7 +23,7 @@ def simulation(width=256, *, bandwidth=None, latency=10, size=SIZE):
     config = preset("desk").with_memory(
         data_width=width, bandwidth=Fraction(bandwidth or width // 8), latency=latency
     )
-    sim = Simulation(config, size, verilog=verilog)
+    sim = Simulation(config, size, verilog=verilog, build=build_library)
     sim.memory[:] = np.random.default_rng(1).integers(0, 256, size, np.uint8)
     return sim
 

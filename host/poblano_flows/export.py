@@ -47,6 +47,7 @@ WAIVERS = (
         "a slice of a result in the source is a narrower target here; ! of a vector is its test for zero",
     ),
     ("CASEINCOMPLETE", "what a case assigns has a value before it"),
+    ("LATCH", "the clock gate's latch is meant"),
     (
         "UNUSEDSIGNAL",
         "fields of a struct that a block does not need, and names that the source gives to intermediate "

@@ -200,7 +200,7 @@ class FloatMultiply(wiring.Component):
         a_zero = ~a_normal & ~a_fraction
         b_zero = ~b_normal & ~b_fraction
         nan = a_special & (a_fraction | b_zero) | b_special & (b_fraction | a_zero)
-        product = place(m, "product", RegisteredProduct(24, 24))
+        product = place(m, "multiplier", RegisteredProduct(24, 24))
         m.d.comb += [
             product.a.eq(Cat(self.a[:23], a_normal)),
             product.b.eq(Cat(self.b[:23], b_normal)),

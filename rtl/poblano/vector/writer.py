@@ -184,6 +184,6 @@ class VectorWriter(wiring.Component):
         """The write of ``results`` to words of vector memory."""
         m.d.comb += [
             write.addr.eq(word.row),
-            write.mask.eq(Cat(results.last >= n for n in range(self.words)) << word.lane),
+            write.mask.eq(Cat(C(1, 1), (results.last >= n for n in range(1, self.words))) << word.lane),
             write.data.row.eq(results.words.as_value().replicate(self.config.lanes // self.words)),
         ]
