@@ -67,14 +67,8 @@ class Tile(wiring.Component):
         matmul = place(
             m, "matmul_unit", MatmulUnit(tile, tiles=config.tiles, stream_bytes=config.stream_bytes)
         )
-        vector_busy = Signal()
-        vector = place(
-            m,
-            "vector_unit",
-            VectorUnit(tile, tiles=config.tiles),
-            clock=gated_clock(m, "vector_unit", vector_busy),
-        )
-        m.d.comb += vector_busy.eq(vector.unit.busy)
+        vector = VectorUnit(tile, tiles=config.tiles)
+        place(m, "vector_unit", vector, clock=gated_clock(m, "vector_unit", vector.unit.busy))
         m.d.comb += [matmul.tile.eq(self.number), vector.tile.eq(self.number)]
 
         connect(m, flipped(self.stream), streamer.unit)

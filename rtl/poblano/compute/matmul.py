@@ -68,8 +68,7 @@ class MatmulUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        active = Signal()
-        clock = gated_clock(m, "parts", active)
+        clock = gated_clock(m, "parts", self.unit.busy)
         part = lambda name, component: place(m, name, component, clock=clock)
         loader = part("loader", WeightLoader(self.config, stream_bytes=self.stream_bytes))
         reader = part("reader", ActivationReader(self.config, meta=False))
@@ -97,7 +96,6 @@ class MatmulUnit(wiring.Component):
         parts = (loader.cmd, reader.cmd, meta.cmd, accumulator.cmd, writer.cmd)
         self._commands(m, parts, writer.done)
 
-        m.d.comb += active.eq(self.unit.busy)
         starved = reader.active & ~(array.a.valid & array.a.ready) & ~(array.o.valid & ~array.o.ready)
         m.d.comb += [
             self.unit.idle.eq(1),

@@ -264,7 +264,7 @@ class CommandProcessor(wiring.Component):
         for counter, event in counting:
             held = Signal.like(event, name=f"{counter.name}_event")
             m.d.sync += held.eq(event)
-            with m.If(held if len(held) == 1 else held.any()):
+            with m.If(held):
                 m.d.sync += counter.eq(counter + held)
             with m.If(clear):
                 m.d.sync += [counter.eq(0), held.eq(0)]

@@ -57,8 +57,8 @@ class DMAUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        unit, active = self.unit, Signal()
-        clock = gated_clock(m, "engines", active)
+        unit = self.unit
+        clock = gated_clock(m, "engines", unit.busy | unit.cmd.valid | unit.flush | ~unit.idle)
         load = place(m, "load", LoadEngine(self.config, self.local, tiles=self.tiles), clock=clock)
         store = place(m, "store", StoreEngine(self.config, self.local, tiles=self.tiles), clock=clock)
         connect(m, load.axi, flipped(self.read))
@@ -91,7 +91,6 @@ class DMAUnit(wiring.Component):
             unit.done.eq(done),
             unit.idle.eq(load.idle & store.idle),
             unit.busy.eq(pending != 0),
-            active.eq(unit.busy | unit.cmd.valid | unit.flush | ~unit.idle),
         ]
         with m.If(taken):
             m.d.sync += loading.eq(is_load)

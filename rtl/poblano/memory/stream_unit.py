@@ -51,7 +51,12 @@ class StreamUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         memory, unit = self.config, self.unit
-        active = Signal()
+        # A word that comes or goes moves the FIFO for two cycles more.
+        moves, moved = Signal(), Signal(2)
+        m.d.comb += moves.eq(
+            unit.busy | unit.cmd.valid | unit.flush | ~unit.idle | self.o.valid & self.o.ready
+        )
+        m.d.sync += moved.eq(Cat(moves, moved))
         reader = place(
             m,
             "reader",
@@ -62,7 +67,7 @@ class StreamUnit(wiring.Component):
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding,
             ),
-            clock=gated_clock(m, "reader", active),
+            clock=gated_clock(m, "reader", moves | moved.any()),
         )
         connect(m, reader.axi, flipped(self.axi))
         connect(m, reader.o, flipped(self.o))
@@ -91,14 +96,7 @@ class StreamUnit(wiring.Component):
             unit.stall_in.eq(unit.busy & ~self.axi.r.valid & ~reader.full),
             unit.stall_out.eq(unit.busy & ~self.axi.r.valid & reader.full),
         ]
-        # A word that comes or goes moves the FIFO for two cycles more.
-        moves, moved = Signal(), Signal(2)
-        m.d.comb += [
-            moves.eq(unit.busy | unit.cmd.valid | unit.flush | ~unit.idle | self.o.valid & self.o.ready),
-            active.eq(moves | moved.any()),
-        ]
         m.d.sync += [
-            moved.eq(Cat(moves, moved)),
             nop_done.eq(unit.cmd.valid & unit.cmd.ready & nop),
             pending.eq(pending + (unit.cmd.valid & unit.cmd.ready) - unit.done),
         ]
