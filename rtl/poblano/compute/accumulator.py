@@ -15,7 +15,7 @@ from ..formats.scale import ONE, SCALE, FloatScale, IntegerScale, scale_of_float
 from ..interfaces import MetaLayout
 from ..memory.sram import SRAM
 from ..stream.broadcast import Broadcast
-from ..stream.delay import delay
+from ..stream.delay import delay, history
 from ..stream.loop_walk import LoopWalk
 from ..stream.select import word_mux
 from ..verilog import gated_clock, place
@@ -245,11 +245,8 @@ class Accumulator(wiring.Component):
         en, issue = Signal(), Signal()
         self._reads(m, en, issue, sums, walk)
         factors = self._factors(m, en, walk.o.payload.command)
-        ages = Signal(1 + self.latency)  # a number was read so many cycles of en before
-        flight = Signal(self.latency)
-        m.d.comb += ages.eq(Cat(issue, flight))
-        with m.If(en):
-            m.d.sync += flight.eq(ages)
+        # A number was read so many cycles of en before.
+        ages = Cat(history(m, en, "flight", issue, self.latency))
         before, totals = self._memory(m, en, ages, walk.o.payload)
         clock = gated_clock(m, "lanes", en & ages[1 : self.latency].any())
         active = [self._active(ages, s) for s in range(array.segments)]

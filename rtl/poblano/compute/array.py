@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import BLOCK, ArrayConfig
 from ..formats.element import Arithmetic
-from ..stream.delay import delay
+from ..stream.delay import delay, history
 from ..verilog import place
 from .pe import PE
 
@@ -26,14 +26,6 @@ GROUP = 4
 
 def _groups(cols):
     return -(-cols // GROUP)
-
-
-def _ages(m, en, name, flag, cycles):
-    """``flag`` and what it was 1 to ``cycles`` cycles of ``en`` before."""
-    before = Signal(cycles, name=f"{name}s")
-    with m.If(en):
-        m.d.sync += before.eq(Cat(flag, before))
-    return [flag, *before]
 
 
 def _skewed(m, en, name, lanes, moves):
@@ -333,9 +325,9 @@ class SystolicArray(wiring.Component):
             for s in segments
         ]
         m.d.comb += [part.en.eq(en) for part in parts]
-        valids = _ages(m, en, "valid", taken, self.latency)
+        valids = history(m, en, "valid", taken, self.latency)
         m.d.comb += self.o.valid.eq(valids[-1])
-        self._activations(m, en, parts, valids, _ages(m, en, "swap", swap, self._rows - 1))
+        self._activations(m, en, parts, valids, history(m, en, "swap", swap, self._rows - 1))
         self._row_items(m, en, parts, item & ~across, count)
         if transpose:
             self._column_items(m, en, parts, item & across, count)
@@ -380,7 +372,7 @@ class SystolicArray(wiring.Component):
         late as its first row has a swap, which must not be behind them."""
         bands, cols = self.config.load_rows, self.config.cols
         late = [b * self._rows // bands for b in range(bands)]
-        valids = _ages(m, en, "row_item", item, late[-1] + _groups(cols) - 1)
+        valids = history(m, en, "row_item", item, late[-1] + _groups(cols) - 1)
         places = [(b, c) for b in range(bands) for c in range(cols)]
         data = self.w.payload.data
         lanes = [(data[b][self._col_of(c)], 0, late[b] + c // GROUP) for b, c in places]
@@ -397,7 +389,7 @@ class SystolicArray(wiring.Component):
         """Columns of weights on the rows' buses, and the columns that keep them, of bands likewise."""
         bands, cols = self.config.load_rows, self.config.cols
         late = [b * cols // bands // GROUP for b in range(bands)]
-        valids = _ages(m, en, "column_item", item, late[-1] + self._rows - 1)
+        valids = history(m, en, "column_item", item, late[-1] + self._rows - 1)
         places = [(s, r, b) for s in range(len(parts)) for r in range(self._rows) for b in range(bands)]
         data = self.w.payload.data
         lanes = [(data[b][s * self._rows + self._row_of(r)], 0, late[b] + r) for s, r, b in places]

@@ -1,4 +1,4 @@
-"""Delay lines."""
+"""Delay lines, and what flags were before."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from amaranth.hdl import *
 
 from ..verilog import emitting, source
 
-__all__ = ["delay"]
+__all__ = ["delay", "history"]
 
 LINE = Path(__file__).with_name("delay_line.v")
 LONG = 32
@@ -38,3 +38,11 @@ def delay(m, en, name, value, cycles, *, reset_less=True):
     if isinstance(value, ValueCastable):
         return value.shape()(late)
     return late.as_signed() if bits.shape().signed else late
+
+
+def history(m, en, name, flag, cycles):
+    """``flag`` and what it was 1 to ``cycles`` cycles of ``en`` before, as a list; reset clears what was."""
+    before = Signal(cycles, name=f"{name}s")
+    with m.If(en):
+        m.d.sync += before.eq(Cat(flag, before))
+    return [flag, *before]
