@@ -6,7 +6,7 @@ import numpy as np
 
 from ..config import BLOCK
 from ..formats.element import Activation, Element, scale_exponent
-from ..formats.float32_reference import canonicalise, float16_to_float32
+from ..formats.float32_reference import canonicalise, float16_to_float32, without_subnormals
 from ..formats.scale_reference import read_scale, scale_multiply
 from ..isa.weight_stream import ScaleFormat, step_bytes, weight_unit
 
@@ -142,7 +142,6 @@ def _single(array):
     return float16_to_float32(array) if array.dtype == np.float16 else array.astype(np.float32, copy=False)
 
 
-_NORMAL = 2.0**-126
 _INTEGERS = (Element.S8, Element.S4, Element.U4)
 _HALF = 16
 """Bits of the lower half of an activation where float64 can't hold the sums."""
@@ -161,8 +160,7 @@ def _round32(value, exponent, error=0.0):
     odd = bits + np.where((np.asarray(error) > 0) == (value > 0), 1, -1)
     value = np.where((np.asarray(error) != 0) & (bits & 1 == 0), odd, bits).view(np.float64)
     with np.errstate(over="ignore", under="ignore"):
-        value = np.ldexp(value, exponent)
-        return np.where(np.abs(value) < _NORMAL, 0, value).astype(np.float32)
+        return without_subnormals(np.ldexp(value, exponent)).astype(np.float32)
 
 
 def _block_sums(a, w, exponent):

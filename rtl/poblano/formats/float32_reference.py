@@ -10,6 +10,7 @@ __all__ = [
     "float_add",
     "float_multiply",
     "float_to_int8",
+    "without_subnormals",
 ]
 
 NAN = np.array(0x7FC00000, np.uint32).view(np.float32)[()]
@@ -21,6 +22,11 @@ def canonicalise(x):
     x = np.asarray(x, np.float32)
     nan = np.isnan(x)
     return np.where(nan, NAN, x) if nan.any() else x
+
+
+def without_subnormals(x):
+    """``x``, floats, with 0 for magnitudes below the least normal float32."""
+    return np.where(np.abs(x) < 2.0**-126, 0, x)
 
 
 def float_add(a, b):
@@ -48,7 +54,7 @@ def fixed_to_float(i, exponent=0):
     numbers, excess = zip(*(odd(int(value)) for value in np.asarray(i).ravel()))
     with np.errstate(over="ignore"):
         value = np.ldexp(np.array(numbers), np.array(excess) + np.asarray(exponent))
-        return np.where(np.abs(value) < 2.0**-126, 0, value).astype(np.float32)
+        return without_subnormals(value).astype(np.float32)
 
 
 def float_to_int8(x):
@@ -60,7 +66,7 @@ def float_to_int8(x):
 
 
 def float16_to_float32(bits):
-    """:func:`~poblano.formats.float32.float16_to_float32` of 16-bit patterns (or float16)."""
+    """float32 of 16-bit patterns (or float16), exact."""
     bits = np.asarray(bits)
     half = bits if bits.dtype == np.float16 else bits.astype(np.uint16).view(np.float16)
     with np.errstate(all="ignore"):

@@ -3,7 +3,7 @@ arrays, bit for bit."""
 
 import numpy as np
 
-from .float32_reference import canonicalise
+from .float32_reference import canonicalise, without_subnormals
 
 __all__ = ["LEAST", "SCALE_BITS", "read_scale", "round_scale", "scale_multiply"]
 
@@ -11,7 +11,6 @@ SCALE_BITS = 11
 """Bits of a scale's significand."""
 LEAST = np.float32(2.0**-56)
 """Scales whose magnitude is below this are read as zero."""
-_NORMAL = 2.0**-126
 
 
 def read_scale(x):
@@ -31,6 +30,5 @@ def scale_multiply(x, scale):
     """float32 ``x`` times a scale, rounded to nearest even; products below the least normal number, and of
     subnormal ``x``, are zero."""
     with np.errstate(all="ignore"):
-        x = np.where(np.abs(x) < _NORMAL, 0, np.asarray(x, np.float64))
-        product = x * scale
-        return canonicalise(np.where(np.abs(product) < _NORMAL, 0, product).astype(np.float32))
+        product = without_subnormals(np.asarray(x, np.float64)) * scale
+        return canonicalise(without_subnormals(product).astype(np.float32))
