@@ -22,22 +22,14 @@ from poblano_flows.asic.flat import Flat
 from poblano_flows.asic.flow import Design, Source, array_source
 from poblano_flows.asic.liberty import Expression, load_library
 from poblano_flows.asic.synthesis import elaborate, synthesise
-from poblano_flows.asic.tools import AsicError, sta_program
+from poblano_flows.asic.tools import AsicError
 from tests.test_flows_area import VERILOG as BY_HAND
 from tests.test_flows_netlist import gated
 
+pytestmark = pytest.mark.usefixtures("standard_cells")
+
 INT8 = ArrayConfig(rows=4, cols=4, formats=("int8",))
 GATE = CLOCK_GATE_FILE.read_text()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def needed():
-    """The library and OpenSTA, out of their packages."""
-    try:
-        load_library()
-        sta_program()
-    except AsicError as error:
-        pytest.skip(str(error))
 
 
 @cache

@@ -19,6 +19,7 @@ from poblano.isa.registers import COUNTERS, REGISTERS, Control, Irq, Status, add
 from poblano.verilog import emit
 from poblano_cli import main as cli
 from poblano_flows import export
+from poblano_flows.asic.synthesis import run_yosys
 from poblano_host.sim.verilator import verilator_command
 
 
@@ -376,14 +377,7 @@ def test_clock_gate(tmp_path):
         "rename array gated",
         "write_verilog -noattr gated.v",
     ]
-    program = (
-        "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\n"
-        "for command in sys.argv[1:]:\n    libyosys.run_pass(command, design)\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program, *commands], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr
+    run_yosys([commands], tmp_path, "array")
     counts = [
         json.loads(re.search(r"\{.*", (tmp_path / name).read_text(), re.DOTALL)[0])["design"][
             "num_cells_by_type"

@@ -18,9 +18,11 @@ from poblano_flows.asic.liberty import load_library
 from poblano_flows.asic.power import GatePower
 from poblano_flows.asic.simulate import netlist_library
 from poblano_flows.asic.synthesis import elaborate, synthesise
-from poblano_flows.asic.tools import AsicError, sta_program
+from poblano_flows.asic.tools import AsicError
 from poblano_host.sim.build import build_library
 from tb.common.bulk import Bulk, _harness, build
+
+pytestmark = pytest.mark.usefixtures("standard_cells")
 
 INT8 = ArrayConfig(rows=4, cols=4, formats=("int8",))
 GATED = (
@@ -43,16 +45,6 @@ module dut(input clk, input rst, input run, input add, input [15:0] d,
 endmodule
 """
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def needed():
-    """The library and OpenSTA, out of their packages."""
-    try:
-        load_library()
-        sta_program()
-    except AsicError as error:
-        pytest.skip(str(error))
 
 
 @cache
