@@ -83,8 +83,8 @@ def energy(powers):
     for title, power in powers:
         scaled = [f"{least:.2f} to {most:.2f}" for least, most in tops_per_watt(power.tops_per_watt).values()]
         lines.append(
-            f"| {title} | {power.title} | {power.energy:,.0f} | {power.total / power.macs:,.1f} | "
-            f"{power.total / power.tokens / 1e6:,.2f} | {power.total / power.bytes:,.0f} | "
+            f"| {title} | {power.title} | {power.energy:,.0f} | {power.per_mac:,.1f} | "
+            f"{power.per_token / 1e6:,.2f} | {power.per_byte:,.0f} | "
             f"{power.tops_per_watt:.4f} | " + " | ".join(scaled) + " |"
         )
     return lines

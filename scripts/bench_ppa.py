@@ -72,9 +72,9 @@ def power_figures(name, program, power):
         f"{key}/cycles": power.cycles,
         f"{key}/clock_nj": power.blocks[0].clock / 1000,
         f"{key}/pj_per_cycle": power.energy,
-        f"{key}/pj_per_mac": power.total / power.macs,
-        f"{key}/pj_per_token": power.total / power.tokens,
-        f"{key}/pj_per_byte": power.total / power.bytes,
+        f"{key}/pj_per_mac": power.per_mac,
+        f"{key}/pj_per_token": power.per_token,
+        f"{key}/pj_per_byte": power.per_byte,
         f"{key}/tops_per_watt": power.tops_per_watt,
     }
     for node, (least, most) in tops_per_watt(power.tops_per_watt).items():

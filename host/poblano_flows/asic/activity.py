@@ -153,6 +153,21 @@ class Power:
         return self.energy * self.cycles
 
     @property
+    def per_mac(self):
+        """pJ a multiply-accumulate."""
+        return self.total / self.macs
+
+    @property
+    def per_token(self):
+        """pJ a token."""
+        return self.total / self.tokens
+
+    @property
+    def per_byte(self):
+        """pJ a byte of memory traffic."""
+        return self.total / self.bytes
+
+    @property
     def tops_per_watt(self):
         """Operations, two a multiply-accumulate, a second for a watt, in 10^12; with leakage."""
         leakage = self.blocks[0].leakage * self.cycles / self.frequency * 1e-6  # nW us to pJ
@@ -166,9 +181,9 @@ class Power:
             f"Power of {self.title}: {self.cycles:,} cycles on the netlist in simulation; changes of settled "
             "nets (no glitches, wires, clock tree, memories). "
             f"In a cycle the clocks of {100 * self.running:.1f} % of the flip-flops tick. "
-            f"{self.total / 1e6:,.2f} uJ: {self.total / self.tokens / 1e6:,.3f} uJ a token, "
-            f"{self.total / self.macs:,.1f} pJ a multiply-accumulate, "
-            f"{self.total / self.bytes:,.0f} pJ a byte of memory traffic."
+            f"{self.total / 1e6:,.2f} uJ: {self.per_token / 1e6:,.3f} uJ a token, "
+            f"{self.per_mac:,.1f} pJ a multiply-accumulate, "
+            f"{self.per_byte:,.0f} pJ a byte of memory traffic."
         )
 
     def rows(self):
