@@ -1,0 +1,170 @@
+"""The configuration of a DRAM controller, and the times of its DRAM in its own cycles."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+
+from amaranth.utils import exact_log2
+
+from ..axi.signature import AXIConfig
+from .timing import TIMING_SETS
+
+__all__ = ["Cycles", "DramConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycles:
+    """The times between commands in cycles of the controller: the second command comes at least so many
+    cycles after the first.
+
+    ``same`` is for commands to one bank group, ``other`` for commands to different ones. A write's data is
+    on the pins from ``write_latency`` cycles after its command, a read's ``read_latency``. ``interval`` is
+    the average of refreshes of all banks, ``longest`` the most between refreshes of a bank.
+    """
+
+    burst: int
+    read_latency: int
+    write_latency: int
+    act_to_read: int
+    act_to_write: int
+    act_to_precharge: int
+    act_to_act: int
+    act_to_act_other: int
+    act_to_act_same: int
+    four_acts: int
+    precharge_to_act: int
+    read_to_precharge: int
+    write_to_precharge: int
+    column_other: int
+    column_same: int
+    write_to_read_other: int
+    write_to_read_same: int
+    read_to_write: int
+    refresh_all: int
+    refresh_bank: int
+    refresh_to_refresh: int
+    interval: int
+    longest: int
+
+    @classmethod
+    def of(cls, timing, clock_ns):
+        """Of a :class:`~poblano.dram.timing.TimingSet` whose memory clock takes ``clock_ns`` nanoseconds."""
+        t = timing.clocks(clock_ns)
+        row, column, ratio = timing.row_phase, timing.column_phase, timing.ratio
+
+        def cycles(clocks, first, second):
+            """Between commands in the phases ``first`` and ``second``."""
+            return max(1, -(-(clocks + first - second) // ratio))
+
+        written = t["cwl"] + timing.burst_clocks  # from a write to the end of its data
+        rows = lambda name: cycles(t[name], row, row)
+        columns = lambda clocks: cycles(clocks, column, column)
+        interval = t["refi"] // ratio
+        return cls(
+            burst=columns(timing.burst_clocks),
+            read_latency=-(-(t["cl"] + column) // ratio),
+            write_latency=(t["cwl"] + column) // ratio,
+            act_to_read=cycles(t["rcd_read"], row, column),
+            act_to_write=cycles(t["rcd_write"], row, column),
+            act_to_precharge=rows("ras"),
+            act_to_act=rows("rc"),
+            act_to_act_other=rows("rrd_s"),
+            act_to_act_same=rows("rrd_l"),
+            four_acts=rows("faw"),
+            precharge_to_act=rows("rp"),
+            read_to_precharge=cycles(t["rtp"], column, row),
+            write_to_precharge=cycles(written + t["wr"], column, row),
+            column_other=columns(max(t["ccd_s"], timing.burst_clocks)),
+            column_same=columns(max(t["ccd_l"], timing.burst_clocks)),
+            write_to_read_other=columns(written + t["wtr_s"]),
+            write_to_read_same=columns(written + t["wtr_l"]),
+            read_to_write=columns(t["rtw"]),
+            refresh_all=rows("rfc_all"),
+            refresh_bank=rows("rfc_bank"),
+            refresh_to_refresh=rows("rrefd"),
+            interval=interval,
+            longest=(1 + timing.postponed) * interval,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DramConfig:
+    """A DRAM controller and the DRAM behind it, a pseudo-channel of HBM or a device.
+
+    ``kind`` is a name of :data:`~poblano.dram.timing.TIMING_SETS`; ``clock_mhz`` the controller's clock, of
+    which the memory's is a multiple. ``reads`` and ``writes`` are the AXI bursts that are queued, ``write_beats``
+    the beats of written data that are kept; a batch of writes begins with ``write_batch`` of them.
+    ``bank_refresh`` False refreshes all banks at once, though the DRAM could do it bank by bank. ``rows``, if
+    not 0, lowers the rows of a bank; ``oldest`` bounds how many cycles younger bursts go before one.
+    """
+
+    kind: str = "HBM3-6.4"
+    clock_mhz: Fraction = Fraction(800)
+    reads: int = 16
+    writes: int = 8
+    write_beats: int = 128
+    write_batch: int = 64
+    read_beats: int = 64
+    bank_refresh: bool = True
+    rows: int = 0
+    oldest: int = 1024
+    id_width: int = 4
+
+    def __post_init__(self):
+        if self.kind not in TIMING_SETS:
+            raise ValueError(f"DRAM kind must be one of {', '.join(TIMING_SETS)}, not {self.kind!r}")
+        if not self.clock_mhz > 0 or self.clock_ns < Fraction(999, 1000) * self.timing.clock_ns:
+            raise ValueError(
+                f"the clock must be above 0 and at most {float(1000 / self.timing.clock_ns / self.timing.ratio):g} "
+                f"MHz for {self.kind}, not {float(self.clock_mhz):g}"
+            )
+        for name in ("reads", "writes", "write_beats", "read_beats", "write_batch"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 2:
+                raise ValueError(f"DRAM {name} must be at least 2, not {value!r}")
+        if self.write_batch > self.write_beats:
+            raise ValueError(f"write_batch {self.write_batch} is above the {self.write_beats} write_beats")
+        exact_log2(self.timing.rows)
+
+    @cached_property
+    def timing(self):
+        """The :class:`~poblano.dram.timing.TimingSet`, with ``rows``."""
+        timing = TIMING_SETS[self.kind]
+        return replace(timing, rows=self.rows or timing.rows)
+
+    @property
+    def clock_ns(self):
+        """Nanoseconds of a memory clock."""
+        return 1000 / Fraction(self.clock_mhz) / TIMING_SETS[self.kind].ratio
+
+    @cached_property
+    def cycles(self):
+        """The :class:`Cycles`."""
+        return Cycles.of(self.timing, max(self.clock_ns, self.timing.clock_ns))
+
+    @property
+    def refreshes_banks(self):
+        """Whether banks are refreshed one by one."""
+        return self.bank_refresh and self.timing.bank_refresh
+
+    @property
+    def addr_width(self):
+        """Bits of the address of a byte."""
+        return exact_log2(self.timing.bytes)
+
+    @property
+    def granule(self):
+        """Contiguous bytes in one row of each group."""
+        return self.timing.groups * self.timing.page_bytes
+
+    @property
+    def axi(self):
+        """The :class:`~poblano.axi.signature.AXIConfig` of the chip's side."""
+        return AXIConfig(
+            addr_width=self.addr_width, data_width=8 * self.timing.burst_bytes, id_width=self.id_width
+        )
+
+    @property
+    def peak(self):
+        """Bytes a cycle."""
+        return Fraction(self.timing.burst_bytes, self.cycles.burst)
