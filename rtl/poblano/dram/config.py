@@ -111,7 +111,7 @@ class DramConfig:
     bank_refresh: bool = True
     rows: int = 0
     oldest: int = 1024
-    id_width: int = 4
+    id_width: int = 5
 
     def __post_init__(self):
         if not isinstance(self.kind, TimingSet) and self.kind not in TIMING_SETS:

@@ -56,9 +56,7 @@ class DramController(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, timing = self.config, self.config.timing
-        banks = [
-            place(m, f"bank{n}", BankMachine(config)) for n in range(timing.groups * timing.banks)
-        ]
+        banks = [place(m, f"bank{n}", BankMachine(config)) for n in range(timing.groups * timing.banks)]
         windows = place(m, "windows", CommandWindows(config))
         reads = place(m, "reads", BurstQueue(config, depth=config.reads, ordered=False))
         writes = place(m, "writes", BurstQueue(config, depth=config.writes, ordered=True))
@@ -73,12 +71,13 @@ class DramController(wiring.Component):
             turnaround.reads.eq(~reads.empty),
             turnaround.writes.eq(~writes.empty),
             turnaround.beats.eq(write_data.beats),
+            turnaround.write_hit.eq(writes.hit),
             turnaround.read_aged.eq(reads.aged),
             turnaround.write_aged.eq(writes.aged),
         ]
         of_banks = lambda name: Cat(getattr(bank, name) for bank in banks)
         by_group = lambda bits: bits.replicate(timing.banks)
-        free = Cat(~hold.replicate(timing.groups) for hold in refresher.hold)  # of the refresher
+        free = ~refresher.hold
         needed = Mux(writing, writes.needed, reads.needed)
         for queue in (reads, writes):
             m.d.comb += [
@@ -91,9 +90,7 @@ class DramController(wiring.Component):
         read_now = read_data.room & ~writing
         write_now = (write_data.beats != 0) & write_data.room & writing
         m.d.comb += [
-            reads.may_access.eq(
-                Mux(read_now, of_banks("may_read") & by_group(windows.may_read) & free, 0)
-            ),
+            reads.may_access.eq(Mux(read_now, of_banks("may_read") & by_group(windows.may_read) & free, 0)),
             writes.may_access.eq(
                 Mux(write_now, of_banks("may_write") & by_group(windows.may_write) & free, 0)
             ),
@@ -153,7 +150,9 @@ class DramController(wiring.Component):
         dram, config = self.dram, self.config
         timing, together = config.timing, not config.refreshes_banks
         reads, writes = queues
-        command = data.StructLayout({"op": RowOp} | {n: reads.row.shape()[n].shape for n in ("group", "bank", "row")})
+        command = data.StructLayout(
+            {"op": RowOp} | {n: reads.row.shape()[n].shape for n in ("group", "bank", "row")}
+        )
         row = Signal(command)
         proposals = [(RowOp.ACTIVATE, "activate"), (RowOp.PRECHARGE, "precharge")]
 
@@ -170,7 +169,8 @@ class DramController(wiring.Component):
         with m.Else():
             propose(writes)
             propose(reads)
-        with m.If(refresher.precharge | refresher.refresh):
+        activates = reads.activate.valid | writes.activate.valid
+        with m.If(~activates & (refresher.precharge | refresher.refresh)):
             close = RowOp.PRECHARGE_ALL if together else RowOp.PRECHARGE
             refresh = RowOp.REFRESH_ALL if together else RowOp.REFRESH_BANK
             m.d.comb += [
@@ -181,7 +181,7 @@ class DramController(wiring.Component):
         allowed = Signal()
         m.d.comb += [
             allowed.eq(~column if timing.shared_bus and timing.ratio == 1 else 1),
-            refresher.accept.eq(allowed),
+            refresher.accept.eq(allowed & ~activates),
         ]
         with m.If(~allowed):
             m.d.comb += row.op.eq(RowOp.NOP)

@@ -67,8 +67,9 @@ class BurstQueue(wiring.Component):
     column : Out({valid, group, bank, column, id, last}), ``last`` is the last of an AXI burst
     accept : In(1), the column command is given in this cycle
     needed : Out(banks), banks to be kept open for these bursts
-    wanted : Out(banks in a group), banks that bursts use, in any group
+    wanted : Out(banks), banks that bursts are still to use
     left : Out(banks in a group), the last beat of a granule is taken in this cycle
+    hit : Out(1), the row of a burst's next beat is open
     aged : Out(1); empty : Out(1), no burst is inside
     """
 
@@ -83,7 +84,9 @@ class BurstQueue(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(BurstLayout(config))),
-                "row": In(data.StructLayout({"valid": 1, "open": 1, "all": 1} | where | {"row": bits["row"]})),
+                "row": In(
+                    data.StructLayout({"valid": 1, "open": 1, "all": 1} | where | {"row": bits["row"]})
+                ),
                 "open": In(banks),
                 "rows": In(data.ArrayLayout(bits["row"], banks)),
                 "may_activate": In(banks),
@@ -95,8 +98,9 @@ class BurstQueue(wiring.Component):
                 "column": Out(data.StructLayout(column)),
                 "accept": In(1),
                 "needed": Out(banks),
-                "wanted": Out(timing.banks),
+                "wanted": Out(banks),
                 "left": Out(timing.banks),
+                "hit": Out(1),
                 "aged": Out(1),
                 "empty": Out(1),
             }
@@ -122,6 +126,7 @@ class BurstQueue(wiring.Component):
         m.d.comb += [
             self.empty.eq(~valid.any() & ~self.i.valid),
             self.needed.eq(self._banks_of(slots, lambda slot: slot.kept) & ~claimed),
+            self.wanted.eq(self._banks_of(slots, lambda slot: Mux(slot.valid, slot.needs, 0))),
         ]
         return m
 
@@ -157,7 +162,11 @@ class BurstQueue(wiring.Component):
             row = _named(m, f"open_row{g}", word_mux(where.bank, [self.rows[n] for n in numbers]))
             m.d.comb += hits[g].eq(word_mux(where.bank, [self.open[n] for n in numbers]) & (row == where.row))
         same = _named(m, "same", Cat(slot.valid & (self.ordered | (slot.id == new.id)) for slot in slots))
-        rival = _named(m, "rivals", Cat((slot.place.bank == where.bank) & (slot.place.row != where.row) for slot in slots))
+        rival = _named(
+            m,
+            "rivals",
+            Cat((slot.place.bank == where.bank) & (slot.place.row != where.row) for slot in slots),
+        )
         for n, slot in enumerate(slots):
             with m.If(enters & slot_of[n]):
                 m.d.sync += [
@@ -174,21 +183,17 @@ class BurstQueue(wiring.Component):
             with m.Elif(enters):  # it is younger
                 for bits in (slot.older, slot.order, slot.rival):
                     m.d.sync += bits.eq(bits & ~slot_of)
-        m.d.comb += self.wanted.eq(
-            Cat(
-                Cat(
-                    *(slot.valid & (slot.place.bank == b) for slot in slots), waiting & (where.bank == b)
-                ).any()
-                for b in range(timing.banks)
-            )
-        )
 
     def _columns(self, m, slots, access):
         """The column command; a bit for each slot whose last beat it is, if it is accepted."""
         ready, current = Signal(self.depth), Signal(self.depth)
+        next_hit = lambda slot: word_mux(slot.place.group, slot.hits) if self._groups > 1 else slot.hits
+        m.d.comb += self.hit.eq(Cat(slot.first & next_hit(slot) for slot in slots).any())
         for n, slot in enumerate(slots):
             may = _named(m, f"accessible{n}", self._of_bank(slot.place.bank, access) & slot.hits)
-            m.d.comb += ready[n].eq(slot.first & (word_mux(slot.place.group, may) if self._groups > 1 else may))
+            m.d.comb += ready[n].eq(
+                slot.first & (word_mux(slot.place.group, may) if self._groups > 1 else may)
+            )
         chosen, done = Signal(self.depth), Signal(self.depth)
         m.d.comb += [
             chosen.eq(Mux((ready & current).any(), current, _oldest(slots, ready))),
@@ -252,9 +257,7 @@ class BurstQueue(wiring.Component):
         lacks = lambda slot: slot.needs & ~slot.hits
         with m.If(self.aged):
             m.d.comb += claimed.eq(
-                self._banks_of(
-                    slots, lambda slot: Mux(oldest[slot.number], lacks(slot), 0)
-                )
+                self._banks_of(slots, lambda slot: Mux(oldest[slot.number], lacks(slot), 0))
             )
 
     def _place(self, bits):

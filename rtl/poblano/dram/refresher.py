@@ -4,13 +4,15 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..verilog import place
 from .config import DramConfig
+from .countdown import Countdown
 
 __all__ = ["BankRefresher", "Refresher"]
 
-SOON, LATE = 2, 4
-"""Refreshes of all banks that are due from which on banks without a burst, and any banks, are refreshed; JEDEC
-lets 8 be due."""
+SOON, LATE, URGENT = 1, 6, 7
+"""Rounds that are due from which on one bank at a time that no burst needs, one of any, and any are refreshed;
+JEDEC lets 8 be due."""
 
 
 class Refresher(wiring.Component):
@@ -27,12 +29,12 @@ class Refresher(wiring.Component):
 
     Members
     -------
-    wanted : In(banks in a group), bursts use banks of this number
+    wanted : In(banks), bursts need this bank
     left : In(banks in a group), the last beat of a granule of theirs is taken in this cycle
     open, may_precharge, may_activate : In(banks), of each bank, by its own commands
     may_refresh : In(groups), commands to other banks allow it
     accept : In(1), the command is given in this cycle
-    hold : Out(banks in a group), no burst may use or open banks of this number
+    hold : Out(banks), no burst may use or open this bank
     precharge, refresh : Out(1), precharge or refresh the bank ``group``, ``bank``, or all banks if these are
         refreshed together; not both
     group, bank : Out
@@ -45,14 +47,14 @@ class Refresher(wiring.Component):
         banks = timing.groups * timing.banks
         super().__init__(
             {
-                "wanted": In(timing.banks),
+                "wanted": In(banks),
                 "left": In(timing.banks),
                 "open": In(banks),
                 "may_precharge": In(banks),
                 "may_activate": In(banks),
                 "may_refresh": In(timing.groups),
                 "accept": In(1),
-                "hold": Out(timing.banks),
+                "hold": Out(banks),
                 "precharge": Out(1),
                 "refresh": Out(1),
                 "group": Out(range(timing.groups)),
@@ -85,59 +87,55 @@ class BankRefresher(Refresher):
 
     Latency: 1 cycle from a refresh that is due to the first command.
 
-    In a round each bank is refreshed once; a round is due in each interval. The banks of one number, one in each
-    group, are refreshed one right after the other: those which a stream has just left at the end of a
-    granule, since it comes back to them last, or any when no burst is there; from ``SOON`` rounds that are due on
-    also others without bursts, and from ``LATE`` on any: their bursts wait.
+    In a round each bank is refreshed once; a round is due in each interval. Best are the banks that a stream has just left
+    at the end of a granule, all groups one right after the other, since it comes back to them last; or any when no burst
+    is there. From ``SOON`` rounds that are due on, a bank without bursts is taken when no refresh is going
+    on, from ``LATE`` any bank, and from ``URGENT`` without waiting for the refresh before: the bursts wait.
     """
 
     def elaborate(self, platform):
         m = Module()
         timing = self.config.timing
         groups, banks = timing.groups, timing.banks
-        pending, held = Signal(banks), Signal(banks)  # by number: in this round, now
-        left, todo, last = Signal(banks), Signal(groups), Signal()
-        self._count(m, last & ~(pending & ~held).any())
-        m.d.sync += left.eq(self.left)
+        pending, held = Signal(groups * banks), Signal(groups * banks)  # in this round, and now
+        left, done = Signal(banks), Signal(groups * banks)
+        busy = place(m, "busy", Countdown((self.config.cycles.refresh_bank,)))
+        self._count(m, (pending != 0) & ((pending & ~done) == 0))
+        m.d.sync += [left.eq(self.left), pending.eq(pending & ~done)]
         with m.If((pending == 0) & (self.due != 0)):
             m.d.sync += pending.eq(-1)
 
-        free = pending & ~self.wanted
+        number = lambda bits, b: bits[groups * b :][:groups]  # the banks of a number
+        unwanted = Cat(number(pending, b).any() & (number(self.wanted, b) == 0) for b in range(banks))
+        some = Cat(number(pending, b).any() for b in range(banks))
+        paced = busy.over
         choices = (
-            free & left,
-            Mux(self.wanted == 0, pending, 0),
-            Mux(self.due >= SOON, free, 0),
-            Mux(self.due >= LATE, pending, 0),
+            unwanted & left,
+            Mux(self.wanted == 0, some & -some, 0),
+            Mux((self.due >= SOON) & paced, unwanted & -unwanted, 0),
+            Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0),
         )
-        chosen = Signal(banks)
-        for choice in reversed(choices):
-            with m.If(choice.any()):
-                m.d.comb += chosen.eq(choice & -choice)
-        with m.If(~held.any()):
-            m.d.sync += [held.eq(chosen), todo.eq(-1)]
+        choices = [pending & Cat(bit.replicate(groups) for bit in choice) for choice in choices]
+        with m.If((held & ~done) == 0):
+            m.d.sync += held.eq(0)
+            for choice in reversed(choices):
+                with m.If(choice.any()):
+                    m.d.sync += held.eq(choice & ~done)
+        with m.Else():
+            m.d.sync += held.eq(held & ~done)
 
-        of_held = lambda bits: Cat(
-            (Cat(bits[groups * b + g] for b in range(banks)) & held).any() for g in range(groups)
-        )
-        closes, refreshes = Signal(groups), Signal(groups)
+        closes, refreshes, chosen = Signal.like(held), Signal.like(held), Signal.like(held)
         m.d.comb += [
-            closes.eq(of_held(self.open & self.may_precharge)),
-            refreshes.eq(of_held(self.may_activate) & todo & self.may_refresh),
+            closes.eq(held & self.open & self.may_precharge),
+            refreshes.eq(held & self.may_activate & self.may_refresh.replicate(banks)),
+            chosen.eq(Mux(closes.any(), closes & -closes, refreshes & -refreshes)),
+            done.eq(Mux(self.refresh & self.accept, chosen, 0)),
+            busy.start.eq(done.any()),
             self.hold.eq(held),
             self.precharge.eq(closes.any()),
             self.refresh.eq(refreshes.any() & ~closes.any()),
+            Cat(self.group, self.bank).eq(_number(chosen)),
         ]
-        group = Signal(groups)
-        m.d.comb += [
-            group.eq(Mux(closes.any(), closes & -closes, refreshes & -refreshes)),
-            self.group.eq(_number(group)),
-            self.bank.eq(_number(held)),
-            last.eq(self.refresh & self.accept & ((todo & ~group) == 0)),
-        ]
-        with m.If(self.refresh & self.accept):
-            m.d.sync += todo.eq(todo & ~group)
-        with m.If(last):
-            m.d.sync += [held.eq(0), pending.eq(pending & ~held)]
         return m
 
 

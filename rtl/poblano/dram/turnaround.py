@@ -14,8 +14,8 @@ class Turnaround(wiring.Component):
 
     Latency: 1 cycle from a reason to ``writing``.
 
-    Reads go on until there is none, or ``write_batch`` beats of writes are ready, or some have been ready for
-    ``write_wait`` cycles, or the oldest write is aged. Writes then go on until none is ready or, if reads wait, ``write_beats``
+    Reads go on until there is none, or ``write_batch`` beats of writes are ready with their row open, or some have been
+    ready for ``write_wait`` cycles, or the oldest write is aged. Writes then go on until none is ready or, if reads wait, ``write_beats``
     have been written. An aged burst of the present direction is served before.
 
     Parameters
@@ -26,6 +26,7 @@ class Turnaround(wiring.Component):
     -------
     reads, writes : In(1), bursts are there
     beats : In, beats of write data that are there
+    write_hit : In(1), the row of the next write is open
     read_aged, write_aged : In(1)
     issue : In(1), a column command is given in this cycle
     writing : Out(1)
@@ -38,6 +39,7 @@ class Turnaround(wiring.Component):
                 "reads": In(1),
                 "writes": In(1),
                 "beats": In(range(config.write_beats + 1)),
+                "write_hit": In(1),
                 "read_aged": In(1),
                 "write_aged": In(1),
                 "issue": In(1),
@@ -59,7 +61,8 @@ class Turnaround(wiring.Component):
                 m.d.sync += count.eq(count + 1)
         with m.Else():
             waited = count >= config.write_wait
-            reasons = ~self.reads | (self.beats >= config.write_batch) | waited | self.write_aged
+            batch = (self.beats >= config.write_batch) & self.write_hit
+            reasons = ~self.reads | batch | waited | self.write_aged
             with m.If(ready & reasons & (~self.read_aged | ~self.reads)):
                 m.d.sync += [self.writing.eq(1), count.eq(0)]
             with m.Elif(ready & ~waited):

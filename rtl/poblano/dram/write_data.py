@@ -76,13 +76,13 @@ class WriteData(wiring.Component):
             self.b.payload.id.eq(answers.o.payload),
             answers.o.ready.eq(self.b.ready),
         ]
-        pops = history(m, 1, "issued", self.issue, cycles.write_latency)[-1] if cycles.write_latency else self.issue
+        pops = (
+            history(m, 1, "issued", self.issue, cycles.write_latency)[-1]
+            if cycles.write_latency
+            else self.issue
+        )
         word = Signal(beat)
-        m.d.comb += [
-            beats.o.ready.eq(pops),
-            self.pins.data.eq(word.data),
-            self.pins.strb.eq(word.strb),
-        ]
+        m.d.comb += [beats.o.ready.eq(pops), self.pins.data.eq(word.data), self.pins.strb.eq(word.strb)]
         with m.If(pops):
             m.d.sync += word.eq(beats.o.payload)
         with m.Elif(cycles.burst > 1):
