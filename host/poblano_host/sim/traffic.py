@@ -1,8 +1,8 @@
-"""Bursts of AXI masters as arrays: sequential streams and random chunks."""
+"""Bursts of AXI masters as arrays: sequential streams, random chunks, random bursts."""
 
 import numpy as np
 
-__all__ = ["BURST", "merged", "random_chunks", "sequential"]
+__all__ = ["BURST", "merged", "random_bursts", "random_chunks", "sequential"]
 
 BURST = np.dtype(
     [
@@ -48,3 +48,24 @@ def random_chunks(rng, count, *, size, beat, memory_bytes, ids=16, write=False):
 def merged(*streams):
     """The streams' bursts in turn, one of each; streams are equally long."""
     return np.stack(streams, axis=1).ravel()
+
+
+def random_bursts(rng, count, *, beat, memory_bytes, ids=16, writes=0.4, longest=16, hot=0.5, idle=0.0):
+    """``count`` bursts of 1 to ``longest`` beats anywhere in the memory, the part ``writes`` of them writes.
+
+    Half of them are of one beat. The part ``hot`` goes to the same few places again and again, and the part
+    ``idle`` comes long after the burst before it.
+    """
+    bursts = np.zeros(count, BURST)
+    most = BOUNDARY // beat
+    beats = np.where(rng.random(count) < 0.5, 1, rng.integers(1, min(longest, most) + 1, count))
+    pages = rng.integers(0, memory_bytes // BOUNDARY, count)
+    chosen = rng.random(count) < hot
+    pages[chosen] = rng.choice(rng.integers(0, memory_bytes // BOUNDARY, 4), chosen.sum())
+    offsets = (rng.random(count) * (most - beats + 1)).astype(np.uint64)
+    bursts["address"] = pages.astype(np.uint64) * np.uint64(BOUNDARY) + offsets * np.uint64(beat)
+    bursts["beats"], bursts["write"] = beats, rng.random(count) < writes
+    bursts["id"] = rng.integers(0, ids, count)
+    pauses = np.where(rng.random(count) < idle, rng.integers(0, 3000, count), 0)
+    bursts["earliest"] = np.cumsum(pauses)
+    return bursts
