@@ -218,9 +218,10 @@ class AxiHost {
         };
         if (s.rresp) wrong("an error response");
         if (at + beat <= memory.size() && std::memcmp(s.rdata, &memory[at], beat)) wrong("other data than were written");
-        counts.beats_read++;
-        const bool ends = ++front.beats == front.burst->beats;
+        const bool ends = front.beats + 1 == front.burst->beats;
         if (s.rlast != ends) wrong("RLAST in the wrong beat");
+        counts.beats_read++;
+        front.beats++;
         if (!ends) return;
         const uint64_t wait = cycle - front.since;
         counts.longest_read = std::max(counts.longest_read, wait);
