@@ -5,20 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from poblano.dram.signature import ColumnOp, RowOp
 from poblano_host.sim.dram import SimulatedDram
 from poblano_host.sim.dram_rules import COMMANDS, KINDS, dram_rules, dram_times
+from tests.dram_commands import COLUMN, stream
 from tests.dram_configs import CONFIGS
 
 HBM3 = CONFIGS["HBM3-6.4"]
-COLUMN = {"RD": ColumnOp.READ, "WR": ColumnOp.WRITE}
-ROW = {
-    "ACT": RowOp.ACTIVATE,
-    "PRE": RowOp.PRECHARGE,
-    "PREA": RowOp.PRECHARGE_ALL,
-    "REFAB": RowOp.REFRESH_ALL,
-    "REFPB": RowOp.REFRESH_BANK,
-}
 NEVER_FIRST = {
     "HBM3-6.4": {"rc", "ccd_s"},
     "HBM3E-9.6": {"rc", "ccd_s"},
@@ -28,18 +20,6 @@ NEVER_FIRST = {
 }
 """Times that no commands miss by a cycle without missing another: rc is at most ras and rp in whole cycles, a
 burst takes ccd_s, four rrd are faw, and without groups there are no other ones."""
-
-
-def stream(*commands):
-    """An array of commands, each a (cycle, kind, group, bank[, place])."""
-    length = max(cycle for cycle, *_ in commands) + 1
-    array = np.zeros(length, COMMANDS)
-    for cycle, kind, group, bank, *place in commands:
-        bus, ops = ("column", COLUMN) if kind in COLUMN else ("row", ROW)
-        slot = array[cycle]
-        slot[f"{bus}_op"], slot[f"{bus}_group"], slot[f"{bus}_bank"] = ops[kind].value, group, bank
-        slot[bus] = place[0] if place else 0
-    return array
 
 
 def found(config, *commands, **checked):

@@ -9,10 +9,8 @@ from poblano.dram.address import AddressMap
 from poblano.dram.signature import ColumnOp, RowOp
 from poblano_host.sim.dram import SimulatedDram
 from poblano_host.sim.dram_rules import COMMANDS
+from tests.dram_commands import CYCLES, ROWS, random_commands
 from tests.dram_configs import CONFIGS
-
-ROWS = 16
-CYCLES = 4000
 
 
 class Model:
@@ -63,32 +61,6 @@ class Model:
                 if chosen.any() and self.timing.sideband_bits:
                     self.sidebands[at] = int(sideband[cycle]) & (1 << self.timing.sideband_bits) - 1
         return read
-
-
-def random_commands(config, rng):
-    """Commands that keep no times, only states and the data's places on the pins."""
-    timing = config.timing
-    commands = np.zeros(CYCLES, COMMANDS)
-    opened, free = {}, 0
-    for cycle, command in enumerate(commands):
-        if rng.random() < 0.3:
-            bank = int(rng.integers(timing.groups)), int(rng.integers(timing.banks))
-            op = rng.choice(list(RowOp)[1:], p=[0.8, 0.14, 0.02, 0.02, 0.02])
-            command["row_op"], command["row_group"], command["row_bank"] = op.value, *bank
-            command["row"] = rng.integers(ROWS)
-            if op is RowOp.ACTIVATE:
-                opened[bank] = True
-            elif op is RowOp.PRECHARGE:
-                opened.pop(bank, None)
-            elif op is RowOp.PRECHARGE_ALL:
-                opened.clear()
-        if opened and cycle >= free and rng.random() < 0.7 and cycle < CYCLES - 100:
-            bank = list(opened)[rng.integers(len(opened))]
-            command["column_op"] = rng.choice([ColumnOp.READ.value, ColumnOp.WRITE.value])
-            command["column_group"], command["column_bank"] = bank
-            command["column"] = rng.integers(min(timing.columns, 4))
-            free = cycle + config.cycles.burst
-    return commands
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

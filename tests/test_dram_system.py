@@ -12,7 +12,7 @@ from poblano_host.sim.dram import SimulatedDram
 from tb.common.runner import run_bench
 from tb.dram.configs import CONFIGS, MEMORY_BITS
 from tb.dram.device import DEVICE, DramSystem, device_parameters
-from tests import test_dram_device as device
+from tests.dram_commands import ROWS, random_commands
 from tests.dram_configs import CONFIGS as KINDS
 
 
@@ -71,9 +71,9 @@ def simulate(config, folder, text):
 @pytest.mark.parametrize("kind", KINDS)
 def test_device(kind, tmp_path):
     """The model in Verilog drives in every cycle what the one in C++ drives."""
-    config = replace(KINDS[kind], rows=device.ROWS)
+    config = replace(KINDS[kind], rows=ROWS)
     rng = np.random.default_rng(2)
-    commands = device.random_commands(config, rng)
+    commands = random_commands(config, rng)
     beat = config.timing.burst_bytes // config.cycles.burst
     data = rng.integers(0, 256, (len(commands), beat), np.uint8)
     strb = rng.integers(0, 1 << beat, len(commands), np.uint64)
