@@ -147,13 +147,13 @@ def test_no_burst_starves():
 
 @pytest.mark.slow
 def test_streams_of_two_directions():
-    """Reads and writes of 4 KiB at once: neither waits for ever."""
+    """Reads and writes of 4 KiB at once: none waits longer than all in the queue before it may take."""
     size = 1 << 18
     streams = merged(*(sequential(n * size, size, beat=32, id=n, write=n == 2) for n in range(3)))
     sim = loaded(HBM3)
     counts = sim.run(streams, max_cycles=100_000)
     sim.drain()
-    assert max(counts.longest_read, counts.longest_write) < 10_000
+    assert max(counts.longest_read, counts.longest_write) < HBM3.reads * (HBM3.oldest + 256)
     assert not sim.violations()
 
 
