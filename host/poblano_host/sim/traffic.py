@@ -39,7 +39,7 @@ def sequential(start, length, *, beat, write=False, id=0):
     return _bursts(addresses, size=size, beat=beat, write=write, ids=id)
 
 
-def random_chunks(rng, count, *, size, beat, memory_bytes, ids=16, write=False):
+def random_chunks(rng, count, *, size, beat, memory_bytes, ids=32, write=False):
     """``count`` chunks of ``size`` bytes at random multiples of it; ids go round."""
     addresses = rng.integers(0, memory_bytes // size, count).astype(np.uint64) * np.uint64(size)
     return _bursts(addresses, size=size, beat=beat, write=write, ids=np.arange(count) % ids)

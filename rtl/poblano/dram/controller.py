@@ -95,6 +95,7 @@ class DramController(wiring.Component):
                 Mux(write_now, of_banks("may_write") & by_group(windows.may_write) & free, 0)
             ),
             refresher.wanted.eq(reads.wanted | writes.wanted),
+            refresher.soon.eq(reads.soon | writes.soon),
             refresher.left.eq(reads.left | writes.left),
             refresher.open.eq(of_banks("open")),
             refresher.may_precharge.eq(of_banks("may_precharge")),

@@ -68,6 +68,7 @@ class BurstQueue(wiring.Component):
     accept : In(1), the column command is given in this cycle
     needed : Out(banks), banks to be kept open for these bursts
     wanted : Out(banks), banks that bursts are still to use
+    soon : Out(banks in a group), banks of bursts that no other has to be served before, in any group
     left : Out(banks in a group), the last beat of a granule is taken in this cycle
     hit : Out(1), the row of a burst's next beat is open
     aged : Out(1); empty : Out(1), no burst is inside
@@ -99,6 +100,7 @@ class BurstQueue(wiring.Component):
                 "accept": In(1),
                 "needed": Out(banks),
                 "wanted": Out(banks),
+                "soon": Out(timing.banks),
                 "left": Out(timing.banks),
                 "hit": Out(1),
                 "aged": Out(1),
@@ -125,6 +127,12 @@ class BurstQueue(wiring.Component):
         self._age(m, slots, done, claimed)
         m.d.comb += [
             self.empty.eq(~valid.any() & ~self.i.valid),
+            self.soon.eq(
+                Cat(
+                    Cat(slot.first & (slot.place.bank == b) for slot in slots).any()
+                    for b in range(self.config.timing.banks)
+                )
+            ),
             self.needed.eq(self._banks_of(slots, lambda slot: slot.kept) & ~claimed),
             self.wanted.eq(self._banks_of(slots, lambda slot: Mux(slot.valid, slot.needs, 0))),
         ]

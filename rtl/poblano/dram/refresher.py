@@ -30,6 +30,7 @@ class Refresher(wiring.Component):
     Members
     -------
     wanted : In(banks), bursts need this bank
+    soon : In(banks in a group), banks of bursts that no other has to be served before, in any group
     left : In(banks in a group), the last beat of a granule of theirs is taken in this cycle
     open, may_precharge, may_activate : In(banks), of each bank, by its own commands
     may_refresh : In(groups), commands to other banks allow it
@@ -48,6 +49,7 @@ class Refresher(wiring.Component):
         super().__init__(
             {
                 "wanted": In(banks),
+                "soon": In(timing.banks),
                 "left": In(timing.banks),
                 "open": In(banks),
                 "may_precharge": In(banks),
@@ -110,7 +112,7 @@ class BankRefresher(Refresher):
         some = Cat(number(pending, b).any() for b in range(banks))
         paced = busy.over
         choices = (
-            unwanted & left,
+            some & left & ~self.soon,
             Mux(self.wanted == 0, some & -some, 0),
             Mux((self.due >= SOON) & paced, unwanted & -unwanted, 0),
             Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0),
