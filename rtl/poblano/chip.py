@@ -40,7 +40,7 @@ class Chip(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        axi = AXIReadArbiter.merged(config.memory.axi, len(config.topology.read_masters))
+        axi = AXIReadArbiter.merged(config.memory.axi, len(config.topology.read_masters[0]))
         super().__init__(
             {
                 "irq": Out(1),
@@ -62,7 +62,7 @@ class Chip(wiring.Component):
             m, "bus", BroadcastBus(tile.local, sources=len(topology.bus_sources), tiles=count), reset=clear
         )
         arbiter = place(
-            m, "read_arbiter", AXIReadArbiter(config.memory.axi, ports=len(topology.read_masters))
+            m, "read_arbiter", AXIReadArbiter(config.memory.axi, ports=len(topology.read_masters[0]))
         )
         tiles = [place(m, f"tile{n}", Tile(config), reset=clear) for n in range(count)]
 

@@ -33,7 +33,7 @@ class MemorySystem(wiring.Component):
     def __init__(self, config):
         self.config = config
         tiles, local = config.tiles, config.tile.local
-        axi = AXIReadArbiter.merged(config.memory.axi, len(config.topology.read_masters))
+        axi = AXIReadArbiter.merged(config.memory.axi, len(config.topology.read_masters[0]))
         super().__init__(
             {
                 "clear": In(1),
@@ -60,7 +60,7 @@ class MemorySystem(wiring.Component):
         arbiter = place(
             m,
             "arbiter",
-            AXIReadArbiter(config.memory.axi, ports=len(topology.read_masters)),
+            AXIReadArbiter(config.memory.axi, ports=len(topology.read_masters[0])),
             reset=self.clear,
         )
         connect(m, flipped(self.dma), dma.unit)
