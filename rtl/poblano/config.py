@@ -156,7 +156,7 @@ class MemoryConfig:
 
     def __post_init__(self):
         _power_of_two("memory data_width", self.data_width, 32)
-        _require(self.data_width <= 256, f"memory data_width must be at most 256, not {self.data_width!r}")
+        _require(self.data_width <= 512, f"memory data_width must be at most 512, not {self.data_width!r}")
         _require(16 <= self.addr_width <= 40, f"memory addr_width must be 16 to 40, not {self.addr_width!r}")
         _power_of_two("memory burst_beats", self.burst_beats)
         _require(self.burst_beats <= 256, f"memory burst_beats must be at most 256, not {self.burst_beats!r}")
@@ -177,6 +177,11 @@ class MemoryConfig:
     @property
     def data_bytes(self):
         return self.data_width // 8
+
+    @property
+    def beat_lines(self):
+        """Lines that LOAD and STORE move whole multiples of: those of a beat, at least 1."""
+        return max(1, self.data_bytes // LINE_BYTES)
 
     @property
     def most_bytes(self):
