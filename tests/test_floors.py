@@ -16,6 +16,7 @@ FLOORS = (
     ("poblano.formats", "poblano.stream"),
     ("poblano.axi",),  # knows nothing of a chip
     ("poblano.isa.header", "poblano.isa.topology"),  # sizes of commands bound those of a chip
+    ("poblano.local_config",),
     ("poblano.config",),
     ("poblano.isa",),
     ("poblano.interfaces",),
