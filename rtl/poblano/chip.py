@@ -1,5 +1,6 @@
 """The whole chip."""
 
+from dataclasses import replace
 from functools import reduce
 from operator import add
 
@@ -14,6 +15,7 @@ from .bus.broadcast import BroadcastBus
 from .bus.network import MemoryNetwork
 from .config import ChipConfig
 from .control.processor import CommandProcessor
+from .dram.controller import DramController
 from .isa.topology import ReadMaster, UnitKind
 from .memory.dma import DMAUnit
 from .tile import Tile
@@ -23,8 +25,8 @@ __all__ = ["Chip", "chip_verilog"]
 
 
 class Chip(wiring.Component):
-    """Tiles, DMA engine, command processor and broadcast bus behind an AXI4 master for each home of memory
-    and one AXI4-Lite slave.
+    """Tiles, DMA engine, command processor and broadcast bus behind an AXI4 master or a DRAM controller for
+    each home of memory, and one AXI4-Lite slave.
 
     Latency: that of its parts.
 
@@ -42,22 +44,28 @@ class Chip(wiring.Component):
     s_axil : In(AXILiteSignature), 12-bit byte address: the registers of docs/registers.md.
     m_axi : Out(AXISignature), with several homes an array of them; bursts that do not cross 4 KiB. Bursts
         with different IDs may be answered in any order.
+    dram : Out(DramSignature), with several homes an array of them, instead of ``m_axi`` if
+        ``config.memory.dram``.
     s_axi : In(AXISignature), if ``config.memory.host_port``: a host's reads and writes of all memory. Its
         bursts are those of ``m_axi``, whole beats that do not cross 4 KiB; it always takes its answers.
     """
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        axi = AXIReadArbiter.merged(config.memory.axi, len(config.topology.read_masters[0]))
-        port, homes = Out(AXISignature(axi)), config.memory.homes
+        memory = config.memory
+        axi = AXIReadArbiter.merged(memory.axi, len(config.topology.read_masters[0]))
+        name, port = "m_axi", Out(AXISignature(axi))
+        if memory.dram is not None:
+            self.dram_config = replace(memory.dram, id_width=axi.id_width, address_bits=axi.addr_width)
+            name, port = "dram", Out(DramController.pins_of(self.dram_config))
         super().__init__(
             {
                 "irq": Out(1),
                 "trace_start": Out(config.units),
                 "trace_done": Out(config.units),
                 "s_axil": In(AXILiteSignature()),
-                "m_axi": port if homes == 1 else port.array(homes),
-                **({"s_axi": In(AXISignature(config.memory.axi))} if config.memory.host_port else {}),
+                name: port if memory.homes == 1 else port.array(memory.homes),
+                **({"s_axi": In(AXISignature(memory.axi))} if memory.host_port else {}),
             }
         )
 
@@ -103,9 +111,9 @@ class Chip(wiring.Component):
 
     def _memory(self, m, readers, write, tiles):
         """Joins ``readers`` and the writing DMA engine with every home, and each tile's stream with its own;
-        the ports in a list."""
-        config, topology = self.config, self.config.topology
-        memory = config.memory
+        the :meth:`_ports`."""
+        topology, memory = self.config.topology, self.config.memory
+        ports = self._ports(m)
         if memory.homes == 1 and not memory.host_port:
             arbiter = place(
                 m, "read_arbiter", AXIReadArbiter(memory.axi, ports=len(topology.read_masters[0]))
@@ -114,9 +122,9 @@ class Chip(wiring.Component):
                 connect(m, reader, arbiter.i[topology.read_master(kind)])
             for n, tile in enumerate(tiles):
                 connect(m, tile.axi, arbiter.i[topology.read_master(ReadMaster.STREAM, n)])
-            connect(m, arbiter.o, flipped(self.m_axi.read))
-            connect_write(m, write, self.m_axi.write)
-            return [self.m_axi]
+            connect(m, arbiter.o, ports[0].read)
+            connect_write(m, write, ports[0].write)
+            return ports
         network = place(
             m, "network", MemoryNetwork(memory, readers=len(readers), own=len(topology.tiles_of(0)))
         )
@@ -125,11 +133,23 @@ class Chip(wiring.Component):
         connect(m, write, network.write)
         if memory.host_port:
             connect(m, flipped(self.s_axi), network.host)
-        ports = [self.m_axi] if memory.homes == 1 else list(self.m_axi)
         for home, port in enumerate(ports):
-            connect(m, network.o[home], flipped(port))
+            connect(m, network.o[home], port)
             for own, n in zip(network.streams[home], topology.tiles_of(home)):
                 connect(m, tiles[n].axi, own)
+        return ports
+
+    def _ports(self, m):
+        """What a master of each home's memory connects to: a controller's side, or the chip's port."""
+        memory = self.config.memory
+        several = lambda member: [member] if memory.homes == 1 else list(member)
+        if memory.dram is None:
+            return [flipped(port) for port in several(self.m_axi)]
+        ports = []
+        for n, pins in enumerate(several(self.dram)):
+            controller = place(m, f"dram_controller{n}", DramController(self.dram_config))
+            connect(m, controller.dram, flipped(pins))
+            ports.append(controller.s_axi)
         return ports
 
 

@@ -14,6 +14,7 @@ from amaranth.utils import ceil_log2
 from .axi.bursts import BOUNDARY_BYTES
 from .axi.homes import HomesConfig
 from .axi.signature import AXIConfig
+from .dram.config import DramConfig
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
 from .isa.header import LOCAL_BITS
@@ -143,7 +144,8 @@ class MemoryConfig:
     behind port A // ``home_bytes``. With ``host_port`` the chip has a slave port for a host, which leads to
     all of them. ``bandwidth`` (bytes per cycle, reads and writes together) and
     ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for
-    the roofline.
+    the roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the port's; both are the DRAM's
+    then.
     """
 
     data_width: int = 256
@@ -155,8 +157,12 @@ class MemoryConfig:
     host_port: bool = False
     bandwidth: Fraction = Fraction(20)
     latency: int = 60
+    dram: DramConfig | None = None
 
     def __post_init__(self):
+        if self.dram is not None:
+            object.__setattr__(self, "bandwidth", self.dram.bandwidth)
+            object.__setattr__(self, "latency", self.dram.latency)
         _power_of_two("memory data_width", self.data_width, 32)
         _require(self.data_width <= 512, f"memory data_width must be at most 512, not {self.data_width!r}")
         _require(16 <= self.addr_width <= 40, f"memory addr_width must be 16 to 40, not {self.addr_width!r}")
@@ -175,6 +181,16 @@ class MemoryConfig:
             f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not "
             f"{self.bandwidth}",
         )
+        if self.dram is not None:
+            own, held = self.dram.timing.burst_bytes, self.dram.timing.bytes
+            _require(
+                self.data_bytes == own,
+                f"the DRAM has beats of {own} bytes, and a memory data_width of {self.data_width} does not",
+            )
+            _require(
+                held == (self.home_bytes if self.homes > 1 else 1 << self.addr_width),
+                f"the DRAM has {held} bytes: addr_width of one home, or home_bytes of several, must be as many",
+            )
 
     @property
     def data_bytes(self):
@@ -393,14 +409,14 @@ PRESETS = {
         name="desk",
         tiles=2,
         tile=TileConfig(
-            array=ArrayConfig(rows=16, cols=16),
+            array=ArrayConfig(rows=16, cols=16, load_rows=2),
             lanes=8,
             tokens=128,
             vmem_lines=8192,
             amem_blocks=4096,
             fifo_bytes=8192,
         ),
-        memory=MemoryConfig(data_width=256, bandwidth=_row_bandwidth(2, 16)),
+        memory=MemoryConfig(data_width=256, addr_width=29, dram=DramConfig()),
     ),
     "tile64": ChipConfig(
         name="tile64", tiles=1, tile=_TILE64, memory=MemoryConfig(data_width=256, bandwidth=Fraction(32))

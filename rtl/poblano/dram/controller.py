@@ -46,12 +46,12 @@ class DramController(wiring.Component):
 
     def __init__(self, config: DramConfig):
         self.config = config
-        super().__init__(
-            {
-                "s_axi": In(AXISignature(config.axi)),
-                "dram": Out(DramSignature(config.timing, burst_cycles=config.cycles.burst)),
-            }
-        )
+        super().__init__({"s_axi": In(AXISignature(config.axi)), "dram": Out(self.pins_of(config))})
+
+    @staticmethod
+    def pins_of(config):
+        """The signature of the DRAM's pins."""
+        return DramSignature(config.timing, burst_cycles=config.cycles.burst)
 
     def elaborate(self, platform):
         m = Module()
