@@ -144,8 +144,8 @@ class MemoryConfig:
     behind port A // ``home_bytes``. With ``host_port`` the chip has a slave port for a host, which leads to
     all of them. ``bandwidth`` (bytes per cycle, reads and writes together) and
     ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for
-    the roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the port's; both are the DRAM's
-    then.
+    the roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the
+    port's; both are the DRAM's then.
     """
 
     data_width: int = 256
@@ -189,7 +189,7 @@ class MemoryConfig:
             )
             _require(
                 held == (self.home_bytes if self.homes > 1 else 1 << self.addr_width),
-                f"the DRAM has {held} bytes: addr_width of one home, or home_bytes of several, must be as many",
+                f"the DRAM has {held} bytes, and addr_width (of several homes: home_bytes) does not say so",
             )
 
     @property

@@ -154,7 +154,8 @@ class Simulation:
     config : ChipConfig; ``config.memory`` has the memory's latency and bandwidth
     memory_bytes : int
     check : whether the commands to DRAMs are checked against all their times, which takes time itself
-    trace : path of files to which the commands to the DRAM of each home are written, its number appended, or None
+    trace : path of files to which the commands to the DRAM of each home are written, its number appended,
+        or None
     report : called with a line for each slow step of building the model
     verilog : the RTL (top ``chip``), instead of the chip's
     build : makes the library of the RTL and of the sources in C++, instead of Verilator

@@ -96,12 +96,13 @@ class DramConfig:
 
     ``kind`` is a name of :data:`~poblano.dram.timing.TIMING_SETS` or a
     :class:`~poblano.dram.timing.TimingSet`; ``clock_mhz`` the controller's clock, of which the memory's is a
-    multiple. ``reads`` and ``writes`` are the AXI bursts that are queued, ``read_beats`` and ``write_beats`` the
-    beats of data that are kept; a batch of writes begins with ``write_batch`` beats, or when one has waited for
-    ``write_wait`` cycles. ``bank_refresh`` False refreshes all banks at once, though the DRAM could do it bank by bank.
-    ``channels`` pseudo-channels side by side, each with a part of every beat, follow the same commands. ``rows``, if not
-    0, lowers the rows of a bank; ``oldest`` is how many cycles the oldest burst waits until younger ones
-    no longer hold it up. ``address_bits``, if not 0, are the bits of AXI's addresses; those above the DRAM's are not looked at.
+    multiple. ``reads`` and ``writes`` are the AXI bursts that are queued, ``read_beats`` and
+    ``write_beats`` the beats of data that are kept; a batch of writes begins with ``write_batch`` beats, or
+    when one has waited for ``write_wait`` cycles. ``bank_refresh`` False refreshes all banks at once,
+    though the DRAM could do it bank by bank. ``channels`` pseudo-channels side by side, each with a part of
+    every beat, follow the same commands. ``rows``, if not 0, lowers the rows of a bank; ``oldest`` is how
+    many cycles the oldest burst waits until younger ones no longer hold it up. ``address_bits``, if not 0,
+    are the bits of AXI's addresses; those above the DRAM's are not looked at.
     """
 
     kind: str | TimingSet = "HBM3-6.4"
@@ -122,10 +123,11 @@ class DramConfig:
     def __post_init__(self):
         if not isinstance(self.kind, TimingSet) and self.kind not in TIMING_SETS:
             raise ValueError(f"DRAM kind must be one of {', '.join(TIMING_SETS)}, not {self.kind!r}")
-        if not self.clock_mhz > 0 or self.clock_ns < Fraction(999, 1000) * self.timing.clock_ns:
+        fastest = 1000 / self._kind.clock_ns / self._kind.ratio
+        if not 0 < self.clock_mhz <= Fraction(1001, 1000) * fastest:
             raise ValueError(
-                f"the clock must be above 0 and at most {float(1000 / self.timing.clock_ns / self.timing.ratio):g} "
-                f"MHz for {self._kind.name}, not {float(self.clock_mhz):g}"
+                f"the clock must be above 0 and at most {float(fastest):g} MHz for {self._kind.name}, not "
+                f"{float(self.clock_mhz):g}"
             )
         for name in ("reads", "writes", "write_beats", "read_beats", "write_batch"):
             value = getattr(self, name)

@@ -23,16 +23,17 @@ __all__ = ["DramController"]
 class DramController(wiring.Component):
     """Serves AXI4 bursts from the DRAM behind it: one row command and one column command a cycle.
 
-    Latency: of a read from an idle DRAM with its row open 6 + ``Cycles.read_latency`` + ``Cycles.burst`` cycles
-    from its address to its first beat.
+    Latency: of a read from an idle DRAM with its row open 6 + ``Cycles.read_latency`` + ``Cycles.burst``
+    cycles from its address to its first beat.
 
     Reads with one id are answered in order, those with different ids in any order, and their beats may be
-    interleaved. Writes are done in the order of their addresses, and answered when whatever is read afterwards sees
-    them; between a read and a write that are both on their way there is no order. Bursts are INCR, of whole beats; the
-    address is that of the first beat's, less the bits within a beat. All responses are OKAY.
+    interleaved. Writes are done in the order of their addresses, and answered when whatever is read
+    afterwards sees them; between a read and a write that are both on their way there is no order. Bursts
+    are INCR, of whole beats; the address is that of the first beat's, less the bits within a beat. All
+    responses are OKAY.
 
-    A read waits for no more than ``reads`` times the longest service of a burst and ``oldest`` cycles, if AXI takes its data;
-    a write likewise, if its data come.
+    A read waits for no more than ``reads`` times the longest service of a burst and ``oldest`` cycles, if
+    AXI takes its data; a write likewise, if its data come.
 
     Parameters
     ----------

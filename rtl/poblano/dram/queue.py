@@ -45,8 +45,9 @@ class BurstQueue(wiring.Component):
     Column commands go to the oldest burst whose row is open, beat after beat; a burst that has begun goes on
     while it can. Bursts with one id (``ordered``: all bursts) are served in the order in which they came.
     Rows are opened for all bursts, the oldest first. A bank is kept open while a burst that is not behind
-    another one of its id with another row in that bank needs its row. When the oldest burst has been the oldest for
-    ``config.oldest`` cycles, it is ``aged``: a bank that it needs is kept for no other, and no other uses it.
+    another one of its id with another row in that bank needs its row. When the oldest burst has been the
+    oldest for ``config.oldest`` cycles, it is ``aged``: a bank that it needs is kept for no other, and no
+    other uses it.
 
     Parameters
     ----------

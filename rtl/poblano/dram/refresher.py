@@ -11,8 +11,8 @@ from .countdown import Countdown
 __all__ = ["BankRefresher", "Refresher"]
 
 SOON, LATE, URGENT = 1, 6, 7
-"""Rounds that are due from which on one bank at a time that no burst needs, one of any, and any are refreshed;
-JEDEC lets 8 be due."""
+"""Rounds that are due from which on one bank at a time that no burst needs, one of any, and any are
+refreshed; JEDEC lets 8 be due."""
 
 
 class Refresher(wiring.Component):
@@ -89,10 +89,11 @@ class BankRefresher(Refresher):
 
     Latency: 1 cycle from a refresh that is due to the first command.
 
-    In a round each bank is refreshed once; a round is due in each interval. Best are the banks that a stream has just left
-    at the end of a granule, all groups one right after the other, since it comes back to them last; or any when no burst
-    is there. From ``SOON`` rounds that are due on, a bank without bursts is taken when no refresh is going
-    on, from ``LATE`` any bank, and from ``URGENT`` without waiting for the refresh before: the bursts wait.
+    In a round each bank is refreshed once; a round is due in each interval. Best are the banks that a
+    stream has just left at the end of a granule, all groups one right after the other, since it comes back
+    to them last; or any when no burst is there. From ``SOON`` rounds that are due on, a bank without bursts
+    is taken when no refresh is going on, from ``LATE`` any bank, and from ``URGENT`` without waiting for
+    the refresh before: the bursts wait.
     """
 
     def elaborate(self, platform):

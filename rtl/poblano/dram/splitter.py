@@ -16,8 +16,8 @@ __all__ = ["BurstSplitter"]
 class BurstSplitter(wiring.Component):
     """Cuts AXI bursts where a granule ends; one piece a cycle, in order.
 
-    Latency: none; the pieces after the first come 1 cycle after the one before. Where a granule has at least the
-    4 KiB that an AXI burst must not cross, every burst is one piece.
+    Latency: none; the pieces after the first come 1 cycle after the one before. Where a granule has at
+    least the 4 KiB that an AXI burst must not cross, every burst is one piece.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Timing sets: what each kind of DRAM demands between its commands, in memory clocks and nanoseconds.
 
-Names and meanings are JEDEC's: JESD238 for HBM3, JESD235 for HBM2, JESD79-3 for DDR3, and Micron's data sheet of
-the MT48LC16M16A2 for single-data-rate SDRAM. JEDEC leaves many minima of HBM to the vendors, whose data sheets are not
-public: those here are the ones that public simulators use (Ramulator 2.0 and DRAMsim3 have them), and a real
-stack may demand others.
+Names and meanings are JEDEC's: JESD238 for HBM3, JESD235 for HBM2, JESD79-3 for DDR3, and Micron's data
+sheet of the MT48LC16M16A2 for single-data-rate SDRAM. JEDEC leaves many minima of HBM to the vendors, whose
+data sheets are not public: those here are the ones that public simulators use (Ramulator 2.0 and DRAMsim3
+have them), and a real stack may demand others.
 """
 
 from dataclasses import dataclass, fields
