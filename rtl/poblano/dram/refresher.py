@@ -111,6 +111,7 @@ class BankRefresher(Refresher):
         number = lambda bits, b: bits[groups * b :][:groups]  # the banks of a number
         unwanted = Cat(number(pending, b).any() & (number(self.wanted, b) == 0) for b in range(banks))
         some = Cat(number(pending, b).any() for b in range(banks))
+        of_numbers = lambda numbers: Cat(bit.replicate(groups) for bit in numbers)
         paced = busy.over
         choices = (
             some & left & ~self.soon,
@@ -118,12 +119,11 @@ class BankRefresher(Refresher):
             Mux((self.due >= SOON) & paced, unwanted & -unwanted, 0),
             Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0),
         )
-        choices = [pending & Cat(bit.replicate(groups) for bit in choice) for choice in choices]
         with m.If((held & ~done) == 0):
             m.d.sync += held.eq(0)
             for choice in reversed(choices):
                 with m.If(choice.any()):
-                    m.d.sync += held.eq(choice & ~done)
+                    m.d.sync += held.eq(pending & ~done & of_numbers(choice))
         with m.Else():
             m.d.sync += held.eq(held & ~done)
 

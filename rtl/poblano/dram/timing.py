@@ -8,6 +8,7 @@ have them), and a real stack may demand others.
 
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from typing import Any
 
 __all__ = ["TIMING_SETS", "Limit", "TimingSet"]
 
@@ -120,7 +121,7 @@ def _set(clock_ns, *, clocks, times, **others):
     """A TimingSet of numbers in memory clocks of ``clock_ns``: ``clocks`` that stay clocks at any frequency,
     ``times`` that are times."""
     clock_ns = Fraction(clock_ns)
-    limits = {name: Limit(clocks=value) for name, value in clocks.items()}
+    limits: dict[str, Any] = {name: Limit(clocks=value) for name, value in clocks.items()}
     limits |= {name: Limit(ns=value * clock_ns) for name, value in times.items()}
     return TimingSet(clock_ns=clock_ns, **limits, **others)
 
