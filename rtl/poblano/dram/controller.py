@@ -128,10 +128,11 @@ class DramController(wiring.Component):
                 part.id.eq(column.id),
                 part.last.eq(column.last),
             ]
-            with m.If(column.valid):
-                m.d.comb += getattr(windows, name).eq(1 << column.group)
-                for n, bank in enumerate(banks):
-                    m.d.comb += getattr(bank, name).eq(bank_number(timing, column.bank, column.group) == n)
+            on_pins = dram.column.op == (ColumnOp.READ if name == "read" else ColumnOp.WRITE)
+            m.d.comb += getattr(windows, name).eq(Mux(on_pins, 1 << dram.column.group, 0))
+            for n, bank in enumerate(banks):
+                here = bank_number(timing, dram.column.bank, dram.column.group) == n
+                m.d.comb += getattr(bank, name).eq(on_pins & here)
         given = Signal()
         m.d.comb += [given.eq(reads.column.valid | writes.column.valid), turnaround.issue.eq(given)]
         chosen = Signal.like(reads.column)
@@ -187,8 +188,8 @@ class DramController(wiring.Component):
         ]
         with m.If(~allowed):
             m.d.comb += row.op.eq(RowOp.NOP)
-        self._follow(m, banks, windows, row)
         m.d.sync += dram.row.eq(row)
+        self._follow(m, banks, windows, dram.row)
         for queue in queues:
             is_op = lambda *ops: Cat(dram.row.op == op for op in ops).any()
             m.d.comb += [
@@ -199,7 +200,7 @@ class DramController(wiring.Component):
             ]
 
     def _follow(self, m, banks, windows, row):
-        """Tell the banks and windows of the row command."""
+        """Tell the banks and windows of the row command on the pins."""
         is_op = lambda op: row.op == op
         for n, bank in enumerate(banks):
             here = Signal(name=f"row_of_bank{n}")

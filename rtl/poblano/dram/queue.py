@@ -58,9 +58,9 @@ class BurstQueue(wiring.Component):
     Members
     -------
     i : In(stream(BurstLayout))
-    row : In({valid, open, all, group, bank, row}), the activation (``open``) or precharge (of ``all``) of the
-        cycle before
-    open : In(banks), rows : In(row of each bank), the banks' states before this cycle's commands
+    row : In({valid, open, all, group, bank, row}), the activation (``open``) or precharge (of ``all``) on the
+        pins
+    open : In(banks), rows : In(row of each bank), the banks' states before it
     may_activate, may_precharge, may_access : In(banks), a command of this queue may be given; each also says
         that the bank is closed, open, open
     kept_open : In(banks), banks that must not be closed for these bursts
@@ -170,6 +170,9 @@ class BurstQueue(wiring.Component):
             numbers = [bank_number(timing, b, g) for b in range(timing.banks)]
             row = _named(m, f"open_row{g}", word_mux(where.bank, [self.rows[n] for n in numbers]))
             m.d.comb += hits[g].eq(word_mux(where.bank, [self.open[n] for n in numbers]) & (row == where.row))
+            here = self.row.valid & (self.row.all | (self.row.bank == where.bank) & (self.row.group == g))
+            with m.If(here):
+                m.d.comb += hits[g].eq(self.row.open & (self.row.row == where.row))
         same = _named(m, "same", Cat(slot.valid & (self.ordered | (slot.id == new.id)) for slot in slots))
         rival = _named(
             m,
