@@ -166,6 +166,18 @@ class DramController(wiring.Component):
                     m.d.comb += [row.op.eq(op), row.group.eq(wish.group), row.bank.eq(wish.bank)]
                     m.d.comb += row.row.eq(wish.row)
 
+        # Where so many bursts wait and none is for a bank, its next row is most likely another one.
+        unused, open_banks = Signal(len(banks)), Cat(bank.may_precharge for bank in banks)
+        m.d.sync += unused.eq(Mux(reads.full, ~reads.wanted & ~writes.wanted, 0))
+        idle = Signal(len(banks))
+        m.d.comb += idle.eq(unused & open_banks & ~reads.needed & ~writes.needed)
+        for n in reversed(range(len(banks))):
+            with m.If(idle[n]):
+                m.d.comb += [
+                    row.op.eq(RowOp.PRECHARGE),
+                    row.group.eq(n % timing.groups),
+                    row.bank.eq(n // timing.groups),
+                ]
         with m.If(writing):
             propose(reads)
             propose(writes)

@@ -74,7 +74,7 @@ class BurstQueue(wiring.Component):
     soon : Out(banks in a group), banks of bursts that no other has to be served before, in any group
     left : Out(banks in a group), the last beat of a granule is taken in this cycle
     hit : Out(1), the row of a burst's next beat is open
-    aged : Out(1); empty : Out(1), no burst is inside
+    aged : Out(1); empty, full : Out(1), no burst is inside, no more can be
     """
 
     def __init__(self, config: DramConfig, *, depth, ordered):
@@ -108,6 +108,7 @@ class BurstQueue(wiring.Component):
                 "hit": Out(1),
                 "aged": Out(1),
                 "empty": Out(1),
+                "full": Out(1),
             }
         )
 
@@ -133,6 +134,7 @@ class BurstQueue(wiring.Component):
         self._rows(m, slots)
         self._age(m, slots, done, claimed)
         m.d.comb += [
+            self.full.eq(valid.all()),
             self.empty.eq(~valid.any() & ~self.i.valid),
             self.soon.eq(
                 Cat(
