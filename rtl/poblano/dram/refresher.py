@@ -127,22 +127,16 @@ class BankRefresher(Refresher):
         with m.Else():
             m.d.sync += held.eq(held & ~done)
 
-        # Which bank comes next is found from what was possible in the cycle before.
-        possible = Signal.like(held)
-        m.d.sync += possible.eq(self.may_precharge | self.may_activate)
-        first = lambda bits: bits & -bits
         closes, refreshes, chosen = Signal.like(held), Signal.like(held), Signal.like(held)
+        m.d.sync += done.eq(Mux(self.refresh & self.accept, chosen, 0))
         m.d.comb += [
-            closes.eq(first(held & possible & self.open)),
-            refreshes.eq(first(held & possible & ~self.open)),
-            self.precharge.eq((closes & self.may_precharge).any()),
-            self.refresh.eq(
-                (refreshes & self.may_activate & self.may_refresh.replicate(banks)).any() & ~self.precharge
-            ),
-            chosen.eq(Mux(self.precharge, closes, refreshes)),
-            done.eq(Mux(self.refresh & self.accept, chosen, 0)),
-            busy.start.eq(self.refresh & self.accept),
+            closes.eq(held & self.open & self.may_precharge),
+            refreshes.eq(held & self.may_activate & self.may_refresh.replicate(banks)),
+            chosen.eq(Mux(closes.any(), closes & -closes, refreshes & -refreshes)),
+            busy.start.eq(done.any()),
             self.hold.eq(held),
+            self.precharge.eq(closes.any()),
+            self.refresh.eq(refreshes.any() & ~closes.any()),
             Cat(self.group, self.bank).eq(_number(chosen)),
         ]
         return m
