@@ -16,7 +16,7 @@ BANK, GROUP, OTHER = 1, 2, 4
 """Where the second command of a rule is: in the bank itself, in another of its group, in another group."""
 
 _CLOCKS = {
-    **dict(rcd_read=4, rcd_write=3, rp=3, ras=5, rc=11, ccd_s=2, ccd_l=4, rrd_s=2, rrd_l=3, faw=10, rtp=3),
+    **dict(rcd_read=4, rcd_write=3, rp=3, ras=5, rc=11, ccd_s=2, ccd_l=4, rrd_s=2, rrd_l=3, faw=16, rtp=3),
     **dict(wr=2, wtr_s=1, wtr_l=2, rtw=4, rfc_all=8, rfc_bank=6, rrefd=3),
 }
 GROUPED = TimingSet(

@@ -84,7 +84,8 @@ class Pins(Harness):
             if rule.phases(self.timing) >= 0 and rule.first != rule.second:
                 near |= begins
             self.check(name, ~ends | ~near)
-            if (rule.first, rule.second) in (("WR", "RD"), ("ACT", "RD"), ("PRE", "ACT"), ("REF", "ACT")):
+            possible = rule.scope & BANK or self.timing.groups > 1
+            if possible and (rule.first, rule.second) in (("WR", "RD"), ("ACT", "RD"), ("PRE", "ACT"), ("REF", "ACT")):
                 self.cover(name, ends & (left == 1))
 
     def _states(self, m, dram, first):
@@ -127,7 +128,6 @@ GROUPED_MUTATIONS = (
     Mutation("refresh after refresh", WINDOWS, "(refresh, t.refresh_to_refresh)", "(refresh, 1)"),
     Mutation("data meet", WINDOWS, "(read, t.read_to_write)", "(read, t.column_other)"),
     Mutation("fifth activation", WINDOWS, "self.may_activate[g].eq(other & same & few)", "self.may_activate[g].eq(other & same)"),
-    Mutation("refresh and activation", CONTROLLER, "with m.If(~activates & (refresher.precharge | refresher.refresh)):", "with m.If(refresher.precharge | refresher.refresh):"),
     Mutation("wrong bank follows", CONTROLLER, "bank.precharge.eq(is_op(RowOp.PRECHARGE) & here | is_op(RowOp.PRECHARGE_ALL))", "bank.precharge.eq(is_op(RowOp.PRECHARGE) | is_op(RowOp.PRECHARGE_ALL))"),
 )
 SHARED_MUTATIONS = (

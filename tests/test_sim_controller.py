@@ -109,7 +109,7 @@ def test_traffic():
     rng = np.random.default_rng(1)
     chunks = random_chunks(rng, 1000, size=256, beat=32, memory_bytes=1 << 20)
     assert not (chunks["address"] % 256).any() and chunks["address"].max() < 1 << 20
-    assert set(chunks["id"]) == set(range(16)) and (chunks["beats"] == 8).all()
+    assert set(chunks["id"]) == set(range(32)) and (chunks["beats"] == 8).all()
     assert len(random_chunks(rng, 10, size=4096, beat=4, memory_bytes=1 << 20)) == 40
     for beat in (4, 32):
         random = random_bursts(rng, 2000, beat=beat, memory_bytes=1 << 20, idle=0.1)

@@ -77,6 +77,9 @@ class Dram {
         if (burst < sidebands.size()) sidebands[burst] = value;
     }
 
+    // Whether there are data of a read on the pins in this cycle.
+    bool reading() const { return slots[place].cycle == cycle; }
+
     DramReadData read_data() const {
         const Slot& slot = slots[place];
         if (slot.cycle != cycle) return {nothing, 0};

@@ -10,14 +10,14 @@ __all__ = ["AddressMap"]
 
 
 class AddressMap:
-    """From low to high: byte of a burst, bank group, column, bank, row; the bank is that of the address plus the
-    row, modulo the banks.
+    """From low to high: byte of a burst, bank group, column, bank, row; the bank is that of the address
+    plus the row, modulo the banks.
 
-    Bursts in a row go round the bank groups, and a granule, of a row in each group, is contiguous. The row is added
-    so that streams at a distance of a power of two do not meet in one bank for ever. A sum and not an exclusive or,
-    as after the last bank of a row comes another bank, that was left long ago, whatever the row: a stream comes back
-    to a bank after all but one of the others at the earliest. Of a chip's address the pseudo-channel has been taken
-    out before.
+    Bursts in a row go round the bank groups, and a granule, of a row in each group, is contiguous. The row
+    is added so that streams at a distance of a power of two do not meet in one bank for ever. A sum and not
+    an exclusive or, as after the last bank of a row comes another bank, one that was left long ago,
+    whatever the row: a stream comes back to a bank after all but one of the others at the earliest. Of a
+    chip's address the pseudo-channel has been taken out before.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ __all__ = ["BankMachine"]
 class BankMachine(wiring.Component):
     """Keeps the state of one bank and the times that only its own commands set.
 
-    Latency: what a command of this cycle forbids is forbidden from the next on.
+    Latency: none. Commands are those on the pins; ``may`` is for those on the pins in the next cycle.
 
     Parameters
     ----------
@@ -23,13 +23,12 @@ class BankMachine(wiring.Component):
 
     Members
     -------
-    activate, precharge, refresh : In(1), the row command of this cycle is for this bank; each only when it
-        may be: ``may_activate`` for a refresh too
-    read, write : In(1), the column command of this cycle is for this bank
+    activate, precharge, refresh, all_refreshed : In(1), the row command is for this bank, or refreshes all
+    read, write : In(1), the column command is for this bank
     target : In(row bits), the row to activate
-    all_refreshed : In(1), all banks are being refreshed from this cycle on
     open : Out(1), ``row`` : Out(row bits), the row that is open
-    may_activate, may_precharge, may_read, may_write : Out(1), this bank allows it
+    may_activate, may_precharge, may_read, may_write : Out(1), this bank allows it; ``may_activate`` is for
+        a refresh too
     """
 
     def __init__(self, config: DramConfig):
@@ -56,10 +55,11 @@ class BankMachine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         t = self.config.cycles
+        stays = Signal()  # open
+        m.d.comb += stays.eq(self.open & ~self.precharge)
+        m.d.sync += self.open.eq(stays | self.activate)
         with m.If(self.activate):
-            m.d.sync += [self.open.eq(1), self.row.eq(self.target)]
-        with m.Elif(self.precharge):
-            m.d.sync += self.open.eq(0)
+            m.d.sync += self.row.eq(self.target)
 
         def timer(name, *events):
             """Of (signal, cycles); the Countdown of the last command that still forbids."""
@@ -87,8 +87,8 @@ class BankMachine(wiring.Component):
             over[name] = countdown.over
         m.d.comb += [
             self.may_activate.eq(~self.open & over["until_activate"]),
-            self.may_precharge.eq(self.open & over["until_precharge"]),
-            self.may_read.eq(self.open & over["until_read"]),
-            self.may_write.eq(self.open & over["until_write"]),
+            self.may_precharge.eq(stays & over["until_precharge"]),
+            self.may_read.eq(stays & over["until_read"]),
+            self.may_write.eq(stays & over["until_write"]),
         ]
         return m

@@ -23,16 +23,17 @@ __all__ = ["DramController"]
 class DramController(wiring.Component):
     """Serves AXI4 bursts from the DRAM behind it: one row command and one column command a cycle.
 
-    Latency: of a read from an idle DRAM with its row open 6 + ``Cycles.read_latency`` + ``Cycles.burst`` cycles
-    from its address to its first beat.
+    Latency: of a read from an idle DRAM with its row open 6 + ``Cycles.read_latency`` + ``Cycles.burst``
+    cycles from its address to its first beat.
 
     Reads with one id are answered in order, those with different ids in any order, and their beats may be
-    interleaved. Writes are done in the order of their addresses, and answered when whatever is read afterwards sees
-    them; between a read and a write that are both on their way there is no order. Bursts are INCR, of whole beats; the
-    address is that of the first beat's, less the bits within a beat. All responses are OKAY.
+    interleaved. Writes are done in the order of their addresses, and answered when whatever is read
+    afterwards sees them; between a read and a write that are both on their way there is no order. Bursts
+    are INCR, of whole beats; the address is that of the first beat's, less the bits within a beat. All
+    responses are OKAY.
 
-    A read waits for no more than ``reads`` times the longest service of a burst and ``oldest`` cycles, if AXI takes its data;
-    a write likewise, if its data come.
+    A read waits for no more than ``reads`` times the longest service of a burst and ``oldest`` cycles, if
+    AXI takes its data; a write likewise, if its data come.
 
     Parameters
     ----------
@@ -46,12 +47,12 @@ class DramController(wiring.Component):
 
     def __init__(self, config: DramConfig):
         self.config = config
-        super().__init__(
-            {
-                "s_axi": In(AXISignature(config.axi)),
-                "dram": Out(DramSignature(config.timing, burst_cycles=config.cycles.burst)),
-            }
-        )
+        super().__init__({"s_axi": In(AXISignature(config.axi)), "dram": Out(self.pins_of(config))})
+
+    @staticmethod
+    def pins_of(config):
+        """The signature of the DRAM's pins."""
+        return DramSignature(config.timing, burst_cycles=config.cycles.burst)
 
     def elaborate(self, platform):
         m = Module()
@@ -127,10 +128,11 @@ class DramController(wiring.Component):
                 part.id.eq(column.id),
                 part.last.eq(column.last),
             ]
-            with m.If(column.valid):
-                m.d.comb += getattr(windows, name).eq(1 << column.group)
-                for n, bank in enumerate(banks):
-                    m.d.comb += getattr(bank, name).eq(bank_number(timing, column.bank, column.group) == n)
+            on_pins = dram.column.op == (ColumnOp.READ if name == "read" else ColumnOp.WRITE)
+            m.d.comb += getattr(windows, name).eq(Mux(on_pins, 1 << dram.column.group, 0))
+            for n, bank in enumerate(banks):
+                here = bank_number(timing, dram.column.bank, dram.column.group) == n
+                m.d.comb += getattr(bank, name).eq(on_pins & here)
         given = Signal()
         m.d.comb += [given.eq(reads.column.valid | writes.column.valid), turnaround.issue.eq(given)]
         chosen = Signal.like(reads.column)
@@ -186,8 +188,8 @@ class DramController(wiring.Component):
         ]
         with m.If(~allowed):
             m.d.comb += row.op.eq(RowOp.NOP)
-        self._follow(m, banks, windows, row)
         m.d.sync += dram.row.eq(row)
+        self._follow(m, banks, windows, dram.row)
         for queue in queues:
             is_op = lambda *ops: Cat(dram.row.op == op for op in ops).any()
             m.d.comb += [
@@ -198,7 +200,7 @@ class DramController(wiring.Component):
             ]
 
     def _follow(self, m, banks, windows, row):
-        """Tell the banks and windows of the row command."""
+        """Tell the banks and windows of the row command on the pins."""
         is_op = lambda op: row.op == op
         for n, bank in enumerate(banks):
             here = Signal(name=f"row_of_bank{n}")

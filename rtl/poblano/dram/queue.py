@@ -45,8 +45,10 @@ class BurstQueue(wiring.Component):
     Column commands go to the oldest burst whose row is open, beat after beat; a burst that has begun goes on
     while it can. Bursts with one id (``ordered``: all bursts) are served in the order in which they came.
     Rows are opened for all bursts, the oldest first. A bank is kept open while a burst that is not behind
-    another one of its id with another row in that bank needs its row. When the oldest burst has been the oldest for
-    ``config.oldest`` cycles, it is ``aged``: a bank that it needs is kept for no other, and no other uses it.
+    another one of its id with another row in that bank needs its row; of those that wait for another row
+    first, the oldest in that bank. When the oldest burst has been the
+    oldest for ``config.oldest`` cycles, it is ``aged``: a bank that it needs is kept for no other, and no
+    other uses it.
 
     Parameters
     ----------
@@ -57,16 +59,17 @@ class BurstQueue(wiring.Component):
     Members
     -------
     i : In(stream(BurstLayout))
-    row : In({valid, open, all, group, bank, row}), the activation (``open``) or precharge (of ``all``) of the
-        cycle before
-    open : In(banks), rows : In(row of each bank), the banks' states before this cycle's commands
+    row : In({valid, open, all, group, bank, row}), the activation (``open``) or precharge (of ``all``) on the
+        pins
+    open : In(banks), rows : In(row of each bank), the banks' states before it
     may_activate, may_precharge, may_access : In(banks), a command of this queue may be given; each also says
         that the bank is closed, open, open
     kept_open : In(banks), banks that must not be closed for these bursts
     activate, precharge : Out({valid, group, bank, row})
     column : Out({valid, group, bank, column, id, last}), ``last`` is the last of an AXI burst
     accept : In(1), the column command is given in this cycle
-    needed : Out(banks), banks to be kept open for these bursts
+    needed : Out(banks), banks to be kept open for these bursts, found in the cycle before; column commands
+        are for these only
     wanted : Out(banks), banks that bursts are still to use
     soon : Out(banks in a group), banks of bursts that no other has to be served before, in any group
     left : Out(banks in a group), the last beat of a granule is taken in this cycle
@@ -112,6 +115,7 @@ class BurstQueue(wiring.Component):
         m = Module()
         slots = [_Slot(self, n) for n in range(self.depth)]
         valid = Cat(slot.valid for slot in slots)
+        stuck = _named(m, "stuck", Cat(slot.valid & ~self._next_hit(slot) for slot in slots))
         claimed = Signal(len(self.open))  # banks that the oldest burst, aged, has to have another row in
         for slot in slots:
             slot.follow(m, self.row)
@@ -119,10 +123,13 @@ class BurstQueue(wiring.Component):
                 slot.first.eq(slot.valid & ~(slot.order & valid).any()),
                 slot.kept.eq(slot.valid.replicate(self._groups) & slot.hits & slot.needs),
             ]
-            with m.If((slot.rival & valid).any()):
+            # A burst that has to wait for its next row gives its other banks to an older one that waits: two
+            # that each had a part of the other's banks would wait for each other.
+            yields = ~self._next_hit(slot) & (slot.foe & stuck).any()
+            with m.If((slot.foe & slot.order & valid).any() | yields):
                 m.d.comb += slot.kept.eq(0)
         self._enter(m, slots)
-        done = self._columns(m, slots, _named(m, "access", self.may_access & ~claimed))
+        done = self._columns(m, slots, _named(m, "access", self.may_access & self.needed))
         self._rows(m, slots)
         self._age(m, slots, done, claimed)
         m.d.comb += [
@@ -133,9 +140,9 @@ class BurstQueue(wiring.Component):
                     for b in range(self.config.timing.banks)
                 )
             ),
-            self.needed.eq(self._banks_of(slots, lambda slot: slot.kept) & ~claimed),
             self.wanted.eq(self._banks_of(slots, lambda slot: Mux(slot.valid, slot.needs, 0))),
         ]
+        m.d.sync += self.needed.eq(self._banks_of(slots, lambda slot: slot.kept) & ~claimed)
         return m
 
     @property
@@ -153,6 +160,10 @@ class BurstQueue(wiring.Component):
         groups = self._groups
         return word_mux(bank, [banks[groups * b :][:groups] for b in range(self.config.timing.banks)])
 
+    def _next_hit(self, slot):
+        """Whether the row of the slot's next beat is open."""
+        return word_mux(slot.place.group, slot.hits) if self._groups > 1 else slot.hits
+
     def _enter(self, m, slots):
         """A burst waits in a register for its slot, and is compared with the open rows there."""
         timing, groups = self.config.timing, self._groups
@@ -169,11 +180,12 @@ class BurstQueue(wiring.Component):
             numbers = [bank_number(timing, b, g) for b in range(timing.banks)]
             row = _named(m, f"open_row{g}", word_mux(where.bank, [self.rows[n] for n in numbers]))
             m.d.comb += hits[g].eq(word_mux(where.bank, [self.open[n] for n in numbers]) & (row == where.row))
+            here = self.row.valid & (self.row.all | (self.row.bank == where.bank) & (self.row.group == g))
+            with m.If(here):
+                m.d.comb += hits[g].eq(self.row.open & (self.row.row == where.row))
         same = _named(m, "same", Cat(slot.valid & (self.ordered | (slot.id == new.id)) for slot in slots))
-        rival = _named(
-            m,
-            "rivals",
-            Cat((slot.place.bank == where.bank) & (slot.place.row != where.row) for slot in slots),
+        foe = _named(
+            m, "foes", Cat((slot.place.bank == where.bank) & (slot.place.row != where.row) for slot in slots)
         )
         for n, slot in enumerate(slots):
             with m.If(enters & slot_of[n]):
@@ -186,17 +198,16 @@ class BurstQueue(wiring.Component):
                     slot.hits.eq(hits),
                     slot.older.eq(~free),
                     slot.order.eq(same),
-                    slot.rival.eq(same & rival),
+                    slot.foe.eq(~free & foe),
                 ]
             with m.Elif(enters):  # it is younger
-                for bits in (slot.older, slot.order, slot.rival):
+                for bits in (slot.older, slot.order, slot.foe):
                     m.d.sync += bits.eq(bits & ~slot_of)
 
     def _columns(self, m, slots, access):
         """The column command; a bit for each slot whose last beat it is, if it is accepted."""
         ready, current = Signal(self.depth), Signal(self.depth)
-        next_hit = lambda slot: word_mux(slot.place.group, slot.hits) if self._groups > 1 else slot.hits
-        m.d.comb += self.hit.eq(Cat(slot.first & next_hit(slot) for slot in slots).any())
+        m.d.comb += self.hit.eq(Cat(slot.first & self._next_hit(slot) for slot in slots).any())
         for n, slot in enumerate(slots):
             may = _named(m, f"accessible{n}", self._of_bank(slot.place.bank, access) & slot.hits)
             m.d.comb += ready[n].eq(
@@ -275,7 +286,7 @@ class BurstQueue(wiring.Component):
 class _Slot:
     """The registers of a burst of ``queue``: its next place, the beats left less one, whether a beat's row
     is open in each group (``hits``), and which other slots' bursts are older, of the same id and older
-    (``order``), and have another row of the same bank besides (``rival``)."""
+    (``order``), or older with another row of the same bank (``foe``)."""
 
     def __init__(self, queue, number):
         layout = queue.i.payload.shape()
@@ -287,9 +298,7 @@ class _Slot:
         self.id = signal(layout["id"].shape, "id")
         self.last = signal(1, "last")
         self.hits = signal(queue.config.timing.groups, "hits")
-        self.older, self.order, self.rival = (
-            signal(queue.depth, name) for name in ("older", "order", "rival")
-        )
+        self.older, self.order, self.foe = (signal(queue.depth, name) for name in ("older", "order", "foe"))
         self.first = signal(1, "first")
         self.kept, self.needs = (signal(queue.config.timing.groups, name) for name in ("kept", "needs"))
 

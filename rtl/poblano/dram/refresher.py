@@ -11,8 +11,8 @@ from .countdown import Countdown
 __all__ = ["BankRefresher", "Refresher"]
 
 SOON, LATE, URGENT = 1, 6, 7
-"""Rounds that are due from which on one bank at a time that no burst needs, one of any, and any are refreshed;
-JEDEC lets 8 be due."""
+"""Rounds that are due from which on one bank at a time that no burst needs, one of any, and any are
+refreshed; JEDEC lets 8 be due."""
 
 
 class Refresher(wiring.Component):
@@ -89,10 +89,11 @@ class BankRefresher(Refresher):
 
     Latency: 1 cycle from a refresh that is due to the first command.
 
-    In a round each bank is refreshed once; a round is due in each interval. Best are the banks that a stream has just left
-    at the end of a granule, all groups one right after the other, since it comes back to them last; or any when no burst
-    is there. From ``SOON`` rounds that are due on, a bank without bursts is taken when no refresh is going
-    on, from ``LATE`` any bank, and from ``URGENT`` without waiting for the refresh before: the bursts wait.
+    In a round each bank is refreshed once; a round is due in each interval. Best are the banks that a
+    stream has just left at the end of a granule, all groups one right after the other, since it comes back
+    to them last; or any when no burst is there. From ``SOON`` rounds that are due on, a bank without bursts
+    is taken when no refresh is going on, from ``LATE`` any bank, and from ``URGENT`` without waiting for
+    the refresh before: the bursts wait.
     """
 
     def elaborate(self, platform):
@@ -110,6 +111,7 @@ class BankRefresher(Refresher):
         number = lambda bits, b: bits[groups * b :][:groups]  # the banks of a number
         unwanted = Cat(number(pending, b).any() & (number(self.wanted, b) == 0) for b in range(banks))
         some = Cat(number(pending, b).any() for b in range(banks))
+        of_numbers = lambda numbers: Cat(bit.replicate(groups) for bit in numbers)
         paced = busy.over
         choices = (
             some & left & ~self.soon,
@@ -117,12 +119,11 @@ class BankRefresher(Refresher):
             Mux((self.due >= SOON) & paced, unwanted & -unwanted, 0),
             Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0),
         )
-        choices = [pending & Cat(bit.replicate(groups) for bit in choice) for choice in choices]
         with m.If((held & ~done) == 0):
             m.d.sync += held.eq(0)
             for choice in reversed(choices):
                 with m.If(choice.any()):
-                    m.d.sync += held.eq(choice & ~done)
+                    m.d.sync += held.eq(pending & ~done & of_numbers(choice))
         with m.Else():
             m.d.sync += held.eq(held & ~done)
 

@@ -16,8 +16,8 @@ __all__ = ["BurstSplitter"]
 class BurstSplitter(wiring.Component):
     """Cuts AXI bursts where a granule ends; one piece a cycle, in order.
 
-    Latency: none; the pieces after the first come 1 cycle after the one before. Where a granule has at least the
-    4 KiB that an AXI burst must not cross, every burst is one piece.
+    Latency: none; the pieces after the first come 1 cycle after the one before. Where a granule has at
+    least the 4 KiB that an AXI burst must not cross, every burst is one piece.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ class BurstSplitter(wiring.Component):
         ]
         if config.granule >= BOUNDARY_BYTES:
             return m
-        more, rest = Signal(), Signal.like(self.i.payload)
+        more = Signal()
+        rest = Signal.like(self.i.payload)
         room = Signal(len(o.len))  # beats to the end of the granule, less one
         m.d.comb += [
             room.eq(~burst.addr[beat:][: len(o.len)]),

@@ -14,9 +14,10 @@ class Turnaround(wiring.Component):
 
     Latency: 1 cycle from a reason to ``writing``.
 
-    Reads go on until there is none, or ``write_batch`` beats of writes are ready with their row open, or some have been
-    ready for ``write_wait`` cycles, or the oldest write is aged. Writes then go on until none is ready or, if reads wait, ``write_beats``
-    have been written. An aged burst of the present direction is served before.
+    Reads go on until there is none, or ``write_batch`` beats of writes are ready with their row open, or
+    some have been ready for ``write_wait`` cycles, or the oldest write is aged. Writes then go on until
+    none is ready or, if reads wait, ``write_beats`` have been written. An aged burst of the present
+    direction is served before.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ __all__ = ["CommandWindows"]
 class CommandWindows(wiring.Component):
     """Says which commands the commands to other banks allow, for each bank group.
 
-    Latency: what a command of this cycle forbids is forbidden from the next on.
+    Latency: none. Commands are those on the pins; ``may`` is for those on the pins in the next cycle.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class CommandWindows(wiring.Component):
 
     Members
     -------
-    activate, refresh, read, write : In(groups), a command of this cycle is for a bank of this group; at most
+    activate, refresh, read, write : In(groups), the command is for a bank of this group; at most
         one of activate and refresh and one of read and write
     may_activate, may_refresh, may_read, may_write : Out(groups)
     """

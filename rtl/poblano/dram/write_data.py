@@ -18,8 +18,8 @@ __all__ = ["WriteData"]
 class WriteData(wiring.Component):
     """Keeps AXI write data until their write commands, puts them on the pins after these, and answers bursts.
 
-    Latency: 2 cycles from a beat to ``beats``; ``Cycles.write_latency`` + 1 from a command to the pins; 1 from
-    a burst's last command to its answer: whatever is read afterwards sees it.
+    Latency: 2 cycles from a beat to ``beats``; ``Cycles.write_latency`` + 1 from a command to the pins; 1
+    from a burst's last command to its answer: whatever is read afterwards sees it.
 
     Parameters
     ----------
