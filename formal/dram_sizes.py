@@ -16,7 +16,7 @@ BANK, GROUP, OTHER = 1, 2, 4
 """Where the second command of a rule is: in the bank itself, in another of its group, in another group."""
 
 _CLOCKS = {
-    **dict(rcd_read=4, rcd_write=3, rp=3, ras=5, rc=11, ccd_s=2, ccd_l=4, rrd_s=2, rrd_l=3, faw=16, rtp=3),
+    **dict(rcd_read=6, rcd_write=5, rp=3, ras=5, rc=11, ccd_s=2, ccd_l=4, rrd_s=2, rrd_l=3, faw=16, rtp=3),
     **dict(wr=2, wtr_s=1, wtr_l=2, rtw=4, rfc_all=8, rfc_bank=6, rrefd=3),
 }
 GROUPED = TimingSet(
@@ -42,7 +42,7 @@ PHASES = replace(
     GROUPED, name="phases", groups=1, banks=4, column_phase=1, bank_refresh=False, shared_bus=True
 )
 """Rows and columns in different clocks of a cycle, as DDR3."""
-_SHORT = dict(rcd_read=2, rcd_write=2, rp=2, ras=3, rc=5, faw=6, rfc_all=4)
+_SHORT = dict(rcd_read=3, rcd_write=3, rp=2, ras=3, rc=6, faw=6, rfc_all=4)
 SHARED = replace(
     PHASES,
     name="shared",

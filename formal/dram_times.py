@@ -16,7 +16,7 @@ from .harness import Harness, Mutation, Property, popcount
 
 
 class Times(Harness):
-    """Commands of any kinds at any time; an age for each kind."""
+    """Commands of any kinds at any time; for each kind, the cycles from the last one to the next cycle."""
 
     def __init__(self, times):
         super().__init__()
@@ -24,15 +24,15 @@ class Times(Harness):
 
     def prove(self, m):
         dut = self.add("dut", Countdown(self.times))
-        open_ages = []
+        early = []
         for kind, time in enumerate(self.times):
-            age = Signal(range(time + 1), init=time, name=f"age{kind}")
-            with m.If(dut.start[kind]):
-                m.d.sync += age.eq(1)
-            with m.Elif(age != time):
-                m.d.sync += age.eq(age + 1)
-            open_ages.append(age < time)
-        self.check("over", dut.over == ~Cat(open_ages).any())
+            before, distance = (
+                Signal(range(time + 2), init=time, name=f"{n}{kind}") for n in ("before", "distance")
+            )
+            m.d.comb += distance.eq(Mux(dut.start[kind], 1, Mux(before < time, before + 1, time)))
+            m.d.sync += before.eq(distance)
+            early.append(distance < time)
+        self.check("over", dut.over == ~Cat(early).any())
         self.cover("over again", dut.over & self.past(~dut.over & ~dut.start.any(), "waited"))
 
 
@@ -53,8 +53,14 @@ class Pins(Harness):
         timing = self.timing
         dram = self.add("dut", DramController(self.config)).dram
         group, bank = self.constant("group", range(timing.groups)), self.constant("bank", range(timing.banks))
-        group2, bank2 = self.constant("group2", range(timing.groups)), self.constant("bank2", range(timing.banks))
-        first, second = self._named("first", commands(dram, group, bank)), self._named("second", commands(dram, group2, bank2))
+        group2, bank2 = (
+            self.constant("group2", range(timing.groups)),
+            self.constant("bank2", range(timing.banks)),
+        )
+        first, second = (
+            self._named("first", commands(dram, group, bank)),
+            self._named("second", commands(dram, group2, bank2)),
+        )
         self._distances(m, first, second, Mux(group != group2, OTHER, Mux(bank != bank2, GROUP, BANK)))
         self._states(m, dram, first)
         self._activations(m, dram)
@@ -85,7 +91,12 @@ class Pins(Harness):
                 near |= begins
             self.check(name, ~ends | ~near)
             possible = rule.scope & BANK or self.timing.groups > 1
-            if possible and (rule.first, rule.second) in (("WR", "RD"), ("ACT", "RD"), ("PRE", "ACT"), ("REF", "ACT")):
+            if possible and (rule.first, rule.second) in (
+                ("WR", "RD"),
+                ("ACT", "RD"),
+                ("PRE", "ACT"),
+                ("REF", "ACT"),
+            ):
                 self.cover(name, ends & (left == 1))
 
     def _states(self, m, dram, first):
@@ -114,25 +125,77 @@ COUNTDOWN, BANK_MACHINE, WINDOWS, CONTROLLER = (
     f"poblano.dram.{name}" for name in ("countdown", "bank", "windows", "controller")
 )
 COUNTDOWN_MUTATIONS = (
-    Mutation("a shorter time wins", COUNTDOWN, "with m.If(self.start[kind] & (left < time)):", "with m.If(self.start[kind]):"),
-    Mutation("a cycle short", COUNTDOWN, "after.eq(time - 1)", "after.eq(time - 2)"),
-    Mutation("over too early", COUNTDOWN, "self.over.eq(after == 0)", "self.over.eq(after <= 1)"),
-    Mutation("over too late", COUNTDOWN, "self.over.eq(after == 0)", "self.over.eq(left == 0)"),
+    Mutation(
+        "a shorter time wins",
+        COUNTDOWN,
+        "with m.If(self.start[kind] & (left < time - 1)):",
+        "with m.If(self.start[kind]):",
+    ),
+    Mutation("a cycle short", COUNTDOWN, "after.eq(time - 2)", "after.eq(time - 3)"),
+    Mutation("over too early", COUNTDOWN, "late.eq(after == 0)", "late.eq(after <= 1)"),
+    Mutation(
+        "not in this cycle",
+        COUNTDOWN,
+        "self.over.eq(late & ~Cat((self.start[kind] for kind in longer)).any())",
+        "self.over.eq(late)",
+    ),
 )
 GROUPED_MUTATIONS = (
     Mutation("rc forgotten", BANK_MACHINE, "(self.activate, t.act_to_act)", "(self.activate, 1)"),
     Mutation("refresh forgotten", BANK_MACHINE, "(self.refresh, t.refresh_bank)", "(self.refresh, 1)"),
-    Mutation("write as read", BANK_MACHINE, "(self.write, t.write_to_precharge)", "(self.write, t.read_to_precharge)"),
-    Mutation("activated while open", BANK_MACHINE, "self.may_activate.eq(~self.open & over['until_activate'])", "self.may_activate.eq(over['until_activate'])"),
+    Mutation(
+        "write as read",
+        BANK_MACHINE,
+        "(self.write, t.write_to_precharge)",
+        "(self.write, t.read_to_precharge)",
+    ),
+    Mutation(
+        "activated while open",
+        BANK_MACHINE,
+        "self.may_activate.eq(~self.open & over['until_activate'])",
+        "self.may_activate.eq(over['until_activate'])",
+    ),
+    Mutation(
+        "read while closing",
+        BANK_MACHINE,
+        "self.may_read.eq(stays & over['until_read'])",
+        "self.may_read.eq(self.open & over['until_read'])",
+    ),
     Mutation("groups confused", WINDOWS, "(self.read[g], t.column_same)", "(self.read[g], t.column_other)"),
     Mutation("refresh after refresh", WINDOWS, "(refresh, t.refresh_to_refresh)", "(refresh, 1)"),
     Mutation("data meet", WINDOWS, "(read, t.read_to_write)", "(read, t.column_other)"),
-    Mutation("fifth activation", WINDOWS, "self.may_activate[g].eq(other & same & few)", "self.may_activate[g].eq(other & same)"),
-    Mutation("wrong bank follows", CONTROLLER, "bank.precharge.eq(is_op(RowOp.PRECHARGE) & here | is_op(RowOp.PRECHARGE_ALL))", "bank.precharge.eq(is_op(RowOp.PRECHARGE) | is_op(RowOp.PRECHARGE_ALL))"),
+    Mutation(
+        "fifth activation",
+        WINDOWS,
+        "self.may_activate[g].eq(other & same & few)",
+        "self.may_activate[g].eq(other & same)",
+    ),
+    Mutation(
+        "wrong bank follows",
+        CONTROLLER,
+        "bank.precharge.eq(is_op(RowOp.PRECHARGE) & here | is_op(RowOp.PRECHARGE_ALL))",
+        "bank.precharge.eq(is_op(RowOp.PRECHARGE) | is_op(RowOp.PRECHARGE_ALL))",
+    ),
 )
 SHARED_MUTATIONS = (
-    Mutation("two commands", CONTROLLER, "allowed.eq(~column if timing.shared_bus and timing.ratio == 1 else 1)", "allowed.eq(1)"),
-    Mutation("all refreshed too early", BANK_MACHINE, "(self.all_refreshed, t.refresh_all)", "(self.all_refreshed, t.refresh_all - 1)"),
+    Mutation(
+        "two commands",
+        CONTROLLER,
+        "allowed.eq(~column if timing.shared_bus and timing.ratio == 1 else 1)",
+        "allowed.eq(1)",
+    ),
+    Mutation(
+        "closed while opening",
+        CONTROLLER,
+        "refresher.open.eq(of_banks('open') | of_banks('activate'))",
+        "refresher.open.eq(of_banks('open'))",
+    ),
+    Mutation(
+        "all refreshed too early",
+        BANK_MACHINE,
+        "(self.all_refreshed, t.refresh_all)",
+        "(self.all_refreshed, t.refresh_all - 1)",
+    ),
 )
 WHAT = (
     "no command at the pins comes sooner after another than the timing set says, for any pair of banks; an open bank is not activated "

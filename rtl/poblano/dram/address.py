@@ -52,7 +52,9 @@ class AddressMap:
 
     def join(self, *, byte=0, group, column, bank, row):
         """Python: the address of a place; the inverse of :meth:`split`."""
-        fields = dict(byte=byte, group=group, column=column, bank=(bank - row) & self.timing.banks - 1, row=row)
+        fields = dict(
+            byte=byte, group=group, column=column, bank=(bank - row) & self.timing.banks - 1, row=row
+        )
         address = shift = 0
         for name, bits in self.bits.items():
             address |= fields[name] << shift

@@ -32,7 +32,8 @@ class Refresher(wiring.Component):
     wanted : In(banks), bursts need this bank
     soon : In(banks in a group), banks of bursts that no other has to be served before, in any group
     left : In(banks in a group), the last beat of a granule of theirs is taken in this cycle
-    open, may_precharge, may_activate : In(banks), of each bank, by its own commands
+    open, may_precharge, may_activate : In(banks), of each bank, by its own commands; ``open`` from when its
+        activation is on the pins
     may_refresh : In(groups), commands to other banks allow it
     accept : In(1), the command is given in this cycle
     hold : Out(banks), no burst may use or open this bank
