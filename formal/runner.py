@@ -47,6 +47,8 @@ FILES = (
     "queue",
     "block_sums",
     "accumulator",
+    "dram_address",
+    "dram_times",
 )
 """Property files: modules of this package with a tuple ``PROPERTIES``."""
 

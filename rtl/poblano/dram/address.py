@@ -15,9 +15,9 @@ class AddressMap:
 
     Bursts in a row go round the bank groups, and a granule, of a row in each group, is contiguous. The row
     is added so that streams at a distance of a power of two do not meet in one bank for ever. A sum and not
-    an exclusive or, as after the last bank of a row comes another bank, the one that was left longest ago,
-    whatever the row: a stream comes back to a bank after three others at the earliest. Of a chip's address
-    the pseudo-channel has been taken out before.
+    an exclusive or, as after the last bank of a row comes another bank, one that was left long ago,
+    whatever the row: a stream comes back to a bank after all but one of the others at the earliest. Of a
+    chip's address the pseudo-channel has been taken out before.
 
     Parameters
     ----------
@@ -47,12 +47,14 @@ class AddressMap:
         for name, bits in self.bits.items():
             fields[name] = address & (1 << bits) - 1
             address >>= bits
-        fields["bank"] = (fields["bank"] + fields["row"]) % self.timing.banks
+        fields["bank"] = (fields["bank"] + fields["row"]) & self.timing.banks - 1
         return fields
 
     def join(self, *, byte=0, group, column, bank, row):
         """Python: the address of a place; the inverse of :meth:`split`."""
-        fields = dict(byte=byte, group=group, column=column, bank=(bank - row) % self.timing.banks, row=row)
+        fields = dict(
+            byte=byte, group=group, column=column, bank=(bank - row) & self.timing.banks - 1, row=row
+        )
         address = shift = 0
         for name, bits in self.bits.items():
             address |= fields[name] << shift

@@ -51,7 +51,8 @@ class BurstSplitter(wiring.Component):
         ]
         if config.granule >= BOUNDARY_BYTES:
             return m
-        more, rest = Signal(), Signal.like(self.i.payload)
+        more = Signal()
+        rest = Signal.like(self.i.payload)
         room = Signal(len(o.len))  # beats to the end of the granule, less one
         m.d.comb += [
             room.eq(~burst.addr[beat:][: len(o.len)]),
