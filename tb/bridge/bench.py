@@ -1,6 +1,7 @@
 """cocotb bench of :class:`Bridge`: every request against a memory and registers that stall, and what can go
 wrong on the line."""
 
+from dataclasses import replace
 import os
 import random
 import struct
@@ -11,10 +12,15 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteSlave, AxiSlave, MemoryRegion
 
 from poblano.bridge.protocol import (
+    CHIP_OPERATIONS,
+    ENTRY_BYTES,
     FLAG,
     HEADER_BYTES,
     IDENTITY_WORDS,
+    KIND_BIT,
+    MOST_VALUES,
     STATISTICS,
+    WAIT_BITS,
     Operation,
     Request,
     Status,
@@ -25,7 +31,8 @@ from tb.bridge.configs import CONFIGS
 
 CONFIG = CONFIGS[os.environ["CONFIG"]]
 LENGTH = int(os.environ.get("LENGTH", "60"))
-MEMORY = 3 * 4096
+MEMORY = 4 * 4096
+UNKNOWN = len(Operation) - (0 if CONFIG.chip else len(CHIP_OPERATIONS))
 REGISTERS = 1024
 
 
@@ -78,6 +85,7 @@ class Bench:
 
     async def start(self):
         self.dut.rx.value = 1
+        self.dut.irq.value = 0
         self.dut.rst.value = 1
         cocotb.start_soon(Clock(self.dut.clk, 10, unit="ns").start())
         await ClockCycles(self.dut.clk, 5)
@@ -164,10 +172,11 @@ class Bench:
             + 2 * [Operation.READ_MEMORY, Operation.WRITE_MEMORY]
         )
         register = operation in (Operation.READ_REGISTER, Operation.WRITE_REGISTER)
+        one = register and not (CONFIG.chip and operation == Operation.READ_REGISTER)
         region, content = (self.registers, self.expected[1]) if register else (self.memory, self.expected[0])
         count = (
             4
-            if register
+            if one
             else 4 * rng.choice([1, 2, rng.randrange(1, CONFIG.payload // 4 + 1), CONFIG.payload // 4])
         )
         address = 4 * rng.randrange((region.size - count) // 4 + 1)
@@ -178,7 +187,7 @@ class Bench:
         kind = rng.random()
         if kind < 0.05:
             return (
-                self.request(rng.randrange(len(Operation), 256), count, address, data),
+                self.request(rng.randrange(UNKNOWN, 256), count, address, data),
                 Status.UNKNOWN_OPERATION,
                 b"",
             )
@@ -190,7 +199,7 @@ class Bench:
             )
         if kind < 0.13:
             outside = 1 << (12 if register else CONFIG.addr_width)
-            beyond = [outside - 4] * (not register and count > 4) + [outside] * (outside < 1 << 32)
+            beyond = [outside - 4] * (not one and count > 4) + [outside] * (outside < 1 << 32)
             if beyond:
                 return self.request(operation, count, rng.choice(beyond), data), Status.BAD_ADDRESS, b""
         if kind < 0.2:
@@ -212,6 +221,55 @@ class Bench:
             Status.OK,
             b"" if writes else bytes(content[address : address + count]),
         )
+
+    def put_entry(self, at, word, address, kind):
+        """An entry of a table, in both memories."""
+        packed = struct.pack("<QQ", word, kind << KIND_BIT | address)
+        self.memory.mem[at : at + ENTRY_BYTES] = self.expected[0][at : at + ENTRY_BYTES] = packed
+
+    def random_patch(self):
+        """A PATCH and its status; the table is put in memory, and ``expected`` is changed as it must change
+        memory."""
+        rng, size = self.rng, self.memory.size
+        values = [rng.getrandbits(64) for _ in range(rng.choice([1, 2, 9, MOST_VALUES]))]
+        count = rng.choice([1, 2, rng.randrange(1, 30)])
+        table = ENTRY_BYTES * rng.randrange((size - 1024) // ENTRY_BYTES - count)
+        for at in range(table, table + ENTRY_BYTES * count, ENTRY_BYTES):
+            address, kind = 8 * rng.randrange((size - 512) // 8), rng.randrange(len(values))
+            flaw = rng.random()
+            if flaw < 0.02:
+                address += rng.choice([1, 2, 4, 1 << CONFIG.addr_width, 1 << KIND_BIT - 1])
+            elif flaw < 0.04:
+                kind = rng.choice([len(values), 1 << 15, len(values) + rng.randrange(100)])
+            elif flaw < 0.05:
+                address = self.memory.bad + 8
+            self.put_entry(at, rng.choice([0, (1 << 64) - 1, rng.getrandbits(64)]), address, kind)
+        data, flaw = struct.pack(f"<{len(values)}Q", *values), rng.random()
+        request = self.request(Operation.PATCH, count, table, data)
+        if flaw < 0.1:
+            return replace(request, data=data[: -rng.randrange(1, 8)]), Status.BAD_LENGTH
+        if flaw < 0.15:
+            return replace(request, **rng.choice([dict(data=b""), dict(count=0)])), Status.BAD_LENGTH
+        if flaw < 0.2:
+            return replace(request, address=table + rng.choice([1, 4, 8])), Status.BAD_ADDRESS
+        return request, self.patched(table, count, values)
+
+    def patched(self, table, count, values):
+        """Does a patch in ``expected``; the status. An entry may be what an entry before it has written."""
+        content = self.expected[0]
+        for at in range(table, table + ENTRY_BYTES * count, ENTRY_BYTES):
+            if at == 1 << CONFIG.addr_width:
+                return Status.BAD_ADDRESS
+            if at + ENTRY_BYTES > self.memory.bad:
+                return Status.SLAVE_ERROR
+            word, second = struct.unpack_from("<QQ", content, at)
+            address, kind = second % (1 << KIND_BIT), second >> KIND_BIT
+            if address % 8 or address >> CONFIG.addr_width or kind >= len(values):
+                return Status.BAD_ENTRY
+            if address + 8 > self.memory.bad:
+                return Status.SLAVE_ERROR
+            struct.pack_into("<Q", content, address, (word + values[kind]) % (1 << 64))
+        return Status.OK
 
     def compare(self):
         for region, content in zip((self.memory, self.registers), self.expected):
@@ -373,4 +431,64 @@ async def divider(dut):
     bench.divider = CONFIG.divider
     await ClockCycles(dut.clk, 20 * bench.divider)
     bench.line_errors += 1
+    await bench.counters()
+
+
+@cocotb.test(skip=not CONFIG.chip)
+async def patches(dut):
+    """Tables with good and bad entries, and memory that fails; a patch may change its own table."""
+    bench = await setup(dut, "patches")
+    seen = []
+    for _ in range(2 * LENGTH):
+        request, status = bench.random_patch()
+        got = await bench.exchange(request)
+        assert got == (status, b""), f"{request}: {got}, not {status}"
+        bench.compare()
+        seen.append(status)
+    assert set(seen) >= {Status.OK, Status.BAD_LENGTH, Status.BAD_ADDRESS, Status.BAD_ENTRY}
+    await bench.counters()
+
+
+@cocotb.test(skip=not CONFIG.chip)
+async def last_table(dut):
+    """A table at the end of memory; one that passes the last address is refused there."""
+    bench = await setup(dut, "last table")
+    bench.memory.bad = MEMORY
+    for count in (2, 3):
+        table, values = MEMORY - 2 * ENTRY_BYTES, [5, 1 << 63]
+        for n in range(2):
+            bench.put_entry(table + n * ENTRY_BYTES, bench.rng.getrandbits(64), 8 * n, n)
+        if count == 2 or 1 << CONFIG.addr_width == MEMORY:
+            status = bench.patched(table, count, values)
+            data = struct.pack("<QQ", *values)
+            assert await bench.exchange(bench.request(Operation.PATCH, count, table, data)) == (status, b"")
+            assert status == (Status.OK if count == 2 else Status.BAD_ADDRESS)
+            bench.compare()
+
+
+@cocotb.test(skip=not CONFIG.chip)
+async def waits(dut):
+    """A WAIT ends with the interrupt, or after its cycles; no request comes in while it lasts."""
+    bench = await setup(dut, "waits")
+    request = lambda cycles, count=4, data=b"": bench.request(Operation.WAIT, count, cycles, data)
+    for cycles, bad in ((0, {}), (1 << WAIT_BITS, {}), (8, dict(count=8)), (8, dict(count=0))):
+        status = Status.OK if not cycles else Status.BAD_LENGTH if bad else Status.BAD_ADDRESS
+        wanted = status, bytes(4) if status == Status.OK else b""
+        assert await bench.exchange(request(cycles, **bad)) == wanted
+    assert (await bench.exchange(request(8, data=bytes(4))))[0] == Status.BAD_LENGTH
+    for after in (100, 900, None, 0):
+        waiting = request(3000)
+        dut.irq.value = after == 0
+        await bench.send(encode_frame(waiting.encode()))
+        taken = 0
+        while not bench.frames:
+            await ClockCycles(dut.clk, 1)
+            taken += 1
+            if taken == after:
+                dut.irq.value = 1
+        line = 12 * 10 * bench.divider
+        least = 3000 if after is None else after
+        assert least <= taken + line // 10 and taken < least + 2 * line, (after, taken)
+        assert await bench.answer() == bytes([waiting.sequence, 0, after is not None, 0, 0, 0])
+        dut.irq.value = 0
     await bench.counters()
