@@ -38,7 +38,7 @@ def connect(config, memory_bytes):
     """A client of the system's RTL, at the highest speed."""
     system = ChipSystem(config, memory_bytes=memory_bytes, clock_hz=CLOCK, baud=BAUD, payload=1024)
     client = BridgeClient(SimulatedPort(emit(system, "pins"), clock_hz=CLOCK, baudrate=BAUD))
-    assert client.identity == Identity(1, 1024, CHIP_DESIGN, CLOCK, memory_bytes)
+    assert client.identity == Identity(2, 1024, CHIP_DESIGN, CLOCK, memory_bytes)
     assert client.set_baud(FAST) == FAST
     return client
 
@@ -74,7 +74,7 @@ def test_product_at_pins():
 def test_refusals():
     with pytest.raises(ConfigError, match="a chip on a board has a memory port of 32 bits, not 256"):
         ChipSystem(preset("desk"), memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
-    client = type("Client", (), {"identity": Identity(1, 256, "PENG", CLOCK, 4096)})()
+    client = type("Client", (), {"identity": Identity(2, 256, "PENG", CLOCK, 4096)})()
     with pytest.raises(BridgeError, match=r"the board holds the design 'PENG', not the whole chip \(PBLN\)"):
         BridgeDevice(client)
 
@@ -92,9 +92,9 @@ def test_checks(monkeypatch):
 
 
 class Overlay(GoldenBackend):
-    """The golden model with the members of an overlay backend."""
+    """The golden model with the members of a board's backend."""
 
-    cache = type("Cache", (), {"bytes_up": 0, "bytes_down": 0})
+    device = type("Device", (), {"bytes_up": 0, "bytes_down": 0})
     flip = 0
 
     def run(self, commands, *, progress=None):
