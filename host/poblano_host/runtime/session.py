@@ -144,7 +144,7 @@ class Session:
 
     def _compare(self, program, golden):
         end = self.compiled.ring[0]
-        memory = self.backend.memory[:end]
+        memory = np.frombuffer(self.backend.read(0, end), np.uint8)
         if np.array_equal(memory, golden.memory[:end]):
             return
         where = f"positions {self.position} on"
