@@ -18,7 +18,7 @@ BEATS = ENTRY_BYTES * BYTE // DATA_BITS
 class Patcher(wiring.Component):
     """For each entry of a table in memory, writes its word plus the value of its kind to its address.
 
-    Latency: 16 cycles an entry, and memory's for a read and a write.
+    Latency: 11 cycles an entry, and memory's for a read of four beats and a write of two.
 
     Sums are modulo 2**64. The first entry whose address is none of a word, whose kind has no value or whose
     accesses fail ends it; those before have been written. One AXI transaction is in flight at most.
@@ -113,8 +113,8 @@ class Patcher(wiring.Component):
                     with m.If(second):
                         m.next = "ANSWER"
             with m.State("ANSWER"):
-                m.d.comb += self.write.b.ready.eq(~waiting)
-                with m.If(self.write.b.valid & ~waiting):
+                m.d.comb += self.write.b.ready.eq(1)
+                with m.If(self.write.b.valid):
                     self._note(m, self.write.b.payload.resp)
                     m.next = "NEXT"
             with m.State("NEXT"):
