@@ -62,7 +62,7 @@ class Bench:
         before = self._counts()
         step = self.session.step(phase, tokens, "last", read=False)
         cycles, *others = (after - at for after, at in zip(self._counts(), before))
-        if self.check:
+        if self.golden is not None:
             expected = self.golden.step(phase, tokens, "last", read=False).best
             if step.best != expected:
                 sys.exit(f"bench_board: token {step.best} at {step.position}, golden {expected}")

@@ -26,8 +26,8 @@ __all__ = ["Bridge", "BridgeConfig"]
 class BridgeConfig:
     """``payload``: most bytes of data in a frame; ``design``: four characters that say what is behind the
     bridge; ``memory_bytes``: of the memory, as IDENTIFY tells the host. ``baud`` is the speed after a reset
-    and after a break, a line that is 0 for ``2**break_bits`` cycles. ``chip``: the bridge is before a chip and
-    also has WAIT and PATCH, and reads several registers at once.
+    and after a break, a line that is 0 for ``2**break_bits`` cycles. ``chip``: the bridge is before a chip
+    and also has WAIT and PATCH, and reads several registers at once.
     """
 
     clock_hz: int
