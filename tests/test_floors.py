@@ -15,7 +15,9 @@ FLOORS = (
     ("poblano.verilog",),
     ("poblano.formats", "poblano.stream"),
     ("poblano.axi",),  # knows nothing of a chip
+    ("poblano.dram",),  # nor does this
     ("poblano.isa.header", "poblano.isa.topology"),  # sizes of commands bound those of a chip
+    ("poblano.local_config",),
     ("poblano.config",),
     ("poblano.isa",),
     ("poblano.interfaces",),

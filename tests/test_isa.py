@@ -112,9 +112,9 @@ def test_operations():
         assert ceil_div(value, 8) == -(-value // 8) and none_of(value, (3, 5)) == (value not in (3, 5))
 
 
-@pytest.mark.parametrize("tiles", [1, 2, 16, 32])
-def test_topology(tiles):
-    topology = Topology(SimpleNamespace(tiles=tiles))
+@pytest.mark.parametrize("tiles, homes", [(1, 1), (2, 1), (16, 4), (32, 32)])
+def test_topology(tiles, homes):
+    topology = Topology(SimpleNamespace(tiles=tiles, memory=SimpleNamespace(homes=homes, host_port=False)))
     assert topology.unit(UnitKind.DMA) == topology.unit(UnitKind.DMA, tiles - 1) == 0
     assert len(topology.units) == len(set(topology.units)) == 1 + 3 * tiles
     for unit, (kind, tile) in enumerate(topology.units):
@@ -123,11 +123,16 @@ def test_topology(tiles):
         assert LARGEST.name(unit) == topology.name(unit) and LARGEST.units[unit] == (kind, tile)
         assert unit in topology.units_of(kind) and unit in topology.units_of()
     for places, number in (
-        (topology.read_masters, topology.read_master),
+        *((masters, topology.read_master) for masters in topology.read_masters),
         (topology.bus_sources, topology.bus_source),
     ):
-        assert [number(kind, tile) for kind, tile in places] == list(range(len(places)))
-    assert {tile for kind, tile in topology.read_masters if kind is ReadMaster.STREAM} == set(range(tiles))
+        assert [number(kind, tile or 0) for kind, tile in places] == list(range(len(places)))
+    assert len(topology.read_masters) == homes
+    for home, masters in enumerate(topology.read_masters):
+        assert [kind for kind, _ in masters[:2]] == [ReadMaster.FETCH, ReadMaster.DMA]
+        streaming = [tile for kind, tile in masters[2:] if kind is ReadMaster.STREAM]
+        assert streaming == list(topology.tiles_of(home)) and len(streaming) == tiles // homes
+        assert all(topology.home_of(tile) == home == tile * homes // tiles for tile in streaming)
     for name in ("dma", "tile0.stream", f"tile{tiles - 1}.vector"):
         assert topology.name(topology.unit_called(name)) == name
     for name in ("tile0.dma", "stream", "tile.stream", "tile0", "dma.tile0", "tile0.dma.dma"):
@@ -138,6 +143,23 @@ def test_topology(tiles):
     assert topology.name(200) == "unit 200"
     with pytest.raises(KeyError):
         topology.unit(UnitKind.STREAM, tiles)
+
+
+def test_homes():
+    config = PRESETS["desk"].with_memory(homes=2, home_bytes=1 << 31)
+    assert config.memory.most_bytes == 1 << 32 == PRESETS["desk"].memory.most_bytes
+    assert config.with_memory(home_bytes=4096).memory.most_bytes == 8192
+    for changes, message in (
+        (dict(homes=3), "memory homes must be a power of two of at least 1, not 3"),
+        (
+            dict(homes=2, home_bytes=2048),
+            "memory home_bytes must be a power of two of at least 4096, not 2048",
+        ),
+        (dict(homes=2, home_bytes=1 << 32), "2 homes of 4294967296 bytes are more than memory addr_width 32"),
+        (dict(homes=4), "tiles must be a multiple of the memory's 4 homes, not 2"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            PRESETS["desk"].with_memory(**changes)
 
 
 def test_largest_memories():

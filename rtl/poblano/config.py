@@ -9,13 +9,17 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
-from amaranth.utils import exact_log2
+from amaranth.utils import ceil_log2
 
+from .axi.bursts import BOUNDARY_BYTES
+from .axi.homes import HomesConfig
 from .axi.signature import AXIConfig
+from .dram.config import DramConfig
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
 from .isa.header import LOCAL_BITS
 from .isa.topology import MOST_TILES, Topology
+from .local_config import BLOCK, LINE_BYTES, LINE_WORDS, LocalConfig
 
 __all__ = [
     "BLOCK",
@@ -31,11 +35,6 @@ __all__ = [
     "preset",
 ]
 
-BLOCK = 32
-"""Elements in a block: the number formats' shared-scale block along K."""
-LINE_BYTES = 32
-"""Bytes in a line: the unit of vector-memory addresses in commands (8 FP32 words)."""
-LINE_WORDS = LINE_BYTES // 4
 DEFAULT_FORMATS = ("int8", "int4")
 
 
@@ -137,38 +136,75 @@ class ArrayConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryConfig:
-    """The chip's memory port, and the memory that simulation puts behind it.
+    """The chip's memory ports, and the memory that simulation puts behind each.
 
-    ``data_width`` (bits) and ``addr_width`` are the AXI4 port's. ``burst_beats`` bounds a burst;
+    ``data_width`` (bits) and ``addr_width`` are each AXI4 port's. ``burst_beats`` bounds a burst;
     ``outstanding`` is the number of reads one engine keeps in flight; of writes, of which many are single
-    beats, it is :attr:`outstanding_writes`. ``bandwidth`` (bytes per cycle, reads
-    and writes together) and ``latency`` (cycles from AR to the first R beat) describe the memory, for
-    simulation and for the roofline.
+    beats, it is :attr:`outstanding_writes`. There are ``homes`` ports: with more than one, byte address A is
+    behind port A // ``home_bytes``. With ``host_port`` the chip has a slave port for a host, which leads to
+    all of them. ``bandwidth`` (bytes per cycle, reads and writes together) and
+    ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for
+    the roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the
+    port's; both are the DRAM's then.
     """
 
     data_width: int = 256
     addr_width: int = 32
     burst_beats: int = 16
     outstanding: int = 8
+    homes: int = 1
+    home_bytes: int = 1 << 28
+    host_port: bool = False
     bandwidth: Fraction = Fraction(20)
     latency: int = 60
+    dram: DramConfig | None = None
 
     def __post_init__(self):
+        if self.dram is not None:
+            object.__setattr__(self, "bandwidth", self.dram.bandwidth)
+            object.__setattr__(self, "latency", self.dram.latency)
         _power_of_two("memory data_width", self.data_width, 32)
-        _require(self.data_width <= 256, f"memory data_width must be at most 256, not {self.data_width!r}")
+        _require(self.data_width <= 512, f"memory data_width must be at most 512, not {self.data_width!r}")
         _require(16 <= self.addr_width <= 40, f"memory addr_width must be 16 to 40, not {self.addr_width!r}")
         _power_of_two("memory burst_beats", self.burst_beats)
         _require(self.burst_beats <= 256, f"memory burst_beats must be at most 256, not {self.burst_beats!r}")
         _power_of_two("memory outstanding", self.outstanding)
+        _power_of_two("memory homes", self.homes)
+        _power_of_two("memory home_bytes", self.home_bytes, BOUNDARY_BYTES)
+        _require(
+            self.homes == 1 or self.homes * self.home_bytes <= 1 << self.addr_width,
+            f"{self.homes} homes of {self.home_bytes} bytes are more than memory addr_width "
+            f"{self.addr_width} can address",
+        )
         _require(
             0 < self.bandwidth <= self.data_bytes,
             f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not "
             f"{self.bandwidth}",
         )
+        if self.dram is not None:
+            own, held = self.dram.timing.burst_bytes, self.dram.timing.bytes
+            _require(
+                self.data_bytes == own,
+                f"the DRAM has beats of {own} bytes, and a memory data_width of {self.data_width} does not",
+            )
+            _require(
+                held == (self.home_bytes if self.homes > 1 else 1 << self.addr_width),
+                f"the DRAM has {held} bytes, and addr_width (of several homes: home_bytes) does not say so",
+            )
 
     @property
     def data_bytes(self):
         return self.data_width // 8
+
+    @property
+    def beat_lines(self):
+        """Lines that LOAD and STORE move whole multiples of: those of a beat, at least 1."""
+        return max(1, self.data_bytes // LINE_BYTES)
+
+    @property
+    def most_bytes(self):
+        """Bytes of memory that the chip can address."""
+        return 1 << self.addr_width if self.homes == 1 else self.homes * self.home_bytes
 
     @property
     def outstanding_writes(self):
@@ -177,49 +213,15 @@ class MemoryConfig:
 
     @property
     def axi(self):
-        """The :class:`~poblano.axi.signature.AXIConfig` of each master inside the chip."""
-        return AXIConfig(addr_width=self.addr_width, data_width=self.data_width)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LocalConfig:
-    """A tile's local memories, as those see them who read and write them.
-
-    A row of vector memory has ``lanes`` FP32 words, a word of activation memory ``segments`` blocks, each of
-    which has a sum of ``sum_width`` bits. ``vmem_addr_width`` are the bits of a row's address,
-    ``amem_addr_width`` those of a block's.
-    """
-
-    lanes: int
-    segments: int
-    sum_width: int
-    vmem_addr_width: int
-    amem_addr_width: int
+        """The :class:`~poblano.axi.signature.AXIConfig` of each master inside the chip. With several homes,
+        which answer in any order, there is an id for each burst in flight."""
+        ids = ceil_log2(self.outstanding_writes) if self.homes > 1 else 1
+        return AXIConfig(addr_width=self.addr_width, data_width=self.data_width, id_width=ids)
 
     @property
-    def row_width(self):
-        """Bits of a row of vector memory."""
-        return 32 * self.lanes
-
-    @property
-    def word_addr_width(self):
-        """Bits of the address of a word of activation memory."""
-        return self.amem_addr_width - exact_log2(self.segments)
-
-    @property
-    def line_addr_width(self):
-        """Bits of the address of a line of vector memory."""
-        return self.vmem_addr_width + exact_log2(self.lanes) - exact_log2(LINE_WORDS)
-
-    @property
-    def place_width(self):
-        """Bits of a local address in commands: a line of vector memory or a block of activation memory."""
-        return max(self.line_addr_width, self.amem_addr_width)
-
-    @property
-    def addr_width(self):
-        """Bits of a write's address: a row or a block."""
-        return max(self.vmem_addr_width, self.amem_addr_width)
+    def home_map(self):
+        """The :class:`~poblano.axi.homes.HomesConfig`: which home an address is in."""
+        return HomesConfig(count=self.homes, size=self.home_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +300,7 @@ class TileConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ChipConfig:
-    """The whole chip: ``tiles`` tiles, one DMA engine, one command processor, one memory port.
+    """The whole chip: ``tiles`` tiles, one DMA engine, one command processor, one or more memory ports.
 
     ``formats`` are the number formats of every tile's array (the given ``tile``'s by default). With
     ``clock_gates`` the clocks of parts that have nothing to do stand still; without, for FPGAs, there is one
@@ -324,6 +326,10 @@ class ChipConfig:
             memory.data_width <= 32 * tile.lanes,
             f"memory data_width {memory.data_width} must be at most a vector-memory row of {32 * tile.lanes} "
             "bits",
+        )
+        _require(
+            self.tiles % memory.homes == 0,
+            f"tiles must be a multiple of the memory's {memory.homes} homes, not {self.tiles!r}",
         )
 
     @property
@@ -403,14 +409,14 @@ PRESETS = {
         name="desk",
         tiles=2,
         tile=TileConfig(
-            array=ArrayConfig(rows=16, cols=16),
+            array=ArrayConfig(rows=16, cols=16, load_rows=2),
             lanes=8,
             tokens=128,
             vmem_lines=8192,
             amem_blocks=4096,
             fifo_bytes=8192,
         ),
-        memory=MemoryConfig(data_width=256, bandwidth=_row_bandwidth(2, 16)),
+        memory=MemoryConfig(data_width=256, addr_width=29, dram=DramConfig()),
     ),
     "tile64": ChipConfig(
         name="tile64", tiles=1, tile=_TILE64, memory=MemoryConfig(data_width=256, bandwidth=Fraction(32))

@@ -1,11 +1,16 @@
-// The chip compiled by Verilator, a memory and an AXI4-Lite host in one shared library, driven from Python by ctypes.
+// The chip compiled by Verilator, a memory at each of its ports and an AXI4-Lite host in one shared library, driven from
+// Python by ctypes. ports.h has the ports: PORTS(X) with X(number, name) for each one, and Ports, the memories at them, a
+// class of axi_ports.h or dram_ports.h.
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "Vchip.h"
-#include "memory.h"
+#include "ports.h"
 #include "verilated.h"
 
 namespace {
@@ -19,22 +24,18 @@ struct Event {
     uint32_t done;  // 0: a command started, 1: one completed
 };
 
-template <typename T>
-uint64_t low_bits(const T& port) {
-    uint64_t value = 0;
-    std::memcpy(&value, &port, sizeof(port) < 8 ? sizeof(port) : 8);
-    return value;
-}
-
 struct Simulation {
     VerilatedContext context;
     Vchip top;
-    poblano::Memory memory;
+    std::unique_ptr<uint8_t, decltype(&std::free)> bytes;  // of all memories, by address; pages come when they are used
+    poblano::Ports memories;
     uint64_t cycle = 0, started = 0, completed = 0;
     std::vector<Event> events;
 
-    Simulation(uint64_t size, uint64_t beat, uint64_t latency, uint64_t bandwidth, uint64_t denominator)
-        : top(&context), memory(size, beat, latency, bandwidth, denominator), beat(beat) {
+    explicit Simulation(const poblano::Sizes& sizes)
+        : top(&context), bytes(static_cast<uint8_t*>(std::calloc(sizes.memory, 1)), &std::free),
+          memories(bytes.get(), sizes) {
+        if (!bytes) throw std::bad_alloc();
         reset();
     }
 
@@ -44,13 +45,12 @@ struct Simulation {
         top.s_axil_awvalid = top.s_axil_wvalid = top.s_axil_bready = top.s_axil_arvalid = top.s_axil_rready = 0;
         top.rst = 1;
         for (int i = 0; i < RESET_CYCLES; i++) {
-            memory.reset();
+            memories.reset();
             step();
         }
         top.rst = 0;
         step();  // the model has a register before its reset
-        memory.reset();
-        memory.error.clear();
+        memories.reset();
         events.clear();
         started = completed = 0;
     }
@@ -58,20 +58,7 @@ struct Simulation {
     // Inputs settle while the clock is low; what the chip drives then is what the rising edge sees.
     void settle() {
         if (settled) return;
-        const poblano::MemoryOutputs o = memory.outputs();
-        top.m_axi_arready = o.arready;
-        top.m_axi_awready = o.awready;
-        top.m_axi_wready = o.wready;
-        top.m_axi_rvalid = o.rvalid;
-        if (o.rvalid) {
-            top.m_axi_rid = o.rid;
-            top.m_axi_rresp = o.rresp;
-            top.m_axi_rlast = o.rlast;
-            std::memcpy(&top.m_axi_rdata, o.rdata, beat);
-        }
-        top.m_axi_bvalid = o.bvalid;
-        top.m_axi_bid = o.bid;
-        top.m_axi_bresp = o.bresp;
+        memories.drive(top);
         top.clk = 0;
         top.eval();
         settled = true;
@@ -80,18 +67,7 @@ struct Simulation {
     void step() {
         settle();
         settled = false;
-        poblano::MemoryInputs i;
-        i.arvalid = top.m_axi_arvalid;
-        if (i.arvalid) i.ar = {top.m_axi_arid, top.m_axi_araddr, top.m_axi_arlen, top.m_axi_arsize, top.m_axi_arburst};
-        i.awvalid = top.m_axi_awvalid;
-        if (i.awvalid) i.aw = {top.m_axi_awid, top.m_axi_awaddr, top.m_axi_awlen, top.m_axi_awsize, top.m_axi_awburst};
-        i.wvalid = top.m_axi_wvalid;
-        i.wlast = top.m_axi_wlast;
-        i.wdata = reinterpret_cast<const uint8_t*>(&top.m_axi_wdata);
-        i.wstrb = low_bits(top.m_axi_wstrb);
-        i.rready = top.m_axi_rready;
-        i.bready = top.m_axi_bready;
-        if (!top.rst) memory.advance(i);
+        if (!top.rst) memories.sample(top);
         trace(top.trace_start, 0, started);
         trace(top.trace_done, 1, completed);
         top.clk = 1;
@@ -142,7 +118,6 @@ struct Simulation {
     }
 
   private:
-    uint64_t beat;
     bool settled = false;
 
     template <typename T>
@@ -162,21 +137,18 @@ struct Simulation {
 
 extern "C" {
 
-Simulation* poblano_create(uint64_t memory_bytes, uint64_t beat, uint64_t latency, uint64_t bandwidth,
-                           uint64_t denominator) {
-    return new Simulation(memory_bytes, beat, latency, bandwidth, denominator);
-}
+Simulation* poblano_create(const poblano::Sizes* sizes) { return new Simulation(*sizes); }
 
 void poblano_destroy(Simulation* s) { delete s; }
 
 void poblano_reset(Simulation* s) { s->reset(); }
 
-uint8_t* poblano_memory(Simulation* s) { return s->memory.bytes.data(); }
+uint8_t* poblano_memory(Simulation* s) { return s->bytes.get(); }
 
-// Runs until the interrupt is up, a rule of AXI is broken or max_cycles have passed; returns the cycles run.
+// Runs until the interrupt is up, a rule of AXI or of the DRAM is broken or max_cycles have passed; returns the cycles run.
 uint64_t poblano_run(Simulation* s, uint64_t max_cycles) {
     const uint64_t start = s->cycle;
-    while (s->cycle - start < max_cycles && !s->top.irq && s->memory.error.empty()) s->step();
+    while (s->cycle - start < max_cycles && !s->top.irq && s->memories.error().empty()) s->step();
     return s->cycle - start;
 }
 
@@ -184,10 +156,11 @@ int poblano_irq(Simulation* s) { return s->top.irq; }
 uint64_t poblano_cycle(Simulation* s) { return s->cycle; }
 uint64_t poblano_started(Simulation* s) { return s->started; }
 uint64_t poblano_completed(Simulation* s) { return s->completed; }
-uint64_t poblano_beats_read(Simulation* s) { return s->memory.beats_read; }
-uint64_t poblano_beats_written(Simulation* s) { return s->memory.beats_written; }
-const char* poblano_error(Simulation* s) { return s->memory.error.c_str(); }
-void poblano_fault(Simulation* s, uint64_t low, uint64_t high) { s->memory.fault(low, high); }
+
+uint64_t poblano_beats_read(Simulation* s) { return s->memories.beats_read(); }
+uint64_t poblano_beats_written(Simulation* s) { return s->memories.beats_written(); }
+const char* poblano_error(Simulation* s) { return s->memories.error().c_str(); }
+void poblano_fault(Simulation* s, uint64_t low, uint64_t high) { s->memories.fault(low, high); }
 
 uint64_t poblano_events(Simulation* s, const Event** events) {
     *events = s->events.data();

@@ -14,12 +14,23 @@ from poblano.config import MemoryConfig
 
 from ..cache import cache_folder, digest, keep
 from .build import build_library
+from .dram_rules import Shape, Times, dram_rules, dram_times
 from .errors import SimulationError
 from .native import NativeObject
 
 __all__ = ["EVENT", "Simulation", "chip_rtl"]
 
-SOURCES = ("harness.cpp", "memory.h")
+SOURCES = (
+    "harness.cpp",
+    "sizes.h",
+    "axi_ports.h",
+    "memory.h",
+    "dram_ports.h",
+    "dram.h",
+    "dram_command.h",
+    "dram_checker.h",
+    "dram_trace.h",
+)
 REPEATED = (
     "tile",
     "array_row",
@@ -70,8 +81,23 @@ def _build(verilog, top, sources, **options):
 
 
 _U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
+
+
+class _Sizes(ctypes.Structure):
+    """As Sizes in C++."""
+
+    _fields_ = [
+        *((name, _U64) for name in ("memory", "home", "beat", "latency", "bandwidth", "denominator")),
+        ("shape", Shape),
+        ("times", Times),
+        ("rules", _POINTER),
+        ("rule_count", _U64),
+        ("trace", ctypes.c_char_p),
+    ]
+
+
 _FUNCTIONS = {
-    "create": (_POINTER, _U64, _U64, _U64, _U64, _U64),
+    "create": (_POINTER, ctypes.POINTER(_Sizes)),
     "destroy": (None,),
     "reset": (None,),
     "memory": (ctypes.POINTER(ctypes.c_uint8),),
@@ -91,6 +117,35 @@ _FUNCTIONS = {
 }
 
 
+def _ports(memory):
+    """The text of ports.h, which says what the ports are and what is at them."""
+    name = "m_axi" if memory.dram is None else "dram"
+    ports = " ".join(f"X({n}, {name}{n if memory.homes > 1 else ''})" for n in range(memory.homes))
+    header = "axi_ports.h" if memory.dram is None else "dram_ports.h"
+    return f'#define PORTS(X) {ports}\n#include "{header}"\n'
+
+
+def _sizes(memory, memory_bytes, check, trace):
+    """The :class:`_Sizes` of simulated memories, and the rules that they refer to."""
+    sizes = _Sizes(
+        memory=memory_bytes,
+        home=memory.home_bytes if memory.homes > 1 else memory_bytes,
+        beat=memory.data_bytes,
+        latency=memory.latency,
+        bandwidth=memory.bandwidth.numerator,
+        denominator=memory.bandwidth.denominator,
+        trace=None if trace is None else str(trace).encode(),
+    )
+    if memory.dram is None:
+        return sizes, None
+    timing, times = memory.dram.timing, dram_times(memory.dram)
+    rules = dram_rules(times, burst_clocks=timing.burst_clocks, bank_refresh=timing.bank_refresh)
+    sizes.shape, sizes.times = Shape.of(memory.dram), Times(**times)
+    if check:
+        sizes.rules, sizes.rule_count = rules.ctypes.data, len(rules)
+    return sizes, rules
+
+
 class Simulation:
     """A chip with ``memory_bytes`` of memory behind it, reset.
 
@@ -98,6 +153,9 @@ class Simulation:
     ----------
     config : ChipConfig; ``config.memory`` has the memory's latency and bandwidth
     memory_bytes : int
+    check : whether the commands to DRAMs are checked against all their times, which takes time itself
+    trace : path of files to which the commands to the DRAM of each home are written, its number appended,
+        or None
     report : called with a line for each slow step of building the model
     verilog : the RTL (top ``chip``), instead of the chip's
     build : makes the library of the RTL and of the sources in C++, instead of Verilator
@@ -108,21 +166,25 @@ class Simulation:
     library : the compiled model, a ctypes.CDLL
     """
 
-    def __init__(self, config, memory_bytes, *, report=lambda text: None, verilog=None, build=_build):
+    def __init__(
+        self,
+        config,
+        memory_bytes,
+        *,
+        check=False,
+        trace=None,
+        report=lambda text: None,
+        verilog=None,
+        build=_build,
+    ):
         self.config = config
         sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES}
         verilog = chip_rtl(config, report=report) if verilog is None else verilog
         no_inline = [f"poblano_{name}" for name in REPEATED]
-        memory = config.memory
+        sources["ports.h"] = _ports(config.memory)
+        sizes, self._rules = _sizes(config.memory, memory_bytes, check, trace)
         self._model = NativeObject(
-            build(verilog, "chip", sources, no_inline=no_inline, report=report),
-            "poblano",
-            _FUNCTIONS,
-            memory_bytes,
-            memory.data_bytes,
-            memory.latency,
-            memory.bandwidth.numerator,
-            memory.bandwidth.denominator,
+            build(verilog, "chip", sources, no_inline=no_inline, report=report), "poblano", _FUNCTIONS, sizes
         )
         self._call = self._model.call
         self.library = self._model.library
@@ -160,7 +222,7 @@ class Simulation:
         cycles = self._call("run", max_cycles)
         error = self._call("error").decode()
         if error:
-            raise SimulationError(f"AXI protocol: {error}")
+            raise SimulationError(f"{'AXI protocol' if self.config.memory.dram is None else 'DRAM'}: {error}")
         return cycles
 
     @property

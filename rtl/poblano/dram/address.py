@@ -10,14 +10,14 @@ __all__ = ["AddressMap"]
 
 
 class AddressMap:
-    """From low to high: byte of a burst, bank group, column, bank, row; the bank is that of the address plus the
-    row, modulo the banks.
+    """From low to high: byte of a burst, bank group, column, bank, row; the bank is that of the address
+    plus the row, modulo the banks.
 
-    Bursts in a row go round the bank groups, and a granule, of a row in each group, is contiguous. The row is added
-    so that streams at a distance of a power of two do not meet in one bank for ever. A sum and not an exclusive or,
-    as after the last bank of a row comes another bank, the one that was left longest ago, whatever the row: a stream
-    comes back to a bank after three others at the earliest. Of a chip's address the pseudo-channel has been taken
-    out before.
+    Bursts in a row go round the bank groups, and a granule, of a row in each group, is contiguous. The row
+    is added so that streams at a distance of a power of two do not meet in one bank for ever. A sum and not
+    an exclusive or, as after the last bank of a row comes another bank, the one that was left longest ago,
+    whatever the row: a stream comes back to a bank after three others at the earliest. Of a chip's address
+    the pseudo-channel has been taken out before.
 
     Parameters
     ----------
@@ -52,9 +52,7 @@ class AddressMap:
 
     def join(self, *, byte=0, group, column, bank, row):
         """Python: the address of a place; the inverse of :meth:`split`."""
-        fields = dict(
-            byte=byte, group=group, column=column, bank=(bank - row) % self.timing.banks, row=row
-        )
+        fields = dict(byte=byte, group=group, column=column, bank=(bank - row) % self.timing.banks, row=row)
         address = shift = 0
         for name, bits in self.bits.items():
             address |= fields[name] << shift

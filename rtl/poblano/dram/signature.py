@@ -32,16 +32,17 @@ class ColumnOp(enum.Enum, shape=2):
 class DramSignature(wiring.Signature):
     """One controller cycle of a DRAM's pins, the controller's side.
 
-    The row command is in the memory clock ``row_phase`` of the cycle, the column command in ``column_phase``. Data
-    of a burst are ``pins`` bits in each of its ``Cycles.burst`` cycles, low bytes first: of a write from
-    ``Cycles.write_latency`` cycles after its command, of a read ``Cycles.read_latency``. A PHY moves them to and from the
-    edges of the memory's clock.
+    The row command is in the memory clock ``row_phase`` of the cycle, the column command in
+    ``column_phase``. Data of a burst are ``pins`` bits in each of its ``Cycles.burst`` cycles, low bytes
+    first: of a write from ``Cycles.write_latency`` cycles after its command, of a read
+    ``Cycles.read_latency``. A PHY moves them to and from the edges of the memory's clock.
 
     Members
     -------
     row : Out({op: RowOp, group, bank, row})
     column : Out({op: ColumnOp, group, bank, column})
-    write : Out({data, strb, sideband}), strb a bit a byte, 1 where it is written; sideband is written with any byte
+    write : Out({data, strb, sideband}), strb a bit a byte, 1 where it is written; sideband is written with
+        any byte
     read : In({data, sideband})
     """
 
@@ -60,7 +61,12 @@ class DramSignature(wiring.Signature):
                 ),
                 "column": Out(
                     data.StructLayout(
-                        {"op": ColumnOp, "group": bits["group"], "bank": bits["bank"], "column": bits["column"]}
+                        {
+                            "op": ColumnOp,
+                            "group": bits["group"],
+                            "bank": bits["bank"],
+                            "column": bits["column"],
+                        }
                     )
                 ),
                 "write": Out(data.StructLayout({"data": width, "strb": width // 8, "sideband": sideband})),

@@ -1,13 +1,14 @@
 """Timing sets: what each kind of DRAM demands between its commands, in memory clocks and nanoseconds.
 
-Names and meanings are JEDEC's: JESD238 for HBM3, JESD235 for HBM2, JESD79-3 for DDR3, and Micron's data sheet of
-the MT48LC16M16A2 for single-data-rate SDRAM. JEDEC leaves many minima of HBM to the vendors, whose data sheets are not
-public: those here are the ones that public simulators use (Ramulator 2.0 and DRAMsim3 have them), and a real
-stack may demand others.
+Names and meanings are JEDEC's: JESD238 for HBM3, JESD235 for HBM2, JESD79-3 for DDR3, and Micron's data
+sheet of the MT48LC16M16A2 for single-data-rate SDRAM. JEDEC leaves many minima of HBM to the vendors, whose
+data sheets are not public: those here are the ones that public simulators use (Ramulator 2.0 and DRAMsim3
+have them), and a real stack may demand others.
 """
 
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from typing import Any
 
 __all__ = ["TIMING_SETS", "Limit", "TimingSet"]
 
@@ -120,7 +121,7 @@ def _set(clock_ns, *, clocks, times, **others):
     """A TimingSet of numbers in memory clocks of ``clock_ns``: ``clocks`` that stay clocks at any frequency,
     ``times`` that are times."""
     clock_ns = Fraction(clock_ns)
-    limits = {name: Limit(clocks=value) for name, value in clocks.items()}
+    limits: dict[str, Any] = {name: Limit(clocks=value) for name, value in clocks.items()}
     limits |= {name: Limit(ns=value * clock_ns) for name, value in times.items()}
     return TimingSet(clock_ns=clock_ns, **limits, **others)
 

@@ -1,4 +1,4 @@
-"""Where a chip's units, its masters of the memory port and the sources of its bus are, and their numbers."""
+"""Where a chip's units, its masters of the memory ports and the sources of its bus are, and their numbers."""
 
 import enum
 import re
@@ -20,10 +20,12 @@ class UnitKind(enum.Enum):
 
 
 class ReadMaster(enum.Enum):
-    """What reads memory through the chip's port; a stream unit is in every tile."""
+    """What reads memory through a port of the chip; a stream unit is in every tile, and a host
+    where the chip has a port for it."""
 
     FETCH = "fetch"
     DMA = "dma"
+    HOST = "host"
     STREAM = "stream"
 
 
@@ -34,7 +36,7 @@ class _Numbering:
         self.alone = frozenset(alone)
         self.places = (
             *((kind, None) for kind in alone),
-            *((kind, tile) for tile in range(tiles) for kind in in_tiles),
+            *((kind, tile) for tile in tiles for kind in in_tiles),
         )
         self.numbers = {place: number for number, place in enumerate(self.places)}
 
@@ -48,17 +50,22 @@ class Topology:
     Members
     -------
     units : (:class:`UnitKind`, tile) of each unit, by its number; the tile of the DMA engine is None
-    read_masters : (:class:`ReadMaster`, tile) of each port of the read arbiter
+    read_masters : for each home's read arbiter (:class:`ReadMaster`, tile) of each of its ports
     bus_sources : (:class:`UnitKind`, tile) of each unit that writes over the broadcast bus
     """
 
     def __init__(self, config):
         stream, matmul, vector = UnitKind.STREAM, UnitKind.MATMUL, UnitKind.VECTOR
-        self._units = _Numbering((UnitKind.DMA,), (stream, matmul, vector), config.tiles)
-        self._masters = _Numbering((ReadMaster.FETCH, ReadMaster.DMA), (ReadMaster.STREAM,), config.tiles)
-        self._sources = _Numbering((UnitKind.DMA,), (matmul, vector), config.tiles)
-        self.units, self.read_masters = self._units.places, self._masters.places
-        self.bus_sources = self._sources.places
+        tiles, homes = range(config.tiles), config.memory.homes
+        self._home_tiles = config.tiles // homes
+        self._units = _Numbering((UnitKind.DMA,), (stream, matmul, vector), tiles)
+        alone = ReadMaster.FETCH, ReadMaster.DMA, *[ReadMaster.HOST] * config.memory.host_port
+        self._masters = [
+            _Numbering(alone, (ReadMaster.STREAM,), self.tiles_of(home)) for home in range(homes)
+        ]
+        self._sources = _Numbering((UnitKind.DMA,), (matmul, vector), tiles)
+        self.units, self.bus_sources = self._units.places, self._sources.places
+        self.read_masters = tuple(masters.places for masters in self._masters)
 
     def unit(self, kind, tile=0):
         """The number of a unit (``tile`` does not matter for the DMA engine); KeyError if there is none."""
@@ -94,14 +101,23 @@ class Topology:
             raise ValueError(f"there is no tile {number}")
         return self.unit(kind, number)
 
+    def home_of(self, tile):
+        """The number of the memory port that a tile streams its weights from."""
+        return tile // self._home_tiles
+
+    def tiles_of(self, home):
+        """The tiles whose home it is."""
+        return range(home * self._home_tiles, (home + 1) * self._home_tiles)
+
     def read_master(self, kind, tile=0):
-        """The number of a :class:`ReadMaster`'s port of the read arbiter."""
-        return self._masters.number(kind, tile)
+        """The number of a :class:`ReadMaster`'s port of a read arbiter: of a stream unit's home, the same of
+        every home for the others."""
+        return self._masters[self.home_of(tile)].number(kind, tile)
 
     def bus_source(self, kind, tile=0):
         """The number of a unit's port of the broadcast bus."""
         return self._sources.number(kind, tile)
 
 
-LARGEST = Topology(SimpleNamespace(tiles=MOST_TILES))
+LARGEST = Topology(SimpleNamespace(tiles=MOST_TILES, memory=SimpleNamespace(homes=1, host_port=False)))
 """The topology of the most tiles: a unit has the same number and name on every chip that has it."""

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..axi.reader import AXIReader
+from ..axi.reorder_reader import AXIReorderReader
 from ..axi.signature import AXIReadSignature
 from ..config import LINE_BYTES, LocalConfig, MemoryConfig
 from ..interfaces import BusWrite
@@ -65,20 +66,12 @@ class LoadEngine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         memory = self.config
-        line_bits = exact_log2(LINE_BYTES // memory.data_bytes)  # beats in a line
+        line_bits = exact_log2(memory.beat_lines * LINE_BYTES // memory.data_bytes)  # beats in a line
+        beat_bits = exact_log2(memory.beat_lines)  # or lines in a beat
+        beats = lambda lines: (lines[beat_bits:] if beat_bits else lines) << line_bits
         width = self.local.line_addr_width + line_bits
 
-        reader = place(
-            m,
-            "reader",
-            AXIReader(
-                memory.axi,
-                word_width=memory.data_width,
-                depth=max(2, memory.outstanding * memory.burst_beats),
-                burst_beats=memory.burst_beats,
-                outstanding=memory.outstanding,
-            ),
-        )
+        reader = place(m, "reader", self._reader())
         walk = place(m, "walk", RegionWalk(width=width))
         target = data.StructLayout({"region": RegionLayout(width=width), "tiles": self.tiles})
         queue = place(m, "queue", FIFO(shape=target, depth=QUEUED))
@@ -94,10 +87,10 @@ class LoadEngine(wiring.Component):
             reader.cmd.payload.stride.eq(command.mem_stride),
             reader.cmd.payload.rows.eq(command.rows),
             queue.i.valid.eq(self.cmd.valid & reader.cmd.ready),
-            put.region.base.eq(command.dst << line_bits),
-            put.region.stride.eq(command.dst_stride << line_bits),
+            put.region.base.eq(beats(command.dst)),
+            put.region.stride.eq(beats(command.dst_stride)),
             put.region.rows.eq(command.rows),
-            put.region.count.eq(command.lines << line_bits),
+            put.region.count.eq(beats(command.lines)),
             put.tiles.eq(command.tiles),
             walk.cmd.valid.eq(queue.o.valid),
             walk.cmd.payload.eq(following.region),
@@ -119,6 +112,15 @@ class LoadEngine(wiring.Component):
 
         self._write(m, reader.o, walk.o, mask)
         return m
+
+    def _reader(self):
+        """What reads from the one home, or from several."""
+        memory = self.config
+        bursts = dict(burst_beats=memory.burst_beats, outstanding=memory.outstanding)
+        if memory.homes > 1:
+            return AXIReorderReader(memory.axi, **bursts)
+        depth = max(2, memory.outstanding * memory.burst_beats)
+        return AXIReader(memory.axi, word_width=memory.data_width, depth=depth, **bursts)
 
     def _write(self, m, beats, places, mask):
         """Writes the beats to their places, of the tiles of ``mask``, with a register between the walk and
