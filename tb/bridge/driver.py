@@ -53,6 +53,8 @@ class Memory(MemoryRegion):
 
 
 class Bench:
+    """The host at the bridge's pins, a memory and registers that stall, and what they should hold."""
+
     def __init__(self, dut, name):
         self.dut, self.rng = dut, random.Random(f"{name} {os.environ.get('SEED', '1')}")
         self.divider = CONFIG.divider
@@ -277,6 +279,7 @@ class Bench:
 
 
 async def setup(dut, name):
+    """A :class:`Bench` after the reset; ``name`` is of its random numbers."""
     bench = Bench(dut, name)
     await bench.start()
     return bench
