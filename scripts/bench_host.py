@@ -20,6 +20,7 @@ from poblano.config import preset
 from poblano.isa.registers import Control, address, constants
 from poblano_host.compiler import CompiledModel
 from poblano_host.models import load_model
+from poblano_host.runtime.patches import apply_patches
 from poblano_host.runtime.ring import Ring
 
 CASES = {"default/desk": 1.0, "smollm2/desk": 4.0, "smollm2/flagship": 12.0}
@@ -34,6 +35,7 @@ class InstantChip:
 
     patience = 1 << 30
     sees_cycles = False
+    zeroed = True
 
     def __init__(self, config, memory_bytes):
         self.memory_bytes = memory_bytes
@@ -41,8 +43,8 @@ class InstantChip:
         self._registers = {address(name): value for name, value in constants(config).items()}
         self.issued = 0.0
 
-    def read_register(self, where):
-        return self._registers.get(where, 0)
+    def read_registers(self, where, count):
+        return [self._registers.get(where + 4 * n, 0) for n in range(count)]
 
     def write_register(self, where, value):
         if where == address("TAIL"):
@@ -55,6 +57,9 @@ class InstantChip:
     def write_memory(self, where, data):
         data = np.frombuffer(data, np.uint8)
         self.memory[where : where + len(data)] = data
+
+    def patch(self, table, count, values):
+        apply_patches(self.memory, table, count, values)
 
     def wait(self, brief=False):
         return True
@@ -77,7 +82,7 @@ class Host:
         program = self.compiled.step(tokens, position, logits="last")
         for where, data in program.inputs:
             self.chip.write_memory(where, data)
-        self.ring.run(program.words)
+        self.ring.run(program.code)
         return self.chip.issued - begun
 
 

@@ -18,16 +18,20 @@ from poblano.verilog import emit
 from poblano_cli import main as cli
 from poblano_fpga.chip_check import check_layer, check_product
 from poblano_fpga.on_board import OnBoard
-from poblano_host.compiler import MatmulJob
-from poblano_host.runtime.backend import GoldenBackend, open_backend, run_job
+from poblano_host.compiler import CompiledModel, MatmulJob
+from poblano_host.runtime.backend import DeviceBackend, GoldenBackend, open_backend, run_job
 from poblano_host.runtime.device import BridgeDevice
-from poblano_host.runtime.errors import Mismatch
+from poblano_host.runtime.errors import ChipError, DeviceError, Mismatch
 from poblano_host.runtime.overlay import OverlayBackend
 from poblano_host.runtime.ring import command_rows
+from poblano_host.runtime.session import Session
 from poblano_host.serial.bridge import BridgeClient, BridgeError, Identity
 from poblano_host.sim.pins import SimulatedPort
 from tests.models_tiny import chip, tiny_model
+from tests.programs import LOAD, program
 
+REQUESTS = 11
+"""Of a decode step, as in docs/bridge.md."""
 CLOCK, BAUD, FAST = 40_000_000, 2_000_000, 10_000_000
 SMALL = replace(
     chip(4, 4, lanes=2, tiles=1, data_width=64), memory=MemoryConfig(data_width=32, bandwidth=Fraction(4))
@@ -38,7 +42,7 @@ def connect(config, memory_bytes):
     """A client of the system's RTL, at the highest speed."""
     system = ChipSystem(config, memory_bytes=memory_bytes, clock_hz=CLOCK, baud=BAUD, payload=1024)
     client = BridgeClient(SimulatedPort(emit(system, "pins"), clock_hz=CLOCK, baudrate=BAUD))
-    assert client.identity == Identity(1, 1024, CHIP_DESIGN, CLOCK, memory_bytes)
+    assert client.identity == Identity(2, 1024, CHIP_DESIGN, CLOCK, memory_bytes)
     assert client.set_baud(FAST) == FAST
     return client
 
@@ -71,13 +75,40 @@ def test_product_at_pins():
     backend.close()
 
 
+def test_resident_model(monkeypatch):
+    """A model that fits the memory: its programs stay there. Every token and all of memory as the golden
+    model's, in a few requests a token."""
+    monkeypatch.setattr(CompiledModel, "RING", 1024)
+    client = connect(SMALL, 1 << 18)
+    client.write_memory(1 << 12, bytes([255]) * 4096)  # memory is not zero at first
+    model, device = tiny_model(layers=1), BridgeDevice(client)
+    made = lambda config, memory_bytes, ring, *, report: DeviceBackend(config, memory_bytes, ring, device)
+    golden, ours = (Session(model, SMALL, backend=name, context=24) for name in ("golden", made))
+    prompt, requests, sizes = [3, 14, 15, 9, 26, 5, 35, 8], [], []
+    expected = [token for _, token in golden.generate(prompt, 4)]
+    for (step, token), wanted in zip(ours.generate(prompt, 4), expected, strict=True):
+        assert token == wanted and step.logits is None and step.result.cycles > 0
+        requests.append(client.requests)
+        sizes.append(client.port.sent + client.port.received)
+    assert np.diff(requests)[1:].tolist() == [REQUESTS, REQUESTS]  # the first step brings its program
+    assert (np.diff(sizes)[1:] < 4 * model.config.dim + 600).all()
+    end = ours.compiled.ring[0]
+    assert ours.backend.read(0, end) == golden.backend.read(0, end)
+    with pytest.raises(ChipError, match=r"LOCAL_RANGE .* at command 1 \(dma\)"):
+        ours.backend.run(program((Opcode.LOAD, LOAD), (Opcode.LOAD, LOAD | dict(dst=2048))))
+    with pytest.raises(BridgeError, match="PATCH of 1 entries at 0x0: bad entry"):
+        device.patch(0, 1, np.zeros(1, np.uint64))
+    with pytest.raises(DeviceError, match="the device has 262144 bytes of memory; 262145 are needed"):
+        DeviceBackend(SMALL, (1 << 18) + 1, (0, 4), device)
+
+
 def test_refusals():
     with pytest.raises(ConfigError, match="a chip on a board has a memory port of 32 bits, not 256"):
         ChipSystem(preset("desk"), memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
     homes = replace(SMALL, tiles=2).with_memory(homes=2, home_bytes=4096)
     with pytest.raises(ConfigError, match="a chip on a board has one home of memory, not 2"):
         ChipSystem(homes, memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
-    client = type("Client", (), {"identity": Identity(1, 256, "PENG", CLOCK, 4096)})()
+    client = type("Client", (), {"identity": Identity(2, 256, "PENG", CLOCK, 4096)})()
     with pytest.raises(BridgeError, match=r"the board holds the design 'PENG', not the whole chip \(PBLN\)"):
         BridgeDevice(client)
 
@@ -95,9 +126,9 @@ def test_checks(monkeypatch):
 
 
 class Overlay(GoldenBackend):
-    """The golden model with the members of an overlay backend."""
+    """The golden model with the members of a board's backend."""
 
-    cache = type("Cache", (), {"bytes_up": 0, "bytes_down": 0})
+    device = type("Device", (), {"bytes_up": 0, "bytes_down": 0})
     flip = 0
 
     def run(self, commands, *, progress=None):

@@ -25,7 +25,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "bridge.md"
 )
 def test_bridge(name):
     env = {"CONFIG": name, "LENGTH": "24" if name == "large" else "60"}
-    assert run_bench(BridgeTop(CONFIGS[name]), name=f"bridge_{name}", module="tb.bridge.bench", env=env) == 7
+    assert run_bench(BridgeTop(CONFIGS[name]), name=f"bridge_{name}", module="tb.bridge.bench", env=env) == 10
 
 
 def test_document():
@@ -67,6 +67,7 @@ def test_no_frames(content, data):
         (dict(baud=4_400_000), r"gives 4800000 baud, 9\.1 % from 4400000"),
         (dict(payload=48), "payload must be a power of two .* not 48"),
         (dict(design="long one"), "four ASCII characters, not 'long one'"),
+        (dict(chip=True, payload=128), "payload must be at least 256 before a chip, not 128"),
         (dict(addr_width=33), "addr_width must be 12 to 32, not 33"),
     ],
 )

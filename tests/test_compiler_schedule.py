@@ -85,8 +85,7 @@ def test_streams_move_ahead(depth):
     what it waits for."""
     b = Builder(chip(queue_depth=depth))
     _products(b, 6)
-    words = assemble(b).words
-    commands = Program(words, [(None, "")] * len(words)).commands
+    commands = Program(assemble(b).bind({})).commands
     units = [command.unit for command in commands]
     streams, products = [np.flatnonzero(np.array(units) == unit) for unit in (STREAM, MATMUL)]
     assert [commands[i].operands["mem_addr"] for i in streams] == [512 * n for n in range(6)]

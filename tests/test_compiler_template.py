@@ -34,14 +34,14 @@ def test_patches():
         Entry(Op(Opcode.STREAM, 1, dict(mem_addr=64, row_bytes=512, rows=1), None, "more"), ()),
     ]
     template = encode(entries)
-    words = template.bind(VALUES)
+    words = template.bind(VALUES).words
     decoded = Command.decode(words[0].tobytes())
     wanted = dict(mem_addr=64128, mem_stride=224, rows=6, row_bytes=512)
     assert decoded.operands == wanted and decoded.waits == ((0, 3),) and decoded.unit == 1
     np.testing.assert_array_equal(words[1:], template.words[1:])
     assert template.labels == [(0, "weights"), (0, "wait"), (None, "more")]
     assert len(template.places) == len(set(template.places.tolist())) == 2
-    np.testing.assert_array_equal(template.bind(VALUES), words)  # binding leaves the template as it is
+    np.testing.assert_array_equal(template.bind(VALUES).words, words)  # binding leaves the template as it is
 
 
 def test_repeat():
@@ -54,7 +54,8 @@ def test_repeat():
     step = np.zeros((4, 8), np.uint64)
     step[:, place.word] = 64 << place.lsb
     repeated = repeat(template, 1, 2, 3, step)
-    words = repeated.bind(VALUES)
+    words = repeated.bind(VALUES).words
+    assert len(repeated.kinds[0]) == 1 and len(repeated.kinds[1]) == 7
     addresses = [Command.decode(word.tobytes()).operands["mem_addr"] for word in words]
     assert addresses == [1000 + 64 * n for n in range(7)]
     assert repeated.labels == [(n, "w") for n in range(7)]

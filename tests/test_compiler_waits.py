@@ -134,8 +134,7 @@ def test_many_waits_become_nops():
     nop, own = b.groups
     assert len(nop) == WAITS
     assert sorted(nop + own) == [(LARGEST.unit(UnitKind.VECTOR, tile), 1) for tile in range(6)]
-    words = assemble(b.builder).words
-    commands = Program(words, [(None, "")] * len(words)).commands
+    commands = Program(assemble(b.builder).bind({})).commands
     assert [c.opcode for c in commands] == [Opcode.VECTOR] * 6 + [Opcode.NOP, Opcode.VECTOR]
     assert len(commands[-2].waits) == WAITS and commands[-2].unit == commands[-1].unit
 

@@ -9,6 +9,7 @@ import pytest
 from poblano.config import ConfigError, preset
 from poblano.isa.commands import Command, Opcode
 from poblano_host.compiler import LayerWork, Program
+from poblano_host.compiler.template import Template
 from poblano_host.runtime.report import (
     Run,
     busy_fractions,
@@ -66,7 +67,8 @@ def run(phase, tokens, cycles=100):
         events=EVENTS,
     )
     words = np.frombuffer(b"".join(c.encode() for c in COMMANDS), np.uint64).reshape(-1, 8)
-    return Run(phase, tokens, Program(words, [(None, c.label) for c in COMMANDS], work=WORK), result)
+    template = Template.constant(words, [(None, c.label) for c in COMMANDS])
+    return Run(phase, tokens, Program(template.bind({}), work=WORK), result)
 
 
 def test_slices():

@@ -27,7 +27,7 @@ def test_generate(model):
     logits."""
     seen = []
     session = Session(model, chip(), backend="golden", progress=lambda *arguments: seen.append(arguments))
-    steps = list(session.generate(PROMPT, 5))
+    steps = list(session.generate(PROMPT, 5, logits=True))
     assert [(step.phase, step.position, step.count) for step, _ in steps] == [
         ("prefill", 0, 16),
         ("prefill", 16, 4),

@@ -3,20 +3,22 @@
 import random
 import struct
 
+import numpy as np
 import pytest
 
-from poblano.bridge.protocol import Operation, Status, decode_frame, encode_frame
+from poblano.bridge.protocol import PROTOCOL_VERSION, Operation, Status, decode_frame, encode_frame
 from poblano_host.serial.bridge import BridgeClient, BridgeError, open_port
 
 
 class Board:
     """A design with registers and memory behind a line that loses and spoils what goes over it, in Python."""
 
-    def __init__(self, rng, *, loss=0.0, design=b"fake", version=1):
+    def __init__(self, rng, *, loss=0.0, design=b"fake", version=PROTOCOL_VERSION):
         self.rng, self.loss, self.design, self.version = rng, loss, design, version
         self.baudrate, self.timeout, self.speed = 115200, 0, 115200
         self.memory, self.registers, self.executed = bytearray(4096), {}, 0
         self.waiting, self.last = b"", (None, b"")
+        self.waited, self.patches = [], []
 
     in_waiting = property(lambda self: len(self.waiting))
 
@@ -66,11 +68,14 @@ class Board:
             self.registers[address] = data
             return bytes([0])
         if operation == Operation.READ_REGISTER:
-            return (
-                bytes([0]) + self.registers[address]
-                if address in self.registers
-                else bytes([Status.SLAVE_ERROR])
-            )
+            found = [self.registers.get(address + 4 * n) for n in range(count // 4)]
+            return bytes([Status.SLAVE_ERROR]) if None in found else bytes([0]) + b"".join(found)
+        if operation == Operation.WAIT:
+            self.waited.append(address)
+            return bytes([0]) + struct.pack("<I", address > 1000)
+        if operation == Operation.PATCH:
+            self.patches.append((address, count, data))
+            return bytes([Status.BAD_ENTRY if address == 0x30 else Status.OK])
         if address + count > len(self.memory):
             return bytes([Status.DECODE_ERROR])
         if operation == Operation.WRITE_MEMORY:
@@ -91,7 +96,9 @@ def test_bad_line():
         client.write_register(4 * n, n)
         assert client.read_register(4 * n) == n
         before += 2 * -(-len(data) // 64) + 2
-    assert client.repeats > 20 and board.executed == before
+    assert client.read_registers(4, 40) == list(range(1, 41))
+    before += 3
+    assert client.repeats > 20 and board.executed == before == client.requests
     assert client.statistics() == {"dropped": 1, "line_errors": 2, "repeats": 3}
 
 
@@ -102,6 +109,22 @@ def test_speed():
     # The next host begins at the board's first speed, with a break.
     board.baudrate = 115200
     assert BridgeClient(board, retries=0).identity.design == "fake" and board.speed == 115200
+
+
+def test_chip():
+    """WAIT and PATCH: what they send, and long tables in parts."""
+    board = Board(random.Random(6), loss=0.3)
+    client = BridgeClient(board, retries=30)
+    assert [client.wait(cycles) for cycles in (1001, 10)] == [True, False]
+    client.patch(0x100, 70000, np.array([5, 1 << 63], np.uint64))
+    data = struct.pack("<QQ", 5, 1 << 63)
+    assert board.waited == [1001, 10]
+    assert board.patches == [(0x100, 65535, data), (0x100 + 16 * 65535, 70000 - 65535, data)]
+    with pytest.raises(BridgeError, match="PATCH of 1 entries at 0x30: bad entry"):
+        client.patch(0x30, 1, [1])
+    for values in ([], [0] * 33):
+        with pytest.raises(ValueError, match=f"a patch has 1 to 32 values, not {len(values)}"):
+            client.patch(0x100, 1, values)
 
 
 def test_errors():

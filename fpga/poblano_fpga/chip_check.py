@@ -17,7 +17,7 @@ CONTEXT = VOCAB = 64
 
 
 def check_product(backend, config):
-    """Run a product on what makes a :class:`OverlayBackend`; figures. Mismatch if it differs from the golden
+    """Run a product on what makes a backend of a board; figures. Mismatch if it differs from the golden
     model's."""
     generator = np.random.default_rng(2)
     m, k, n = SHAPE
@@ -32,7 +32,7 @@ def check_product(backend, config):
 
 
 def check_layer(backend, config, tokens=(5, 6, 7)):
-    """Run the first layer, and the logits of a few tokens, on what makes a :class:`OverlayBackend`; figures.
+    """Run the first layer, and the logits of a few tokens, on what makes a backend of a board; figures.
     Mismatch if any byte of memory differs from the golden model's."""
     compiled = CompiledModel(load_model("default").shortened(1, vocab=VOCAB), config, context=CONTEXT)
     program = compiled.step(list(tokens), 0, logits="all")
@@ -41,10 +41,11 @@ def check_layer(backend, config, tokens=(5, 6, 7)):
     for chip in chips:
         for address, data in compiled.image + program.inputs:
             chip.write(address, data)
-        results.append(chip.run(program.words))
+        results.append(chip.run(program.code))
         seconds.append(time.monotonic() - begun)
     figures = _figures(chips[0], results[0], seconds[0])
-    _same("memory", *(chip.memory for chip in chips))
+    size = compiled.ring[0]
+    _same("memory", *(np.frombuffer(chip.read(0, size), np.uint8) for chip in chips))
     return figures
 
 
@@ -74,8 +75,8 @@ def _same(what, ours, golden):
 
 def _figures(chip, result, seconds):
     return dict(
-        bytes_to_board=chip.cache.bytes_up,
-        bytes_from_board=chip.cache.bytes_down,
+        bytes_to_board=chip.device.bytes_up,
+        bytes_from_board=chip.device.bytes_down,
         cycles=result.cycles,
         seconds=round(seconds, 3),
         bit_exact=True,

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+from poblano_host.runtime.backend import DeviceBackend
 from poblano_host.runtime.device import BridgeDevice
 from poblano_host.runtime.overlay import OverlayBackend
 from poblano_host.serial.bridge import BridgeClient, open_port
@@ -14,7 +15,8 @@ __all__ = ["OnBoard"]
 
 
 class OnBoard:
-    """Makes backends of the chip on a board: see :func:`~poblano_host.runtime.backend.open_backend`.
+    """Makes backends of the chip on a board: see :func:`~poblano_host.runtime.backend.open_backend`. What
+    does not fit the board's memory runs by overlays.
 
     Parameters
     ----------
@@ -36,7 +38,8 @@ class OnBoard:
     def __call__(self, config, memory_bytes, ring, *, report=lambda text: None):
         if self.device is None:
             self.device = BridgeDevice(self._client(report))
-        return OverlayBackend(config, memory_bytes, ring, self.device)
+        fits = memory_bytes <= self.device.memory_bytes
+        return (DeviceBackend if fits else OverlayBackend)(config, memory_bytes, ring, self.device)
 
     def _client(self, report):
         if self.port is not None:

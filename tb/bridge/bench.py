@@ -2,229 +2,26 @@
 wrong on the line."""
 
 import os
-import random
 import struct
 
 import cocotb
-from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
-from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteSlave, AxiSlave, MemoryRegion
+from cocotb.triggers import ClockCycles
 
 from poblano.bridge.protocol import (
+    ENTRY_BYTES,
     FLAG,
     HEADER_BYTES,
     IDENTITY_WORDS,
     STATISTICS,
+    WAIT_BITS,
     Operation,
     Request,
     Status,
-    decode_frame,
     encode_frame,
 )
-from tb.bridge.configs import CONFIGS
+from tb.bridge.driver import CONFIG, MEMORY, setup
 
-CONFIG = CONFIGS[os.environ["CONFIG"]]
 LENGTH = int(os.environ.get("LENGTH", "60"))
-MEMORY = 3 * 4096
-REGISTERS = 1024
-
-
-class Memory(MemoryRegion):
-    """Counts its writes; bytes from ``bad`` on answer with SLVERR."""
-
-    def __init__(self, size, bad):
-        super().__init__(size)
-        self.bad, self.writes = bad, 0
-
-    async def _read(self, address, length, **kwargs):
-        if address + length > self.bad:
-            raise ValueError("bad address")
-        return await super()._read(address, length, **kwargs)
-
-    async def _write(self, address, data, **kwargs):
-        if address + len(data) > self.bad:
-            raise ValueError("bad address")
-        self.writes += 1
-        await super()._write(address, data, **kwargs)
-
-
-class Bench:
-    def __init__(self, dut, name):
-        self.dut, self.rng = dut, random.Random(f"{name} {os.environ.get('SEED', '1')}")
-        self.divider = CONFIG.divider
-        self.memory, self.registers = Memory(MEMORY, MEMORY - 512), Memory(REGISTERS, REGISTERS - 64)
-        for region in self.memory, self.registers:
-            region.mem[:] = self.rng.randbytes(region.size)
-        self.expected = [bytearray(region.mem) for region in (self.memory, self.registers)]
-        axi = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, target=self.memory)
-        lite = AxiLiteSlave(AxiLiteBus.from_prefix(dut, "m_axil"), dut.clk, dut.rst, target=self.registers)
-        for slave in axi, lite:
-            for part in slave.write_if, slave.read_if:
-                part.log.setLevel("CRITICAL")
-            for channel in (
-                slave.write_if.aw_channel,
-                slave.write_if.w_channel,
-                slave.write_if.b_channel,
-                slave.read_if.ar_channel,
-                slave.read_if.r_channel,
-            ):
-                channel.set_pause_generator(self.stalls())
-        self.sequence, self.frames = 0, []
-        self.dropped = self.repeats = self.line_errors = 0
-
-    def stalls(self):
-        while True:
-            yield self.rng.random() < 0.4
-
-    async def start(self):
-        self.dut.rx.value = 1
-        self.dut.rst.value = 1
-        cocotb.start_soon(Clock(self.dut.clk, 10, unit="ns").start())
-        await ClockCycles(self.dut.clk, 5)
-        self.dut.rst.value = 0
-        await ClockCycles(self.dut.clk, 5)
-        cocotb.start_soon(self.watch())
-        cocotb.start_soon(self.check_bursts())
-
-    async def check_bursts(self):
-        dut = self.dut
-        while True:
-            await RisingEdge(dut.clk)
-            for valid, address, length in (
-                (dut.m_axi_awvalid, dut.m_axi_awaddr, dut.m_axi_awlen),
-                (dut.m_axi_arvalid, dut.m_axi_araddr, dut.m_axi_arlen),
-            ):
-                if valid.value == 1:
-                    first, last = int(address.value), int(address.value) + 4 * int(length.value)
-                    assert first >> 12 == last >> 12, f"a burst from {first:#x} to {last:#x}"
-
-    async def send_byte(self, byte, stop=1):
-        for bit in [0, *(byte >> n & 1 for n in range(8)), stop]:
-            self.dut.rx.value = bit
-            await ClockCycles(self.dut.clk, self.divider)
-        self.dut.rx.value = 1
-
-    async def send(self, line):
-        for byte in line:
-            await self.send_byte(byte)
-            if self.rng.random() < 0.05:
-                await ClockCycles(self.dut.clk, self.rng.randrange(1, 5 * self.divider))
-
-    async def watch(self):
-        """Collects what is between the flags on tx."""
-        body = bytearray()
-        while True:
-            await FallingEdge(self.dut.tx)
-            await ClockCycles(self.dut.clk, self.divider // 2)
-            assert self.dut.tx.value == 0
-            byte = 0
-            for n in range(8):
-                await ClockCycles(self.dut.clk, self.divider)
-                byte |= int(self.dut.tx.value) << n
-            await ClockCycles(self.dut.clk, self.divider)
-            assert self.dut.tx.value == 1, "stop bit"
-            if byte != FLAG:
-                body.append(byte)
-            elif body:
-                content = decode_frame(bytes(body))
-                assert content is not None, body.hex()
-                self.frames.append(content)
-                body.clear()
-
-    async def answer(self):
-        """The next frame; None if none comes in the time of the longest."""
-        for _ in range(2 * (CONFIG.payload + 20) * 10 * self.divider // 100 + 40):
-            if self.frames:
-                return self.frames.pop(0)
-            await ClockCycles(self.dut.clk, 100)
-
-    def request(self, operation, count=0, address=0, data=b""):
-        self.sequence = self.sequence % 255 + 1
-        return Request(self.sequence, operation, count, address, data)
-
-    async def exchange(self, request):
-        """Status and data of the answer."""
-        await self.send(encode_frame(request.encode()))
-        answer = await self.answer()
-        assert answer is not None, f"no answer to {request}"
-        assert answer[0] == request.sequence
-        return answer[1], answer[2:]
-
-    async def words(self, operation):
-        status, data = await self.exchange(self.request(operation))
-        assert status == Status.OK
-        return struct.unpack(f"<{len(data) // 4}I", data)
-
-    def random_request(self):
-        """A request and what it must be answered with; ``expected`` is changed as it must change the
-        memories."""
-        rng = self.rng
-        operation = rng.choice(
-            [Operation.READ_REGISTER, Operation.WRITE_REGISTER]
-            + 2 * [Operation.READ_MEMORY, Operation.WRITE_MEMORY]
-        )
-        register = operation in (Operation.READ_REGISTER, Operation.WRITE_REGISTER)
-        region, content = (self.registers, self.expected[1]) if register else (self.memory, self.expected[0])
-        count = (
-            4
-            if register
-            else 4 * rng.choice([1, 2, rng.randrange(1, CONFIG.payload // 4 + 1), CONFIG.payload // 4])
-        )
-        address = 4 * rng.randrange((region.size - count) // 4 + 1)
-        if not register and rng.random() < 0.4:  # over the end of a page
-            address = max(0, 4096 * rng.randrange(1, 3) - 4 * rng.randrange(0, count // 4 + 2))
-        writes = operation in (Operation.WRITE_REGISTER, Operation.WRITE_MEMORY)
-        data = bytes(rng.choices([FLAG, FLAG ^ 3, *rng.randbytes(6)], k=count)) if writes else b""
-        kind = rng.random()
-        if kind < 0.05:
-            return (
-                self.request(rng.randrange(len(Operation), 256), count, address, data),
-                Status.UNKNOWN_OPERATION,
-                b"",
-            )
-        if kind < 0.1:
-            return (
-                self.request(operation, count, address | rng.randrange(1, 4), data),
-                Status.BAD_ADDRESS,
-                b"",
-            )
-        if kind < 0.13:
-            outside = 1 << (12 if register else CONFIG.addr_width)
-            beyond = [outside - 4] * (not register and count > 4) + [outside] * (outside < 1 << 32)
-            if beyond:
-                return self.request(operation, count, rng.choice(beyond), data), Status.BAD_ADDRESS, b""
-        if kind < 0.2:
-            wrong = rng.choice([count + 1, 0, count + 2, CONFIG.payload + 4, 65532])
-            return self.request(operation, wrong, address, data), Status.BAD_LENGTH, b""
-        bad = self.request(operation, count, address, data), Status.SLAVE_ERROR, b""
-        if writes:
-            # Bursts before the page's end take effect on their own.
-            at = address
-            while at < address + count:
-                end = min(address + count, (at // 4096 + 1) * 4096)
-                for word in range(at, min(end, region.bad), 4):
-                    content[word : word + 4] = data[word - address : word - address + 4]
-                at = end
-        if address + count > region.bad:
-            return bad
-        return (
-            self.request(operation, count, address, data),
-            Status.OK,
-            b"" if writes else bytes(content[address : address + count]),
-        )
-
-    def compare(self):
-        for region, content in zip((self.memory, self.registers), self.expected):
-            assert bytes(region.mem) == bytes(content)
-
-    async def counters(self):
-        assert await self.words(Operation.STATISTICS) == (self.dropped, self.line_errors, self.repeats)
-
-
-async def setup(dut, name):
-    bench = Bench(dut, name)
-    await bench.start()
-    return bench
 
 
 @cocotb.test()
@@ -373,4 +170,64 @@ async def divider(dut):
     bench.divider = CONFIG.divider
     await ClockCycles(dut.clk, 20 * bench.divider)
     bench.line_errors += 1
+    await bench.counters()
+
+
+@cocotb.test(skip=not CONFIG.chip)
+async def patches(dut):
+    """Tables with good and bad entries, and memory that fails; a patch may change its own table."""
+    bench = await setup(dut, "patches")
+    seen = []
+    for _ in range(2 * LENGTH):
+        request, status = bench.random_patch()
+        got = await bench.exchange(request)
+        assert got == (status, b""), f"{request}: {got}, not {status}"
+        bench.compare()
+        seen.append(status)
+    assert set(seen) >= {Status.OK, Status.BAD_LENGTH, Status.BAD_ADDRESS, Status.BAD_ENTRY}
+    await bench.counters()
+
+
+@cocotb.test(skip=not CONFIG.chip)
+async def last_table(dut):
+    """A table at the end of memory; one that passes the last address is refused there."""
+    bench = await setup(dut, "last table")
+    bench.memory.bad = MEMORY
+    for count in (2, 3):
+        table, values = MEMORY - 2 * ENTRY_BYTES, [5, 1 << 63]
+        for n in range(2):
+            bench.put_entry(table + n * ENTRY_BYTES, bench.rng.getrandbits(64), 8 * n, n)
+        if count == 2 or 1 << CONFIG.addr_width == MEMORY:
+            status = bench.patched(table, count, values)
+            data = struct.pack("<QQ", *values)
+            assert await bench.exchange(bench.request(Operation.PATCH, count, table, data)) == (status, b"")
+            assert status == (Status.OK if count == 2 else Status.BAD_ADDRESS)
+            bench.compare()
+
+
+@cocotb.test(skip=not CONFIG.chip)
+async def waits(dut):
+    """A WAIT ends with the interrupt, or after its cycles; no request comes in while it lasts."""
+    bench = await setup(dut, "waits")
+    request = lambda cycles, count=4, data=b"": bench.request(Operation.WAIT, count, cycles, data)
+    for cycles, bad in ((0, {}), (1 << WAIT_BITS, {}), (8, dict(count=8)), (8, dict(count=0))):
+        status = Status.OK if not cycles else Status.BAD_LENGTH if bad else Status.BAD_ADDRESS
+        wanted = status, bytes(4) if status == Status.OK else b""
+        assert await bench.exchange(request(cycles, **bad)) == wanted
+    assert (await bench.exchange(request(8, data=bytes(4))))[0] == Status.BAD_LENGTH
+    for after in (100, 900, None, 0):
+        waiting = request(3000)
+        dut.irq.value = after == 0
+        await bench.send(encode_frame(waiting.encode()))
+        taken = 0
+        while not bench.frames:
+            await ClockCycles(dut.clk, 1)
+            taken += 1
+            if taken == after:
+                dut.irq.value = 1
+        line = 12 * 10 * bench.divider
+        least = 3000 if after is None else after
+        assert least <= taken + line // 10 and taken < least + 2 * line, (after, taken)
+        assert await bench.answer() == bytes([waiting.sequence, 0, after is not None, 0, 0, 0])
+        dut.irq.value = 0
     await bench.counters()

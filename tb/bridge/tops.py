@@ -21,6 +21,7 @@ class BridgeTop(wiring.Component):
             {
                 "rx": In(1),
                 "tx": Out(1),
+                "irq": In(1),
                 "active": Out(1),
                 "m_axi": Out(AXISignature(AXIConfig(addr_width=config.addr_width, data_width=32))),
                 "m_axil": Out(AXILiteSignature()),
@@ -30,7 +31,12 @@ class BridgeTop(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bridge = place(m, "bridge", Bridge(self.config))
-        m.d.comb += [bridge.rx.eq(self.rx), self.tx.eq(bridge.tx), self.active.eq(bridge.active)]
+        m.d.comb += [
+            bridge.rx.eq(self.rx),
+            bridge.irq.eq(self.irq),
+            self.tx.eq(bridge.tx),
+            self.active.eq(bridge.active),
+        ]
         connect(m, bridge.read, flipped(self.m_axi.read))
         connect(m, bridge.write, flipped(self.m_axi.write))
         connect(m, bridge.registers, flipped(self.m_axil))

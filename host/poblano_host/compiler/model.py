@@ -95,15 +95,9 @@ class CompiledModel:
             raise ValueError(f"logits must be last, all or none, not {logits!r}")
         shape = self._shape(len(tokens), position, logits)
         template, results, work = self._template(shape)
-        words = template.bind({symbol: self._value(symbol, position) for symbol in template.symbols})
+        code = template.bind({symbol: self._value(symbol, position) for symbol in template.symbols})
         embedded = np.ascontiguousarray(self.model.embed(tokens), np.float32)
-        return Program(
-            words,
-            template.labels,
-            [(self.memory.input, embedded.tobytes())],
-            work=work.at(position),
-            **results,
-        )
+        return Program(code, [(self.memory.input, embedded.tobytes())], work=work.at(position), **results)
 
     def _shape(self, count, position, logits):
         """The :class:`.plan.Shape` of a step: the least bucket of contexts, a power of two of granules,

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from poblano.isa.commands import COMMAND_BYTES, Command
+
+from .template import Bound
 
 __all__ = ["LayerWork", "Program"]
 
@@ -26,8 +26,7 @@ class Program:
 
     Parameters
     ----------
-    words : uint64 (commands, 8)
-    names : for each command (its layer or None, what it does)
+    code : :class:`.template.Bound`, the commands
     inputs : list of (address, bytes) to write before
     logits : (address, rows) or None
     best : addresses of each tile's argmax (value, index), or empty
@@ -35,8 +34,7 @@ class Program:
     work : list of :class:`LayerWork`
     """
 
-    words: np.ndarray
-    names: list
+    code: Bound
     inputs: list = field(default_factory=list)
     logits: tuple | None = None
     best: list = field(default_factory=list)
@@ -44,7 +42,17 @@ class Program:
     work: list = field(default_factory=list)
 
     def __len__(self):
-        return len(self.words)
+        return len(self.code)
+
+    @property
+    def words(self):
+        """uint64 (commands, 8)."""
+        return self.code.words
+
+    @property
+    def names(self):
+        """For each command (its layer or None, what it does)."""
+        return self.code.template.labels
 
     def encode(self):
         """The commands' bytes."""

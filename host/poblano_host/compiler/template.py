@@ -1,6 +1,7 @@
 """Programs that are compiled once for a shape and patched for each step."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from poblano.isa.commands import COMMAND_BYTES, Command, Opcode
 
 from .symbols import affine
 
-__all__ = ["Entry", "Template", "encode"]
+__all__ = ["Bound", "Entry", "Template", "encode"]
 
 WORD_BITS = 64
 WORDS = 8 * COMMAND_BYTES // WORD_BITS
@@ -24,7 +25,7 @@ class Entry:
     nop: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Template:
     """Commands, some of whose fields depend on symbols.
 
@@ -44,11 +45,41 @@ class Template:
     coefficients: np.ndarray
     labels: list
 
+    @classmethod
+    def constant(cls, words, labels):
+        """The template of commands without symbols."""
+        return cls(words, np.zeros(0, np.int64), (), np.zeros((0, 0), np.uint64), labels)
+
+    @cached_property
+    def kinds(self):
+        """uint64 (kinds, symbols), the different rows of ``coefficients``; which of them each patch has."""
+        if not len(self.places):
+            return self.coefficients, np.zeros(0, np.int64)
+        rows, numbers = np.unique(self.coefficients, axis=0, return_inverse=True)
+        return rows, numbers.reshape(-1)
+
     def bind(self, values):
-        """uint64 (commands, 8): the commands for ``values``, a mapping from the symbols."""
-        words = self.words.copy()
+        """The :class:`Bound` for ``values``, a mapping from the symbols."""
         numbers = np.array([values[symbol] for symbol in self.symbols], np.uint64)
-        words.ravel()[self.places] += self.coefficients @ numbers
+        return Bound(self, self.kinds[0] @ numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A :class:`Template` whose symbols have values: ``values`` (uint64) has, for each of its kinds of
+    patches, what is added to the words."""
+
+    template: Template
+    values: np.ndarray
+
+    def __len__(self):
+        return len(self.template.words)
+
+    @cached_property
+    def words(self):
+        """uint64 (commands, 8): the commands."""
+        words = self.template.words.copy()
+        words.ravel()[self.template.places] += self.values[self.template.kinds[1]]
         return words
 
 

@@ -1,29 +1,36 @@
 """Programs on a chip and its memory: one interface, behind it the simulated RTL or the golden model."""
 
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from poblano.config import ConfigError
-from poblano.isa.commands import CommandError
+from poblano.isa.commands import Command, CommandError, Opcode
+from poblano.isa.topology import UnitKind
 
 from ..golden.chip import GoldenChip
 from ..sim.simulation import Simulation
 from .device import SimulatedDevice
-from .errors import ChipError
+from .errors import ChipError, DeviceError
 from .result import RunResult
 from .ring import Ring, command_rows
 
 __all__ = [
     "BACKENDS",
     "Backend",
+    "DeviceBackend",
     "GoldenBackend",
     "SimulationBackend",
     "check_range",
     "open_backend",
     "run_job",
 ]
+
+
+WORD = 4
+MOST_ROWS = (1 << 16) - 1
+"""Of a command."""
 
 
 class Backend(Protocol):
@@ -54,10 +61,13 @@ def check_range(address, size, memory_bytes):
         raise ValueError(f"bytes {address} to {address + size - 1} pass the memory of {memory_bytes} bytes")
 
 
-class _Memory:
-    """Reads and writes of ``self.memory``, for backends that have it in the host's."""
+class GoldenBackend:
+    """The golden model behind :class:`Backend`."""
 
-    memory: Any
+    def __init__(self, config, memory_bytes, ring, *, report=None):
+        self.config = config
+        self.memory = np.zeros(memory_bytes, np.uint8)
+        self.chip = GoldenChip(config, self.memory)
 
     def write(self, address, data):
         data = np.frombuffer(data, np.uint8)
@@ -67,15 +77,6 @@ class _Memory:
     def read(self, address, size):
         check_range(address, size, len(self.memory))
         return self.memory[address : address + size].tobytes()
-
-
-class GoldenBackend(_Memory):
-    """The golden model behind :class:`Backend`."""
-
-    def __init__(self, config, memory_bytes, ring, *, report=None):
-        self.config = config
-        self.memory = np.zeros(memory_bytes, np.uint8)
-        self.chip = GoldenChip(config, self.memory)
 
     def run(self, commands, *, progress=None):
         start, rows = time.monotonic(), command_rows(commands)
@@ -92,7 +93,55 @@ class GoldenBackend(_Memory):
         pass
 
 
-class SimulationBackend(_Memory):
+class DeviceBackend:
+    """A :class:`Device` with all of a program's memory behind :class:`Backend`; DeviceError if it has less.
+
+    Memory that is not zero at first is cleared, by the chip.
+    """
+
+    def __init__(self, config, memory_bytes, ring, device, *, report=None):
+        if device.memory_bytes < memory_bytes:
+            raise DeviceError(
+                f"the device has {device.memory_bytes} bytes of memory; {memory_bytes} are needed"
+            )
+        self.config, self.device, self._size = config, device, memory_bytes
+        self.ring = Ring(config, device, *ring)
+        if not device.zeroed:
+            self.ring.run(_clear(config, ring[0]))
+
+    @property
+    def memory(self):
+        return np.frombuffer(self.read(0, self._size), np.uint8)
+
+    def write(self, address, data):
+        data = np.frombuffer(data, np.uint8)
+        check_range(address, len(data), self._size)
+        self.device.write_memory(address, data)
+
+    def read(self, address, size):
+        check_range(address, size, self._size)
+        return self.device.read_memory(address, size)
+
+    def run(self, commands, *, progress=None):
+        return self.ring.run(commands, progress=progress)
+
+    def close(self):
+        self.device.close()
+
+
+def _clear(config, size):
+    """Commands that write zeros to the first ``size`` bytes of memory, a multiple of a word."""
+    unit, words = config.topology.unit(UnitKind.DMA), size // WORD
+    form = dict(mem_stride=WORD, value=0)
+    return b"".join(
+        Command(
+            Opcode.STORE_WORD, unit, form | dict(mem_addr=WORD * first, rows=min(MOST_ROWS, words - first))
+        ).encode()
+        for first in range(0, words, MOST_ROWS)
+    )
+
+
+class SimulationBackend(DeviceBackend):
     """The RTL in simulation behind :class:`Backend`.
 
     ``report`` is called with a line for each slow step of building the model; ``simulation`` makes the
@@ -100,18 +149,13 @@ class SimulationBackend(_Memory):
     """
 
     def __init__(self, config, memory_bytes, ring, *, report=lambda text: None, simulation=Simulation):
-        self.config = config
-        self.device = SimulatedDevice(config, memory_bytes, report=report, simulation=simulation)
-        self.simulation = self.device.simulation
-        self.memory = self.simulation.memory
-        self.ring = Ring(config, self.device, *ring)
+        device = SimulatedDevice(config, memory_bytes, report=report, simulation=simulation)
+        self.simulation = device.simulation
+        super().__init__(config, memory_bytes, ring, device)
 
-    def run(self, commands, *, progress=None):
-        return self.ring.run(commands, progress=progress)
-
-    def close(self):
-        self.memory = None
-        self.device.close()
+    @property
+    def memory(self):
+        return self.simulation.memory
 
 
 BACKENDS = {"sim": SimulationBackend, "golden": GoldenBackend}

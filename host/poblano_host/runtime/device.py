@@ -8,6 +8,7 @@ from poblano.bridge.protocol import CHIP_DESIGN
 
 from ..serial.bridge import BridgeError
 from ..sim.simulation import Simulation
+from .patches import apply_patches
 
 __all__ = ["BridgeDevice", "Device", "SimulatedDevice"]
 
@@ -17,12 +18,13 @@ class Device(Protocol):
 
     ``sees_cycles``: :meth:`clock` counts the chip's cycles, and :meth:`take_events` tells when commands start
     and end; else the clock counts accesses of the device, and there are no events. A chip that completes
-    nothing while the clock goes on by ``patience`` is said to hang.
+    nothing while the clock goes on by ``patience`` is said to hang. ``zeroed``: memory is zero at first.
     """
 
     memory_bytes: int
     patience: int
     sees_cycles: bool
+    zeroed: bool
 
     def read_memory(self, address, size):
         """``size`` bytes from ``address`` on, multiples of 4."""
@@ -30,8 +32,12 @@ class Device(Protocol):
     def write_memory(self, address, data):
         """Write a buffer; the address and its number of bytes are multiples of 4."""
 
-    def read_register(self, address):
-        """A register's value."""
+    def patch(self, table, count, values):
+        """For each of the ``count`` entries of a table in memory (``docs/bridge.md``), write its word plus
+        the value (uint64) of its kind to its address."""
+
+    def read_registers(self, address, count):
+        """The values of ``count`` registers from ``address`` on."""
 
     def write_register(self, address, value):
         """Write a register."""
@@ -58,7 +64,7 @@ class SimulatedDevice:
     SLICE, BRIEF = 10_000, 500
     """Cycles of a call of :meth:`wait`."""
 
-    sees_cycles = True
+    sees_cycles = zeroed = True
 
     def __init__(self, config, memory_bytes, *, report=lambda text: None, simulation=Simulation):
         self.memory_bytes = memory_bytes
@@ -72,8 +78,11 @@ class SimulatedDevice:
         data = np.frombuffer(data, np.uint8)
         self.simulation.memory[address : address + len(data)] = data
 
-    def read_register(self, address):
-        return self.simulation.read(address)
+    def patch(self, table, count, values):
+        apply_patches(self.simulation.memory, table, count, values)
+
+    def read_registers(self, address, count):
+        return [self.simulation.read(address + 4 * n) for n in range(count)]
 
     def write_register(self, address, value):
         self.simulation.write(address, value)
@@ -99,10 +108,15 @@ class BridgeDevice:
     Members
     -------
     requests : made so far; each takes a turn of the line
+    bytes_up, bytes_down : bytes of memory that went to the board and came back
     """
 
     patience = 5000
-    sees_cycles = False
+    sees_cycles = zeroed = False
+    WAIT = 1 << 19
+    """Cycles of a call of :meth:`wait`: a little longer than a token of a small model takes."""
+    WAITED = 128
+    """Accesses that take as long."""
 
     def __init__(self, client):
         design = client.identity.design
@@ -110,33 +124,41 @@ class BridgeDevice:
             raise BridgeError(f"the board holds the design {design!r}, not the whole chip ({CHIP_DESIGN})")
         self.client = client
         self.memory_bytes = client.identity.memory_bytes
-        self.requests = 0
+        self.bytes_up = self.bytes_down = self._waited = 0
 
-    def _count(self, size):
-        self.requests += -(-size // self.client.identity.payload)
+    @property
+    def requests(self):
+        return self.client.requests
 
     def read_memory(self, address, size):
-        self._count(size)
+        self.bytes_down += size
         return self.client.read_memory(address, size)
 
     def write_memory(self, address, data):
         data = bytes(data)
-        self._count(len(data))
+        self.bytes_up += len(data)
         self.client.write_memory(address, data)
 
-    def read_register(self, address):
-        self.requests += 1
-        return self.client.read_register(address)
+    def patch(self, table, count, values):
+        self.client.patch(table, count, values)
+
+    def read_registers(self, address, count):
+        return self.client.read_registers(address, count)
 
     def write_register(self, address, value):
-        self.requests += 1
         self.client.write_register(address, value)
 
     def wait(self, brief=False):
-        """Nothing: a request takes the line longer than the chip its commands."""
+        """On the board; if it is to be brief nothing: a request takes the line longer than the chip its
+        commands."""
+        if brief:
+            return None
+        interrupt = self.client.wait(self.WAIT)
+        self._waited += self.WAITED * (not interrupt)
+        return interrupt
 
     def clock(self):
-        return self.requests
+        return self.requests + self._waited
 
     def close(self):
         self.client.close()

@@ -7,7 +7,9 @@ import numpy as np
 from poblano.isa.commands import COMMAND_BYTES, ErrorCode
 from poblano.isa.registers import COUNTERS, Control, Irq, Status, address, constants
 
+from ..compiler.template import Bound
 from .errors import ChipError, DeviceError
+from .resident import Residents
 from .result import RunResult
 
 __all__ = ["Ring", "Stopped", "command_rows"]
@@ -17,8 +19,11 @@ LOOKS = 8
 
 
 def command_rows(commands):
-    """``commands`` (a buffer with 64 bytes for each, as a uint64 array of (commands, 8)) as uint8
-    (commands, 64), not copied."""
+    """``commands`` as uint8 (commands, 64), not copied: those of a
+    :class:`~poblano_host.compiler.template.Bound`, or of a buffer with 64 bytes for each (uint64 (commands,
+    8), say)."""
+    if isinstance(commands, Bound):
+        commands = commands.words
     return np.frombuffer(commands, np.uint8).reshape(-1, COMMAND_BYTES)
 
 
@@ -34,9 +39,12 @@ class Stopped(Exception):
 class Ring:
     """The ring of ``size`` commands at ``address`` of the memory of a :class:`Device`, and the chip's queue.
 
-    :meth:`run` runs a program. What brings data between commands calls :meth:`start`, :meth:`issue` and
-    :meth:`until` as it likes, and :meth:`finish`; these raise :class:`Stopped`. A chip that hangs, does not
-    end its reset, or is not that of ``config`` is a :class:`DeviceError`.
+    :meth:`run` runs a program. That of a template stays in the ring's memory as long as there is room: it is
+    written once and patched for each run, and the chip's ring is then the program's part of it.
+
+    What brings data between commands calls :meth:`start`, :meth:`issue` and :meth:`until` as it likes, and
+    :meth:`finish`; these raise :class:`Stopped`. A chip that hangs, does not end its reset, or is not that of
+    ``config`` is a :class:`DeviceError`.
 
     Members
     -------
@@ -51,18 +59,38 @@ class Ring:
                     f"the chip's {name} is 0x{found:08x}; that of {config.name} is 0x{value:08x}"
                 )
         self._reset(0)
-        for name, value in (("RING_BASE", address), ("MEMORY_SIZE", device.memory_bytes)):
-            self._write(f"{name}_LO", value & 0xFFFFFFFF)
-            self._write(f"{name}_HI", value >> 32)
-        self._write("RING_SIZE", size)
+        self._residents, self._place = Residents(device, address, COMMAND_BYTES * size), (None, None)
+        self._use(address, size)
+        self._write_wide("MEMORY_SIZE", device.memory_bytes)
         self._write("IRQ_ENABLE", Irq.DONE | Irq.ERROR)
 
     def read(self, name, unit=None):
         """The value of a register, or of a counter of ``unit``."""
-        return self.device.read_register(address(name, unit))
+        return self._several(name, 1, unit)[0]
+
+    def _several(self, first, count, unit=None):
+        """The values of registers one behind the other."""
+        return self.device.read_registers(address(first, unit), count)
+
+    def _counters(self):
+        """The counters of all units, by number and name."""
+        values, width = self._several("COMPLETED", len(COUNTERS) * self.config.units, 0), len(COUNTERS)
+        return {unit: dict(zip(COUNTERS, values[width * unit :])) for unit in range(self.config.units)}
 
     def _write(self, name, value):
         self.device.write_register(address(name), value)
+
+    def _write_wide(self, name, value):
+        self._write(f"{name}_LO", value & 0xFFFFFFFF)
+        self._write(f"{name}_HI", value >> 32)
+
+    def _use(self, address, size):
+        """Tell the chip where its ring is, if it is another than before; nothing is in progress."""
+        before, self._place = self._place, (address, size)
+        if before[0] != address:
+            self._write_wide("RING_BASE", address)
+        if before[1] != size:
+            self._write("RING_SIZE", size)
 
     def _reset(self, others):
         """Reset the queue, with other bits of CONTROL."""
@@ -82,16 +110,28 @@ class Ring:
 
         ``progress(dispatched, total, cycles)`` is called from time to time, and at the end.
         """
-        rows = command_rows(commands)
-        tick = lambda: None
-        if progress is not None:
-            tick = lambda: progress(self.read("HEAD"), len(rows), self._cycles())
+        stays = isinstance(commands, Bound)
+        total = len(commands if stays else command_rows(commands))
+
+        def tick():
+            if progress is not None and self._running:
+                progress(self.read("HEAD"), total, self._cycles())
+
         self.start()
         try:
-            self.issue(rows, tick=tick)
-            return self.finish(tick=tick)
+            if stays and (place := self._residents.bring(commands)):
+                self._use(place.address, place.size)
+                self._doorbell = self.device.clock()
+                self._ring_up(total)
+            else:
+                self.issue(command_rows(commands), tick=tick)
+            result = self.finish(tick=tick)
         except Stopped as stop:
-            raise ChipError(stop.code, stop.index, stop.unit, rows[stop.index].tobytes()) from None
+            command = command_rows(commands)[stop.index].tobytes()
+            raise ChipError(stop.code, stop.index, stop.unit, command) from None
+        if progress is not None:
+            progress(total, total, self._cycles())
+        return result
 
     def start(self):
         """Reset the queue and the counters; then commands can be issued."""
@@ -104,6 +144,8 @@ class Ring:
     def issue(self, rows, *, tick=lambda: None):
         """Give commands, uint8 (commands, 64), to the chip; ``tick`` is called while the ring is full."""
         if not self.written:
+            self._residents.clear()
+            self._use(self.address, self.size)
             self._doorbell = self.device.clock()
         done = 0
         while done < len(rows):
@@ -115,8 +157,13 @@ class Ring:
                 count = min(end - done, self.size - place)
                 self.device.write_memory(self.address + COMMAND_BYTES * place, rows[done : done + count])
                 done, self.written = done + count, self.written + count
-            self._write("TAIL", self.written)
-            self._running = True
+            self._ring_up(self.written)
+
+    def _ring_up(self, written):
+        """The doorbell: ``written`` commands are in the ring."""
+        self.written = written
+        self._write("TAIL", written)
+        self._running = written > 0
 
     def _has_room(self):
         self._head = self.read("HEAD")
@@ -147,14 +194,14 @@ class Ring:
             self._write("IRQ_STATUS", Irq.DONE)
         status = self.read("STATUS")
         if status & Status.ERROR:
-            code, index, unit = (self.read(f"ERROR_{name}") for name in ("CODE", "INDEX", "UNIT"))
+            code, index, unit = self._several("ERROR_CODE", 3)
             completed = self._completed()
             self._reset(0)
             raise Stopped(ErrorCode(code), index, unit, completed)
         self._running = bool(status & Status.RUNNING)
 
     def _completed(self):
-        return [self.read("COMPLETED", unit) for unit in range(self.config.units)]
+        return [counters["COMPLETED"] for counters in self._counters().values()]
 
     def _hang(self, dispatched, *completed):
         name = self.config.topology.name
@@ -167,23 +214,22 @@ class Ring:
     def finish(self, *, tick=lambda: None):
         """Wait for all that has been issued; the :class:`RunResult` since the start."""
         self.until(lambda: not self._running, brief=False, tick=tick)
-        events, cycles = {}, None
+        events = {}
+        low, high, reads, writes = self._several("CYCLES_LO", 4)
+        cycles = high << 32 | low
         if self.device.sees_cycles:
             found = self.device.take_events()
             cycles = int(found["cycle"].max(initial=self._doorbell - 1)) + 1 - self._doorbell
             found["cycle"] -= np.uint64(self._doorbell)
             events = {"events": found}
-        else:
-            cycles = self.read("CYCLES_LO")
-            cycles |= self.read("CYCLES_HI") << 32
-        units, beat = range(self.config.units), self.config.memory.data_bytes
+        beat = self.config.memory.data_bytes
         return RunResult(
             commands=self.written,
             seconds=time.monotonic() - self._begun,
             cycles=cycles,
-            counters={unit: {name: self.read(name, unit) for name in COUNTERS} for unit in units},
-            bytes_read=beat * self.read("READ_BEATS"),
-            bytes_written=beat * self.read("WRITE_BEATS"),
+            counters=self._counters(),
+            bytes_read=beat * reads,
+            bytes_written=beat * writes,
             **events,
         )
 

@@ -24,6 +24,11 @@ class Sampler:
         if self.top_k < 0:
             raise ConfigError(f"top-k must be at least 0, not {self.top_k}")
 
+    @property
+    def needs_logits(self):
+        """Whether a step's logits are looked at."""
+        return self.temperature != 0
+
     def choose(self, step):
         """The token that follows a :class:`Step`."""
         if self.temperature == 0:

@@ -16,7 +16,7 @@ __all__ = ["Session", "Step"]
 @dataclass(frozen=True, eq=False)
 class Step:
     """A program's run: ``count`` tokens from ``position`` on. ``best`` (the chip's argmax) and ``logits``
-    are of the last token, and None inside a prompt."""
+    are of the last token, and None inside a prompt; ``logits`` also where nobody asked for them."""
 
     phase: str
     position: int
@@ -75,16 +75,18 @@ class Session:
     def close(self):
         self.backend.close()
 
-    def generate(self, prompt, count, sampler=Sampler(), *, stop=()):
+    def generate(self, prompt, count, sampler=Sampler(), *, stop=(), logits=False):
         """Run the token ids ``prompt``, then choose up to ``count`` tokens; each run is yielded as (step,
         token).
 
         ``token`` is None inside the prompt. It ends after a token of ``stop``, or where the context is full.
+        ``logits``: the steps have them though the sampler does not need them.
         """
+        logits = logits or sampler.needs_logits
         for first in range(0, len(prompt), self.compiled.max_tokens):
             tokens = prompt[first : first + self.compiled.max_tokens]
             last = first + len(tokens) == len(prompt)
-            step = self.step("prefill", tokens, "last" if last else "none")
+            step = self.step("prefill", tokens, "last" if last else "none", read=logits)
             if not last:
                 yield step, None
         for n in range(count):
@@ -92,13 +94,13 @@ class Session:
             yield step, token
             if n + 1 == count or token in stop or self.position == self.compiled.context:
                 return
-            step = self.step("decode", [token], "last")
+            step = self.step("decode", [token], "last", read=logits)
 
-    def step(self, phase, tokens, logits):
+    def step(self, phase, tokens, logits, *, read=True):
         """Run ``tokens`` after those before; the :class:`Step`. ``phase`` names it, ``logits`` as of
-        ``CompiledModel.step``."""
+        ``CompiledModel.step``; ``read``: the step has them, if there are any."""
         program = self.compiled.step(tokens, self.position, logits=logits)
-        commands = program.words
+        commands = program.code
         for chip in self._chips():
             for address_, data in program.inputs:
                 chip.write(address_, data)
@@ -117,7 +119,7 @@ class Session:
             program,
             result,
             self._best(program),
-            self._logits(self.backend, program),
+            self._logits(self.backend, program) if read else None,
         )
 
     def _logits(self, chip, program):
@@ -142,7 +144,7 @@ class Session:
 
     def _compare(self, program, golden):
         end = self.compiled.ring[0]
-        memory = self.backend.memory[:end]
+        memory = np.frombuffer(self.backend.read(0, end), np.uint8)
         if np.array_equal(memory, golden.memory[:end]):
             return
         where = f"positions {self.position} on"

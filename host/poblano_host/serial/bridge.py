@@ -4,10 +4,15 @@ from dataclasses import dataclass
 import struct
 import time
 
+import numpy as np
+
 from poblano.bridge.protocol import (
     ANSWER_BYTES,
+    ENTRY_BYTES,
     FLAG,
     IDENTITY_WORDS,
+    MOST_ENTRIES,
+    MOST_VALUES,
     PROTOCOL_VERSION,
     STATISTICS,
     Operation,
@@ -19,6 +24,9 @@ from poblano.bridge.protocol import (
 
 __all__ = ["BridgeClient", "BridgeError", "Identity", "open_port"]
 
+WORD = 4
+ENTRY_CYCLES = 200
+"""More than an entry of a patch takes."""
 LINE_BITS = 10
 """Bits of a byte on the line."""
 BREAK_SECONDS = 0.1
@@ -70,12 +78,13 @@ class BridgeClient:
     Members
     -------
     identity : Identity
+    requests : made so far
     repeats : requests that had to be sent again
     """
 
     def __init__(self, port, *, retries=4, patience=0.1):
         self.port, self.retries, self.patience = port, retries, patience
-        self.sequence, self.repeats = 0, 0
+        self.sequence, self.requests, self.repeats = 0, 0, 0
         self._body = bytearray()
         self._sleep = getattr(port, "sleep", time.sleep)
         try:
@@ -115,10 +124,32 @@ class BridgeClient:
         return dict(zip(STATISTICS, self._words(self._ask(Operation.STATISTICS), STATISTICS)))
 
     def read_register(self, address):
-        return struct.unpack("<I", self._ask(Operation.READ_REGISTER, 4, address))[0]
+        return self.read_registers(address, 1)[0]
+
+    def read_registers(self, address, count):
+        """The values of ``count`` registers from ``address`` on; more than one only of a chip."""
+        values, most = [], self.identity.payload // WORD
+        for first in range(0, count, most):
+            size = WORD * min(most, count - first)
+            data = self._ask(Operation.READ_REGISTER, size, address + WORD * first)
+            values += struct.unpack(f"<{size // WORD}I", data)
+        return values
 
     def write_register(self, address, value):
         self._ask(Operation.WRITE_REGISTER, 4, address, struct.pack("<I", value))
+
+    def wait(self, cycles):
+        """Whether the chip's interrupt is up, now or within so many cycles."""
+        return bool(self._words(self._ask(Operation.WAIT, WORD, cycles, cycles=cycles), ["up"])[0])
+
+    def patch(self, table, count, values):
+        """Patch memory with ``values``, uint64, by the ``count`` entries of the table at ``table``."""
+        if not 1 <= len(values) <= MOST_VALUES:
+            raise ValueError(f"a patch has 1 to {MOST_VALUES} values, not {len(values)}")
+        data = np.asarray(values, "<u8").tobytes()
+        for first in range(0, count, MOST_ENTRIES):
+            some = min(MOST_ENTRIES, count - first)
+            self._ask(Operation.PATCH, some, table + ENTRY_BYTES * first, data, cycles=ENTRY_CYCLES * some)
 
     def read_memory(self, address, size):
         """``size`` bytes from ``address`` on, both multiples of 4."""
@@ -152,19 +183,24 @@ class BridgeClient:
         self.statistics()
         return speed
 
-    def _ask(self, operation, count=0, address=0, data=b""):
-        """The data of the answer; BridgeError if there is none or it is an error."""
+    def _ask(self, operation, count=0, address=0, data=b"", *, cycles=0):
+        """The data of the answer, which may take ``cycles`` besides; BridgeError if there is none or it is an
+        error."""
+        self.requests += 1
         request = Request(self.sequence, operation, count, address, data)
         self.sequence = self.sequence % 255 + 1
         frame = encode_frame(request.encode())
         # Twice the bytes: every one might be escaped.
         longest = len(frame) + 2 * (ANSWER_BYTES + (0 if data else max(count, 16)) + 6)
+        seconds = self.patience + longest * LINE_BITS / self.port.baudrate
+        if cycles:
+            seconds += cycles / self.identity.clock_hz
         for attempt in range(self.retries + 1):
             self.repeats += attempt > 0
             self.port.reset_input_buffer()
             self._body.clear()
             self.port.write(frame)
-            answer = self._answer(request.sequence, self.patience + longest * LINE_BITS / self.port.baudrate)
+            answer = self._answer(request.sequence, seconds)
             if answer is not None:
                 return self._checked(request, *answer)
         raise BridgeError(
@@ -211,6 +247,7 @@ class BridgeClient:
             if status in Status._value2member_map_
             else f"status {status}"
         )
+        unit = "entries" if request.operation == Operation.PATCH else "bytes"
         raise BridgeError(
-            f"{request.operation.name} of {request.count} bytes at 0x{request.address:x}: {name}"
+            f"{request.operation.name} of {request.count} {unit} at 0x{request.address:x}: {name}"
         )

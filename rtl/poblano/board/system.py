@@ -24,8 +24,8 @@ class ChipSystem(wiring.Component):
 
     Latency: that of its parts.
 
-    The host's registers are the chip's; its memory is the RAM, at the addresses that the chip sees. The
-    interrupt is not connected: the host reads STATUS.
+    The host's registers are the chip's; its memory is the RAM, at the addresses that the chip sees; its WAIT
+    ends with the chip's interrupt.
 
     Parameters
     ----------
@@ -58,6 +58,7 @@ class ChipSystem(wiring.Component):
             baud=baud,
             payload=payload,
             design=CHIP_DESIGN,
+            chip=True,
             memory_bytes=memory_bytes,
             addr_width=min(config.memory.addr_width, BRIDGE_BITS),
         )
@@ -84,6 +85,7 @@ class ChipSystem(wiring.Component):
         connect(m, bridge.registers, chip.s_axil)
         m.d.comb += [
             self.tx.eq(bridge.tx),
+            bridge.irq.eq(chip.irq),
             self.active.eq(bridge.active),
             self.busy.eq(chip.m_axi.read.r.valid | chip.m_axi.write.w.valid),
         ]

@@ -15,7 +15,8 @@ from ..verilog import place
 from .answer import AnswerSender
 from .execution import DATA_BITS, REGISTER_BITS, WORD, Execution
 from .framing import FrameReceiver, FrameTransmitter
-from .protocol import HEADER_BYTES, PROTOCOL_VERSION, Operation, Status
+from .patcher import Patcher
+from .protocol import HEADER_BYTES, MOST_VALUES, PROTOCOL_VERSION, VALUE_BYTES, WAIT_BITS, Operation, Status
 from .uart import DIVIDER_BITS, LEAST_DIVIDER, UARTReceiver, UARTTransmitter
 
 __all__ = ["Bridge", "BridgeConfig"]
@@ -24,10 +25,10 @@ __all__ = ["Bridge", "BridgeConfig"]
 @dataclass(frozen=True, kw_only=True)
 class BridgeConfig:
     """``payload``: most bytes of data in a frame; ``design``: four characters that say what is behind the
-    bridge;
-    ``memory_bytes``: of the memory, as IDENTIFY tells the host. ``baud`` is the speed after a reset and
-        after a break, a line that is 0
-    for ``2**break_bits`` cycles."""
+    bridge; ``memory_bytes``: of the memory, as IDENTIFY tells the host. ``baud`` is the speed after a reset
+    and after a break, a line that is 0 for ``2**break_bits`` cycles. ``chip``: the bridge is before a chip
+    and also has WAIT and PATCH, and reads several registers at once.
+    """
 
     clock_hz: int
     baud: int
@@ -36,10 +37,16 @@ class BridgeConfig:
     design: str = "none"
     memory_bytes: int = 0
     break_bits: int = 20
+    chip: bool = False
 
     def __post_init__(self):
         if not 16 <= self.payload <= 1024 or self.payload & (self.payload - 1):
             raise ConfigError(f"bridge payload must be a power of two from 16 to 1024, not {self.payload!r}")
+        if self.chip and self.payload < MOST_VALUES * VALUE_BYTES:
+            raise ConfigError(
+                f"bridge payload must be at least {MOST_VALUES * VALUE_BYTES} before a chip, not "
+                f"{self.payload!r}"
+            )
         if not 12 <= self.addr_width <= DATA_BITS:
             raise ConfigError(f"bridge addr_width must be 12 to {DATA_BITS}, not {self.addr_width!r}")
         if len(self.design.encode("ascii", "replace")) != 4:
@@ -93,6 +100,7 @@ class Bridge(wiring.Component):
     -------
     rx : In(1), synchronised to the clock
     tx : Out(1)
+    irq : In(1), the chip's interrupt, which ends a WAIT
     registers : Out(AXILiteSignature())
     read, write : Out(AXIReadSignature), Out(AXIWriteSignature), 32-bit data
     active : Out(1), a request is executed or answered
@@ -105,6 +113,7 @@ class Bridge(wiring.Component):
             {
                 "rx": In(1),
                 "tx": Out(1, init=1),
+                "irq": In(1),
                 "registers": Out(AXILiteSignature(addr_width=REGISTER_BITS)),
                 "read": Out(AXIReadSignature(axi)),
                 "write": Out(AXIWriteSignature(axi)),
@@ -145,6 +154,8 @@ class Bridge(wiring.Component):
             request.increment("line_errors")
         self._buffer(m, request, buffer, frame, sender)
         self._channels(m, request)
+        if config.chip:
+            patcher = self._patcher(m, request, buffer)
         m.d.comb += self.active.eq(~frame.en)
         with m.FSM():
             with m.State("IDLE"):
@@ -159,6 +170,8 @@ class Bridge(wiring.Component):
             self._bytes(m, request)
             self._registers(m, request)
             self._memory(m, request)
+            if config.chip:
+                self._chip(m, request, patcher)
             with m.State("ANSWER"):
                 m.d.comb += sender.start.eq(1)
                 with m.If(sender.done):
@@ -239,26 +252,32 @@ class Bridge(wiring.Component):
             m.d.sync += request.left.eq(0)
             m.next = "DECIDE"
         with m.State("DECIDE"):
-            for operation in Operation:
+            for operation in request.operations:
                 with m.If(request.is_op(operation)):
                     self._judge(m, request, operation)
             with m.If(request.known["unknown"]):
                 request.finish(Status.UNKNOWN_OPERATION)
 
-    @staticmethod
-    def _judge(m, request, operation):
+    def _judge(self, m, request, operation):
         known, bad = request.known, C(0)
         writes = operation in (Operation.WRITE_REGISTER, Operation.WRITE_MEMORY)
+        all_data = known["all_data" if writes else "no_data"]
         if operation in (Operation.IDENTIFY, Operation.STATISTICS):
             bad_length, first = ~known["no_count"], "WORDS"
         elif operation == Operation.SET_DIVIDER:
             bad_length, bad, first = ~known["no_count"], known["bad_divider"], "SET"
+        elif operation == Operation.WAIT:
+            bad_length, bad, first = ~known["one_word"], known["bad_wait"], "WAIT"
+        elif operation == Operation.PATCH:
+            all_data, bad_length, bad, first = C(1), known["bad_values"], known["bad_table"], "PATCH"
+        elif operation == Operation.READ_REGISTER and self.config.chip:
+            bad_length, bad, first = known["bad_count"], known["bad_registers"], "READ REGISTER"
         elif operation in (Operation.READ_REGISTER, Operation.WRITE_REGISTER):
             bad_length, bad = ~known["one_word"], known["bad_register"]
             first = "GET" if writes else "READ REGISTER"
         else:
             bad_length, bad, first = known["bad_count"], known["bad_address"], "NEXT"
-        with m.If(bad_length | ~known["all_data" if writes else "no_data"]):
+        with m.If(bad_length | ~all_data):
             request.finish(Status.BAD_LENGTH)
         with m.Elif(bad):
             request.finish(Status.BAD_ADDRESS)
@@ -302,6 +321,12 @@ class Bridge(wiring.Component):
                 m.d.sync += left.eq(0)
                 with m.If(request.is_op(Operation.READ_REGISTER)):
                     m.next = "ANSWER"
+                    if self.config.chip:
+                        with m.If(request.words != 0):
+                            m.next = "READ REGISTER"
+                if self.config.chip:
+                    with m.Elif(request.is_op(Operation.WAIT)):
+                        m.next = "ANSWER"
                 with m.Elif(~request.is_op(Operation.READ_MEMORY)):
                     m.next = "WORDS"
                 with m.Elif(request.beats != 0):
@@ -314,6 +339,10 @@ class Bridge(wiring.Component):
         registers = self.registers
         with m.State("READ REGISTER"):
             request.accepted(registers.ar, "REGISTER DATA")
+            if self.config.chip:
+                with m.If(registers.ar.ready):
+                    m.d.sync += request.address[2:].eq(request.address[2:] + 1)
+                    m.d.sync += request.words.eq(request.words - 1)
         with m.State("REGISTER DATA"):
             m.d.comb += registers.r.ready.eq(1)
             m.d.sync += request.word.eq(registers.r.payload.data)
@@ -368,3 +397,41 @@ class Bridge(wiring.Component):
                 request.note(write.b.payload.resp)
                 m.d.sync += address[2:].eq(address[2:] + request.burst)
                 m.next = "NEXT"
+
+    def _patcher(self, m, request, buffer):
+        """What patches, the AXI channels and the buffer its own while it does."""
+        patcher = place(m, "patcher", Patcher(addr_width=self.config.addr_width, payload=self.config.payload))
+        m.d.comb += [
+            patcher.table.eq(request.address),
+            patcher.count.eq(request.count),
+            patcher.size.eq(request.size),
+            patcher.data.eq(buffer.read.data),
+        ]
+        for mine, its in (
+            (self.read.ar, patcher.read.ar),
+            (self.write.aw, patcher.write.aw),
+            (self.write.w, patcher.write.w),
+        ):
+            m.d.comb += its.ready.eq(mine.ready)
+            with m.If(patcher.start):
+                m.d.comb += [mine.valid.eq(its.valid), mine.payload.eq(its.payload)]
+        for mine, its in ((self.read.r, patcher.read.r), (self.write.b, patcher.write.b)):
+            m.d.comb += [its.valid.eq(mine.valid), its.payload.eq(mine.payload)]
+            with m.If(patcher.start):
+                m.d.comb += mine.ready.eq(its.ready)
+        with m.If(patcher.start):
+            m.d.comb += buffer.read.addr.eq(patcher.addr)
+        return patcher
+
+    def _chip(self, m, request, patcher):
+        """What only a bridge before a chip does."""
+        left = request.address[:WAIT_BITS]
+        with m.State("WAIT"):
+            m.d.sync += [left.eq(left - 1), request.word.eq(self.irq)]
+            with m.If(self.irq | (left == 0)):
+                m.next = "PUT"
+        with m.State("PATCH"):
+            m.d.comb += patcher.start.eq(1)
+            with m.If(patcher.done):
+                m.d.sync += request.status.eq(patcher.status)
+                m.next = "ANSWER"

@@ -3,16 +3,30 @@
 from amaranth.hdl import *
 
 from ..axi.bursts import BOUNDARY_BYTES
-from .protocol import AXI_ERROR, STATISTICS, Operation, Status
+from .protocol import (
+    AXI_ERROR,
+    CHIP_OPERATIONS,
+    ENTRY_BYTES,
+    STATISTICS,
+    VALUE_BYTES,
+    WAIT_BITS,
+    Operation,
+    Status,
+)
 from .uart import DIVIDER_BITS, LEAST_DIVIDER
 
-__all__ = ["DATA_BITS", "REGISTER_BITS", "WORD", "Execution"]
+__all__ = ["DATA_BITS", "REGISTER_BITS", "WORD", "Execution", "axi_status"]
 
 DATA_BITS = 32
 WORD = DATA_BITS // 8
 REGISTER_BITS = 12
 """Of the address of a register."""
 COUNTER_BITS = 16
+
+
+def axi_status(response):
+    """The status of AXI's ``response``, an error."""
+    return Cat(response, C(AXI_ERROR >> 2))
 
 
 class Execution:
@@ -47,13 +61,14 @@ class Execution:
         self.burst = Signal(range(payload // WORD + 1))
         self.first = Signal.like(self.burst)
         self.beats = Signal.like(self.burst)
-        self.facts = self._facts()
+        self.operations = [known for known in Operation if config.chip or known not in CHIP_OPERATIONS]
+        self.facts = self._facts() | (self._chip_facts() if config.chip else {})
         self.known = {name: Signal(name=name) for name in self.facts}
 
     def _facts(self):
         count, address, addr_width = self.count, self.address, self.config.addr_width
         # A frame's data are less than a page: they pass the last address only from the last page.
-        passes = address[12:addr_width].all() & (address[:12] + count > BOUNDARY_BYTES)
+        passes = address[12:addr_width].all() & self._past_page()
         facts = {
             "bad_address": (address[:2] != 0) | (address[addr_width:] != 0) | passes,
             "bad_register": (address[:2] != 0) | (address[REGISTER_BITS:] != 0),
@@ -64,8 +79,21 @@ class Execution:
             "no_data": self.size == 0,
             "all_data": self.size == count,
         }
-        facts |= {f"is_{known.name.lower()}": self.operation == known for known in Operation}
-        return facts | {"unknown": self.operation > max(Operation)}
+        facts |= {f"is_{known.name.lower()}": self.operation == known for known in self.operations}
+        return facts | {"unknown": self.operation > max(self.operations)}
+
+    def _past_page(self):
+        return self.address[:12] + self.count > BOUNDARY_BYTES
+
+    def _chip_facts(self):
+        """The facts of what only a bridge before a chip does."""
+        count, address, size, entry = self.count, self.address, self.size, ENTRY_BYTES.bit_length() - 1
+        return {
+            "bad_registers": (address[:2] != 0) | (address[REGISTER_BITS:] != 0) | self._past_page(),
+            "bad_wait": address[WAIT_BITS:] != 0,
+            "bad_values": (size == 0) | (size % VALUE_BYTES != 0) | (count == 0),
+            "bad_table": (address[:entry] != 0) | (address[self.config.addr_width :] != 0),
+        }
 
     def is_op(self, which):
         return self.known[f"is_{which.name.lower()}"]
@@ -83,7 +111,7 @@ class Execution:
     def note(self, response):
         """Keep the first error."""
         with self.m.If(response[1] & (self.status == Status.OK)):
-            self.m.d.sync += self.status.eq(Cat(response, C(AXI_ERROR >> 2)))
+            self.m.d.sync += self.status.eq(axi_status(response))
 
     def accepted(self, channel, state):
         """Go on to ``state`` when the channel has taken what it is offered."""

@@ -10,17 +10,24 @@ __all__ = [
     "ANSWER_BYTES",
     "AXI_ERROR",
     "CHIP_DESIGN",
+    "CHIP_OPERATIONS",
+    "ENTRY_BYTES",
     "ESCAPE",
     "FCS_BYTES",
     "FLAG",
     "FLIP",
     "HEADER_BYTES",
     "IDENTITY_WORDS",
+    "KIND_BIT",
+    "MOST_ENTRIES",
+    "MOST_VALUES",
     "Operation",
     "PROTOCOL_VERSION",
     "Request",
     "STATISTICS",
     "Status",
+    "VALUE_BYTES",
+    "WAIT_BITS",
     "decode_frame",
     "encode_frame",
 ]
@@ -32,7 +39,7 @@ HEADER_BYTES = 8
 """Of a request: sequence number, operation, count (2), address (4), low bytes first."""
 ANSWER_BYTES = 2
 """Before an answer's data: sequence number, status."""
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 CHIP_DESIGN = "PBLN"
 """The design that IDENTIFY tells where the bridge's is the whole chip."""
 
@@ -42,6 +49,16 @@ of data in a frame."""
 STATISTICS = ("dropped", "line_errors", "repeats")
 """Words in the answer to STATISTICS: frames with a wrong FCS or length, bytes without a stop bit, requests
 answered again."""
+
+ENTRY_BYTES, VALUE_BYTES = 16, 8
+"""Of PATCH: an entry of its table, two words of 64 bits; a value in its request."""
+KIND_BIT = 48
+"""Of an entry's second word: its kind from here on, below an address. Its first word plus the kind's value is
+written to the address."""
+MOST_ENTRIES, MOST_VALUES = (1 << 16) - 1, 32
+"""Of a PATCH."""
+WAIT_BITS = 24
+"""Of the cycles that a WAIT may take."""
 
 
 class Operation(enum.IntEnum):
@@ -54,6 +71,12 @@ class Operation(enum.IntEnum):
     READ_MEMORY = 4
     WRITE_MEMORY = 5
     SET_DIVIDER = 6
+    WAIT = 7
+    PATCH = 8
+
+
+CHIP_OPERATIONS = (Operation.WAIT, Operation.PATCH)
+"""Those of a bridge before a chip alone."""
 
 
 class Status(enum.IntEnum):
@@ -63,6 +86,7 @@ class Status(enum.IntEnum):
     UNKNOWN_OPERATION = 1
     BAD_LENGTH = 2
     BAD_ADDRESS = 3
+    BAD_ENTRY = 4
     SLAVE_ERROR = 0x12
     DECODE_ERROR = 0x13
 
@@ -73,7 +97,8 @@ AXI_ERROR = 0x10
 
 @dataclass(frozen=True)
 class Request:
-    """``count``: bytes of data in the request or its answer, a multiple of 4."""
+    """``count``: bytes of data in the request or its answer, a multiple of 4; of PATCH, entries of the
+    table."""
 
     sequence: int
     operation: int
