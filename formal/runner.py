@@ -36,6 +36,8 @@ FILES = (
     "region_walk",
     "round_robin",
     "axi_arbiter",
+    "axi_reorder_reader",
+    "axi_write_arbiter",
     "axi_read_split",
     "axi_write_split",
     "axi_ram",
