@@ -117,8 +117,8 @@ def test_places_in_memory_do_not_overlap():
     m = compiled.memory
     places = [(address, address + len(data)) for address, data in compiled.image]
     for layer in range(3):
-        layout, at = m.cache(next(n for n in m.graph.layers[layer] if type(n).__name__ == "Attention"))
-        places.append((at, at + layout.size))
+        caches = m.cache(next(n for n in m.graph.layers[layer] if type(n).__name__ == "Attention"))
+        places += [(at, at + caches.layout.size) for at in caches.address]
     tokens, dim = compiled.max_tokens, compiled.sizes.dim
     places += [(m.input, m.input + 4 * tokens * dim), (m.logits, m.logits + tokens * m.vocab_stride)]
     places += [(m.ring[0], m.ring[0] + 64 * m.ring[1])]

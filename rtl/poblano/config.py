@@ -181,6 +181,11 @@ class MemoryConfig:
         return 1 << self.addr_width if self.homes == 1 else self.homes * self.home_bytes
 
     @property
+    def total_bandwidth(self):
+        """Bytes per cycle of all ports together."""
+        return self.homes * self.bandwidth
+
+    @property
     def outstanding_writes(self):
         """Writes that the DMA engine keeps in flight: each takes a bit."""
         return 4 * self.outstanding

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from poblano.config import BLOCK, LINE_WORDS
 
+from .cache import attended_heads
 from .errors import CompileError
 from .image import Allocator, align
 
@@ -161,7 +162,7 @@ class Plan:
         sizes, count, config = self.sizes, self.shape.count, self.config
         items = config.tile.array.items
         compute = count * sizes.layer_macs / config.macs_per_cycle
-        memory = (sizes.layer_bytes + sizes.again_bytes(config.tiles)) / float(config.memory.bandwidth)
+        memory = (sizes.layer_bytes + sizes.again_bytes(config.tiles)) / float(config.memory.total_bandwidth)
         second = count - align(max(items, -(-count // 2)), config.tiles)
         return 2 if second >= 3 * items // 4 and memory < 0.8 * compute else 1
 
@@ -262,6 +263,9 @@ class Plan:
     def _attention_work(self):
         """For each tile (KV head, first and last query head of it, tokens) that it attends for."""
         sizes, count, tiles, groups = self.sizes, self.shape.count, self.config.tiles, self.groups
+        dealt = attended_heads(sizes.heads, sizes.kv_heads, tiles)
+        if self.config.memory.homes > 1:
+            return [[(*part, *span) for span in groups.bounds for part in mine] for mine in dealt]
         if count >= tiles and count > 1:
             owned = [[groups.owned(g, tile) for g in range(len(groups.bounds))] for tile in range(tiles)]
             return [
@@ -273,21 +277,22 @@ class Plan:
                 ]
                 for mine in owned
             ]
-        split = lambda things: [(things * t // tiles, things * (t + 1) // tiles) for t in range(tiles)]
-        tokens = [(t, t + 1) for t in range(count)]
-        if sizes.kv_heads >= tiles:
-            return [
-                [(kv, 0, sizes.group, *span) for kv in range(first, end) for span in tokens]
-                for first, end in split(sizes.kv_heads)
-            ]
-        work = []
-        for first, end in split(sizes.heads):
-            parts = [
-                (kv, max(first - kv * sizes.group, 0), min(end - kv * sizes.group, sizes.group))
-                for kv in range(sizes.kv_heads)
-            ]
-            work.append([(*part, *span) for part in parts if part[2] > part[1] for span in tokens])
-        return work
+        return [[(*part, t, t + 1) for part in mine for t in range(count)] for mine in dealt]
+
+    def together(self, head):
+        """(first, number, tiles): the query heads that are attended with together with ``head``, and by whom.
+
+        A tile streams the keys and values of its home alone: with several homes heads are dealt out to the
+        tiles for any number of tokens.
+        """
+        sizes, tiles = self.sizes, self.config.tiles
+        if self.config.memory.homes == 1:
+            return head // sizes.group * sizes.group, sizes.group, range(tiles)
+        for tile, mine in enumerate(attended_heads(sizes.heads, sizes.kv_heads, tiles)):
+            for kv, first, end in mine:
+                if first <= head - kv * sizes.group < end:
+                    return kv * sizes.group + first, end - first, [tile]
+        raise AssertionError(f"no tile attends with query head {head}")
 
     def columns(self, rows, blocks, most=COLUMNS):
         """Columns of a chunk of a product of ``rows`` rows and ``blocks`` blocks along K."""

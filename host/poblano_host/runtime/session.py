@@ -141,9 +141,9 @@ class Session:
         return min(found, default=(0, 0))[1]
 
     def _compare(self, program, golden):
-        end = self.compiled.ring[0]
-        memory = self.backend.memory[:end]
-        if np.array_equal(memory, golden.memory[:end]):
+        memory, ranges = self.backend.memory, self.compiled.memory.extents
+        differ = next((r for r in ranges if (memory[slice(*r)] != golden.memory[slice(*r)]).any()), None)
+        if differ is None:
             return
         where = f"positions {self.position} on"
         if program.logits is not None:
@@ -155,5 +155,6 @@ class Session:
                     f"{where}: {len(different)} logits differ from the golden model's, the first for token "
                     f"{n}: bits 0x{ours[n]:08x}, golden 0x{its[n]:08x}"
                 )
-        first = int(np.nonzero(memory != golden.memory[:end])[0][0])
+        part = slice(*differ)
+        first = differ[0] + int(np.nonzero(memory[part] != golden.memory[part])[0][0])
         raise Mismatch(f"{where}: memory differs from the golden model's, the first byte is at 0x{first:x}")

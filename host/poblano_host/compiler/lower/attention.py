@@ -54,7 +54,9 @@ class _Piece:
     def __init__(self, s, node, tile, item, n):
         self.s, self.node, self.tile, self.item, self.label = s, node, tile, item, local(node)
         plan, sizes = s.plan, s.sizes
-        self.layout, self.base = s.memory.cache(node)
+        places, home = s.memory.cache(node), s.config.topology.home_of(tile)
+        self.layout, self.base = places.layout, places.address[home]
+        self.kv = item.kv - places.heads[home][0]
         self.granules = granules(item.end)
         self.blocks = self.granules * (sizes.key_granule // BLOCK)
         self.key_blocks = plan.positions // BLOCK
@@ -79,13 +81,13 @@ class _Piece:
 
     def _scores(self):
         s, item = self.s, self.item
-        offset, size, groups = self.layout.keys(item.kv, self.granules)
+        offset, size, groups = self.layout.keys(self.kv, self.granules)
         s.builder.matmul(
             self.tile,
             [self.tile],
             dict(mem_addr=self.base + offset, row_bytes=size),
             reads=cache_names(s, self.node, "keys", item.kv),
-            a=query(s, item.kv, item.first, item.head),
+            a=query(s, item.first, item.kv * s.sizes.group + item.head),
             a_stride=s.sizes.head_steps,
             rows=item.rows,
             k_blocks=s.sizes.head_steps,
@@ -102,7 +104,7 @@ class _Piece:
     def load_scales(self, tiles):
         """V's scales of the positions that this item covers, to ``tiles``."""
         s, kv = self.s, self.item.kv
-        offset, stride = self.layout.value_scales(kv)
+        offset, stride = self.layout.value_scales(self.kv)
         s.builder.group, s.builder.head = s.groups.of_token(self.item.first), kv
         s.builder.load(
             tiles,
@@ -158,7 +160,7 @@ class _Piece:
         """Takes the place of the scores: a granule of columns for each block of the head."""
         s, item = self.s, self.item
         for block in range(s.sizes.head_blocks):
-            offset, size, rows, stride = self.layout.values(item.kv, block, self.granules)
+            offset, size, rows, stride = self.layout.values(self.kv, block, self.granules)
             s.builder.matmul(
                 self.tile,
                 [self.tile],

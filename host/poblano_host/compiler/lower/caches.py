@@ -1,4 +1,4 @@
-"""K and V of a step's tokens from activation memory to their caches."""
+"""K and V of a step's tokens from activation memory to their caches, in each home that has some."""
 
 from poblano.config import BLOCK
 
@@ -16,16 +16,18 @@ def cache_names(s, node, kind, kv):
 
 def store(s, node, k, v):
     """K and V of the Attention ``node``, the results of the Linears ``k`` and ``v``."""
-    layout, base = s.memory.cache(node)
+    places = s.memory.cache(node)
+    layout = places.layout
     parts = (("keys", k, s.plan.keys, layout.key_pieces), ("values", v, s.plan.values, layout.value_pieces))
     for tile in s.tiles:
         for kind, linear, source, pieces in parts:
             first, end = s.memory.matrix(linear.weight).ranges[tile]
-            for head, block, heads in _runs(s, first // BLOCK, end // BLOCK):
-                at = source + head * s.sizes.head_blocks + block - first // BLOCK
-                names = [(kind, node.name, kv, tile) for kv in range(head, head + heads)]
-                for piece in pieces(head, block):
-                    _store(s, tile, at, (end - first) // BLOCK, heads, piece, base, names, local(linear))
+            for run, block, count in _runs(s, first // BLOCK, end // BLOCK):
+                for base, head, own, heads in places.runs(run, count):
+                    at = source + head * s.sizes.head_blocks + block - first // BLOCK
+                    names = [(kind, node.name, kv, tile) for kv in range(head, head + heads)]
+                    for piece in pieces(own, block):
+                        _store(s, tile, at, (end - first) // BLOCK, heads, piece, base, names, local(linear))
 
 
 def _store(s, tile, source, blocks, heads, piece, base, names, label):

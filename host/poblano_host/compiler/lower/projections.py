@@ -48,9 +48,10 @@ def project(s, node):
     s.builder.head = 0
 
 
-def query(s, kv, token, j):
-    """The block where query head ``j`` of a KV head begins for a token."""
-    return s.plan.queries + ((kv * s.count + token) * s.sizes.group + j) * s.sizes.head_steps
+def query(s, token, head):
+    """The block where a token's query head begins: with those that are attended with together, by token."""
+    first, heads, _ = s.plan.together(head)
+    return s.plan.queries + (first * s.count + token * heads + head - first) * s.sizes.head_steps
 
 
 def _quantise(s, tile, product, part, temporary, *, tiles=None, label, **operands):
@@ -75,24 +76,25 @@ def _quantise(s, tile, product, part, temporary, *, tiles=None, label, **operand
 
 
 def _take_queries(s, node, product, tile, line, stride, columns, temporary):
-    """Scaled for base-2 softmax; in every tile by KV head, token and head."""
-    group, steps = s.sizes.group, s.sizes.head_steps
+    """Scaled for base-2 softmax; in the tiles that attend with them by token and head."""
+    steps, together = s.sizes.head_steps, s.plan.together
     factor = node.scale * LOG2_E * s.formats.cache_unit
-    joint = lambda head, heads: s.count == 1 or (head % group == 0 and heads == group)
+    joint = lambda head, heads: s.count == 1 or together(head)[:2] == (head, heads)
     for part in parts(s, line, stride, columns, joint):
-        kv, j = divmod(part.head, group)
+        _, heads, _ = together(part.head)
+        takers = {t for head in range(part.head, part.head + part.heads) for t in together(head)[2]}
         _quantise(
             s,
             tile,
             product,
             part,
             temporary,
-            tiles=s.tiles,
+            tiles=sorted(takers),
             op2=AluOp.MUL,
             sel2=Select.IMMEDIATE,
             imm2=factor,
-            dst=query(s, kv, 0, j) + part.inside // BLOCK,
-            dst_stride=steps if part.heads > 1 or s.count == 1 else group * steps,
+            dst=query(s, 0, part.head) + part.inside // BLOCK,
+            dst_stride=steps if part.heads > 1 or s.count == 1 else heads * steps,
             label="q",
         )
 
