@@ -274,6 +274,36 @@ def test_rows_of_more_lanes_than_a_line():
     assert code_of(Command(Opcode.MATMUL, 2, matmul).encode(), TILE64) is None
 
 
+def test_home():
+    """Streams of tiles 0 and 1 come from the first 32 KiB, those of tiles 2 and 3 from the second."""
+    config = CHECKED[-1]
+    size = config.memory.home_bytes
+    for tile in range(config.tiles):
+        first = tile // 2 * size
+        stream = STREAM | dict(mem_addr=first)
+        for changes, code in (
+            ({}, None),
+            (dict(rows=256), None),
+            (dict(rows=257), "MEMORY_RANGE" if first else "HOME"),
+            (dict(rows=1, row_bytes=size), None),
+            (dict(mem_addr=first + size - 320), None),
+            (dict(mem_addr=first + size - 256), "MEMORY_RANGE" if first else "HOME"),
+            (dict(mem_addr=size - first), "HOME"),
+            (dict(mem_addr=size - 320), "HOME" if first else None),
+            (dict(mem_addr=size - 64, rows=2, mem_stride=64), "HOME"),
+        ):
+            data = Command(
+                Opcode.STREAM, config.topology.unit(UnitKind.STREAM, tile), stream | changes
+            ).encode()
+            assert code_of(data, config, 2 * size) == code, (tile, changes)
+            assert code_of(data, config, 2 * size, golden_rules.check) == code
+    load = Command(Opcode.LOAD, 0, LOAD | dict(mem_addr=size - 64))
+    assert code_of(load.encode(), config, 2 * size) is None  # the DMA engine reaches every home
+    assert code_of(load.encode(), config, 2 * size + 1) is None
+    beyond = Command(Opcode.LOAD, 0, LOAD | dict(mem_addr=2 * size)).encode()
+    assert code_of(beyond, config, 1 << 30) == "MEMORY_RANGE"
+
+
 def test_reserved_bits():
     for opcode in Opcode:
         bits = int.from_bytes(encode(opcode), "little")
@@ -334,7 +364,7 @@ def test_two_readings(config):
         "LOCAL_RANGE",
         "MEMORY_RANGE",
         "OVERLAP",
-    }
+    } | ({"HOME"} if config.memory.homes > 1 else set())
 
 
 def test_golden_reading_is_independent():

@@ -86,5 +86,6 @@ async def codes(dut):
         dut.o_ready.value = 0
     dut._log.info("codes %s, at most %d cycles", dict(seen), slowest)
     assert slowest <= 11
+    assert seen[ErrorCode.HOME] >= COUNT // 1000, "too few commands with HOME"  # of one configuration
     for code in ("NONE", "OPCODE", "UNIT", "FIELD", "LOCAL_RANGE", "MEMORY_RANGE", "ALIGNMENT", "OVERLAP"):
         assert seen[ErrorCode[code]] >= COUNT // 100, f"only {seen[ErrorCode[code]]} commands with {code}"

@@ -41,12 +41,24 @@ def _memory(rng, memory_bytes, rows, row_bytes, unit):
     return dict(mem_addr=addr, mem_stride=stride if rows > 1 else rng.getrandbits(32))
 
 
-class _Operands:
-    """Random operands of an opcode's commands, valid but for the overlap of regions."""
+def _home(config, tile):
+    """The first byte of a tile's home, and the bytes of it; all of memory if that is the only one."""
+    memory = config.memory
+    if memory.homes == 1:
+        return 0, 2**memory.addr_width
+    return tile // (config.tiles // memory.homes) * memory.home_bytes, memory.home_bytes
 
-    def __init__(self, rng, config, memory_bytes):
+
+class _Operands:
+    """Random operands of an opcode's commands for a unit of ``tile``, valid but for the overlap of
+    regions."""
+
+    def __init__(self, rng, config, memory_bytes, tile):
         self.rng, self.config = rng, config
-        self.memory_bytes = min(memory_bytes, 2**config.memory.addr_width)
+        memory = config.memory
+        most = 2**memory.addr_width if memory.homes == 1 else memory.homes * memory.home_bytes
+        self.memory_bytes = min(memory_bytes, most)
+        self.home, self.home_bytes = _home(config, tile)
         self.tile, self.array = config.tile, config.tile.array
         self.row_lines = max(LINE_WORDS, self.tile.lanes) // LINE_WORDS
         self.rows = 1 + _pick(rng, rng.choice((0, 7, 0xFFFE)))
@@ -91,8 +103,11 @@ class _Operands:
 
     def stream(self):
         word = self.config.stream_bytes
-        row_bytes = word * (1 + _pick(self.rng, min(self.memory_bytes, (1 << 32) - 1) // word - 1))
-        return self.memory(row_bytes, word) | dict(row_bytes=row_bytes)
+        size = min(self.memory_bytes - self.home, self.home_bytes)
+        row_bytes = word * (1 + _pick(self.rng, min(size, (1 << 32) - 1) // word - 1))
+        operands = _memory(self.rng, size, self.rows, row_bytes, word)
+        operands["mem_addr"] += self.home
+        return operands | dict(rows=self.rows, row_bytes=row_bytes)
 
     def matmul(self):
         rng, tile, array = self.rng, self.tile, self.array
@@ -187,13 +202,16 @@ def valid_command(rng, config, memory_bytes, opcode=None):
     kind = FORMS[opcode].kind
     if kind is None:
         kind = rng.choice(list(UnitKind))
-    unit = config.topology.unit(kind, rng.randrange(config.tiles))
+    tile = rng.randrange(config.tiles)
+    if _home(config, tile)[0] + config.stream_bytes > memory_bytes:  # nothing of its home exists
+        tile = 0
+    unit = config.topology.unit(kind, tile)
     waits = tuple(
         (rng.randrange(config.units), rng.getrandbits(20)) if rng.random() < 0.7 else (NO_WAIT, 0)
         for _ in range(rng.randrange(5))
     )
     while True:
-        operands = _Operands(rng, config, memory_bytes).of(opcode)
+        operands = _Operands(rng, config, memory_bytes, tile).of(opcode)
         command = DecodedCommand(opcode, unit, operands, waits)
         try:
             check(command.encode(), config, memory_bytes)

@@ -58,7 +58,11 @@ def check(data, config, memory_bytes):
         rules.fields()
         rules.alignment()
         rules.local_ranges()
-        rules.memory_range(min(memory_bytes, 2**config.memory.addr_width))
+        memory, homes = config.memory, config.memory.homes
+        most = 2**memory.addr_width if homes == 1 else homes * memory.home_bytes
+        rules.memory_range(min(memory_bytes, most))
+        if homes > 1:
+            rules.home()
         rules.overlaps()
     return command
 
@@ -92,6 +96,9 @@ class _Rules:
         pass
 
     def memory_range(self, size):
+        pass
+
+    def home(self):
         pass
 
     def overlaps(self):
@@ -200,6 +207,17 @@ class _Stream(_Rules):
 
     def memory_range(self, size):
         self.memory_rows(self.o["row_bytes"], 1, size)
+
+    def home(self):
+        o, size = self.o, self.config.memory.home_bytes
+        tiles = self.config.tiles // self.config.memory.homes
+        start = self.own // tiles * size
+        end = o["mem_addr"] + (o["rows"] - 1) * o["mem_stride"] + o["row_bytes"]
+        _require(
+            start <= o["mem_addr"] and end <= start + size,
+            ErrorCode.HOME,
+            f"memory bytes 0x{o['mem_addr']:x} to 0x{end:x} are not in the home of tile {self.own}",
+        )
 
 
 class _Matmul(_Rules):

@@ -186,6 +186,8 @@ class CommandChecker(wiring.Component):
         if definition.memory:
             size = usable(self.memory_size, c)
             steps.append(_Step(definition.memory.span(o), size, ErrorCode.MEMORY_RANGE))
+        if home := definition.home_span(o, c):
+            steps.append(_Step(home, c.memory.home_bytes, ErrorCode.HOME))
         return steps
 
     def _range(self, m, command, steps, step, busy):

@@ -16,6 +16,7 @@ ORDER = (
     ErrorCode.ALIGNMENT,
     ErrorCode.LOCAL_RANGE,
     ErrorCode.MEMORY_RANGE,
+    ErrorCode.HOME,
     ErrorCode.OVERLAP,
 )
 """The error codes of commands that are refused, in the order in which their rules are applied."""
@@ -44,6 +45,12 @@ def _check_ranges(definition, o, config, memory_bytes):
             _fail(
                 ErrorCode.MEMORY_RANGE,
                 f"memory bytes 0x{o.mem_addr:x} to 0x{end:x} pass the end at 0x{memory_bytes:x}",
+            )
+        home = definition.home_span(o, config)
+        if home and home.end > config.memory.home_bytes:
+            _fail(
+                ErrorCode.HOME,
+                f"memory bytes 0x{o.mem_addr:x} to 0x{end:x} are not all in the home of the unit's tile",
             )
 
 

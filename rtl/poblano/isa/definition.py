@@ -117,6 +117,13 @@ class Definition:
             if one.memory is two.memory and Access.WRITE in (one.access, two.access)
         )
 
+    def home_span(self, o, c):
+        """The :class:`~.regions.Span` that must end within a home's bytes, or None: the command may use every
+        home, or there is only one."""
+        if not (self.memory and self.memory.at_home) or c.memory.homes == 1:
+            return None
+        return self.memory.span_at_home(o, c, c.topology.units_of(self.kind))
+
     def writes_own(self, o, c):
         """An expression: whether the unit's own tile is in the command's ``tiles``."""
         return some(

@@ -129,7 +129,12 @@ RULES = {
         "most the size of the memory, in lines or blocks",
     ),
     ErrorCode.MEMORY_RANGE: (
-        "the same of a region of memory, in bytes, is at most MEMORY_SIZE and what the port can address",
+        "the same of a region of memory, in bytes, is at most MEMORY_SIZE and what the ports can address: "
+        "2^`addr_width` with one home, homes * `home_bytes` with several",
+    ),
+    ErrorCode.HOME: (
+        "STREAM, with several homes: all of its region of memory is in the home of the unit's tile: home "
+        "tile // (tiles / homes), which is the bytes from home * `home_bytes` to (home + 1) * `home_bytes`",
     ),
     ErrorCode.OVERLAP: (
         "MATMUL and VECTOR: the rows of dst, if they are more than one, do not overlap: its stride is at "

@@ -19,6 +19,7 @@ class ErrorCode(enum.IntEnum):
     AXI_WRITE = 8
     FETCH = 9
     OVERLAP = 10
+    HOME = 11
 
     @property
     def text(self):
@@ -34,6 +35,7 @@ class ErrorCode(enum.IntEnum):
             ErrorCode.AXI_WRITE: "memory answered a write with an error",
             ErrorCode.FETCH: "memory answered a command fetch with an error",
             ErrorCode.OVERLAP: "regions overlap, and the order of reads and writes would show",
+            ErrorCode.HOME: "memory address outside of the tile's home",
         }[self]
 
 

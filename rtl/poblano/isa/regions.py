@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 import enum
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple
 
-from .expressions import least
+from .expressions import choose, least
 
 __all__ = ["Access", "LocalRegion", "Memory", "MemoryRegion", "Place", "Range", "Span", "usable"]
 
@@ -82,8 +84,8 @@ class Range(NamedTuple):
 
 def usable(memory_bytes, c):
     """Bytes of memory that commands and the ring may use, of ``memory_bytes`` (a number or a Value): those
-    that the port can address."""
-    return least(memory_bytes, 1 << c.memory.addr_width)
+    that the ports can address."""
+    return least(memory_bytes, c.memory.most_bytes)
 
 
 ALWAYS = lambda o, c: True
@@ -131,15 +133,27 @@ class MemoryRegion:
 
     The bytes of a row are ``scale`` times the field ``count``, or ``scale`` where there is none. ``unit`` is
     an expression: the power of two that address, row bytes and, of more than one row, stride are multiples
-    of.
+    of. ``at_home``: all rows are in the home of the unit's tile.
     """
 
     access: Access
     unit: Callable
     scale: int = 1
     count: str | None = None
+    at_home: bool = False
 
     def span(self, o):
         """The :class:`Span` that operands give it, in bytes."""
         row = getattr(o, self.count) * self.scale if self.count else self.scale
         return Span(o.mem_addr, o.mem_stride, o.rows, row)
+
+    def span_at_home(self, o, c, units):
+        """The :meth:`span` with addresses that count from the start of the home of the unit's tile, as seen
+        from one of ``units``: it ends within ``home_bytes`` if and only if it lies in that home."""
+        topology, size = c.topology, c.memory.home_bytes
+        start = reduce(
+            or_,
+            (choose(o.unit == unit, size * topology.home_of(topology.tile_of(unit)), 0) for unit in units),
+        )
+        # Only an address whose higher bits are those of the start is less than a home's size after this.
+        return self.span(o)._replace(base=o.mem_addr ^ start)

@@ -111,5 +111,5 @@ STREAM = Definition(
     UnitKind.STREAM,
     "Rows of memory into the tile's weight FIFO.",
     (*MEMORY, Field("row_bytes", 5, 0, 32, "bytes in a row", SOME), ROWS),
-    memory=MemoryRegion(Access.READ, lambda o, c: c.stream_bytes, 1, "row_bytes"),
+    memory=MemoryRegion(Access.READ, lambda o, c: c.stream_bytes, 1, "row_bytes", at_home=True),
 )
