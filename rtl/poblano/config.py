@@ -153,7 +153,7 @@ class MemoryConfig:
 
     def __post_init__(self):
         _power_of_two("memory data_width", self.data_width, 32)
-        _require(self.data_width <= 256, f"memory data_width must be at most 256, not {self.data_width!r}")
+        _require(self.data_width <= 512, f"memory data_width must be at most 512, not {self.data_width!r}")
         _require(16 <= self.addr_width <= 40, f"memory addr_width must be 16 to 40, not {self.addr_width!r}")
         _power_of_two("memory burst_beats", self.burst_beats)
         _require(self.burst_beats <= 256, f"memory burst_beats must be at most 256, not {self.burst_beats!r}")
@@ -402,12 +402,23 @@ PRESETS = {
         ),
         queue_depth=8,
     ),
+    "quad": ChipConfig(
+        name="quad",
+        tiles=4,
+        formats=(*DEFAULT_FORMATS, "mxfp8_e4m3", "mxfp4_e2m1"),
+        tile=replace(_TILE64, array=ArrayConfig(rows=64, cols=64, load_rows=2)),
+        memory=MemoryConfig(
+            data_width=512, outstanding=16, homes=4, home_bytes=1 << 30, bandwidth=Fraction(64), latency=100
+        ),
+    ),
 }
 """``nano`` fits a small FPGA; ``ulx3s`` is the same with a memory port for an FPGA's block RAM; ``desk`` is
 simulated; ``tile64`` is the block of an ASIC, one 64x64 array with its buffers. ``flagship`` is the whole
 data-centre chip, for export and for the performance model: 16 of these tiles (65,536 MAC a cycle) and a
 memory with HBM's latency and 40-bit addresses. Its one memory port is the widest there is, 32 bytes a
-cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s), not a stack (819 GB/s)."""
+cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s), not a stack (819 GB/s). ``quad`` has four tiles, each with a
+home of its own: 1 GiB behind a port of 64 bytes a cycle, two pseudo-channels of HBM. That is 102 weights of Q4_1,
+more than a row of an array, so two rows enter at once."""
 
 
 def preset(name):
