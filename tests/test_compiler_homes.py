@@ -80,6 +80,22 @@ def test_heads_are_dealt_out_once(heads, kv_heads, tiles):
     assert found == list(range(heads))
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("homes", [1, 2])
+def test_groups_that_are_projected_apart(homes, seed):
+    """Where memory has the time, a group of tokens is attended for while the next is projected."""
+    model, tokens = tiny_model(context=128), np.random.default_rng(4).integers(0, 72, 64).tolist()
+    expected = Run(CompiledModel(model, chip())).steps(tokens, [16] * 4)
+    config = chip(tiles=2, homes=homes, tokens=64, vmem_lines=4096, amem_blocks=1024)
+    config = config.with_memory(bandwidth=32, data_width=256)
+    compiled = CompiledModel(model, config)
+    for lengths in ([64], [7, 48, 9]):
+        if homes == 2:
+            assert len(compiled._plan(compiled._shape(max(lengths), 0, "all")).projected) == 2
+        got = Run(compiled).steps(tokens, lengths, shuffle=10 * seed)
+        np.testing.assert_array_equal(got, expected)
+
+
 def test_a_head_of_two_homes_is_stored_in_both():
     compiled = CompiledModel(tiny_model(kv_heads=1), chip(tiles=2, homes=2))
     run = Run(compiled)

@@ -70,7 +70,7 @@ def lower(s, node):
 
 def load_first_gains(s):
     """The gains of the first layer; each further one is loaded when the one before has been used."""
-    s.builder.group = -len(s.groups.bounds) - 1
+    s.builder.group = -2 * len(s.groups.bounds) - 1
     for index, node in enumerate(node for node in s.graph.layers[0] if isinstance(node, Norm)):
         _load_gain(s, index, s.memory.gain(node), f"{local(node)}.gain")
     s.builder.group = 0
