@@ -14,11 +14,11 @@ ADDRESS_BITS = 16
 
 class Memory:
     """Takes addresses and data in any order of their channels; answers after ``latency`` cycles, with an
-    error from the address ``bad`` on."""
+    error from the address ``bad`` on; bursts in ``any_order``."""
 
-    def __init__(self, axi, *, width, rng, stall=0.0, latency=6, bad=1 << ADDRESS_BITS):
+    def __init__(self, axi, *, width, rng, stall=0.0, latency=6, bad=1 << ADDRESS_BITS, any_order=False):
         self.axi, self.size, self.rng, self.stall = axi, width // 8, rng, stall
-        self.latency, self.bad = latency, bad
+        self.latency, self.bad, self.any_order = latency, bad, any_order
         self.bytes, self.bursts, self.answered = {}, [], 0
 
     async def run(self, ctx):
@@ -32,36 +32,41 @@ class Memory:
             gives = bool(answers) and answers[0][0] <= cycle and self.rng.random() >= self.stall
             ctx.set(b.valid, gives)
             if gives:
-                ctx.set(b.payload, {"id": 0, "resp": 2 * answers[0][1]})
+                due = [n for n, answer in enumerate(answers) if answer[0] <= cycle]
+                n = self.rng.choice(due) if self.any_order else 0
+                ctx.set(b.payload, {"id": answers[n][2], "resp": 2 * answers[n][1]})
             _, _, has_burst, burst, has_beat, beat = await ctx.tick().sample(
                 aw.valid, aw.payload, w.valid, w.payload
             )
             if gives:
-                answers.popleft()
+                del answers[n]
                 self.answered += 1
             if takes[0] and has_burst:
                 self.bursts.append((burst.addr, burst.len + 1))
-                waiting.append((burst.addr, burst.len + 1))
+                unanswered = {answer[2] for answer in answers} | {other[2] for other in waiting}
+                assert not self.any_order or burst.id not in unanswered, "an id twice"
+                waiting.append((burst.addr, burst.len + 1, burst.id))
             if takes[1] and has_beat:
                 beats.append(beat)
             while waiting and len(beats) >= waiting[0][1]:
-                address, length = waiting.popleft()
+                address, length, number = waiting.popleft()
                 for k in range(length):
                     one = beats.pop(0)
                     assert one.last == (k == length - 1)
                     for byte in range(self.size):
                         if one.strb >> byte & 1:
                             self.bytes[address + k * self.size + byte] = one.data >> 8 * byte & 0xFF
-                answers.append((cycle + self.latency, address >= self.bad))
+                answers.append((cycle + self.latency, address >= self.bad, number))
             cycle += 1
 
 
 @pytest.mark.parametrize("width,outstanding,ahead", [(32, 1, 1), (64, 4, 4), (64, 8, 2)])
 @pytest.mark.parametrize("stall,gap", [(0.0, 0.0), (0.4, 0.2), (0.1, 0.7)])
-def test_bytes(width, outstanding, ahead, stall, gap):
+@pytest.mark.parametrize("any_order", [False, True])
+def test_bytes(width, outstanding, ahead, stall, gap, any_order):
     """Rows of beats, and rows that are shorter than a beat; nothing else is written."""
-    config = AXIConfig(addr_width=ADDRESS_BITS, data_width=width)
-    dut = AXIWriter(config, burst_beats=8, outstanding=outstanding, ahead=ahead)
+    config = AXIConfig(addr_width=ADDRESS_BITS, data_width=width, id_width=3)
+    dut = AXIWriter(config, burst_beats=8, outstanding=outstanding, ahead=ahead, any_order=any_order)
     rng = random.Random(f"{width} {stall} {gap}")
     size = width // 8
     todo, beats, expected = [], [], {}
@@ -80,7 +85,7 @@ def test_bytes(width, outstanding, ahead, stall, gap):
                 for byte in range(min(row, size)):
                     lane = (at + byte) % size
                     expected[at + byte] = value >> 8 * lane & 0xFF
-    memory = Memory(dut.axi, width=width, rng=rng, stall=stall)
+    memory = Memory(dut.axi, width=width, rng=rng, stall=stall, any_order=any_order)
     done = 0
 
     async def check(ctx):
@@ -129,6 +134,38 @@ def test_error_and_flush_stop_it(flush):
 
     simulate(dut, bench, background=[memory.run])
     assert errors == (not flush) and not done
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_error_in_its_turn(seed):
+    """Transfers before the one that fails are done before that is told, in whatever order answers come."""
+    config = AXIConfig(addr_width=ADDRESS_BITS, data_width=32, id_width=3)
+    dut = AXIWriter(config, burst_beats=4, outstanding=8, ahead=4, any_order=True)
+    rng = random.Random(seed)
+    memory = Memory(dut.axi, width=32, rng=rng, stall=0.5, any_order=True, bad=5 * 32)
+    told = []
+
+    async def bench(ctx):
+        ctx.set(dut.i.valid, 1)
+        for _ in range(300):
+            _, _, error, done = await ctx.tick().sample(dut.error, dut.done)
+            told.extend(["done"] * done + ["error"] * error)
+        assert ctx.get(dut.idle) and len(memory.bursts) == memory.answered
+
+    todo = [{"addr": 32 * n, "row_bytes": 32, "stride": 0, "rows": 1} for n in range(12)]
+    simulate(dut, bench, background=[memory.run, send(dut.cmd, todo, rng=rng)])
+    assert told == ["done"] * 5 + ["error"]
+
+
+def test_ids_are_enough():
+    with pytest.raises(ValueError, match="ids of 2 bits are too few for 8 bursts"):
+        AXIWriter(
+            AXIConfig(addr_width=16, data_width=64, id_width=2),
+            burst_beats=8,
+            outstanding=8,
+            ahead=1,
+            any_order=True,
+        )
 
 
 def test_addresses_ahead():

@@ -1,8 +1,10 @@
 """Random commands, one after the other, on the RTL, with and without clock gates, and on the golden chip:
-equal memories, equal errors, and with and without gates every event in the same cycle."""
+equal memories, equal errors, and with and without gates every event in the same cycle; with one home of
+memory, and with two that two or four tiles share."""
 
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 import random
 
 import numpy as np
@@ -18,11 +20,26 @@ from tb.control.random_commands import mutated, valid_command
 from tests.models_tiny import chip
 from tests.test_first_light import dump
 
-CONFIG = chip(4, 4, lanes=2, tiles=2, data_width=64, vmem_lines=512, amem_blocks=128)
-DATA = 1 << 16
-"""Bytes of memory that commands use; behind them are the ring and what local memories are compared by."""
-RING = DATA, 64
-DUMP = DATA + 64 * RING[1]
+HOME = 1 << 17
+RING = 64
+"""Commands in the ring."""
+
+
+def _chip(tiles):
+    return chip(4, 4, lanes=2, tiles=tiles, data_width=64, vmem_lines=512, amem_blocks=128)
+
+
+def _homes(tiles):
+    return _chip(tiles).with_memory(homes=2, home_bytes=HOME, bandwidth=Fraction(11, 2), latency=23)
+
+
+SETTINGS = {
+    "one home": (_chip(2), 1 << 16),
+    "two homes": (_homes(2), HOME + (1 << 15)),
+    "two homes of two tiles": (_homes(4), HOME + (1 << 15)),
+}
+"""Configurations, and the bytes of memory that commands use; behind them are the ring and what local
+memories are compared by."""
 
 
 def short(command):
@@ -37,18 +54,22 @@ def short(command):
 
 def weights(chip, matmul):
     """The command that streams what a MATMUL takes."""
-    unit = CONFIG.topology.unit(UnitKind.STREAM, CONFIG.topology.tile_of(matmul.unit))
-    size = chip.stream_size(matmul.operands)
-    return DecodedCommand("STREAM", unit, dict(mem_addr=0, mem_stride=0, row_bytes=size, rows=1))
+    topology, memory = chip.topology, chip.config.memory
+    tile = topology.tile_of(matmul.unit)
+    start = HOME * (tile // (chip.config.tiles // memory.homes))
+    unit, size = topology.unit(UnitKind.STREAM, tile), chip.stream_size(matmul.operands)
+    return DecodedCommand("STREAM", unit, dict(mem_addr=start, mem_stride=0, row_bytes=size, rows=1))
 
 
-def last_command(rng):
+def last_command(rng, config, data_bytes):
     """A changed command: bytes, and the command if it is valid."""
     while True:
-        data = valid_command(rng, CONFIG, DATA, rng.choice(("VECTOR", "VECTOR", "MATMUL", None))).encode()
-        data = mutated(rng, data)
+        opcode = rng.choice(
+            ("VECTOR", "VECTOR", "MATMUL", "STREAM" if config.memory.homes > 1 else None, None)
+        )
+        data = mutated(rng, valid_command(rng, config, data_bytes, opcode).encode())
         try:
-            command = check(data, CONFIG, DATA)
+            command = check(data, config, data_bytes)
         except CommandError as error:
             if error.code is not ErrorCode.MEMORY_RANGE:  # there is more memory than commands should use
                 return data, None
@@ -57,13 +78,14 @@ def last_command(rng):
                 return data, command
 
 
-def program(rng, chip):
+def program(rng, chip, data_bytes):
     """Valid commands, each of which waits for the one before, the last of them changed if it stayed valid;
     and a changed command that did not."""
-    commands = [valid_command(rng, CONFIG, DATA) for _ in range(60)]
+    config = chip.config
+    commands = [valid_command(rng, config, data_bytes) for _ in range(60)]
     commands = [command for command in commands if short(command)][:12]
-    data, last = last_command(rng)
-    counts, code, waits = [0] * CONFIG.units, [], ()
+    data, last = last_command(rng, config, data_bytes)
+    counts, code, waits = [0] * config.units, [], ()
     for command in [*commands, last] if last else commands:
         for part in [weights(chip, command), command] if command.opcode == "MATMUL" else [command]:
             counts[part.unit] += 1
@@ -88,29 +110,33 @@ def same_cycles(results):
 
 
 @pytest.mark.slow
-def test_random_commands():
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_random_commands(setting):
     rng = random.Random(8)
-    dumping, end = dump(CONFIG, DUMP)
-    sim, golden = (open_backend(name, CONFIG, end, RING) for name in ("sim", "golden"))
-    plain = open_backend("sim", replace(CONFIG, clock_gates=False), end, RING)
+    config, data_bytes = SETTINGS[setting]
+    ring, dump_at = (data_bytes, RING), data_bytes + 64 * RING
+    dumping, end = dump(config, dump_at)
+    sim, golden = (open_backend(name, config, end, ring) for name in ("sim", "golden"))
+    plain = open_backend("sim", replace(config, clock_gates=False), end, ring)
     backends = sim, plain, golden
-    contents = rng.randbytes(DATA)
+    contents = rng.randbytes(data_bytes)
     for backend in backends:
         backend.write(0, contents)
     seen = Counter()
     for number in range(120):
-        code, refused = program(rng, golden.chip)
+        code, refused = program(rng, golden.chip, data_bytes)
         same_cycles([backend.run(code) for backend in backends])
         errors = [run(backend, refused) for backend in backends]
         assert errors[0] == errors[1] == errors[2], number
         seen[errors[0] and errors[0][0].name] += 1
         same_cycles([backend.run(dumping) for backend in backends])
-        for first, last in ((0, DATA), (DUMP, end)):
+        for first, last in ((0, data_bytes), (dump_at, end)):
             ours, others, theirs = (
                 np.frombuffer(backend.read(first, last - first), np.uint8) for backend in backends
             )
             np.testing.assert_array_equal(ours, theirs, err_msg=f"after program {number}")
             np.testing.assert_array_equal(others, theirs, err_msg=f"without gates, after program {number}")
     assert {None, "UNIT", "FIELD", "ALIGNMENT", "LOCAL_RANGE", "OVERLAP"} <= seen.keys()
+    assert ("HOME" in seen) == (config.memory.homes > 1)
     sim.close()
     plain.close()

@@ -1,13 +1,17 @@
 """The whole chip."""
 
+from functools import reduce
+from operator import add
+
 from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .axi.arbiter import AXIReadArbiter
 from .axi.lite import AXILiteSignature
-from .axi.signature import AXISignature
+from .axi.signature import AXISignature, connect_write
 from .bus.broadcast import BroadcastBus
+from .bus.network import MemoryNetwork
 from .config import ChipConfig
 from .control.processor import CommandProcessor
 from .isa.topology import ReadMaster, UnitKind
@@ -19,11 +23,13 @@ __all__ = ["Chip", "chip_verilog"]
 
 
 class Chip(wiring.Component):
-    """Tiles, DMA engine, command processor and broadcast bus behind one AXI4 master and one AXI4-Lite slave.
+    """Tiles, DMA engine, command processor and broadcast bus behind an AXI4 master for each home of memory
+    and one AXI4-Lite slave.
 
     Latency: that of its parts.
 
-    In the Verilog of a chip that is the top these two have the customary pins, ``m_axi_*`` and ``s_axil_*``.
+    In the Verilog of a chip that is the top these have the customary pins, ``m_axi_*`` and ``s_axil_*``; with
+    several homes ``m_axi0_*``, ``m_axi1_*`` and so on. Every home has whole addresses.
 
     Parameters
     ----------
@@ -34,20 +40,21 @@ class Chip(wiring.Component):
     irq : Out(1), level, see the IRQ registers.
     trace_start, trace_done : Out(units), a unit started or completed a command this cycle.
     s_axil : In(AXILiteSignature), 12-bit byte address: the registers of docs/registers.md.
-    m_axi : Out(AXISignature); bursts that do not cross 4 KiB. Reads with different IDs may be answered in
-        any order.
+    m_axi : Out(AXISignature), with several homes an array of them; bursts that do not cross 4 KiB. Bursts
+        with different IDs may be answered in any order.
     """
 
     def __init__(self, config: ChipConfig):
         self.config = config
         axi = AXIReadArbiter.merged(config.memory.axi, len(config.topology.read_masters[0]))
+        port, homes = Out(AXISignature(axi)), config.memory.homes
         super().__init__(
             {
                 "irq": Out(1),
                 "trace_start": Out(config.units),
                 "trace_done": Out(config.units),
                 "s_axil": In(AXILiteSignature()),
-                "m_axi": Out(AXISignature(axi)),
+                "m_axi": port if homes == 1 else port.array(homes),
             }
         )
 
@@ -61,24 +68,17 @@ class Chip(wiring.Component):
         bus = place(
             m, "bus", BroadcastBus(tile.local, sources=len(topology.bus_sources), tiles=count), reset=clear
         )
-        arbiter = place(
-            m, "read_arbiter", AXIReadArbiter(config.memory.axi, ports=len(topology.read_masters[0]))
-        )
         tiles = [place(m, f"tile{n}", Tile(config), reset=clear) for n in range(count)]
 
         unit = lambda *place: processor.units[topology.unit(*place)]
-        reader = lambda *place: arbiter.i[topology.read_master(*place)]
         source = lambda *place: bus.i[topology.bus_source(*place)]
         connect(m, unit(UnitKind.DMA), dma.unit)
-        connect(m, processor.fetch, reader(ReadMaster.FETCH))
-        connect(m, dma.read, reader(ReadMaster.DMA))
         connect(m, dma.bus, source(UnitKind.DMA))
         for n, tile in enumerate(tiles):
             m.d.comb += tile.number.eq(n)
             connect(m, unit(UnitKind.STREAM, n), tile.stream)
             connect(m, unit(UnitKind.MATMUL, n), tile.matmul)
             connect(m, unit(UnitKind.VECTOR, n), tile.vector)
-            connect(m, tile.axi, reader(ReadMaster.STREAM, n))
             connect(m, tile.bus_matmul, source(UnitKind.MATMUL, n))
             connect(m, tile.bus_vector, source(UnitKind.VECTOR, n))
             connect(m, bus.o[n], tile.bus)
@@ -86,27 +86,45 @@ class Chip(wiring.Component):
             connect(m, dma.amem[n], tile.dma_amem)
 
         connect(m, flipped(self.s_axil), processor.axi_lite)
-        connect(m, arbiter.o, flipped(self.m_axi.read))
-        self._connect_write(m, dma.write)
-        read, write = self.m_axi.read, self.m_axi.write
+        readers = {ReadMaster.FETCH: processor.fetch, ReadMaster.DMA: dma.read}
+        ports = self._memory(m, readers, dma.write, tiles)
+        beats = lambda channels: reduce(add, [channel.valid & channel.ready for channel in channels])
         m.d.comb += [
             self.irq.eq(processor.irq),
             self.trace_start.eq(processor.trace_start),
             self.trace_done.eq(processor.trace_done),
-            processor.read_beats.eq(read.r.valid & read.r.ready),
-            processor.write_beats.eq(write.w.valid & write.w.ready),
+            processor.read_beats.eq(beats(port.read.r for port in ports)),
+            processor.write_beats.eq(beats(port.write.w for port in ports)),
         ]
         return m
 
-    def _connect_write(self, m, inside):
-        """The DMA engine's writes, whose ids are shorter than those of reads."""
-        outside = self.m_axi.write
-        connect(m, inside.w, flipped(outside.w))
-        for source, target in ((inside.aw, outside.aw), (outside.b, inside.b)):
-            m.d.comb += [target.valid.eq(source.valid), source.ready.eq(target.ready)]
-            m.d.comb += [
-                target.payload[field].eq(source.payload[field]) for field in source.payload.shape().members
-            ]
+    def _memory(self, m, readers, write, tiles):
+        """Joins ``readers`` and the writing DMA engine with every home, and each tile's stream with its own;
+        the ports in a list."""
+        config, topology = self.config, self.config.topology
+        memory = config.memory
+        if memory.homes == 1:
+            arbiter = place(
+                m, "read_arbiter", AXIReadArbiter(memory.axi, ports=len(topology.read_masters[0]))
+            )
+            for kind, reader in readers.items():
+                connect(m, reader, arbiter.i[topology.read_master(kind)])
+            for n, tile in enumerate(tiles):
+                connect(m, tile.axi, arbiter.i[topology.read_master(ReadMaster.STREAM, n)])
+            connect(m, arbiter.o, flipped(self.m_axi.read))
+            connect_write(m, write, self.m_axi.write)
+            return [self.m_axi]
+        network = place(
+            m, "network", MemoryNetwork(memory, readers=len(readers), own=len(topology.tiles_of(0)))
+        )
+        for kind, reader in readers.items():
+            connect(m, reader, network.reads[topology.read_master(kind)])
+        connect(m, write, network.write)
+        for home, port in enumerate(self.m_axi):
+            connect(m, network.o[home], flipped(port))
+            for own, n in zip(network.streams[home], topology.tiles_of(home)):
+                connect(m, tiles[n].axi, own)
+        return list(self.m_axi)
 
 
 def chip_verilog(config):

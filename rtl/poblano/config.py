@@ -9,7 +9,10 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
+from amaranth.utils import ceil_log2
+
 from .axi.bursts import BOUNDARY_BYTES
+from .axi.homes import HomesConfig
 from .axi.signature import AXIConfig
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
@@ -192,8 +195,15 @@ class MemoryConfig:
 
     @property
     def axi(self):
-        """The :class:`~poblano.axi.signature.AXIConfig` of each master inside the chip."""
-        return AXIConfig(addr_width=self.addr_width, data_width=self.data_width)
+        """The :class:`~poblano.axi.signature.AXIConfig` of each master inside the chip. With several homes,
+        which answer in any order, there is an id for each burst in flight."""
+        ids = ceil_log2(self.outstanding_writes) if self.homes > 1 else 1
+        return AXIConfig(addr_width=self.addr_width, data_width=self.data_width, id_width=ids)
+
+    @property
+    def home_map(self):
+        """The :class:`~poblano.axi.homes.HomesConfig`: which home an address is in."""
+        return HomesConfig(count=self.homes, size=self.home_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)

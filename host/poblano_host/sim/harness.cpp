@@ -1,11 +1,17 @@
-// The chip compiled by Verilator, a memory and an AXI4-Lite host in one shared library, driven from Python by ctypes.
+// The chip compiled by Verilator, a memory at each of its ports and an AXI4-Lite host in one shared library, driven from
+// Python by ctypes.
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "Vchip.h"
 #include "memory.h"
+#include "ports.h"  // PORTS(X): X(number, name) for each memory port
 #include "verilated.h"
 
 namespace {
@@ -26,15 +32,35 @@ uint64_t low_bits(const T& port) {
     return value;
 }
 
+// Calls an operation on a memory and the pins of the port that it is at.
+#define AT_PORT(operation, n, p)                                                                                        \
+    operation(memories[n], top.p##_arready, top.p##_awready, top.p##_wready, top.p##_rvalid, top.p##_rid,               \
+              top.p##_rresp, top.p##_rlast, top.p##_rdata, top.p##_bvalid, top.p##_bid, top.p##_bresp, top.p##_arvalid, \
+              top.p##_arid, top.p##_araddr, top.p##_arlen, top.p##_arsize, top.p##_arburst, top.p##_awvalid,            \
+              top.p##_awid, top.p##_awaddr, top.p##_awlen, top.p##_awsize, top.p##_awburst, top.p##_wvalid,             \
+              top.p##_wlast, top.p##_wdata, top.p##_wstrb, top.p##_rready, top.p##_bready);
+
+struct Sizes {
+    uint64_t memory, home, beat, latency, bandwidth, denominator;
+};
+
 struct Simulation {
     VerilatedContext context;
     Vchip top;
-    poblano::Memory memory;
+    std::unique_ptr<uint8_t, decltype(&std::free)> bytes;  // of all memories, by address; pages come when they are used
+    std::vector<poblano::Memory> memories;
     uint64_t cycle = 0, started = 0, completed = 0;
     std::vector<Event> events;
 
-    Simulation(uint64_t size, uint64_t beat, uint64_t latency, uint64_t bandwidth, uint64_t denominator)
-        : top(&context), memory(size, beat, latency, bandwidth, denominator), beat(beat) {
+    explicit Simulation(const Sizes& sizes)
+        : top(&context), bytes(static_cast<uint8_t*>(std::calloc(sizes.memory, 1)), &std::free), beat(sizes.beat) {
+        if (!bytes) throw std::bad_alloc();
+#define ADD(n, p)                                                                                                      \
+    memories.emplace_back(bytes.get(), std::min(n * sizes.home, sizes.memory),                                        \
+                          std::min((n + 1) * sizes.home, sizes.memory), beat, sizes.latency, sizes.bandwidth,         \
+                          sizes.denominator);
+        PORTS(ADD)
+#undef ADD
         reset();
     }
 
@@ -44,34 +70,32 @@ struct Simulation {
         top.s_axil_awvalid = top.s_axil_wvalid = top.s_axil_bready = top.s_axil_arvalid = top.s_axil_rready = 0;
         top.rst = 1;
         for (int i = 0; i < RESET_CYCLES; i++) {
-            memory.reset();
+            for (poblano::Memory& memory : memories) memory.reset();
             step();
         }
         top.rst = 0;
         step();  // the model has a register before its reset
-        memory.reset();
-        memory.error.clear();
+        for (poblano::Memory& memory : memories) {
+            memory.reset();
+            memory.error.clear();
+        }
         events.clear();
         started = completed = 0;
+    }
+
+    // The first breach of AXI's rules, of the first port that has one; empty if none has.
+    const char* error() const {
+        for (const poblano::Memory& memory : memories)
+            if (!memory.error.empty()) return memory.error.c_str();
+        return "";
     }
 
     // Inputs settle while the clock is low; what the chip drives then is what the rising edge sees.
     void settle() {
         if (settled) return;
-        const poblano::MemoryOutputs o = memory.outputs();
-        top.m_axi_arready = o.arready;
-        top.m_axi_awready = o.awready;
-        top.m_axi_wready = o.wready;
-        top.m_axi_rvalid = o.rvalid;
-        if (o.rvalid) {
-            top.m_axi_rid = o.rid;
-            top.m_axi_rresp = o.rresp;
-            top.m_axi_rlast = o.rlast;
-            std::memcpy(&top.m_axi_rdata, o.rdata, beat);
-        }
-        top.m_axi_bvalid = o.bvalid;
-        top.m_axi_bid = o.bid;
-        top.m_axi_bresp = o.bresp;
+#define DRIVE(n, p) AT_PORT(drive, n, p)
+        PORTS(DRIVE)
+#undef DRIVE
         top.clk = 0;
         top.eval();
         settled = true;
@@ -80,18 +104,11 @@ struct Simulation {
     void step() {
         settle();
         settled = false;
-        poblano::MemoryInputs i;
-        i.arvalid = top.m_axi_arvalid;
-        if (i.arvalid) i.ar = {top.m_axi_arid, top.m_axi_araddr, top.m_axi_arlen, top.m_axi_arsize, top.m_axi_arburst};
-        i.awvalid = top.m_axi_awvalid;
-        if (i.awvalid) i.aw = {top.m_axi_awid, top.m_axi_awaddr, top.m_axi_awlen, top.m_axi_awsize, top.m_axi_awburst};
-        i.wvalid = top.m_axi_wvalid;
-        i.wlast = top.m_axi_wlast;
-        i.wdata = reinterpret_cast<const uint8_t*>(&top.m_axi_wdata);
-        i.wstrb = low_bits(top.m_axi_wstrb);
-        i.rready = top.m_axi_rready;
-        i.bready = top.m_axi_bready;
-        if (!top.rst) memory.advance(i);
+        if (!top.rst) {
+#define SAMPLE(n, p) AT_PORT(sample, n, p)
+            PORTS(SAMPLE)
+#undef SAMPLE
+        }
         trace(top.trace_start, 0, started);
         trace(top.trace_done, 1, completed);
         top.clk = 1;
@@ -145,6 +162,46 @@ struct Simulation {
     uint64_t beat;
     bool settled = false;
 
+    // The memory's outputs to the pins of its port.
+    template <typename Id, typename Data, typename... Outputs>
+    void drive(poblano::Memory& memory, CData& arready, CData& awready, CData& wready, CData& rvalid, Id& rid,
+               CData& rresp, CData& rlast, Data& rdata, CData& bvalid, Id& bid, CData& bresp, Outputs&...) {
+        const poblano::MemoryOutputs o = memory.outputs();
+        arready = o.arready;
+        awready = o.awready;
+        wready = o.wready;
+        rvalid = o.rvalid;
+        if (o.rvalid) {
+            rid = o.rid;
+            rresp = o.rresp;
+            rlast = o.rlast;
+            std::memcpy(&rdata, o.rdata, beat);
+        }
+        bvalid = o.bvalid;
+        bid = o.bid;
+        bresp = o.bresp;
+    }
+
+    // The pins of a port to its memory.
+    template <typename Id, typename Data, typename Address, typename Strobes>
+    void sample(poblano::Memory& memory, CData&, CData&, CData&, CData&, Id&, CData&, CData&, Data&, CData&, Id&, CData&,
+                CData& arvalid, Id& arid, Address& araddr, CData& arlen, CData& arsize, CData& arburst, CData& awvalid,
+                Id& awid, Address& awaddr, CData& awlen, CData& awsize, CData& awburst, CData& wvalid, CData& wlast,
+                Data& wdata, Strobes& wstrb, CData& rready, CData& bready) {
+        poblano::MemoryInputs i;
+        i.arvalid = arvalid;
+        if (i.arvalid) i.ar = {arid, araddr, arlen, arsize, arburst};
+        i.awvalid = awvalid;
+        if (i.awvalid) i.aw = {awid, awaddr, awlen, awsize, awburst};
+        i.wvalid = wvalid;
+        i.wlast = wlast;
+        i.wdata = reinterpret_cast<const uint8_t*>(&wdata);
+        i.wstrb = low_bits(wstrb);
+        i.rready = rready;
+        i.bready = bready;
+        memory.advance(i);
+    }
+
     template <typename T>
     void trace(const T& port, uint32_t done, uint64_t& count) {
         uint32_t words[(sizeof(T) + 3) / 4] = {};
@@ -162,21 +219,21 @@ struct Simulation {
 
 extern "C" {
 
-Simulation* poblano_create(uint64_t memory_bytes, uint64_t beat, uint64_t latency, uint64_t bandwidth,
+Simulation* poblano_create(uint64_t memory, uint64_t home, uint64_t beat, uint64_t latency, uint64_t bandwidth,
                            uint64_t denominator) {
-    return new Simulation(memory_bytes, beat, latency, bandwidth, denominator);
+    return new Simulation(Sizes{memory, home, beat, latency, bandwidth, denominator});
 }
 
 void poblano_destroy(Simulation* s) { delete s; }
 
 void poblano_reset(Simulation* s) { s->reset(); }
 
-uint8_t* poblano_memory(Simulation* s) { return s->memory.bytes.data(); }
+uint8_t* poblano_memory(Simulation* s) { return s->bytes.get(); }
 
 // Runs until the interrupt is up, a rule of AXI is broken or max_cycles have passed; returns the cycles run.
 uint64_t poblano_run(Simulation* s, uint64_t max_cycles) {
     const uint64_t start = s->cycle;
-    while (s->cycle - start < max_cycles && !s->top.irq && s->memory.error.empty()) s->step();
+    while (s->cycle - start < max_cycles && !s->top.irq && !*s->error()) s->step();
     return s->cycle - start;
 }
 
@@ -184,10 +241,24 @@ int poblano_irq(Simulation* s) { return s->top.irq; }
 uint64_t poblano_cycle(Simulation* s) { return s->cycle; }
 uint64_t poblano_started(Simulation* s) { return s->started; }
 uint64_t poblano_completed(Simulation* s) { return s->completed; }
-uint64_t poblano_beats_read(Simulation* s) { return s->memory.beats_read; }
-uint64_t poblano_beats_written(Simulation* s) { return s->memory.beats_written; }
-const char* poblano_error(Simulation* s) { return s->memory.error.c_str(); }
-void poblano_fault(Simulation* s, uint64_t low, uint64_t high) { s->memory.fault(low, high); }
+
+uint64_t poblano_beats_read(Simulation* s) {
+    uint64_t beats = 0;
+    for (const poblano::Memory& memory : s->memories) beats += memory.beats_read;
+    return beats;
+}
+
+uint64_t poblano_beats_written(Simulation* s) {
+    uint64_t beats = 0;
+    for (const poblano::Memory& memory : s->memories) beats += memory.beats_written;
+    return beats;
+}
+
+const char* poblano_error(Simulation* s) { return s->error(); }
+
+void poblano_fault(Simulation* s, uint64_t low, uint64_t high) {
+    for (poblano::Memory& memory : s->memories) memory.fault(low, high);
+}
 
 uint64_t poblano_events(Simulation* s, const Event** events) {
     *events = s->events.data();

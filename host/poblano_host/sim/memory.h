@@ -43,15 +43,16 @@ struct MemoryInputs {
 // order of their addresses. Reads and writes share a token bucket of `bandwidth / denominator` bytes a cycle and take
 // turns; it holds two beats. The response to a write comes `latency` cycles after its last beat. Beats beyond the memory are
 // answered with DECERR, beats of the faulty range with SLVERR; neither is written. The first breach of AXI's rules by the
-// master is kept in `error`.
+// master is kept in `error`. The memory has the addresses from `low` to `high` - 1 of `bytes`, which are its owner's.
 class Memory {
   public:
-    std::vector<uint8_t> bytes;
     uint64_t beats_read = 0, beats_written = 0;
     std::string error;
 
-    Memory(uint64_t size, uint64_t beat, uint64_t latency, uint64_t bandwidth, uint64_t denominator)
-        : bytes(size), beat(beat), latency(latency), bandwidth(bandwidth), cost(beat * denominator), zeros(beat) {
+    Memory(uint8_t* bytes, uint64_t low, uint64_t high, uint64_t beat, uint64_t latency, uint64_t bandwidth,
+           uint64_t denominator)
+        : bytes(bytes), low(low), high(high), beat(beat), latency(latency), bandwidth(bandwidth), cost(beat * denominator),
+          zeros(beat) {
         while (1ull << beat_log2 < beat) beat_log2++;
     }
 
@@ -130,7 +131,8 @@ class Memory {
         int code;
     };
 
-    uint64_t beat, latency, bandwidth, cost, beat_log2 = 0;
+    uint8_t* bytes;
+    uint64_t low, high, beat, latency, bandwidth, cost, beat_log2 = 0;
     uint64_t cycle = 0, credit = 0, fault_low = 0, fault_high = 0;
     std::vector<uint8_t> zeros;
     std::deque<Burst> reads, writes;
@@ -162,7 +164,7 @@ class Memory {
     }
 
     int response(uint64_t address) const {
-        if (address + beat > bytes.size()) return DECERR;
+        if (address < low || address + beat > high) return DECERR;
         return address < fault_high && address + beat > fault_low ? SLVERR : OKAY;
     }
 

@@ -71,7 +71,7 @@ def _build(verilog, top, sources, **options):
 
 _U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
 _FUNCTIONS = {
-    "create": (_POINTER, _U64, _U64, _U64, _U64, _U64),
+    "create": (_POINTER, _U64, _U64, _U64, _U64, _U64, _U64),
     "destroy": (None,),
     "reset": (None,),
     "memory": (ctypes.POINTER(ctypes.c_uint8),),
@@ -89,6 +89,11 @@ _FUNCTIONS = {
     "write_register": (ctypes.c_int, _U32, _U32),
     "read_register": (ctypes.c_int, _U32, ctypes.POINTER(_U32)),
 }
+
+
+def _ports(homes):
+    """X(number, name) of each memory port."""
+    return [f"X({n}, m_axi{n if homes > 1 else ''})" for n in range(homes)]
 
 
 class Simulation:
@@ -114,11 +119,13 @@ class Simulation:
         verilog = chip_rtl(config, report=report) if verilog is None else verilog
         no_inline = [f"poblano_{name}" for name in REPEATED]
         memory = config.memory
+        sources["ports.h"] = f"#define PORTS(X) {' '.join(_ports(memory.homes))}\n"
         self._model = NativeObject(
             build(verilog, "chip", sources, no_inline=no_inline, report=report),
             "poblano",
             _FUNCTIONS,
             memory_bytes,
+            memory.home_bytes if memory.homes > 1 else memory_bytes,
             memory.data_bytes,
             memory.latency,
             memory.bandwidth.numerator,

@@ -126,9 +126,7 @@ class AXIReorderReader(wiring.Component):
         """Keeps beats, each in its place, and gives them in order."""
         r = self.axi.r
         beat = data.StructLayout({"data": self.config.data_width, "bad": 1})
-        m.submodules.beats = beats = memory.Memory(
-            shape=beat, depth=self.outstanding * self.longest, init=[]
-        )
+        m.submodules.beats = beats = memory.Memory(shape=beat, depth=self.outstanding * self.longest, init=[])
         write, read = beats.write_port(), beats.read_port()
         beat_bits = exact_log2(self.longest)
         turn, index = Signal(ceil_log2(self.outstanding)), Signal(beat_bits)  # of the next beat

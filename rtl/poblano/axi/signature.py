@@ -7,7 +7,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-__all__ = ["AXIConfig", "AXIReadSignature", "AXISignature", "AXIWriteSignature", "channel_pins"]
+__all__ = [
+    "AXIConfig",
+    "AXIReadSignature",
+    "AXISignature",
+    "AXIWriteSignature",
+    "channel_pins",
+    "connect_write",
+]
 
 BURST_INCR = 1
 
@@ -104,3 +111,18 @@ class AXISignature(wiring.Signature):
         yield from channel_pins("w", Out, write.w)
         yield from channel_pins("b", In, write.b)
         yield from channel_pins("r", In, read.r)
+
+
+def connect_write(m, inside, outside):
+    """Joins a write master ``inside`` to a port ``outside``, seen from inside its owner, whose ids may be
+    longer."""
+    m.d.comb += [
+        outside.w.valid.eq(inside.w.valid),
+        outside.w.payload.eq(inside.w.payload),
+        inside.w.ready.eq(outside.w.ready),
+    ]
+    for source, target in ((inside.aw, outside.aw), (outside.b, inside.b)):
+        m.d.comb += [target.valid.eq(source.valid), source.ready.eq(target.ready)]
+        m.d.comb += [
+            target.payload[field].eq(source.payload[field]) for field in source.payload.shape().members
+        ]

@@ -3,9 +3,11 @@
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
 
 from ..stream.fifo import FIFO
 from ..verilog import place
+from .answer_order import AnswerOrder
 from .bursts import BOUNDARY_BYTES, Bursts, TransferLayout
 from .signature import AXIConfig, AXIWriteSignature
 
@@ -19,9 +21,9 @@ class AXIWriter(wiring.Component):
     Latency: 2 cycles from a command to its first address, 1 from a beat to the bus.
 
     The byte for address ``n`` is byte ``n mod beat`` of its beat. Up to ``outstanding`` bursts are
-    unanswered; all have id 0. When memory allows, a beat a cycle is written, across rows and transfers,
-    though there is a cycle between the addresses of two transfers. An address does not wait for its data,
-    but at most ``ahead`` addresses are ahead of theirs.
+    unanswered; all have id 0, or with ``any_order`` each has an id of its own. When memory allows, a beat a
+    cycle is written, across rows and transfers, though there is a cycle between the addresses of two
+    transfers. An address does not wait for its data, but at most ``ahead`` addresses are ahead of theirs.
 
     On an error response ``error`` is high for a cycle, and the writer stops for good: it begins no burst,
     ends the begun ones with strobes 0 and gives no ``done``. While ``flush`` is high it does likewise. Only
@@ -33,6 +35,8 @@ class AXIWriter(wiring.Component):
     burst_beats : greatest number of beats in a burst, a power of two
     outstanding : most bursts without an answer
     ahead : most bursts whose address is out and whose last beat is not
+    any_order : bursts may be answered in any order; ``outstanding`` is a power of two and there are as many
+        ids
 
     Members
     -------
@@ -45,9 +49,11 @@ class AXIWriter(wiring.Component):
     idle : Out(1), no burst is begun or unanswered
     """
 
-    def __init__(self, config: AXIConfig, *, burst_beats, outstanding, ahead):
+    def __init__(self, config: AXIConfig, *, burst_beats, outstanding, ahead, any_order=False):
+        if any_order and 1 << config.id_width < outstanding:
+            raise ValueError(f"ids of {config.id_width} bits are too few for {outstanding!r} bursts")
         self.config, self.burst_beats = config, burst_beats
-        self.outstanding, self.ahead = outstanding, ahead
+        self.outstanding, self.ahead, self.any_order = outstanding, ahead, any_order
         super().__init__(
             {
                 "cmd": In(stream.Signature(TransferLayout(addr_width=config.addr_width))),
@@ -76,7 +82,7 @@ class AXIWriter(wiring.Component):
         pending = place(m, "pending", FIFO(shape=beats, depth=self.ahead))
         connect(m, flipped(self.cmd), bursts.cmd)
 
-        aw, w, b = self.axi.aw, self.axi.w, self.axi.b
+        aw, w = self.axi.aw, self.axi.w
         failed, stop = Signal(), Signal()
         burst, free, begin = Signal.like(bursts.o.payload), Signal(), Signal()
         m.d.comb += [
@@ -117,16 +123,27 @@ class AXIWriter(wiring.Component):
         with m.Elif(w.ready):
             m.d.sync += w.valid.eq(0)
 
+        self._answers(m, in_flight, begin, stop, failed)
+        return m
+
+    def _answers(self, m, in_flight, begin, stop, failed):
+        """Ends bursts in the order in which they were begun."""
+        b = self.axi.b
+        answered, wrong = b.valid, b.payload.resp[1]  # the oldest burst is; with an error
+        if self.any_order:
+            number = Signal(ceil_log2(self.outstanding))
+            with m.If(begin):
+                m.d.sync += [number.eq(number + 1), self.axi.aw.payload.id.eq(number)]
+            order = place(m, "order", AnswerOrder(outstanding=self.outstanding))
+            m.d.comb += [
+                order.valid.eq(b.valid),
+                order.id.eq(b.payload.id),
+                order.bad.eq(b.payload.resp[1]),
+                order.o.ready.eq(1),
+            ]
+            answered, wrong = order.o.valid, order.o.payload
         bad = Signal()
-        m.d.comb += [
-            b.ready.eq(1),
-            in_flight.o.ready.eq(b.valid),
-            bad.eq(b.valid & b.payload.resp[1] & ~stop),
-        ]
-        m.d.sync += [
-            self.error.eq(bad),
-            self.done.eq(b.valid & ~b.payload.resp[1] & ~stop & in_flight.o.payload),
-        ]
+        m.d.comb += [b.ready.eq(1), in_flight.o.ready.eq(answered), bad.eq(answered & wrong & ~stop)]
+        m.d.sync += [self.error.eq(bad), self.done.eq(answered & ~wrong & ~stop & in_flight.o.payload)]
         with m.If(bad):
             m.d.sync += failed.eq(1)
-        return m

@@ -31,7 +31,8 @@ class CommandFetch(wiring.Component):
 
     Latency: 1 cycle from ``tail`` to the first address, 3 from a command's last beat to the command.
 
-    A burst has at most ``burst_beats`` beats, and lies in an aligned group of four commands.
+    A burst has at most ``burst_beats`` beats, and lies in an aligned group of four commands. With several
+    homes a burst begins when none is in flight at another home, as all have one id.
 
     Parameters
     ----------
@@ -91,16 +92,19 @@ class CommandFetch(wiring.Component):
             left.eq((self.tail << beat_bits) - requested),
             count.eq(Mux(left < to_boundary, left, to_boundary)),
         ]
+        at = self.base + (slot << exact_log2(self.config.data_bytes))
+        may = self.enable & ~self.flush & (left != 0) & (credit.left >= burst) & (in_flight != BURSTS_AHEAD)
+        if self.config.homes > 1:
+            home = self.config.home_map.of
+            may &= (in_flight == 0) | (home(at) == home(ar.payload.addr))
         issue = Signal()
         with m.If(~ar.valid | ar.ready):
             m.d.sync += ar.valid.eq(0)
-            with m.If(
-                self.enable & ~self.flush & (left != 0) & (credit.left >= burst) & (in_flight != BURSTS_AHEAD)
-            ):
+            with m.If(may):
                 m.d.comb += issue.eq(1)
                 m.d.sync += [
                     ar.valid.eq(1),
-                    ar.payload.addr.eq(self.base + (slot << exact_log2(self.config.data_bytes))),
+                    ar.payload.addr.eq(at),
                     ar.payload.len.eq(count - 1),
                     requested.eq(requested + count),
                 ]

@@ -72,7 +72,7 @@ class CommandProcessor(wiring.Component):
     clear : Out(1), high for a cycle: synchronous reset of all units, after they are idle
     irq : Out(1), an enabled bit of IRQ_STATUS is set
     trace_start, trace_done : Out(units), a command of the unit starts or completes in this cycle
-    read_beats, write_beats : In(1), a beat passes the memory port
+    read_beats, write_beats : In, the beats that pass the memory ports in this cycle
     """
 
     def __init__(self, config: ChipConfig):
@@ -86,8 +86,8 @@ class CommandProcessor(wiring.Component):
                 "irq": Out(1),
                 "trace_start": Out(config.units),
                 "trace_done": Out(config.units),
-                "read_beats": In(1),
-                "write_beats": In(1),
+                "read_beats": In(range(config.memory.homes + 1)),
+                "write_beats": In(range(config.memory.homes + 1)),
             }
         )
 

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..axi.reader import AXIReader
+from ..axi.reorder_reader import AXIReorderReader
 from ..axi.signature import AXIReadSignature
 from ..config import LINE_BYTES, LocalConfig, MemoryConfig
 from ..interfaces import BusWrite
@@ -68,17 +69,7 @@ class LoadEngine(wiring.Component):
         line_bits = exact_log2(LINE_BYTES // memory.data_bytes)  # beats in a line
         width = self.local.line_addr_width + line_bits
 
-        reader = place(
-            m,
-            "reader",
-            AXIReader(
-                memory.axi,
-                word_width=memory.data_width,
-                depth=max(2, memory.outstanding * memory.burst_beats),
-                burst_beats=memory.burst_beats,
-                outstanding=memory.outstanding,
-            ),
-        )
+        reader = place(m, "reader", self._reader())
         walk = place(m, "walk", RegionWalk(width=width))
         target = data.StructLayout({"region": RegionLayout(width=width), "tiles": self.tiles})
         queue = place(m, "queue", FIFO(shape=target, depth=QUEUED))
@@ -119,6 +110,15 @@ class LoadEngine(wiring.Component):
 
         self._write(m, reader.o, walk.o, mask)
         return m
+
+    def _reader(self):
+        """What reads from the one home, or from several."""
+        memory = self.config
+        bursts = dict(burst_beats=memory.burst_beats, outstanding=memory.outstanding)
+        if memory.homes > 1:
+            return AXIReorderReader(memory.axi, **bursts)
+        depth = max(2, memory.outstanding * memory.burst_beats)
+        return AXIReader(memory.axi, word_width=memory.data_width, depth=depth, **bursts)
 
     def _write(self, m, beats, places, mask):
         """Writes the beats to their places, of the tiles of ``mask``, with a register between the walk and

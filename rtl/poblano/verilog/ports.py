@@ -19,12 +19,19 @@ def pins(component):
     """Name, value and direction of each port of a top: those of :func:`port_values`, but a member whose
     signature has a method ``pins`` (:class:`~poblano.axi.signature.AXISignature`, for example) has the
     customary pins that this gives, named after the member: ``m_axi.write.aw.payload.addr`` is
-    ``m_axi_awaddr``."""
+    ``m_axi_awaddr``, and of an array ``m_axi[0].write.aw.payload.addr`` is ``m_axi0_awaddr``."""
     plain = list(port_values(component))
     for name, member in component.signature.members.items():
         if member.is_signature and hasattr(member.signature, "pins"):
-            for suffix, value, flow in member.signature.pins(getattr(component, name)):
-                yield f"{name}_{suffix}", value, flow if member.flow == wiring.Out else flow.flip()
+            interface = getattr(component, name)
+            array = enumerate(interface) if member.dimensions else [("", interface)]
+            for number, one in array:
+                for suffix, value, flow in member.signature.pins(one):
+                    yield (
+                        f"{name}{number}_{suffix}",
+                        value,
+                        flow if member.flow == wiring.Out else flow.flip(),
+                    )
         else:
             yield from (port for port in plain if port[0] == name or port[0].startswith(f"{name}__"))
 
