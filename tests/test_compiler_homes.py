@@ -124,6 +124,16 @@ def test_matmul_job():
     np.testing.assert_array_equal(*products)
 
 
+@pytest.mark.parametrize("tiles, homes", [(2, 2), (4, 2)])
+def test_simulated_session(tiles, homes):
+    """On the RTL: every token, logit and cache as the golden model's."""
+    config = chip(rows=4, cols=4, lanes=2, tiles=tiles, homes=homes, data_width=64, queue_depth=2)
+    session = Session(tiny_model(formats=("q8_0", "q4_1")), config, context=24, check=True)
+    tokens = [token for _, token in session.generate(TOKENS[:18], 3) if token is not None]
+    session.close()
+    assert len(tokens) == 3
+
+
 def test_holes_take_no_memory():
     """Of two homes of a gibibyte little is touched, even when memories are compared."""
     config = chip(tiles=2, homes=2)
