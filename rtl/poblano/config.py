@@ -179,6 +179,11 @@ class MemoryConfig:
         return self.data_width // 8
 
     @property
+    def beat_lines(self):
+        """Lines that LOAD and STORE move whole multiples of: those of a beat, at least 1."""
+        return max(1, self.data_bytes // LINE_BYTES)
+
+    @property
     def most_bytes(self):
         """Bytes of memory that the chip can address."""
         return 1 << self.addr_width if self.homes == 1 else self.homes * self.home_bytes

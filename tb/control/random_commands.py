@@ -78,9 +78,10 @@ class _Operands:
 
     def _lines(self, local):
         lines = 1 + _pick(self.rng, min(self.tile.vmem_lines, self.memory_bytes // LINE_BYTES) - 1)
-        lines = min(lines, (1 << 20) - 1)
         beat = self.config.memory.data_bytes
-        place = self.local(local, self.tile.vmem_lines, lines)
+        unit = max(1, beat // LINE_BYTES)
+        lines = max(unit, min(lines, (1 << 20) - 1) // unit * unit)
+        place = self.local(local, self.tile.vmem_lines, lines, unit)
         return place | dict(lines=lines) | self.memory(LINE_BYTES * lines, beat)
 
     def load(self):

@@ -34,10 +34,11 @@ class RandomCommands:
         o = {"rows": rows}
         local = "dst" if opcode is Opcode.LOAD else "src"
         if opcode in (Opcode.LOAD, Opcode.STORE):
-            o["lines"] = rng.choice([1, 2, 5, 16] if rows < 8 else [1, 3])
+            unit = max(1, beat // 32)
+            o["lines"] = unit * rng.choice([1, 2, 5, 16 // unit] if rows < 8 else [1, 3])
             row_bytes, granule, depth, items = 32 * o["lines"], beat, tile.vmem_lines, o["lines"]
         else:
-            depth, items = tile.amem_blocks, 1
+            depth, items, unit = tile.amem_blocks, 1, 1
             row_bytes = granule = 4
             if opcode is Opcode.STORE_BLOCK:
                 row_bytes = o["length"] = rng.choice([2, 4, 8, 16, 32])
@@ -56,9 +57,9 @@ class RandomCommands:
         if opcode is Opcode.STORE_WORD:
             return Command(opcode, 0, o | {"value": rng.getrandbits(32)})
         stride = o[f"{local}_stride"] = rng.choice(
-            [s for s in (0, 1, items, 3) if (rows - 1) * s + items <= depth]
+            [s for s in (0, unit, items, 3 * unit) if (rows - 1) * s + items <= depth]
         )
-        o[local] = rng.randrange(depth - (rows - 1) * stride - items + 1)
+        o[local] = rng.randrange(depth - (rows - 1) * stride - items + 1) // unit * unit
         if opcode is Opcode.LOAD:
             o["tiles"] = rng.randrange(1, 1 << self.config.tiles)
         else:
@@ -71,7 +72,7 @@ class RandomCommands:
             return Command(Opcode.NOP, self.config.topology.unit(UnitKind.STREAM, tile), {})
         rows, row_bytes = self.rng.choice([1, 1, 2, 5]), word * self.rng.choice([1, 2, 3, 10, 30])
         addr, stride = self.region(
-            rows, row_bytes, self.config.memory.data_bytes, low, high, [row_bytes, row_bytes + 32, 0, 1024]
+            rows, row_bytes, self.config.memory.data_bytes, low, high, [row_bytes, row_bytes + word, 0, 1024]
         )
         return Command(
             Opcode.STREAM,

@@ -33,6 +33,7 @@ CONFIGS = {
         _config("least", tiles=1, rows=8, cols=8, lanes=2, width=32, burst=1, outstanding=1, fifo=256),
         _config("desk", tiles=2, rows=16, cols=16, lanes=8, width=256, burst=16, outstanding=8, fifo=1024),
         _config("wide", tiles=3, rows=64, cols=64, lanes=16, width=256, burst=16, outstanding=4, fifo=512),
+        _config("widest", tiles=2, rows=64, cols=64, lanes=32, width=512, burst=16, outstanding=4, fifo=1024),
         _config("mixed", tiles=2, rows=32, cols=32, lanes=16, width=64, burst=256, outstanding=2, fifo=1024),
     )
 }

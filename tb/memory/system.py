@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from poblano.axi.arbiter import AXIReadArbiter
-from poblano.axi.signature import AXISignature
+from poblano.axi.signature import AXISignature, connect_write
 from poblano.bus.broadcast import BroadcastBus
 from poblano.interfaces import BusWrite, LocalWrite, UnitSignature
 from poblano.isa.topology import ReadMaster, UnitKind
@@ -85,11 +85,5 @@ class MemorySystem(wiring.Component):
             connect(m, dma.vmem[t], local.dma_v)
             connect(m, dma.amem[t], local.dma_a)
         connect(m, arbiter.o, flipped(self.axi.read))
-        outside = self.axi.write
-        connect(m, dma.write.w, flipped(outside.w))
-        for source, target in ((dma.write.aw, outside.aw), (outside.b, dma.write.b)):
-            m.d.comb += [target.valid.eq(source.valid), source.ready.eq(target.ready)]
-            m.d.comb += [
-                target.payload[field].eq(source.payload[field]) for field in source.payload.shape().members
-            ]
+        connect_write(m, dma.write, self.axi.write)
         return m

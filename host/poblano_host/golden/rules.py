@@ -158,7 +158,10 @@ class _Load(_Rules):
     LOCAL = "dst"
 
     def alignment(self):
-        self.memory_rows(32 * self.o["lines"], self.config.memory.data_width // 8)
+        beat = self.config.memory.data_width // 8
+        self.memory_rows(32 * self.o["lines"], beat)
+        for name in (self.LOCAL, f"{self.LOCAL}_stride", "lines"):
+            self.multiple(name, max(1, beat // 32))
 
     def local_ranges(self):
         self.within(self.LOCAL, self.rows_of(self.LOCAL, self.o["lines"]), self.lines)

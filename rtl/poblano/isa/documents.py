@@ -166,7 +166,8 @@ def commands_document():
         "tile `tile`, or of every tile of the mask `tiles`. The command has a region if the last column "
         "holds. Names that are no fields are the configuration's: `cols`, `segments` and `row_lines` (lines "
         "of a row of vector memory: lanes / 8, at least 1) of a tile, `data_bytes` of a memory beat, "
-        "`stream_bytes` of a word of the weight stream. `//` divides and rounds down.",
+        "`beat_lines` (data_bytes / 32, at least 1), `stream_bytes` of a word of the weight stream. `//` "
+        "divides and rounds down.",
     ]
     for opcode in Opcode:
         parts += _opcode(opcode)

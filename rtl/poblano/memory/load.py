@@ -66,7 +66,9 @@ class LoadEngine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         memory = self.config
-        line_bits = exact_log2(LINE_BYTES // memory.data_bytes)  # beats in a line
+        line_bits = exact_log2(memory.beat_lines * LINE_BYTES // memory.data_bytes)  # beats in a line
+        beat_bits = exact_log2(memory.beat_lines)  # or lines in a beat
+        beats = lambda lines: (lines[beat_bits:] if beat_bits else lines) << line_bits
         width = self.local.line_addr_width + line_bits
 
         reader = place(m, "reader", self._reader())
@@ -85,10 +87,10 @@ class LoadEngine(wiring.Component):
             reader.cmd.payload.stride.eq(command.mem_stride),
             reader.cmd.payload.rows.eq(command.rows),
             queue.i.valid.eq(self.cmd.valid & reader.cmd.ready),
-            put.region.base.eq(command.dst << line_bits),
-            put.region.stride.eq(command.dst_stride << line_bits),
+            put.region.base.eq(beats(command.dst)),
+            put.region.stride.eq(beats(command.dst_stride)),
             put.region.rows.eq(command.rows),
-            put.region.count.eq(command.lines << line_bits),
+            put.region.count.eq(beats(command.lines)),
             put.tiles.eq(command.tiles),
             walk.cmd.valid.eq(queue.o.valid),
             walk.cmd.payload.eq(following.region),

@@ -71,8 +71,8 @@ class StoreEngine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         memory = self.config
-        # A line has as many beats as a block's elements: 32 bytes.
-        line_bits = exact_log2(LINE_BYTES // memory.data_bytes)
+        # A line has as many beats as a block's elements: 32 bytes. A wider beat has lines, but of one block.
+        line_bits = exact_log2(memory.beat_lines * LINE_BYTES // memory.data_bytes)
         row_bits = exact_log2(4 * self.local.lanes // memory.data_bytes)
         width = self.local.place_width + line_bits
 
@@ -141,6 +141,9 @@ class StoreEngine(wiring.Component):
         waiting = Signal(range(ROOM + 1))  # reads not answered
         words, parts, quiet = Signal(), Signal(), Signal()
         word_bits = exact_log2(beat_bytes // WORD_BYTES)
+        # The wide beats of a STORE have whole lines.
+        wide = exact_log2(memory.beat_lines)
+        at = lambda place: (Mux(is_store, place[wide:], place) if wide else place) << line_bits
         m.d.comb += [
             words.eq(is_scale | is_constant),
             row_bytes.eq(Mux(is_store, store.lines * LINE_BYTES, Mux(words, WORD_BYTES, block.length))),
@@ -159,8 +162,8 @@ class StoreEngine(wiring.Component):
             writer.cmd.payload.stride.eq(store.mem_stride),
             writer.cmd.payload.rows.eq(Mux(parts, 1, store.rows)),
             walk.cmd.valid.eq(self.cmd.valid & self.cmd.ready),
-            walk.cmd.payload.base.eq((store.src << line_bits) + first[beat_bits:]),
-            walk.cmd.payload.stride.eq(store.src_stride << line_bits),
+            walk.cmd.payload.base.eq(at(store.src) + first[beat_bits:]),
+            walk.cmd.payload.stride.eq(at(store.src_stride)),
             walk.cmd.payload.rows.eq(store.rows),
             walk.cmd.payload.count.eq(Mux(row_bytes < beat_bytes, 1, row_bytes[beat_bits:])),
             writer.flush.eq(self.flush),

@@ -32,6 +32,7 @@ def _local(name, what, unit):
 LINES = Field("lines", 5, 2 * LOCAL_BITS, LOCAL_BITS, f"lines ({LINE_BYTES} bytes) in a row", SOME)
 TILE = Field("tile", 2, 32, 8, "tile that is read", TileNumber())
 BEAT = lambda o, c: c.memory.data_bytes
+BEAT_LINES = lambda o, c: c.memory.beat_lines
 
 LOAD = Definition(
     0x01,
@@ -44,7 +45,11 @@ LOAD = Definition(
         LINES,
         Field("tiles", 2, 32, MOST_TILES, "the tiles that are written", TileMask()),
     ),
-    (LocalRegion("dst", Memory.VECTOR, Place.TILES, Access.WRITE, extent=lambda o, c: o.lines),),
+    (
+        LocalRegion(
+            "dst", Memory.VECTOR, Place.TILES, Access.WRITE, extent=lambda o, c: o.lines, unit=BEAT_LINES
+        ),
+    ),
     MemoryRegion(Access.READ, BEAT, LINE_BYTES, "lines"),
 )
 
@@ -53,7 +58,11 @@ STORE = Definition(
     UnitKind.DMA,
     "Rows of a tile's vector memory into memory.",
     (*MEMORY, *_local("src", "line in vector memory", "lines"), ROWS, LINES, TILE),
-    (LocalRegion("src", Memory.VECTOR, Place.TILE, Access.READ, extent=lambda o, c: o.lines),),
+    (
+        LocalRegion(
+            "src", Memory.VECTOR, Place.TILE, Access.READ, extent=lambda o, c: o.lines, unit=BEAT_LINES
+        ),
+    ),
     MemoryRegion(Access.WRITE, BEAT, LINE_BYTES, "lines"),
 )
 
