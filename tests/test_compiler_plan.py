@@ -98,6 +98,16 @@ def test_commands_for_wide_rows_are_accepted(tokens, tiles):
         check(row.tobytes(), config, compiled.memory_bytes)
 
 
+@pytest.mark.parametrize("tokens", [1, 50, 256])
+def test_commands_for_quad_are_accepted(tokens):
+    """Its beats of memory are two lines, and its tiles stream from their own homes."""
+    compiled = CompiledModel(big_model(2048, 8192, 32, 8), preset("quad"))
+    assert compiled.max_tokens == 256
+    program = compiled.step([1] * tokens, 64)
+    for row in program.words:
+        check(row.tobytes(), compiled.config, compiled.memory_bytes)
+
+
 @pytest.mark.parametrize("name", ["base", *CONFIGS])
 def test_attention_covers_every_head_of_every_token(name):
     config, model = CONFIGS.get(name, chip()), tiny_model()
