@@ -16,7 +16,8 @@ def lower(s, node):
     (x,), plan, name = node.inputs, s.plan, local(node)
     index = s.memory.norm_index(node)
     for first, group, tile, row, rows, at in _parts(s, node):
-        s.builder.group = group
+        # Where tokens are projected apart, others' attention goes first: a product has to wait for it.
+        s.builder.group = group + (len(s.plan.projected) > 1)
         squares = plan.squares[group] + at // PIECE * LINES
         source = dict(a=plan.x + row * s.dim_lines, a_stride=s.dim_lines, rows=rows)
         if x not in s.squares or _one(s, node):
