@@ -74,6 +74,9 @@ def test_product_at_pins():
 def test_refusals():
     with pytest.raises(ConfigError, match="a chip on a board has a memory port of 32 bits, not 256"):
         ChipSystem(preset("desk"), memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
+    homes = replace(SMALL, tiles=2).with_memory(homes=2, home_bytes=4096)
+    with pytest.raises(ConfigError, match="a chip on a board has one home of memory, not 2"):
+        ChipSystem(homes, memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
     client = type("Client", (), {"identity": Identity(1, 256, "PENG", CLOCK, 4096)})()
     with pytest.raises(BridgeError, match=r"the board holds the design 'PENG', not the whole chip \(PBLN\)"):
         BridgeDevice(client)

@@ -1,5 +1,7 @@
 """The chip's RTL against the golden chip: all of memory, and all local memories, bit for bit."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from poblano.config import PRESETS, ArrayConfig, ChipConfig, MemoryConfig, TileC
 from poblano_host.compiler import MatmulJob
 from poblano_host.golden.chip import GoldenChip
 from tb.common.runner import run_bench
+from tests.test_chip_commands import RING, SETTINGS, program
 
 SMALL = ChipConfig(
     name="small",
@@ -24,6 +27,40 @@ def memory_of(job):
     for address, data in job.image:
         memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
     return memory
+
+
+def bench(config, folder, ring, stall, **others):
+    env = {"CHIP_IMAGE": str(folder / "image.npy"), "CHIP_RESULT": str(folder / "result.npy")}
+    env |= {"CHIP_RING": ring, "CHIP_STALL": stall, **others}
+    run_bench(Chip(config), name="chip", module="tb.chip.bench", testcase="ring", env=env)
+
+
+@pytest.mark.parametrize("homes", [pytest.param(1, marks=pytest.mark.nightly), 2])
+def test_homes_and_host(homes, tmp_path):
+    """Random commands on a chip whose memories stall at random, while a host reads and writes memory through
+    the chip."""
+    config, data_bytes, _ = SETTINGS["two homes"]
+    config = config.with_memory(homes=homes, host_port=True)
+    size, rng = 2 * config.memory.home_bytes, random.Random(3)
+    memory = np.frombuffer(rng.randbytes(size), np.uint8).copy()
+    expected = memory.copy()
+    golden = GoldenChip(config, expected)
+    code, _ = program(rng, golden, data_bytes)
+    memory[data_bytes : data_bytes + len(code)] = np.frombuffer(code, np.uint8)
+    np.save(tmp_path / "image.npy", memory)
+    scratch = data_bytes + 64 * RING, 4096
+    bench(
+        config,
+        tmp_path,
+        f"{data_bytes} {len(code) // 64} {RING}",
+        "7",
+        CHIP_HOME=str(config.memory.home_bytes) if homes > 1 else "",
+        CHIP_SCRATCH=" ".join(map(str, scratch)),
+    )
+    golden.run(code)
+    result = np.load(tmp_path / "result.npy")
+    np.testing.assert_array_equal(result[:data_bytes], expected[:data_bytes])
+    assert (expected != memory)[:data_bytes].any()
 
 
 @pytest.mark.parametrize(
@@ -50,16 +87,5 @@ def test_matmul_with_axi_ram(config, format, shape, seed, tmp_path):
     expected = memory.copy()
     GoldenChip(config, expected).run(code)
     np.save(tmp_path / "image.npy", memory)
-    run_bench(
-        Chip(config),
-        name="chip",
-        module="tb.chip.bench",
-        testcase="ring",
-        env={
-            "CHIP_IMAGE": str(tmp_path / "image.npy"),
-            "CHIP_RESULT": str(tmp_path / "result.npy"),
-            "CHIP_RING": f"{ring} {len(code) // 64} {size}",
-            "CHIP_STALL": "" if seed is None else str(seed),
-        },
-    )
+    bench(config, tmp_path, f"{ring} {len(code) // 64} {size}", "" if seed is None else str(seed))
     np.testing.assert_array_equal(np.load(tmp_path / "result.npy"), expected)

@@ -114,7 +114,7 @@ def test_operations():
 
 @pytest.mark.parametrize("tiles, homes", [(1, 1), (2, 1), (16, 4), (32, 32)])
 def test_topology(tiles, homes):
-    topology = Topology(SimpleNamespace(tiles=tiles, memory=SimpleNamespace(homes=homes)))
+    topology = Topology(SimpleNamespace(tiles=tiles, memory=SimpleNamespace(homes=homes, host_port=False)))
     assert topology.unit(UnitKind.DMA) == topology.unit(UnitKind.DMA, tiles - 1) == 0
     assert len(topology.units) == len(set(topology.units)) == 1 + 3 * tiles
     for unit, (kind, tile) in enumerate(topology.units):

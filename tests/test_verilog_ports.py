@@ -50,6 +50,23 @@ def test_chip():
     assert got == expected
 
 
+def test_chip_with_homes():
+    """A port for each home, with numbers, in the place of the one; ids for the bursts of all masters."""
+    chip = Chip(preset("desk").with_memory(homes=2, outstanding=2))
+    chip._MustUse__used = True
+    got = [(name, len(value)) for name, value, _ in pins(chip)]
+    ports = [[(name, width) for name, width in got if name.startswith(f"m_axi{n}_")] for n in range(2)]
+    assert [name.replace("axi0", "axi1") for name, _ in ports[0]] == [name for name, _ in ports[1]]
+    one = Chip(preset("desk"))
+    one._MustUse__used = True
+    names = [name for name, _, _ in pins(one) if name.startswith("m_axi_")]
+    assert [name.replace("axi0", "axi") for name, _ in ports[0]] == names
+    widths = dict(got)
+    assert widths["m_axi1_arid"] == widths["m_axi0_bid"] == 3 + 2  # 8 writes; fetch, DMA engine, a tile
+    assert widths["m_axi1_araddr"] == 32 and widths["m_axi1_wdata"] == 256
+    assert not any(name.startswith("m_axi_") for name in widths)
+
+
 class Loop(wiring.Component):
     """What comes in at one interface goes out at another of the same signature, and back."""
 

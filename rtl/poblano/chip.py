@@ -42,6 +42,8 @@ class Chip(wiring.Component):
     s_axil : In(AXILiteSignature), 12-bit byte address: the registers of docs/registers.md.
     m_axi : Out(AXISignature), with several homes an array of them; bursts that do not cross 4 KiB. Bursts
         with different IDs may be answered in any order.
+    s_axi : In(AXISignature), if ``config.memory.host_port``: a host's reads and writes of all memory. Its
+        bursts are those of ``m_axi``, whole beats that do not cross 4 KiB; it always takes its answers.
     """
 
     def __init__(self, config: ChipConfig):
@@ -55,6 +57,7 @@ class Chip(wiring.Component):
                 "trace_done": Out(config.units),
                 "s_axil": In(AXILiteSignature()),
                 "m_axi": port if homes == 1 else port.array(homes),
+                **({"s_axi": In(AXISignature(config.memory.axi))} if config.memory.host_port else {}),
             }
         )
 
@@ -103,7 +106,7 @@ class Chip(wiring.Component):
         the ports in a list."""
         config, topology = self.config, self.config.topology
         memory = config.memory
-        if memory.homes == 1:
+        if memory.homes == 1 and not memory.host_port:
             arbiter = place(
                 m, "read_arbiter", AXIReadArbiter(memory.axi, ports=len(topology.read_masters[0]))
             )
@@ -120,11 +123,14 @@ class Chip(wiring.Component):
         for kind, reader in readers.items():
             connect(m, reader, network.reads[topology.read_master(kind)])
         connect(m, write, network.write)
-        for home, port in enumerate(self.m_axi):
+        if memory.host_port:
+            connect(m, flipped(self.s_axi), network.host)
+        ports = [self.m_axi] if memory.homes == 1 else list(self.m_axi)
+        for home, port in enumerate(ports):
             connect(m, network.o[home], flipped(port))
             for own, n in zip(network.streams[home], topology.tiles_of(home)):
                 connect(m, tiles[n].axi, own)
-        return list(self.m_axi)
+        return ports
 
 
 def chip_verilog(config):

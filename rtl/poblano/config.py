@@ -140,7 +140,8 @@ class MemoryConfig:
     ``data_width`` (bits) and ``addr_width`` are each AXI4 port's. ``burst_beats`` bounds a burst;
     ``outstanding`` is the number of reads one engine keeps in flight; of writes, of which many are single
     beats, it is :attr:`outstanding_writes`. There are ``homes`` ports: with more than one, byte address A is
-    behind port A // ``home_bytes``. ``bandwidth`` (bytes per cycle, reads and writes together) and
+    behind port A // ``home_bytes``. With ``host_port`` the chip has a slave port for a host, which leads to
+    all of them. ``bandwidth`` (bytes per cycle, reads and writes together) and
     ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for
     the roofline.
     """
@@ -151,6 +152,7 @@ class MemoryConfig:
     outstanding: int = 8
     homes: int = 1
     home_bytes: int = 1 << 28
+    host_port: bool = False
     bandwidth: Fraction = Fraction(20)
     latency: int = 60
 

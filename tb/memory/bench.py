@@ -286,10 +286,10 @@ async def errors(dut):
         (Opcode.STORE_SCALE, ErrorCode.AXI_WRITE),
     ):
         unit = "streams__0" if opcode is Opcode.STREAM else "dma"
-        good = {"mem_addr": 1024, "mem_stride": 0, "rows": 2}
+        good, lines = {"mem_addr": 1024, "mem_stride": 0, "rows": 2}, 3 * CONFIG.memory.beat_lines
         good |= {
-            Opcode.LOAD: {"dst": 4, "dst_stride": 3, "lines": 3, "tiles": 1},
-            Opcode.STORE: {"src": 4, "src_stride": 3, "lines": 3, "tile": 0},
+            Opcode.LOAD: {"dst": 4, "dst_stride": lines, "lines": lines, "tiles": 1},
+            Opcode.STORE: {"src": 4, "src_stride": lines, "lines": lines, "tile": 0},
             Opcode.STORE_SCALE: {"src": 1, "src_stride": 1, "tile": 0},
             Opcode.STREAM: {"row_bytes": 4 * CONFIG.stream_bytes},
         }[opcode]

@@ -10,7 +10,7 @@ from ..cache import cache_folder, digest, keep
 from .errors import SimulationError
 from .verilator import verilator_command, verilator_root
 
-__all__ = ["build_library"]
+__all__ = ["build_library", "build_program"]
 
 FLAGS = [
     "--cc",
@@ -50,6 +50,21 @@ def build_library(verilog, top, sources, *, no_inline=(), report=lambda text: No
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not library.exists():
             keep(library, _built(verilog, top, sources, settings, report))
+    return library
+
+
+def build_program(name, sources):
+    """As :func:`build_library`, of the C++ ``sources`` alone."""
+    flags = ["-O2", "-shared", *CXXFLAGS]
+    library = cache_folder() / f"{name}-{digest(*sources.values(), *flags)}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
+            folder = Path(temporary)
+            for source, text in sources.items():
+                (folder / source).write_text(text)
+            units = [source for source in sources if source.endswith(".cpp")]
+            _run(["g++", *flags, *units, "-o", "library.so"], folder, "g++")
+            keep(library, (folder / "library.so").read_bytes())
     return library
 
 

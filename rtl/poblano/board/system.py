@@ -44,6 +44,8 @@ class ChipSystem(wiring.Component):
             raise ConfigError(
                 f"a chip on a board has a memory port of {BRIDGE_BITS} bits, not {config.memory.data_width}"
             )
+        if config.memory.homes != 1:
+            raise ConfigError(f"a chip on a board has one home of memory, not {config.memory.homes}")
         self.config, self.memory_bytes, self.clock_hz, self.baud, self.payload = (
             config,
             memory_bytes,

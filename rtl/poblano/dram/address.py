@@ -52,9 +52,7 @@ class AddressMap:
 
     def join(self, *, byte=0, group, column, bank, row):
         """Python: the address of a place; the inverse of :meth:`split`."""
-        fields = dict(
-            byte=byte, group=group, column=column, bank=(bank - row) % self.timing.banks, row=row
-        )
+        fields = dict(byte=byte, group=group, column=column, bank=(bank - row) % self.timing.banks, row=row)
         address = shift = 0
         for name, bits in self.bits.items():
             address |= fields[name] << shift

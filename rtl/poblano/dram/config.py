@@ -7,7 +7,7 @@ from functools import cached_property
 from amaranth.utils import exact_log2
 
 from ..axi.signature import AXIConfig
-from .timing import TIMING_SETS
+from .timing import TIMING_SETS, TimingSet
 
 __all__ = ["Cycles", "DramConfig"]
 
@@ -91,32 +91,35 @@ class Cycles:
 class DramConfig:
     """A DRAM controller and the DRAM behind it, a pseudo-channel of HBM or a device.
 
-    ``kind`` is a name of :data:`~poblano.dram.timing.TIMING_SETS`; ``clock_mhz`` the controller's clock, of
-    which the memory's is a multiple. ``reads`` and ``writes`` are the AXI bursts that are queued, ``write_beats``
-    the beats of written data that are kept; a batch of writes begins with ``write_batch`` of them.
-    ``bank_refresh`` False refreshes all banks at once, though the DRAM could do it bank by bank. ``rows``, if
-    not 0, lowers the rows of a bank; ``oldest`` bounds how many cycles younger bursts go before one.
+    ``kind`` is a name of :data:`~poblano.dram.timing.TIMING_SETS` or a
+    :class:`~poblano.dram.timing.TimingSet`; ``clock_mhz`` the controller's clock, of which the memory's is a
+    multiple. ``reads`` and ``writes`` are the AXI bursts that are queued, ``read_beats`` and ``write_beats`` the
+    beats of data that are kept; a batch of writes begins with ``write_batch`` beats, or when one has waited for
+    ``write_wait`` cycles. ``bank_refresh`` False refreshes all banks at once, though the DRAM could do it bank by bank.
+    ``rows``, if not 0, lowers the rows of a bank; ``oldest`` is how many cycles the oldest burst waits until younger ones
+    no longer hold it up.
     """
 
-    kind: str = "HBM3-6.4"
+    kind: str | TimingSet = "HBM3-6.4"
     clock_mhz: Fraction = Fraction(800)
     reads: int = 16
     writes: int = 8
+    read_beats: int = 64
     write_beats: int = 128
     write_batch: int = 64
-    read_beats: int = 64
+    write_wait: int = 256
     bank_refresh: bool = True
     rows: int = 0
     oldest: int = 1024
-    id_width: int = 4
+    id_width: int = 5
 
     def __post_init__(self):
-        if self.kind not in TIMING_SETS:
+        if not isinstance(self.kind, TimingSet) and self.kind not in TIMING_SETS:
             raise ValueError(f"DRAM kind must be one of {', '.join(TIMING_SETS)}, not {self.kind!r}")
         if not self.clock_mhz > 0 or self.clock_ns < Fraction(999, 1000) * self.timing.clock_ns:
             raise ValueError(
                 f"the clock must be above 0 and at most {float(1000 / self.timing.clock_ns / self.timing.ratio):g} "
-                f"MHz for {self.kind}, not {float(self.clock_mhz):g}"
+                f"MHz for {self._kind.name}, not {float(self.clock_mhz):g}"
             )
         for name in ("reads", "writes", "write_beats", "read_beats", "write_batch"):
             value = getattr(self, name)
@@ -126,16 +129,19 @@ class DramConfig:
             raise ValueError(f"write_batch {self.write_batch} is above the {self.write_beats} write_beats")
         exact_log2(self.timing.rows)
 
+    @property
+    def _kind(self):
+        return self.kind if isinstance(self.kind, TimingSet) else TIMING_SETS[self.kind]
+
     @cached_property
     def timing(self):
         """The :class:`~poblano.dram.timing.TimingSet`, with ``rows``."""
-        timing = TIMING_SETS[self.kind]
-        return replace(timing, rows=self.rows or timing.rows)
+        return replace(self._kind, rows=self.rows or self._kind.rows)
 
     @property
     def clock_ns(self):
         """Nanoseconds of a memory clock."""
-        return 1000 / Fraction(self.clock_mhz) / TIMING_SETS[self.kind].ratio
+        return 1000 / Fraction(self.clock_mhz) / self._kind.ratio
 
     @cached_property
     def cycles(self):

@@ -60,7 +60,12 @@ class DramSignature(wiring.Signature):
                 ),
                 "column": Out(
                     data.StructLayout(
-                        {"op": ColumnOp, "group": bits["group"], "bank": bits["bank"], "column": bits["column"]}
+                        {
+                            "op": ColumnOp,
+                            "group": bits["group"],
+                            "bank": bits["bank"],
+                            "column": bits["column"],
+                        }
                     )
                 ),
                 "write": Out(data.StructLayout({"data": width, "strb": width // 8, "sideband": sideband})),

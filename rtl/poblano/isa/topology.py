@@ -20,10 +20,12 @@ class UnitKind(enum.Enum):
 
 
 class ReadMaster(enum.Enum):
-    """What reads memory through a port of the chip; a stream unit is in every tile."""
+    """What reads memory through a port of the chip; a stream unit is in every tile, and a host
+    where the chip has a port for it."""
 
     FETCH = "fetch"
     DMA = "dma"
+    HOST = "host"
     STREAM = "stream"
 
 
@@ -57,9 +59,9 @@ class Topology:
         tiles, homes = range(config.tiles), config.memory.homes
         self._home_tiles = config.tiles // homes
         self._units = _Numbering((UnitKind.DMA,), (stream, matmul, vector), tiles)
+        alone = ReadMaster.FETCH, ReadMaster.DMA, *[ReadMaster.HOST] * config.memory.host_port
         self._masters = [
-            _Numbering((ReadMaster.FETCH, ReadMaster.DMA), (ReadMaster.STREAM,), self.tiles_of(home))
-            for home in range(homes)
+            _Numbering(alone, (ReadMaster.STREAM,), self.tiles_of(home)) for home in range(homes)
         ]
         self._sources = _Numbering((UnitKind.DMA,), (matmul, vector), tiles)
         self.units, self.bus_sources = self._units.places, self._sources.places
@@ -117,5 +119,5 @@ class Topology:
         return self._sources.number(kind, tile)
 
 
-LARGEST = Topology(SimpleNamespace(tiles=MOST_TILES, memory=SimpleNamespace(homes=1)))
+LARGEST = Topology(SimpleNamespace(tiles=MOST_TILES, memory=SimpleNamespace(homes=1, host_port=False)))
 """The topology of the most tiles: a unit has the same number and name on every chip that has it."""

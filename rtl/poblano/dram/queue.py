@@ -1,0 +1,321 @@
+"""The bursts that wait for a DRAM, and what they would do next."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..stream.select import select, word_mux
+from .address import AddressMap
+from .config import DramConfig
+
+__all__ = ["BurstLayout", "BurstQueue", "bank_number"]
+
+
+class BurstLayout(data.StructLayout):
+    """Contiguous beats in one granule: where the first one is, their number less one, the AXI id, and
+    whether these are the last beats of the AXI burst."""
+
+    def __init__(self, config: DramConfig):
+        timing = config.timing
+        super().__init__(
+            {
+                "place": AddressMap(timing).place,
+                "len": ceil_log2(timing.groups * timing.columns),
+                "id": config.id_width,
+                "last": 1,
+            }
+        )
+
+
+def bank_number(timing, bank, group):
+    """The number of a bank among all of them."""
+    return bank * timing.groups + group
+
+
+class BurstQueue(wiring.Component):
+    """Keeps up to ``depth`` bursts, and proposes each cycle an activation, a precharge and a column command
+    for them.
+
+    Latency: 2 cycles from a burst to its first proposal.
+
+    Column commands go to the oldest burst whose row is open, beat after beat; a burst that has begun goes on
+    while it can. Bursts with one id (``ordered``: all bursts) are served in the order in which they came.
+    Rows are opened for all bursts, the oldest first. A bank is kept open while a burst that is not behind
+    another one of its id with another row in that bank needs its row. When the oldest burst has been the oldest for
+    ``config.oldest`` cycles, it is ``aged``: a bank that it needs is kept for no other, and no other uses it.
+
+    Parameters
+    ----------
+    config : DramConfig
+    depth : bursts
+    ordered : serve in order whatever the ids
+
+    Members
+    -------
+    i : In(stream(BurstLayout))
+    row : In({valid, open, all, group, bank, row}), the activation (``open``) or precharge (of ``all``) of the
+        cycle before
+    open : In(banks), rows : In(row of each bank), the banks' states before this cycle's commands
+    may_activate, may_precharge, may_access : In(banks), a command of this queue may be given; each also says
+        that the bank is closed, open, open
+    kept_open : In(banks), banks that must not be closed for these bursts
+    activate, precharge : Out({valid, group, bank, row})
+    column : Out({valid, group, bank, column, id, last}), ``last`` is the last of an AXI burst
+    accept : In(1), the column command is given in this cycle
+    needed : Out(banks), banks to be kept open for these bursts
+    wanted : Out(banks), banks that bursts are still to use
+    left : Out(banks in a group), the last beat of a granule is taken in this cycle
+    hit : Out(1), the row of a burst's next beat is open
+    aged : Out(1); empty : Out(1), no burst is inside
+    """
+
+    def __init__(self, config: DramConfig, *, depth, ordered):
+        self.config, self.depth, self.ordered = config, depth, ordered
+        timing = config.timing
+        bits = AddressMap(timing).bits
+        banks = timing.groups * timing.banks
+        where = {"group": bits["group"], "bank": bits["bank"]}
+        row = data.StructLayout({"valid": 1} | where | {"row": bits["row"]})
+        column = {"valid": 1} | where | {"column": bits["column"], "id": config.id_width, "last": 1}
+        super().__init__(
+            {
+                "i": In(stream.Signature(BurstLayout(config))),
+                "row": In(
+                    data.StructLayout({"valid": 1, "open": 1, "all": 1} | where | {"row": bits["row"]})
+                ),
+                "open": In(banks),
+                "rows": In(data.ArrayLayout(bits["row"], banks)),
+                "may_activate": In(banks),
+                "may_precharge": In(banks),
+                "may_access": In(banks),
+                "kept_open": In(banks),
+                "activate": Out(row),
+                "precharge": Out(row),
+                "column": Out(data.StructLayout(column)),
+                "accept": In(1),
+                "needed": Out(banks),
+                "wanted": Out(banks),
+                "left": Out(timing.banks),
+                "hit": Out(1),
+                "aged": Out(1),
+                "empty": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        slots = [_Slot(self, n) for n in range(self.depth)]
+        valid = Cat(slot.valid for slot in slots)
+        claimed = Signal(len(self.open))  # banks that the oldest burst, aged, has to have another row in
+        for slot in slots:
+            slot.follow(m, self.row)
+            m.d.comb += [
+                slot.first.eq(slot.valid & ~(slot.order & valid).any()),
+                slot.kept.eq(slot.valid.replicate(self._groups) & slot.hits & slot.needs),
+            ]
+            with m.If((slot.rival & valid).any()):
+                m.d.comb += slot.kept.eq(0)
+        self._enter(m, slots)
+        done = self._columns(m, slots, _named(m, "access", self.may_access & ~claimed))
+        self._rows(m, slots)
+        self._age(m, slots, done, claimed)
+        m.d.comb += [
+            self.empty.eq(~valid.any() & ~self.i.valid),
+            self.needed.eq(self._banks_of(slots, lambda slot: slot.kept) & ~claimed),
+            self.wanted.eq(self._banks_of(slots, lambda slot: Mux(slot.valid, slot.needs, 0))),
+        ]
+        return m
+
+    @property
+    def _groups(self):
+        return self.config.timing.groups
+
+    def _banks_of(self, slots, groups):
+        """The banks, a bit each, of what ``groups`` gives of each slot."""
+        timing = self.config.timing
+        of_bank = lambda slot, b: Mux(slot.place.bank == b, groups(slot), 0)
+        return Cat(reduce(or_, [of_bank(slot, b) for slot in slots]) for b in range(timing.banks))
+
+    def _of_bank(self, bank, banks):
+        """The bits of the bank groups, of ``banks``, for one number of a bank."""
+        groups = self._groups
+        return word_mux(bank, [banks[groups * b :][:groups] for b in range(self.config.timing.banks)])
+
+    def _enter(self, m, slots):
+        """A burst waits in a register for its slot, and is compared with the open rows there."""
+        timing, groups = self.config.timing, self._groups
+        waiting, new = Signal(), Signal(self.i.payload.shape())
+        free = _named(m, "free", ~Cat(slot.valid for slot in slots))
+        slot_of = _named(m, "next_slot", free & -free)
+        enters = Signal()
+        m.d.comb += [enters.eq(waiting & free.any()), self.i.ready.eq(~waiting | free.any())]
+        with m.If(self.i.ready):
+            m.d.sync += [waiting.eq(self.i.valid), new.eq(self.i.payload)]
+        where = new.place
+        hits = Signal(groups)
+        for g in range(groups):
+            numbers = [bank_number(timing, b, g) for b in range(timing.banks)]
+            row = _named(m, f"open_row{g}", word_mux(where.bank, [self.rows[n] for n in numbers]))
+            m.d.comb += hits[g].eq(word_mux(where.bank, [self.open[n] for n in numbers]) & (row == where.row))
+        same = _named(m, "same", Cat(slot.valid & (self.ordered | (slot.id == new.id)) for slot in slots))
+        rival = _named(
+            m,
+            "rivals",
+            Cat((slot.place.bank == where.bank) & (slot.place.row != where.row) for slot in slots),
+        )
+        for n, slot in enumerate(slots):
+            with m.If(enters & slot_of[n]):
+                m.d.sync += [
+                    slot.valid.eq(1),
+                    slot.place.eq(new.place),
+                    slot.len.eq(new.len),
+                    slot.id.eq(new.id),
+                    slot.last.eq(new.last),
+                    slot.hits.eq(hits),
+                    slot.older.eq(~free),
+                    slot.order.eq(same),
+                    slot.rival.eq(same & rival),
+                ]
+            with m.Elif(enters):  # it is younger
+                for bits in (slot.older, slot.order, slot.rival):
+                    m.d.sync += bits.eq(bits & ~slot_of)
+
+    def _columns(self, m, slots, access):
+        """The column command; a bit for each slot whose last beat it is, if it is accepted."""
+        ready, current = Signal(self.depth), Signal(self.depth)
+        next_hit = lambda slot: word_mux(slot.place.group, slot.hits) if self._groups > 1 else slot.hits
+        m.d.comb += self.hit.eq(Cat(slot.first & next_hit(slot) for slot in slots).any())
+        for n, slot in enumerate(slots):
+            may = _named(m, f"accessible{n}", self._of_bank(slot.place.bank, access) & slot.hits)
+            m.d.comb += ready[n].eq(
+                slot.first & (word_mux(slot.place.group, may) if self._groups > 1 else may)
+            )
+        chosen, done = Signal(self.depth), Signal(self.depth)
+        m.d.comb += [
+            chosen.eq(Mux((ready & current).any(), current, _oldest(slots, ready))),
+            self.column.valid.eq(ready.any()),
+            done.eq(Mux(self.accept, chosen & Cat(slot.len == 0 for slot in slots), 0)),
+        ]
+        place = self._place(_named(m, "column_place", select(chosen, [slot.place for slot in slots])))
+        m.d.comb += [
+            self.column.group.eq(place.group),
+            self.column.bank.eq(place.bank),
+            self.column.column.eq(place.column),
+            self.column.id.eq(select(chosen, [slot.id for slot in slots])),
+            self.column.last.eq((chosen & Cat((slot.len == 0) & slot.last for slot in slots)).any()),
+        ]
+        ends = Cat(place.group, place.column).all()
+        for b in range(self.config.timing.banks):
+            m.d.comb += self.left[b].eq(self.accept & ends & (place.bank == b))
+        with m.If(self.accept):
+            m.d.sync += current.eq(chosen)
+        for n, slot in enumerate(slots):
+            with m.If(self.accept & chosen[n]):
+                where = Cat(slot.place.group, slot.place.column)
+                m.d.sync += [where.eq(where + 1), slot.len.eq(slot.len - 1), slot.valid.eq(slot.len != 0)]
+        return done
+
+    def _rows(self, m, slots):
+        """The row commands: the oldest burst that can use one, its next bank first."""
+        closable = _named(m, "closable", self.may_precharge & ~self.kept_open)
+        for name, command, usable in (
+            ("activate", self.activate, lambda slot: self._of_bank(slot.place.bank, self.may_activate)),
+            ("precharge", self.precharge, lambda slot: self._of_bank(slot.place.bank, closable) & ~slot.hits),
+        ):
+            groups = [
+                _named(m, f"{name}_groups{slot.number}", Mux(slot.valid, usable(slot) & slot.needs, 0))
+                for slot in slots
+            ]
+            asks = _named(m, f"{name}_asks", Cat(each.any() for each in groups))
+            chosen = _named(m, f"{name}_slot", _oldest(slots, asks))
+            place = self._place(_named(m, f"{name}_place", select(chosen, [slot.place for slot in slots])))
+            mask = _named(m, f"{name}_mask", select(chosen, groups))
+            m.d.comb += [
+                command.valid.eq(asks.any()),
+                command.bank.eq(place.bank),
+                command.row.eq(place.row),
+                command.group.eq(_next_of(mask, place.group)),
+            ]
+
+    def _age(self, m, slots, done, claimed):
+        """How long the oldest burst has been the oldest."""
+        valid = Cat(slot.valid for slot in slots)
+        oldest = Signal(self.depth)
+        waited = Signal(range(self.config.oldest + 1))
+        m.d.comb += [
+            oldest.eq(Cat(slot.valid & ~(slot.older & valid).any() for slot in slots)),
+            self.aged.eq(waited == self.config.oldest),
+        ]
+        with m.If(~valid.any() | (done & oldest).any()):
+            m.d.sync += waited.eq(0)
+        with m.Elif(~self.aged):
+            m.d.sync += waited.eq(waited + 1)
+        lacks = lambda slot: slot.needs & ~slot.hits
+        with m.If(self.aged):
+            m.d.comb += claimed.eq(
+                self._banks_of(slots, lambda slot: Mux(oldest[slot.number], lacks(slot), 0))
+            )
+
+    def _place(self, bits):
+        return self.i.payload.shape()["place"].shape(bits)
+
+
+class _Slot:
+    """The registers of a burst of ``queue``: its next place, the beats left less one, whether a beat's row
+    is open in each group (``hits``), and which other slots' bursts are older, of the same id and older
+    (``order``), and have another row of the same bank besides (``rival``)."""
+
+    def __init__(self, queue, number):
+        layout = queue.i.payload.shape()
+        self.number, self.queue = number, queue
+        signal = lambda shape, name: Signal(shape, name=f"slot{number}_{name}")
+        self.valid = signal(1, "valid")
+        self.place = signal(layout["place"].shape, "place")
+        self.len = signal(layout["len"].shape, "len")
+        self.id = signal(layout["id"].shape, "id")
+        self.last = signal(1, "last")
+        self.hits = signal(queue.config.timing.groups, "hits")
+        self.older, self.order, self.rival = (
+            signal(queue.depth, name) for name in ("older", "order", "rival")
+        )
+        self.first = signal(1, "first")
+        self.kept, self.needs = (signal(queue.config.timing.groups, name) for name in ("kept", "needs"))
+
+    def follow(self, m, row):
+        """Note the row that a bank has after the row command ``row``, and the groups of which a bank is still
+        to be used."""
+        here = _named(m, f"slot{self.number}_here", row.valid & (row.all | (row.bank == self.place.bank)))
+        hit = _named(m, f"slot{self.number}_hit", row.open & (row.row == self.place.row))
+        groups = len(self.hits)
+        for g in range(groups):
+            distance = (g - self.place.group)[: groups.bit_length() - 1] if groups > 1 else 0
+            m.d.comb += self.needs[g].eq(self.len >= distance)
+            with m.If(here & (row.all | (row.group == g))):
+                m.d.sync += self.hits[g].eq(hit)
+
+
+def _named(m, name, value):
+    """A signal of that name for ``value``."""
+    signal = Signal(len(value), name=name)
+    m.d.comb += signal.eq(value)
+    return signal
+
+
+def _oldest(slots, requests):
+    """Of the slots that request, the oldest, one-hot."""
+    return Cat(requests[n] & ~(requests & slot.older).any() for n, slot in enumerate(slots))
+
+
+def _next_of(mask, start):
+    """The first bit of ``mask`` that is set, from ``start`` on and round."""
+    if len(mask) == 1:
+        return C(0, 0)
+    found = start
+    for distance in reversed(range(len(mask))):
+        at = (start + distance)[: len(start)]
+        found = Mux(word_mux(at, mask), at, found)
+    return found

@@ -1,0 +1,145 @@
+"""When which banks of a DRAM are refreshed."""
+
+from amaranth.hdl import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..verilog import place
+from .config import DramConfig
+from .countdown import Countdown
+
+__all__ = ["BankRefresher", "Refresher"]
+
+SOON, LATE, URGENT = 1, 6, 7
+"""Rounds that are due from which on one bank at a time that no burst needs, one of any, and any are refreshed;
+JEDEC lets 8 be due."""
+
+
+class Refresher(wiring.Component):
+    """Refreshes all banks at once as soon as it is due.
+
+    Latency: 1 cycle from a refresh that is due to the first command.
+
+    It holds all banks, closes them together when each of them may be closed, and refreshes them; then bursts
+    go on.
+
+    Parameters
+    ----------
+    config : DramConfig
+
+    Members
+    -------
+    wanted : In(banks), bursts need this bank
+    left : In(banks in a group), the last beat of a granule of theirs is taken in this cycle
+    open, may_precharge, may_activate : In(banks), of each bank, by its own commands
+    may_refresh : In(groups), commands to other banks allow it
+    accept : In(1), the command is given in this cycle
+    hold : Out(banks), no burst may use or open this bank
+    precharge, refresh : Out(1), precharge or refresh the bank ``group``, ``bank``, or all banks if these are
+        refreshed together; not both
+    group, bank : Out
+    due : Out, refreshes of all banks that are due
+    """
+
+    def __init__(self, config: DramConfig):
+        self.config = config
+        timing = config.timing
+        banks = timing.groups * timing.banks
+        super().__init__(
+            {
+                "wanted": In(banks),
+                "left": In(timing.banks),
+                "open": In(banks),
+                "may_precharge": In(banks),
+                "may_activate": In(banks),
+                "may_refresh": In(timing.groups),
+                "accept": In(1),
+                "hold": Out(banks),
+                "precharge": Out(1),
+                "refresh": Out(1),
+                "group": Out(range(timing.groups)),
+                "bank": Out(range(timing.banks)),
+                "due": Out(range(timing.postponed + 1)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        self._count(m, self.refresh & self.accept)
+        with m.If(self.due != 0):
+            m.d.comb += [
+                self.hold.eq(-1),
+                self.precharge.eq(self.open.any() & ~(self.open & ~self.may_precharge).any()),
+                self.refresh.eq(self.may_activate.all()),
+            ]
+        return m
+
+    def _count(self, m, done):
+        """Count the intervals that pass and the refreshes of all banks."""
+        interval = self.config.cycles.interval
+        cycle, passed = Signal(range(interval)), Signal()
+        m.d.comb += passed.eq(cycle == interval - 1)
+        m.d.sync += [cycle.eq(Mux(passed, 0, cycle + 1)), self.due.eq(self.due + passed - done)]
+
+
+class BankRefresher(Refresher):
+    """Refreshes banks one by one, if possible those that nobody misses.
+
+    Latency: 1 cycle from a refresh that is due to the first command.
+
+    In a round each bank is refreshed once; a round is due in each interval. Best are the banks that a stream has just left
+    at the end of a granule, all groups one right after the other, since it comes back to them last; or any when no burst
+    is there. From ``SOON`` rounds that are due on, a bank without bursts is taken when no refresh is going
+    on, from ``LATE`` any bank, and from ``URGENT`` without waiting for the refresh before: the bursts wait.
+    """
+
+    def elaborate(self, platform):
+        m = Module()
+        timing = self.config.timing
+        groups, banks = timing.groups, timing.banks
+        pending, held = Signal(groups * banks), Signal(groups * banks)  # in this round, and now
+        left, done = Signal(banks), Signal(groups * banks)
+        busy = place(m, "busy", Countdown((self.config.cycles.refresh_bank,)))
+        self._count(m, (pending != 0) & ((pending & ~done) == 0))
+        m.d.sync += [left.eq(self.left), pending.eq(pending & ~done)]
+        with m.If((pending == 0) & (self.due != 0)):
+            m.d.sync += pending.eq(-1)
+
+        number = lambda bits, b: bits[groups * b :][:groups]  # the banks of a number
+        unwanted = Cat(number(pending, b).any() & (number(self.wanted, b) == 0) for b in range(banks))
+        some = Cat(number(pending, b).any() for b in range(banks))
+        paced = busy.over
+        choices = (
+            unwanted & left,
+            Mux(self.wanted == 0, some & -some, 0),
+            Mux((self.due >= SOON) & paced, unwanted & -unwanted, 0),
+            Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0),
+        )
+        choices = [pending & Cat(bit.replicate(groups) for bit in choice) for choice in choices]
+        with m.If((held & ~done) == 0):
+            m.d.sync += held.eq(0)
+            for choice in reversed(choices):
+                with m.If(choice.any()):
+                    m.d.sync += held.eq(choice & ~done)
+        with m.Else():
+            m.d.sync += held.eq(held & ~done)
+
+        closes, refreshes, chosen = Signal.like(held), Signal.like(held), Signal.like(held)
+        m.d.comb += [
+            closes.eq(held & self.open & self.may_precharge),
+            refreshes.eq(held & self.may_activate & self.may_refresh.replicate(banks)),
+            chosen.eq(Mux(closes.any(), closes & -closes, refreshes & -refreshes)),
+            done.eq(Mux(self.refresh & self.accept, chosen, 0)),
+            busy.start.eq(done.any()),
+            self.hold.eq(held),
+            self.precharge.eq(closes.any()),
+            self.refresh.eq(refreshes.any() & ~closes.any()),
+            Cat(self.group, self.bank).eq(_number(chosen)),
+        ]
+        return m
+
+
+def _number(one_hot):
+    """The number of the bit that is set."""
+    bits = (len(one_hot) - 1).bit_length()
+    return Cat(Cat(one_hot[n] for n in range(len(one_hot)) if n >> bit & 1).any() for bit in range(bits))

@@ -1,0 +1,1 @@
+"""The bench of a DRAM controller, with a model of the DRAM in Verilog."""

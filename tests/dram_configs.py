@@ -1,0 +1,12 @@
+"""DRAMs of all kinds for tests, each at its full clock."""
+
+from poblano.dram.config import DramConfig
+from poblano.dram.timing import TIMING_SETS
+
+__all__ = ["CONFIGS"]
+
+CONFIGS = {
+    kind: DramConfig(kind=kind, clock_mhz=1000 / timing.clock_ns / timing.ratio)
+    for kind, timing in TIMING_SETS.items()
+}
+"""By the timing set's name."""
