@@ -433,9 +433,10 @@ PRESETS = {
 simulated; ``tile64`` is the block of an ASIC, one 64x64 array with its buffers. ``flagship`` is the whole
 data-centre chip, for export and for the performance model: 16 of these tiles (65,536 MAC a cycle) and a
 memory with HBM's latency and 40-bit addresses. Its one memory port is the widest there is, 32 bytes a
-cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s), not a stack (819 GB/s). ``quad`` has four tiles, each with a
-home of its own: 1 GiB behind a port of 64 bytes a cycle, two pseudo-channels of HBM. That is 102 weights of Q4_1,
-more than a row of an array, so two rows enter at once."""
+cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s), not a stack (819 GB/s). ``quad`` has four tiles,
+each with a home of its own: 1 GiB behind a port of 64 bytes a cycle, two pseudo-channels of HBM. That is 102
+weights of Q4_1, more than a row of an array, so two rows enter at once. A tile has 1 MiB of vector memory and
+2 MiB of activation memory: enough for steps of 256 tokens of a model of 2048/8192."""
 
 
 def preset(name):
