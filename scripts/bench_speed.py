@@ -14,17 +14,56 @@ import json
 from pathlib import Path
 import sys
 
-from poblano.config import ConfigError, preset
+import numpy as np
+
+from poblano.config import BLOCK, ConfigError, preset
 from poblano_host.compiler import CompileError
-from poblano_host.models import load_model
+from poblano_host.models import Model, ModelConfig, load_model
+from poblano_host.models.arch import FAMILIES
+from poblano_host.models.model import BlockTensor
 from poblano_host.runtime.report import Run, summarise
 from poblano_host.runtime.session import Session
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Those of a Llama of one layer with heads of 64; its weights, of Q4_1, are random."""
+
+    dim: int
+    ffn_dim: int
+    heads: int
+    kv_heads: int
+
+    def model(self):
+        c = ModelConfig(
+            **vars(self),
+            architecture="llama",
+            name=f"{self.dim}/{self.ffn_dim}",
+            layers=1,
+            head_dim=64,
+            vocab=512,
+            context=512,
+            rope_base=10000.0,
+            norm_eps=1e-5,
+        )
+        generator, tensors = np.random.default_rng(0), {}
+        for name, shape in FAMILIES["llama"].graph(c).shapes().items():
+            if len(shape) == 1:
+                tensors[name] = generator.uniform(0.5, 1.5, shape).astype(np.float32)
+                continue
+            q = generator.integers(0, 16, shape, np.uint8)
+            scale = generator.uniform(0.1, 0.3, (shape[0], shape[1] // BLOCK)) * shape[1] ** -0.5
+            tensors[name] = BlockTensor(
+                "q4_1", q, scale.astype(np.float16), (-7.5 * scale).astype(np.float16)
+            )
+        return Model(c, tensors, None)  # type: ignore[arg-type]  # no text
+
+
+@dataclass(frozen=True)
 class Case:
     """A step of ``tokens`` from ``position`` on through ``layers`` layers (None: all, and the logits of the
-    last token) on ``preset`` with other ``tiles`` and ``bandwidth`` (bytes a cycle), if they are given.
+    last token) on ``preset`` with other ``tiles``, ``homes`` and ``bandwidth`` (bytes a cycle of each home),
+    if they are given; of a layer of ``sizes`` instead of the model.
 
     ``bar``: the least fraction of the roofline.
     """
@@ -35,14 +74,29 @@ class Case:
     layers: int | None = None
     tiles: int | None = None
     bandwidth: Fraction | None = None
+    homes: int | None = None
+    sizes: Sizes | None = None
     bar: float = 0.0
 
     @property
     def config(self):
         config = preset(self.preset)
-        if self.tiles is not None:
-            config = replace(config, tiles=self.tiles)
+        homes = config.memory.homes if self.homes is None else self.homes
+        config = replace(
+            config,
+            tiles=config.tiles if self.tiles is None else self.tiles,
+            memory=replace(config.memory, homes=homes),
+        )
         return config if self.bandwidth is None else config.with_memory(bandwidth=self.bandwidth)
+
+
+LLAMA_1B = Sizes(2048, 8192, 32, 8)
+
+
+def scaled(tiles, tokens, position=0):
+    """A case of as much work for each tile of ``desk``, of which there are ``tiles``, each with a home."""
+    sizes = Sizes(512, 384 * tiles, 2 * tiles, tiles)
+    return Case("desk", tokens, position, 1, tiles, Fraction(10), tiles, sizes, bar=0.9)
 
 
 CASES = {
@@ -51,14 +105,23 @@ CASES = {
     "desk8/prefill48": Case("desk", 48, layers=1, tiles=8, bandwidth=Fraction(32), bar=0.75),
     "desk/decode": Case("desk", 1, position=64, bar=0.975),
     "desk/prefill64": Case("desk", 64, bar=0.886),
+    "quad/decode": Case("quad", 1, position=64, layers=1, sizes=LLAMA_1B, bar=0.92),
+    "quad/prefill256": Case("quad", 256, layers=1, sizes=LLAMA_1B, bar=0.92),
+    "quad1/prefill64": Case("quad", 64, layers=1, tiles=1, homes=1, sizes=LLAMA_1B),
+    **{f"desk{n}/scaled_prefill32": scaled(n, 32) for n in (1, 2, 4, 8)},
+    **{f"desk{n}/scaled_decode": scaled(n, 1, 64) for n in (1, 2, 4, 8)},
 }
-"""Steps of SmolLM2-135M. The bandwidth of the chips of four and eight tiles is that of the widest port."""
+"""Steps of SmolLM2-135M, where the bandwidth of the chips of four and eight tiles is that of a port of 256
+bits; of a layer of Llama-3.2-1B's sizes, on ``quad`` and, as much work a tile, on one of its tiles; and of
+layers that grow with the number of ``desk``'s tiles."""
 
 
 def measure(case, model, *, check):
     """The :class:`~poblano_host.runtime.report.Summary` of a :class:`Case`."""
     config = case.config
-    if case.layers is not None:
+    if case.sizes is not None:
+        model = case.sizes.model()
+    elif case.layers is not None:
         model = model.shortened(case.layers)
     session = Session(model, config, check=check, report=lambda line: print(line, file=sys.stderr))
     session.position = case.position
@@ -111,8 +174,9 @@ def chosen(arguments):
 
 def main():
     arguments = parse()
-    model, figures, missed = load_model(arguments.model), {}, []
-    for name, case in chosen(arguments).items():
+    cases, figures, missed = chosen(arguments), {}, []
+    model = None if all(case.sizes for case in cases.values()) else load_model(arguments.model)
+    for name, case in cases.items():
         summary = measure(case, model, check=arguments.check)
         fraction = summary.roofline_fraction
         figures[name] = round(fraction, 4)

@@ -44,9 +44,18 @@ def tiny_model(*, family="llama", seed=0, formats=("q8_0",), tokenizer=None, **c
 
 
 def chip(
-    rows=16, cols=16, lanes=8, tiles=2, tokens=16, vmem_lines=2048, amem_blocks=512, data_width=256, **changes
+    rows=16,
+    cols=16,
+    lanes=8,
+    tiles=2,
+    tokens=16,
+    vmem_lines=2048,
+    amem_blocks=512,
+    data_width=256,
+    homes=1,
+    **changes,
 ):
-    """A chip of small memories."""
+    """A chip of small memories; a home has 8 MiB, of which the ring takes 4."""
     tile = TileConfig(
         array=ArrayConfig(rows=rows, cols=cols),
         lanes=lanes,
@@ -56,7 +65,10 @@ def chip(
         fifo_bytes=2048,
     )
     return ChipConfig(
-        tiles=tiles, tile=tile, memory=MemoryConfig(data_width=data_width, bandwidth=8), **changes
+        tiles=tiles,
+        tile=tile,
+        memory=MemoryConfig(data_width=data_width, bandwidth=8, homes=homes, home_bytes=1 << 23),
+        **changes,
     )
 
 

@@ -38,7 +38,7 @@ def test_every_byte_once(rows, cols, heads):
                     at = address(piece, cols, position)
                     written[at : at + (piece.length or 4)] += 1
     assert written.max() == 1
-    assert written.sum() == kv.token_bytes(kv.positions)
+    assert written.sum() == kv.token_bytes(kv.positions, heads)
 
 
 @pytest.mark.parametrize("rows, cols, heads", SHAPES)

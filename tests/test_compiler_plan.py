@@ -98,6 +98,16 @@ def test_commands_for_wide_rows_are_accepted(tokens, tiles):
         check(row.tobytes(), config, compiled.memory_bytes)
 
 
+@pytest.mark.parametrize("tokens", [1, 50, 256])
+def test_commands_for_quad_are_accepted(tokens):
+    """Its beats of memory are two lines, and its tiles stream from their own homes."""
+    compiled = CompiledModel(big_model(2048, 8192, 32, 8), preset("quad"))
+    assert compiled.max_tokens == 256
+    program = compiled.step([1] * tokens, 64)
+    for row in program.words:
+        check(row.tobytes(), compiled.config, compiled.memory_bytes)
+
+
 @pytest.mark.parametrize("name", ["base", *CONFIGS])
 def test_attention_covers_every_head_of_every_token(name):
     config, model = CONFIGS.get(name, chip()), tiny_model()
@@ -117,8 +127,8 @@ def test_places_in_memory_do_not_overlap():
     m = compiled.memory
     places = [(address, address + len(data)) for address, data in compiled.image]
     for layer in range(3):
-        layout, at = m.cache(next(n for n in m.graph.layers[layer] if type(n).__name__ == "Attention"))
-        places.append((at, at + layout.size))
+        caches = m.cache(next(n for n in m.graph.layers[layer] if type(n).__name__ == "Attention"))
+        places += [(at, at + caches.layout.size) for at in caches.address]
     tokens, dim = compiled.max_tokens, compiled.sizes.dim
     places += [(m.input, m.input + 4 * tokens * dim), (m.logits, m.logits + tokens * m.vocab_stride)]
     places += [(m.ring[0], m.ring[0] + 64 * m.ring[1])]

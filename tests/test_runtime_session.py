@@ -99,8 +99,8 @@ def test_check(model, monkeypatch):
     session = Session(model, chip(), backend="golden", check=True)
     assert len(list(session.generate(PROMPT, 2))) == 3
     attention = session.model.graph.of(Attention)[1]
-    layout, address = session.compiled.memory.cache(attention)
-    Wrong.where = address + layout.values(0, 0, 1)[0] + 5
+    caches = session.compiled.memory.cache(attention)
+    Wrong.where = caches.address[0] + caches.layout.values(0, 0, 1)[0] + 5
     with pytest.raises(
         Mismatch, match=f"positions 0 on: memory differs .* the first byte is at 0x{Wrong.where:x}$"
     ):

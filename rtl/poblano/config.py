@@ -207,6 +207,11 @@ class MemoryConfig:
         return 1 << self.addr_width if self.homes == 1 else self.homes * self.home_bytes
 
     @property
+    def total_bandwidth(self):
+        """Bytes per cycle of all ports together."""
+        return self.homes * self.bandwidth
+
+    @property
     def outstanding_writes(self):
         """Writes that the DMA engine keeps in flight: each takes a bit."""
         return 4 * self.outstanding
@@ -430,12 +435,24 @@ PRESETS = {
         ),
         queue_depth=8,
     ),
+    "quad": ChipConfig(
+        name="quad",
+        tiles=4,
+        formats=(*DEFAULT_FORMATS, "mxfp8_e4m3", "mxfp4_e2m1"),
+        tile=replace(_TILE64, array=ArrayConfig(rows=64, cols=64, load_rows=2)),
+        memory=MemoryConfig(
+            data_width=512, outstanding=16, homes=4, home_bytes=1 << 30, bandwidth=Fraction(64), latency=100
+        ),
+    ),
 }
 """``nano`` fits a small FPGA; ``ulx3s`` is the same with a memory port for an FPGA's block RAM; ``desk`` is
 simulated; ``tile64`` is the block of an ASIC, one 64x64 array with its buffers. ``flagship`` is the whole
 data-centre chip, for export and for the performance model: 16 of these tiles (65,536 MAC a cycle) and a
 memory with HBM's latency and 40-bit addresses. Its one memory port is the widest there is, 32 bytes a
-cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s), not a stack (819 GB/s)."""
+cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s), not a stack (819 GB/s). ``quad`` has four tiles,
+each with a home of its own: 1 GiB behind a port of 64 bytes a cycle, two pseudo-channels of HBM. That is 102
+weights of Q4_1, more than a row of an array, so two rows enter at once. A tile has 1 MiB of vector memory and
+2 MiB of activation memory: enough for steps of 256 tokens of a model of 2048/8192."""
 
 
 def preset(name):

@@ -1,4 +1,5 @@
-"""Where the keys and values of attention lie in memory: contiguous for each KV head."""
+"""Where the keys and values of attention lie in memory: contiguous for each KV head, in the homes of the
+tiles that stream them."""
 
 from dataclasses import dataclass
 
@@ -7,11 +8,24 @@ from poblano.isa.weight_stream import ScaleFormat, step_bytes
 
 from .image import align
 
-__all__ = ["KVLayout", "Piece"]
+__all__ = ["KVLayout", "KVPlaces", "Piece", "attended_heads"]
 
 SCALE_BYTES = 4
 LINE = 64
 """Bytes to which each head's cache is aligned."""
+
+
+def attended_heads(heads, kv_heads, tiles):
+    """For each tile [(KV head, first and last of its query heads)] if all heads are dealt out to the tiles:
+    whole KV heads if there are enough of them."""
+    split = lambda things: [(things * t // tiles, things * (t + 1) // tiles) for t in range(tiles)]
+    group = heads // kv_heads
+    if kv_heads >= tiles:
+        return [[(kv, 0, group) for kv in range(first, end)] for first, end in split(kv_heads)]
+    parts = lambda first, end: (
+        (kv, max(first - kv * group, 0), min(end - kv * group, group)) for kv in range(kv_heads)
+    )
+    return [[part for part in parts(first, end) if part[2] > part[1]] for first, end in split(heads)]
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class Piece:
 
 
 class KVLayout:
-    """The caches of one attention operator: all address arithmetic of K and V.
+    """The caches of one attention operator in one home: all address arithmetic of K and V.
 
     **K** of a KV head is a transposed weight stream with F32 scales: positions in groups of the array's C
     columns; a group holds, for each step of S blocks of the head, ``S*C`` scales and then, for each pass, C
@@ -47,7 +61,7 @@ class KVLayout:
 
     Parameters
     ----------
-    heads : KV heads; head_dim : elements of a head, a multiple of 32
+    heads : KV heads in the home; head_dim : elements of a head, a multiple of 32
     positions : positions in the cache, a multiple of :attr:`granule`
 
     Members
@@ -114,6 +128,52 @@ class KVLayout:
             at = base + column + group * self.positions * cols
             yield Piece(at, part * length, length, self.value_bytes, position=cols)
 
-    def token_bytes(self, tokens):
-        """Bytes of K and V, scales included, of ``tokens`` positions of all heads."""
-        return tokens * self.heads * 2 * (BLOCK + SCALE_BYTES) * self.blocks
+    def token_bytes(self, tokens, heads):
+        """Bytes of K and V, scales included, of ``tokens`` positions of ``heads`` heads."""
+        return tokens * heads * 2 * (BLOCK + SCALE_BYTES) * self.blocks
+
+
+@dataclass(frozen=True)
+class KVPlaces:
+    """The caches of one attention operator in all homes: a KV head's in that of each tile that attends with
+    it, so that no tile streams from another home.
+
+    Parameters
+    ----------
+    layout : :class:`KVLayout` of a home's heads
+    heads : for each home its KV heads (first, end)
+    address : for each home that of its caches
+    """
+
+    layout: KVLayout
+    heads: tuple
+    address: tuple
+
+    @classmethod
+    def place(cls, image, attention, context, config):
+        """Room in ``image`` for the caches of an Attention over ``context`` positions."""
+        if config.memory.homes == 1:
+            heads = [(0, attention.kv_heads)]
+        else:
+            attended = attended_heads(attention.heads, attention.kv_heads, config.tiles)
+            heads = [
+                _span(kv for tile in config.topology.tiles_of(home) for kv, _, _ in attended[tile])
+                for home in range(config.memory.homes)
+            ]
+        layout = KVLayout(config, max(end - first for first, end in heads), attention.head_dim, context)
+        addresses = [image.reserve(layout.size, home) for home in range(len(heads))]
+        return cls(layout, tuple(heads), tuple(addresses))
+
+    def runs(self, head, heads):
+        """(address of a home's caches, KV head, its number in the home, heads from it on) for each home that
+        has some of the ``heads`` KV heads from ``head`` on."""
+        for address, (first, end) in zip(self.address, self.heads):
+            start, stop = max(head, first), min(head + heads, end)
+            if stop > start:
+                yield address, start, start - first, stop - start
+
+
+def _span(numbers):
+    """(first, end) of consecutive numbers."""
+    numbers = sorted(numbers)
+    return (numbers[0], numbers[-1] + 1) if numbers else (0, 0)

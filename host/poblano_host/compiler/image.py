@@ -32,23 +32,58 @@ class Allocator:
 
 
 class Image:
-    """The bytes of memory from address 0, grown by pieces."""
+    """The bytes of memory, grown by pieces, in each of the homes of ``memory`` (a MemoryConfig) from its
+    start; ``what`` is in memory, for errors.
 
-    def __init__(self, unit):
-        self.unit = unit
+    Members
+    -------
+    pieces : list of (address, bytes); everything else is zero
+    """
+
+    def __init__(self, what, config):
+        self.what, self.memory = what, config.memory
+        self.unit = max(4096, config.stream_bytes)
         self.pieces = []
-        self.size = 0
+        self._used = [0] * config.memory.homes
 
-    def reserve(self, size):
+    def reserve(self, size, home=0):
         """Address of ``size`` zero bytes."""
-        address = self.size
-        self.size += -(-size // self.unit) * self.unit
+        address = home * self.memory.home_bytes + self._used[home]
+        self._used[home] += align(size, self.unit)
         return address
 
-    def append(self, data):
-        address = self.reserve(len(data))
+    def append(self, data, home=0):
+        address = self.reserve(len(data), home)
         self.pieces.append((address, bytes(data)))
         return address
 
     def array(self, array):
         return self.append(np.ascontiguousarray(array).tobytes())
+
+    def level(self):
+        """All homes go on as many bytes from their starts, which it returns."""
+        self._used = [max(self._used)] * len(self._used)
+        return self._used[0]
+
+    @property
+    def extents(self):
+        """(first, end) address of the bytes in each home."""
+        starts = (home * self.memory.home_bytes for home in range(len(self._used)))
+        return [(start, start + used) for start, used in zip(starts, self._used)]
+
+    @property
+    def size(self):
+        """Bytes of memory up to the last that is used; :class:`CompileError` if the chip has fewer."""
+        most = self.memory.most_bytes // self.memory.homes
+        for home, used in enumerate(self._used):
+            if used <= most:
+                continue
+            if self.memory.homes > 1:
+                raise CompileError(
+                    f"{self.what} needs {used} bytes of memory in home {home}; a home has {most}"
+                )
+            raise CompileError(
+                f"{self.what} needs {used} bytes of memory; {self.memory.addr_width} address bits reach "
+                f"{most}"
+            )
+        return max(end for first, end in self.extents if end > first)

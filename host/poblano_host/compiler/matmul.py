@@ -68,7 +68,7 @@ class MatmulJob:
             )
         self.width = min(n, room // rows // granule * granule)
 
-        image = Image(max(4096, config.stream_bytes))
+        image = Image("the product", config)
         pad = lambda array, height, width: np.pad(
             array, ((0, height - array.shape[0]), (0, width - array.shape[1]))
         )
@@ -92,11 +92,6 @@ class MatmulJob:
         self.ring = (image.reserve(64 * self.RING), self.RING)
         self.image = image.pieces
         self.memory_bytes = image.size
-        if self.memory_bytes > 1 << config.memory.addr_width:
-            raise CompileError(
-                f"the product needs {self.memory_bytes} bytes of memory; {config.memory.addr_width} address "
-                f"bits reach {1 << config.memory.addr_width}"
-            )
 
     def _quantise(self, first, count):
         """Rows ``first`` on of a to every tile's activation memory, a part that fits the stage at a time."""

@@ -8,7 +8,7 @@ import numpy as np
 from poblano.config import BLOCK, LINE_BYTES
 
 from ..models.operators import Attention, Linear, Norm, Residual, Rope
-from .cache import KVLayout
+from .cache import KVPlaces
 from .errors import CompileError
 from .image import Image, align
 from .plan import LINES
@@ -20,8 +20,10 @@ __all__ = ["ModelMemory"]
 class ModelMemory:
     """Places of everything that programs of a model read and write in memory.
 
-    Layers lie one behind the other. Where they are alike, so are their places, :attr:`pitch` bytes apart, and
-    the gain of the norm behind the last layer lies where a further layer's first would.
+    A tile's columns of every matrix and the keys and values that it attends to lie in its home; all else,
+    which the DMA engine brings, in the first. Layers lie one behind the other in every home. Where they are
+    alike, so are their places, :attr:`pitch` bytes apart, and the gain of the norm behind the last layer
+    lies where a further layer's first would.
 
     Parameters
     ----------
@@ -34,14 +36,15 @@ class ModelMemory:
     Members
     -------
     pieces : list of (address, bytes) to write once; everything else is zero at first
-    size : bytes, the ring's at the end included
+    size : bytes, the ring's included
+    extents : for each home the (first, end) address of all but the ring
     pitch : bytes from a layer to the next, None if they differ
     """
 
     def __init__(self, model, sizes, config, *, context, tokens, ring):
         self.model, self.graph, self.sizes, self.config = model, model.graph, sizes, config
         self._places, self._caches = {}, {}
-        self._image = image = Image(max(4096, config.stream_bytes))
+        self._image = image = Image(f"{model.config.name}:", config)
         norms = [[node for node in layer if isinstance(node, Norm)] for layer in self.graph.layers]
         biased = [[n for n in layer if isinstance(n, Linear) and n.bias] for layer in self.graph.layers]
         self._norms = [*norms, [node for node in self.graph.epilogue if isinstance(node, Norm)]]
@@ -49,9 +52,9 @@ class ModelMemory:
         self._index = {node.name: i for nodes in counted for i, node in enumerate(nodes)}
         starts = []
         for layer in self.graph.layers:
-            starts.append(image.size)
+            starts.append(image.level())
             self._place(layer, context)
-        starts.append(image.size)
+        starts.append(image.level())
         gaps = {b - a for a, b in zip(starts, starts[1:])}
         self.pitch = gaps.pop() if len(gaps) == 1 else None
         self._place(self.graph.epilogue, context)
@@ -61,6 +64,7 @@ class ModelMemory:
         self.vocab_stride = 4 * align(self._head.width, sizes.granule)
         self.logits = image.reserve(tokens * self.vocab_stride)
         self.best = image.reserve(LINES * LINE_BYTES * config.tiles)
+        self.extents = image.extents
         self.ring = image.reserve(64 * ring), ring
         self.pieces, self.size = image.pieces, image.size
 
@@ -69,7 +73,7 @@ class ModelMemory:
         return self._places[tensor]
 
     def cache(self, attention):
-        """(:class:`.cache.KVLayout`, address) of the caches of an Attention."""
+        """The :class:`.cache.KVPlaces` of an Attention."""
         return self._caches[attention.name]
 
     def norm_index(self, node):
@@ -135,8 +139,7 @@ class ModelMemory:
             self._places[node.weight] = TiledMatrix.place(self._image, tensor, ranges, self.config)
         for node in nodes:
             if isinstance(node, Attention):
-                layout = KVLayout(self.config, node.kv_heads, node.head_dim, context)
-                self._caches[node.name] = layout, self._image.reserve(layout.size)
+                self._caches[node.name] = KVPlaces.place(self._image, node, context, self.config)
 
     def _ranges(self, linears):
         """For each of ``linears`` the tiles' columns: those of one input that end in one attention go

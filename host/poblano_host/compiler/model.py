@@ -66,12 +66,6 @@ class CompiledModel:
             model, self.sizes, config, context=self.context, tokens=self.max_tokens, ring=self.RING
         )
         self.image, self.memory_bytes, self.ring = self.memory.pieces, self.memory.size, self.memory.ring
-        if self.memory_bytes > 1 << config.memory.addr_width:
-            raise CompileError(
-                f"{c.name}: needs {self.memory_bytes} bytes of memory; {config.memory.addr_width} address "
-                "bits "
-                f"reach {1 << config.memory.addr_width}"
-            )
 
     @property
     def vocab_stride(self):

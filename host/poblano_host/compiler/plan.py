@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from poblano.config import BLOCK, LINE_WORDS
 
+from .cache import attended_heads
 from .errors import CompileError
 from .image import Allocator, align
 
@@ -134,6 +135,10 @@ class Plan:
     projection's input, or the attention's output), then Q, K, V and probabilities, or the feed-forward
     network's ``hidden`` vector.
 
+    Members
+    -------
+    projected : (first, end) tokens of which Q, K and V are computed at once, before others'
+
     Raises :class:`CompileError` if they don't fit.
     """
 
@@ -144,6 +149,7 @@ class Plan:
         problem: CompileError | None = None
         for number, apart in ((self._groups(), False), (2, True), (4, True), (8, True)):
             self.groups, self.hidden_apart = Groups.of(count, number, config), apart
+            self.projected = self.groups.bounds if self._time_for(sizes.layer_bytes) else ((0, count),)
             try:
                 self._vector_memory(Allocator(tile.vmem_lines, f"{what} vector memory", "lines"))
                 self._activation_memory(Allocator(tile.amem_blocks, f"{what} activation memory", "blocks"))
@@ -158,12 +164,15 @@ class Plan:
     def _groups(self):
         """Two groups if both fill the array's rows well and memory has time to read some weights twice,
         else one."""
-        sizes, count, config = self.sizes, self.shape.count, self.config
-        items = config.tile.array.items
-        compute = count * sizes.layer_macs / config.macs_per_cycle
-        memory = (sizes.layer_bytes + sizes.again_bytes(config.tiles)) / float(config.memory.bandwidth)
+        sizes, count, config, items = self.sizes, self.shape.count, self.config, self.config.tile.array.items
         second = count - align(max(items, -(-count // 2)), config.tiles)
-        return 2 if second >= 3 * items // 4 and memory < 0.8 * compute else 1
+        return 2 if second >= 3 * items // 4 and self._time_for(sizes.again_bytes(config.tiles)) else 1
+
+    def _time_for(self, more):
+        """Whether memory has time for a layer's weights and ``more`` bytes."""
+        sizes, config = self.sizes, self.config
+        compute = self.shape.count * sizes.layer_macs / config.macs_per_cycle
+        return (sizes.layer_bytes + more) / float(config.memory.total_bandwidth) < 0.8 * compute
 
     def _vector_memory(self, vmem):
         sizes, count, own = self.sizes, self.shape.count, self.groups.own
@@ -225,10 +234,11 @@ class Plan:
         work = self._attention_work()
         most = max((end - first for mine in work for *_, first, end in mine), default=1)
         heads = max((head_end - head for mine in work for _, head, head_end, *_ in mine), default=1)
-        least = 3 * self.lines(self.shape.count, self.sizes.granule)
-        columns = self.columns(self.shape.count, self.sizes.dim_blocks)
+        rows = max(end - first for first, end in self.projected)
+        least = 3 * self.lines(rows, self.sizes.granule)
+        columns = self.columns(rows, self.sizes.dim_blocks)
         for lines in (max(self.pool_lines // 2, least), max(self.pool_lines // 4, least), least):
-            self.qkv = self.chunks(self.shape.count, columns, lines=lines, spare=1)
+            self.qkv = self.chunks(rows, columns, lines=lines, spare=1)
             used = (self.qkv.count + 1) * self.qkv.lines
             room = self.pool_lines - used
             sizes = {buffers: self._item_tokens(heads, most, buffers, room) for buffers in (4, 3, 2, 1)}
@@ -262,6 +272,9 @@ class Plan:
     def _attention_work(self):
         """For each tile (KV head, first and last query head of it, tokens) that it attends for."""
         sizes, count, tiles, groups = self.sizes, self.shape.count, self.config.tiles, self.groups
+        dealt = attended_heads(sizes.heads, sizes.kv_heads, tiles)
+        if self.config.memory.homes > 1:
+            return [[(*part, *span) for span in groups.bounds for part in mine] for mine in dealt]
         if count >= tiles and count > 1:
             owned = [[groups.owned(g, tile) for g in range(len(groups.bounds))] for tile in range(tiles)]
             return [
@@ -273,21 +286,22 @@ class Plan:
                 ]
                 for mine in owned
             ]
-        split = lambda things: [(things * t // tiles, things * (t + 1) // tiles) for t in range(tiles)]
-        tokens = [(t, t + 1) for t in range(count)]
-        if sizes.kv_heads >= tiles:
-            return [
-                [(kv, 0, sizes.group, *span) for kv in range(first, end) for span in tokens]
-                for first, end in split(sizes.kv_heads)
-            ]
-        work = []
-        for first, end in split(sizes.heads):
-            parts = [
-                (kv, max(first - kv * sizes.group, 0), min(end - kv * sizes.group, sizes.group))
-                for kv in range(sizes.kv_heads)
-            ]
-            work.append([(*part, *span) for part in parts if part[2] > part[1] for span in tokens])
-        return work
+        return [[(*part, t, t + 1) for part in mine for t in range(count)] for mine in dealt]
+
+    def together(self, head):
+        """(first, number, tiles): the query heads that are attended with together with ``head``, and by whom.
+
+        A tile streams the keys and values of its home alone: with several homes heads are dealt out to the
+        tiles for any number of tokens.
+        """
+        sizes, tiles = self.sizes, self.config.tiles
+        if self.config.memory.homes == 1:
+            return head // sizes.group * sizes.group, sizes.group, range(tiles)
+        for tile, mine in enumerate(attended_heads(sizes.heads, sizes.kv_heads, tiles)):
+            for kv, first, end in mine:
+                if first <= head - kv * sizes.group < end:
+                    return kv * sizes.group + first, end - first, [tile]
+        raise AssertionError(f"no tile attends with query head {head}")
 
     def columns(self, rows, blocks, most=COLUMNS):
         """Columns of a chunk of a product of ``rows`` rows and ``blocks`` blocks along K."""

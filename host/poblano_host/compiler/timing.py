@@ -20,7 +20,7 @@ class Timing:
         self.config = config
         self.array, self.lanes = config.tile.array, config.tile.lanes
         self.scalers = config.tile.scalers
-        self.bandwidth = float(config.memory.bandwidth)
+        self.bandwidth = float(config.memory.total_bandwidth)
 
     def of(self, opcode, o):
         """(cycles that the unit is kept, cycles until the effects can be seen) for operands ``o``."""

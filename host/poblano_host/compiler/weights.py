@@ -107,7 +107,7 @@ def split_columns(widths, config, *, blocks=True):
 
 @dataclass(frozen=True)
 class TiledMatrix:
-    """A matrix in memory, a stream for each tile.
+    """A matrix in memory, a stream for each tile in its home.
 
     Parameters
     ----------
@@ -127,7 +127,8 @@ class TiledMatrix:
 
     @classmethod
     def place(cls, image, tensor, ranges, config):
-        """Append to ``image`` the streams of ``tensor``, a BlockTensor (N out, K in)."""
+        """Append to ``image`` the streams of ``tensor``, a BlockTensor (N out, K in), each in its tile's
+        home."""
         check_weights(tensor.format, config)
         form, array = FORMATS[tensor.format], config.tile.array
         blocks = tensor.shape[1] // BLOCK
@@ -136,7 +137,7 @@ class TiledMatrix:
             part.T, ((0, (k_blocks - blocks) * unit), (0, 0)), constant_values=value
         )
         addresses = []
-        for first, end in ranges:
+        for tile, (first, end) in enumerate(ranges):
             rows, data = tensor.rows(slice(first, end)), b""
             if end > first:
                 data = pack_weights(
@@ -147,7 +148,7 @@ class TiledMatrix:
                     element=form["element"],
                     scale_format=form["scale"],
                 )
-            addresses.append(image.append(data))
+            addresses.append(image.append(data, config.topology.home_of(tile)))
         step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
         return cls(
             {name: int(value) for name, value in form.items()},

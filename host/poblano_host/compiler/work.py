@@ -23,7 +23,7 @@ class Work:
             for node in layer:
                 if isinstance(node, Attention):
                     macs += 2 * keys * node.heads * node.head_dim
-                    other += self.memory.cache(node)[0].token_bytes(position + count)
+                    other += self.memory.cache(node).layout.token_bytes(position + count, node.kv_heads)
             works.append(LayerWork(f"layer{n}", macs, weight_bytes, other))
         if self.shape.logits != "none":
             rows = 1 if self.shape.logits == "last" else count

@@ -44,7 +44,7 @@ def roofline_cycles(work, config):
     """The least cycles of a layer's work: of its multiply-accumulates or of its bytes, the larger."""
     return max(
         work.macs / config.macs_per_cycle,
-        (work.weight_bytes + work.other_bytes) / float(config.memory.bandwidth),
+        (work.weight_bytes + work.other_bytes) / float(config.memory.total_bandwidth),
     )
 
 
@@ -121,7 +121,7 @@ def summarise(runs, config):
         seconds=sum(result.seconds for result in results),
         array_utilisation=share(macs, config.macs_per_cycle),
         vector_utilisation=share(working, config.tiles),
-        memory_utilisation=share(bytes_read + bytes_written, float(config.memory.bandwidth)),
+        memory_utilisation=share(bytes_read + bytes_written, float(config.memory.total_bandwidth)),
     )
 
 
@@ -202,7 +202,7 @@ def _labels(layers):
 
 
 def _plot_roofline(axes, runs, config):
-    peak, bandwidth = config.macs_per_cycle, float(config.memory.bandwidth)
+    peak, bandwidth = config.macs_per_cycle, float(config.memory.total_bandwidth)
     layers = {
         phase: [layer for layer in found if layer.cycles and layer.bytes]
         for phase, found in layer_times(runs).items()

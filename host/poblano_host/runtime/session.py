@@ -143,10 +143,14 @@ class Session:
         return min(found, default=(0, 0))[1]
 
     def _compare(self, program, golden):
-        end = self.compiled.ring[0]
-        memory = np.frombuffer(self.backend.read(0, end), np.uint8)
-        if np.array_equal(memory, golden.memory[:end]):
-            return
+        for start, end in self.compiled.memory.extents:
+            memory = np.frombuffer(self.backend.read(start, end - start), np.uint8)
+            if not np.array_equal(memory, golden.memory[start:end]):
+                first = start + int(np.nonzero(memory != golden.memory[start:end])[0][0])
+                self._tell_mismatch(program, golden, first)
+
+    def _tell_mismatch(self, program, golden, first):
+        """Raise :class:`Mismatch`; the first byte of memory that differs is at ``first``."""
         where = f"positions {self.position} on"
         if program.logits is not None:
             ours, its = (self._logits(chip, program).view(np.uint32) for chip in (self.backend, golden))
@@ -157,5 +161,4 @@ class Session:
                     f"{where}: {len(different)} logits differ from the golden model's, the first for token "
                     f"{n}: bits 0x{ours[n]:08x}, golden 0x{its[n]:08x}"
                 )
-        first = int(np.nonzero(memory != golden.memory[:end])[0][0])
         raise Mismatch(f"{where}: memory differs from the golden model's, the first byte is at 0x{first:x}")

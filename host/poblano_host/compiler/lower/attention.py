@@ -24,9 +24,12 @@ def lower(s, node):
         s.formats.attention,
         f"{name}.q_padding",
     )
-    project(s, node)
     k, v = (s.values[value].node for value in node.inputs[1:])
-    store(s, node, k, v)
+    for tokens in plan.projected:
+        s.builder.group = s.groups.of_token(tokens[0])
+        project(s, node, tokens)
+        store(s, node, k, v, tokens)
+    s.builder.group = s.builder.head = 0
     s.clear_padding(
         plan.normed, s.count, sizes.attended_blocks, node.width // BLOCK, s.formats.linear, f"{name}.padding"
     )
@@ -54,7 +57,9 @@ class _Piece:
     def __init__(self, s, node, tile, item, n):
         self.s, self.node, self.tile, self.item, self.label = s, node, tile, item, local(node)
         plan, sizes = s.plan, s.sizes
-        self.layout, self.base = s.memory.cache(node)
+        places, home = s.memory.cache(node), s.config.topology.home_of(tile)
+        self.layout, self.base = places.layout, places.address[home]
+        self.kv = item.kv - places.heads[home][0]
         self.granules = granules(item.end)
         self.blocks = self.granules * (sizes.key_granule // BLOCK)
         self.key_blocks = plan.positions // BLOCK
@@ -67,25 +72,29 @@ class _Piece:
         self.maximum, self.sum = plan.maxima[buffer], plan.sums[buffer]
 
     def emit(self):
-        self.s.builder.group, self.s.builder.head = self.s.groups.of_token(self.item.first), self.item.kv
+        self._rank()
         self._scores()
         self._softmax()
         self._output()
         self._normalise()
         self.s.builder.group = self.s.builder.head = 0
 
+    def _rank(self):
+        s, first = self.s, self.item.first
+        s.builder.group, s.builder.head = s.groups.of_token(first), s.attention_rank(first, self.item.kv)
+
     def _vector(self, *tiles, label, **operands):
         self.s.builder.vector(self.tile, *tiles, **operands, label=f"{self.label}.{label}")
 
     def _scores(self):
         s, item = self.s, self.item
-        offset, size, groups = self.layout.keys(item.kv, self.granules)
+        offset, size, groups = self.layout.keys(self.kv, self.granules)
         s.builder.matmul(
             self.tile,
             [self.tile],
             dict(mem_addr=self.base + offset, row_bytes=size),
-            reads=cache_names(s, self.node, "keys", item.kv),
-            a=query(s, item.kv, item.first, item.head),
+            reads=cache_names(s, self.node, "keys", item),
+            a=query(s, item.first, item.kv * s.sizes.group + item.head),
             a_stride=s.sizes.head_steps,
             rows=item.rows,
             k_blocks=s.sizes.head_steps,
@@ -101,9 +110,9 @@ class _Piece:
 
     def load_scales(self, tiles):
         """V's scales of the positions that this item covers, to ``tiles``."""
-        s, kv = self.s, self.item.kv
-        offset, stride = self.layout.value_scales(kv)
-        s.builder.group, s.builder.head = s.groups.of_token(self.item.first), kv
+        s = self.s
+        offset, stride = self.layout.value_scales(self.kv)
+        self._rank()
         s.builder.load(
             tiles,
             self.base + offset,
@@ -112,7 +121,7 @@ class _Piece:
             self.stride,
             s.sizes.head_blocks,
             self.granules * (s.sizes.key_granule // LINE_WORDS),
-            reads=cache_names(s, self.node, "values", kv),
+            reads=cache_names(s, self.node, "values", self.item),
             label=f"{self.label}.v_scales",
         )
 
@@ -158,12 +167,12 @@ class _Piece:
         """Takes the place of the scores: a granule of columns for each block of the head."""
         s, item = self.s, self.item
         for block in range(s.sizes.head_blocks):
-            offset, size, rows, stride = self.layout.values(item.kv, block, self.granules)
+            offset, size, rows, stride = self.layout.values(self.kv, block, self.granules)
             s.builder.matmul(
                 self.tile,
                 [self.tile],
                 dict(mem_addr=self.base + offset, row_bytes=size, rows=rows, mem_stride=stride),
-                reads=cache_names(s, self.node, "values", item.kv),
+                reads=cache_names(s, self.node, "values", item),
                 a=self._probabilities(block),
                 a_stride=self.key_blocks,
                 rows=item.rows,

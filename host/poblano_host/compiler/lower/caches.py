@@ -1,4 +1,4 @@
-"""K and V of a step's tokens from activation memory to their caches."""
+"""K and V of a step's tokens from activation memory to their caches, in each home that has some."""
 
 from poblano.config import BLOCK
 
@@ -9,27 +9,31 @@ from .step import local
 __all__ = ["cache_names", "store"]
 
 
-def cache_names(s, node, kind, kv):
-    """Names of a KV head's keys or values, in the parts that the tiles write."""
-    return [(kind, node.name, kv, tile) for tile in s.tiles]
+def cache_names(s, node, kind, item):
+    """Names of the keys or values that an :class:`..plan.Item` sees, in the parts that are written apart."""
+    seen = [tokens for tokens in s.plan.projected if tokens[0] < item.end]
+    return [(kind, node.name, item.kv, tile, tokens) for tokens in seen for tile in s.tiles]
 
 
-def store(s, node, k, v):
-    """K and V of the Attention ``node``, the results of the Linears ``k`` and ``v``."""
-    layout, base = s.memory.cache(node)
+def store(s, node, k, v, tokens):
+    """K and V of ``tokens`` of the Attention ``node``, the results of the Linears ``k`` and ``v``."""
+    places = s.memory.cache(node)
+    layout = places.layout
     parts = (("keys", k, s.plan.keys, layout.key_pieces), ("values", v, s.plan.values, layout.value_pieces))
     for tile in s.tiles:
         for kind, linear, source, pieces in parts:
             first, end = s.memory.matrix(linear.weight).ranges[tile]
-            for head, block, heads in _runs(s, first // BLOCK, end // BLOCK):
-                at = source + head * s.sizes.head_blocks + block - first // BLOCK
-                names = [(kind, node.name, kv, tile) for kv in range(head, head + heads)]
-                for piece in pieces(head, block):
-                    _store(s, tile, at, (end - first) // BLOCK, heads, piece, base, names, local(linear))
+            for run, block, count in _runs(s, first // BLOCK, end // BLOCK):
+                for base, head, own, heads in places.runs(run, count):
+                    at = source + head * s.sizes.head_blocks + block - first // BLOCK
+                    names = [(kind, node.name, kv, tile, tokens) for kv in range(head, head + heads)]
+                    for piece in pieces(own, block):
+                        blocks, label = (end - first) // BLOCK, local(linear)
+                        _store(s, tile, tokens, at, blocks, heads, piece, base, names, label)
 
 
-def _store(s, tile, source, blocks, heads, piece, base, names, label):
-    """A piece of a block for all tokens, or of a single token for ``heads`` heads."""
+def _store(s, tile, tokens, source, blocks, heads, piece, base, names, label):
+    """A piece of a block for several tokens, or of a single token for ``heads`` heads."""
     emit = lambda src, src_stride, rows, address, stride: s.builder.store_block(
         tile,
         src,
@@ -46,9 +50,9 @@ def _store(s, tile, source, blocks, heads, piece, base, names, label):
     if s.count == 1:
         emit(source, s.sizes.head_blocks, heads, address, piece.head)
         return
-    cols, at = s.array.cols, 0
-    while at < s.count:
-        run, address = s.count - at, position * piece.position + (base + piece.address + at * piece.position)
+    cols, (at, end) = s.array.cols, tokens
+    while at < end:
+        run, address = end - at, position * piece.position + (base + piece.address + at * piece.position)
         before, inside = divmod(s.shape.column + at, cols)
         if piece.group:  # up to the end of a group of the K cache
             run = min(run, cols - inside)

@@ -7,7 +7,7 @@ __all__ = ["lower"]
 
 def lower(s, node):
     for group in range(len(s.groups.bounds)):
-        s.builder.group = group - len(s.groups.bounds)
+        s.builder.group = 2 * (group - len(s.groups.bounds))
         for tile in s.groups.owners(group):
             first, _ = s.groups.owned(group, tile)
             for at, row, rows in row_pieces(s, group, tile):
@@ -23,6 +23,6 @@ def lower(s, node):
                     label=node.name,
                 )
     s.builder.group = 0
-    if s.count > 1:
+    if s.count > 1 and s.config.memory.homes == 1:  # else most streams come from other homes
         s.builder.awaited = [(node.name, group) for group in range(len(s.groups.bounds))]
     s.values[node.name] = Residual()

@@ -16,7 +16,8 @@ def lower(s, node):
     (x,), plan, name = node.inputs, s.plan, local(node)
     index = s.memory.norm_index(node)
     for first, group, tile, row, rows, at in _parts(s, node):
-        s.builder.group = group
+        # Where tokens are projected apart, others' attention goes first: a product has to wait for it.
+        s.builder.group = group + (len(s.plan.projected) > 1)
         squares = plan.squares[group] + at // PIECE * LINES
         source = dict(a=plan.x + row * s.dim_lines, a_stride=s.dim_lines, rows=rows)
         if x not in s.squares or _one(s, node):
@@ -70,7 +71,7 @@ def lower(s, node):
 
 def load_first_gains(s):
     """The gains of the first layer; each further one is loaded when the one before has been used."""
-    s.builder.group = -len(s.groups.bounds) - 1
+    s.builder.group = -2 * len(s.groups.bounds) - 1
     for index, node in enumerate(node for node in s.graph.layers[0] if isinstance(node, Norm)):
         _load_gain(s, index, s.memory.gain(node), f"{local(node)}.gain")
     s.builder.group = 0

@@ -1,6 +1,6 @@
 """Queries, keys and values: projected in chunks, rotated, and quantised to activation memory as they come."""
 
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from operator import itemgetter
 
 from poblano.config import BLOCK
@@ -10,15 +10,15 @@ from ...models.operators import Rope
 from ..errors import CompileError
 from .linear import add_bias, ranges
 from .rope import parts, rotate
-from .step import local
+from .step import Results, local
 
 __all__ = ["project", "query"]
 
 LOG2_E = 1.4426950408889634
 
 
-def project(s, node):
-    """The inputs of the Attention ``node``."""
+def project(s, node, tokens):
+    """The inputs of the Attention ``node`` for ``tokens``, those of :attr:`..plan.Plan.projected` in turn."""
     chunks = s.plan.qkv
     temporary = chunks.base + chunks.count * chunks.lines
     q, k, v = (s.values[name] for name in node.inputs)
@@ -34,23 +34,26 @@ def project(s, node):
         )
         for tile in s.tiles
     ]
-    row_sets = s.first_rows([k.node], chunks.columns, 1)
+    whole = len(s.plan.projected) == 1
+    row_sets = s.first_rows([k.node], chunks.columns, 1) if whole else repeat([tokens])
     for (n, several), row_set in zip(enumerate(zip_longest(*pieces)), row_sets):
         for tile, piece in enumerate(several):
             if piece is None:
                 continue
-            s.builder.head, product, take, span = piece
+            head, product, take, span = piece
+            s.builder.head = s.attention_rank(tokens[0], head)
             line, stride = chunks.place(n), s.plan.lines(1, span[1] - span[0])
-            for rows in row_set:
-                s.product(product.node, tile, span, rows, product.x, line + rows[0] * stride, stride)
-            add_bias(s, product.node, tile, line, stride, s.count, span)
-            take(s, node, product, tile, line, stride, span, temporary)
-    s.builder.head = 0
+            for some in row_set:
+                at = line + (some[0] - tokens[0]) * stride
+                s.product(product.node, tile, span, some, product.x, at, stride)
+            add_bias(s, product.node, tile, line, stride, tokens[1] - tokens[0], span)
+            take(s, node, product, tile, Results(tokens, line, stride, span), temporary)
 
 
-def query(s, kv, token, j):
-    """The block where query head ``j`` of a KV head begins for a token."""
-    return s.plan.queries + ((kv * s.count + token) * s.sizes.group + j) * s.sizes.head_steps
+def query(s, token, head):
+    """The block where a token's query head begins: with those that are attended with together, by token."""
+    first, heads, _ = s.plan.together(head)
+    return s.plan.queries + (first * s.count + token * heads + head - first) * s.sizes.head_steps
 
 
 def _quantise(s, tile, product, part, temporary, *, tiles=None, label, **operands):
@@ -74,35 +77,36 @@ def _quantise(s, tile, product, part, temporary, *, tiles=None, label, **operand
     )
 
 
-def _take_queries(s, node, product, tile, line, stride, columns, temporary):
-    """Scaled for base-2 softmax; in every tile by KV head, token and head."""
-    group, steps = s.sizes.group, s.sizes.head_steps
+def _take_queries(s, node, product, tile, results, temporary):
+    """Scaled for base-2 softmax; in the tiles that attend with them by token and head."""
+    steps, together = s.sizes.head_steps, s.plan.together
     factor = node.scale * LOG2_E * s.formats.cache_unit
-    joint = lambda head, heads: s.count == 1 or (head % group == 0 and heads == group)
-    for part in parts(s, line, stride, columns, joint):
-        kv, j = divmod(part.head, group)
+    joint = lambda head, heads: s.count == 1 or together(head)[:2] == (head, heads)
+    for part in parts(s, results, joint):
+        _, heads, _ = together(part.head)
+        takers = {t for head in range(part.head, part.head + part.heads) for t in together(head)[2]}
         _quantise(
             s,
             tile,
             product,
             part,
             temporary,
-            tiles=s.tiles,
+            tiles=sorted(takers),
             op2=AluOp.MUL,
             sel2=Select.IMMEDIATE,
             imm2=factor,
-            dst=query(s, kv, 0, j) + part.inside // BLOCK,
-            dst_stride=steps if part.heads > 1 or s.count == 1 else group * steps,
+            dst=query(s, part.token, part.head) + part.inside // BLOCK,
+            dst_stride=steps if part.heads > 1 or s.count == 1 else heads * steps,
             label="q",
         )
 
 
-def _take_keys(s, node, product, tile, line, stride, columns, temporary):
+def _take_keys(s, node, product, tile, results, temporary):
     """In the own tile by token and block, of the blocks that the tile has."""
     first, end = s.memory.matrix(product.node.weight).ranges[tile]
     blocks = (end - first) // BLOCK
-    joint = lambda head, heads: s.count == 1 or columns == (first, end)
-    for part in parts(s, line, stride, columns, joint):
+    joint = lambda head, heads: s.count == 1 or results.columns == (first, end)
+    for part in parts(s, results, joint):
         block = (part.head * s.sizes.head_dim + part.inside - first) // BLOCK
         _quantise(
             s,
@@ -110,24 +114,25 @@ def _take_keys(s, node, product, tile, line, stride, columns, temporary):
             product,
             part,
             temporary,
-            dst=s.plan.keys + block,
+            dst=s.plan.keys + part.token * blocks + block,
             dst_stride=part.blocks if part.heads > 1 or s.count == 1 else blocks,
             label="k",
         )
 
 
-def _take_values(s, node, product, tile, line, stride, columns, temporary):
+def _take_values(s, node, product, tile, results, temporary):
     """As keys."""
     first, end = s.memory.matrix(product.node.weight).ranges[tile]
+    blocks, columns = (end - first) // BLOCK, results.columns
     s.builder.vector(
         tile,
-        rows=s.count,
+        rows=results.count,
         blocks=(columns[1] - columns[0]) // BLOCK,
-        a=line,
-        a_stride=stride,
+        a=results.line,
+        a_stride=results.stride,
         sink=Sink.QUANTISE,
         activation=s.formats.attention,
-        dst=s.plan.values + (columns[0] - first) // BLOCK,
-        dst_stride=(end - first) // BLOCK,
+        dst=s.plan.values + results.tokens[0] * blocks + (columns[0] - first) // BLOCK,
+        dst_stride=blocks,
         label=f"{local(product.node)}.quantise",
     )

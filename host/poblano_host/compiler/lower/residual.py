@@ -19,7 +19,7 @@ def lower(s, node):
     x, y = (s.values[name] for name in node.inputs)
     # The first tokens' results come while others' attention goes on: not where its scores are.
     room = s.plan.front_lines if len(_row_sets(s, y)) > 1 else s.plan.pool_lines
-    s.builder.head = s.sizes.kv_heads
+    s.builder.head = s.sizes.kv_heads * len(s.plan.projected)
     if _squares_wanted(s, node) and s.plan.lines(s.groups.own, s.sizes.dim) <= room:
         _whole(s, node, y)
         s.squares.add(node.name)

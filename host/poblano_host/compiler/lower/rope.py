@@ -16,7 +16,10 @@ def load_table(s):
     row = 2 * s.sizes.head_dim
     address = position * (4 * row) + s.memory.rope
     lines = row // LINE_WORDS
+    if not s.builder.awaited:  # between the embeddings of the first group and of the second
+        s.builder.group = 1 - 2 * len(s.groups.bounds)
     s.builder.load(s.tiles, address, 4 * row, s.plan.rope, lines, s.count, lines, label="rope.table")
+    s.builder.group = 0
 
 
 class Part:
@@ -27,13 +30,13 @@ class Part:
     -------
     head, heads : which; inside : the first element in the head
     words : elements of a head
-    rows, blocks : of a command
+    token : the first; rows, blocks : of a command
     line, stride : the first row's line and lines from a row to the next
     """
 
-    def __init__(self, s, head, heads, inside, words, line, stride):
+    def __init__(self, results, head, heads, inside, words, line, stride):
         self.head, self.heads, self.inside, self.words = head, heads, inside, words
-        self.rows, self.blocks = s.count * heads, words // BLOCK
+        self.token, self.rows, self.blocks = results.tokens[0], results.count * heads, words // BLOCK
         self.line, self.stride = line, stride
 
     @property
@@ -42,20 +45,21 @@ class Part:
         return dict(rows=self.rows, blocks=self.blocks, a=self.line, a_stride=self.stride)
 
 
-def parts(s, line, stride, columns, joint):
-    """The :class:`Part` s of results at ``line``, rows ``stride`` lines apart, for ``columns``.
+def parts(s, results, joint):
+    """The :class:`Part` s of :class:`.step.Results`.
 
     ``joint(head, heads)`` says whether what takes them can take several heads at once.
     """
-    size, (first, end) = s.sizes.head_dim, columns
+    size, (first, end) = s.sizes.head_dim, results.columns
+    line, stride = results.line, results.stride
     heads, lines = (end - first) // size, size // LINE_WORDS
     if first % size == end % size == 0 and heads * lines == stride and joint(first // size, heads):
-        yield Part(s, first // size, heads, 0, size, line, lines)
+        yield Part(results, first // size, heads, 0, size, line, lines)
         return
     at = first
     while at < end:
         stop = min(end, (at // size + 1) * size)
-        yield Part(s, at // size, 1, at % size, stop - at, line + (at - first) // LINE_WORDS, stride)
+        yield Part(results, at // size, 1, at % size, stop - at, line + (at - first) // LINE_WORDS, stride)
         at = stop
 
 
@@ -65,8 +69,9 @@ def rotate(s, tile, part, temporary, label):
     The part's own place and ``temporary`` get the two products.
     """
     lines = part.words // LINE_WORDS
-    table = s.plan.rope + part.inside // LINE_WORDS
-    factor = dict(b_stride=2 * s.sizes.head_dim // LINE_WORDS, op1=AluOp.MUL, sel1=Select.B, sink=Sink.VMEM)
+    row = 2 * s.sizes.head_dim // LINE_WORDS
+    table = s.plan.rope + part.token * row + part.inside // LINE_WORDS
+    factor = dict(b_stride=row, op1=AluOp.MUL, sel1=Select.B, sink=Sink.VMEM)
     factor |= part.source | dict(share=part.heads, label=f"{label}.rope")
     sines = table + s.sizes.head_dim // LINE_WORDS
     s.builder.vector(tile, **factor, swap=1, b=sines, dst=temporary, dst_stride=lines)

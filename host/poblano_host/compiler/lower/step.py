@@ -11,7 +11,7 @@ from ..formats import ActivationFormats
 from ..memory import ModelMemory
 from ..plan import PIECE, Plan, Shape
 
-__all__ = ["Product", "Quantised", "Residual", "Step", "local", "row_pieces"]
+__all__ = ["Product", "Quantised", "Residual", "Results", "Step", "local", "row_pieces"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,25 @@ class Product:
     node: object
     x: Quantised
     after: tuple = ()
+
+
+@dataclass(frozen=True)
+class Results:
+    """Results of a projection in vector memory.
+
+    tokens : (first, end)
+    line, stride : the first token's line, and lines from a token to the next
+    columns : (first, end), of the projection's output
+    """
+
+    tokens: tuple
+    line: int
+    stride: int
+    columns: tuple
+
+    @property
+    def count(self):
+        return self.tokens[1] - self.tokens[0]
 
 
 @dataclass
@@ -96,6 +115,11 @@ class Step:
         if len(self.tiles) == 1:
             return dict(tiles=[0], spread=0)
         return dict(tiles=list(self.groups.owners(group)), spread=self.groups.share[group])
+
+    def attention_rank(self, token, head):
+        """The rank of matrix commands of attention: by KV head, of some tokens after the others' if they are
+        projected apart."""
+        return head + sum(token >= end for _, end in self.plan.projected) * self.sizes.kv_heads
 
     def product(self, node, tile, columns, rows, x, dst, stride, *, tiles=None, spread=0):
         """Rows ``rows`` of the product of ``x`` with columns ``columns`` of a Linear's weight, in ``tile``.

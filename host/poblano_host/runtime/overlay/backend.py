@@ -49,6 +49,10 @@ class OverlayBackend:
     """
 
     def __init__(self, config, memory_bytes, ring, device, *, page_bytes=None, report=None):
+        if config.memory.homes > 1:
+            raise OverlayError(
+                f"a chip of {config.memory.homes} homes has no overlays: pages would not stay at home"
+            )
         self.config, self.device = config, device
         ring_size, page_bytes, places = _layout(config, device.memory_bytes, page_bytes)
         self._image = np.zeros(memory_bytes, np.uint8)
