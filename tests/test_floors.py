@@ -17,7 +17,8 @@ FLOORS = (
     ("poblano.axi",),  # knows nothing of a chip
     ("poblano.dram",),  # nor does this
     ("poblano.isa.header", "poblano.isa.topology"),  # sizes of commands bound those of a chip
-    ("poblano.local_config",),
+    ("poblano.local_config", "poblano.config_error"),
+    ("poblano.memory_config",),
     ("poblano.config",),
     ("poblano.isa",),
     ("poblano.interfaces",),

@@ -9,17 +9,14 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
-from amaranth.utils import ceil_log2
-
-from .axi.bursts import BOUNDARY_BYTES
-from .axi.homes import HomesConfig
-from .axi.signature import AXIConfig
+from .config_error import ConfigError, power_of_two, require
 from .dram.config import DramConfig
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
 from .isa.header import LOCAL_BITS
 from .isa.topology import MOST_TILES, Topology
 from .local_config import BLOCK, LINE_BYTES, LINE_WORDS, LocalConfig
+from .memory_config import MemoryConfig
 
 __all__ = [
     "BLOCK",
@@ -36,22 +33,6 @@ __all__ = [
 ]
 
 DEFAULT_FORMATS = ("int8", "int4")
-
-
-class ConfigError(ValueError):
-    """A configuration that can't be built; the message quotes the value."""
-
-
-def _require(condition, message):
-    if not condition:
-        raise ConfigError(message)
-
-
-def _power_of_two(name, value, low=1):
-    _require(
-        isinstance(value, int) and value >= low and value & (value - 1) == 0,
-        f"{name} must be a power of two of at least {low}, not {value!r}",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +57,18 @@ class ArrayConfig:
     multiplier_registers: bool = False
 
     def __post_init__(self):
-        _require(
+        require(
             self.multiplier in MULTIPLIERS,
             f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}",
         )
-        _require(
+        require(
             isinstance(self.rows, int) and self.rows >= 1 and (self.rows < BLOCK or self.rows % BLOCK == 0),
             f"array rows must be below {BLOCK} or a multiple of it, not {self.rows!r}",
         )
-        _require(
+        require(
             isinstance(self.cols, int) and self.cols >= 1, f"array cols must be at least 1, not {self.cols!r}"
         )
-        _require(
+        require(
             self.load_rows in (1, 2, 4)
             and min(self.rows, BLOCK) % self.load_rows == 0
             and self.cols % self.load_rows == 0,
@@ -98,7 +79,7 @@ class ArrayConfig:
             _ = self.arithmetic
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        _require(
+        require(
             self.fp4_rate == 1 or 2 * self.rows <= BLOCK,
             f"fp4_rate 2 needs an array of at most {BLOCK // 2} rows, not {self.rows}",
         )
@@ -132,101 +113,6 @@ class ArrayConfig:
     def sum_width(self):
         """Bits of a signed block sum."""
         return self.arithmetic.sum_width
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryConfig:
-    """The chip's memory ports, and the memory that simulation puts behind each.
-
-    ``data_width`` (bits) and ``addr_width`` are each AXI4 port's. ``burst_beats`` bounds a burst;
-    ``outstanding`` is the number of reads one engine keeps in flight; of writes, of which many are single
-    beats, it is :attr:`outstanding_writes`. There are ``homes`` ports: with more than one, byte address A is
-    behind port A // ``home_bytes``. With ``host_port`` the chip has a slave port for a host, which leads to
-    all of them. ``bandwidth`` (bytes per cycle, reads and writes together) and
-    ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for
-    the roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the
-    port's; both are the DRAM's then.
-    """
-
-    data_width: int = 256
-    addr_width: int = 32
-    burst_beats: int = 16
-    outstanding: int = 8
-    homes: int = 1
-    home_bytes: int = 1 << 28
-    host_port: bool = False
-    bandwidth: Fraction = Fraction(20)
-    latency: int = 60
-    dram: DramConfig | None = None
-
-    def __post_init__(self):
-        if self.dram is not None:
-            object.__setattr__(self, "bandwidth", self.dram.bandwidth)
-            object.__setattr__(self, "latency", self.dram.latency)
-        _power_of_two("memory data_width", self.data_width, 32)
-        _require(self.data_width <= 512, f"memory data_width must be at most 512, not {self.data_width!r}")
-        _require(16 <= self.addr_width <= 40, f"memory addr_width must be 16 to 40, not {self.addr_width!r}")
-        _power_of_two("memory burst_beats", self.burst_beats)
-        _require(self.burst_beats <= 256, f"memory burst_beats must be at most 256, not {self.burst_beats!r}")
-        _power_of_two("memory outstanding", self.outstanding)
-        _power_of_two("memory homes", self.homes)
-        _power_of_two("memory home_bytes", self.home_bytes, BOUNDARY_BYTES)
-        _require(
-            self.homes == 1 or self.homes * self.home_bytes <= 1 << self.addr_width,
-            f"{self.homes} homes of {self.home_bytes} bytes are more than memory addr_width "
-            f"{self.addr_width} can address",
-        )
-        _require(
-            0 < self.bandwidth <= self.data_bytes,
-            f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not "
-            f"{self.bandwidth}",
-        )
-        if self.dram is not None:
-            own, held = self.dram.timing.burst_bytes, self.dram.timing.bytes
-            _require(
-                self.data_bytes == own,
-                f"the DRAM has beats of {own} bytes, and a memory data_width of {self.data_width} does not",
-            )
-            _require(
-                held == (self.home_bytes if self.homes > 1 else 1 << self.addr_width),
-                f"the DRAM has {held} bytes, and addr_width (of several homes: home_bytes) does not say so",
-            )
-
-    @property
-    def data_bytes(self):
-        return self.data_width // 8
-
-    @property
-    def beat_lines(self):
-        """Lines that LOAD and STORE move whole multiples of: those of a beat, at least 1."""
-        return max(1, self.data_bytes // LINE_BYTES)
-
-    @property
-    def most_bytes(self):
-        """Bytes of memory that the chip can address."""
-        return 1 << self.addr_width if self.homes == 1 else self.homes * self.home_bytes
-
-    @property
-    def total_bandwidth(self):
-        """Bytes per cycle of all ports together."""
-        return self.homes * self.bandwidth
-
-    @property
-    def outstanding_writes(self):
-        """Writes that the DMA engine keeps in flight: each takes a bit."""
-        return 4 * self.outstanding
-
-    @property
-    def axi(self):
-        """The :class:`~poblano.axi.signature.AXIConfig` of each master inside the chip. With several homes,
-        which answer in any order, there is an id for each burst in flight."""
-        ids = ceil_log2(self.outstanding_writes) if self.homes > 1 else 1
-        return AXIConfig(addr_width=self.addr_width, data_width=self.data_width, id_width=ids)
-
-    @property
-    def home_map(self):
-        """The :class:`~poblano.axi.homes.HomesConfig`: which home an address is in."""
-        return HomesConfig(count=self.homes, size=self.home_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,27 +162,27 @@ class TileConfig:
         )
 
     def __post_init__(self):
-        _power_of_two("tile lanes", self.lanes, 2)
+        power_of_two("tile lanes", self.lanes, 2)
         if self.scalers is None:
             object.__setattr__(self, "scalers", self.lanes)
-        _power_of_two("tile scalers", self.scalers, self.lanes)
-        _require(
+        power_of_two("tile scalers", self.scalers, self.lanes)
+        require(
             self.scalers <= self.array.cols,
             f"tile scalers must be at most the array's {self.array.cols} cols, not {self.scalers}",
         )
-        _power_of_two("array rows of a tile", self.array.rows)
-        _power_of_two("array cols of a tile", self.array.cols, 2)
-        _power_of_two("tile tokens", self.tokens, 2)
-        _power_of_two("tile vmem_lines", self.vmem_lines, 16)
-        _power_of_two("tile vmem_banks", self.vmem_banks, 2)
-        _power_of_two("tile amem_blocks", self.amem_blocks, 16)
-        _power_of_two("tile fifo_bytes", self.fifo_bytes, 256)
-        _require(
+        power_of_two("array rows of a tile", self.array.rows)
+        power_of_two("array cols of a tile", self.array.cols, 2)
+        power_of_two("tile tokens", self.tokens, 2)
+        power_of_two("tile vmem_lines", self.vmem_lines, 16)
+        power_of_two("tile vmem_banks", self.vmem_banks, 2)
+        power_of_two("tile amem_blocks", self.amem_blocks, 16)
+        power_of_two("tile fifo_bytes", self.fifo_bytes, 256)
+        require(
             max(self.vmem_lines, self.amem_blocks) <= 1 << LOCAL_BITS,
             f"vmem_lines and amem_blocks must be at most {1 << LOCAL_BITS}: commands address them with "
             f"{LOCAL_BITS} bits",
         )
-        _require(
+        require(
             self.lanes <= min(self.array.cols, BLOCK),
             f"tile lanes must be at most the array's cols and {BLOCK}, not {self.lanes} with "
             f"{self.array.cols} cols",
@@ -324,15 +210,15 @@ class ChipConfig:
         formats = tuple(self.tile.array.formats if self.formats is None else self.formats)
         object.__setattr__(self, "formats", formats)
         object.__setattr__(self, "tile", replace(self.tile, array=replace(self.tile.array, formats=formats)))
-        _require(1 <= self.tiles <= MOST_TILES, f"tiles must be 1 to {MOST_TILES}, not {self.tiles!r}")
-        _power_of_two("queue_depth", self.queue_depth)
+        require(1 <= self.tiles <= MOST_TILES, f"tiles must be 1 to {MOST_TILES}, not {self.tiles!r}")
+        power_of_two("queue_depth", self.queue_depth)
         tile, memory = self.tile, self.memory
-        _require(
+        require(
             memory.data_width <= 32 * tile.lanes,
             f"memory data_width {memory.data_width} must be at most a vector-memory row of {32 * tile.lanes} "
             "bits",
         )
-        _require(
+        require(
             self.tiles % memory.homes == 0,
             f"tiles must be a multiple of the memory's {memory.homes} homes, not {self.tiles!r}",
         )
@@ -379,6 +265,18 @@ _TILE64 = TileConfig(
     amem_blocks=65536,
     fifo_bytes=65536,
 )
+
+_FORMATS64 = (*DEFAULT_FORMATS, "mxfp8_e4m3", "mxfp4_e2m1")
+
+
+def _hbm3_homes(count):
+    """As many homes of 1 GiB, each two pseudo-channels of HBM3 side by side: 64 bytes a cycle."""
+    dram = DramConfig(channels=2)
+    size = dram.timing.bytes
+    return MemoryConfig(
+        data_width=512, addr_width=40, outstanding=16, homes=count, home_bytes=size, dram=dram
+    )
+
 
 PRESETS = {
     "nano": ChipConfig(
@@ -429,30 +327,27 @@ PRESETS = {
     "flagship": ChipConfig(
         name="flagship",
         tiles=16,
-        tile=_TILE64,
-        memory=MemoryConfig(
-            data_width=256, addr_width=40, outstanding=32, bandwidth=Fraction(32), latency=200
-        ),
+        formats=_FORMATS64,
+        tile=replace(_TILE64, array=ArrayConfig(rows=64, cols=64, load_rows=2)),
+        memory=_hbm3_homes(16),
         queue_depth=8,
     ),
     "quad": ChipConfig(
         name="quad",
         tiles=4,
-        formats=(*DEFAULT_FORMATS, "mxfp8_e4m3", "mxfp4_e2m1"),
+        formats=_FORMATS64,
         tile=replace(_TILE64, array=ArrayConfig(rows=64, cols=64, load_rows=2)),
-        memory=MemoryConfig(
-            data_width=512, outstanding=16, homes=4, home_bytes=1 << 30, bandwidth=Fraction(64), latency=100
-        ),
+        memory=_hbm3_homes(4),
     ),
 }
 """``nano`` fits a small FPGA; ``ulx3s`` is the same with a memory port for an FPGA's block RAM; ``desk`` is
-simulated; ``tile64`` is the block of an ASIC, one 64x64 array with its buffers. ``flagship`` is the whole
-data-centre chip, for export and for the performance model: 16 of these tiles (65,536 MAC a cycle) and a
-memory with HBM's latency and 40-bit addresses. Its one memory port is the widest there is, 32 bytes a
-cycle: at 1 GHz one pseudo-channel of HBM (26 GB/s), not a stack (819 GB/s). ``quad`` has four tiles,
-each with a home of its own: 1 GiB behind a port of 64 bytes a cycle, two pseudo-channels of HBM. That is 102
-weights of Q4_1, more than a row of an array, so two rows enter at once. A tile has 1 MiB of vector memory and
-2 MiB of activation memory: enough for steps of 256 tokens of a model of 2048/8192."""
+simulated, with a pseudo-channel of HBM3; ``tile64`` is the block of an ASIC, one 64x64 array with its
+buffers. ``flagship`` is the whole data-centre chip, for export and for the performance model: 16 of these
+tiles (65,536 MAC a cycle) and one stack of HBM3, 16 GiB at 819 GB/s and 800 MHz. Each tile has a home of
+its own: 1 GiB behind two pseudo-channels, 64 bytes a cycle. That is 102 weights of Q4_1, more than a row of
+an array, so two rows enter at once. A tile has 1 MiB of vector memory and 2 MiB of activation memory:
+enough for steps of 256 tokens of a model of 2048/8192. ``quad`` is a quarter of it, which can be
+simulated."""
 
 
 def preset(name):

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 import enum
 
-from ..config import ArrayConfig, _require
+from ..config import ArrayConfig
+from ..config_error import require
 
 __all__ = ["DESIGN", "EngineConfig", "Fault", "IDENTITY", "REGISTERS", "STEP_BITS", "VERSION"]
 
@@ -68,23 +69,23 @@ class EngineConfig:
 
     def __post_init__(self):
         array = self.array
-        _require(
+        require(
             tuple(array.formats) == ("int8",) and array.load_rows == 1 and array.rows <= 32,
             f"an engine's array has formats int8, load_rows 1 and at most 32 rows, not {array!r}",
         )
         for name, low, high in ("tokens", 2, 256), ("memory_bytes", 1024, 1 << 20):
             value = getattr(self, name)
-            _require(
+            require(
                 low <= value <= high and value & (value - 1) == 0,
                 f"engine {name} must be a power of two from {low} to {high}, not {value!r}",
             )
-        _require(self.ports in (1, 2), f"engine ports must be 1 or 2, not {self.ports!r}")
-        _require(self.word_bytes <= 64, f"an engine's array has at most 64 cols, not {array.cols}")
+        require(self.ports in (1, 2), f"engine ports must be 1 or 2, not {self.ports!r}")
+        require(self.word_bytes <= 64, f"an engine's array has at most 64 cols, not {array.cols}")
         least = (
             max(array.passes * array.rows + self.tokens * self.result_words, array.passes * self.tokens)
             * self.word_bytes
         )
-        _require(
+        require(
             self.memory_bytes >= least,
             f"engine memory_bytes must be at least {least} for a block of an array of {array.rows} x "
             f"{array.cols} and {self.tokens} tokens, not {self.memory_bytes}",

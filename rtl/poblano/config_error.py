@@ -1,0 +1,21 @@
+"""What a configuration has to be."""
+
+__all__ = ["ConfigError", "power_of_two", "require"]
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be built; the message quotes the value."""
+
+
+def require(condition, message):
+    """Raise :class:`ConfigError` unless ``condition``."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def power_of_two(name, value, low=1):
+    """Raise :class:`ConfigError` unless ``value``, called ``name``, is a power of two of at least ``low``."""
+    require(
+        isinstance(value, int) and value >= low and value & (value - 1) == 0,
+        f"{name} must be a power of two of at least {low}, not {value!r}",
+    )

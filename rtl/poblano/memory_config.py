@@ -1,0 +1,110 @@
+"""The configuration of a chip's memory ports and of what is behind them."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from amaranth.utils import ceil_log2
+
+from .axi.bursts import BOUNDARY_BYTES
+from .axi.homes import HomesConfig
+from .axi.signature import AXIConfig
+from .config_error import power_of_two, require
+from .dram.config import DramConfig
+from .local_config import LINE_BYTES
+
+__all__ = ["MemoryConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """The chip's memory ports, and the memory that simulation puts behind each.
+
+    ``data_width`` (bits) and ``addr_width`` are each AXI4 port's. ``burst_beats`` bounds a burst;
+    ``outstanding`` is the number of reads one engine keeps in flight; of writes, of which many are single
+    beats, it is :attr:`outstanding_writes`. There are ``homes`` ports: with more than one, byte address A is
+    behind port A // ``home_bytes``. With ``host_port`` the chip has a slave port for a host, which leads to
+    all of them. ``bandwidth`` (bytes per cycle, reads and writes together) and
+    ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for
+    the roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the
+    port's; both are the DRAM's then.
+    """
+
+    data_width: int = 256
+    addr_width: int = 32
+    burst_beats: int = 16
+    outstanding: int = 8
+    homes: int = 1
+    home_bytes: int = 1 << 28
+    host_port: bool = False
+    bandwidth: Fraction = Fraction(20)
+    latency: int = 60
+    dram: DramConfig | None = None
+
+    def __post_init__(self):
+        if self.dram is not None:
+            object.__setattr__(self, "bandwidth", self.dram.bandwidth)
+            object.__setattr__(self, "latency", self.dram.latency)
+        power_of_two("memory data_width", self.data_width, 32)
+        require(self.data_width <= 512, f"memory data_width must be at most 512, not {self.data_width!r}")
+        require(16 <= self.addr_width <= 40, f"memory addr_width must be 16 to 40, not {self.addr_width!r}")
+        power_of_two("memory burst_beats", self.burst_beats)
+        require(self.burst_beats <= 256, f"memory burst_beats must be at most 256, not {self.burst_beats!r}")
+        power_of_two("memory outstanding", self.outstanding)
+        power_of_two("memory homes", self.homes)
+        power_of_two("memory home_bytes", self.home_bytes, BOUNDARY_BYTES)
+        require(
+            self.homes == 1 or self.homes * self.home_bytes <= 1 << self.addr_width,
+            f"{self.homes} homes of {self.home_bytes} bytes are more than memory addr_width "
+            f"{self.addr_width} can address",
+        )
+        require(
+            0 < self.bandwidth <= self.data_bytes,
+            f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not "
+            f"{self.bandwidth}",
+        )
+        if self.dram is not None:
+            own, held = self.dram.timing.burst_bytes, self.dram.timing.bytes
+            require(
+                self.data_bytes == own,
+                f"the DRAM has beats of {own} bytes, and a memory data_width of {self.data_width} does not",
+            )
+            require(
+                held == (self.home_bytes if self.homes > 1 else 1 << self.addr_width),
+                f"the DRAM has {held} bytes, and addr_width (of several homes: home_bytes) does not say so",
+            )
+
+    @property
+    def data_bytes(self):
+        return self.data_width // 8
+
+    @property
+    def beat_lines(self):
+        """Lines that LOAD and STORE move whole multiples of: those of a beat, at least 1."""
+        return max(1, self.data_bytes // LINE_BYTES)
+
+    @property
+    def most_bytes(self):
+        """Bytes of memory that the chip can address."""
+        return 1 << self.addr_width if self.homes == 1 else self.homes * self.home_bytes
+
+    @property
+    def total_bandwidth(self):
+        """Bytes per cycle of all ports together."""
+        return self.homes * self.bandwidth
+
+    @property
+    def outstanding_writes(self):
+        """Writes that the DMA engine keeps in flight: each takes a bit."""
+        return 4 * self.outstanding
+
+    @property
+    def axi(self):
+        """The :class:`~poblano.axi.signature.AXIConfig` of each master inside the chip. With several homes,
+        which answer in any order, there is an id for each burst in flight."""
+        ids = ceil_log2(self.outstanding_writes) if self.homes > 1 else 1
+        return AXIConfig(addr_width=self.addr_width, data_width=self.data_width, id_width=ids)
+
+    @property
+    def home_map(self):
+        """The :class:`~poblano.axi.homes.HomesConfig`: which home an address is in."""
+        return HomesConfig(count=self.homes, size=self.home_bytes)
