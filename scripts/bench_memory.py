@@ -21,6 +21,7 @@ from poblano_host.sim.controller import SimulatedController
 from poblano_host.sim.dram import SimulatedDram
 from poblano_host.sim.dram_rules import dram_times
 from poblano_host.sim.traffic import merged, random_chunks, sequential
+from scripts.document import rewrite
 
 KINDS = {
     "hbm3": "HBM3-6.4",
@@ -34,6 +35,7 @@ ROWS = 2048
 WINDOW = 16
 """Bursts among which the schedulers choose."""
 MAX_CYCLES = 20_000_000
+PAGE = Path(__file__).parents[1] / "docs" / "dram.md"
 
 
 def config_of(name, *, bank_refresh=True):
@@ -177,12 +179,29 @@ def measure(case, controller, *, beats=None):
     return {name: round(value, 4) for name, value in figures.items()} | waits
 
 
+def table(names, figures):
+    """Lines of Markdown."""
+    lines = [
+        "| traffic | this controller | bar | FR-FCFS, all banks | FR-FCFS, bank by bank | in order |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    percent = lambda value: f"{100 * value:.1f} %"
+    for name in names:
+        bar = CASES[name].bar
+        others = [figures.get(f"{name}/{key}") for key in SCHEDULERS]
+        cells = [percent(figures[name]), percent(bar) if bar else ""]
+        cells += ["" if value is None else percent(value) for value in others]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return lines
+
+
 def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of {', '.join(CASES)}")
     parser.add_argument("--quick", action="store_true", help="HBM3 with refresh of single banks, fewer beats")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/dram.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, by their names")
     arguments = parser.parse_args()
     for name in arguments.cases:
@@ -213,6 +232,8 @@ def main():
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if arguments.write:
+        rewrite(PAGE, "scripts/bench_memory.py", table(names, figures))
     if missed:
         sys.exit(f"below the bar: {', '.join(missed)}")
 
