@@ -62,8 +62,8 @@ class Sizes:
 @dataclass(frozen=True)
 class Case:
     """A step of ``tokens`` from ``position`` on through ``layers`` layers (None: all, and the logits of the
-    last token) on ``preset`` with other ``tiles``, ``homes`` and ``bandwidth`` (bytes a cycle of each home),
-    if they are given; of a layer of ``sizes`` instead of the model.
+    last token) on ``preset`` with other ``tiles`` and ``homes``, and a memory of ``bandwidth`` bytes a cycle in
+    each home instead of a DRAM, if they are given; of a layer of ``sizes`` instead of the model.
 
     ``bar``: the least fraction of the roofline.
     """
@@ -81,13 +81,16 @@ class Case:
     @property
     def config(self):
         config = preset(self.preset)
-        homes = config.memory.homes if self.homes is None else self.homes
-        config = replace(
-            config,
-            tiles=config.tiles if self.tiles is None else self.tiles,
-            memory=replace(config.memory, homes=homes),
-        )
-        return config if self.bandwidth is None else config.with_memory(bandwidth=self.bandwidth)
+        if self.tiles is not None:
+            config = replace(config, tiles=self.tiles)
+        dram, changes = config.memory.dram, {}
+        if self.homes is not None:
+            changes["homes"] = self.homes
+        if self.bandwidth is not None:  # of a memory without banks and rows
+            changes |= dict(dram=None, bandwidth=self.bandwidth, latency=60, addr_width=32)
+        elif self.homes == 1 and dram is not None:
+            changes["addr_width"] = dram.addr_width
+        return config.with_memory(**changes)
 
 
 LLAMA_1B = Sizes(2048, 8192, 32, 8)
@@ -103,8 +106,8 @@ CASES = {
     "tile64/prefill112": Case("tile64", 112, layers=1, bar=0.80),
     "desk4/prefill48": Case("desk", 48, layers=1, tiles=4, bandwidth=Fraction(32), bar=0.85),
     "desk8/prefill48": Case("desk", 48, layers=1, tiles=8, bandwidth=Fraction(32), bar=0.75),
-    "desk/decode": Case("desk", 1, position=64, bar=0.975),
-    "desk/prefill64": Case("desk", 64, bar=0.886),
+    "desk/decode": Case("desk", 1, position=64, bar=0.95),
+    "desk/prefill64": Case("desk", 64, bar=0.88),
     "quad/decode": Case("quad", 1, position=64, layers=1, sizes=LLAMA_1B, bar=0.92),
     "quad/prefill256": Case("quad", 256, layers=1, sizes=LLAMA_1B, bar=0.92),
     "quad1/prefill64": Case("quad", 64, layers=1, tiles=1, homes=1, sizes=LLAMA_1B),
