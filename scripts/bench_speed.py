@@ -81,8 +81,7 @@ class Case:
     @property
     def config(self):
         config = preset(self.preset)
-        if self.tiles is not None:
-            config = replace(config, tiles=self.tiles)
+        tiles = config.tiles if self.tiles is None else self.tiles
         dram, changes = config.memory.dram, {}
         if self.homes is not None:
             changes["homes"] = self.homes
@@ -90,7 +89,7 @@ class Case:
             changes |= dict(dram=None, bandwidth=self.bandwidth, latency=60, addr_width=32)
         elif self.homes == 1 and dram is not None:
             changes["addr_width"] = dram.addr_width
-        return config.with_memory(**changes)
+        return replace(config, tiles=tiles, memory=replace(config.memory, **changes))
 
 
 LLAMA_1B = Sizes(2048, 8192, 32, 8)
