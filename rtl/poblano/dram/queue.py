@@ -6,7 +6,7 @@ from operator import or_
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from ..stream.select import select, word_mux
 from .address import AddressMap
@@ -127,7 +127,8 @@ class BurstQueue(wiring.Component):
             # A burst that has to wait for its next row gives its other banks to an older one that waits: two
             # that each had a part of the other's banks would wait for each other.
             yields = ~self._next_hit(slot) & (slot.foe & stuck).any()
-            with m.If((slot.foe & slot.order & valid).any() | yields):
+            m.d.comb += slot.behind.eq((slot.order & stuck).any())
+            with m.If((slot.foe & slot.order & valid).any() | slot.behind | yields):
                 m.d.comb += slot.kept.eq(0)
         self._enter(m, slots)
         done = self._columns(m, slots, _named(m, "access", self.may_access & self.needed))
@@ -136,12 +137,7 @@ class BurstQueue(wiring.Component):
         m.d.comb += [
             self.full.eq(valid.all()),
             self.empty.eq(~valid.any() & ~self.i.valid),
-            self.soon.eq(
-                Cat(
-                    Cat(slot.first & (slot.place.bank == b) for slot in slots).any()
-                    for b in range(self.config.timing.banks)
-                )
-            ),
+            self.soon.eq(reduce(or_, [slot.first << slot.place.bank for slot in slots])),
             self.wanted.eq(self._banks_of(slots, lambda slot: Mux(slot.valid, slot.needs, 0))),
         ]
         m.d.sync += self.needed.eq(self._banks_of(slots, lambda slot: slot.kept) & ~claimed)
@@ -153,18 +149,20 @@ class BurstQueue(wiring.Component):
 
     def _banks_of(self, slots, groups):
         """The banks, a bit each, of what ``groups`` gives of each slot."""
-        timing = self.config.timing
-        of_bank = lambda slot, b: Mux(slot.place.bank == b, groups(slot), 0)
-        return Cat(reduce(or_, [of_bank(slot, b) for slot in slots]) for b in range(timing.banks))
+        first = lambda slot: Cat(C(0, exact_log2(self._groups)), slot.place.bank)  # of the slot's banks
+        return reduce(or_, [(groups(slot) << first(slot))[: len(self.open)] for slot in slots])
 
     def _of_bank(self, bank, banks):
         """The bits of the bank groups, of ``banks``, for one number of a bank."""
-        groups = self._groups
-        return word_mux(bank, [banks[groups * b :][:groups] for b in range(self.config.timing.banks)])
+        return banks.word_select(bank, self._groups)
 
     def _next_hit(self, slot):
         """Whether the row of the slot's next beat is open."""
-        return word_mux(slot.place.group, slot.hits) if self._groups > 1 else slot.hits
+        return self._of_group(slot, slot.hits)
+
+    def _of_group(self, slot, groups):
+        """The bit, of ``groups``, of the slot's next beat."""
+        return groups.bit_select(slot.place.group, 1)
 
     def _enter(self, m, slots):
         """A burst waits in a register for its slot, and is compared with the open rows there."""
@@ -212,9 +210,7 @@ class BurstQueue(wiring.Component):
         m.d.comb += self.hit.eq(Cat(slot.first & self._next_hit(slot) for slot in slots).any())
         for n, slot in enumerate(slots):
             may = _named(m, f"accessible{n}", self._of_bank(slot.place.bank, access) & slot.hits)
-            m.d.comb += ready[n].eq(
-                slot.first & (word_mux(slot.place.group, may) if self._groups > 1 else may)
-            )
+            m.d.comb += ready[n].eq(slot.first & self._of_group(slot, may))
         chosen, done = Signal(self.depth), Signal(self.depth)
         m.d.comb += [
             chosen.eq(Mux((ready & current).any(), current, _oldest(slots, ready))),
@@ -248,7 +244,11 @@ class BurstQueue(wiring.Component):
             ("precharge", self.precharge, lambda slot: self._of_bank(slot.place.bank, closable) & ~slot.hits),
         ):
             groups = [
-                _named(m, f"{name}_groups{slot.number}", Mux(slot.valid, usable(slot) & slot.needs, 0))
+                _named(
+                    m,
+                    f"{name}_groups{slot.number}",
+                    Mux(slot.valid & ~slot.behind, usable(slot) & slot.needs, 0),
+                )
                 for slot in slots
             ]
             asks = _named(m, f"{name}_asks", Cat(each.any() for each in groups))
@@ -301,20 +301,20 @@ class _Slot:
         self.last = signal(1, "last")
         self.hits = signal(queue.config.timing.groups, "hits")
         self.older, self.order, self.foe = (signal(queue.depth, name) for name in ("older", "order", "foe"))
-        self.first = signal(1, "first")
+        self.first, self.behind = signal(1, "first"), signal(1, "behind")
         self.kept, self.needs = (signal(queue.config.timing.groups, name) for name in ("kept", "needs"))
 
     def follow(self, m, row):
         """Note the row that a bank has after the row command ``row``, and the groups of which a bank is still
         to be used."""
+        groups = len(self.hits)
         here = _named(m, f"slot{self.number}_here", row.valid & (row.all | (row.bank == self.place.bank)))
         hit = _named(m, f"slot{self.number}_hit", row.open & (row.row == self.place.row))
-        groups = len(self.hits)
-        for g in range(groups):
-            distance = (g - self.place.group)[: groups.bit_length() - 1] if groups > 1 else 0
-            m.d.comb += self.needs[g].eq(self.len >= distance)
-            with m.If(here & (row.all | (row.group == g))):
-                m.d.sync += self.hits[g].eq(hit)
+        changed = Mux(row.all, -1, 1 << row.group)[:groups]
+        with m.If(here):
+            m.d.sync += self.hits.eq(Mux(hit, self.hits | changed, self.hits & ~changed))
+        beats = Cat(self.len >= n for n in range(groups))  # a bit for each, at most one a group
+        m.d.comb += self.needs.eq((Cat(beats, beats) << self.place.group)[groups:])
 
 
 def _named(m, name, value):
