@@ -98,7 +98,9 @@ LLAMA_1B = Sizes(2048, 8192, 32, 8)
 def scaled(tiles, tokens, position=0):
     """A case of as much work for each tile of ``desk``, of which there are ``tiles``, each with a home."""
     sizes = Sizes(512, 384 * tiles, 2 * tiles, tiles)
-    return Case("desk", tokens, position, 1, tiles, Fraction(10), tiles, sizes, bar=0.9)
+    return Case(
+        "desk", tokens, position, 1, tiles, Fraction(10), tiles, sizes, bar=0.9 if tokens == 1 else 0.8
+    )
 
 
 CASES = {
