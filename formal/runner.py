@@ -48,6 +48,7 @@ FILES = (
     "block_sums",
     "accumulator",
     "dram_address",
+    "dram_refresh",
     "dram_times",
 )
 """Property files: modules of this package with a tuple ``PROPERTIES``."""

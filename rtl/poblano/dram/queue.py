@@ -310,7 +310,7 @@ class _Slot:
         groups = len(self.hits)
         for g in range(groups):
             distance = (g - self.place.group)[: groups.bit_length() - 1] if groups > 1 else 0
-            m.d.comb += self.needs[g].eq(self.len >= distance)
+            m.d.comb += self.needs[g].eq(self.len >= distance if groups > 1 else 1)
             with m.If(here & (row.all | (row.group == g))):
                 m.d.sync += self.hits[g].eq(hit)
 

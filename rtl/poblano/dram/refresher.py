@@ -40,6 +40,7 @@ class Refresher(wiring.Component):
     precharge, refresh : Out(1), precharge or refresh the bank ``group``, ``bank``, or all banks if these are
         refreshed together; not both
     group, bank : Out
+    urgent : Out(1), the command goes before activations, which could follow each other for ever
     due : Out, refreshes of all banks that are due
     """
 
@@ -62,6 +63,7 @@ class Refresher(wiring.Component):
                 "refresh": Out(1),
                 "group": Out(range(timing.groups)),
                 "bank": Out(range(timing.banks)),
+                "urgent": Out(1),
                 "due": Out(range(timing.postponed + 1)),
             }
         )
@@ -80,7 +82,8 @@ class Refresher(wiring.Component):
     def _count(self, m, done):
         """Count the intervals that pass and the refreshes of all banks."""
         interval = self.config.cycles.interval
-        cycle, passed = Signal(range(interval)), Signal()
+        cycle = Signal(range(interval))
+        passed = Signal()
         m.d.comb += passed.eq(cycle == interval - 1)
         m.d.sync += [cycle.eq(Mux(passed, 0, cycle + 1)), self.due.eq(self.due + passed - done)]
 
@@ -101,8 +104,10 @@ class BankRefresher(Refresher):
         m = Module()
         timing = self.config.timing
         groups, banks = timing.groups, timing.banks
-        pending, held = Signal(groups * banks), Signal(groups * banks)  # in this round, and now
-        left, done = Signal(banks), Signal(groups * banks)
+        pending = Signal(groups * banks)  # in this round
+        held = Signal(groups * banks)
+        done = Signal(groups * banks)
+        left = Signal(banks)
         busy = place(m, "busy", Countdown((self.config.cycles.refresh_bank,)))
         self._count(m, (pending != 0) & ((pending & ~done) == 0))
         m.d.sync += [left.eq(self.left), pending.eq(pending & ~done)]
@@ -114,11 +119,12 @@ class BankRefresher(Refresher):
         some = Cat(number(pending, b).any() for b in range(banks))
         of_numbers = lambda numbers: Cat(bit.replicate(groups) for bit in numbers)
         paced = busy.over
+        m.d.comb += self.urgent.eq(self.due >= URGENT)
         choices = (
             some & left & ~self.soon,
             Mux(self.wanted == 0, some & -some, 0),
             Mux((self.due >= SOON) & paced, unwanted & -unwanted, 0),
-            Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0),
+            Mux((self.due >= LATE) & (paced | self.urgent), some & -some, 0),
         )
         with m.If((held & ~done) == 0):
             m.d.sync += held.eq(0)
