@@ -25,7 +25,10 @@ class Beats(Harness):
     def prove(self, m):
         dut, inside = self.peek("dut", BurstQueue(self.config, depth=self.depth, ordered=self.ordered))
         self.slots = [
-            {name: inside[f"slot{n}_{name}"] for name in ("valid", "place", "len", "id", "last", "hits", "order", "older")}
+            {
+                name: inside[f"slot{n}_{name}"]
+                for name in ("valid", "place", "len", "id", "last", "hits", "order", "older")
+            }
             for n in range(self.depth)
         ]
         self.dut, self.inside = dut, inside
@@ -56,7 +59,12 @@ class Beats(Harness):
         m.d.comb += watching.eq(inside)
         ends = watching & get & (self.ahead == 0)
         with m.If(put & pick & ~self.seen):
-            m.d.sync += [self.seen.eq(1), self.waits.eq(1), self.burst.eq(burst), self.ahead.eq(self.held - get)]
+            m.d.sync += [
+                self.seen.eq(1),
+                self.waits.eq(1),
+                self.burst.eq(burst),
+                self.ahead.eq(self.held - get),
+            ]
         with m.Else():
             with m.If(self.waits & entered):
                 m.d.sync += [self.waits.eq(0), self.slot.eq(self.inside["next_slot"])]
@@ -77,7 +85,9 @@ class Beats(Harness):
         # What the proof needs to know of the registers.
         new = self.dut.i.payload.shape()(self.inside["new"])
         self.check("in one", (self.slot & (self.slot - 1) == 0) & ~(self.waits & self.slot.any()))
-        self.check("waiting", ~self.waits | (self.inside["waiting"] & (new.as_value() == self.burst.as_value())))
+        self.check(
+            "waiting", ~self.waits | (self.inside["waiting"] & (new.as_value() == self.burst.as_value()))
+        )
         self.check("not yet", self.seen | ~(watching | self.done.any() | self.ahead.any()))
         self.check("begun", ~self.waits | (self.done == 0))
         self.check("watched", ~watching | self._mine(self.burst.id))
@@ -124,8 +134,12 @@ class Beats(Harness):
             self.check(f"not older {n}", ~older(n, n))
             here, order = self.slot[n], slot["order"]
             same = Cat(slot["place"], slot["len"], slot["last"], slot["id"])
-            wanted = Cat(self.at, (self.burst.len - self.done)[: len(slot["len"])], self.burst.last, self.burst.id)
-            self.check(f"slot {n}", ~here | (slot["valid"] & (same == wanted) & (self.done <= self.burst.len)))
+            wanted = Cat(
+                self.at, (self.burst.len - self.done)[: len(slot["len"])], self.burst.last, self.burst.id
+            )
+            self.check(
+                f"slot {n}", ~here | (slot["valid"] & (same == wanted) & (self.done <= self.burst.len))
+            )
             before = [bit & other["valid"] for bit, other in zip(order, self.slots)]
             self.check(f"ahead {n}", ~here | (self.ahead == left(before)))
             self.check(f"not itself {n}", ~slot["valid"] | ~order[n])
@@ -138,15 +152,80 @@ class Beats(Harness):
                 self.check(f"order {n} {k}", ~both | ordered)
 
 
+class Aged(Harness):
+    """The queue with any bursts and banks. An arbitrary bank is watched."""
+
+    def __init__(self, timing, depth):
+        super().__init__()
+        self.config, self.depth = small(timing), depth
+
+    def prove(self, m):
+        timing = self.config.timing
+        dut, inside = self.peek("dut", BurstQueue(self.config, depth=self.depth, ordered=False))
+        self.assume(~dut.accept | dut.column.valid)
+        at = lambda n, name: inside[f"slot{n}_{name}"]
+        valid = Cat(at(n, "valid") for n in range(self.depth))
+        oldest = Signal(self.depth)
+        m.d.comb += oldest.eq(
+            Cat(at(n, "valid") & ~(at(n, "older") & valid).any() for n in range(self.depth))
+        )
+        # The cycles for which it is the oldest.
+        same = oldest.any() & (oldest == self.past(oldest, "oldest_before"))
+        cycles = Signal(range(self.config.oldest + 1))
+        now = Signal.like(cycles)
+        m.d.comb += now.eq(Mux(same, Mux(cycles == self.config.oldest, cycles, cycles + 1), 0))
+        m.d.sync += cycles.eq(now)
+        self.check("aged", dut.aged == (now == self.config.oldest))
+        bank = self.constant("bank", range(timing.banks))
+        group = self.constant("group", range(timing.groups))
+        number = bank_number(timing, bank, group)
+        lacks = Signal()
+        m.d.comb += lacks.eq(
+            Cat(
+                oldest[n]
+                & (
+                    at(n, "place")[: len(group)] - group != 0
+                )  # of another group: the column command is its own
+                & (at(n, "needs") & ~at(n, "hits")).bit_select(group, 1)
+                & (_bank_of(self.config, at(n, "place")) == bank)
+                for n in range(self.depth)
+            ).any()
+            & dut.aged
+        )
+        before = self.past(lacks, "lacked")
+        self.check("kept for no other", ~before | ~dut.needed.bit_select(number, 1))
+        there = (dut.column.bank == bank) & (dut.column.group == group)
+        self.check("used by no other", ~before | ~dut.column.valid | ~there)
+        self.check("one oldest", oldest & (oldest - 1) == 0)
+        self.cover("gives way", before & lacks)
+
+
 MODULE = "poblano.dram.queue"
 MUTATIONS = (
-    Mutation("overtakes", MODULE, "slot.first.eq(slot.valid & ~(slot.order & valid).any())", "slot.first.eq(slot.valid)"),
-    Mutation("of another row", MODULE, "hits[g].eq(self.row.open & (self.row.row == where.row))", "hits[g].eq(self.row.open)"),
+    Mutation(
+        "overtakes",
+        MODULE,
+        "slot.first.eq(slot.valid & ~(slot.order & valid).any())",
+        "slot.first.eq(slot.valid)",
+    ),
+    Mutation(
+        "of another row",
+        MODULE,
+        "hits[g].eq(self.row.open & (self.row.row == where.row))",
+        "hits[g].eq(self.row.open)",
+    ),
     Mutation("beat lost", MODULE, "where.eq(where + 1)", "where.eq(where + 2)"),
     Mutation("one too many", MODULE, "slot.valid.eq(slot.len != 0)", "slot.valid.eq(1)"),
     Mutation("overwritten", MODULE, "self.i.ready.eq(~waiting | free.any())", "self.i.ready.eq(1)"),
-    Mutation("last of another", MODULE, "self.column.last.eq((chosen & Cat(((slot.len == 0) & slot.last for slot in slots))).any())", "self.column.last.eq((chosen & Cat((slot.last for slot in slots))).any())"),
-    Mutation("older than new ones", MODULE, "m.d.sync += bits.eq(bits & ~slot_of)", "m.d.sync += bits.eq(bits)"),
+    Mutation(
+        "last of another",
+        MODULE,
+        "self.column.last.eq((chosen & Cat(((slot.len == 0) & slot.last for slot in slots))).any())",
+        "self.column.last.eq((chosen & Cat((slot.last for slot in slots))).any())",
+    ),
+    Mutation(
+        "older than new ones", MODULE, "m.d.sync += bits.eq(bits & ~slot_of)", "m.d.sync += bits.eq(bits)"
+    ),
 )
 PROPERTIES = tuple(
     Property(

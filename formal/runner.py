@@ -48,6 +48,7 @@ FILES = (
     "block_sums",
     "accumulator",
     "dram_address",
+    "dram_data",
     "dram_queue",
     "dram_refresh",
     "dram_times",
