@@ -179,25 +179,24 @@ class Aged(Harness):
         bank = self.constant("bank", range(timing.banks))
         group = self.constant("group", range(timing.groups))
         number = bank_number(timing, bank, group)
+        lacking = [
+            oldest[n]
+            & (at(n, "needs") & ~at(n, "hits")).bit_select(group, 1)
+            & (self._place(dut, at(n, "place")).bank == bank)
+            for n in range(self.depth)
+        ]
         lacks = Signal()
-        m.d.comb += lacks.eq(
-            Cat(
-                oldest[n]
-                & (
-                    at(n, "place")[: len(group)] - group != 0
-                )  # of another group: the column command is its own
-                & (at(n, "needs") & ~at(n, "hits")).bit_select(group, 1)
-                & (_bank_of(self.config, at(n, "place")) == bank)
-                for n in range(self.depth)
-            ).any()
-            & dut.aged
-        )
+        m.d.comb += lacks.eq(dut.aged & Cat(lacking).any())
         before = self.past(lacks, "lacked")
         self.check("kept for no other", ~before | ~dut.needed.bit_select(number, 1))
         there = (dut.column.bank == bank) & (dut.column.group == group)
         self.check("used by no other", ~before | ~dut.column.valid | ~there)
         self.check("one oldest", oldest & (oldest - 1) == 0)
         self.cover("gives way", before & lacks)
+
+    @staticmethod
+    def _place(dut, bits):
+        return dut.i.payload.shape()["place"].shape(bits)
 
 
 MODULE = "poblano.dram.queue"
@@ -227,21 +226,46 @@ MUTATIONS = (
         "older than new ones", MODULE, "m.d.sync += bits.eq(bits & ~slot_of)", "m.d.sync += bits.eq(bits)"
     ),
 )
-PROPERTIES = tuple(
+AGED_MUTATIONS = (
+    Mutation(
+        "kept",
+        MODULE,
+        "m.d.sync += self.needed.eq(self._banks_of(slots, lambda slot: slot.kept) & ~claimed)",
+        "m.d.sync += self.needed.eq(self._banks_of(slots, lambda slot: slot.kept))",
+    ),
+    Mutation(
+        "any bank",
+        MODULE,
+        "_named(m, 'access', self.may_access & self.needed)",
+        "_named(m, 'access', self.may_access)",
+    ),
+    Mutation("never aged", MODULE, "waited.eq(waited + 1)", "waited.eq(waited)"),
+)
+PROPERTIES = (
+    *(
+        Property(
+            f"{'ordered' if ordered else 'ids'}-{timing.name}-{depth}",
+            partial(Beats, timing, depth, ordered),
+            "the beats of a burst are asked for in order, each once, at its place, while its row is open, after those of the "
+            "bursts of its id before it; the last of an AXI burst is the last",
+            method="induction",
+            depth=2,
+            frames=12,
+            mutations=MUTATIONS if (timing, ordered) == (GROUPED, False) and depth == 2 else (),
+        )
+        for timing, depth, ordered in (
+            (GROUPED, 2, False),
+            (GROUPED, 2, True),
+            (GROUPED, 4, False),
+            (PHASES, 3, False),
+        )
+    ),
     Property(
-        f"{'ordered' if ordered else 'ids'}-{timing.name}-{depth}",
-        partial(Beats, timing, depth, ordered),
-        "the beats of a burst are asked for in order, each once, at its place, while its row is open, after those of the "
-        "bursts of its id before it; the last of an AXI burst is the last",
-        method="induction",
-        depth=2,
-        frames=12,
-        mutations=MUTATIONS if (timing, ordered) == (GROUPED, False) and depth == 2 else (),
-    )
-    for timing, depth, ordered in (
-        (GROUPED, 2, False),
-        (GROUPED, 2, True),
-        (GROUPED, 4, False),
-        (PHASES, 3, False),
-    )
+        "aged",
+        partial(Aged, GROUPED, 2),
+        "a burst that has been the oldest for the configured time is aged; a bank in which it has to have another row is "
+        "from the next cycle on kept and used for no other",
+        frames=20,
+        mutations=AGED_MUTATIONS,
+    ),
 )
