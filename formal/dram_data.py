@@ -1,4 +1,5 @@
-"""The data of a DRAM controller: each beat goes with its own command, none is lost, and AXI's rules are kept."""
+"""The data of a DRAM controller: each beat goes with its own command, none is lost, and AXI's rules are
+kept."""
 
 from dataclasses import replace
 from functools import partial
@@ -36,8 +37,8 @@ class _Data(Harness):
 
 
 class Reads(_Data):
-    """Read commands only when there is room, any data at the pins at any time, answers taken when AXI likes. One arbitrary
-    command is watched."""
+    """Read commands only when there is room, any data at the pins at any time, answers taken when AXI likes.
+    One arbitrary command is watched."""
 
     def prove(self, m):
         config, cycles = self.config, self.config.cycles
@@ -66,8 +67,8 @@ class Reads(_Data):
 
 
 class Writes(_Data):
-    """Write data when AXI likes, write commands only with data and room for an answer and a burst's time apart. One
-    arbitrary beat and one arbitrary answer are watched."""
+    """Write data when AXI likes, write commands only with data and room for an answer and a burst's time
+    apart. One arbitrary beat and one arbitrary answer are watched."""
 
     def prove(self, m):
         config, cycles = self.config, self.config.cycles
@@ -152,7 +153,8 @@ PROPERTIES = (
         Property(
             f"reads-{timing.name}",
             partial(Reads, timing),
-            "the n-th beat on R is that of the n-th read command, with its id and last, and the data that were on the pins at its "
+            "the n-th beat on R is that of the n-th read command, with its id and last, and the data that "
+            "were on the pins at its "
             "time; R keeps what it offers",
             mutations=READ_MUTATIONS if timing is LONG else (),
         )
@@ -162,7 +164,8 @@ PROPERTIES = (
         Property(
             f"writes-{timing.name}",
             partial(Writes, timing),
-            "the n-th beat on W is on the pins at the time of the n-th write command; each last command has one answer, in order, in the "
+            "the n-th beat on W is on the pins at the time of the n-th write command; each last command has "
+            "one answer, in order, in the "
             "next cycle; B keeps what it offers",
             mutations=WRITE_MUTATIONS if timing is LONG else (),
         )

@@ -12,10 +12,11 @@ from .harness import Harness, Mutation, Property
 
 
 class Beats(Harness):
-    """Bursts of any kind, and banks that are opened and closed as one likes; a column command is accepted only if there
-    is one, and the queue is told of the row commands.
+    """Bursts of any kind, and banks that are opened and closed as one likes; a column command is accepted
+    only if there is one, and the queue is told of the row commands.
 
-    One arbitrary id is watched (of an ordered queue all ids), in it one arbitrary burst, and one arbitrary bank.
+    One arbitrary id is watched (of an ordered queue all ids), in it one arbitrary burst, and one arbitrary
+    bank.
     """
 
     def __init__(self, timing, depth, ordered):
@@ -246,7 +247,8 @@ PROPERTIES = (
         Property(
             f"{'ordered' if ordered else 'ids'}-{timing.name}-{depth}",
             partial(Beats, timing, depth, ordered),
-            "the beats of a burst are asked for in order, each once, at its place, while its row is open, after those of the "
+            "the beats of a burst are asked for in order, each once, at its place, while its row is open, "
+            "after those of the "
             "bursts of its id before it; the last of an AXI burst is the last",
             method="induction",
             depth=2,
@@ -263,7 +265,8 @@ PROPERTIES = (
     Property(
         "aged",
         partial(Aged, GROUPED, 2),
-        "a burst that has been the oldest for the configured time is aged; a bank in which it has to have another row is "
+        "a burst that has been the oldest for the configured time is aged; a bank in which it has to have "
+        "another row is "
         "from the next cycle on kept and used for no other",
         frames=20,
         mutations=AGED_MUTATIONS,

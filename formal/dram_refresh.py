@@ -10,6 +10,7 @@ from poblano.dram import refresher
 from poblano.dram.config import DramConfig
 from poblano.dram.controller import DramController
 from poblano.dram.refresher import BankRefresher, Refresher
+from poblano.dram.signature import RowOp
 from poblano.dram.timing import TIMING_SETS, Limit
 
 from .dram_sizes import GROUPED, PHASES, SHARED, small
@@ -19,14 +20,40 @@ CROWDED = replace(GROUPED, name="crowded", rrd_s=Limit(clocks=6), rrd_l=Limit(cl
 """Activations of two banks can follow each other for ever, as of sixteen of HBM2E."""
 TIGHT = replace(GROUPED, name="tight", refi=Limit(ns=Fraction(56)))
 TOGETHER = replace(TIGHT, name="together", bank_refresh=False)
-"""As short an interval as can be kept with a patience of 2 cycles."""
+"""Intervals about as short as can be kept with a patience of 2 cycles."""
 PATIENCE = 64
-"""Cycles within which the refresher gets a command of a real DRAM; the longest of their times are below 40."""
+"""Cycles within which the refresher gets a command of a real DRAM; the longest of their times are below
+40."""
+
+
+class First(Harness):
+    """The whole controller, any traffic at AXI; refreshes are urgent from the first that is due, and one is
+    due every 8 cycles."""
+
+    def __init__(self, timing):
+        super().__init__()
+        self.config = small(replace(timing, refi=Limit(ns=Fraction(8 * timing.ratio))))
+
+    def prove(self, m):
+        refresher.LATE = refresher.URGENT = 1
+        dut = DramController(self.config)
+        inside = dut.elaborate(None)
+        self.add("dut", dut, module=inside)
+        block, row = inside.submodules.refresher, dut.dram.row
+        asks, given = Signal(), Signal()
+        m.d.comb += [asks.eq(block.precharge | block.refresh), given.eq(asks & block.accept)]
+        self.check("first", ~(asks & block.urgent) | given)
+        op = Mux(block.precharge, RowOp.PRECHARGE, RowOp.REFRESH_BANK)
+        before = lambda value, name: self.past(value, name + "_before")
+        same = (row.group == before(block.group, "group")) & (row.bank == before(block.bank, "bank"))
+        self.check("on the pins", ~before(given, "given") | (same & (row.op.as_value() == before(op, "op"))))
+        activates = inside.submodules.reads.activate.valid
+        self.cover("before an activation", given & activates)
 
 
 class Progress(Harness):
-    """The whole controller, any traffic at AXI; refreshes are urgent from the first that is due, and one is due every 8
-    cycles."""
+    """The whole controller, any traffic at AXI; refreshes are urgent from the first that is due, and one is
+    due every 8 cycles."""
 
     def __init__(self, timing, patience):
         super().__init__()
@@ -51,8 +78,9 @@ class Progress(Harness):
 
 
 class Debt(Harness):
-    """The refresher, with banks that do what they like while they are not held, and stay closed while they are; when it is
-    urgent it gets a command within ``patience`` cycles, which :class:`Progress` proves of small DRAMs.
+    """The refresher, with banks that do what they like while they are not held, and stay closed while they
+    are; when it is urgent it gets a command within ``patience`` cycles, which :class:`Progress` proves of
+    small DRAMs.
 
     One arbitrary bank is watched. ``urgent``: rounds from which on it is, if not the real ones.
     """
@@ -179,7 +207,24 @@ TOGETHER_MUTATIONS = (
 PROGRESS_MUTATIONS = (
     Mutation("not held", CONTROLLER, "free = ~refresher.hold", "free = ~(refresher.hold & 1)"),
 )
-WHAT = "no bank's refresh is put off for more intervals than allowed, nor is any longer without one than those and one more"
+FIRST_MUTATIONS = (
+    Mutation(
+        "activations first",
+        CONTROLLER,
+        "(reads.activate.valid | writes.activate.valid) & ~refresher.urgent",
+        "reads.activate.valid | writes.activate.valid",
+    ),
+    Mutation(
+        "not asked",
+        CONTROLLER,
+        "with m.If(~activates & (refresher.precharge | refresher.refresh)):",
+        "with m.If(~activates & refresher.precharge):",
+    ),
+)
+WHAT = (
+    "no bank's refresh is put off for more intervals than allowed, nor is any longer without one than those "
+    "and one more"
+)
 PROPERTIES = (
     *(
         Property(
@@ -207,5 +252,12 @@ PROPERTIES = (
             mutations=PROGRESS_MUTATIONS if timing is PHASES else (),
         )
         for timing, patience in ((PHASES, 10), (SHARED, 10))
+    ),
+    Property(
+        "first",
+        partial(First, CROWDED),
+        "an urgent command of the refresher is on the pins in the next cycle, whatever bursts ask for",
+        frames=40,
+        mutations=FIRST_MUTATIONS,
     ),
 )

@@ -66,7 +66,8 @@ def small(timing, **changes):
 
 @dataclass(frozen=True)
 class Rule:
-    """The second command comes at least ``clocks`` memory clocks after the first, if its bank is in ``scope``."""
+    """The second command comes at least ``clocks`` memory clocks after the first, if its bank is in
+    ``scope``."""
 
     first: str
     second: str

@@ -46,7 +46,7 @@ def verilog(
     start = time.monotonic()
     chosen = {} if formats is None else {"formats": tuple(formats.split(","))}
     if block is not None:
-        if not array is preset_name is tiles is formats is None:
+        if any(option is not None for option in (array, preset_name, tiles, formats)):
             raise ConfigError(
                 "--block is for a part: --preset, --array, --tiles and --formats can't go with it"
             )

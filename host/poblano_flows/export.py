@@ -90,7 +90,8 @@ def array_design(rows, cols, **options):
 
 
 def dram_design(kind, clock_mhz=None):
-    """The :class:`Design` of a :class:`~poblano.dram.config.DramConfig`, at the DRAM's full clock by default."""
+    """The :class:`Design` of a :class:`~poblano.dram.config.DramConfig`, at the DRAM's full clock by
+    default."""
     try:
         if clock_mhz is None and kind in TIMING_SETS:
             clock_mhz = 1000 / TIMING_SETS[kind].clock_ns / TIMING_SETS[kind].ratio
