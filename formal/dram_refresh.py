@@ -27,8 +27,8 @@ PATIENCE = 64
 
 
 class First(Harness):
-    """The whole controller, any traffic at AXI; refreshes are urgent from the first that is due, and one is
-    due every 8 cycles."""
+    """The whole controller, any traffic at AXI; rounds are urgent from the first that is due, and one is
+    due every 8 cycles; a command of the refresher is refused twice at the most."""
 
     def __init__(self, timing):
         super().__init__()
@@ -36,19 +36,22 @@ class First(Harness):
 
     def prove(self, m):
         refresher.LATE = refresher.URGENT = 1
+        refresher.REFUSED = 2
         dut = DramController(self.config)
         inside = dut.elaborate(None)
         self.add("dut", dut, module=inside)
         block, row = inside.submodules.refresher, dut.dram.row
         asks, given = Signal(), Signal()
         m.d.comb += [asks.eq(block.precharge | block.refresh), given.eq(asks & block.accept)]
-        self.check("first", ~(asks & block.urgent) | given)
+        refused = Signal(range(4))
+        m.d.sync += refused.eq(Mux(asks, Mux(given, 0, refused + 1), refused))
+        self.check("first", refused <= 2)
         op = Mux(block.precharge, RowOp.PRECHARGE, RowOp.REFRESH_BANK)
         before = lambda value, name: self.past(value, name + "_before")
         same = (row.group == before(block.group, "group")) & (row.bank == before(block.bank, "bank"))
         self.check("on the pins", ~before(given, "given") | (same & (row.op.as_value() == before(op, "op"))))
         activates = inside.submodules.reads.activate.valid
-        self.cover("before an activation", given & activates)
+        self.cover("before an activation", given & activates & (refused == 2))
 
 
 class Progress(Harness):
@@ -67,10 +70,7 @@ class Progress(Harness):
         self.add("dut", dut, module=inside)
         block = inside.submodules.refresher
         given, waits = Signal(), Signal()
-        m.d.comb += [
-            given.eq(block.accept & (block.precharge | block.refresh)),
-            waits.eq((block.hold != 0) & (block.urgent | (not self.config.refreshes_banks))),
-        ]
+        m.d.comb += [given.eq(block.accept & (block.precharge | block.refresh)), waits.eq(block.hold != 0)]
         waited = Signal(range(self.patience + 1))
         m.d.sync += waited.eq(Mux(waits & ~given, waited + 1, 0))
         self.check("soon", waited < self.patience)
@@ -79,8 +79,8 @@ class Progress(Harness):
 
 class Debt(Harness):
     """The refresher, with banks that do what they like while they are not held, and stay closed while they
-    are; when it is urgent it gets a command within ``patience`` cycles, which :class:`Progress` proves of
-    small DRAMs.
+    are; when a round is urgent it gets a command within ``patience`` cycles, which :class:`Progress` proves
+    of small DRAMs.
 
     One arbitrary bank is watched. ``urgent``: rounds from which on it is, if not the real ones.
     """
@@ -102,7 +102,7 @@ class Debt(Harness):
         m.d.comb += given.eq(dut.accept & (dut.precharge | dut.refresh))
         self._banks(m, dut, given)
         waited = Signal(range(self.patience + 1))
-        waits = (dut.hold != 0) & (dut.urgent if one_by_one else 1)
+        waits = (dut.hold != 0) & ((dut.due >= refresher.URGENT) if one_by_one else 1)
         m.d.sync += waited.eq(Mux(waits & ~given, waited + 1, 0))
         self.assume(waited < self.patience)
 
@@ -149,6 +149,7 @@ class Debt(Harness):
     def _rounds(self, m, dut, inside, bank, debt, cycle, waited, given):
         """The commands that are missing in a round bound the time until it is done."""
         pending, held = inside["pending"], inside["held"]
+        urgent = dut.due >= refresher.URGENT
         count, slot = len(pending), self.patience + 1
         self.check("held", (held & ~pending) == 0)
         self.check("round", (pending == 0) | (dut.due != 0))
@@ -156,11 +157,11 @@ class Debt(Harness):
         missing = Signal(range(2 * count + 1))
         m.d.comb += missing.eq(popcount(pending) + popcount(pending & (dut.open | ~held)))
         idle = Signal(range(self.patience + 2))  # cycles since the last command, while it is urgent
-        m.d.sync += idle.eq(Mux(dut.urgent & (pending != 0) & ~given, idle + 1, 0))
+        m.d.sync += idle.eq(Mux(urgent & (pending != 0) & ~given, idle + 1, 0))
         self.check("idle", idle <= waited + 1)
         self.check("not held", (held != 0) | (idle == 0))
         left = Mux(pending == 0, 2 * count * slot + 1, missing * slot - idle)
-        self.check("in time", ~dut.urgent | (cycle + left <= 2 * count * slot + 2))
+        self.check("in time", ~urgent | (cycle + left <= 2 * count * slot + 2))
         self.check("most due", dut.due <= refresher.URGENT)
 
     def _together(self, dut, cycle, waited):
@@ -175,13 +176,13 @@ BANKS_MUTATIONS = (
     Mutation(
         "never urgent",
         REFRESHER,
-        "Mux((self.due >= LATE) & (paced | self.urgent), some & -some, 0)",
+        "Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0)",
         "Mux((self.due >= LATE) & paced, some & -some, 0)",
     ),
     Mutation(
         "late is never",
         REFRESHER,
-        "Mux((self.due >= LATE) & (paced | self.urgent), some & -some, 0)",
+        "Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0)",
         "C(0, banks)",
     ),
     Mutation("one bank left out", REFRESHER, "m.d.sync += pending.eq(-1)", "m.d.sync += pending.eq(-2)"),
@@ -230,7 +231,7 @@ PROPERTIES = (
         Property(
             f"debt-{timing.name}",
             partial(Debt, timing, patience, *urgent),
-            WHAT + ", if the refresher's urgent commands are given soon",
+            WHAT + ", if the refresher's commands are given soon when a round is urgent",
             method="induction",
             depth=2,
             frames=70,
@@ -247,7 +248,7 @@ PROPERTIES = (
         Property(
             f"progress-{timing.name}",
             partial(Progress, timing, patience),
-            f"an urgent command of the refresher is given in less than {patience} cycles",
+            f"a command of the refresher is given in less than {patience} cycles",
             frames=40,
             mutations=PROGRESS_MUTATIONS if timing is PHASES else (),
         )
@@ -256,7 +257,9 @@ PROPERTIES = (
     Property(
         "first",
         partial(First, CROWDED),
-        "an urgent command of the refresher is on the pins in the next cycle, whatever bursts ask for",
+        "a command of the refresher that activations went before twice is on the pins in the next cycle, "
+        "whatever "
+        "bursts ask for",
         frames=40,
         mutations=FIRST_MUTATIONS,
     ),

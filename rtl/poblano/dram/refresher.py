@@ -14,6 +14,9 @@ SOON, LATE, URGENT = 1, 6, 7
 """Rounds that are due from which on one bank at a time that no burst needs, one of any, and any are
 refreshed; JEDEC lets 8 be due."""
 
+REFUSED = 8
+"""How often activations go before a refresher's command: they could follow each other for ever."""
+
 
 class Refresher(wiring.Component):
     """Refreshes all banks at once as soon as it is due.
@@ -40,7 +43,7 @@ class Refresher(wiring.Component):
     precharge, refresh : Out(1), precharge or refresh the bank ``group``, ``bank``, or all banks if these are
         refreshed together; not both
     group, bank : Out
-    urgent : Out(1), the command goes before activations, which could follow each other for ever
+    urgent : Out(1), the command goes before activations, as it has been refused ``REFUSED`` times
     due : Out, refreshes of all banks that are due
     """
 
@@ -114,17 +117,20 @@ class BankRefresher(Refresher):
         with m.If((pending == 0) & (self.due != 0)):
             m.d.sync += pending.eq(-1)
 
+        refused = Signal(range(REFUSED + 1))
+        with m.If(self.precharge | self.refresh):
+            m.d.sync += refused.eq(Mux(self.accept, 0, Mux(self.urgent, refused, refused + 1)))
+
         number = lambda bits, b: bits[groups * b :][:groups]  # the banks of a number
         unwanted = Cat(number(pending, b).any() & (number(self.wanted, b) == 0) for b in range(banks))
         some = Cat(number(pending, b).any() for b in range(banks))
         of_numbers = lambda numbers: Cat(bit.replicate(groups) for bit in numbers)
         paced = busy.over
-        m.d.comb += self.urgent.eq(self.due >= URGENT)
         choices = (
             some & left & ~self.soon,
             Mux(self.wanted == 0, some & -some, 0),
             Mux((self.due >= SOON) & paced, unwanted & -unwanted, 0),
-            Mux((self.due >= LATE) & (paced | self.urgent), some & -some, 0),
+            Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0),
         )
         with m.If((held & ~done) == 0):
             m.d.sync += held.eq(0)
@@ -141,6 +147,7 @@ class BankRefresher(Refresher):
             chosen.eq(Mux(closes.any(), closes & -closes, refreshes & -refreshes)),
             done.eq(Mux(self.refresh & self.accept, chosen, 0)),
             busy.start.eq(done.any()),
+            self.urgent.eq(refused == REFUSED),
             self.hold.eq(held),
             self.precharge.eq(closes.any()),
             self.refresh.eq(refreshes.any() & ~closes.any()),
