@@ -17,24 +17,9 @@ from poblano.compute.array import SystolicArray
 from poblano.config import PRESETS, ArrayConfig, preset
 from poblano.isa.registers import COUNTERS, REGISTERS, Control, Irq, Status, address, constants
 from poblano.verilog import emit
-from poblano_cli import main as cli
 from poblano_flows import export
 from poblano_flows.asic.synthesis import run_yosys
-from poblano_host.sim.verilator import verilator_command
-
-
-@pytest.fixture
-def poblano(monkeypatch, capfd):
-    """Runs the command; its exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["poblano", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capfd.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
+from tests.exported import elaborate, fails, lint
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +32,6 @@ def nano(tmp_path_factory):
 needs_icarus = pytest.mark.skipif(
     not shutil.which("iverilog"), reason="iverilog is not installed: apt-get install iverilog"
 )
-
-
-def lint(folder, top):
-    result = subprocess.run(
-        [*verilator_command(), "--lint-only", "-Wall", "--top-module", top, f"{top}.vlt", "-f", f"{top}.f"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0 and "%" not in result.stderr, result.stderr[-2000:]
-
-
-def elaborate(folder, top):
-    """Icarus accepts it as Verilog-2005."""
-    result = subprocess.run(
-        ["iverilog", "-g2005", "-Wall", "-t", "null", "-s", top, "-f", f"{top}.f"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0 and not result.stderr, result.stderr[-2000:]
 
 
 def test_modules(nano):
@@ -243,44 +207,10 @@ def test_array(poblano, tmp_path):
     lint(folder, "poblano_array")
 
 
-@pytest.mark.parametrize("kind, clock", [("HBM3-6.4", "800"), ("DDR3-1600", "200"), ("SDR-100", "100")])
-def test_dram_controller(poblano, tmp_path, kind, clock):
-    """The controller alone, at its full clock unless another is asked for."""
-    top = "poblano_dram_controller"
-    status, out, error = poblano("verilog", "--block", "dram_controller", "--dram", kind, "-o", tmp_path)
-    assert status == 0 and f"DRAM controller for {kind} at {clock} MHz: " in out, error
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("rtl", f"{top}.f", f"{top}.vlt", f"{top}.sdc", f"{top}.core"),
-        *("librelane.json", "siliconcompiler_flow.py"),
-    }
-    text = (tmp_path / f"rtl/{top}.v").read_text()
-    assert f"// config.kind = '{kind}'\n" in text and "input s_axi_awvalid;" in text, text[:4000]
-    assert f"set period {1000 / float(clock):g}\n" in (tmp_path / f"{top}.sdc").read_text()
-    lint(tmp_path, top)
-    if shutil.which("iverilog"):
-        elaborate(tmp_path, top)
-
-
-def test_dram_controller_clock(poblano, tmp_path):
-    command = ("verilog", "--block", "dram_controller", "--clock", "400", "-o", tmp_path)
-    status, out, _ = poblano(*command)
-    assert status == 0 and "for HBM3-6.4 at 400 MHz: " in out
-    assert "set period 2.5\n" in (tmp_path / "poblano_dram_controller.sdc").read_text()
-    assert poblano(*command, "--period", 2)[0] == 0
-    assert "set period 2\n" in (tmp_path / "poblano_dram_controller.sdc").read_text()
-
-
 def test_same_twice():
     """Neither names nor their order depend on anything but the design."""
     texts = {emit(SystolicArray(ArrayConfig(rows=4, cols=2)), "array") for _ in range(2)}
     assert len(texts) == 1
-
-
-def fails(result, message):
-    """One line on standard error, no trace back."""
-    status, _, error = result
-    assert status == 2 and error.startswith("poblano: ") and error.count("\n") == 1
-    assert re.search(message, error), error
 
 
 def test_bad_input(poblano, tmp_path):
@@ -298,14 +228,6 @@ def test_bad_input(poblano, tmp_path):
     fails(command("--array", "4x4", "--formats", "int9"), "unknown format 'int9'")
     fails(command("--tiles", 40), "tiles must be 1 to 32, not 40$")
     fails(command("--array", "4x4", "--period", 0), "the clock's period must be 0.01 to 1000000 ns, not 0$")
-    block = lambda *arguments: command("--block", "dram_controller", *arguments)
-    fails(command("--block", "tile"), "unknown block 'tile'; the only one is dram_controller$")
-    fails(block("--dram", "DDR9"), "DRAM kind must be one of HBM3-6.4, .*, not 'DDR9'$")
-    fails(block("--clock", "801"), "the clock must be above 0 and at most 800 MHz for HBM3-6.4, not 801$")
-    fails(block("--clock", "0"), "the clock must be above 0 and at most 800 MHz for HBM3-6.4, not 0$")
-    fails(block("--clock", "fast"), "the clock must be a number of MHz like 800 or 2400/7, not 'fast'$")
-    fails(block("--tiles", 2), "--block is for a part: --preset, --array, --tiles and --formats can't go")
-    fails(command("--clock", "100"), "--dram and --clock are for --block dram_controller$")
     assert poblano("verilog", "--preset", "nano")[0] == 2  # no folder
     (tmp_path / "file").write_text("mine")
     fails(poblano("verilog", "--preset", "nano", "-o", tmp_path / "file"), "file: is not a folder$")
