@@ -147,7 +147,8 @@ PROPERTIES = (
         Property(
             f"splitter-{timing.name}",
             partial(Pieces, timing),
-            "the pieces of a burst have its beats, each once, in order; each is in one granule, and they are as few as "
+            "the pieces of a burst have its beats, each once, in order; each is in one granule, and they "
+            "are as few as "
             "can be",
             method="induction",
             depth=2,

@@ -58,15 +58,16 @@ SHARED = replace(
 
 
 def small(timing, **changes):
-    """A DramConfig of two bursts and two beats each way."""
-    sizes = dict(reads=2, writes=2, read_beats=2, write_beats=2, write_batch=2, write_wait=3, oldest=6)
+    """A DramConfig of two bursts and few beats each way."""
+    sizes = dict(reads=2, writes=2, read_beats=3, write_beats=2, write_batch=2, write_wait=3, oldest=6)
     clock = 1000 / timing.clock_ns / timing.ratio
     return DramConfig(**dict(kind=timing, clock_mhz=clock, id_width=1) | sizes | changes)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """The second command comes at least ``clocks`` memory clocks after the first, if its bank is in ``scope``."""
+    """The second command comes at least ``clocks`` memory clocks after the first, if its bank is in
+    ``scope``."""
 
     first: str
     second: str

@@ -39,8 +39,8 @@ class Times(Harness):
 class Pins(Harness):
     """The whole controller, any traffic at AXI, which may even change its mind.
 
-    One arbitrary pair of banks is watched, also twice the same one. What is demanded of their commands comes from the
-    timing set in memory clocks, with the clock in the cycle in which each command is.
+    One arbitrary pair of banks is watched, also twice the same one. What is demanded of their commands comes
+    from the timing set in memory clocks, with the clock in the cycle in which each command is.
     """
 
     def __init__(self, timing):
@@ -198,7 +198,8 @@ SHARED_MUTATIONS = (
     ),
 )
 WHAT = (
-    "no command at the pins comes sooner after another than the timing set says, for any pair of banks; an open bank is not activated "
+    "no command at the pins comes sooner after another than the timing set says, for any pair of banks; an "
+    "open bank is not activated "
     "or refreshed, only an open one read or written"
 )
 PROPERTIES = (

@@ -50,6 +50,9 @@ FILES = (
     "block_sums",
     "accumulator",
     "dram_address",
+    "dram_data",
+    "dram_queue",
+    "dram_refresh",
     "dram_times",
 )
 """Property files: modules of this package with a tuple ``PROPERTIES``."""

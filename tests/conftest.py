@@ -1,7 +1,10 @@
 """Fixtures of several test files."""
 
+import sys
+
 import pytest
 
+from poblano_cli import main as cli
 from poblano_flows.asic.liberty import load_library
 from poblano_flows.asic.tools import AsicError, sta_program
 
@@ -14,3 +17,17 @@ def standard_cells():
         sta_program()
     except AsicError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def poblano(monkeypatch, capfd):
+    """Runs the command; its exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["poblano", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capfd.readouterr()
+        return left.value.code or 0, captured.out, captured.err
+
+    return run

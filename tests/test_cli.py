@@ -13,7 +13,6 @@ import pytest
 from poblano.config import PRESETS, preset
 from poblano.formats.element import FORMATS
 from poblano.isa.commands import ErrorCode
-from poblano_cli import main as cli
 from poblano_cli import options
 from poblano_cli.display import Display
 from poblano_flows.formats_table import width_table
@@ -21,20 +20,6 @@ from poblano_host.models import load_model
 from poblano_host.models.gguf import export_gguf
 from poblano_host.runtime.backend import BACKENDS, GoldenBackend
 from poblano_host.runtime.errors import ChipError
-
-
-@pytest.fixture
-def poblano(monkeypatch, capfd):
-    """Runs the command; its exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["poblano", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capfd.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 def fails(result, message, code=2):

@@ -17,24 +17,9 @@ from poblano.compute.array import SystolicArray
 from poblano.config import PRESETS, ArrayConfig, preset
 from poblano.isa.registers import COUNTERS, REGISTERS, Control, Irq, Status, address, constants
 from poblano.verilog import emit
-from poblano_cli import main as cli
 from poblano_flows import export
 from poblano_flows.asic.synthesis import run_yosys
-from poblano_host.sim.verilator import verilator_command
-
-
-@pytest.fixture
-def poblano(monkeypatch, capfd):
-    """Runs the command; its exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["poblano", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capfd.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
+from tests.exported import elaborate, fails, lint
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +32,6 @@ def nano(tmp_path_factory):
 needs_icarus = pytest.mark.skipif(
     not shutil.which("iverilog"), reason="iverilog is not installed: apt-get install iverilog"
 )
-
-
-def lint(folder, top):
-    result = subprocess.run(
-        [*verilator_command(), "--lint-only", "-Wall", "--top-module", top, f"{top}.vlt", "-f", f"{top}.f"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0 and "%" not in result.stderr, result.stderr[-2000:]
-
-
-def elaborate(folder, top):
-    """Icarus accepts it as Verilog-2005."""
-    result = subprocess.run(
-        ["iverilog", "-g2005", "-Wall", "-t", "null", "-s", top, "-f", f"{top}.f"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0 and not result.stderr, result.stderr[-2000:]
 
 
 def test_modules(nano):
@@ -247,13 +211,6 @@ def test_same_twice():
     """Neither names nor their order depend on anything but the design."""
     texts = {emit(SystolicArray(ArrayConfig(rows=4, cols=2)), "array") for _ in range(2)}
     assert len(texts) == 1
-
-
-def fails(result, message):
-    """One line on standard error, no trace back."""
-    status, _, error = result
-    assert status == 2 and error.startswith("poblano: ") and error.count("\n") == 1
-    assert re.search(message, error), error
 
 
 def test_bad_input(poblano, tmp_path):

@@ -1,8 +1,9 @@
-"""Everything that a chip-design flow needs of a chip, or of a bare array,
+"""Everything that a chip-design flow needs of a chip, a bare array, or a DRAM controller,
 in one folder."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from fractions import Fraction
 from importlib.metadata import version
 import inspect
 import json
@@ -19,11 +20,14 @@ from poblano.chip import Chip
 from poblano.clock_gate import CLOCK_GATE, CLOCK_GATE_FILE
 from poblano.compute.array import SystolicArray
 from poblano.config import ArrayConfig, ConfigError
+from poblano.dram.config import DramConfig
+from poblano.dram.controller import DramController
+from poblano.dram.timing import TIMING_SETS
 from poblano.verilog import VerilogModule, arguments, emit_modules, pins
 
 from .register_files import write_register_files
 
-__all__ = ["Design", "array_design", "chip_design", "export"]
+__all__ = ["Design", "array_design", "chip_design", "dram_design", "export"]
 
 PERIOD = 10.0
 """Of the clock, in ns."""
@@ -59,8 +63,8 @@ WAIVERS = (
 
 @dataclass(frozen=True)
 class Design:
-    """What is exported: ``component`` becomes the module ``top``; ``config`` is the chip's, None of a bare
-    array."""
+    """What is exported: ``component`` becomes the module ``top``; ``config`` is the chip's, None of a part of
+    one."""
 
     name: str
     top: str
@@ -83,6 +87,19 @@ def array_design(rows, cols, **options):
     return Design(
         f"array {rows}x{cols}", "poblano_array", SystolicArray(ArrayConfig(rows=rows, cols=cols, **options))
     )
+
+
+def dram_design(kind, clock_mhz=None):
+    """The :class:`Design` of a :class:`~poblano.dram.config.DramConfig`, at the DRAM's full clock by
+    default."""
+    try:
+        if clock_mhz is None and kind in TIMING_SETS:
+            clock_mhz = 1000 / TIMING_SETS[kind].clock_ns / TIMING_SETS[kind].ratio
+        config = DramConfig(kind=kind, clock_mhz=Fraction(1) if clock_mhz is None else clock_mhz)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    name = f"DRAM controller for {config.timing.name} at {float(config.clock_mhz):g} MHz"
+    return Design(name, "poblano_dram_controller", DramController(config))
 
 
 def export(design, folder, *, period=PERIOD):

@@ -131,8 +131,9 @@ class DramConfig:
             )
         for name in ("reads", "writes", "write_beats", "read_beats", "write_batch"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 2:
-                raise ValueError(f"DRAM {name} must be at least 2, not {value!r}")
+            least = 3 if name == "read_beats" else 2  # a BufferedFIFO of 2 may refuse its second beat
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"DRAM {name} must be at least {least}, not {value!r}")
         if self.write_batch > self.write_beats:
             raise ValueError(f"write_batch {self.write_batch} is above the {self.write_beats} write_beats")
         exact_log2(self.timing.rows)

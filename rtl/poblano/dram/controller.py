@@ -184,7 +184,7 @@ class DramController(wiring.Component):
         with m.Else():
             propose(writes)
             propose(reads)
-        activates = reads.activate.valid | writes.activate.valid
+        activates = (reads.activate.valid | writes.activate.valid) & ~refresher.urgent
         with m.If(~activates & (refresher.precharge | refresher.refresh)):
             close = RowOp.PRECHARGE_ALL if together else RowOp.PRECHARGE
             refresh = RowOp.REFRESH_ALL if together else RowOp.REFRESH_BANK

@@ -167,7 +167,8 @@ class BurstQueue(wiring.Component):
     def _enter(self, m, slots):
         """A burst waits in a register for its slot, and is compared with the open rows there."""
         timing, groups = self.config.timing, self._groups
-        waiting, new = Signal(), Signal(self.i.payload.shape())
+        waiting = Signal()
+        new = Signal(self.i.payload.shape())
         free = _named(m, "free", ~Cat(slot.valid for slot in slots))
         slot_of = _named(m, "next_slot", free & -free)
         enters = Signal()
@@ -206,12 +207,14 @@ class BurstQueue(wiring.Component):
 
     def _columns(self, m, slots, access):
         """The column command; a bit for each slot whose last beat it is, if it is accepted."""
-        ready, current = Signal(self.depth), Signal(self.depth)
+        ready = Signal(self.depth)
+        current = Signal(self.depth)
         m.d.comb += self.hit.eq(Cat(slot.first & self._next_hit(slot) for slot in slots).any())
         for n, slot in enumerate(slots):
             may = _named(m, f"accessible{n}", self._of_bank(slot.place.bank, access) & slot.hits)
             m.d.comb += ready[n].eq(slot.first & self._of_group(slot, may))
-        chosen, done = Signal(self.depth), Signal(self.depth)
+        chosen = Signal(self.depth)
+        done = Signal(self.depth)
         m.d.comb += [
             chosen.eq(Mux((ready & current).any(), current, _oldest(slots, ready))),
             self.column.valid.eq(ready.any()),

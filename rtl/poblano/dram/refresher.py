@@ -14,6 +14,9 @@ SOON, LATE, URGENT = 1, 6, 7
 """Rounds that are due from which on one bank at a time that no burst needs, one of any, and any are
 refreshed; JEDEC lets 8 be due."""
 
+REFUSED = 8
+"""How often activations go before a refresher's command: they could follow each other for ever."""
+
 
 class Refresher(wiring.Component):
     """Refreshes all banks at once as soon as it is due.
@@ -40,6 +43,7 @@ class Refresher(wiring.Component):
     precharge, refresh : Out(1), precharge or refresh the bank ``group``, ``bank``, or all banks if these are
         refreshed together; not both
     group, bank : Out
+    urgent : Out(1), the command goes before activations, as it has been refused ``REFUSED`` times
     due : Out, refreshes of all banks that are due
     """
 
@@ -62,6 +66,7 @@ class Refresher(wiring.Component):
                 "refresh": Out(1),
                 "group": Out(range(timing.groups)),
                 "bank": Out(range(timing.banks)),
+                "urgent": Out(1),
                 "due": Out(range(timing.postponed + 1)),
             }
         )
@@ -80,7 +85,8 @@ class Refresher(wiring.Component):
     def _count(self, m, done):
         """Count the intervals that pass and the refreshes of all banks."""
         interval = self.config.cycles.interval
-        cycle, passed = Signal(range(interval)), Signal()
+        cycle = Signal(range(interval))
+        passed = Signal()
         m.d.comb += passed.eq(cycle == interval - 1)
         m.d.sync += [cycle.eq(Mux(passed, 0, cycle + 1)), self.due.eq(self.due + passed - done)]
 
@@ -101,13 +107,19 @@ class BankRefresher(Refresher):
         m = Module()
         timing = self.config.timing
         groups, banks = timing.groups, timing.banks
-        pending, held = Signal(groups * banks), Signal(groups * banks)  # in this round, and now
-        left, done = Signal(banks), Signal(groups * banks)
+        pending = Signal(groups * banks)  # in this round
+        held = Signal(groups * banks)
+        done = Signal(groups * banks)
+        left = Signal(banks)
         busy = place(m, "busy", Countdown((self.config.cycles.refresh_bank,)))
         self._count(m, (pending != 0) & ((pending & ~done) == 0))
         m.d.sync += [left.eq(self.left), pending.eq(pending & ~done)]
         with m.If((pending == 0) & (self.due != 0)):
             m.d.sync += pending.eq(-1)
+
+        refused = Signal(range(REFUSED + 1))
+        with m.If(self.precharge | self.refresh):
+            m.d.sync += refused.eq(Mux(self.accept, 0, Mux(self.urgent, refused, refused + 1)))
 
         number = lambda bits, b: bits[groups * b :][:groups]  # the banks of a number
         unwanted = Cat(number(pending, b).any() & (number(self.wanted, b) == 0) for b in range(banks))
@@ -135,6 +147,7 @@ class BankRefresher(Refresher):
             refreshes.eq(held & self.may_activate & self.may_refresh.replicate(banks)),
             chosen.eq(Mux(closes.any(), closes & -closes, refreshes & -refreshes)),
             busy.start.eq(done.any()),
+            self.urgent.eq(refused == REFUSED),
             self.hold.eq(held),
             self.precharge.eq(closes.any()),
             self.refresh.eq(refreshes.any() & ~closes.any()),
