@@ -62,8 +62,8 @@ class Sizes:
 @dataclass(frozen=True)
 class Case:
     """A step of ``tokens`` from ``position`` on through ``layers`` layers (None: all, and the logits of the
-    last token) on ``preset`` with other ``tiles`` and ``homes``, and a memory of ``bandwidth`` bytes a cycle in
-    each home instead of a DRAM, if they are given; of a layer of ``sizes`` instead of the model.
+    last token) on ``preset`` with other ``tiles`` and ``homes``, and a memory of ``bandwidth`` bytes a
+    cycle in each home instead of a DRAM, if they are given; of a layer of ``sizes`` instead of the model.
 
     ``bar``: the least fraction of the roofline.
     """
