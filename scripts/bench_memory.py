@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 import sys
 
+from document import rewrite
 import numpy as np
 
 from poblano.dram.config import DramConfig
@@ -21,7 +22,6 @@ from poblano_host.sim.controller import SimulatedController
 from poblano_host.sim.dram import SimulatedDram
 from poblano_host.sim.dram_rules import dram_times
 from poblano_host.sim.traffic import merged, random_chunks, sequential
-from scripts.document import rewrite
 
 KINDS = {
     "hbm3": "HBM3-6.4",

@@ -13,6 +13,7 @@ from fractions import Fraction
 import json
 from pathlib import Path
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,8 @@ class Case:
     def config(self):
         config = preset(self.preset)
         tiles = config.tiles if self.tiles is None else self.tiles
-        dram, changes = config.memory.dram, {}
+        dram = config.memory.dram
+        changes: dict[str, Any] = {}
         if self.homes is not None:
             changes["homes"] = self.homes
         if self.bandwidth is not None:  # of a memory without banks and rows

@@ -146,8 +146,9 @@ def test_topology(tiles, homes):
 
 
 def test_homes():
-    config = PRESETS["desk"].with_memory(homes=2, home_bytes=1 << 31)
-    assert config.memory.most_bytes == 1 << 32 == PRESETS["desk"].memory.most_bytes
+    ports = PRESETS["desk"].with_axi_ports()
+    config = ports.with_memory(homes=2, home_bytes=1 << 31)
+    assert config.memory.most_bytes == 1 << 32 == ports.memory.most_bytes
     assert config.with_memory(home_bytes=4096).memory.most_bytes == 8192
     for changes, message in (
         (dict(homes=3), "memory homes must be a power of two of at least 1, not 3"),
@@ -159,7 +160,7 @@ def test_homes():
         (dict(homes=4), "tiles must be a multiple of the memory's 4 homes, not 2"),
     ):
         with pytest.raises(ConfigError, match=message):
-            PRESETS["desk"].with_memory(**changes)
+            ports.with_memory(**changes)
 
 
 def test_largest_memories():

@@ -1,6 +1,5 @@
 """Timelines, figures and plots of runs: from programs and events made up here, whose figures are known."""
 
-from fractions import Fraction
 import json
 
 import numpy as np
@@ -23,7 +22,7 @@ from poblano_host.runtime.result import RunResult
 from poblano_host.runtime.timeline import slices, trace_events, write_timeline
 from poblano_host.sim.simulation import EVENT
 
-CONFIG = preset("desk").with_memory(bandwidth=Fraction(20))  # 512 MAC per cycle
+CONFIG = preset("desk").with_axi_ports(bandwidth=20)  # 512 MAC per cycle
 
 
 def command(unit, label=""):

@@ -20,8 +20,10 @@ SLVERR, DECERR = 2, 3
 
 def simulation(width=256, *, bandwidth=None, latency=10, size=SIZE):
     verilog = (Path(__file__).parent / "sim_chip.v").read_text().replace("`WIDTH", str(width))
-    config = preset("desk").with_memory(
-        data_width=width, bandwidth=Fraction(bandwidth or width // 8), latency=latency
+    config = (
+        preset("desk")
+        .with_axi_ports()
+        .with_memory(data_width=width, bandwidth=Fraction(bandwidth or width // 8), latency=latency)
     )
     sim = Simulation(config, size, verilog=verilog, build=build_library)
     sim.memory[:] = np.random.default_rng(1).integers(0, 256, size, np.uint8)

@@ -52,12 +52,12 @@ def test_chip():
 
 def test_chip_with_homes():
     """A port for each home, with numbers, in the place of the one; ids for the bursts of all masters."""
-    chip = Chip(preset("desk").with_memory(homes=2, outstanding=2))
+    chip = Chip(preset("desk").with_axi_ports().with_memory(homes=2, outstanding=2))
     chip._MustUse__used = True
     got = [(name, len(value)) for name, value, _ in pins(chip)]
     ports = [[(name, width) for name, width in got if name.startswith(f"m_axi{n}_")] for n in range(2)]
     assert [name.replace("axi0", "axi1") for name, _ in ports[0]] == [name for name, _ in ports[1]]
-    one = Chip(preset("desk"))
+    one = Chip(preset("desk").with_axi_ports())
     one._MustUse__used = True
     names = [name for name, _, _ in pins(one) if name.startswith("m_axi_")]
     assert [name.replace("axi0", "axi") for name, _ in ports[0]] == names

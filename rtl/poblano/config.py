@@ -245,6 +245,10 @@ class ChipConfig:
     def macs_per_cycle(self):
         return self.tiles * self.tile.array.rows * self.tile.array.cols
 
+    def with_axi_ports(self, *, bandwidth=Fraction(20), latency=60):
+        """This chip with AXI4 ports instead of DRAM controllers, for a memory of other kinds."""
+        return self.with_memory(dram=None, addr_width=32, bandwidth=Fraction(bandwidth), latency=latency)
+
     def with_memory(self, **changes):
         """This chip with another memory behind it."""
         return replace(self, memory=replace(self.memory, **changes))
