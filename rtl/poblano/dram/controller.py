@@ -98,7 +98,7 @@ class DramController(wiring.Component):
             refresher.wanted.eq(reads.wanted | writes.wanted),
             refresher.soon.eq(reads.soon | writes.soon),
             refresher.left.eq(reads.left | writes.left),
-            refresher.open.eq(Cat(bank.open | bank.activate for bank in banks)),
+            refresher.open.eq(of_banks("open") | of_banks("activate")),
             refresher.may_precharge.eq(of_banks("may_precharge")),
             refresher.may_activate.eq(of_banks("may_activate")),
             refresher.may_refresh.eq(windows.may_refresh),
