@@ -11,10 +11,12 @@ from poblano_host.sim.pins import SimulatedPort
 
 from .yosys import run_yosys
 
-__all__ = ["FASTEST", "netlist_port", "netlist_verilog", "rtl_port"]
+__all__ = ["FASTEST", "SDRAM", "netlist_port", "netlist_verilog", "rtl_port"]
 
 SHARE = Path(str(metadata.distribution("pyosys").locate_file("pyosys/share")))
 MODELS = Path(__file__).with_name("models")
+SDRAM = MODELS / "sdram.v"
+"""The model of an SDRAM at its pins."""
 CELLS = {"ice40": "ice40/cells_sim.v", "ecp5": "ecp5/cells_sim.v", "gowin": "gowin/cells_sim.v"}
 BLOCKS = (
     "SB_MAC16",
