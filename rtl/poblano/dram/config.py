@@ -13,6 +13,9 @@ __all__ = ["Cycles", "DramConfig"]
 
 PIPELINE = 6
 """Cycles that a read spends in the controller."""
+OPEN = 3
+"""Cycles from an activation to the first row command of its bank that knows of it and of the bursts that want
+the row: with less, two bursts could close each other's rows for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +73,8 @@ class Cycles:
             write_latency=(t["cwl"] + column) // ratio,
             act_to_read=cycles(t["rcd_read"], row, column),
             act_to_write=cycles(t["rcd_write"], row, column),
-            act_to_precharge=rows("ras"),
-            act_to_act=rows("rc"),
+            act_to_precharge=max(OPEN, rows("ras")),
+            act_to_act=max(OPEN, rows("rc")),
             act_to_act_other=rows("rrd_s"),
             act_to_act_same=rows("rrd_l"),
             four_acts=rows("faw"),
