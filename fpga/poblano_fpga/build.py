@@ -75,7 +75,7 @@ def _constraints(board):
         return "design.pcf", "".join(f"set_io {name} {pin}\n" for name, pin in pins.items())
     if board.family == "ecp5":
         lines = [
-            f'LOCATE COMP "{name}" SITE "{pin}";\nIOBUF PORT "{name}" IO_TYPE=LVCMOS33;\n'
+            f'LOCATE COMP "{name}" SITE "{pin}";\nIOBUF PORT "{name}" IO_TYPE=LVCMOS33{" PULLMODE=NONE DRIVE=4 SLEWRATE=FAST" * name.startswith("sdram_")};\n'
             for name, pin in pins.items()
         ]
         return "design.lpf", "".join(lines) + f'FREQUENCY PORT "clk" {board.input_hz / 1e6} MHZ;\n'
