@@ -50,7 +50,8 @@ module pins(input clk, input rst, input rx, output tx, output [31:0] errors);
     .sdram_ba(ba), .sdram_a(a), .sdram_dqm(dqm), {data});
   assign {joined};
   poblano_sdram #(.PERIOD_PS({period})) sdram (
-    .clk(sdram_clk), .cke(cke), .cs_n(cs_n), .ras_n(ras_n), .cas_n(cas_n), .we_n(we_n), .ba(ba), .a(a), .dqm(dqm),
+    .clk(sdram_clk), .cke(cke), .cs_n(cs_n), .ras_n(ras_n), .cas_n(cas_n), .we_n(we_n), .ba(ba), .a(a), \
+.dqm(dqm),
     .host_dq(host_dq), .host_oe(host_oe), .dq(dq), .dq_oe(dq_oe), .errors(errors)
   );
 endmodule
@@ -136,7 +137,12 @@ def netlist_verilog(board, netlist, *, report=lambda text: None):
                 Path(temporary, name).write_text(text)
             run_yosys(script, folder=temporary)
             keep(path, Path(temporary, "flat.v").read_bytes())
-    return stand + "\n" + path.read_text() + _pins(board, "top netlist(.clk(clk), .rx(rx), .tx(tx)", netlist=True)
+    return (
+        stand
+        + "\n"
+        + path.read_text()
+        + _pins(board, "top netlist(.clk(clk), .rx(rx), .tx(tx)", netlist=True)
+    )
 
 
 def _pins(board, design, *, netlist):

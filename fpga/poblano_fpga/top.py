@@ -20,8 +20,8 @@ class BoardTop(wiring.Component):
     clk : In(1), the crystal; rx : In(1), from the host; tx : Out(1)
     led_active, led_busy : Out(1), as the board's LEDs want them
     fixed : Out, a bit for each of the board's ``fixed`` pins, if there are any
-    sdram_cke, ... : Out, of a board whose system has an SDRAM, its pins, with ``sdram_clk`` and, as an IOPort,
-        ``sdram_dq``
+    sdram_cke, ... : Out, of a board whose system has an SDRAM, its pins, with ``sdram_clk`` and, as an
+        IOPort, ``sdram_dq``
     """
 
     def __init__(self, board):

@@ -317,12 +317,7 @@ PRESETS = {
             fifo_bytes=512,
         ),
         memory=MemoryConfig(
-            data_width=32,
-            addr_width=25,
-            burst_beats=16,
-            outstanding=4,
-            host_port=True,
-            dram=_ULX3S_SDRAM,
+            data_width=32, addr_width=25, burst_beats=16, outstanding=4, host_port=True, dram=_ULX3S_SDRAM
         ),
         queue_depth=2,
         clock_gates=False,

@@ -35,8 +35,8 @@ class SimulatedPort:
 
     Parameters
     ----------
-    verilog : of the design, whose top is ``pins`` with ports clk, rst, rx and tx, and perhaps errors, a count:
-        the first makes :meth:`read` a SimulationError
+    verilog : of the design, whose top is ``pins`` with ports clk, rst, rx and tx, and perhaps errors, a
+        count: the first makes :meth:`read` a SimulationError
     clock_hz, baudrate : int
     """
 

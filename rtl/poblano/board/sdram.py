@@ -101,11 +101,7 @@ class SdramPhy(wiring.Component):
                 f"{config.phy_read!r}"
             )
         super().__init__(
-            {
-                "dram": In(DramController.pins_of(config)),
-                "ready": Out(1),
-                "pins": Out(self.pins_of(config)),
-            }
+            {"dram": In(DramController.pins_of(config)), "ready": Out(1), "pins": Out(self.pins_of(config))}
         )
 
     @staticmethod

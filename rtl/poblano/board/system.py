@@ -76,9 +76,7 @@ class ChipSystem(wiring.Component):
             addr_width=min(memory.addr_width, BRIDGE_BITS),
         )
         pins = {} if memory.dram is None else {"sdram": Out(SdramPhy.pins_of(memory.dram))}
-        super().__init__(
-            {"rx": In(1), "tx": Out(1, init=1), "active": Out(1), "busy": Out(1), **pins}
-        )
+        super().__init__({"rx": In(1), "tx": Out(1, init=1), "active": Out(1), "busy": Out(1), **pins})
 
     def elaborate(self, platform):
         m = Module()
@@ -103,9 +101,5 @@ class ChipSystem(wiring.Component):
         connect(m, bridge.read, chip.s_axi.read)
         connect(m, bridge.write, chip.s_axi.write)
         connect(m, bridge.registers, chip.s_axil)
-        m.d.comb += [
-            self.tx.eq(bridge.tx),
-            bridge.irq.eq(chip.irq),
-            self.active.eq(bridge.active),
-        ]
+        m.d.comb += [self.tx.eq(bridge.tx), bridge.irq.eq(chip.irq), self.active.eq(bridge.active)]
         return m

@@ -54,8 +54,8 @@ class Cycles:
 
     @classmethod
     def of(cls, timing, clock_ns, *, phy_read=0):
-        """Of a :class:`~poblano.dram.timing.TimingSet` whose memory clock takes ``clock_ns`` nanoseconds, with
-        ``phy_read`` cycles that a read's data spend in a PHY."""
+        """Of a :class:`~poblano.dram.timing.TimingSet` whose memory clock takes ``clock_ns`` nanoseconds,
+        with ``phy_read`` cycles that a read's data spend in a PHY."""
         t = timing.clocks(clock_ns)
         row, column, ratio = timing.row_phase, timing.column_phase, timing.ratio
 
@@ -106,8 +106,8 @@ class DramConfig:
     though the DRAM could do it bank by bank. ``channels`` pseudo-channels side by side, each with a part of
     every beat, follow the same commands. ``rows``, if not 0, lowers the rows of a bank; ``oldest`` is how
     many cycles the oldest burst waits until younger ones no longer hold it up. ``address_bits``, if not 0,
-    are the bits of AXI's addresses; those above the DRAM's are not looked at. ``phy_read`` cycles are added to
-    the DRAM's own until a read's data come: a PHY between its pins and the controller's.
+    are the bits of AXI's addresses; those above the DRAM's are not looked at. ``phy_read`` are the cycles
+    that a read's data spend in a PHY between the DRAM's pins and the controller's.
     """
 
     kind: str | TimingSet = "HBM3-6.4"

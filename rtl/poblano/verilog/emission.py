@@ -28,11 +28,7 @@ from .text import (
 
 __all__ = ["VerilogModule", "emit", "emit_modules"]
 
-DIRECTIONS = {
-    wiring.In: PortDirection.Input,
-    wiring.Out: PortDirection.Output,
-    None: PortDirection.Inout,
-}
+DIRECTIONS = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output, None: PortDirection.Inout}
 """Of a port by its flow; one of both directions has none."""
 
 
