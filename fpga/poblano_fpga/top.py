@@ -68,9 +68,10 @@ class BoardTop(wiring.Component):
         for name in self.board.sdram.members:
             if not name.startswith("dq_"):
                 m.d.comb += getattr(self, f"sdram_{name}").eq(getattr(sdram, name))
-        for n, port in enumerate(self.io_ports["sdram_dq"]):
+        dq = self.io_ports["sdram_dq"]
+        for n in range(len(dq)):
             m.submodules[f"sdram_dq{n}"] = Instance(
-                "BB", i_I=sdram.dq_o[n], i_T=~sdram.dq_oe, o_O=sdram.dq_i[n], io_B=port
+                "BB", i_I=sdram.dq_o[n], i_T=~sdram.dq_oe, o_O=sdram.dq_i[n], io_B=dq[n]
             )
 
     def _ice40(self, clock, locked):
