@@ -29,7 +29,7 @@ BLOCKS = (
     "SDPX9B",
     "DPB",
     "DPX9B",
-    "BB",
+    "TRELLIS_IO",
     "ODDRX1F",
 )
 """Cells whose models stay modules; those of the others are dissolved in the netlist, which makes the

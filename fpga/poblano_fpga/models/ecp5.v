@@ -1,6 +1,6 @@
 // What yosys' models of the ECP5 leave empty: the PLL as a wire, the multiplier with registers of CLK0 or none, the block
 // RAM, a pin of two directions, and an output at both edges that gives out the clock.
-module BB(input I, input T, output O, inout B);
+module TRELLIS_IO #(parameter DIR = "BIDIR") (input I, input T, output O, inout B);
   assign B = T ? 1'bz : I;
   assign O = B;
 endmodule
