@@ -4,7 +4,7 @@
 Every cycle counts: of the line at the board's speed, of the bridge, of the chip. The host's own time does
 not, nor does that of a USB adapter: a second figure adds a millisecond for each request. Cycles do not
 depend on the numbers in weights and caches, so that these are not written, unless ``--check`` asks for the
-golden model's tokens. A board whose memory is too small is simulated with more of its kind.
+golden model's tokens.
 """
 
 import argparse
@@ -48,8 +48,8 @@ class Bench:
         self.client.set_baud(board.baud)
 
     def _backend(self, config, memory_bytes, ring, *, report):
-        size = max(self.board.memory_bytes, 1 << (memory_bytes - 1).bit_length())
-        self.board = replace(self.board, memory_bytes=size)
+        if memory_bytes > self.board.memory_bytes:
+            raise ConfigError(f"the model needs {memory_bytes} of {self.board.memory_bytes} bytes of memory")
         self.port = rtl_port(self.board, report=lambda line: print(line, file=sys.stderr))
         self.client = BridgeClient(self.port)
         self.client.set_baud(self.board.clock_hz // FASTEST)

@@ -12,6 +12,6 @@ from scripts.bench_board import BARS, Bench
 def test_bar(name):
     """The default model with its weights: the golden model's tokens, and fast enough."""
     figures = Bench(CHIP_BOARDS[name], 32, check=True).figures(16, 2)
-    assert figures["requests"] == 11
+    assert figures["requests"] == 13  # a token takes longer than a WAIT
     for key, bar in BARS.items():
         assert figures[key] >= bar

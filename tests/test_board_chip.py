@@ -34,7 +34,8 @@ REQUESTS = 11
 """Of a decode step, as in docs/bridge.md."""
 CLOCK, BAUD, FAST = 40_000_000, 2_000_000, 10_000_000
 SMALL = replace(
-    chip(4, 4, lanes=2, tiles=1, data_width=64), memory=MemoryConfig(data_width=32, bandwidth=Fraction(4))
+    chip(4, 4, lanes=2, tiles=1, data_width=64),
+    memory=MemoryConfig(data_width=32, bandwidth=Fraction(4), host_port=True),
 )
 
 
@@ -108,6 +109,14 @@ def test_refusals():
     homes = replace(SMALL, tiles=2).with_memory(homes=2, home_bytes=4096)
     with pytest.raises(ConfigError, match="a chip on a board has one home of memory, not 2"):
         ChipSystem(homes, memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
+    with pytest.raises(ConfigError, match="a chip on a board has a port for its host: memory host_port"):
+        ChipSystem(SMALL.with_memory(host_port=False), memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
+    with pytest.raises(ConfigError, match="the chip's DRAM has 33554432 bytes, not 262144"):
+        ChipSystem(preset("ulx3s"), memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
+    with pytest.raises(
+        ConfigError, match="the chip's DRAM is for 30 MHz, and the board's clock is of 40 MHz"
+    ):
+        ChipSystem(preset("ulx3s"), memory_bytes=1 << 25, clock_hz=CLOCK, baud=BAUD)
     client = type("Client", (), {"identity": Identity(2, 256, "PENG", CLOCK, 4096)})()
     with pytest.raises(BridgeError, match=r"the board holds the design 'PENG', not the whole chip \(PBLN\)"):
         BridgeDevice(client)
@@ -192,6 +201,14 @@ def test_run(monkeypatch, capfd, tmp_path):
         and texts[0]["preset"] == "ulx3s"
         and texts[0]["backend"] == "board"
     )
+
+
+@pytest.mark.slow
+def test_sdram_at_pins():
+    """A product on the board's chip, whose memory is the SDRAM at its pins."""
+    board = OnBoard("ulx3s")
+    assert check_product(board, board.config)["bit_exact"] and board.device.client.repeats == 0
+    board.device.close()
 
 
 @pytest.mark.nightly

@@ -16,6 +16,7 @@ from poblano_cli import main as cli
 from poblano_fpga import build as build_module
 from poblano_fpga.boards import BOARDS, board, with_array
 from poblano_fpga.build import BuildError, BuildReport, build, tool
+from poblano_fpga.chip import CHIP_BOARDS
 from poblano_fpga.engine import device
 from poblano_fpga.engine_check import awkward_matrices, check_layer, check_matmul, matmul_on, token_products
 from poblano_fpga.floorplan import place_multipliers
@@ -58,9 +59,23 @@ def test_pins():
     )
 
 
+def test_sdram_pins():
+    """The SDRAM is where amaranth-boards has it."""
+    (sdram,) = (r for r in ULX3S_85F_Platform.resources if r.name == "sdram")
+    names = {"clk_en": "cke"} | {name: f"{name}_n" for name in ("cs", "we", "ras", "cas")}
+    found = {}
+    for io in sdram.ios:
+        if hasattr(io, "name"):
+            pins, port = io.ios[0].names, f"sdram_{names.get(io.name, io.name)}"
+            found |= {f"{port}[{n}]": pin for n, pin in enumerate(pins)} if len(pins) > 1 else {port: pins[0]}
+    ours = CHIP_BOARDS["ulx3s"].pins
+    assert found == {port: pin for port, pin in ours.items() if port.startswith("sdram_")}
+    assert len({*ours.values()}) == len(ours)
+
+
 def test_clocks():
     """The PLLs' parameters give the clocks, within their oscillators' ranges."""
-    for b in BOARDS.values():
+    for b in (*BOARDS.values(), *CHIP_BOARDS.values()):
         p = b.pll
         if b.family == "ice40":
             oscillator = b.input_hz * (p["DIVF"] + 1) / (p["DIVR"] + 1)

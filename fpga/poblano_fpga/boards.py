@@ -46,6 +46,12 @@ class Board:
         return self.engine.array
 
     @property
+    def sdram(self):
+        """The :class:`~poblano.board.sdram.SdramSignature` of the SDRAM that the system has pins for; None
+        without."""
+        return None
+
+    @property
     def macs_per_second(self):
         return self.array.rows * self.array.cols * self.clock_hz
 

@@ -74,8 +74,9 @@ def _constraints(board):
     if board.family == "ice40":
         return "design.pcf", "".join(f"set_io {name} {pin}\n" for name, pin in pins.items())
     if board.family == "ecp5":
+        drive = lambda name: " PULLMODE=NONE DRIVE=4 SLEWRATE=FAST" * name.startswith("sdram_")
         lines = [
-            f'LOCATE COMP "{name}" SITE "{pin}";\nIOBUF PORT "{name}" IO_TYPE=LVCMOS33;\n'
+            f'LOCATE COMP "{name}" SITE "{pin}";\nIOBUF PORT "{name}" IO_TYPE=LVCMOS33{drive(name)};\n'
             for name, pin in pins.items()
         ]
         return "design.lpf", "".join(lines) + f'FREQUENCY PORT "clk" {board.input_hz / 1e6} MHZ;\n'

@@ -1,7 +1,8 @@
-"""Boards that hold the whole chip, with a memory of block RAM."""
+"""Boards that hold the whole chip, with their SDRAM as its memory."""
 
 from dataclasses import dataclass, fields
 
+from poblano.board.sdram import SdramPhy
 from poblano.board.system import ChipSystem
 from poblano.config import ChipConfig, ConfigError, preset
 
@@ -12,14 +13,22 @@ __all__ = ["CHIP_BOARDS", "ChipBoard", "chip_board"]
 
 @dataclass(frozen=True, kw_only=True)
 class ChipBoard(Board):
-    """A board whose design is a chip with ``memory_bytes`` of memory."""
+    """A board whose design is a chip; ``pins`` are also its SDRAM's."""
 
     chip: ChipConfig
-    memory_bytes: int
+
+    @property
+    def memory_bytes(self):
+        return self.chip.memory.most_bytes
 
     @property
     def array(self):
         return self.chip.tile.array
+
+    @property
+    def sdram(self):
+        dram = self.chip.memory.dram
+        return None if dram is None else SdramPhy.pins_of(dram)
 
     def system(self):
         return ChipSystem(
@@ -41,13 +50,35 @@ def _with_chip(name, chip, **changes):
     )
 
 
+def _ulx3s_sdram():
+    """The SDRAM's package pins by port, as the board's schematics have them."""
+    pins = {
+        "clk": "F19",
+        "cke": "F20",
+        "cs_n": "P20",
+        "we_n": "T20",
+        "cas_n": "T19",
+        "ras_n": "R20",
+        "dqm": "U19 E20",
+        "ba": "P19 N20",
+        "a": "M20 M19 L20 L19 K20 K19 K18 J20 J19 H20 N19 G20 G19",
+        "dq": "J16 L18 M18 N18 P18 T18 T17 U20 E19 D20 D19 C20 E18 F18 J18 J17",
+    }
+    ports = {}
+    for name, places in pins.items():
+        several = " " in places
+        for n, place in enumerate(places.split()):
+            ports[f"sdram_{name}[{n}]" if several else f"sdram_{name}"] = place
+    return ports
+
+
 CHIP_BOARDS = {
     "ulx3s": _with_chip(
         "ulx3s",
         "ulx3s",
-        memory_bytes=1 << 18,
         clock_hz=30_000_000,
         baud=3_000_000,
+        pins=BOARDS["ulx3s"].pins | _ulx3s_sdram(),
         pll=dict(CLKI_DIV=5, CLKFB_DIV=6, CLKOP_DIV=20, CLKOP_CPHASE=10),
     )
 }

@@ -11,10 +11,12 @@ from poblano_host.sim.pins import SimulatedPort
 
 from .yosys import run_yosys
 
-__all__ = ["FASTEST", "netlist_port", "netlist_verilog", "rtl_port"]
+__all__ = ["FASTEST", "SDRAM", "netlist_port", "netlist_verilog", "rtl_port"]
 
 SHARE = Path(str(metadata.distribution("pyosys").locate_file("pyosys/share")))
 MODELS = Path(__file__).with_name("models")
+SDRAM = MODELS / "sdram.v"
+"""The model of an SDRAM at its pins."""
 CELLS = {"ice40": "ice40/cells_sim.v", "ecp5": "ecp5/cells_sim.v", "gowin": "gowin/cells_sim.v"}
 BLOCKS = (
     "SB_MAC16",
@@ -27,16 +29,38 @@ BLOCKS = (
     "SDPX9B",
     "DPB",
     "DPX9B",
+    "TRELLIS_IO",
+    "ODDRX1F",
 )
 """Cells whose models stay modules; those of the others are dissolved in the netlist, which makes the
 simulation much faster."""
-WRAPPER = """
+PINS = """
 module pins(input clk, input rst, input rx, output tx);
-  top netlist(.clk(clk), .rx(rx), .tx(tx));
+  {design};
 endmodule
 """
+SDRAM_PINS = """
+module pins(input clk, input rst, input rx, output tx, output [31:0] errors);
+  wire cke, cs_n, ras_n, cas_n, we_n, sdram_clk, host_oe, dq_oe;
+  wire [1:0] ba, dqm;
+  wire [12:0] a;
+  wire [15:0] host_dq, dq, pads;
+  {design},
+    .sdram_cke(cke), .sdram_cs_n(cs_n), .sdram_ras_n(ras_n), .sdram_cas_n(cas_n), .sdram_we_n(we_n),
+    .sdram_ba(ba), .sdram_a(a), .sdram_dqm(dqm), {data});
+  assign {joined};
+  poblano_sdram #(.PERIOD_PS({period})) sdram (
+    .clk(sdram_clk), .cke(cke), .cs_n(cs_n), .ras_n(ras_n), .cas_n(cas_n), .we_n(we_n), .ba(ba), .a(a), \
+.dqm(dqm),
+    .host_dq(host_dq), .host_oe(host_oe), .dq(dq), .dq_oe(dq_oe), .errors(errors)
+  );
+endmodule
+"""
+"""The design, or its netlist, and an SDRAM at its pins."""
 FASTEST = 4
 """Clock cycles in a bit, in simulation."""
+START_S = 250e-6
+"""Until an SDRAM has been started, and the host is listened to."""
 
 
 def _modules(text):
@@ -113,25 +137,43 @@ def netlist_verilog(board, netlist, *, report=lambda text: None):
                 Path(temporary, name).write_text(text)
             run_yosys(script, folder=temporary)
             keep(path, Path(temporary, "flat.v").read_bytes())
-    return stand + "\n" + path.read_text() + WRAPPER
+    return (
+        stand
+        + "\n"
+        + path.read_text()
+        + _pins(board, "top netlist(.clk(clk), .rx(rx), .tx(tx)", netlist=True)
+    )
+
+
+def _pins(board, design, *, netlist):
+    """The module ``pins``, of an instance of the ``design`` without what ends it; a netlist has the SDRAM's
+    data pins, RTL what drives them."""
+    if board.sdram is None:
+        return PINS.format(design=design + ")")
+    data = ".sdram_dq_o(host_dq), .sdram_dq_oe(host_oe), .sdram_dq_i(dq)"
+    joined = "sdram_clk = ~clk"
+    if netlist:
+        data = ".sdram_clk(sdram_clk), .sdram_dq(pads)"
+        joined = "pads = dq_oe ? dq : 16'bz, host_dq = pads, host_oe = ~netlist.sdram_dq0.T"
+    period = 10**12 // board.clock_hz
+    return SDRAM_PINS.format(design=design, data=data, joined=joined, period=period) + SDRAM.read_text()
 
 
 def netlist_port(board, netlist, *, report=lambda text: None):
     """A :class:`SimulatedPort` at the pins of the board's netlist; the PLL is a wire, so that its time is
     the design's."""
-    return SimulatedPort(
-        netlist_verilog(board, netlist, report=report),
-        clock_hz=board.clock_hz,
-        baudrate=board.baud,
-        report=report,
-    )
+    return _port(board, netlist_verilog(board, netlist, report=report), report)
 
 
 def rtl_port(board, *, report=lambda text: None):
     """A :class:`SimulatedPort` at the pins of the same design's RTL."""
-    return SimulatedPort(
-        emit(board.system(), "pins", clock_gates=False),
-        clock_hz=board.clock_hz,
-        baudrate=board.baud,
-        report=report,
-    )
+    rtl = emit(board.system(), "system", clock_gates=False)
+    instance = "system rtl(.clk(clk), .rst(rst), .rx(rx), .tx(tx)"
+    return _port(board, rtl + _pins(board, instance, netlist=False), report)
+
+
+def _port(board, verilog, report):
+    port = SimulatedPort(verilog, clock_hz=board.clock_hz, baudrate=board.baud, report=report)
+    if board.sdram is not None:
+        port.sleep(START_S)
+    return port

@@ -20,6 +20,8 @@ class BoardTop(wiring.Component):
     clk : In(1), the crystal; rx : In(1), from the host; tx : Out(1)
     led_active, led_busy : Out(1), as the board's LEDs want them
     fixed : Out, a bit for each of the board's ``fixed`` pins, if there are any
+    sdram_cke, ... : Out, of a board whose system has an SDRAM, its pins, with ``sdram_clk`` and, as an
+        IOPort, ``sdram_dq``
     """
 
     def __init__(self, board):
@@ -27,6 +29,11 @@ class BoardTop(wiring.Component):
         members = {"clk": In(1), "rx": In(1), "tx": Out(1, init=1), "led_active": Out(1), "led_busy": Out(1)}
         if board.fixed:
             members["fixed"] = Out(len(board.fixed))
+        if board.sdram is not None:
+            pins = board.sdram.members
+            members |= {f"sdram_{name}": pins[name] for name in pins if not name.startswith("dq_")}
+            members["sdram_clk"] = Out(1)
+            self.io_ports = {"sdram_dq": IOPort(pins["dq_o"].shape, name="sdram_dq")}
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -49,7 +56,23 @@ class BoardTop(wiring.Component):
         ]
         if board.fixed:
             m.d.comb += self.fixed.eq(Cat(C(level, 1) for level in board.fixed.values()))
+        if board.sdram is not None:
+            self._sdram_pins(m, system.sdram)
         return m
+
+    def _sdram_pins(self, m, sdram):
+        """The SDRAM's pins on an ECP5: its clock is the design's, inverted."""
+        m.submodules.sdram_clock = Instance(
+            "ODDRX1F", i_SCLK=ClockSignal(), i_RST=C(0), i_D0=C(0), i_D1=C(1), o_Q=self.sdram_clk
+        )
+        for name in self.board.sdram.members:
+            if not name.startswith("dq_"):
+                m.d.comb += getattr(self, f"sdram_{name}").eq(getattr(sdram, name))
+        dq = self.io_ports["sdram_dq"]
+        for n in range(len(dq)):
+            m.submodules[f"sdram_dq{n}"] = Instance(
+                "BB", i_I=sdram.dq_o[n], i_T=~sdram.dq_oe, o_O=sdram.dq_i[n], io_B=dq[n]
+            )
 
     def _ice40(self, clock, locked):
         widths = dict(DIVR=4, DIVF=7, DIVQ=3, FILTER_RANGE=3)

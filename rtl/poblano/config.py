@@ -282,6 +282,18 @@ def _hbm3_homes(count):
     )
 
 
+_ULX3S_SDRAM = DramConfig(
+    kind="SDR-100",
+    clock_mhz=Fraction(30),
+    phy_read=1,
+    reads=8,
+    writes=4,
+    read_beats=64,
+    write_beats=32,
+    write_batch=16,
+)
+"""The board's memory: 32 MiB, at the board's clock, behind pins with registers."""
+
 PRESETS = {
     "nano": ChipConfig(
         name="nano",
@@ -308,7 +320,9 @@ PRESETS = {
             amem_blocks=512,
             fifo_bytes=512,
         ),
-        memory=MemoryConfig(data_width=32, burst_beats=16, outstanding=4, bandwidth=Fraction(4), latency=4),
+        memory=MemoryConfig(
+            data_width=32, addr_width=25, burst_beats=16, outstanding=4, host_port=True, dram=_ULX3S_SDRAM
+        ),
         queue_depth=2,
         clock_gates=False,
     ),
@@ -344,7 +358,8 @@ PRESETS = {
         memory=_hbm3_homes(4),
     ),
 }
-"""``nano`` fits a small FPGA; ``ulx3s`` is the same with a memory port for an FPGA's block RAM; ``desk`` is
+"""``nano`` fits a small FPGA; ``ulx3s`` is the same for a board, with a controller of its
+SDRAM and a port for its host; ``desk`` is
 simulated, with a pseudo-channel of HBM3; ``tile64`` is the block of an ASIC, one 64x64 array with its
 buffers. ``flagship`` is the whole data-centre chip, for export and for the performance model: 16 of these
 tiles (65,536 MAC a cycle) and one stack of HBM3, 16 GiB at 819 GB/s and 800 MHz. Each tile has a home of

@@ -5,7 +5,7 @@ import random
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, with_timeout
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiMaster
 
 from tb.dram.configs import CONFIGS, MEMORY_BITS
@@ -35,6 +35,8 @@ class Bench:
         await ClockCycles(self.dut.clk, 4)
         self.dut.rst.value = 0
         await ClockCycles(self.dut.clk, 4)
+        if hasattr(self.dut, "ready") and not self.dut.ready.value:
+            await with_timeout(RisingEdge(self.dut.ready), 1, "ms")
 
     def place(self, low, high):
         length = self.rng.randint(1, min(LONGEST, high - low))

@@ -24,3 +24,5 @@ CONFIGS = {
     "ddr3": _config("DDR3-1600"),
     "sdr": _config("SDR-100", reads=4, writes=2, write_beats=32, write_batch=8, id_width=2),
 }
+CONFIGS["sdr_pins"] = replace(CONFIGS["sdr"], phy_read=1)
+CONFIGS["sdr_slow"] = replace(CONFIGS["sdr_pins"], clock_mhz=30)

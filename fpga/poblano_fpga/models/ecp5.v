@@ -1,4 +1,14 @@
-// What yosys' models of the ECP5 leave empty: the PLL as a wire, the multiplier with registers of CLK0 or none, and the block RAM.
+// What yosys' models of the ECP5 leave empty: the PLL as a wire, the multiplier with registers of CLK0 or none, the block
+// RAM, a pin of two directions, and an output at both edges that gives out the clock.
+module TRELLIS_IO #(parameter DIR = "BIDIR") (input I, input T, output O, inout B);
+  assign B = T ? 1'bz : I;
+  assign O = B;
+endmodule
+
+module ODDRX1F(input SCLK, input RST, input D0, input D1, output Q);
+  assign Q = SCLK ? D0 : D1;
+endmodule
+
 module EHXPLLL #(
   parameter CLKI_DIV = 1, parameter CLKFB_DIV = 1, parameter CLKOP_DIV = 8, parameter CLKOP_CPHASE = 0, parameter CLKOP_FPHASE = 0,
   parameter CLKOP_ENABLE = "ENABLED", parameter FEEDBK_PATH = "CLKOP", parameter PLLRST_ENA = "DISABLED", parameter INTFB_WAKE = "DISABLED",

@@ -24,6 +24,14 @@ struct Event {
     uint32_t done;  // 0: a command started, 1: one completed
 };
 
+// A host's port that a chip may have: nothing comes.
+template <typename Top>
+auto idle_host(Top& top, int) -> decltype(top.s_axi_arvalid, void()) {
+    top.s_axi_arvalid = top.s_axi_rready = top.s_axi_awvalid = top.s_axi_wvalid = top.s_axi_bready = 0;
+}
+template <typename Top>
+void idle_host(Top&, long) {}
+
 struct Simulation {
     VerilatedContext context;
     Vchip top;
@@ -43,6 +51,7 @@ struct Simulation {
 
     void reset() {
         top.s_axil_awvalid = top.s_axil_wvalid = top.s_axil_bready = top.s_axil_arvalid = top.s_axil_rready = 0;
+        idle_host(top, 0);
         top.rst = 1;
         for (int i = 0; i < RESET_CYCLES; i++) {
             memories.reset();

@@ -4,6 +4,7 @@ import ctypes
 from pathlib import Path
 
 from .build import build_library
+from .errors import SimulationError
 from .native import NativeObject
 
 __all__ = ["SimulatedPort"]
@@ -18,6 +19,7 @@ _FUNCTIONS = {
     "break": (None, _N),
     "cycle": (_N,),
     "bad": (_N,),
+    "errors": (_N,),
     "waiting": (_N,),
     "run": (None, _N, _N),
     "receive": (_N, ctypes.c_char_p, _N),
@@ -33,7 +35,8 @@ class SimulatedPort:
 
     Parameters
     ----------
-    verilog : of the design, whose top is ``pins`` with ports clk, rst, rx and tx
+    verilog : of the design, whose top is ``pins`` with ports clk, rst, rx and tx, and perhaps errors, a
+        count: the first makes :meth:`read` a SimulationError
     clock_hz, baudrate : int
     """
 
@@ -77,6 +80,8 @@ class SimulatedPort:
         """Up to ``size`` bytes: those that come within ``timeout`` after all that was written has been
         sent."""
         self._call("run", size, round(self.timeout * self.clock_hz))
+        if errors := self._call("errors"):
+            raise SimulationError(f"{errors} errors at the pins, told on standard output, by {self.cycle}")
         buffer = ctypes.create_string_buffer(size)
         count = self._call("receive", buffer, size)
         self.received += count

@@ -11,6 +11,16 @@ namespace {
 constexpr int RESET_CYCLES = 16;
 constexpr int DATA_BITS = 8;
 
+// What the models around the design have told, of pins that have any.
+template <typename Top>
+auto errors_of(Top& top, int) -> decltype(uint64_t(top.errors)) {
+    return top.errors;
+}
+template <typename Top>
+uint64_t errors_of(Top&, long) {
+    return 0;
+}
+
 // A sender and a receiver of bytes, each of `divider` cycles a bit.
 struct Pins {
     VerilatedContext context;
@@ -97,6 +107,7 @@ void pins_divider(Pins* p, uint32_t divider) { p->divider = divider; }
 void pins_send(Pins* p, const uint8_t* data, uint64_t size) { p->to_send.insert(p->to_send.end(), data, data + size); }
 void pins_break(Pins* p, uint64_t cycles) { p->low = cycles; }
 uint64_t pins_cycle(Pins* p) { return p->cycle; }
+uint64_t pins_errors(Pins* p) { return errors_of(p->top, 0); }
 uint64_t pins_bad(Pins* p) { return p->bad; }
 uint64_t pins_waiting(Pins* p) { return p->received.size(); }
 

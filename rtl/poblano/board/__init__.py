@@ -1,1 +1,1 @@
-"""The whole chip on an FPGA board: behind the UART bridge, with a memory of the FPGA's own."""
+"""The whole chip on an FPGA board: behind the UART bridge, with an SDRAM or block RAM as its memory."""

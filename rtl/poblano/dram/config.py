@@ -13,6 +13,9 @@ __all__ = ["Cycles", "DramConfig"]
 
 PIPELINE = 6
 """Cycles that a read spends in the controller."""
+OPEN = 3
+"""Cycles from an activation to the first row command of its bank that knows of it and of the bursts that want
+the row: with less, two bursts could close each other's rows for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +53,9 @@ class Cycles:
     longest: int
 
     @classmethod
-    def of(cls, timing, clock_ns):
-        """Of a :class:`~poblano.dram.timing.TimingSet` whose memory clock takes ``clock_ns`` nanoseconds."""
+    def of(cls, timing, clock_ns, *, phy_read=0):
+        """Of a :class:`~poblano.dram.timing.TimingSet` whose memory clock takes ``clock_ns`` nanoseconds,
+        with ``phy_read`` cycles that a read's data spend in a PHY."""
         t = timing.clocks(clock_ns)
         row, column, ratio = timing.row_phase, timing.column_phase, timing.ratio
 
@@ -65,12 +69,12 @@ class Cycles:
         interval = t["refi"] // ratio
         return cls(
             burst=columns(timing.burst_clocks),
-            read_latency=-(-(t["cl"] + column) // ratio),
+            read_latency=-(-(t["cl"] + column) // ratio) + phy_read,
             write_latency=(t["cwl"] + column) // ratio,
             act_to_read=cycles(t["rcd_read"], row, column),
             act_to_write=cycles(t["rcd_write"], row, column),
-            act_to_precharge=rows("ras"),
-            act_to_act=rows("rc"),
+            act_to_precharge=max(OPEN, rows("ras")),
+            act_to_act=max(OPEN, rows("rc")),
             act_to_act_other=rows("rrd_s"),
             act_to_act_same=rows("rrd_l"),
             four_acts=rows("faw"),
@@ -102,7 +106,8 @@ class DramConfig:
     though the DRAM could do it bank by bank. ``channels`` pseudo-channels side by side, each with a part of
     every beat, follow the same commands. ``rows``, if not 0, lowers the rows of a bank; ``oldest`` is how
     many cycles the oldest burst waits until younger ones no longer hold it up. ``address_bits``, if not 0,
-    are the bits of AXI's addresses; those above the DRAM's are not looked at.
+    are the bits of AXI's addresses; those above the DRAM's are not looked at. ``phy_read`` are the cycles
+    that a read's data spend in a PHY between the DRAM's pins and the controller's.
     """
 
     kind: str | TimingSet = "HBM3-6.4"
@@ -119,6 +124,7 @@ class DramConfig:
     oldest: int = 1024
     id_width: int = 5
     address_bits: int = 0
+    phy_read: int = 0
 
     def __post_init__(self):
         if not isinstance(self.kind, TimingSet) and self.kind not in TIMING_SETS:
@@ -136,6 +142,8 @@ class DramConfig:
                 raise ValueError(f"DRAM {name} must be at least {least}, not {value!r}")
         if self.write_batch > self.write_beats:
             raise ValueError(f"write_batch {self.write_batch} is above the {self.write_beats} write_beats")
+        if not isinstance(self.phy_read, int) or self.phy_read < 0:
+            raise ValueError(f"DRAM phy_read must be at least 0 cycles, not {self.phy_read!r}")
         exact_log2(self.timing.rows)
 
     @property
@@ -162,7 +170,8 @@ class DramConfig:
     @cached_property
     def cycles(self):
         """The :class:`Cycles`."""
-        return Cycles.of(self.timing, max(self.clock_ns, self.timing.clock_ns))
+        clock_ns = max(self.clock_ns, self.timing.clock_ns)
+        return Cycles.of(self.timing, clock_ns, phy_read=self.phy_read)
 
     @property
     def refreshes_banks(self):

@@ -28,6 +28,9 @@ from .text import (
 
 __all__ = ["VerilogModule", "emit", "emit_modules"]
 
+DIRECTIONS = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output, None: PortDirection.Inout}
+"""Of a port by its flow; one of both directions has none."""
+
 
 @dataclass(frozen=True)
 class VerilogModule:
@@ -78,7 +81,7 @@ def _rtlil(component, name, origins, *, top=False):
     """RTLIL of a module and of those inside it, whose Amaranth objects are added to ``origins``."""
     design = Top(component) if top else component
     ports = {
-        port: (value, PortDirection.Input if flow == wiring.In else PortDirection.Output)
+        port: (value, DIRECTIONS[flow])
         for port, value, flow in (design.ports if top else port_values(component))
     }
     fragment = Fragment.get(design, SRAMPlatform())

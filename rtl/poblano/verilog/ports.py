@@ -41,7 +41,8 @@ class Top(Elaboratable):
 
     Attributes
     ----------
-    ports : list of name, Signal and direction of each of the :func:`pins`
+    ports : list of name, Signal and direction of each of the :func:`pins`; and, with direction None, of the
+        IOPorts that the component has in a dict ``io_ports``
     """
 
     def __init__(self, component):
@@ -56,6 +57,8 @@ class Top(Elaboratable):
                 elif not isinstance(value, Const):  # a constant of another master's is not looked at
                     self._wires.append(value.eq(signal))
             self.ports.append((name, signal, flow))
+        for name, port in getattr(component, "io_ports", {}).items():
+            self.ports.append((name, port, None))
 
     def elaborate(self, platform):
         self.component._MustUse__used = True  # elaborated here, not as a submodule
