@@ -10,8 +10,8 @@ from ..bridge.bridge import Bridge, BridgeConfig
 from ..bridge.protocol import CHIP_DESIGN
 from ..chip import Chip
 from ..config import ChipConfig, ConfigError
+from ..memory.axi_ram import AXIRam
 from ..verilog import place
-from .ram import AXIRam
 
 __all__ = ["ChipSystem"]
 
@@ -46,6 +46,8 @@ class ChipSystem(wiring.Component):
             )
         if config.memory.homes != 1:
             raise ConfigError(f"a chip on a board has one home of memory, not {config.memory.homes}")
+        if config.memory.kv_bytes:
+            raise ConfigError("a chip on a board has no KV buffer: the bridge does not reach it")
         self.config, self.memory_bytes, self.clock_hz, self.baud, self.payload = (
             config,
             memory_bytes,
