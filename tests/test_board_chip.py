@@ -108,6 +108,8 @@ def test_refusals():
     homes = replace(SMALL, tiles=2).with_memory(homes=2, home_bytes=4096)
     with pytest.raises(ConfigError, match="a chip on a board has one home of memory, not 2"):
         ChipSystem(homes, memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
+    with pytest.raises(ConfigError, match="a chip on a board has no KV buffer: the bridge does not reach it"):
+        ChipSystem(SMALL.with_memory(kv_bytes=4096), memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
     client = type("Client", (), {"identity": Identity(2, 256, "PENG", CLOCK, 4096)})()
     with pytest.raises(BridgeError, match=r"the board holds the design 'PENG', not the whole chip \(PBLN\)"):
         BridgeDevice(client)

@@ -150,6 +150,11 @@ def test_homes():
     assert config.memory.most_bytes == 1 << 32 == PRESETS["desk"].memory.most_bytes
     assert config.with_memory(home_bytes=4096).memory.most_bytes == 8192
     for changes, message in (
+        (dict(kv_bytes=2048), "memory kv_bytes must be a power of two of at least 4096, not 2048"),
+        (
+            dict(kv_bytes=1 << 28, homes=2),
+            "memory kv_bytes must be at most half of a home's 268435456 bytes, not 268435456",
+        ),
         (dict(homes=3), "memory homes must be a power of two of at least 1, not 3"),
         (
             dict(homes=2, home_bytes=2048),
