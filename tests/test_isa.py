@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
-from poblano.config import PRESETS, ConfigError, TileConfig
+from poblano.config import PRESETS, ChipConfig, ConfigError, TileConfig
 from poblano.isa.commands import COMMAND_BYTES, Command, Opcode
 from poblano.isa.expressions import ceil_div, choose, least, none_of, off, ones
 from poblano.isa.layout import CommandLayout
@@ -146,8 +146,8 @@ def test_topology(tiles, homes):
 
 
 def test_homes():
-    config = PRESETS["desk"].with_memory(homes=2, home_bytes=1 << 31)
-    assert config.memory.most_bytes == 1 << 32 == PRESETS["desk"].memory.most_bytes
+    config = ChipConfig().with_memory(homes=2, home_bytes=1 << 31)
+    assert config.memory.most_bytes == 1 << 32 == ChipConfig().memory.most_bytes
     assert config.with_memory(home_bytes=4096).memory.most_bytes == 8192
     for changes, message in (
         (dict(kv_bytes=2048), "memory kv_bytes must be a power of two of at least 4096, not 2048"),
@@ -164,7 +164,7 @@ def test_homes():
         (dict(homes=4), "tiles must be a multiple of the memory's 4 homes, not 2"),
     ):
         with pytest.raises(ConfigError, match=message):
-            PRESETS["desk"].with_memory(**changes)
+            ChipConfig().with_memory(**changes)
 
 
 def test_largest_memories():
