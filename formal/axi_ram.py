@@ -3,8 +3,9 @@
 from functools import partial
 
 from amaranth.hdl import *
+from amaranth.lib import data
 
-from poblano.board.ram import AXIRam
+from poblano.memory.axi_ram import AXIRam
 from poblano.stream.select import select
 
 from .harness import Harness, Mutation, Property, Watch
@@ -110,32 +111,39 @@ class Ram(Harness):
         )
         w_taken = pick(writes, "w", "valid") & pick(writes, "w", "ready")
         left = Signal(range(LONGEST + 1))
-        outside, ident, under_way = Signal(), Signal(), Signal()
-        address = Signal(ADDR_WIDTH)
+        outside, ident = Signal(), Signal()
+        # What the answer to the burst before has to be.
+        owed, expected = Signal(), Signal(data.StructLayout({"id": 1, "resp": 2}))
+        address, last = Signal(ADDR_WIDTH), Signal()
+        m.d.comb += last.eq(w_taken & (left == 1))
+        with m.If(b_taken):
+            m.d.sync += owed.eq(0)
         with m.If(w_taken):
             m.d.sync += [left.eq(left - 1), address.eq(address + 1), outside.eq(outside | address[2])]
-        with m.If(b_taken):
-            m.d.sync += under_way.eq(0)
+        with m.If(last):
+            bad = outside | address[2]
+            m.d.sync += [owed.eq(1), expected.id.eq(ident), expected.resp.eq(Mux(bad, 3, 0))]
         with m.If(aw_taken):
             m.d.sync += [
                 left.eq(field(writes, "aw", "len") + 1),
                 address.eq(field(writes, "aw", "addr")),
                 outside.eq(0),
                 ident.eq(field(writes, "aw", "id")),
-                under_way.eq(1),
             ]
         self.check("room for beats", ~w_taken | (left != 0))
-        self.check("answered whole", ~pick(writes, "b", "valid") | (under_way & (left == 0)))
+        self.check("one burst", ~aw_taken | (left == 0) | last)
+        self.check("place for the answer", ~last | ~owed | b_taken)
+        self.check("answered whole", pick(writes, "b", "valid") == owed)
         self.check(
             "response",
-            ~pick(writes, "b", "valid")
-            | ((field(writes, "b", "id") == ident) & (field(writes, "b", "resp") == Mux(outside, 3, 0))),
+            ~owed | (field(writes, "b", "id") == expected.id) & (field(writes, "b", "resp") == expected.resp),
         )
         self.check("one writer", sum((port.b.valid for port in writes), C(0, 4)) <= 1)
-        self.cover("long write", b_taken & outside)
+        self.cover("long write", b_taken & (expected.resp == 3))
+        self.cover("back to back", last & owed & aw_taken)
 
 
-MODULE = "poblano.board.ram"
+MODULE = "poblano.memory.axi_ram"
 MUTATIONS = (
     Mutation("beats lost", MODULE, "issue.eq(active & (~answer.port.any() | accepted))", "issue.eq(active)"),
     Mutation(
@@ -146,7 +154,10 @@ MUTATIONS = (
         "wrong end", MODULE, "ends.eq(valid & (burst.left == 0))", "ends.eq(valid & (burst.left[1:] == 0))"
     ),
     Mutation(
-        "answer overwritten", MODULE, "free.eq(~active & (~answer.port.any() | answered))", "free.eq(~active)"
+        "answer overwritten",
+        MODULE,
+        "takes.eq(active & ((burst.left != 0) | ~answer.port.any() | answered))",
+        "takes.eq(active)",
     ),
     Mutation(
         "error forgotten",
@@ -154,7 +165,7 @@ MUTATIONS = (
         "answer.resp.eq(Mux(bad | outside, DECERR, OKAY))",
         "answer.resp.eq(Mux(outside, DECERR, OKAY))",
     ),
-    Mutation("data of another", MODULE, "port.w.ready.eq(active & burst.port[n])", "port.w.ready.eq(active)"),
+    Mutation("data of another", MODULE, "port.w.ready.eq(takes & burst.port[n])", "port.w.ready.eq(takes)"),
 )
 PROPERTIES = tuple(
     Property(

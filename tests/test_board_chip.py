@@ -117,6 +117,8 @@ def test_refusals():
         ConfigError, match="the chip's DRAM is for 30 MHz, and the board's clock is of 40 MHz"
     ):
         ChipSystem(preset("ulx3s"), memory_bytes=1 << 25, clock_hz=CLOCK, baud=BAUD)
+    with pytest.raises(ConfigError, match="a chip on a board has no KV buffer: the bridge does not reach it"):
+        ChipSystem(SMALL.with_memory(kv_bytes=4096), memory_bytes=1 << 18, clock_hz=CLOCK, baud=BAUD)
     client = type("Client", (), {"identity": Identity(2, 256, "PENG", CLOCK, 4096)})()
     with pytest.raises(BridgeError, match=r"the board holds the design 'PENG', not the whole chip \(PBLN\)"):
         BridgeDevice(client)

@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
-from poblano.config import PRESETS, ConfigError, TileConfig
+from poblano.config import PRESETS, ChipConfig, ConfigError, TileConfig
 from poblano.isa.commands import COMMAND_BYTES, Command, Opcode
 from poblano.isa.expressions import ceil_div, choose, least, none_of, off, ones
 from poblano.isa.layout import CommandLayout
@@ -146,11 +146,15 @@ def test_topology(tiles, homes):
 
 
 def test_homes():
-    ports = PRESETS["desk"].with_axi_ports()
-    config = ports.with_memory(homes=2, home_bytes=1 << 31)
-    assert config.memory.most_bytes == 1 << 32 == ports.memory.most_bytes
+    config = ChipConfig().with_memory(homes=2, home_bytes=1 << 31)
+    assert config.memory.most_bytes == 1 << 32 == ChipConfig().memory.most_bytes
     assert config.with_memory(home_bytes=4096).memory.most_bytes == 8192
     for changes, message in (
+        (dict(kv_bytes=2048), "memory kv_bytes must be a power of two of at least 4096, not 2048"),
+        (
+            dict(kv_bytes=1 << 28, homes=2),
+            "memory kv_bytes must be at most half of a home's 268435456 bytes, not 268435456",
+        ),
         (dict(homes=3), "memory homes must be a power of two of at least 1, not 3"),
         (
             dict(homes=2, home_bytes=2048),
@@ -160,7 +164,7 @@ def test_homes():
         (dict(homes=4), "tiles must be a multiple of the memory's 4 homes, not 2"),
     ):
         with pytest.raises(ConfigError, match=message):
-            ports.with_memory(**changes)
+            ChipConfig().with_memory(**changes)
 
 
 def test_largest_memories():

@@ -312,6 +312,10 @@ def test_rtl_errors(monkeypatch):
         match="a memory of 256 bytes has no room for a ring of 4 commands and a page of 256 bytes",
     ):
         backend = OverlayBackend(SMALL, 1 << 16, (1 << 15, 8), type("Device", (), {"memory_bytes": 256})())
+    with pytest.raises(
+        OverlayError, match="a chip with a KV buffer has no overlays: its caches would not stay"
+    ):
+        OverlayBackend(SMALL.with_memory(kv_bytes=4096), 1 << 16, (1 << 15, 8), device)
     with pytest.raises(OverlayError, match="a chip of 2 homes has no overlays: pages would not stay at home"):
         OverlayBackend(chip(tiles=2, homes=2), 1 << 16, (1 << 15, 8), device)
     device.close()

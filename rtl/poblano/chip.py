@@ -18,6 +18,7 @@ from .control.processor import CommandProcessor
 from .dram.controller import DramController
 from .isa.topology import ReadMaster, UnitKind
 from .memory.dma import DMAUnit
+from .memory.kv_buffer import KVBuffer
 from .tile import Tile
 from .verilog import emit, place
 
@@ -53,7 +54,7 @@ class Chip(wiring.Component):
     def __init__(self, config: ChipConfig):
         self.config = config
         memory = config.memory
-        axi = AXIReadArbiter.merged(memory.axi, len(config.topology.read_masters[0]))
+        self.merged = axi = AXIReadArbiter.merged(memory.axi, len(config.topology.read_masters[0]))
         name, port = "m_axi", Out(AXISignature(axi))
         if memory.dram is not None:
             self.dram_config = replace(memory.dram, id_width=axi.id_width, address_bits=axi.addr_width)
@@ -114,7 +115,7 @@ class Chip(wiring.Component):
         the :meth:`_ports`."""
         topology, memory = self.config.topology, self.config.memory
         ports = self._ports(m)
-        if memory.homes == 1 and not memory.host_port:
+        if not memory.several and not memory.host_port:
             arbiter = place(
                 m, "read_arbiter", AXIReadArbiter(memory.axi, ports=len(topology.read_masters[0]))
             )
@@ -137,6 +138,9 @@ class Chip(wiring.Component):
             connect(m, network.o[home], port)
             for own, n in zip(network.streams[home], topology.tiles_of(home)):
                 connect(m, tiles[n].axi, own)
+            if memory.kv_bytes:
+                buffer = place(m, f"kv_buffer{home}", KVBuffer(self.merged, size=memory.kv_bytes))
+                connect(m, network.kv[home], buffer.axi)
         return ports
 
     def _ports(self, m):

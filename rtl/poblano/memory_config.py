@@ -23,10 +23,11 @@ class MemoryConfig:
     ``outstanding`` is the number of reads one engine keeps in flight; of writes, of which many are single
     beats, it is :attr:`outstanding_writes`. There are ``homes`` ports: with more than one, byte address A is
     behind port A // ``home_bytes``. With ``host_port`` the chip has a slave port for a host, which leads to
-    all of them. ``bandwidth`` (bytes per cycle, reads and writes together) and
-    ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for
-    the roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the
-    port's; both are the DRAM's then.
+    all of them. The last ``kv_bytes`` of each home, 0 or a power of two, are an SRAM on the chip, the KV
+    buffer, and not behind the port. ``bandwidth`` (bytes per cycle, reads and writes together) and
+    ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for the
+    roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the port's;
+    both are the DRAM's then.
     """
 
     data_width: int = 256
@@ -36,6 +37,7 @@ class MemoryConfig:
     homes: int = 1
     home_bytes: int = 1 << 28
     host_port: bool = False
+    kv_bytes: int = 0
     bandwidth: Fraction = Fraction(20)
     latency: int = 60
     dram: DramConfig | None = None
@@ -57,6 +59,13 @@ class MemoryConfig:
             f"{self.homes} homes of {self.home_bytes} bytes are more than memory addr_width "
             f"{self.addr_width} can address",
         )
+        if self.kv_bytes:
+            power_of_two("memory kv_bytes", self.kv_bytes, BOUNDARY_BYTES)
+            require(
+                self.kv_bytes <= self.bytes_of_home // 2,
+                f"memory kv_bytes must be at most half of a home's {self.bytes_of_home} bytes, not "
+                f"{self.kv_bytes}",
+            )
         require(
             0 < self.bandwidth <= self.data_bytes,
             f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not "
@@ -69,7 +78,7 @@ class MemoryConfig:
                 f"the DRAM has beats of {own} bytes, and a memory data_width of {self.data_width} does not",
             )
             require(
-                held == (self.home_bytes if self.homes > 1 else 1 << self.addr_width),
+                held == self.bytes_of_home,
                 f"the DRAM has {held} bytes, and addr_width (of several homes: home_bytes) does not say so",
             )
 
@@ -83,9 +92,20 @@ class MemoryConfig:
         return max(1, self.data_bytes // LINE_BYTES)
 
     @property
+    def bytes_of_home(self):
+        """Bytes of memory that the chip can address in each home, its KV buffer included."""
+        return 1 << self.addr_width if self.homes == 1 else self.home_bytes
+
+    @property
     def most_bytes(self):
         """Bytes of memory that the chip can address."""
-        return 1 << self.addr_width if self.homes == 1 else self.homes * self.home_bytes
+        return self.homes * self.bytes_of_home
+
+    @property
+    def kv_buffers(self):
+        """(first, end) address of each home's KV buffer, if there are any."""
+        ends = (self.bytes_of_home * (home + 1) for home in range(self.homes))
+        return [(end - self.kv_bytes, end) for end in ends if self.kv_bytes]
 
     @property
     def total_bandwidth(self):
@@ -99,12 +119,17 @@ class MemoryConfig:
 
     @property
     def axi(self):
-        """The :class:`~poblano.axi.signature.AXIConfig` of each master inside the chip. With several homes,
-        which answer in any order, there is an id for each burst in flight."""
-        ids = ceil_log2(self.outstanding_writes) if self.homes > 1 else 1
+        """The :class:`~poblano.axi.signature.AXIConfig` of each master inside the chip. With several places
+        of memory, which answer in any order, there is an id for each burst in flight."""
+        ids = ceil_log2(self.outstanding_writes) if self.several else 1
         return AXIConfig(addr_width=self.addr_width, data_width=self.data_width, id_width=ids)
 
     @property
     def home_map(self):
-        """The :class:`~poblano.axi.homes.HomesConfig`: which home an address is in."""
-        return HomesConfig(count=self.homes, size=self.home_bytes)
+        """The :class:`~poblano.axi.homes.HomesConfig`: which home, or which KV buffer, an address is in."""
+        return HomesConfig(count=self.homes, size=self.bytes_of_home, window=self.kv_bytes)
+
+    @property
+    def several(self):
+        """Whether there are several memories: homes or KV buffers."""
+        return self.home_map.places > 1

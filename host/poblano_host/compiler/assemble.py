@@ -7,7 +7,8 @@ from poblano.isa.header import UNIT_BITS, wait_offset
 
 from .dependencies import Dependencies
 from .schedule import hoist, schedule
-from .template import WORDS, Entry, encode, repeat
+from .symbols import affine
+from .template import WORD_BITS, WORDS, Entry, encode, repeat
 from .waits import Counts
 
 __all__ = ["assemble"]
@@ -17,12 +18,12 @@ COMPILED_LAYERS = 5
 others are copies."""
 
 
-def assemble(builder, *, copies=0, pitch=0):
+def assemble(builder, *, copies=0, pitch=lambda address: 0):
     """The :class:`.template.Template` of ``builder``'s commands.
 
     With ``copies`` the commands are those of :data:`COMPILED_LAYERS` layers, of which the third is repeated
-    so often; ``pitch`` is what the memory addresses of a layer are above those of the one before. None if
-    the third and the fourth layer differ by more than that.
+    so often; ``pitch`` gives what is added to a memory address of a layer for the next one. None if the
+    third and the fourth layer differ by more than that.
     """
     ops, config = builder.ops, builder.config
     order, predecessors = _order(ops, config)
@@ -86,9 +87,11 @@ def _repeated(template, entries, config, copies, pitch):
         for slot, (unit, count) in enumerate(entries[n].waits):
             if count > before[unit]:
                 bits += int(added[unit]) << wait_offset(slot) + UNIT_BITS
-        if not entries[n].nop and op.layer is not None and "mem_addr" in op.operands:
-            bits += pitch << op.opcode.definition.field["mem_addr"].offset
         step[n] = np.frombuffer(bits.to_bytes(8 * WORDS, "little"), np.uint64)
+        if not entries[n].nop and op.layer is not None and "mem_addr" in op.operands:
+            word, bit = divmod(op.opcode.definition.field["mem_addr"].offset, WORD_BITS)
+            move = pitch(affine(op.operands["mem_addr"]).constant)
+            step[n, word] += np.uint64((move << bit) % (1 << WORD_BITS))
     if b - a != c - b or not np.array_equal(template.words[b:c], template.words[a:b] + step[a:b]):
         return None
     return repeat(template, a, b, copies, step)

@@ -161,8 +161,16 @@ class KVPlaces:
                 for home in range(config.memory.homes)
             ]
         layout = KVLayout(config, max(end - first for first, end in heads), attention.head_dim, context)
-        addresses = [image.reserve(layout.size, home) for home in range(len(heads))]
-        return cls(layout, tuple(heads), tuple(addresses))
+        return cls(layout, tuple(heads), tuple(image.reserve_caches(layout.size)))
+
+    def in_memory(self, config):
+        """The part of the caches that lies in memory, not in KV buffers, from 0 to 1."""
+        size = self.layout.size
+        held = sum(
+            max(0, min(address + size, end) - max(address, first))
+            for address, (first, end) in zip(self.address, config.memory.kv_buffers)
+        )
+        return 1 - held / (size * len(self.address))
 
     def runs(self, head, heads):
         """(address of a home's caches, KV head, its number in the home, heads from it on) for each home that

@@ -33,7 +33,8 @@ class Allocator:
 
 class Image:
     """The bytes of memory, grown by pieces, in each of the homes of ``memory`` (a MemoryConfig) from its
-    start; ``what`` is in memory, for errors.
+    start, and where there are KV buffers, the last bytes of a home, caches from its end; ``what`` is in
+    memory, for errors.
 
     Members
     -------
@@ -44,13 +45,27 @@ class Image:
         self.what, self.memory = what, config.memory
         self.unit = max(4096, config.stream_bytes)
         self.pieces = []
-        self._used = [0] * config.memory.homes
+        self._used, self._cached = [0] * config.memory.homes, 0
 
     def reserve(self, size, home=0):
         """Address of ``size`` zero bytes."""
         address = home * self.memory.home_bytes + self._used[home]
         self._used[home] += align(size, self.unit)
         return address
+
+    def reserve_caches(self, size):
+        """Address in each home of ``size`` bytes that the host does not write: below those before, if there
+        are KV buffers."""
+        homes = range(self.memory.homes)
+        if not self.memory.kv_bytes:
+            return [self.reserve(size, home) for home in homes]
+        self._cached += align(size, self.memory.data_bytes)
+        return [(home + 1) * self.memory.bytes_of_home - self._cached for home in homes]
+
+    def cached(self, address):
+        """Whether an address is of :meth:`reserve_caches`, where these are apart from all else."""
+        size = self.memory.bytes_of_home
+        return address % size >= size - self._cached
 
     def append(self, data, home=0):
         address = self.reserve(len(data), home)
@@ -67,15 +82,20 @@ class Image:
 
     @property
     def extents(self):
-        """(first, end) address of the bytes in each home."""
+        """(first, end) address of the bytes in each home, and of its caches that are not in a KV buffer."""
         starts = (home * self.memory.home_bytes for home in range(len(self._used)))
-        return [(start, start + used) for start, used in zip(starts, self._used)]
+        caches = [(end - self._cached, end - self.memory.kv_bytes) for _, end in self.memory.kv_buffers]
+        return [
+            *((start, start + used) for start, used in zip(starts, self._used)),
+            *((first, end) for first, end in caches if end > first),
+        ]
 
     @property
     def size(self):
         """Bytes of memory up to the last that is used; :class:`CompileError` if the chip has fewer."""
-        most = self.memory.most_bytes // self.memory.homes
+        most = self.memory.bytes_of_home
         for home, used in enumerate(self._used):
+            used += max(self._cached, self.memory.kv_bytes)
             if used <= most:
                 continue
             if self.memory.homes > 1:
@@ -86,4 +106,6 @@ class Image:
                 f"{self.what} needs {used} bytes of memory; {self.memory.addr_width} address bits reach "
                 f"{most}"
             )
+        if self.memory.kv_bytes:
+            return self.memory.most_bytes
         return max(end for first, end in self.extents if end > first)

@@ -23,7 +23,8 @@ class ModelMemory:
     A tile's columns of every matrix and the keys and values that it attends to lie in its home; all else,
     which the DMA engine brings, in the first. Layers lie one behind the other in every home. Where they are
     alike, so are their places, :attr:`pitch` bytes apart, and the gain of the norm behind the last layer
-    lies where a further layer's first would.
+    lies where a further layer's first would. Where there are KV buffers, caches lie at the ends of the
+    homes, the first layer's last; what the KV buffers do not hold is in memory, by its address.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class ModelMemory:
     pieces : list of (address, bytes) to write once; everything else is zero at first
     size : bytes, the ring's included
     extents : for each home the (first, end) address of all but the ring
-    pitch : bytes from a layer to the next, None if they differ
+    pitch : bytes from a layer to the next, but of caches at the ends of homes, None if they differ
     """
 
     def __init__(self, model, sizes, config, *, context, tokens, ring):
@@ -67,6 +68,13 @@ class ModelMemory:
         self.extents = image.extents
         self.ring = image.reserve(64 * ring), ring
         self.pieces, self.size = image.pieces, image.size
+
+    def pitch_at(self, address):
+        """Bytes from what a layer has at an address to what the next one has, if they are :attr:`alike`."""
+        if not self._image.cached(address):
+            return self.pitch
+        first, second = (self.cache(node).address[0] for node in self.graph.of(Attention)[:2])
+        return second - first
 
     def matrix(self, tensor):
         """The :class:`.weights.TiledMatrix` of a tensor."""

@@ -133,7 +133,7 @@ class CompiledModel:
         template = None
         if alike:
             step = self._lower(shape, COMPILED_LAYERS)
-            template = assemble(step.builder, copies=layers - COMPILED_LAYERS, pitch=self.memory.pitch)
+            template = assemble(step.builder, copies=layers - COMPILED_LAYERS, pitch=self.memory.pitch_at)
         if template is None:
             step = self._lower(shape, layers)
             template = assemble(step.builder)

@@ -1,4 +1,4 @@
-"""The least work of a step: what the roofline counts."""
+"""The least work of a step: what the roofline counts; of the caches what is in memory."""
 
 import math
 
@@ -23,7 +23,9 @@ class Work:
             for node in layer:
                 if isinstance(node, Attention):
                     macs += 2 * keys * node.heads * node.head_dim
-                    other += self.memory.cache(node).layout.token_bytes(position + count, node.kv_heads)
+                    places = self.memory.cache(node)
+                    moved = places.layout.token_bytes(position + count, node.kv_heads)
+                    other += round(moved * places.in_memory(self.memory.config))
             works.append(LayerWork(f"layer{n}", macs, weight_bytes, other))
         if self.shape.logits != "none":
             rows = 1 if self.shape.logits == "last" else count

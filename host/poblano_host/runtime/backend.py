@@ -29,8 +29,8 @@ __all__ = [
 
 
 WORD = 4
-MOST_ROWS = (1 << 16) - 1
-"""Of a command."""
+MOST_ROWS = (1 << 16) - 256
+"""Of a command, whole beats of memory."""
 
 
 class Backend(Protocol):
@@ -96,7 +96,7 @@ class GoldenBackend:
 class DeviceBackend:
     """A :class:`Device` with all of a program's memory behind :class:`Backend`; DeviceError if it has less.
 
-    Memory that is not zero at first is cleared, by the chip.
+    Memory that is not zero at first is cleared, by the chip, as are its KV buffers.
     """
 
     def __init__(self, config, memory_bytes, ring, device, *, report=None):
@@ -106,8 +106,9 @@ class DeviceBackend:
             )
         self.config, self.device, self._size = config, device, memory_bytes
         self.ring = Ring(config, device, *ring)
-        if not device.zeroed:
-            self.ring.run(_clear(config, ring[0]))
+        parts = [*([] if device.zeroed else [(0, ring[0])]), *config.memory.kv_buffers]
+        for first, end in parts:
+            self.ring.run(_clear(config, first, end))
 
     @property
     def memory(self):
@@ -129,13 +130,15 @@ class DeviceBackend:
         self.device.close()
 
 
-def _clear(config, size):
-    """Commands that write zeros to the first ``size`` bytes of memory, a multiple of a word."""
-    unit, words = config.topology.unit(UnitKind.DMA), size // WORD
+def _clear(config, start, end):
+    """Commands that write zeros to the bytes ``start`` to ``end`` - 1 of memory, multiples of a word."""
+    unit, words = config.topology.unit(UnitKind.DMA), (end - start) // WORD
     form = dict(mem_stride=WORD, value=0)
     return b"".join(
         Command(
-            Opcode.STORE_WORD, unit, form | dict(mem_addr=WORD * first, rows=min(MOST_ROWS, words - first))
+            Opcode.STORE_WORD,
+            unit,
+            form | dict(mem_addr=start + WORD * first, rows=min(MOST_ROWS, words - first)),
         ).encode()
         for first in range(0, words, MOST_ROWS)
     )

@@ -72,11 +72,21 @@ class SimulatedDevice:
         self.simulation = simulation(config, memory_bytes, report=report)
 
     def read_memory(self, address, size):
+        self._check(address, size)
         return self.simulation.memory[address : address + size].tobytes()
 
     def write_memory(self, address, data):
         data = np.frombuffer(data, np.uint8)
+        self._check(address, len(data))
         self.simulation.memory[address : address + len(data)] = data
+
+    def _check(self, address, size):
+        """ValueError for bytes that are on the chip."""
+        for first, end in self.simulation.config.memory.kv_buffers:
+            if address < end and address + size > first:
+                raise ValueError(
+                    f"bytes {address} to {address + size - 1} are, from {first} to {end - 1}, in a KV buffer"
+                )
 
     def patch(self, table, count, values):
         apply_patches(self.simulation.memory, table, count, values)

@@ -42,7 +42,7 @@ class HomeOrder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        home, last = Signal(range(self.homes.count)), Signal(range(self.homes.count))
+        home, last = Signal(range(self.homes.places)), Signal(range(self.homes.places))
         begun, in_flight, may = Signal(), Signal(range(self.outstanding + 1)), Signal()
         m.d.comb += [
             home.eq(self.homes.of(self.i.payload.addr)),

@@ -30,18 +30,18 @@ class AXIReadSplit(wiring.Component):
     Members
     -------
     i : In(AXIReadSignature(config))
-    o : Out(AXIReadSignature(config)).array(homes.count)
+    o : Out(AXIReadSignature(config)).array(homes.places)
     """
 
     def __init__(self, config: AXIConfig, *, homes: HomesConfig):
         self.config, self.homes = config, homes
         signature = AXIReadSignature(config)
-        super().__init__({"i": In(signature), "o": Out(signature).array(homes.count)})
+        super().__init__({"i": In(signature), "o": Out(signature).array(homes.places)})
 
     def elaborate(self, platform):
         m = Module()
-        home = Signal(range(self.homes.count))
-        turn = place(m, "turn", RoundRobin(count=self.homes.count))
+        home = Signal(range(self.homes.places))
+        turn = place(m, "turn", RoundRobin(count=self.homes.places))
         ar, r = self.i.ar, self.i.r
         m.d.comb += [
             home.eq(self.homes.of(ar.payload.addr)),

@@ -13,6 +13,7 @@ __all__ = [
     "AXISignature",
     "AXIWriteSignature",
     "channel_pins",
+    "connect_read",
     "connect_write",
 ]
 
@@ -113,16 +114,21 @@ class AXISignature(wiring.Signature):
         yield from channel_pins("r", In, read.r)
 
 
+def connect_read(m, inside, outside):
+    """Joins a read master ``inside`` to a port ``outside``, seen from inside its owner, whose ids may be
+    longer and whose addresses may be shorter."""
+    _join(m, inside.ar, outside.ar)
+    _join(m, outside.r, inside.r)
+
+
 def connect_write(m, inside, outside):
-    """Joins a write master ``inside`` to a port ``outside``, seen from inside its owner, whose ids may be
-    longer."""
-    m.d.comb += [
-        outside.w.valid.eq(inside.w.valid),
-        outside.w.payload.eq(inside.w.payload),
-        inside.w.ready.eq(outside.w.ready),
-    ]
-    for source, target in ((inside.aw, outside.aw), (outside.b, inside.b)):
-        m.d.comb += [target.valid.eq(source.valid), source.ready.eq(target.ready)]
-        m.d.comb += [
-            target.payload[field].eq(source.payload[field]) for field in source.payload.shape().members
-        ]
+    """As :func:`connect_read`, of a write master."""
+    _join(m, inside.aw, outside.aw)
+    _join(m, inside.w, outside.w)
+    _join(m, outside.b, inside.b)
+
+
+def _join(m, source, target):
+    """Joins streams whose payloads have the same fields, which may differ in their widths."""
+    m.d.comb += [target.valid.eq(source.valid), source.ready.eq(target.ready)]
+    m.d.comb += [target.payload[field].eq(source.payload[field]) for field in source.payload.shape().members]

@@ -34,18 +34,18 @@ class AXIWriteSplit(wiring.Component):
     Members
     -------
     i : In(AXIWriteSignature(config))
-    o : Out(AXIWriteSignature(config)).array(homes.count)
+    o : Out(AXIWriteSignature(config)).array(homes.places)
     """
 
     def __init__(self, config: AXIConfig, *, homes: HomesConfig, ahead):
         self.config, self.homes, self.ahead = config, homes, ahead
         signature = AXIWriteSignature(config)
-        super().__init__({"i": In(signature), "o": Out(signature).array(homes.count)})
+        super().__init__({"i": In(signature), "o": Out(signature).array(homes.places)})
 
     def elaborate(self, platform):
         m = Module()
         aw, w, b = self.i.aw, self.i.w, self.i.b
-        count = self.homes.count
+        count = self.homes.places
         home, current = Signal(range(count)), Signal(range(count))  # of the address and of the data
         owed = Signal(range(self.ahead + 1))  # bursts whose address has passed and whose data have not
         may = Signal()

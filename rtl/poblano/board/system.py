@@ -10,8 +10,8 @@ from ..bridge.protocol import CHIP_DESIGN
 from ..chip import Chip
 from ..config import ChipConfig, ConfigError
 from ..dram.signature import ColumnOp
+from ..memory.axi_ram import AXIRam
 from ..verilog import place
-from .ram import AXIRam
 from .sdram import SdramPhy
 
 __all__ = ["ChipSystem"]
@@ -59,6 +59,8 @@ class ChipSystem(wiring.Component):
                 f"the chip's DRAM is for {float(memory.dram.clock_mhz):g} MHz, and the board's clock is of "
                 f"{clock_hz / 1e6:g} MHz"
             )
+        if memory.kv_bytes:
+            raise ConfigError("a chip on a board has no KV buffer: the bridge does not reach it")
         self.config, self.memory_bytes, self.clock_hz, self.baud, self.payload = (
             config,
             memory_bytes,

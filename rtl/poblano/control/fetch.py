@@ -32,7 +32,7 @@ class CommandFetch(wiring.Component):
     Latency: 1 cycle from ``tail`` to the first address, 3 from a command's last beat to the command.
 
     A burst has at most ``burst_beats`` beats, and lies in an aligned group of four commands. With several
-    homes a burst begins when none is in flight at another home, as all have one id.
+    memories a burst begins when none is in flight at another one, as all have one id.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class CommandFetch(wiring.Component):
         ]
         at = self.base + (slot << exact_log2(self.config.data_bytes))
         may = self.enable & ~self.flush & (left != 0) & (credit.left >= burst) & (in_flight != BURSTS_AHEAD)
-        if self.config.homes > 1:
+        if self.config.several:
             home = self.config.home_map.of
             may &= (in_flight == 0) | (home(at) == home(ar.payload.addr))
         issue = Signal()

@@ -114,10 +114,10 @@ class LoadEngine(wiring.Component):
         return m
 
     def _reader(self):
-        """What reads from the one home, or from several."""
+        """What reads from the one memory, or from several."""
         memory = self.config
         bursts = dict(burst_beats=memory.burst_beats, outstanding=memory.outstanding)
-        if memory.homes > 1:
+        if memory.several:
             return AXIReorderReader(memory.axi, **bursts)
         depth = max(2, memory.outstanding * memory.burst_beats)
         return AXIReader(memory.axi, word_width=memory.data_width, depth=depth, **bursts)

@@ -84,7 +84,7 @@ class StoreEngine(wiring.Component):
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding_writes,
                 ahead=memory.outstanding,
-                any_order=memory.homes > 1,
+                any_order=memory.several,
             ),
         )
         walk = place(m, "walk", RegionWalk(width=width))

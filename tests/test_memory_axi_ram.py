@@ -6,7 +6,7 @@ import random
 from amaranth.sim import Simulator
 import pytest
 
-from poblano.board.ram import AXIRam
+from poblano.memory.axi_ram import AXIRam
 
 SIZE = 256
 

@@ -1,13 +1,13 @@
-"""A memory inside the FPGA with AXI4 ports for several masters."""
+"""A memory on the chip or in the FPGA with AXI4 ports for several masters."""
 
 from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from ..axi.signature import AXIConfig, AXIReadSignature, AXIWriteSignature
-from ..memory.sram import SRAM
 from ..stream.round_robin import RoundRobin
 from ..stream.select import select
+from .sram import SRAM
 
 __all__ = ["AXIRam"]
 
@@ -23,9 +23,10 @@ class AXIRam(wiring.Component):
 
     The ports take turns, burst by burst, for reads and for writes; a burst that waits comes after at most
     one of each other port. INCR bursts of whole beats, aligned to a beat; a write stores the bytes of its
-    strobes. The beats of a read come back to back, the next burst's right behind. Data of a write that come
-    before the address wait. Beats past ``size`` are answered with DECERR (a write's with that of any of
-    its beats), and not written. A beat that is read in the cycle of its write has the old bytes.
+    strobes. The beats of a read come back to back, the next burst's right behind, and those of a write are
+    taken so if it is answered in time. Data of a write that come before the address wait. Beats past
+    ``size`` are answered with DECERR (a write's with that of any of its beats), and not written. A beat that
+    is read in the cycle of its write has the old bytes.
 
     Parameters
     ----------
@@ -152,15 +153,16 @@ class AXIRam(wiring.Component):
             data.StructLayout({"port": len(ports), "id": max(self.id_widths), "resp": 2}), name="written"
         )
         burst, taken = self._take(m, "write", [port.aw for port in ports], free)
-        answered, ends = Signal(), Signal()
+        answered, takes, ends = Signal(), Signal(), Signal()
         w, valid = Signal.like(ports[0].w.payload), Signal()
         bad, outside = Signal(), Signal()
         m.d.comb += [
             answered.eq(Cat(answer.port[n] & port.b.ready for n, port in enumerate(ports)).any()),
-            # A burst is taken when the one before is answered, so that its answer has a place.
-            free.eq(~active & (~answer.port.any() | answered)),
+            # The last beat is taken when its answer has a place.
+            takes.eq(active & ((burst.left != 0) | ~answer.port.any() | answered)),
+            free.eq(~active | ends),
             w.eq(select(burst.port, [port.w.payload for port in ports])),
-            valid.eq(active & Cat(burst.port[n] & port.w.valid for n, port in enumerate(ports)).any()),
+            valid.eq(takes & Cat(burst.port[n] & port.w.valid for n, port in enumerate(ports)).any()),
             outside.eq(self._outside(burst, memory)),
             ends.eq(valid & (burst.left == 0)),
             memory.addr.eq(burst.beat),
@@ -169,7 +171,7 @@ class AXIRam(wiring.Component):
         ]
         with m.If(answered):
             m.d.sync += answer.port.eq(0)
-        with m.If(valid):
+        with m.If(valid & (burst.left != 0)):
             m.d.sync += [burst.beat.eq(burst.beat + 1), burst.left.eq(burst.left - 1), bad.eq(bad | outside)]
         with m.If(ends):
             m.d.sync += [
@@ -182,7 +184,7 @@ class AXIRam(wiring.Component):
             m.d.sync += [active.eq(1), bad.eq(0)]
         for n, port in enumerate(ports):
             m.d.comb += [
-                port.w.ready.eq(active & burst.port[n]),
+                port.w.ready.eq(takes & burst.port[n]),
                 port.b.valid.eq(answer.port[n]),
                 port.b.payload.id.eq(answer.id),
                 port.b.payload.resp.eq(answer.resp),
