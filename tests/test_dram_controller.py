@@ -122,7 +122,7 @@ def test_latency():
     sim.idle(50)
     closed = sim.run(one).longest_read
     opened = sim.run(one).longest_read
-    assert opened == 5 + cycles.read_latency
+    assert opened == 6 + cycles.read_latency
     assert closed == opened + cycles.act_to_read
 
 

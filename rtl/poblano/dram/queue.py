@@ -316,7 +316,7 @@ class _Slot:
         changed = Mux(row.all, -1, 1 << row.group)[:groups]
         with m.If(here):
             m.d.sync += self.hits.eq(Mux(hit, self.hits | changed, self.hits & ~changed))
-        beats = Cat(self.len >= n for n in range(groups))  # a bit for each, at most one a group
+        beats = Cat(1, *(self.len >= n for n in range(1, groups)))  # a bit for each, at most one a group
         m.d.comb += self.needs.eq((Cat(beats, beats) << self.place.group)[groups:])
 
 
