@@ -243,10 +243,10 @@ class Accumulator(wiring.Component):
         connect(m, flipped(self.sums), sums.i)
 
         en, issue = Signal(), Signal()
-        self._reads(m, en, issue, sums, walk)
-        factors = self._factors(m, en, walk.o.payload.command)
         # A number was read so many cycles of en before.
         ages = Cat(history(m, en, "flight", issue, self.latency))
+        self._reads(m, en, issue, ages[1 : self.recurrence], sums, walk)
+        factors = self._factors(m, en, walk.o.payload.command)
         before, totals = self._memory(m, en, ages, walk.o.payload)
         clock = gated_clock(m, "lanes", en & ages[1 : self.latency].any())
         active = [self._active(ages, s) for s in range(array.segments)]
@@ -265,13 +265,13 @@ class Accumulator(wiring.Component):
             m.d.comb += totals[lane].eq(total)
         return m
 
-    def _reads(self, m, en, issue, sums, walk):
-        """Cycle 0: reads sums and scales, takes the activations' scales and sums."""
+    def _reads(self, m, en, issue, recent, sums, walk):
+        """Cycle 0: reads sums and scales, takes the activations' scales and sums. ``recent``: the reads
+        before whose totals a read does not see."""
         parts = self.config.array.cols // self.config.scalers
         at = walk.o.payload
         # A step reads each total as many reads after the step before as it has reads itself: with more in
         # the pipeline it waits.
-        recent = Signal(self.recurrence - 1)
         soon = Signal()
         m.d.comb += [
             soon.eq(sum(recent) >= at.command.rows << exact_log2(parts)),
@@ -286,8 +286,6 @@ class Accumulator(wiring.Component):
             self.scales.part.eq(at.index.part),
             self.scales.release.eq(at.last.row & at.last.part),
         ]
-        with m.If(en):
-            m.d.sync += recent.eq(Cat(issue, recent))
 
     def _factors(self, m, en, command):
         """Cycle 0: what all lanes share of each segment, the activations' scales as exponents where they are

@@ -10,6 +10,7 @@ from ..config import MemoryConfig
 from ..interfaces import UnitSignature
 from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
+from ..stream.delay import history
 from ..verilog import gated_clock, place
 
 __all__ = ["StreamUnit"]
@@ -52,11 +53,10 @@ class StreamUnit(wiring.Component):
         m = Module()
         memory, unit = self.config, self.unit
         # A word that comes or goes moves the FIFO for two cycles more.
-        moves, moved = Signal(), Signal(2)
+        moves = Signal()
         m.d.comb += moves.eq(
             unit.busy | unit.cmd.valid | unit.flush | ~unit.idle | self.o.valid & self.o.ready
         )
-        m.d.sync += moved.eq(Cat(moves, moved))
         reader = place(
             m,
             "reader",
@@ -67,7 +67,7 @@ class StreamUnit(wiring.Component):
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding,
             ),
-            clock=gated_clock(m, "reader", moves | moved.any()),
+            clock=gated_clock(m, "reader", Cat(history(m, 1, "moved", moves, 2)).any()),
         )
         connect(m, reader.axi, flipped(self.axi))
         connect(m, reader.o, flipped(self.o))

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from poblano.formats.float32_reference import NAN, float_multiply
+from poblano.formats.float32_reference import NAN, float_multiply, without_subnormals
 from poblano.isa.vector_ops import SfuOp
 
 __all__ = ["ADDRESS_BITS", "C0_BITS", "C1_BITS", "C2_BITS", "FRACTION_BITS", "T_BITS", "coefficients", "sfu"]
@@ -82,7 +82,7 @@ def _scale(value, exponent):
     """``value * 2**(exponent - FRACTION_BITS)``, rounded to nearest even; subnormal results become 0."""
     rounded = value.astype(np.float32).astype(np.float64)
     rounded *= (np.asarray(exponent, np.int64) + (1023 - FRACTION_BITS) << 52).view(np.float64)
-    return np.where(rounded < 2.0**-126, 0, rounded).astype(np.float32)
+    return without_subnormals(rounded).astype(np.float32)
 
 
 def _fixed(x, limit):
