@@ -27,9 +27,10 @@ __all__ = [
 
 PRESET = typer.Option("desk", "--preset", help="The chip's configuration: see `poblano presets`.")
 BANDWIDTH = typer.Option(
-    None, help="Memory bandwidth in bytes per cycle, as 20 or 5/2; the preset's by default."
+    None,
+    help="Memory bandwidth in bytes per cycle, as 20 or 5/2, of a plain memory; the preset's own by default.",
 )
-LATENCY = typer.Option(None, help="Memory latency in cycles; the preset's by default.")
+LATENCY = typer.Option(None, help="Latency in cycles of a plain memory; the preset's own by default.")
 JSON = typer.Option(None, "--json", help="Write the figures to this file.")
 TRACE = typer.Option(None, help="Write a timeline for Chrome's or Perfetto's trace viewer to this file.")
 FORMATS = typer.Option(
@@ -44,7 +45,10 @@ REPORT = typer.Option(None, help="Write plots to this .html or .png file.")
 
 
 def chip_config(name, bandwidth=None, latency=None, tiles=None, formats=None):
-    """The preset ``name`` with what differs from it; ConfigError for what can't be."""
+    """The preset ``name`` with what differs from it; ConfigError for what can't be.
+
+    A bandwidth or a latency is that of a plain memory at AXI4 ports, in place of a DRAM: a DRAM has its own.
+    """
     config = preset(name)
     if formats is not None:
         config = replace(config, name=f"{config.name} with {formats}", formats=tuple(formats.split(",")))
@@ -62,6 +66,9 @@ def chip_config(name, bandwidth=None, latency=None, tiles=None, formats=None):
         if latency < 1:
             raise ConfigError(f"memory latency must be at least 1 cycle, not {latency}")
         changes["latency"] = latency
+    if changes and config.memory.dram is not None:
+        changes = {"bandwidth": config.memory.bandwidth, "latency": config.memory.latency} | changes
+        return config.with_axi_ports(**changes)
     return config.with_memory(**changes)
 
 
