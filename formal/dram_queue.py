@@ -28,7 +28,7 @@ class Beats(Harness):
         self.slots = [
             {
                 name: inside[f"slot{n}_{name}"]
-                for name in ("valid", "place", "len", "id", "last", "hits", "order", "older")
+                for name in ("valid", "place", "len", "id", "last", "hits", "needs", "order", "older")
             }
             for n in range(self.depth)
         ]
@@ -141,6 +141,10 @@ class Beats(Harness):
             self.check(
                 f"slot {n}", ~here | (slot["valid"] & (same == wanted) & (self.done <= self.burst.len))
             )
+            at = self.dut.i.payload.shape()["place"].shape(slot["place"]).group
+            for group in range(self.config.timing.groups):
+                used = slot["valid"] & ((group - at)[: len(at)] <= slot["len"])
+                self.check(f"needs {n} {group}", slot["needs"][group] == used)
             before = [bit & other["valid"] for bit, other in zip(order, self.slots)]
             self.check(f"ahead {n}", ~here | (self.ahead == left(before)))
             self.check(f"not itself {n}", ~slot["valid"] | ~order[n])

@@ -191,14 +191,14 @@ BANKS_MUTATIONS = (
     Mutation(
         "never urgent",
         REFRESHER,
-        "Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0)",
-        "Mux((self.due >= LATE) & paced, some & -some, 0)",
+        "with m.Elif((self.due >= LATE) & (paced | (self.due >= URGENT))):",
+        "with m.Elif((self.due >= LATE) & paced):",
     ),
     Mutation(
         "late is never",
         REFRESHER,
-        "Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0)",
-        "C(0, banks)",
+        "with m.Elif((self.due >= LATE) & (paced | (self.due >= URGENT))):",
+        "with m.Elif(0):",
     ),
     Mutation("one bank left out", REFRESHER, "m.d.sync += pending.eq(-1)", "m.d.sync += pending.eq(-2)"),
     Mutation(

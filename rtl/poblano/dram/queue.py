@@ -122,7 +122,7 @@ class BurstQueue(wiring.Component):
             slot.follow(m, self.row)
             m.d.comb += [
                 slot.first.eq(slot.valid & ~(slot.order & valid).any()),
-                slot.kept.eq(slot.valid.replicate(self._groups) & slot.hits & slot.needs),
+                slot.kept.eq(slot.hits & slot.needs),
             ]
             # A burst that has to wait for its next row gives its other banks to an older one that waits: two
             # that each had a part of the other's banks would wait for each other.
@@ -138,7 +138,7 @@ class BurstQueue(wiring.Component):
             self.full.eq(valid.all()),
             self.empty.eq(~valid.any() & ~self.i.valid),
             self.soon.eq(reduce(or_, [slot.first << slot.place.bank for slot in slots])),
-            self.wanted.eq(self._banks_of(slots, lambda slot: Mux(slot.valid, slot.needs, 0))),
+            self.wanted.eq(self._banks_of(slots, lambda slot: slot.needs)),
         ]
         m.d.sync += self.needed.eq(self._banks_of(slots, lambda slot: slot.kept) & ~claimed)
         return m
@@ -184,6 +184,8 @@ class BurstQueue(wiring.Component):
             here = self.row.valid & (self.row.all | (self.row.bank == where.bank) & (self.row.group == g))
             with m.If(here):
                 m.d.comb += hits[g].eq(self.row.open & (self.row.row == where.row))
+        beats = Cat(1, *(new.len >= n for n in range(1, groups)))  # a bit for each, at most one a group
+        needs = _named(m, "needs", (Cat(beats, beats) << where.group)[groups:][:groups])
         same = _named(m, "same", Cat(slot.valid & (self.ordered | (slot.id == new.id)) for slot in slots))
         foe = _named(
             m, "foes", Cat((slot.place.bank == where.bank) & (slot.place.row != where.row) for slot in slots)
@@ -197,6 +199,7 @@ class BurstQueue(wiring.Component):
                     slot.id.eq(new.id),
                     slot.last.eq(new.last),
                     slot.hits.eq(hits),
+                    slot.needs.eq(needs),
                     slot.older.eq(~free),
                     slot.order.eq(same),
                     slot.foe.eq(~free & foe),
@@ -237,6 +240,8 @@ class BurstQueue(wiring.Component):
             with m.If(self.accept & chosen[n]):
                 where = Cat(slot.place.group, slot.place.column)
                 m.d.sync += [where.eq(where + 1), slot.len.eq(slot.len - 1), slot.valid.eq(slot.len != 0)]
+                with m.If(slot.len < self._groups):
+                    m.d.sync += slot.needs.eq(slot.needs & ~(1 << slot.place.group)[: self._groups])
         return done
 
     def _rows(self, m, slots):
@@ -247,11 +252,7 @@ class BurstQueue(wiring.Component):
             ("precharge", self.precharge, lambda slot: self._of_bank(slot.place.bank, closable) & ~slot.hits),
         ):
             groups = [
-                _named(
-                    m,
-                    f"{name}_groups{slot.number}",
-                    Mux(slot.valid & ~slot.behind, usable(slot) & slot.needs, 0),
-                )
+                _named(m, f"{name}_groups{slot.number}", Mux(slot.behind, 0, usable(slot) & slot.needs))
                 for slot in slots
             ]
             asks = _named(m, f"{name}_asks", Cat(each.any() for each in groups))
@@ -290,8 +291,9 @@ class BurstQueue(wiring.Component):
 
 class _Slot:
     """The registers of a burst of ``queue``: its next place, the beats left less one, whether a beat's row
-    is open in each group (``hits``), and which other slots' bursts are older, of the same id and older
-    (``order``), or older with another row of the same bank (``foe``)."""
+    is open in each group (``hits``), the groups in which beats are left (``needs``), and which other slots'
+    bursts are older, of the same id and older (``order``), or older with another row of the same bank
+    (``foe``)."""
 
     def __init__(self, queue, number):
         layout = queue.i.payload.shape()
@@ -308,16 +310,13 @@ class _Slot:
         self.kept, self.needs = (signal(queue.config.timing.groups, name) for name in ("kept", "needs"))
 
     def follow(self, m, row):
-        """Note the row that a bank has after the row command ``row``, and the groups of which a bank is still
-        to be used."""
+        """Note the row that a bank has after the row command ``row``."""
         groups = len(self.hits)
         here = _named(m, f"slot{self.number}_here", row.valid & (row.all | (row.bank == self.place.bank)))
         hit = _named(m, f"slot{self.number}_hit", row.open & (row.row == self.place.row))
         changed = Mux(row.all, -1, 1 << row.group)[:groups]
         with m.If(here):
             m.d.sync += self.hits.eq(Mux(hit, self.hits | changed, self.hits & ~changed))
-        beats = Cat(1, *(self.len >= n for n in range(1, groups)))  # a bit for each, at most one a group
-        m.d.comb += self.needs.eq((Cat(beats, beats) << self.place.group)[groups:])
 
 
 def _named(m, name, value):

@@ -122,21 +122,23 @@ class BankRefresher(Refresher):
             m.d.sync += refused.eq(Mux(self.accept, 0, Mux(self.urgent, refused, refused + 1)))
 
         number = lambda bits, b: bits[groups * b :][:groups]  # the banks of a number
-        unwanted = Cat(number(pending, b).any() & (number(self.wanted, b) == 0) for b in range(banks))
-        some = Cat(number(pending, b).any() for b in range(banks))
+        some, unwanted, choice = Signal(banks), Signal(banks), Signal(banks)
+        m.d.comb += [
+            some.eq(Cat(number(pending, b).any() for b in range(banks))),
+            unwanted.eq(some & Cat(number(self.wanted, b) == 0 for b in range(banks))),
+        ]
         of_numbers = lambda numbers: Cat(bit.replicate(groups) for bit in numbers)
         paced = busy.over
-        choices = (
-            some & left & ~self.soon,
-            Mux(self.wanted == 0, some & -some, 0),
-            Mux((self.due >= SOON) & paced, unwanted & -unwanted, 0),
-            Mux((self.due >= LATE) & (paced | (self.due >= URGENT)), some & -some, 0),
-        )
+        with m.If((some & left & ~self.soon).any()):
+            m.d.comb += choice.eq(some & left & ~self.soon)
+        with m.Elif(self.wanted == 0):
+            m.d.comb += choice.eq(some & -some)
+        with m.Elif((self.due >= SOON) & paced & unwanted.any()):
+            m.d.comb += choice.eq(unwanted & -unwanted)
+        with m.Elif((self.due >= LATE) & (paced | (self.due >= URGENT))):
+            m.d.comb += choice.eq(some & -some)
         with m.If((held & ~done) == 0):
-            m.d.sync += held.eq(0)
-            for choice in reversed(choices):
-                with m.If(choice.any()):
-                    m.d.sync += held.eq(pending & ~done & of_numbers(choice))
+            m.d.sync += held.eq(pending & ~done & of_numbers(choice))
         with m.Else():
             m.d.sync += held.eq(held & ~done)
 
