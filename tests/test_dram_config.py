@@ -5,11 +5,13 @@ from fractions import Fraction
 from pathlib import Path
 import random
 
+import bandwidths
+import document
 import pytest
 
 from poblano.config import ConfigError, MemoryConfig
 from poblano.dram.address import AddressMap
-from poblano.dram.config import DramConfig
+from poblano.dram.config import OPEN, DramConfig
 from poblano.dram.documents import BEGIN, END, timing_table
 from poblano.dram.timing import TIMING_SETS
 
@@ -21,10 +23,15 @@ def test_document_is_current():
     assert lines == timing_table(), "run: python -m poblano.dram.documents docs"
 
 
+def test_bandwidths_are_current():
+    lines = document.lines_of(bandwidths.PAGE, bandwidths.NAME)
+    assert lines == bandwidths.table(), f"run: python {bandwidths.NAME}"
+
+
 def test_slower_clock():
     """Times in nanoseconds take fewer cycles of a slower clock; a refresh comes as often in seconds."""
     fast, slow = (DramConfig(kind="SDR-100", clock_mhz=Fraction(mhz)).cycles for mhz in (100, 25))
-    assert (fast.act_to_act, slow.act_to_act) == (7, 2)  # 70 ns
+    assert (fast.act_to_act, slow.act_to_act) == (7, OPEN)  # 70 ns; the controller itself takes OPEN
     assert (fast.interval, slow.interval) == (781, 195)  # 7.81 us
     assert fast.read_latency == slow.read_latency == 2  # clocks
 

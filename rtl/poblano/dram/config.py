@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from ..axi.signature import AXIConfig
 from .timing import TIMING_SETS, TimingSet
 
-__all__ = ["Cycles", "DramConfig"]
+__all__ = ["OPEN", "Cycles", "DramConfig"]
 
 PIPELINE = 6
 """Cycles that a read spends in the controller."""
