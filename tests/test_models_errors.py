@@ -72,8 +72,9 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
     "changes, message",
     [
         (
-            {"kind": gguf.GGMLQuantizationType.Q5_0},
-            "token_embd.weight has unsupported type Q5_0; F32, F16, Q4_0, Q4_1 and Q8_0 are read",
+            {"tensors": {"blk.0.attn_q.weight": np.ones((128, 128), np.int8)}},
+            "blk.0.attn_q.weight has unsupported type I8; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "
+            "Q4_K, Q5_K, Q6_K, IQ4_NL, MXFP4 are read$",
         ),
         ({"tensors": {"blk.0.attn_q.bias": np.zeros(128, np.float32)}}, "unknown tensor blk.0.attn_q.bias$"),
         ({"tensors": {"rope_freqs.weight": np.ones(16, np.float32)}}, "unknown tensor rope_freqs.weight$"),
