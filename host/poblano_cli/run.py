@@ -1,9 +1,12 @@
 """The command ``poblano run``: a language model on the chip decodes text from a prompt."""
 
+from dataclasses import asdict
+
 import typer
 
 from poblano.config import ConfigError
 from poblano_fpga.on_board import OnBoard
+from poblano_host.compiler import conversions
 from poblano_host.models import ModelError, load_model, quantise_model
 from poblano_host.runtime.errors import Mismatch
 from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
@@ -109,6 +112,7 @@ class _Decoding:
     def __init__(self, model, config, prompt, raw):
         self.model, self.config, self.prompt = model, config, prompt
         self.ids = _prompt_ids(model, prompt, raw)
+        self.conversions = conversions(model, config)
         self.display, self.runs, self.tokens = Display(), [], []
 
     def run(self, backend, count, sampler, activations, check):
@@ -135,6 +139,10 @@ class _Decoding:
             display.write(text.flush())
             session.close()
 
+    @property
+    def _rounded(self):
+        return [conversion for conversion in self.conversions if conversion.rule != "exact"]
+
     def _summary(self, phase):
         return summarise([run for run in self.runs if run.phase == phase], self.config)
 
@@ -144,6 +152,7 @@ class _Decoding:
             model=self.model.config.name,
             preset=self.config.name,
             backend=backend,
+            weights=[asdict(conversion) for conversion in self.conversions],
             prompt=self.prompt,
             prompt_tokens=len(self.ids),
             text=self.display.text,
@@ -163,7 +172,9 @@ class _Decoding:
             write_timeline(trace, runs)
         if report is not None:
             title = f"{self.model.config.name} on {self.config.name}"
-            write_report(report, title, self.runs, self.config, text=self.prompt + self.display.text)
+            notes = [str(conversion) for conversion in self._rounded]
+            text = self.prompt + self.display.text
+            write_report(report, title, self.runs, self.config, text=text, notes=notes)
 
     def print(self):
         """Print a table of the figures."""
@@ -174,6 +185,8 @@ class _Decoding:
             phases,
             [self._summary(phase) for phase in phases],
         )
+        for conversion in self._rounded:
+            print(conversion)
 
 
 def _prompt_ids(model, prompt, raw):
