@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from poblano.config import preset
+from poblano.isa.weight_stream import ScaleFormat
 from poblano_host.compiler import CompileError, IntegerProduct, MatmulJob, integer_weights
 from poblano_host.runtime.backend import open_backend, run_job
 from tests.models_tiny import chip
@@ -61,6 +62,18 @@ def test_integers_on_the_chip():
     generator = np.random.default_rng(1)
     a, b = generator.integers(-128, 128, (6, 50)), generator.integers(-128, 128, (50, 9))
     np.testing.assert_array_equal(exactly(a, b, preset("desk"), "sim")[0], a @ b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["q8_0", "q4_0"])
+def test_f32_scales_on_the_chip(format):
+    generator = np.random.default_rng(2)
+    a, b = generator.normal(size=(6, 70)), 1e-8 * generator.normal(size=(70, 20))
+    job = MatmulJob(a, b, preset("desk"), format=format)
+    assert job.matrix.form["scale"] == ScaleFormat.F32
+    chip = open_backend("sim", job.config, job.memory_bytes, job.ring)
+    np.testing.assert_array_equal(run_job(job, chip)[0], product(job))
+    chip.close()
 
 
 def test_integers_need_int8():

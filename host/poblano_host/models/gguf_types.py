@@ -86,7 +86,7 @@ def _q4_k(blocks):
     n, count = blocks.shape[:2]
     factors = _halves(blocks, 0, 4).astype(np.float32)  # (n, super-blocks, 2)
     parts = gguf.quants.Q4_K.get_scale_min(np.ascontiguousarray(blocks[..., 4:16]).reshape(-1, 12))
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         scale, minimum = (
             (factors[..., i, None] * part.reshape(n, count, 8)).reshape(n, -1).astype(np.float16)
             for i, part in enumerate(parts)
@@ -117,7 +117,8 @@ def _floats(kind, data):
     """float32 of rows of bytes."""
     if kind is _TYPES.BF16:
         return (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    return gguf.dequantize(data, kind).astype(np.float32, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return gguf.dequantize(data, kind).astype(np.float32, copy=False)
 
 
 def _quantised(kind, data, shape):

@@ -7,6 +7,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as _Tokenizer
 
 from .config import ModelError
+from .tokenizer_json import read_tokenizer_json
 
 __all__ = ["CONTROL", "NORMAL", "TextStream", "Tokenizer", "UNUSED", "USER_DEFINED"]
 
@@ -96,8 +97,9 @@ class Tokenizer:
 
     @classmethod
     def from_json(cls, path):
+        raw = json.dumps(read_tokenizer_json(path))
         try:
-            tokenizer = _Tokenizer.from_file(str(path))
+            tokenizer = _Tokenizer.from_str(raw)
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{path}: not a tokenizer: {_first_line(error)}") from None
         return cls(tokenizer, _pre_tokenizer(json.loads(tokenizer.to_str())))
