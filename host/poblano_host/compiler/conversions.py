@@ -7,7 +7,7 @@ import gguf
 
 from ..models.gguf_types import TYPES
 from ..models.model import BlockTensor
-from .weights import held_format
+from .weights import weight_format
 
 __all__ = ["Conversion", "conversions"]
 
@@ -31,7 +31,7 @@ class Conversion:
 
 
 def _conversion(stored, tensor, config):
-    held = held_format(tensor, config)
+    held = weight_format(tensor, config)
     kinds = gguf.GGMLQuantizationType.__members__
     known = TYPES.get(kinds[stored]) if stored in kinds else None
     own = tensor.format if isinstance(tensor, BlockTensor) else None

@@ -19,10 +19,10 @@ __all__ = [
     "block_tensor",
     "check_weights",
     "choose_activation",
-    "held_format",
     "matrix_bytes",
     "split_columns",
     "weight_form",
+    "weight_format",
 ]
 
 FORMATS = {
@@ -40,7 +40,7 @@ def weight_form(tensor):
     return form | {"scale": ScaleFormat.F32} if wide else form
 
 
-def held_format(tensor, config):
+def weight_format(tensor, config):
     """The format in which the array multiplies a model's matrix: float matrices are quantised to q8_0, or to
     an MX format if the array has no INT8 weights; MXFP4 is q8_0 if it has these and no MXFP4."""
     arithmetic = config.tile.array.arithmetic
@@ -53,8 +53,8 @@ def held_format(tensor, config):
 
 
 def block_tensor(tensor, config):
-    """``tensor`` in its :func:`held_format`; :class:`CompileError` for what no scale holds."""
-    held = held_format(tensor, config)
+    """``tensor`` in its :func:`weight_format`; :class:`CompileError` for what no scale holds."""
+    held = weight_format(tensor, config)
     try:
         if not isinstance(tensor, BlockTensor):
             return quantise_weights(tensor, held)
