@@ -126,7 +126,7 @@ class _Decoding:
                 report=display.note,
                 progress=display.progress,
             )
-            for step, token in session.generate(self.ids, count, sampler, stop={self.model.config.eos_id}):
+            for step, token in session.generate(self.ids, count, sampler, stop=self.model.ends):
                 self.runs.append(Run(step.phase, step.count, step.program, step.result))
                 display.step(step)
                 if token is not None:
@@ -180,9 +180,7 @@ def _prompt_ids(model, prompt, raw):
     """The tokens of a prompt; ModelError if it is empty or longer than the model's context."""
     if not prompt.strip():
         raise ModelError("the prompt is empty")
-    ids = list(model.tokenizer.encode(prompt if raw else model.tokenizer.chat_prompt(prompt)))
-    if model.config.bos_id is not None and ids[:1] != [model.config.bos_id]:
-        ids.insert(0, model.config.bos_id)
+    ids = model.framed(prompt)
     if len(ids) > model.config.context:
         raise ModelError(
             f"the prompt has {len(ids)} tokens; the context of {model.config.name} is {model.config.context}"

@@ -11,7 +11,7 @@ from .arch import find_family
 from .config import ModelError
 from .metadata import Metadata
 from .model import Model
-from .tokenizer import Tokenizer
+from .text_files import folder_text
 
 __all__ = ["load_directory"]
 
@@ -66,15 +66,16 @@ def load_directory(folder):
     raw = _json(path)
     family = find_family(raw.get("model_type"), path)
     fields = _fields(path, raw)
-    first = lambda ids: ids[0] if isinstance(ids, list) and ids else ids  # several ends of text: the first
+    vocab = fields.get("vocab_size")
+    text = folder_text(folder, raw, vocab if isinstance(vocab, int) else None)
     tied = bool(raw.get("tie_word_embeddings", False))
     try:
         config = fields.config(
             family,
             name=raw.get("_name_or_path", folder.name),
-            vocab=fields.get("vocab_size"),
-            bos_id=first(raw.get("bos_token_id")),
-            eos_id=first(raw.get("eos_token_id")),
+            vocab=vocab,
+            bos_id=text.bos_id,
+            eos_id=text.eos_id,
             tied=tied,
         )
     except ModelError:
@@ -87,4 +88,4 @@ def load_directory(folder):
         tensors.pop("output.weight", None)
     elif "output.weight" not in tensors:
         raise ModelError(f"{path}: tensor lm_head.weight is missing and tie_word_embeddings is not set")
-    return Model.of_file(path, config, tensors, Tokenizer.from_json(folder / "tokenizer.json"), halves=True)
+    return Model.of_file(path, config, tensors, text.tokenizer, halves=True)
