@@ -4,8 +4,12 @@ import typer
 
 from poblano.config import ConfigError
 from poblano_fpga.on_board import OnBoard
-from poblano_host.models import ModelError, load_model, quantise_model
+from poblano_host.compiler.weights import weight_format
+from poblano_host.models import BlockTensor, ModelError, load_model, quantise_model
+from poblano_host.models.chat import chat_ids
+from poblano_host.models.operators import Linear
 from poblano_host.runtime.errors import Mismatch
+from poblano_host.runtime.progress import Progress
 from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
@@ -22,6 +26,7 @@ from .options import (
     REPORT,
     TRACE,
     check_outputs,
+    check_text,
     chip_config,
     write_json,
 )
@@ -66,6 +71,7 @@ def run(
     report: str = REPORT,
 ):
     """Decode text from a prompt with a language model."""
+    check_text(prompt, "the prompt")
     sampler = Sampler(temperature, top_k, seed)
     if report is not None:
         check_report_path(report)
@@ -93,8 +99,8 @@ def run(
     figures = lambda exact: decoding.as_json("board" if board else backend, exact)
     try:
         decoding.run(maker, tokens, sampler, activations, check)
-    except Mismatch:
-        write_json(json_file, figures(False))
+    except (Mismatch, KeyboardInterrupt) as stop:
+        write_json(json_file, figures(False if isinstance(stop, Mismatch) else None))
         raise
     write_json(json_file, figures(True if check else None))
     decoding.write(trace, report)
@@ -109,7 +115,12 @@ class _Decoding:
     def __init__(self, model, config, prompt, raw):
         self.model, self.config, self.prompt = model, config, prompt
         self.ids = _prompt_ids(model, prompt, raw)
-        self.display, self.runs, self.tokens = Display(), [], []
+        dram = config.memory.dram
+        self.display = Display(None if dram is None else dram.clock_mhz)
+        self.runs, self.tokens = [], []
+        quantised = _quantised(model, config)
+        if quantised:
+            self.display.note(quantised)
 
     def run(self, backend, count, sampler, activations, check):
         """Decode ``count`` tokens on the ``backend``; ``check``: with the golden model beside."""
@@ -126,12 +137,14 @@ class _Decoding:
                 report=display.note,
                 progress=display.progress,
             )
+            display.run = Progress(self.config, session.plan(len(self.ids), count))
             for step, token in session.generate(self.ids, count, sampler, stop=self.model.ends):
                 self.runs.append(Run(step.phase, step.count, step.program, step.result))
                 display.step(step)
                 if token is not None:
                     self.tokens.append(token)
-                    display.write(text.push(token))
+                    if token not in self.model.ends:
+                        display.write(text.push(token))
             display.write(text.flush())
             session.close()
 
@@ -148,6 +161,7 @@ class _Decoding:
             prompt_tokens=len(self.ids),
             text=self.display.text,
             tokens=self.tokens,
+            quantised=_quantised(self.model, self.config),
             bit_exact=exact,
             prefill=self._summary("prefill").as_json(),
             decode=self._summary("decode").as_json(),
@@ -176,11 +190,24 @@ class _Decoding:
         )
 
 
+def _quantised(model, config):
+    """A line about matrices that the file has as floating-point numbers; None if there are none."""
+    weights = {node.weight for node in model.graph.of(Linear)}
+    floats = [name for name in weights if not isinstance(model.tensors[name], BlockTensor)]
+    if not floats:
+        return None
+    form = weight_format(model.tensors[floats[0]], config)
+    return f"{len(floats)} of {len(weights)} matrices are floating-point: quantised to {form}"
+
+
 def _prompt_ids(model, prompt, raw):
     """The tokens of a prompt; ModelError if it is empty or longer than the model's context."""
     if not prompt.strip():
         raise ModelError("the prompt is empty")
-    ids = model.framed(prompt)
+    if raw or model.tokenizer.framing.template is None:
+        ids = model.framed(prompt)
+    else:
+        ids = chat_ids(model, [{"role": "user", "content": prompt}])
     if len(ids) > model.config.context:
         raise ModelError(
             f"the prompt has {len(ids)} tokens; the context of {model.config.name} is {model.config.context}"

@@ -21,6 +21,7 @@ __all__ = [
     "choose_activation",
     "matrix_bytes",
     "split_columns",
+    "weight_format",
 ]
 
 FORMATS = {
@@ -31,15 +32,20 @@ FORMATS = {
 """The operands of a MATMUL command for a stored grid."""
 
 
+def weight_format(tensor, config):
+    """The format in which the chip multiplies by ``tensor``: float matrices are quantised to q8_0, or to an
+    MX format if the array has no INT8 weights."""
+    if isinstance(tensor, BlockTensor):
+        return tensor.format
+    arithmetic = config.tile.array.arithmetic
+    return "q8_0" if Element.S8 in arithmetic.weights else arithmetic.activations[0].name.lower()
+
+
 def block_tensor(tensor, config):
-    """``tensor`` in blocks: float matrices are quantised to q8_0, or to an MX format if the array has no
-    INT8 weights."""
+    """``tensor`` in blocks, in its :func:`weight_format`."""
     if isinstance(tensor, BlockTensor):
         return tensor
-    arithmetic = config.tile.array.arithmetic
-    return QUANTISERS["q8_0" if Element.S8 in arithmetic.weights else arithmetic.activations[0].name.lower()](
-        tensor
-    )
+    return QUANTISERS[weight_format(tensor, config)](tensor)
 
 
 def check_weights(format, config):
