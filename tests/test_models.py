@@ -73,7 +73,7 @@ def log_probabilities(server, prompt, count, forced):
 def check_against_llama_cpp(model, path, count):
     export_gguf(model, path)
     server, forced = llama_cpp(path), model.tokenizer.id_of("a")
-    ids = model.tokenizer.encode(TEXT)
+    ids = model.framed(TEXT)
     logits = FloatModel(model).forward(ids).astype(np.float64)
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     for length in (1, 7, len(ids)):

@@ -1,5 +1,6 @@
 """The command ``poblano``: its subcommands, and the exit codes of what goes wrong."""
 
+import os
 import sys
 
 import typer
@@ -31,7 +32,7 @@ __all__ = ["app", "main"]
 BAD_INPUT, CHIP_FAILED, DIFFERENT = 2, 3, 1
 """Exit codes: what the user gave can't be used; the chip or its simulation failed; the chip differs from
 the golden model."""
-INTERRUPTED = 130
+INTERRUPTED, CLOSED = 130, 141
 
 REFUSED = (ModelError, CompileError, ConfigError, AssemblyError, CommandError)
 FAILED = (
@@ -58,8 +59,16 @@ for command in (run, matmul, area, asic, fpga, verilog, presets, formats, asm, d
 
 def main():
     """The console script."""
+    _open_outputs()
     try:
         app()
+    except SystemExit as left:
+        # The library's own words for these: nothing.
+        if left.code == INTERRUPTED:
+            _leave("interrupted", INTERRUPTED)
+        if left.code == 1:
+            _leave("standard output is closed", CLOSED)
+        raise
     except REFUSED as error:
         _leave(error, BAD_INPUT)
     except OSError as error:
@@ -70,6 +79,13 @@ def main():
         _leave(error, DIFFERENT)
     except KeyboardInterrupt:
         _leave("interrupted", INTERRUPTED)
+
+
+def _open_outputs():
+    """A standard output that the caller has closed is nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the command runs
 
 
 def _leave(error, code):

@@ -8,7 +8,9 @@ from poblano.config import ConfigError
 from poblano_fpga.on_board import OnBoard
 from poblano_host.compiler import conversions
 from poblano_host.models import ModelError, load_model, quantise_model
+from poblano_host.models.chat import chat_ids
 from poblano_host.runtime.errors import Mismatch
+from poblano_host.runtime.progress import Progress
 from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
@@ -25,6 +27,7 @@ from .options import (
     REPORT,
     TRACE,
     check_outputs,
+    check_text,
     chip_config,
     write_json,
 )
@@ -69,6 +72,7 @@ def run(
     report: str = REPORT,
 ):
     """Decode text from a prompt with a language model."""
+    check_text(prompt, "the prompt")
     sampler = Sampler(temperature, top_k, seed)
     if report is not None:
         check_report_path(report)
@@ -96,8 +100,8 @@ def run(
     figures = lambda exact: decoding.as_json("board" if board else backend, exact)
     try:
         decoding.run(maker, tokens, sampler, activations, check)
-    except Mismatch:
-        write_json(json_file, figures(False))
+    except (Mismatch, KeyboardInterrupt) as stop:
+        write_json(json_file, figures(False if isinstance(stop, Mismatch) else None))
         raise
     write_json(json_file, figures(True if check else None))
     decoding.write(trace, report)
@@ -113,7 +117,11 @@ class _Decoding:
         self.model, self.config, self.prompt = model, config, prompt
         self.ids = _prompt_ids(model, prompt, raw)
         self.conversions = conversions(model, config)
-        self.display, self.runs, self.tokens = Display(), [], []
+        dram = config.memory.dram
+        self.display = Display(None if dram is None else dram.clock_mhz)
+        self.runs, self.tokens = [], []
+        for conversion in self._rounded:
+            self.display.note(str(conversion))
 
     def run(self, backend, count, sampler, activations, check):
         """Decode ``count`` tokens on the ``backend``; ``check``: with the golden model beside."""
@@ -130,12 +138,14 @@ class _Decoding:
                 report=display.note,
                 progress=display.progress,
             )
-            for step, token in session.generate(self.ids, count, sampler, stop={self.model.config.eos_id}):
+            display.run = Progress(self.config, session.plan(len(self.ids), count))
+            for step, token in session.generate(self.ids, count, sampler, stop=self.model.ends):
                 self.runs.append(Run(step.phase, step.count, step.program, step.result))
                 display.step(step)
                 if token is not None:
                     self.tokens.append(token)
-                    display.write(text.push(token))
+                    if token not in self.model.ends:
+                        display.write(text.push(token))
             display.write(text.flush())
             session.close()
 
@@ -193,9 +203,10 @@ def _prompt_ids(model, prompt, raw):
     """The tokens of a prompt; ModelError if it is empty or longer than the model's context."""
     if not prompt.strip():
         raise ModelError("the prompt is empty")
-    ids = list(model.tokenizer.encode(prompt if raw else model.tokenizer.chat_prompt(prompt)))
-    if model.config.bos_id is not None and ids[:1] != [model.config.bos_id]:
-        ids.insert(0, model.config.bos_id)
+    if raw or model.tokenizer.framing.template is None:
+        ids = model.framed(prompt)
+    else:
+        ids = chat_ids(model, [{"role": "user", "content": prompt}])
     if len(ids) > model.config.context:
         raise ModelError(
             f"the prompt has {len(ids)} tokens; the context of {model.config.name} is {model.config.context}"

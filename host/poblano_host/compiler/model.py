@@ -93,6 +93,10 @@ class CompiledModel:
         embedded = np.ascontiguousarray(self.model.embed(tokens), np.float32)
         return Program(code, [(self.memory.input, embedded.tobytes())], work=work.at(position), **results)
 
+    def work(self, count, position, *, logits="last"):
+        """The least work of a step of ``count`` tokens: what its program's ``work`` says."""
+        return Work(self.memory, self._shape(count, position, logits)).at(position)
+
     def _shape(self, count, position, logits):
         """The :class:`.plan.Shape` of a step: the least bucket of contexts, a power of two of granules,
         that holds it."""

@@ -11,7 +11,8 @@ from .gguf_file import read_gguf
 from .gguf_types import tensor_of
 from .metadata import Metadata
 from .model import BlockTensor, Model, interleaved_rows
-from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, Tokenizer
+from .text_files import gguf_tokenizer
+from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
 
 __all__ = ["export_gguf", "load_gguf"]
 
@@ -32,16 +33,7 @@ def load_gguf(path):
             eos_id=fields.values.get("tokenizer.ggml.eos_token_id"),
             tied="output.weight" not in tensors,
         )
-        kind = fields.get("tokenizer.ggml.model")
-        if kind != "gpt2":
-            raise ModelError(f"{path}: unknown tokenizer {kind!r}; gpt2 (byte-level BPE) is read")
-        tokenizer = Tokenizer.from_gguf(
-            tokens,
-            fields.get("tokenizer.ggml.merges"),
-            fields.get("tokenizer.ggml.token_type"),
-            fields.get("tokenizer.ggml.pre"),
-            path,
-        )
+        tokenizer = gguf_tokenizer(fields)
     except ModelError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
@@ -98,4 +90,7 @@ def _add_tokenizer(writer, config, tokenizer):
         writer.add_bos_token_id(config.bos_id)
     if config.eos_id is not None:
         writer.add_eos_token_id(config.eos_id)
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(tokenizer.framing.add_bos)
+    writer.add_add_eos_token(tokenizer.framing.add_eos)
+    if tokenizer.framing.template is not None:
+        writer.add_chat_template(tokenizer.framing.template)

@@ -141,6 +141,19 @@ class Model:
         return replace(short, config=config, tensors=tensors)
 
     @property
+    def ends(self):
+        """The ids of the tokens that end a text or a reply."""
+        return self.tokenizer.framing.ends | ({self.config.eos_id} - {None})
+
+    def framed(self, text):
+        """The ids of ``text`` with the tokens that the model's files put before and behind it; it may have
+        the first itself."""
+        framing, ids = self.tokenizer.framing, list(self.tokenizer.encode(text))
+        if framing.add_bos and ids[:1] != [self.config.bos_id]:
+            ids.insert(0, self.config.bos_id)
+        return ids + [self.config.eos_id] * framing.add_eos
+
+    @property
     def output(self):
         """The weight of the projection to logits."""
         (head,) = self.graph.of(Head)

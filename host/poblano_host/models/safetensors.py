@@ -9,7 +9,7 @@ from .config import ModelError
 from .json_file import read_json
 from .metadata import Metadata
 from .model import Model
-from .tokenizer import Tokenizer
+from .text_files import folder_text
 
 __all__ = ["load_directory"]
 
@@ -44,15 +44,16 @@ def load_directory(folder):
     if raw.get("quantization_config"):
         raise ModelError(f"{path}: quantization_config is not supported; F32, F16 and BF16 tensors are read")
     fields = _fields(path, raw)
-    first = lambda ids: ids[0] if isinstance(ids, list) and ids else ids  # several ends of text: the first
+    vocab = fields.get("vocab_size")
+    text = folder_text(folder, raw, vocab if isinstance(vocab, int) else None)
     tied = bool(raw.get("tie_word_embeddings", False))
     try:
         config = fields.config(
             family,
             name=raw.get("_name_or_path", folder.name),
-            vocab=fields.get("vocab_size"),
-            bos_id=first(raw.get("bos_token_id")),
-            eos_id=first(raw.get("eos_token_id")),
+            vocab=vocab,
+            bos_id=text.bos_id,
+            eos_id=text.eos_id,
             tied=tied,
         )
     except ModelError:
@@ -65,5 +66,4 @@ def load_directory(folder):
         tensors.pop("output.weight", None)
     elif "output.weight" not in tensors:
         raise ModelError(f"{path}: tensor lm_head.weight is missing and tie_word_embeddings is not set")
-    tokenizer = Tokenizer.from_json(folder / "tokenizer.json")
-    return Model.of_file(path, config, tensors, tokenizer, halves=True, stored=stored)
+    return Model.of_file(path, config, tensors, text.tokenizer, halves=True, stored=stored)

@@ -52,7 +52,7 @@ def roofline_cycles(work, config):
 @dataclass(frozen=True)
 class Summary:
     """Sums over runs. Utilisations are of what the chip could do in these cycles; None where there are no
-    cycles."""
+    cycles. ``clock_mhz`` is the chip's clock, None where its memory has none."""
 
     tokens: int
     steps: int
@@ -65,6 +65,14 @@ class Summary:
     array_utilisation: float | None
     vector_utilisation: float | None
     memory_utilisation: float | None
+    clock_mhz: float | None = None
+
+    @property
+    def tokens_per_second(self):
+        """Of the chip at its clock."""
+        if not self.cycles or self.clock_mhz is None:
+            return None
+        return 1e6 * self.clock_mhz * self.tokens / self.cycles
 
     @property
     def roofline_fraction(self):
@@ -94,6 +102,8 @@ class Summary:
             bytes_written=self.bytes_written,
             seconds=self.seconds,
             cycles_per_second=self.cycles_per_second,
+            clock_mhz=self.clock_mhz,
+            tokens_per_second=self.tokens_per_second,
         )
 
 
@@ -123,6 +133,7 @@ def summarise(runs, config):
         array_utilisation=share(macs, config.macs_per_cycle),
         vector_utilisation=share(working, config.tiles),
         memory_utilisation=share(bytes_read + bytes_written, float(config.memory.total_bandwidth)),
+        clock_mhz=None if config.memory.dram is None else float(config.memory.dram.clock_mhz),
     )
 
 
@@ -130,6 +141,7 @@ def summary_rows(summaries):
     """Rows of text, (name, a value for each of ``summaries``), of a table for people."""
     number = lambda value: "-" if value is None else f"{value:,.0f}"
     percent = lambda value: "-" if value is None else f"{value:.1%}"
+    clock = next((summary.clock_mhz for summary in summaries if summary.clock_mhz is not None), None)
     rows = [
         ("tokens", number, "tokens"),
         ("cycles", number, "cycles"),
@@ -143,6 +155,9 @@ def summary_rows(summaries):
         ("seconds", lambda value: f"{value:,.1f}", "seconds"),
         ("simulated cycles per second", number, "cycles_per_second"),
     ]
+    if clock is not None:
+        speed = lambda value: "-" if value is None else f"{value:,.1f}"
+        rows.insert(3, (f"tokens per second at {clock:g} MHz", speed, "tokens_per_second"))
     return [
         (name, *(form(getattr(summary, attribute)) for summary in summaries))
         for name, form, attribute in rows
