@@ -179,17 +179,17 @@ def test_config(folder, change, message):
     assert str(folder) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
-def test_deep_json(folder, name):
+@pytest.mark.parametrize("name, what", [("config.json", "JSON"), ("tokenizer.json", "a tokenizer")])
+def test_deep_json(folder, name, what):
     path = folder / name
     path.write_text(path.read_text().rstrip()[:-1] + ', "deep": ' + DEEP + "}")
-    refused(load_directory, folder, "not JSON that is read: it is nested too deeply$", named=path)
+    refused(load_directory, folder, f"not {what}: too deeply nested$", named=path)
 
 
 def test_other_json(folder):
     path = folder / "tokenizer.json"
     path.write_bytes(b'{"a": "\xff"}')
-    refused(load_directory, folder, "not JSON: 'utf-8' codec can't decode byte 0xff", named=path)
+    refused(load_directory, folder, "not a tokenizer: 'utf-8' codec can't decode byte 0xff", named=path)
     path.unlink()
     refused(load_directory, folder, "no such file$", named=path)
     path.mkdir()

@@ -10,8 +10,9 @@ MOST_BYTES = 1 << 28
 """Of a file: ten times the largest published tokenizer."""
 
 
-def read_json(path):
-    """The object in the JSON file at ``path`` (a Path); :class:`ModelError` says what is wrong."""
+def read_json(path, what="JSON"):
+    """The object in the JSON file at ``path`` (a Path), which should be ``what``; :class:`ModelError` says what
+    is wrong."""
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -24,9 +25,9 @@ def read_json(path):
     except ModelError:
         raise
     except ValueError as error:
-        raise ModelError(f"{path}: not JSON: {error}") from None
+        raise ModelError(f"{path}: not {what}: {error}") from None
     except RecursionError:
-        raise ModelError(f"{path}: not JSON that is read: it is nested too deeply") from None
+        raise ModelError(f"{path}: not {what}: too deeply nested") from None
     if not isinstance(raw, dict):
         raise ModelError(f"{path}: not a JSON object")
     return raw

@@ -12,7 +12,7 @@ MOST_TOKENS = 1 << 24
 def read_tokenizer_json(path):
     """The object in a ``tokenizer.json`` (a Path), without what cuts and fills up lists of ids;
     :class:`ModelError` says what is wrong."""
-    raw = read_json(path)
+    raw = read_json(path, "a tokenizer")
     model, added = raw.get("model"), raw.get("added_tokens") or []
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
