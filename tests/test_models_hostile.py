@@ -179,17 +179,19 @@ def test_config(folder, change, message):
     assert str(folder) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name, what", [("config.json", "JSON"), ("tokenizer.json", "a tokenizer")])
-def test_deep_json(folder, name, what):
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_deep_json(folder, name):
     path = folder / name
     path.write_text(path.read_text().rstrip()[:-1] + ', "deep": ' + DEEP + "}")
-    refused(load_directory, folder, f"not {what}: too deeply nested$", named=path)
+    refused(load_directory, folder, "too deeply nested$", named=path)
 
 
 def test_other_json(folder):
     path = folder / "tokenizer.json"
     path.write_bytes(b'{"a": "\xff"}')
-    refused(load_directory, folder, "not a tokenizer: 'utf-8' codec can't decode byte 0xff", named=path)
+    refused(
+        load_directory, folder, "not a tokenizer: not JSON: 'utf-8' codec can't decode byte 0xff", named=path
+    )
     path.unlink()
     refused(load_directory, folder, "no such file$", named=path)
     path.mkdir()
@@ -200,19 +202,14 @@ def test_other_json(folder):
     refused(load_directory, folder, "1099511627776 bytes of JSON; at most 268435456 are read$", named=path)
 
 
-@pytest.mark.parametrize("id", [1 << 31, (1 << 32) - 1, 1 << 24, -1, "x", None])
+@pytest.mark.parametrize("id", [1 << 31, (1 << 32) - 1, 1 << 24])
 def test_ids_of_tokens(folder, id):
     """The tokenizers package ends the process at an id of 2**31."""
     path = folder / "tokenizer.json"
-    good = json.loads(path.read_text())
-    first = next(iter(good["model"]["vocab"]))
-    path.write_text(
-        json.dumps(good | {"model": good["model"] | {"vocab": good["model"]["vocab"] | {first: id}}})
-    )
-    message = f"not a tokenizer: the id {id!r} is none of 0 to 16777215$"
-    refused(load_directory, folder, message, named=path)
-    path.write_text(json.dumps(good | {"added_tokens": [good["added_tokens"][0] | {"id": id}]}))
-    refused(load_directory, folder, message, named=path)
+    raw = json.loads(path.read_text())
+    raw["model"]["vocab"][next(iter(raw["model"]["vocab"]))] = id
+    path.write_text(json.dumps(raw))
+    refused(load_directory, folder, f"not a tokenizer: the id {id} is above 16777215$", named=path)
 
 
 def test_padding_of_tokenizer(folder):
