@@ -82,6 +82,7 @@ class Model:
         """The checked model of a file's tensors, whose heads RoPE rotates by ``halves`` or by neighbours."""
         if config.layers > len(tensors):
             raise ModelError(f"{where}: {config.layers} layers, but only {len(tensors)} tensors")
+        tensors = FAMILIES[config.architecture].split(config, tensors)
         model = cls(config, tensors, tokenizer)
         if halves:
             shapes = model.graph.shapes()
@@ -118,12 +119,20 @@ class Model:
         (head,) = self.graph.of(Head)
         return self.tensors[head.weight]
 
-    def embed(self, tokens):
-        """float32 (len(tokens), dim): the value of the graph's Embedding."""
+    def embed(self, tokens, position=0):
+        """float32 (len(tokens), dim): the value of the graph's Embedding at positions ``position`` on."""
         (embedding,) = self.graph.of(Embedding)
-        rows = rows_of(self.tensors[embedding.table], np.asarray(tokens, dtype=np.int64))
-        table = rows.dequantise() if isinstance(rows, BlockTensor) else rows
-        return embedding.reference(Step(tokens=np.arange(len(table)), tensors={embedding.table: table}))
+
+        def rows(name, index):
+            found = rows_of(self.tensors[name], index)
+            return found.dequantise() if isinstance(found, BlockTensor) else found
+
+        tensors = {embedding.table: rows(embedding.table, np.asarray(tokens, dtype=np.int64))}
+        if embedding.positions is not None:
+            tensors[embedding.positions] = rows(
+                embedding.positions, slice(position, position + len(tokens))
+            )
+        return embedding.reference(Step(tokens=np.arange(len(tokens)), tensors=tensors))
 
     def check(self, where):
         """:class:`ModelError` if a tensor is missing, unknown, of another shape or not finite.

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from .arch import find_family
 from .config import ModelError
-from .metadata import Metadata
+from .metadata import Metadata, hugging_face_rope
 from .model import Model
 from .tokenizer import Tokenizer
 
@@ -29,13 +29,10 @@ def _json(path):
 
 
 def _fields(path, raw):
-    """``config.json`` with its RoPE's constants beside the others, wherever they are in the file."""
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    if not isinstance(rope, dict):
-        raise ModelError(f"{path}: RoPE scaling {rope!r} is not supported")
-    kind = rope.get("rope_type", rope.get("type", "default"))
+    """``config.json`` with RoPE's base beside the others, wherever it is in the file."""
+    rope = hugging_face_rope(path, raw)
     base = {"rope_theta": rope["rope_theta"]} if "rope_theta" in rope else {}
-    return Metadata(path, "hugging_face", raw | base | {"RoPE scaling": kind})
+    return Metadata(path, "hugging_face", raw | base)
 
 
 def _tensors(path, family):
@@ -44,10 +41,14 @@ def _tensors(path, family):
     try:
         with safe_open(path, framework="numpy") as file:
             for name in file.keys():
+                if family.unused(name):
+                    continue
                 canonical = family.canonical(name)
                 if canonical is None:
                     raise ModelError(f"{path}: unknown tensor {name}")
-                tensors[canonical] = file.get_tensor(name).astype(np.float32)
+                tensors[canonical] = family.of_hugging_face(
+                    canonical, file.get_tensor(name).astype(np.float32)
+                )
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except safetensors.SafetensorError as error:
@@ -64,10 +65,10 @@ def load_directory(folder):
     folder = Path(folder)
     path = folder / "config.json"
     raw = _json(path)
-    family = find_family(raw.get("model_type"), path)
+    family = find_family(raw.get("model_type"), path, of="model_type")
     fields = _fields(path, raw)
     first = lambda ids: ids[0] if isinstance(ids, list) and ids else ids  # several ends of text: the first
-    tied = bool(raw.get("tie_word_embeddings", False))
+    tied = bool(raw.get("tie_word_embeddings", family.tied))
     try:
         config = fields.config(
             family,

@@ -1,0 +1,25 @@
+"""Mistral (Jiang et al., 2023): Llama with attention to a sliding window. Its GGUF files are Llama's, without
+one."""
+
+from dataclasses import dataclass
+
+from ..config import ModelConfig, stored
+from .family import NAMES, Family
+from .llama import graph
+
+__all__ = ["FAMILY"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MistralConfig(ModelConfig):
+    window: int | None = stored(None, "sliding_window", None)
+
+
+FAMILY = Family(
+    name="mistral",
+    gguf_name="llama",
+    graph=lambda c: graph(c, window=c.window),
+    config_type=MistralConfig,
+    names=NAMES,
+    gguf_halves=False,
+)
