@@ -174,14 +174,24 @@ def folder(tmp_path):
             "RoPE scaling 'dynamic' is not supported; known are default, linear, llama3, yarn",
         ),
         ({"rope_scaling": {"type": "linear"}}, "RoPE scaling 'linear' needs factor"),
-        ({"rope_scaling": {"type": "linear", "factor": "x"}}, "RoPE scaling has a constant that is no number"),
+        (
+            {"rope_scaling": {"type": "linear", "factor": "x"}},
+            "RoPE scaling has a constant that is no number",
+        ),
         ({"rope_scaling": {"type": "linear", "factor": -1}}, "RoPE scaling's factor is -1.0"),
         (
             {"rope_scaling": {"type": "linear", "factor": 2, "short_factor": [1]}},
             "RoPE scaling 'linear' has no field short_factor; it has factor",
         ),
         (
-            {"rope_scaling": {"rope_type": "llama3", "factor": 2, "low_freq_factor": 4, "high_freq_factor": 1}},
+            {
+                "rope_scaling": {
+                    "rope_type": "llama3",
+                    "factor": 2,
+                    "low_freq_factor": 4,
+                    "high_freq_factor": 1,
+                }
+            },
             "RoPE scaling's factors 4.0 and 1.0 do not ascend",
         ),
         ({"attention_bias": True}, "attention_bias True is not supported, only False"),

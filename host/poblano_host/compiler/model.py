@@ -11,6 +11,7 @@ import numpy as np
 
 from poblano.isa.vector_ops import NO_LIMIT
 
+from ..models.padding import padded_heads
 from .assemble import COMPILED_LAYERS, assemble
 from .builder import Builder
 from .errors import CompileError
@@ -20,7 +21,6 @@ from .memory import ModelMemory
 from .plan import Plan, Shape
 from .program import Program
 from .sizes import Sizes
-from .symbols import Kind
 from .work import Work
 
 __all__ = ["CompiledModel"]
@@ -34,7 +34,8 @@ class CompiledModel:
 
     Parameters
     ----------
-    model : Model; float matrices are quantised to q8_0 (to an MX format on an array without INT8 weights).
+    model : Model; float matrices are quantised to q8_0 (to an MX format on an array without INT8 weights),
+        and heads are padded to blocks of 32.
     config : ChipConfig
     context : positions of the KV caches; the model's, at most 2048, by default.
     activations : the format of the activations, see :class:`.formats.ActivationFormats`
@@ -52,9 +53,9 @@ class CompiledModel:
     RING = 1 << 16
 
     def __init__(self, model, config, *, context=None, activations=None):
-        self.model, self.config, c = model, config, model.config
+        self.model, self.config, c = padded_heads(model), config, model.config
         self.formats = ActivationFormats.choose(activations, config)
-        self.sizes = Sizes.of(model, config)
+        self.sizes = Sizes.of(self.model, config)
         self.context = min(c.context, 2048) if context is None else context
         if not 1 <= self.context < NO_LIMIT - 2 * config.tile.array.rows:
             raise CompileError(
@@ -63,7 +64,7 @@ class CompiledModel:
         self._plans, self._templates = {}, {}
         self.max_tokens = self._fit()
         self.memory = ModelMemory(
-            model, self.sizes, config, context=self.context, tokens=self.max_tokens, ring=self.RING
+            self.model, self.sizes, config, context=self.context, tokens=self.max_tokens, ring=self.RING
         )
         self.image, self.memory_bytes, self.ring = self.memory.pieces, self.memory.size, self.memory.ring
 
@@ -90,7 +91,7 @@ class CompiledModel:
         shape = self._shape(len(tokens), position, logits)
         template, results, work = self._template(shape)
         code = template.bind({symbol: self._value(symbol, position) for symbol in template.symbols})
-        embedded = np.ascontiguousarray(self.model.embed(tokens), np.float32)
+        embedded = np.ascontiguousarray(self.model.embed(tokens, position), np.float32)
         return Program(code, [(self.memory.input, embedded.tobytes())], work=work.at(position), **results)
 
     def _shape(self, count, position, logits):
@@ -147,18 +148,13 @@ class CompiledModel:
         """The state after lowering the first ``layers`` layers of the graph, and what is around them."""
         plan = self._plan(shape)
         last = shape.context - shape.count  # the largest position
-        bounds = _Bounds(lambda symbol: self._value(symbol, last))
+        cols, granule = self.config.tile.array.cols, self.sizes.key_granule
+        bounds = _Bounds(lambda symbol: symbol.most(last, cols, granule))
         return lower_graph(shape, plan, self.memory, Builder(self.config, bounds), self.formats, layers)
 
     def _value(self, symbol, position):
         """What a symbol stands for in a step from ``position`` on."""
-        cols, granule = self.config.tile.array.cols, self.sizes.key_granule
-        return {
-            Kind.POSITION: lambda: position,
-            Kind.GROUP: lambda: position // cols,
-            Kind.COLUMN: lambda: position % cols,
-            Kind.GRANULES: lambda: -(-(position + symbol.argument) // granule),
-        }[symbol.kind]()
+        return symbol.value(position, self.config.tile.array.cols, self.sizes.key_granule)
 
 
 class _Bounds(dict):

@@ -129,9 +129,7 @@ class Model:
 
         tensors = {embedding.table: rows(embedding.table, np.asarray(tokens, dtype=np.int64))}
         if embedding.positions is not None:
-            tensors[embedding.positions] = rows(
-                embedding.positions, slice(position, position + len(tokens))
-            )
+            tensors[embedding.positions] = rows(embedding.positions, slice(position, position + len(tokens)))
         return embedding.reference(Step(tokens=np.arange(len(tokens)), tensors=tensors))
 
     def check(self, where):

@@ -33,7 +33,11 @@ def _silu(x):
 
 
 def _gelu(x):
-    return np.float32(0.5) * x * (1 + np.tanh(np.float32(GELU_LINEAR / 2) * x + np.float32(GELU_CUBIC / 2) * x**3))
+    return (
+        np.float32(0.5)
+        * x
+        * (1 + np.tanh(np.float32(GELU_LINEAR / 2) * x + np.float32(GELU_CUBIC / 2) * x**3))
+    )
 
 
 GELU_LINEAR = 2 * (2 / np.pi) ** 0.5
@@ -285,16 +289,16 @@ class Activation(Operator):
     width: int
     function: str
 
-    def reference(self, step, x):
-        return ACTIVATIONS[self.function](x)
+    def reference(self, step, *inputs):
+        return ACTIVATIONS[self.function](inputs[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gated(Activation):
     """The activation of gate times up, the operator's inputs."""
 
-    def reference(self, step, gate, up):
-        return super().reference(step, gate) * up
+    def reference(self, step, *inputs):
+        return super().reference(step, *inputs) * inputs[1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@ files say of them."""
 
 from dataclasses import dataclass, fields
 import math
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,9 @@ class RopeScaling:
             if raw.get(key) is not None:
                 values[name] = raw[key]
         try:
-            plain = {name: float(value) for name, value in values.items() if name != "original_context"}
+            plain: dict[str, Any] = {
+                name: float(value) for name, value in values.items() if name != "original_context"
+            }
             if "factor" not in plain:
                 raise ModelError(f"{where}: RoPE scaling {kind!r} needs factor")
             if "original_context" in known.values():
@@ -146,7 +149,11 @@ class RopeScaling:
             return cls()
         if kind == "linear":
             return cls(kind=kind, factor=factor)
-        for name, plain in (("yarn_ext_factor", 1.0), ("yarn_attn_factor", 1.0), ("yarn_log_multiplier", 0.0)):
+        for name, plain in (
+            ("yarn_ext_factor", 1.0),
+            ("yarn_attn_factor", 1.0),
+            ("yarn_log_multiplier", 0.0),
+        ):
             if get(name, plain) != plain:
                 raise ModelError(
                     f"{where}: rope.scaling.{name} {get(name, plain)!r} is not supported, only {plain}"

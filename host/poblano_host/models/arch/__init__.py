@@ -17,6 +17,8 @@ FAMILIES = {
         "smollm3",
         "phi3",
         "granite",
+        "gemma3",
+        "gpt2",
     )
 }
 """The known families by name."""

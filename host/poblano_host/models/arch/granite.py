@@ -1,5 +1,5 @@
-"""Granite 3 (IBM, 2024): Llama with multipliers of the embedding, the attention's scores, what layers add, and
-the logits."""
+"""Granite 3 (IBM, 2024): Llama with multipliers of the embedding, the attention's scores, what layers add,
+and the logits."""
 
 from dataclasses import dataclass
 

@@ -15,10 +15,14 @@ class MistralConfig(ModelConfig):
     window: int | None = stored(None, "sliding_window", None)
 
 
+def windowed(c):
+    return graph(c, window=c.window)
+
+
 FAMILY = Family(
     name="mistral",
     gguf_name="llama",
-    graph=lambda c: graph(c, window=c.window),
+    graph=windowed,
     config_type=MistralConfig,
     names=NAMES,
     gguf_halves=False,

@@ -15,9 +15,13 @@ class Phi3Config(ModelConfig):
     window: int | None = stored("attention.sliding_window", "sliding_window", None)
 
 
+def windowed(c):
+    return graph(c, window=c.window)
+
+
 FAMILY = Family(
     name="phi3",
-    graph=lambda c: graph(c, window=c.window),
+    graph=windowed,
     config_type=Phi3Config,
     names=NAMES
     | {
@@ -27,8 +31,5 @@ FAMILY = Family(
     gguf=lambda c: plain_gguf(c) | {"rope.scaling.original_context_length": c.context},
     hugging_face=lambda c: plain_hugging_face(c) | {"original_max_position_embeddings": c.context},
     gguf_halves=True,
-    fused=lambda c: {
-        "attn_qkv": fused_qkv(c),
-        "ffn_up": (("ffn_gate", c.ffn_dim), ("ffn_up", c.ffn_dim)),
-    },
+    fused=lambda c: {"attn_qkv": fused_qkv(c), "ffn_up": (("ffn_gate", c.ffn_dim), ("ffn_up", c.ffn_dim))},
 )

@@ -8,9 +8,7 @@ from .qwen2 import UNUSED_WINDOW, plain_window
 
 __all__ = ["FAMILY", "HEAD_NORMS"]
 
-HEAD_NORMS = {
-    f"model.layers.*.self_attn.{x}_norm.weight": f"blk.*.attn_{x}_norm.weight" for x in ("q", "k")
-}
+HEAD_NORMS = {f"model.layers.*.self_attn.{x}_norm.weight": f"blk.*.attn_{x}_norm.weight" for x in ("q", "k")}
 
 
 def graph(c):
