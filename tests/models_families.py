@@ -5,7 +5,7 @@ from poblano_host.models.tokenizer import Tokenizer
 from tests.models_files import tiny_tokenizer
 from tests.models_tiny import tiny_model
 
-__all__ = ["CASES", "model_of"]
+__all__ = ["CASES", "SMALL_SIZES", "model_of"]
 
 LLAMA3 = RopeScaling(kind="llama3", factor=8.0, original_context=64, low=1.0, high=4.0)
 YARN = RopeScaling(kind="yarn", factor=4.0, original_context=64, attention=1.1386294361119891)
@@ -27,6 +27,9 @@ CASES = {
     ),
     "gpt2": dict(family="gpt2", kv_heads=4, tied=True),
 }
+
+SMALL_SIZES = dict(dim=64, vocab=101, bos_id=None, eos_id=None, tokenizer=None, layers=2, context=64)
+"""Changes for programs that are simulated; the vocabulary is a multiple of nothing."""
 
 
 def model_of(case, **changes):

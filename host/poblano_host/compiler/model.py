@@ -27,6 +27,10 @@ __all__ = ["CompiledModel"]
 
 TOKENS = (256, 192, 128, 112, 96, 80, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Lengths of the longest step that are tried."""
+SURELY = 512
+"""Layers times tokens whose commands the ring surely holds."""
+WAITING = 0.1
+"""Commands that are added for their waits alone, at most, of all others."""
 
 
 class CompiledModel:
@@ -66,6 +70,7 @@ class CompiledModel:
         self.memory = ModelMemory(
             self.model, self.sizes, config, context=self.context, tokens=self.max_tokens, ring=self.RING
         )
+        self.max_tokens = self._fit_ring()
         self.image, self.memory_bytes, self.ring = self.memory.pieces, self.memory.size, self.memory.ring
 
     @property
@@ -121,6 +126,18 @@ class CompiledModel:
                 else:
                     return tokens
         raise error
+
+    def _fit_ring(self):
+        """As many tokens, or fewer, whose commands the ring holds, as far as a layer's commands tell."""
+        layers = len(self.model.graph.layers)
+        if layers * self.max_tokens <= SURELY:
+            return self.max_tokens
+        for tokens in (n for n in TOKENS if n <= self.max_tokens):
+            shape = Shape(tokens, 0, self.context, "none")
+            first, second = (len(self._lower(shape, n).builder.ops) for n in (1, 2))
+            if (first + (layers - 1) * (second - first)) * (1 + WAITING) <= self.RING:
+                break
+        return tokens
 
     def _template(self, shape):
         """(:class:`.template.Template`, what a program leaves in memory, :class:`.work.Work`) of a shape."""

@@ -43,7 +43,7 @@ def _squares_wanted(s, node):
     """Whether a norm of all tokens follows."""
     layer = s.graph.layer(node.name)
     if layer == s.last:  # it stands for the graph's last
-        node = s.graph.layers[-1][s.graph.layers[layer].index(node)]
+        node = s.graph.node(f"layer{len(s.graph.layers) - 1}.{local(node)}")
     norms = [user for user in s.graph.consumers(node.name) if type(user) is Norm]
     inside = any(s.graph.layer(norm.name) is not None for norm in norms)
     return bool(norms) and (inside or s.shape.logits == "all" or s.shape.logits == "last" and s.count == 1)
