@@ -14,7 +14,7 @@ CASES = {
     "llama with llama3": dict(family="llama", rope=LLAMA3),
     "llama with linear": dict(family="llama", rope=RopeScaling(kind="linear", factor=4.0)),
     "llama with yarn": dict(family="llama", rope=YARN),
-    "mistral": dict(family="mistral", window=400),
+    "mistral": dict(family="mistral", window=None),
     "qwen2": dict(family="qwen2"),
     "qwen3": dict(family="qwen3", dim=96),
     "smollm3": dict(family="smollm3", interval=4, layers=5),

@@ -1,6 +1,6 @@
 """A model's sizes and constants, and where files keep them; the error for models that can't be used."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 import math
 
 from poblano.config import BLOCK
@@ -60,7 +60,7 @@ class ModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ModelError(f"{where}: {name} is {value!r}")
-        for name in ("rope_base", "norm_eps"):
+        for name in (stored.name for stored in stored_fields(type(self)) if stored.type is float):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ModelError(f"{where}: {name} is {value!r}")
@@ -77,6 +77,17 @@ class ModelConfig:
         if self.heads % self.kv_heads:
             raise ModelError(f"{where}: {self.heads} heads do not divide among {self.kv_heads} KV heads")
         self.rope.check(where, self.head_dim)
+
+    def unsaid(self, form):
+        """The names of the fields that files of a ``form`` can't state, and that are not as they assume."""
+        known, found = asdict(self), []
+        for each in stored_fields(type(self)):
+            default = each.metadata["default"]
+            if each.metadata[form] is None and known[each.name] != (
+                default(known) if callable(default) else default
+            ):
+                found.append(each.name)
+        return found
 
     @property
     def frequencies(self):

@@ -101,6 +101,8 @@ def export_gguf(model, path):
     family = FAMILIES[config.architecture]
     if tokenizer.pre is None:
         raise ModelError(f"{path}: GGUF has no name for how {config.name}'s tokenizer splits text")
+    for name in config.unsaid("gguf"):
+        raise ModelError(f"{path}: GGUF can't state {name} {getattr(config, name)!r} of {family.name}")
     writer = gguf.GGUFWriter(path, family.gguf_name or family.name)
     writer.add_name(config.name)
     scaling, tensors = config.rope.gguf(config.rope_base, config.head_dim)

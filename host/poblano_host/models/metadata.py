@@ -36,7 +36,7 @@ class Metadata:
         key = self.prefix + key
         value = self.values.get(key)
         if value is not None and value != plain:
-            raise ModelError(f"{self.where}: {key} {value!r} is not supported, only {plain!r}")
+            raise ModelError(f"{self.where}: {key} {_short(value)} is not supported, only {_short(plain)}")
 
     def config(self, family, *, divisors=None, **known):
         """The checked configuration of a model of ``family``; ``known`` are the fields without keys,

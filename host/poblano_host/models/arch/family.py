@@ -7,10 +7,10 @@ import re
 
 import numpy as np
 
-from ..config import ModelConfig
+from ..config import ModelConfig, ModelError, stored
 from ..graph import Graph
 
-__all__ = ["NAMES", "Family", "fused_qkv", "plain_gguf", "plain_hugging_face"]
+__all__ = ["NAMES", "Family", "WindowConfig", "fused_qkv", "per_layer", "plain_gguf", "plain_hugging_face"]
 
 NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -54,6 +54,23 @@ def plain_gguf(config):
 def plain_hugging_face(config):
     """What ``config.json`` may say of the same."""
     return {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "partial_rotary_factor": 1.0}
+
+
+def per_layer(config, value):
+    """A list of ``value(n)`` for each layer; of absurdly many layers, which are refused, the first."""
+    return [value(n) for n in range(min(config.layers, 10_000))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig(ModelConfig):
+    """With the positions that attention sees, its own with them, or None for all."""
+
+    window: int | None = stored("attention.sliding_window", "sliding_window", None)
+
+    def check(self, where):
+        super().check(where)
+        if self.window is not None and not (isinstance(self.window, int) and self.window >= 1):
+            raise ModelError(f"{where}: window is {self.window!r}")
 
 
 def fused_qkv(config):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..config import ModelConfig, ModelError, stored
 from ..graph import GraphBuilder
 from ..rope import rope_frequencies
-from .family import NAMES, Family, plain_gguf, plain_hugging_face
+from .family import NAMES, Family, per_layer, plain_gguf, plain_hugging_face
 from .parts import attention, gated_network
 from .qwen3 import HEAD_NORMS
 
@@ -82,7 +82,7 @@ def normalise(where, form, fields):
 
 
 def hugging_face(c):
-    kinds = ["sliding_attention" if is_local(c, n) else "full_attention" for n in range(c.layers)]
+    kinds = per_layer(c, lambda n: "sliding_attention" if is_local(c, n) else "full_attention")
     fields = plain_hugging_face(c) | {
         "hidden_activation": "gelu_pytorch_tanh",
         "attn_logit_softcapping": None,

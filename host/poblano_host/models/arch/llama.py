@@ -22,4 +22,10 @@ def graph(c, *, window=None):
     return b.graph()
 
 
-FAMILY = Family(name="llama", graph=graph, names=NAMES, ignored=("rope_interleaved",), gguf_halves=False)
+FAMILY = Family(
+    name="llama",
+    graph=graph,
+    names=NAMES,
+    unused_tensors=("*.rotary_emb.inv_freq",),  # what the configuration says already
+    gguf_halves=False,
+)

@@ -3,15 +3,15 @@ one."""
 
 from dataclasses import dataclass
 
-from ..config import ModelConfig, stored
-from .family import NAMES, Family
+from ..config import stored
+from .family import NAMES, Family, WindowConfig
 from .llama import graph
 
 __all__ = ["FAMILY"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MistralConfig(ModelConfig):
+class MistralConfig(WindowConfig):
     window: int | None = stored(None, "sliding_window", None)
 
 

@@ -1,18 +1,10 @@
 """Phi-3 (Abdin et al., 2024): Llama's layer with attention to a sliding window; files have queries, keys and
 values in one matrix, and gate and up in another."""
 
-from dataclasses import dataclass
-
-from ..config import ModelConfig, stored
-from .family import NAMES, Family, fused_qkv, plain_gguf, plain_hugging_face
+from .family import NAMES, Family, WindowConfig, fused_qkv, plain_gguf, plain_hugging_face
 from .llama import graph
 
 __all__ = ["FAMILY"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phi3Config(ModelConfig):
-    window: int | None = stored("attention.sliding_window", "sliding_window", None)
 
 
 def windowed(c):
@@ -22,7 +14,7 @@ def windowed(c):
 FAMILY = Family(
     name="phi3",
     graph=windowed,
-    config_type=Phi3Config,
+    config_type=WindowConfig,
     names=NAMES
     | {
         "model.layers.*.self_attn.qkv_proj.weight": "blk.*.attn_qkv.weight",

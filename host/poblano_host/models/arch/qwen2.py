@@ -1,7 +1,7 @@
 """Qwen2 and Qwen2.5 (Yang et al., 2024): Llama's layer with biases on queries, keys and values."""
 
 from ..graph import GraphBuilder
-from .family import NAMES, Family, plain_gguf, plain_hugging_face
+from .family import NAMES, Family, per_layer, plain_gguf, plain_hugging_face
 from .parts import attention, gated_network
 
 __all__ = ["FAMILY", "UNUSED_WINDOW", "plain_window"]
@@ -12,7 +12,7 @@ UNUSED_WINDOW = ("sliding_window", "max_window_layers")
 
 def plain_window(c):
     """Attention to all positions in every layer."""
-    return {"use_sliding_window": False, "layer_types": ["full_attention"] * c.layers}
+    return {"use_sliding_window": False, "layer_types": per_layer(c, lambda n: "full_attention")}
 
 
 def graph(c):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..config import ModelConfig, ModelError, stored
 from ..graph import GraphBuilder
-from .family import NAMES, Family, plain_hugging_face
+from .family import NAMES, Family, per_layer, plain_hugging_face
 from .parts import attention, gated_network
 from .qwen2 import UNUSED_WINDOW, plain_window
 
@@ -40,7 +40,7 @@ def graph(c):
 
 def rotating(c):
     """For each layer 1, or 0 if it does not rotate."""
-    return [int((n + 1) % c.interval != 0) for n in range(c.layers)]
+    return per_layer(c, lambda n: int((n + 1) % c.interval != 0))
 
 
 FAMILY = Family(
