@@ -1,6 +1,6 @@
 """Heads of any size as heads of whole blocks of 32."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ __all__ = ["padded_heads"]
 class _Padded(Model):
     """A model with a graph of its own, not its family's."""
 
-    padded: Graph
+    padded: Graph = field(kw_only=True)
 
     @property
     def graph(self):
