@@ -110,7 +110,10 @@ class Model:
                     f"{where}: {name} is {getattr(config, name)}; no tensor has more than {largest} rows or "
                     "columns"
                 )
-        model = cls(config, tensors, tokenizer, stored)
+        kinds = {name: np.full(tensor.shape[:1], stored[name]) for name, tensor in tensors.items()}
+        family = FAMILIES[config.architecture]
+        tensors, kinds = family.split(config, tensors), family.split(config, kinds)
+        model = cls(config, tensors, tokenizer, {name: str(kind[0]) for name, kind in kinds.items()})
         if halves:
             shapes = model.graph.shapes()
             for name, heads in model.graph.rotated().items():
@@ -159,12 +162,18 @@ class Model:
         (head,) = self.graph.of(Head)
         return self.tensors[head.weight]
 
-    def embed(self, tokens):
-        """float32 (len(tokens), dim): the value of the graph's Embedding."""
+    def embed(self, tokens, position=0):
+        """float32 (len(tokens), dim): the value of the graph's Embedding at positions ``position`` on."""
         (embedding,) = self.graph.of(Embedding)
-        rows = rows_of(self.tensors[embedding.table], np.asarray(tokens, dtype=np.int64))
-        table = rows.dequantise() if isinstance(rows, BlockTensor) else rows
-        return embedding.reference(Step(tokens=np.arange(len(table)), tensors={embedding.table: table}))
+
+        def rows(name, index):
+            found = rows_of(self.tensors[name], index)
+            return found.dequantise() if isinstance(found, BlockTensor) else found
+
+        tensors = {embedding.table: rows(embedding.table, np.asarray(tokens, dtype=np.int64))}
+        if embedding.positions is not None:
+            tensors[embedding.positions] = rows(embedding.positions, slice(position, position + len(tokens)))
+        return embedding.reference(Step(tokens=np.arange(len(tokens)), tensors=tensors))
 
     def check(self, where):
         """:class:`ModelError` if a tensor is missing, unknown, of another shape or not finite.
