@@ -218,7 +218,7 @@ class Tokenizer:
         return id in self._added
 
     def token_of(self, id):
-        return self._tokenizer.id_to_token(id)
+        return self._tokenizer.id_to_token(id) if 0 <= id < 1 << 32 else None
 
     @property
     def around(self):
