@@ -58,6 +58,13 @@ class BlockTensor:
             values += self.minimum.astype(np.float32)[..., None]
         return values.reshape(n, k)
 
+    @classmethod
+    def joined(cls, parts):
+        """The rows of several tensors in one."""
+        whole = lambda arrays: None if arrays[0] is None else np.concatenate(arrays)
+        columns = ([getattr(part, name) for part in parts] for name in ("q", "scale", "minimum"))
+        return cls(parts[0].format, *map(whole, columns))
+
     def as_q8_0(self):
         """A tensor in MXFP4 exactly in q8_0: its elements are 0 to 12 halves. ValueError for a block that has
         no such scale."""
