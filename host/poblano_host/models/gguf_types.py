@@ -134,7 +134,7 @@ def tensor_of(stored, where):
     if known.blocks is None:
         try:
             rows = lambda first, end: _floats(stored.kind, data[first:end])
-            return quantise_in_parts(rows, *shape, known.format)
+            return quantise_in_parts(rows, shape, known.format)
         except ValueError as error:
             raise ModelError(f"{where}: {error}") from None
     size = gguf.GGML_QUANT_SIZES[stored.kind][1]

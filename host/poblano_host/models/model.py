@@ -61,9 +61,13 @@ class BlockTensor:
     @classmethod
     def joined(cls, parts):
         """The rows of several tensors in one."""
-        whole = lambda arrays: None if arrays[0] is None else np.concatenate(arrays)
-        columns = ([getattr(part, name) for part in parts] for name in ("q", "scale", "minimum"))
-        return cls(parts[0].format, *map(whole, columns))
+        minima = [part.minimum for part in parts if part.minimum is not None]
+        return cls(
+            parts[0].format,
+            np.concatenate([part.q for part in parts]),
+            np.concatenate([part.scale for part in parts]),
+            np.concatenate(minima) if minima else None,
+        )
 
     def as_q8_0(self):
         """A tensor in MXFP4 exactly in q8_0: its elements are 0 to 12 halves. ValueError for a block that has

@@ -103,8 +103,9 @@ AT_ONCE = 1 << 22
 """Elements that are quantised at once: what is needed on the way is several times as large."""
 
 
-def quantise_in_parts(part, rows, columns, format):
-    """A matrix in a format of :data:`QUANTISERS`, of which ``part(first, end)`` are rows, float32."""
+def quantise_in_parts(part, shape, format):
+    """A matrix of ``shape`` in a format of :data:`QUANTISERS`; ``part(first, end)`` are rows, float32."""
+    rows, columns = shape
     step, quantise = max(1, AT_ONCE // columns), QUANTISERS[format]
     parts = [quantise(part(at, min(at + step, rows))) for at in range(0, rows, step)]
     if len({tensor.scale.dtype for tensor in parts}) > 1:  # some rows need F32 scales
@@ -119,7 +120,7 @@ def quantise_weights(array, format):
     dead = amax < DEAD * amax.max()
     if (dead & (amax > 0)).any():
         array = np.where(dead, np.float32(0), array)
-    return quantise_in_parts(lambda first, end: array[first:end], *array.shape, format)
+    return quantise_in_parts(lambda first, end: array[first:end], array.shape, format)
 
 
 def quantise_model(model, format="q8_0", *, again=False):
