@@ -197,7 +197,7 @@ def test_other_json(folder):
     path.rmdir()
     with open(path, "wb") as file:
         file.truncate(1 << 40)
-    refused(load_directory, folder, "1099511627776 bytes of JSON; at most 268435456 are read$", named=path)
+    refused(load_directory, folder, "1099511627776 bytes of JSON; at most 134217728 are read$", named=path)
 
 
 @pytest.mark.parametrize("id", [1 << 31, (1 << 32) - 1, 1 << 24])
