@@ -7,13 +7,11 @@ import shutil
 import struct
 
 import gguf
-import numpy as np
 import pytest
 
 from poblano_host.models import ModelError, loader
 from poblano_host.models.gguf import export_gguf, load_gguf
 from poblano_host.models.gguf_file import read_gguf
-from poblano_host.models.quantise import quantise_weights
 from poblano_host.models.safetensors import load_directory
 from poblano_host.models.tokenizer import Tokenizer
 from tests.models_files import tiny_tokenizer
@@ -199,7 +197,7 @@ def test_other_json(folder):
     path.rmdir()
     with open(path, "wb") as file:
         file.truncate(1 << 40)
-    refused(load_directory, folder, "1099511627776 bytes of JSON; at most 268435456 are read$", named=path)
+    refused(load_directory, folder, "1099511627776 bytes of JSON; at most 134217728 are read$", named=path)
 
 
 @pytest.mark.parametrize("id", [1 << 31, (1 << 32) - 1, 1 << 24])
@@ -231,11 +229,3 @@ def test_empty_sequence(folder):
     empty = {"type": "Sequence", "pretokenizers": []}
     path.write_text(json.dumps(good | {"pre_tokenizer": empty}))
     assert load_directory(folder).tokenizer.pre is None
-
-
-def test_rows_that_no_training_has_seen(folder):
-    """Rows far below all others, as of unused tokens, count as zeros and refuse no model."""
-    weights = np.random.default_rng(0).normal(size=(4, 64)).astype(np.float32)
-    weights[2] = 1e-30
-    held = quantise_weights(weights, "q8_0")
-    assert held.scale.dtype == np.float16 and not held.dequantise()[2].any() and weights[2].all()

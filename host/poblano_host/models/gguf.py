@@ -24,22 +24,23 @@ def load_gguf(path):
     try:
         family = find_family(fields.get("general.architecture"), path, of="gguf_name")
         tokens = fields.get("tokenizer.ggml.tokens")
-        tensors = {name: tensor_of(tensor, f"{path}: tensor {name}") for name, tensor in stored.items()}
+        divisors = stored.pop("rope_freqs.weight", None)
         config = replace(fields, prefix=f"{family.gguf_name or family.name}.").config(
             family,
-            divisors=tensors.pop("rope_freqs.weight", None),
+            divisors=None if divisors is None else tensor_of(divisors, f"{path}: tensor rope_freqs.weight"),
             name=fields.values.get("general.name", "unnamed"),
             vocab=len(tokens),
             bos_id=fields.values.get("tokenizer.ggml.bos_token_id"),
             eos_id=fields.values.get("tokenizer.ggml.eos_token_id"),
-            tied="output.weight" not in tensors,
+            tied="output.weight" not in stored,
         )
         tokenizer = gguf_tokenizer(fields)
     except ModelError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ModelError(f"{path}: truncated or corrupt GGUF: {error}") from None
-    kinds = {name: stored[name].kind.name for name in tensors}
+    tensors = {name: tensor_of(tensor, f"{path}: tensor {name}") for name, tensor in stored.items()}
+    kinds = {name: tensor.kind.name for name, tensor in stored.items()}
     return Model.of_file(path, config, tensors, tokenizer, halves=family.gguf_halves, stored=kinds)
 
 

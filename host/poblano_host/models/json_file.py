@@ -6,8 +6,8 @@ from .config import ModelError
 
 __all__ = ["MOST_BYTES", "read_json"]
 
-MOST_BYTES = 1 << 28
-"""Of a file: ten times the largest published tokenizer."""
+MOST_BYTES = 1 << 27
+"""Of a file: four times the largest published tokenizer."""
 
 
 def read_json(path, prefix=""):
