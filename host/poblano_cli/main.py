@@ -20,6 +20,7 @@ from poblano_host.sim.errors import SimulationError
 from .area import area
 from .asic import asic
 from .assembler import asm, disasm
+from .chat import chat
 from .formats import formats
 from .fpga import fpga
 from .matmul import matmul
@@ -53,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run language models on Poblano, an open inference chip, in simulation.",
 )
-for command in (run, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
+for command in (run, chat, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
     app.command()(command)
 
 
