@@ -72,8 +72,9 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
     "changes, message",
     [
         (
-            {"kind": gguf.GGMLQuantizationType.Q5_0},
-            "token_embd.weight has unsupported type Q5_0; F32, F16, Q4_0, Q4_1 and Q8_0 are read",
+            {"tensors": {"blk.0.attn_q.weight": np.ones((128, 128), np.int8)}},
+            "blk.0.attn_q.weight has unsupported type I8; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "
+            "Q4_K, Q5_K, Q6_K, IQ4_NL, MXFP4 are read$",
         ),
         ({"tensors": {"blk.0.attn_q.bias": np.zeros(128, np.float32)}}, "unknown tensor blk.0.attn_q.bias$"),
         ({"tensors": {"rope_freqs.weight": np.ones(16, np.float32)}}, "unknown tensor rope_freqs.weight$"),
@@ -187,7 +188,7 @@ def test_directory_configuration(folder, changes, message):
         ("config.json", b"\xff\xfe", "not JSON"),
         ("config.json", b"[]", "not a JSON object"),
         ("tokenizer.json", b"{}", "not a tokenizer"),
-        ("tokenizer.json", None, "no such file"),
+        ("tokenizer.json", None, "no such file$"),
         ("model.safetensors", None, "no such file"),
         ("model.safetensors", b"", "truncated or corrupt safetensors"),
     ],

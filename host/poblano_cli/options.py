@@ -9,6 +9,7 @@ import re
 import typer
 
 from poblano.config import ConfigError, preset
+from poblano_host.cache import keep
 
 __all__ = [
     "ACTIVATIONS",
@@ -107,4 +108,4 @@ def check_text(text, name):
 def write_json(path, content):
     """Write figures to a file, if there is a path."""
     if path is not None:
-        Path(path).write_text(json.dumps(content, indent=2) + "\n")
+        keep(Path(path), (json.dumps(content, indent=2) + "\n").encode())

@@ -1,13 +1,14 @@
 """The command ``poblano run``: a language model on the chip decodes text from a prompt."""
 
+from dataclasses import asdict
+
 import typer
 
 from poblano.config import ConfigError
 from poblano_fpga.on_board import OnBoard
-from poblano_host.compiler.weights import weight_format
-from poblano_host.models import BlockTensor, ModelError, load_model, quantise_model
+from poblano_host.compiler import conversions
+from poblano_host.models import ModelError, load_model, quantise_model
 from poblano_host.models.chat import chat_ids
-from poblano_host.models.operators import Linear
 from poblano_host.runtime.errors import Mismatch
 from poblano_host.runtime.progress import Progress
 from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
@@ -115,12 +116,10 @@ class _Decoding:
     def __init__(self, model, config, prompt, raw):
         self.model, self.config, self.prompt = model, config, prompt
         self.ids = _prompt_ids(model, prompt, raw)
+        self.conversions = conversions(model, config)
         dram = config.memory.dram
         self.display = Display(None if dram is None else dram.clock_mhz)
         self.runs, self.tokens = [], []
-        quantised = _quantised(model, config)
-        if quantised:
-            self.display.note(quantised)
 
     def run(self, backend, count, sampler, activations, check):
         """Decode ``count`` tokens on the ``backend``; ``check``: with the golden model beside."""
@@ -148,6 +147,10 @@ class _Decoding:
             display.write(text.flush())
             session.close()
 
+    @property
+    def _rounded(self):
+        return [conversion for conversion in self.conversions if conversion.rule != "exact"]
+
     def _summary(self, phase):
         return summarise([run for run in self.runs if run.phase == phase], self.config)
 
@@ -157,11 +160,11 @@ class _Decoding:
             model=self.model.config.name,
             preset=self.config.name,
             backend=backend,
+            weights=[asdict(conversion) for conversion in self.conversions],
             prompt=self.prompt,
             prompt_tokens=len(self.ids),
             text=self.display.text,
             tokens=self.tokens,
-            quantised=_quantised(self.model, self.config),
             bit_exact=exact,
             prefill=self._summary("prefill").as_json(),
             decode=self._summary("decode").as_json(),
@@ -177,7 +180,9 @@ class _Decoding:
             write_timeline(trace, runs)
         if report is not None:
             title = f"{self.model.config.name} on {self.config.name}"
-            write_report(report, title, self.runs, self.config, text=self.prompt + self.display.text)
+            notes = [str(conversion) for conversion in self._rounded]
+            text = self.prompt + self.display.text
+            write_report(report, title, self.runs, self.config, text=text, notes=notes)
 
     def print(self):
         """Print a table of the figures."""
@@ -188,16 +193,8 @@ class _Decoding:
             phases,
             [self._summary(phase) for phase in phases],
         )
-
-
-def _quantised(model, config):
-    """A line about matrices that the file has as floating-point numbers; None if there are none."""
-    weights = {node.weight for node in model.graph.of(Linear)}
-    floats = [name for name in weights if not isinstance(model.tensors[name], BlockTensor)]
-    if not floats:
-        return None
-    form = weight_format(model.tensors[floats[0]], config)
-    return f"{len(floats)} of {len(weights)} matrices are floating-point: quantised to {form}"
+        for conversion in self._rounded:
+            print(conversion)
 
 
 def _prompt_ids(model, prompt, raw):

@@ -9,7 +9,7 @@ from poblano.config import BLOCK
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 
 from ..models.model import MX_FORMATS, BlockTensor
-from ..models.quantise import QUANTISERS
+from ..models.quantise import quantise_weights
 from .errors import CompileError
 from .image import align
 
@@ -21,6 +21,7 @@ __all__ = [
     "choose_activation",
     "matrix_bytes",
     "split_columns",
+    "weight_form",
     "weight_format",
 ]
 
@@ -29,23 +30,37 @@ FORMATS = {
     "q4_0": dict(element=Element.S4, scale=ScaleFormat.F16, minimum=0),
     "q4_1": dict(element=Element.U4, scale=ScaleFormat.F16, minimum=1),
 } | {name: dict(element=form.element, scale=ScaleFormat.E8M0, minimum=0) for name, form in MX_FORMATS.items()}
-"""The operands of a MATMUL command for a stored grid."""
+"""The operands of a MATMUL command for a stored grid, with scales as GGUF has them."""
+
+
+def weight_form(tensor):
+    """The operands of a MATMUL command for a BlockTensor."""
+    form = FORMATS[tensor.format]
+    wide = form["scale"] is ScaleFormat.F16 and tensor.scale.dtype == np.float32
+    return form | {"scale": ScaleFormat.F32} if wide else form
 
 
 def weight_format(tensor, config):
-    """The format in which the chip multiplies by ``tensor``: float matrices are quantised to q8_0, or to an
-    MX format if the array has no INT8 weights."""
-    if isinstance(tensor, BlockTensor):
-        return tensor.format
+    """The format in which the array multiplies a model's matrix: float matrices are quantised to q8_0, or to
+    an MX format if the array has no INT8 weights; MXFP4 is q8_0 if it has these and no MXFP4."""
     arithmetic = config.tile.array.arithmetic
-    return "q8_0" if Element.S8 in arithmetic.weights else arithmetic.activations[0].name.lower()
+    integers = Element.S8 in arithmetic.weights
+    if not isinstance(tensor, BlockTensor):
+        return "q8_0" if integers else arithmetic.activations[0].name.lower()
+    if tensor.format == "mxfp4_e2m1" and integers and Element.E2M1 not in arithmetic.mx_weights:
+        return "q8_0"
+    return tensor.format
 
 
 def block_tensor(tensor, config):
-    """``tensor`` in blocks, in its :func:`weight_format`."""
-    if isinstance(tensor, BlockTensor):
-        return tensor
-    return QUANTISERS[weight_format(tensor, config)](tensor)
+    """``tensor`` in its :func:`weight_format`; :class:`CompileError` for what no scale holds."""
+    held = weight_format(tensor, config)
+    try:
+        if not isinstance(tensor, BlockTensor):
+            return quantise_weights(tensor, held)
+        return tensor if tensor.format == held else tensor.as_q8_0()
+    except ValueError as error:
+        raise CompileError(f"a matrix of shape {tensor.shape}: {error}") from None
 
 
 def check_weights(format, config):
@@ -83,7 +98,7 @@ def choose_activation(name, config):
 
 def matrix_bytes(tensor, config):
     """Bytes of the streams of a BlockTensor."""
-    form, array = FORMATS[tensor.format], config.tile.array
+    form, array = weight_form(tensor), config.tile.array
     step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
     return step * -(-tensor.shape[1] // (BLOCK * array.segments)) * -(-tensor.shape[0] // array.cols)
 
@@ -136,7 +151,7 @@ class TiledMatrix:
         """Append to ``image`` the streams of ``tensor``, a BlockTensor (N out, K in), each in its tile's
         home."""
         check_weights(tensor.format, config)
-        form, array = FORMATS[tensor.format], config.tile.array
+        form, array = weight_form(tensor), config.tile.array
         blocks = tensor.shape[1] // BLOCK
         k_blocks = align(blocks, array.segments)
         pad = lambda part, unit, value=0: np.pad(

@@ -56,7 +56,7 @@ class ModelConfig:
         """:class:`ModelError` if the sizes can't be a model of blocks of 32."""
         for name in ("dim", "layers", "heads", "kv_heads", "head_dim", "ffn_dim", "vocab", "context"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:  # True is no size
                 raise ModelError(f"{where}: {name} is {value!r}")
         for name in ("rope_base", "norm_eps"):
             value = getattr(self, name)

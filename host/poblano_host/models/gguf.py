@@ -1,15 +1,14 @@
-"""GGUF files in and out. Q4_0, Q4_1 and Q8_0 matrices stay in their stored grid."""
+"""GGUF files in and out. Matrices stay in their stored grid where the chip has it."""
 
 from dataclasses import replace
-import struct
 
 import gguf
 import numpy as np
 
-from poblano.config import BLOCK
-
 from .arch import FAMILIES, find_family
 from .config import ModelError, stored_fields
+from .gguf_file import read_gguf
+from .gguf_types import tensor_of
 from .metadata import Metadata
 from .model import BlockTensor, Model, interleaved_rows
 from .text_files import gguf_tokenizer
@@ -17,59 +16,15 @@ from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
 
 __all__ = ["export_gguf", "load_gguf"]
 
-_TYPES = gguf.GGMLQuantizationType
-
-
-def _nibbles(raw):
-    """Bytes (n, blocks, 16) to elements (n, blocks, 32): the low nibbles are the first half of a block."""
-    return np.concatenate((raw & 15, raw >> 4), axis=-1)
-
-
-def _block_tensor(kind, raw, shape):
-    """A quantised GGUF tensor's bytes (n, bytes per row) as a BlockTensor of ``shape``."""
-    n, k = shape
-    size = {_TYPES.Q4_0: 18, _TYPES.Q4_1: 20, _TYPES.Q8_0: 34}[kind]
-    blocks = np.ascontiguousarray(raw).reshape(n, k // BLOCK, size)
-    halves = lambda start: np.ascontiguousarray(blocks[..., start : start + 2]).view(np.float16)[..., 0]
-    if kind is _TYPES.Q8_0:
-        return BlockTensor("q8_0", blocks[..., 2:].view(np.int8).reshape(shape), halves(0))
-    if kind is _TYPES.Q4_0:
-        return BlockTensor("q4_0", (_nibbles(blocks[..., 2:]).astype(np.int8) - 8).reshape(shape), halves(0))
-    return BlockTensor("q4_1", _nibbles(blocks[..., 4:]).reshape(shape), halves(0), halves(2))
-
-
-def _tensor(path, tensor):
-    shape = tuple(int(n) for n in reversed(tensor.shape))
-    kind = tensor.tensor_type
-    if kind in (_TYPES.F32, _TYPES.F16):
-        return np.array(tensor.data, dtype=np.float32).reshape(shape)
-    if kind in (_TYPES.Q4_0, _TYPES.Q4_1, _TYPES.Q8_0) and len(shape) == 2:
-        return _block_tensor(kind, tensor.data.view(np.uint8), shape)
-    raise ModelError(
-        f"{path}: tensor {tensor.name} has unsupported type {kind.name}; "
-        "F32, F16, Q4_0, Q4_1 and Q8_0 are read"
-    )
-
-
-def _reader(path):
-    try:
-        return gguf.GGUFReader(path)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ModelError(f"{path}: can't read: {error.strerror}") from None
-    except (ValueError, IndexError, KeyError, OverflowError, MemoryError, TypeError, struct.error) as error:
-        raise ModelError(f"{path}: truncated or corrupt GGUF: {str(error) or type(error).__name__}") from None
-
 
 def load_gguf(path):
     """The :class:`Model` in a GGUF file; :class:`ModelError` names the file and what is wrong."""
-    reader = _reader(path)
+    values, stored = read_gguf(path)
+    fields = Metadata(path, "gguf", values)
     try:
-        fields = Metadata(path, "gguf", {name: field.contents() for name, field in reader.fields.items()})
         family = find_family(fields.get("general.architecture"), path)
         tokens = fields.get("tokenizer.ggml.tokens")
-        tensors = {tensor.name: _tensor(path, tensor) for tensor in reader.tensors}
+        tensors = {name: tensor_of(tensor, f"{path}: tensor {name}") for name, tensor in stored.items()}
         config = replace(fields, prefix=f"{family.name}.").config(
             family,
             name=fields.values.get("general.name", "unnamed"),
@@ -83,7 +38,8 @@ def load_gguf(path):
         raise
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ModelError(f"{path}: truncated or corrupt GGUF: {error}") from None
-    return Model.of_file(path, config, tensors, tokenizer, halves=family.gguf_halves)
+    kinds = {name: tensor.kind.name for name, tensor in stored.items()}
+    return Model.of_file(path, config, tensors, tokenizer, halves=family.gguf_halves, stored=kinds)
 
 
 def export_gguf(model, path):

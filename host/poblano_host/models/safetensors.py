@@ -1,31 +1,17 @@
-"""Hugging Face directories: ``config.json``, ``model.safetensors`` and ``tokenizer.json``."""
+"""Hugging Face directories: ``config.json``, ``model.safetensors`` (or several files with an index) and
+``tokenizer.json``."""
 
-import json
 from pathlib import Path
 
-import numpy as np
-import safetensors
-from safetensors import safe_open
-
 from .arch import find_family
+from .checkpoint import read_checkpoint
 from .config import ModelError
+from .json_file import read_json
 from .metadata import Metadata
 from .model import Model
 from .text_files import folder_text
 
 __all__ = ["load_directory"]
-
-
-def _json(path):
-    try:
-        raw = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise ModelError(f"{path}: not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise ModelError(f"{path}: not a JSON object")
-    return raw
 
 
 def _fields(path, raw):
@@ -38,33 +24,25 @@ def _fields(path, raw):
     return Metadata(path, "hugging_face", raw | base | {"RoPE scaling": kind})
 
 
-def _tensors(path, family):
-    """float32 arrays by canonical name."""
-    tensors = {}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():
-                canonical = family.canonical(name)
-                if canonical is None:
-                    raise ModelError(f"{path}: unknown tensor {name}")
-                tensors[canonical] = file.get_tensor(name).astype(np.float32)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except safetensors.SafetensorError as error:
-        raise ModelError(f"{path}: truncated or corrupt safetensors: {error}") from None
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path}: unreadable tensor: {error}") from None
-    return tensors
+def _canonical(path, family, arrays, kinds):
+    """Arrays and stored types by canonical name."""
+    names = {name: family.canonical(name) for name in arrays}
+    for name, canonical in names.items():
+        if canonical is None:
+            raise ModelError(f"{path}: unknown tensor {name}")
+    if len(set(names.values())) < len(names):
+        raise ModelError(f"{path}: two tensors have one meaning")
+    return ({canonical: values[name] for name, canonical in names.items()} for values in (arrays, kinds))
 
 
 def load_directory(folder):
     """The :class:`Model` in a directory; matrices become float32. :class:`ModelError` names what is wrong."""
     folder = Path(folder)
     path = folder / "config.json"
-    raw = _json(path)
+    raw = read_json(path)
     family = find_family(raw.get("model_type"), path)
+    if raw.get("quantization_config"):
+        raise ModelError(f"{path}: quantization_config is not supported; F32, F16 and BF16 tensors are read")
     fields = _fields(path, raw)
     vocab = fields.get("vocab_size")
     text = folder_text(folder, raw, vocab if isinstance(vocab, int) else None)
@@ -82,10 +60,10 @@ def load_directory(folder):
         raise
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(f"{path}: a size or constant is no number: {error}") from None
-    path = folder / "model.safetensors"
-    tensors = _tensors(path, family)
+    path, arrays, kinds = read_checkpoint(folder)
+    tensors, stored = _canonical(path, family, arrays, kinds)
     if tied:
         tensors.pop("output.weight", None)
     elif "output.weight" not in tensors:
         raise ModelError(f"{path}: tensor lm_head.weight is missing and tie_word_embeddings is not set")
-    return Model.of_file(path, config, tensors, text.tokenizer, halves=True)
+    return Model.of_file(path, config, tensors, text.tokenizer, halves=True, stored=stored)

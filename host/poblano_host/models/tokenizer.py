@@ -11,6 +11,7 @@ from tokenizers import Tokenizer as _Tokenizer
 from .config import ModelError
 from .framing import Framing
 from .pre_tokenizers import PRE_TOKENIZERS
+from .tokenizer_json import read_tokenizer_json
 
 __all__ = [
     "BYTE",
@@ -29,8 +30,6 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """GGUF's token types; CONTROL is a special token."""
 SPACE = "▁"
 """What stands for a space in tokens as SentencePiece has them."""
-MOST_BYTES = 1 << 27
-"""Of a ``tokenizer.json``; Gemma's has 33 million."""
 
 
 def _first_line(error):
@@ -135,25 +134,13 @@ class Tokenizer:
     @classmethod
     def from_json(cls, path, *, vocab=None):
         """From a ``tokenizer.json``; added tokens that a model of ``vocab`` tokens lacks are left out."""
+        raw = read_tokenizer_json(Path(path))
         try:
-            if Path(path).stat().st_size > MOST_BYTES:
-                raise ModelError(f"{path}: not a tokenizer: it has more than {MOST_BYTES} bytes")
-            raw = json.loads(Path(path).read_bytes())
             if vocab is not None:
                 raw["added_tokens"] = [t for t in raw.get("added_tokens") or () if t["id"] < vocab]
             tokenizer = _Tokenizer.from_str(json.dumps(raw))
-            tokenizer.no_truncation()
-            tokenizer.no_padding()
             made = cls(tokenizer, _pre_tokenizer(tokenizer))
             made.encode("a")
-        except FileNotFoundError:
-            raise ModelError(f"{path}: no such file") from None
-        except OSError as error:
-            raise ModelError(f"{path}: can't read: {error.strerror}") from None
-        except ModelError:
-            raise
-        except RecursionError:
-            raise ModelError(f"{path}: not a tokenizer: too deeply nested") from None
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{path}: not a tokenizer: {_first_line(error)}") from None
         if not made._byte_level and not made._spaced:
@@ -230,7 +217,7 @@ class Tokenizer:
         return id in self._added
 
     def token_of(self, id):
-        return self._tokenizer.id_to_token(id)
+        return self._tokenizer.id_to_token(id) if 0 <= id < self._size else None
 
     @property
     def around(self):

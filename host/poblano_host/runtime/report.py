@@ -11,6 +11,7 @@ import numpy as np
 from poblano.config import ConfigError
 from poblano.isa.topology import UnitKind
 
+from ..cache import keep
 from .timeline import slices
 
 __all__ = [
@@ -311,13 +312,13 @@ def check_report_path(path):
         raise ConfigError(f"{path}: a report is an .html or a .png file")
 
 
-def write_report(path, title, runs, config, *, text=""):
+def write_report(path, title, runs, config, *, text="", notes=()):
     """Write a self-contained HTML page, or its plots as one PNG, by the suffix of ``path``. ``runs`` need
-    cycles."""
+    cycles. ``notes`` are lines about the weights."""
     check_report_path(path)
     plots = (_plot_roofline, _plot_units)
     if Path(path).suffix == ".png":
-        Path(path).write_bytes(_figure(plots, runs, config))
+        keep(Path(path), _figure(plots, runs, config))
         return
     phases = list(dict.fromkeys(run.phase for run in runs))
     summaries = [summarise([run for run in runs if run.phase == phase], config) for phase in phases]
@@ -335,8 +336,10 @@ def write_report(path, title, runs, config, *, text=""):
         "body{font-family:sans-serif;margin:2em} td{text-align:right;padding:0 1em} "
         "th{text-align:left} img{max-width:100%}"
     )
-    Path(path).write_text(
+    page = (
         f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{style}</style></head>\n<body><h1>{html.escape(title)}</h1>\n<p>{html.escape(text)}</p>\n"
+        f"{''.join(cell('p', line) for line in notes)}"
         f"<table>\n{table}</table>\n{images}</body></html>\n"
     )
+    keep(Path(path), page.encode())
