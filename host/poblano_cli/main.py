@@ -24,6 +24,7 @@ from .chat import chat
 from .formats import formats
 from .fpga import fpga
 from .matmul import matmul
+from .model import model
 from .presets import presets
 from .run import run
 from .verilog import verilog
@@ -54,7 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run language models on Poblano, an open inference chip, in simulation.",
 )
-for command in (run, chat, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
+for command in (run, chat, model, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
     app.command()(command)
 
 
