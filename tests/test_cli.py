@@ -177,16 +177,6 @@ def test_closed_output():
     assert (process.communicate()[1], process.returncode) == (b"poblano: standard output is closed\n", 141)
 
 
-def test_floating_point_is_told(poblano, tmp_path):
-    status, _, error = poblano(
-        "run", "--backend", "golden", "--tokens", 1, "--json", tmp_path / "figures.json"
-    )
-    assert status == 0 and "29 of 29 matrices are floating-point: quantised to q8_0\n" in error
-    assert "quantised to q8_0" in json.loads((tmp_path / "figures.json").read_text())["quantised"]
-    command = ("run", "--backend", "golden", "--tokens", 1, "--weights", "q4_1")
-    assert "floating-point" not in poblano(*command)[2]
-
-
 def test_chat_template(poblano, tmp_path):
     """The prompt is a turn of the model's own template; raw it is as it is."""
     path = write_gguf(tmp_path / "chat.gguf", scored_pieces(), template=TEMPLATES["llama2"])

@@ -70,7 +70,8 @@ class Display:
         self.text, self.said, self.clock_mhz = "", 0, clock_mhz
 
     @contextmanager
-    def running(self):
+    def running(self, text=True):
+        """Show what :meth:`progress` tells; ``text``: and what :meth:`write` gives."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -88,9 +89,9 @@ class Display:
             finally:
                 self.bar.stop()
                 self.bar = None
-                if self.together:
+                if self.together and text:
                     print(self.text)
-                else:
+                elif text:
                     print(flush=True)
 
     def note(self, line):

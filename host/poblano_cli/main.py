@@ -20,9 +20,11 @@ from poblano_host.sim.errors import SimulationError
 from .area import area
 from .asic import asic
 from .assembler import asm, disasm
+from .chat import chat
 from .formats import formats
 from .fpga import fpga
 from .matmul import matmul
+from .model import model
 from .presets import presets
 from .run import run
 from .verilog import verilog
@@ -53,7 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run language models on Poblano, an open inference chip, in simulation.",
 )
-for command in (run, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
+for command in (run, chat, model, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
     app.command()(command)
 
 

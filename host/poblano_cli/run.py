@@ -120,8 +120,6 @@ class _Decoding:
         dram = config.memory.dram
         self.display = Display(None if dram is None else dram.clock_mhz)
         self.runs, self.tokens = [], []
-        for conversion in self._rounded:
-            self.display.note(str(conversion))
 
     def run(self, backend, count, sampler, activations, check):
         """Decode ``count`` tokens on the ``backend``; ``check``: with the golden model beside."""

@@ -1,11 +1,11 @@
 """Tokenizers and what goes around text, from the fields of GGUF files and from Hugging Face directories."""
 
 from dataclasses import dataclass
-import json
 from pathlib import Path
 
 from .config import ModelError
 from .framing import Framing
+from .json_file import read_json
 from .pre_tokenizers import PRE_TOKENIZERS
 from .scored_tokenizer import ScoredTokenizer
 from .tokenizer import Tokenizer
@@ -15,7 +15,7 @@ __all__ = ["FolderText", "folder_text", "gguf_tokenizer"]
 MODELS = {"gpt2": "byte-level BPE", "llama": "SentencePiece"}
 """GGUF's kinds of tokenizers that are read."""
 MOST_BYTES = 1 << 24
-"""Of a JSON file or a template beside a tokenizer."""
+"""Of a template."""
 
 
 def _listed(fields, name, kind):
@@ -88,14 +88,7 @@ def _read(path):
 
 def _json(path):
     """A file's JSON object, an empty one if it is not there."""
-    text = _read(path)
-    try:
-        raw = {} if text is None else json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise ModelError(f"{path}: not a JSON object")
-    return raw
+    return read_json(path) if path.exists() else {}
 
 
 def _template(path, raw, beside):

@@ -29,8 +29,6 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """GGUF's token types; CONTROL is a special token."""
 SPACE = "▁"
 """What stands for a space in tokens as SentencePiece has them."""
-MOST_BYTES = 1 << 27
-"""Of a ``tokenizer.json``; Gemma's has 33 million."""
 
 
 def _first_line(error):
@@ -135,7 +133,7 @@ class Tokenizer:
     @classmethod
     def from_json(cls, path, *, vocab=None):
         """From a ``tokenizer.json``; added tokens that a model of ``vocab`` tokens lacks are left out."""
-        raw = read_tokenizer_json(path)
+        raw = read_tokenizer_json(Path(path))
         try:
             if vocab is not None:
                 raw["added_tokens"] = [t for t in raw.get("added_tokens") or () if t["id"] < vocab]
@@ -218,7 +216,7 @@ class Tokenizer:
         return id in self._added
 
     def token_of(self, id):
-        return self._tokenizer.id_to_token(id) if 0 <= id < 1 << 32 else None
+        return self._tokenizer.id_to_token(id) if 0 <= id < self._size else None
 
     @property
     def around(self):
