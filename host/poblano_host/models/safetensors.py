@@ -28,6 +28,12 @@ def _json(path):
     return raw
 
 
+def _of_text(raw):
+    """The fields of the text's model where ``config.json`` is of one that also sees."""
+    text = raw.get("text_config")
+    return raw | text if isinstance(text, dict) else raw
+
+
 def _fields(path, raw):
     """``config.json`` with RoPE's base beside the others, wherever it is in the file."""
     rope = hugging_face_rope(path, raw)
@@ -64,7 +70,7 @@ def load_directory(folder):
     """The :class:`Model` in a directory; matrices become float32. :class:`ModelError` names what is wrong."""
     folder = Path(folder)
     path = folder / "config.json"
-    raw = _json(path)
+    raw = _of_text(_json(path))
     family = find_family(raw.get("model_type"), path, of="model_type")
     fields = _fields(path, raw)
     first = lambda ids: ids[0] if isinstance(ids, list) and ids else ids  # several ends of text: the first
