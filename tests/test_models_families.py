@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from poblano_host.models import FloatModel, ModelError
 from poblano_host.models.arch import FAMILIES
@@ -102,3 +103,26 @@ def test_newer_fields_of_gemma(tmp_path):
     config = load_directory(tmp_path).config
     assert (config.period, config.rope_base, config.local_base) == (2, 5e5, 2e4)
     assert config.rope == RopeScaling(kind="linear", factor=8.0)
+
+
+def test_text_of_a_model_that_sees(tmp_path):
+    """Gemma 3's checkpoints of text and images, whose configurations leave out what is as by default."""
+    sizes = dict(dim=64, heads=8, kv_heads=4, head_dim=256, query_scalar=256.0, context=131072, norm_eps=1e-6)
+    model = model_of("gemma3", **sizes, layers=2, rope_base=1e6)
+    save_directory(model, tiny_tokenizer(), tmp_path)
+    path, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
+    text = json.loads(path.read_text())
+    for name in ("num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings"):
+        del text[name]
+    for name in ("rms_norm_eps", "query_pre_attn_scalar", "rope_theta", "tie_word_embeddings"):
+        del text[name]
+    whole = {"model_type": "gemma3", "text_config": text, "vision_config": {"hidden_size": 8}}
+    path.write_text(json.dumps(whole | {"mm_tokens_per_image": 256, "image_token_index": 400}))
+    tensors = {f"language_model.{name}": tensor for name, tensor in load_file(weights).items()}
+    save_file(tensors | {"vision_tower.x": np.zeros(3, np.float32)}, weights)
+    loaded = load_directory(tmp_path)
+    assert replace(loaded.config, name=model.config.name) == model.config
+    tokens = [5, 6, 7]
+    np.testing.assert_allclose(
+        FloatModel(loaded).forward(tokens), FloatModel(model).forward(tokens), rtol=1e-5, atol=1e-5
+    )

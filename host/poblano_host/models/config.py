@@ -76,7 +76,7 @@ class ModelConfig:
             raise ModelError(f"{where}: head_dim {self.head_dim} is more than {HEAD_MOST}")
         if self.heads % self.kv_heads:
             raise ModelError(f"{where}: {self.heads} heads do not divide among {self.kv_heads} KV heads")
-        self.rope.check(where, self.head_dim)
+        self.rope.check(where, self.rope_base, self.head_dim)
 
     def unsaid(self, form):
         """The names of the fields that files of a ``form`` can't state, and that are not as they assume."""

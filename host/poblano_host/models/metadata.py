@@ -48,7 +48,7 @@ class Metadata:
         for field in stored_fields(family.config_type):
             key, default = field.metadata[self.form], field.metadata["default"]
             if default is REQUIRED:
-                value = self.get(key)
+                value = fields[key] if key in fields else self.get(key)
             else:
                 value = None if key is None else fields.get(key)
                 if value is None:

@@ -11,6 +11,8 @@ from .errors import ModelError
 
 __all__ = ["GGUF_KEYS", "RopeScaling", "rope_frequencies"]
 
+MOST_CONTEXT = 1 << 40
+
 
 def rope_frequencies(base, head_dim):
     """The frequencies of RoPE as it was published: base**(-2i / head_dim)."""
@@ -67,17 +69,19 @@ class RopeScaling:
         high = min(math.ceil(where(self.beta_slow)), size - 1)
         return 1 - np.clip((np.arange(len(plain)) - low) / max(0.001, high - low), 0, 1)
 
-    def check(self, where, head_dim):
-        """:class:`ModelError` if the constants are none."""
+    def check(self, where, base, head_dim):
+        """:class:`ModelError` if the constants are none of frequencies of ``base``."""
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type is float and not (math.isfinite(value) and value > 0):
                 raise ModelError(f"{where}: RoPE scaling's {field.name} is {value!r}")
         if self.kind in ("llama3", "yarn"):
-            if not isinstance(self.original_context, int) or self.original_context < 1:
+            if type(self.original_context) is not int or not 0 < self.original_context <= MOST_CONTEXT:
                 raise ModelError(f"{where}: RoPE scaling's original context is {self.original_context!r}")
             if self.low >= self.high:
                 raise ModelError(f"{where}: RoPE scaling's factors {self.low} and {self.high} do not ascend")
+        if self.kind == "yarn" and base == 1:
+            raise ModelError(f"{where}: RoPE scaling 'yarn' of rope_base 1")
         if self.kind == "divided":
             if len(self.divisors) != head_dim // 2:
                 raise ModelError(

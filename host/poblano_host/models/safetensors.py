@@ -14,6 +14,12 @@ from .text_files import folder_text
 __all__ = ["load_directory"]
 
 
+def _of_text(raw):
+    """The fields of the text's model where ``config.json`` is of one that also sees."""
+    text = raw.get("text_config")
+    return raw | text if isinstance(text, dict) else raw
+
+
 def _fields(path, raw):
     """``config.json`` with RoPE's base beside the others, wherever it is in the file."""
     rope = hugging_face_rope(path, raw)
@@ -41,7 +47,7 @@ def load_directory(folder):
     """The :class:`Model` in a directory; matrices become float32. :class:`ModelError` names what is wrong."""
     folder = Path(folder)
     path = folder / "config.json"
-    raw = read_json(path)
+    raw = _of_text(read_json(path))
     family = find_family(raw.get("model_type"), path, of="model_type")
     if raw.get("quantization_config"):
         raise ModelError(f"{path}: quantization_config is not supported; F32, F16 and BF16 tensors are read")

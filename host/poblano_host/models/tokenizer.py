@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from pathlib import Path
 import re
 
 from tokenizers import AddedToken, decoders, models, pre_tokenizers

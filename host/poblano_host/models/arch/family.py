@@ -69,7 +69,7 @@ class WindowConfig(ModelConfig):
 
     def check(self, where):
         super().check(where)
-        if self.window is not None and not (isinstance(self.window, int) and self.window >= 1):
+        if self.window is not None and (type(self.window) is not int or self.window < 1):
             raise ModelError(f"{where}: window is {self.window!r}")
 
 

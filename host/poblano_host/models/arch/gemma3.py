@@ -14,6 +14,15 @@ __all__ = ["FAMILY"]
 
 PERIOD = 6
 """Layers of which the last attends to all positions."""
+DEFAULTS = {
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-6,
+    "query_pre_attn_scalar": 256,
+}
+"""What the configuration of the text in one of text and images leaves out."""
 LAYERS_27B = 62
 """Of GGUF files, which do not say how scores are scaled, those of so many layers scale by dim / heads."""
 
@@ -34,7 +43,7 @@ class Gemma3Config(ModelConfig):
         super().check(where)
         for name in ("window", "period"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise ModelError(f"{where}: {name} is {value!r}")
 
 
@@ -67,7 +76,7 @@ def normalise(where, form, fields):
     files."""
     if form == "gguf":
         return fields
-    fields = dict(fields)
+    fields = {key: value for key, value in DEFAULTS.items() if "text_config" in fields} | fields
     rope = fields.get("rope_parameters")
     if isinstance(rope, dict) and isinstance(rope.get("full_attention"), dict):
         whole, local = rope["full_attention"], rope.get("sliding_attention") or {}
@@ -99,19 +108,24 @@ NORMS = {
     "post_feedforward_layernorm": "post_ffw_norm",
 }
 
+TENSORS = (
+    NAMES
+    | HEAD_NORMS
+    | {f"model.layers.*.{theirs}.weight": f"blk.*.{ours}.weight" for theirs, ours in NORMS.items()}
+)
+
 FAMILY = Family(
     name="gemma3",
     model_type="gemma3_text",
     graph=graph,
     config_type=Gemma3Config,
-    names=NAMES
-    | HEAD_NORMS
-    | {f"model.layers.*.{theirs}.weight": f"blk.*.{ours}.weight" for theirs, ours in NORMS.items()},
+    names={f"language_model.{theirs}": ours for theirs, ours in TENSORS.items()} | TENSORS,
     gguf=lambda c: plain_gguf(c) | {"final_logit_softcapping": 0.0, "attn_logit_softcapping": 0.0},
     hugging_face=hugging_face,
-    ignored=("cache_implementation",),
+    ignored=("cache_implementation", "text_config", "vision_config", "mm_tokens_per_image", "*_token_index"),
     normalise=normalise,
     gguf_halves=True,
     tied=True,
+    unused_tensors=("vision_tower.*", "multi_modal_projector.*"),
     shifted=("*norm.weight",),
 )

@@ -19,7 +19,7 @@ class SmolLM3Config(ModelConfig):
 
     def check(self, where):
         super().check(where)
-        if not isinstance(self.interval, int) or self.interval < 1:
+        if type(self.interval) is not int or self.interval < 1:
             raise ModelError(f"{where}: no_rope_layer_interval is {self.interval!r}")
 
 
