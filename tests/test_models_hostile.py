@@ -200,14 +200,14 @@ def test_other_json(folder):
     refused(load_directory, folder, "1099511627776 bytes of JSON; at most 134217728 are read$", named=path)
 
 
-@pytest.mark.parametrize("id", [1 << 31, (1 << 32) - 1, 1 << 24])
+@pytest.mark.parametrize("id", [1 << 31, (1 << 32) - 1, 1 << 24, -1, "x", None])
 def test_ids_of_tokens(folder, id):
     """The tokenizers package ends the process at an id of 2**31."""
     path = folder / "tokenizer.json"
     raw = json.loads(path.read_text())
     raw["model"]["vocab"][next(iter(raw["model"]["vocab"]))] = id
     path.write_text(json.dumps(raw))
-    refused(load_directory, folder, f"not a tokenizer: the id {id} is above 16777215$", named=path)
+    refused(load_directory, folder, f"not a tokenizer: the id {id!r} is none of 0 to 16777215$", named=path)
 
 
 def test_padding_of_tokenizer(folder):

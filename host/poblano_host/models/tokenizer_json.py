@@ -16,6 +16,6 @@ def read_tokenizer_json(path):
     model = raw.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     for id in vocabulary.values() if isinstance(vocabulary, dict) else ():
-        if isinstance(id, int) and id >= MOST_TOKENS:
-            raise ModelError(f"{path}: not a tokenizer: the id {id} is above {MOST_TOKENS - 1}")
+        if not isinstance(id, int) or not 0 <= id < MOST_TOKENS:
+            raise ModelError(f"{path}: not a tokenizer: the id {id!r} is none of 0 to {MOST_TOKENS - 1}")
     return raw | {"truncation": None, "padding": None}
