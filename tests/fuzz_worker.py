@@ -33,7 +33,17 @@ __all__ = ["write_seeds"]
 
 SECONDS, BYTES = 10, 1 << 30
 """What one case may use of the processor's time, and of memory beyond what the process has at its start."""
-DIRECTORY = ("config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json")
+INDEX = "model.safetensors.index.json"
+BESIDE = {
+    "tokenizer_config.json": {
+        "add_bos_token": False,
+        "bos_token": "<|endoftext|>",
+        "eos_token": {"content": "<|im_end|>"},
+        "chat_template": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}",
+    },
+    "generation_config.json": {"eos_token_id": [397, 399], "temperature": 0.5},
+}
+"""Files that may lie beside a model's own."""
 PROGRAM = """\
 dma LOAD mem_addr=0x1000 mem_stride=64 rows=2 lines=2 dst=0 dst_stride=2 tiles=1 ; first
 tile0.vector VECTOR a=16 rows=1 blocks=2 limit=65535 imm1=0.125 tiles=0b1 wait dma>=1
@@ -85,7 +95,9 @@ def write_seeds(folder):
             names = [n for n in json.loads(_header(file.read_bytes())) if n != "__metadata__"]
             file = file.rename(file.with_name("a.safetensors"))
             index = {"weight_map": dict.fromkeys(names, file.name)}
-            (folder / name / DIRECTORY[3]).write_text(json.dumps(index))
+            (folder / name / INDEX).write_text(json.dumps(index))
+        for beside, content in BESIDE.items():
+            (folder / name / beside).write_text(json.dumps(content))
     generator = np.random.default_rng(0)
     np.save(folder / "a.npy", generator.normal(size=(3, 40)))
     np.save(folder / "b.npy", generator.normal(size=(40, 4)).astype(np.float32))
@@ -158,7 +170,8 @@ def case(number, seeds, folder):
         shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(seeds / name, path)
         if kind == "json":
-            file = path / str(generator.choice(DIRECTORY[:2] + DIRECTORY[3:] * (name == "several")))
+            names = ["config.json", "tokenizer.json", *BESIDE, *[INDEX] * (name == "several")]
+            file = path / str(generator.choice(names))
             file.write_bytes(damaged_json(file.read_text(), generator))
         else:
             (file,) = path.glob("*.safetensors")
