@@ -16,6 +16,7 @@ from poblano_host.runtime.session import Session
 from tests.chat_templates import TEMPLATES
 from tests.models_text import byte_pairs, scored_pieces, write_gguf
 from tests.models_tiny import chip
+from tests.programs import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +149,15 @@ def test_command_errors(poblano, monkeypatch, path):
     status, _, error = poblano("chat", "--backend", "golden", "--model", path, "--context", 60, "--tokens", 2)
     assert status == 0 and "the context holds 60, the answer included; a shorter turn may fit" in error
     assert "2 said" in error
+
+
+@pytest.mark.slow
+def test_on_the_rtl(path):
+    """Two turns on the RTL, beside the golden model: what is kept between them is the same."""
+    session = Session(load_gguf(path), SMALL, context=96, check=True)
+    conversation = Conversation(session)
+    for turn in ("Hello", "And you?"):
+        new = conversation.ask(turn)
+        steps = said(conversation, 3)
+        assert sum(step.count for step in steps) == new + 2 and steps[-1].result.cycles > 0
+    session.close()

@@ -370,6 +370,7 @@ def test_terminal(monkeypatch, capfd):
             break
     assert "In the beginning was\r\nthe word\r\n" in shown
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert "In the beginning [decode]" in plain
     assert re.search(r" 20% \d+:\d\d:\d\d 13:20 left 200\.0 tokens/s at 800 MHz", plain), plain
 
 

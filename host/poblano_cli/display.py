@@ -73,7 +73,7 @@ class Display:
     def running(self, text=True):
         """Show what :meth:`progress` tells; ``text``: and what :meth:`write` gives."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
