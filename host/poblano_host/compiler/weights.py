@@ -86,8 +86,8 @@ def matrix_bytes(tensor, config):
 def split_columns(widths, config, *, blocks=True, unit=1):
     """For each matrix of ``widths`` (columns), for each tile, its range of columns (first, end).
 
-    Ranges are whole array columns, lines and rows of vector memory and ``unit`` s and, with ``blocks``, whole blocks of
-    32: where tiles quantise their own results. Every matrix is split alone, as evenly as can be,
+    Ranges are whole array columns, lines and rows of vector memory and ``unit`` s and, with ``blocks``, whole
+    blocks of 32: where tiles quantise their own results. Every matrix is split alone, as evenly as can be,
     or, if that loads the busiest tile less, all together as if they stood side by side.
     """
     rows = max(config.tile.lanes, LINE_WORDS)
