@@ -24,6 +24,7 @@ COMPILED = [case for case in CASES if case not in ("llama", "llama with llama3",
 """These differ in a table alone."""
 CONFIGS = {
     "nano": chip(rows=4, cols=4, lanes=2, tiles=1, data_width=64, queue_depth=2, vmem_lines=4096),
+    "three of nano": chip(rows=4, cols=4, lanes=2, tiles=3, data_width=64, vmem_lines=4096),
     "three tiles": chip(tiles=3, vmem_lines=4096, amem_blocks=1024),
     "two homes": chip(tiles=4, homes=2, vmem_lines=4096, amem_blocks=1024),
     "64x64": chip(rows=64, cols=64, lanes=32, tiles=2, vmem_lines=8192, queue_depth=1),

@@ -6,7 +6,7 @@ from math import lcm
 import numpy as np
 
 from poblano.compute.reference import pack_weights
-from poblano.config import BLOCK
+from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 
 from ..models.model import MX_FORMATS, BlockTensor
@@ -107,11 +107,12 @@ def matrix_bytes(tensor, config):
 def split_columns(widths, config, *, blocks=True, unit=1):
     """For each matrix of ``widths`` (columns), for each tile, its range of columns (first, end).
 
-    Ranges are whole array columns, rows of vector memory and ``unit`` s and, with ``blocks``, whole blocks of
-    32: where tiles quantise their own results. Every matrix is split alone, as evenly as can be,
+    Ranges are whole array columns, lines and rows of vector memory and ``unit`` s and, with ``blocks``, whole
+    blocks of 32: where tiles quantise their own results. Every matrix is split alone, as evenly as can be,
     or, if that loads the busiest tile less, all together as if they stood side by side.
     """
-    granule = lcm(max(BLOCK if blocks else config.tile.lanes, config.tile.array.cols), unit)
+    rows = max(config.tile.lanes, LINE_WORDS)
+    granule = lcm(max(BLOCK if blocks else rows, config.tile.array.cols), unit)
     tiles = config.tiles
     counts = [-(-width // granule) for width in widths]
     total = sum(counts)
