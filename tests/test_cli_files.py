@@ -74,6 +74,14 @@ def test_integers(poblano, arrays, tmp_path):
     assert np.load(output).dtype == np.float32
 
 
+def test_too_little_memory(poblano, arrays, monkeypatch):
+    def refuse(*arguments, **options):
+        raise MemoryError("Unable to allocate 3 GiB")
+
+    monkeypatch.setattr("poblano_cli.matmul.open_backend", refuse)
+    fails(poblano("matmul", *arrays, "--golden"), "not enough memory: Unable to allocate 3 GiB$")
+
+
 def test_full_disk(poblano, arrays, tmp_path):
     """Nothing is left of a file that can't be written whole, and what was there stays."""
     output = tmp_path / "c.npy"
