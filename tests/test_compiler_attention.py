@@ -7,12 +7,26 @@ import pytest
 
 from poblano_host.accuracy import compare
 from poblano_host.compiler import CompiledModel
+from poblano_host.compiler.symbols import before, granules, skipped
 from poblano_host.models import FloatModel
 from poblano_host.models.padding import padded_heads
 from tests.models_families import SMALL_SIZES, model_of
 from tests.models_tiny import Run, chip
 
 TOKENS = np.random.default_rng(1).integers(0, 101, 40).tolist()
+
+
+def test_most_of_symbols():
+    """Regions of local memories, and so the waits, are for the largest value up to the last position."""
+    for (symbol, _), *_ in (
+        granules(9, -70).terms,
+        granules(1, -5).terms,
+        skipped(-3).terms,
+        before(-9).terms,
+    ):
+        for last in range(0, 300, 7):
+            values = [symbol.value(position, 16, 32) for position in range(last + 1)]
+            assert symbol.most(last, 16, 32) == max(values)
 
 
 @pytest.mark.parametrize("window", [32, 70])
