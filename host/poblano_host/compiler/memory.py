@@ -143,8 +143,11 @@ class ModelMemory:
         for node, ranges in zip(linears, self._ranges(linears)):
             if node.bias:
                 self._places[node.bias] = row(vector(node.bias), align(node.width, self.sizes.granule))
-            tensor = block_tensor(self.model.tensors[node.weight], self.config)
-            self._places[node.weight] = TiledMatrix.place(self._image, tensor, ranges, self.config)
+            try:
+                tensor = block_tensor(self.model.tensors[node.weight], self.config)
+                self._places[node.weight] = TiledMatrix.place(self._image, tensor, ranges, self.config)
+            except CompileError as error:
+                raise CompileError(f"{self.sizes.name}: tensor {node.weight}: {error}") from None
         for node in nodes:
             if isinstance(node, Attention):
                 self._caches[node.name] = KVPlaces.place(self._image, node, context, self.config)
