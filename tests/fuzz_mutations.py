@@ -1,5 +1,6 @@
 """Damage to files: of bytes, of JSON and of text, from a random generator of numpy."""
 
+from copy import deepcopy
 import json
 import struct
 
@@ -44,6 +45,11 @@ WORDS = (
     "LOAD",
     "-",
 )
+
+
+def _value(generator):
+    """One of the values; what becomes of it is not seen by a later case."""
+    return deepcopy(VALUES[generator.integers(len(VALUES))])
 
 
 def damaged_bytes(data, generator, head):
@@ -131,9 +137,9 @@ def damaged_gguf(path, generator):
         elif isinstance(fields[name], list) and generator.random() < 0.7 and fields[name]:
             fields[name] = [*fields[name]]
             place = int(generator.integers(len(fields[name])))
-            fields[name][place] = VALUES[generator.integers(len(VALUES))]
+            fields[name][place] = _value(generator)
         else:
-            fields[name] = VALUES[generator.integers(len(VALUES))]
+            fields[name] = _value(generator)
     head = b"".join(_string(name) + _field(value, generator) for name, value in fields.items())
     infos, data = b"", b""
     for name, tensor in tensors.items():
@@ -166,7 +172,7 @@ def damaged_json(text, generator):
         container, key = places[generator.integers(len(places))]
         choice = generator.integers(len(VALUES) + 4)
         if choice < len(VALUES):
-            container[key] = VALUES[choice]
+            container[key] = deepcopy(VALUES[choice])
         elif choice == len(VALUES):
             del container[key]
         elif choice == len(VALUES) + 1:

@@ -33,13 +33,48 @@ __all__ = ["write_seeds"]
 
 SECONDS, BYTES = 10, 1 << 30
 """What one case may use of the processor's time, and of memory beyond what the process has at its start."""
-DIRECTORY = ("config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json")
+INDEX = "model.safetensors.index.json"
+BESIDE = {
+    "tokenizer_config.json": {
+        "add_bos_token": False,
+        "bos_token": "<|endoftext|>",
+        "eos_token": {"content": "<|im_end|>"},
+        "chat_template": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}",
+    },
+    "generation_config.json": {"eos_token_id": [397, 399], "temperature": 0.5},
+}
+"""Files that may lie beside a model's own."""
 PROGRAM = """\
 dma LOAD mem_addr=0x1000 mem_stride=64 rows=2 lines=2 dst=0 dst_stride=2 tiles=1 ; first
 tile0.vector VECTOR a=16 rows=1 blocks=2 limit=65535 imm1=0.125 tiles=0b1 wait dma>=1
 tile0.stream STREAM mem_addr=4096 row_bytes=640 rows=1
 tile0.matmul MATMUL a=0 a_stride=4 rows=2 k_blocks=4 groups=1 tiles=1 wait tile0.vector>=1, tile0.stream>=1
 """
+
+
+OPTIONS = {
+    "--format": ("", "q8_0", "q4_0", "q4_1", "q5_k", "mxint8", "mxfp4_e2m1", "Q8_0", "\x00"),
+    "--activations": ("", "int8", "int4", "mxfp8_e4m3", "mxfp4_e2m1", "None", "q8_0"),
+    "--formats": (
+        "",
+        ",",
+        "int8",
+        "int4",
+        "int8,int4,mxfp4_e2m1",
+        "int8,int8",
+        "mxfp8_e5m2",
+        "int8,",
+        "x" * 999,
+    ),
+    "--preset": ("", "nano", "desk", "quad", "tile64", "DESK", "../desk", "desk\n"),
+    "--tiles": ("-1", "0", "1", "3", "32", "33", "1000000000", str(1 << 64), "x", "1.5", ""),
+    "--bandwidth": ("", "0", "-1", "1/0", "x", "5/2", "16", "1e-9", "nan", "inf", "1/3/5", "0x10"),
+    "--latency": ("-1", "0", "1", "100", str(1 << 31), str(1 << 70), "x", "1e3"),
+    "-o": ("", ".", "/", "/proc/x", "/dev/null", "/dev/full", "\x00"),
+    "--json": ("", ".", "/dev/full", "none/x.json"),
+    "--report": ("x.pdf", "", ".png"),
+    "--trace": ("x.json", ""),
+}
 
 
 def write_seeds(folder):
@@ -60,7 +95,9 @@ def write_seeds(folder):
             names = [n for n in json.loads(_header(file.read_bytes())) if n != "__metadata__"]
             file = file.rename(file.with_name("a.safetensors"))
             index = {"weight_map": dict.fromkeys(names, file.name)}
-            (folder / name / DIRECTORY[3]).write_text(json.dumps(index))
+            (folder / name / INDEX).write_text(json.dumps(index))
+        for beside, content in BESIDE.items():
+            (folder / name / beside).write_text(json.dumps(content))
     generator = np.random.default_rng(0)
     np.save(folder / "a.npy", generator.normal(size=(3, 40)))
     np.save(folder / "b.npy", generator.normal(size=(40, 4)).astype(np.float32))
@@ -112,13 +149,15 @@ def commanded(*arguments):
     lines = error.splitlines()
     if status == 0 or (status == 2 and len(lines) == 1 and lines[0].startswith("poblano: ")):
         return None
+    if status == 2 and lines and lines[0].startswith("Usage: ") and lines[-1].startswith("Error: "):
+        return None  # an option that is no number, of the library that reads them
     return f"exit code {status}: {error!r}"
 
 
 def case(number, seeds, folder):
     """Run a case; what is wrong with how it ended, or None."""
     generator = np.random.default_rng(number)
-    kind = ("gguf", "gguf", "json", "json", "safetensors", "npy", "asm")[number % 7]
+    kind = ("gguf", "gguf", "json", "json", "safetensors", "npy", "asm", "options")[number % 8]
     if kind == "gguf":
         names = sorted(path.name for path in seeds.glob("*.gguf"))
         name = str(generator.choice(names))
@@ -131,7 +170,8 @@ def case(number, seeds, folder):
         shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(seeds / name, path)
         if kind == "json":
-            file = path / str(generator.choice(DIRECTORY[:2] + DIRECTORY[3:] * (name == "several")))
+            names = ["config.json", "tokenizer.json", *BESIDE, *[INDEX] * (name == "several")]
+            file = path / str(generator.choice(names))
             file.write_bytes(damaged_json(file.read_text(), generator))
         else:
             (file,) = path.glob("*.safetensors")
@@ -143,6 +183,10 @@ def case(number, seeds, folder):
                 data = damaged_bytes(data, generator, 3000)
             file.write_bytes(data)
         return model(path, generator)
+    if kind == "options":
+        chosen = generator.choice(sorted(OPTIONS), generator.integers(1, 5), replace=False)
+        options = [part for name in chosen for part in (name, str(generator.choice(OPTIONS[name])))]
+        return commanded("matmul", seeds / "a.npy", seeds / "b.npy", "--golden", *options)
     if kind == "npy":
         right = str(generator.choice(("b.npy", "i.npy")))
         path = folder / right

@@ -7,7 +7,7 @@ import gguf
 import numpy as np
 import pytest
 
-from poblano.config import preset
+from poblano.config import PRESETS, preset
 from poblano_host.compiler import CompiledModel
 from poblano_host.compiler.conversions import conversions
 from poblano_host.compiler.weights import block_tensor, matrix_bytes
@@ -84,7 +84,7 @@ def test_q4_k_with_scales_that_fit_is_exact():
 
 def test_q4_k_streams_5_bits_a_weight():
     tensor = tensor_of(stored_tensor(Kind.Q4_K, np.ones((576, 1536), np.float32)), "x")
-    for name in ("desk", "quad"):
+    for name in PRESETS:
         assert matrix_bytes(tensor, preset(name)) * 8 <= 5 * 576 * 1536
 
 

@@ -7,13 +7,11 @@ import shutil
 import struct
 
 import gguf
-import numpy as np
 import pytest
 
 from poblano_host.models import ModelError, loader
 from poblano_host.models.gguf import export_gguf, load_gguf
 from poblano_host.models.gguf_file import read_gguf
-from poblano_host.models.quantise import quantise_weights
 from poblano_host.models.safetensors import load_directory
 from poblano_host.models.tokenizer import Tokenizer
 from tests.models_files import tiny_tokenizer
@@ -179,17 +177,19 @@ def test_config(folder, change, message):
     assert str(folder) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name, what", [("config.json", "JSON"), ("tokenizer.json", "a tokenizer")])
-def test_deep_json(folder, name, what):
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_deep_json(folder, name):
     path = folder / name
     path.write_text(path.read_text().rstrip()[:-1] + ', "deep": ' + DEEP + "}")
-    refused(load_directory, folder, f"not {what}: too deeply nested$", named=path)
+    refused(load_directory, folder, "too deeply nested$", named=path)
 
 
 def test_other_json(folder):
     path = folder / "tokenizer.json"
     path.write_bytes(b'{"a": "\xff"}')
-    refused(load_directory, folder, "not a tokenizer: 'utf-8' codec can't decode byte 0xff", named=path)
+    refused(
+        load_directory, folder, "not a tokenizer: not JSON: 'utf-8' codec can't decode byte 0xff", named=path
+    )
     path.unlink()
     refused(load_directory, folder, "no such file$", named=path)
     path.mkdir()
@@ -197,22 +197,17 @@ def test_other_json(folder):
     path.rmdir()
     with open(path, "wb") as file:
         file.truncate(1 << 40)
-    refused(load_directory, folder, "1099511627776 bytes of JSON; at most 268435456 are read$", named=path)
+    refused(load_directory, folder, "1099511627776 bytes of JSON; at most 134217728 are read$", named=path)
 
 
 @pytest.mark.parametrize("id", [1 << 31, (1 << 32) - 1, 1 << 24, -1, "x", None])
 def test_ids_of_tokens(folder, id):
     """The tokenizers package ends the process at an id of 2**31."""
     path = folder / "tokenizer.json"
-    good = json.loads(path.read_text())
-    first = next(iter(good["model"]["vocab"]))
-    path.write_text(
-        json.dumps(good | {"model": good["model"] | {"vocab": good["model"]["vocab"] | {first: id}}})
-    )
-    message = f"not a tokenizer: the id {id!r} is none of 0 to 16777215$"
-    refused(load_directory, folder, message, named=path)
-    path.write_text(json.dumps(good | {"added_tokens": [good["added_tokens"][0] | {"id": id}]}))
-    refused(load_directory, folder, message, named=path)
+    raw = json.loads(path.read_text())
+    raw["model"]["vocab"][next(iter(raw["model"]["vocab"]))] = id
+    path.write_text(json.dumps(raw))
+    refused(load_directory, folder, f"not a tokenizer: the id {id!r} is none of 0 to 16777215$", named=path)
 
 
 def test_padding_of_tokenizer(folder):
@@ -234,11 +229,3 @@ def test_empty_sequence(folder):
     empty = {"type": "Sequence", "pretokenizers": []}
     path.write_text(json.dumps(good | {"pre_tokenizer": empty}))
     assert load_directory(folder).tokenizer.pre is None
-
-
-def test_rows_that_no_training_has_seen(folder):
-    """Rows far below all others, as of unused tokens, count as zeros and refuse no model."""
-    weights = np.random.default_rng(0).normal(size=(4, 64)).astype(np.float32)
-    weights[2] = 1e-30
-    held = quantise_weights(weights, "q8_0")
-    assert held.scale.dtype == np.float16 and not held.dequantise()[2].any() and weights[2].all()

@@ -75,6 +75,8 @@ def main():
         _leave(error, BAD_INPUT)
     except OSError as error:
         _leave(f"{error.filename}: {error.strerror}" if error.filename else error, BAD_INPUT)
+    except MemoryError as error:
+        _leave(f"not enough memory: {error}", BAD_INPUT)
     except FAILED as error:
         _leave(error, CHIP_FAILED)
     except Mismatch as error:

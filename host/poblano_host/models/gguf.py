@@ -24,20 +24,20 @@ def load_gguf(path):
     try:
         family = find_family(fields.get("general.architecture"), path)
         tokens = fields.get("tokenizer.ggml.tokens")
-        tensors = {name: tensor_of(tensor, f"{path}: tensor {name}") for name, tensor in stored.items()}
         config = replace(fields, prefix=f"{family.name}.").config(
             family,
             name=fields.values.get("general.name", "unnamed"),
             vocab=len(tokens),
             bos_id=fields.values.get("tokenizer.ggml.bos_token_id"),
             eos_id=fields.values.get("tokenizer.ggml.eos_token_id"),
-            tied="output.weight" not in tensors,
+            tied="output.weight" not in stored,
         )
         tokenizer = gguf_tokenizer(fields)
     except ModelError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ModelError(f"{path}: truncated or corrupt GGUF: {error}") from None
+    tensors = {name: tensor_of(tensor, f"{path}: tensor {name}") for name, tensor in stored.items()}
     kinds = {name: tensor.kind.name for name, tensor in stored.items()}
     return Model.of_file(path, config, tensors, tokenizer, halves=family.gguf_halves, stored=kinds)
 

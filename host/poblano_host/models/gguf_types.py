@@ -10,16 +10,12 @@ from poblano.config import BLOCK
 
 from .config import ModelError
 from .model import BlockTensor
-from .quantise import quantise_q8_0
+from .quantise import quantise_in_parts
 
 __all__ = ["TYPES", "StoredType", "tensor_of"]
 
 _TYPES = gguf.GGMLQuantizationType
-_SUPER = 256
-"""Elements of a super-block of the K types."""
 _IQ4_NL = np.array(gguf.quants.IQ4_NL.kvalues, np.int8)
-_ROWS = 1 << 22
-"""Elements that are dequantised at once."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +117,6 @@ def _floats(kind, data):
         return gguf.dequantize(data, kind).astype(np.float32, copy=False)
 
 
-def _quantised(kind, data, shape):
-    """A matrix in q8_0, some rows at a time."""
-    step = max(1, _ROWS // shape[1])
-    parts = [quantise_q8_0(_floats(kind, data[at : at + step])) for at in range(0, shape[0], step)]
-    if len({part.scale.dtype for part in parts}) == 1:
-        return BlockTensor(
-            "q8_0", np.concatenate([p.q for p in parts]), np.concatenate([p.scale for p in parts])
-        )
-    return quantise_q8_0(_floats(kind, data))
-
-
 def tensor_of(stored, where):
     """A :class:`.gguf_file.StoredTensor` as a BlockTensor, or as a float32 array if it is none in blocks or
     no matrix; ModelError begins with ``where``."""
@@ -148,7 +133,8 @@ def tensor_of(stored, where):
         raise ModelError(f"{where} has rows of {shape[1]} elements, not a multiple of {BLOCK}")
     if known.blocks is None:
         try:
-            return _quantised(stored.kind, data, shape)
+            rows = lambda first, end: _floats(stored.kind, data[first:end])
+            return quantise_in_parts(rows, shape, known.format)
         except ValueError as error:
             raise ModelError(f"{where}: {error}") from None
     size = gguf.GGML_QUANT_SIZES[stored.kind][1]

@@ -6,13 +6,13 @@ from .config import ModelError
 
 __all__ = ["MOST_BYTES", "read_json"]
 
-MOST_BYTES = 1 << 28
-"""Of a file: ten times the largest published tokenizer."""
+MOST_BYTES = 1 << 27
+"""Of a file: four times the largest published tokenizer."""
 
 
-def read_json(path, what="JSON"):
-    """The object in the JSON file at ``path`` (a Path), which should be ``what``; :class:`ModelError` says
-    what is wrong."""
+def read_json(path, prefix=""):
+    """The object in the JSON file at ``path`` (a Path); :class:`ModelError` says what is wrong, after
+    ``prefix``."""
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -25,9 +25,9 @@ def read_json(path, what="JSON"):
     except ModelError:
         raise
     except ValueError as error:
-        raise ModelError(f"{path}: not {what}: {error}") from None
+        raise ModelError(f"{path}: {prefix}not JSON: {error}") from None
     except RecursionError:
-        raise ModelError(f"{path}: not {what}: too deeply nested") from None
+        raise ModelError(f"{path}: {prefix}too deeply nested") from None
     if not isinstance(raw, dict):
-        raise ModelError(f"{path}: not a JSON object")
+        raise ModelError(f"{path}: {prefix}not a JSON object")
     return raw

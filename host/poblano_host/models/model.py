@@ -58,6 +58,17 @@ class BlockTensor:
             values += self.minimum.astype(np.float32)[..., None]
         return values.reshape(n, k)
 
+    @classmethod
+    def joined(cls, parts):
+        """The rows of several tensors in one."""
+        minima = [part.minimum for part in parts if part.minimum is not None]
+        return cls(
+            parts[0].format,
+            np.concatenate([part.q for part in parts]),
+            np.concatenate([part.scale for part in parts]),
+            np.concatenate(minima) if minima else None,
+        )
+
     def as_q8_0(self):
         """A tensor in MXFP4 exactly in q8_0: its elements are 0 to 12 halves. ValueError for a block that has
         no such scale."""

@@ -15,6 +15,7 @@ from .model import MX_FORMATS, BlockTensor
 
 __all__ = [
     "QUANTISERS",
+    "quantise_in_parts",
     "quantise_model",
     "quantise_mx",
     "quantise_q4_0",
@@ -98,16 +99,28 @@ QUANTISERS |= {name: partial(quantise_mx, format=name) for name in MX_FORMATS}
 
 
 DEAD = 2.0**-40
+AT_ONCE = 1 << 22
+"""Elements that are quantised at once: what is needed on the way is several times as large."""
+
+
+def quantise_in_parts(part, shape, format):
+    """A matrix of ``shape`` in a format of :data:`QUANTISERS`; ``part(first, end)`` are rows, float32."""
+    rows, columns = shape
+    step, quantise = max(1, AT_ONCE // columns), QUANTISERS[format]
+    parts = [quantise(part(at, min(at + step, rows))) for at in range(0, rows, step)]
+    if len({tensor.scale.dtype for tensor in parts}) > 1:  # some rows need F32 scales
+        return quantise(part(0, rows))
+    return BlockTensor.joined(parts)
 
 
 def quantise_weights(array, format):
     """A model's matrix in a format of :data:`QUANTISERS`. Rows below ``DEAD`` of the matrix, as of tokens
     that no training has seen, count as zeros."""
-    amax = np.abs(array).max(1, keepdims=True, initial=0)
-    dead = amax < DEAD * amax.max(initial=0)
+    amax = np.maximum(array.max(1, keepdims=True), -array.min(1, keepdims=True))
+    dead = amax < DEAD * amax.max()
     if (dead & (amax > 0)).any():
         array = np.where(dead, np.float32(0), array)
-    return QUANTISERS[format](array)
+    return quantise_in_parts(lambda first, end: array[first:end], array.shape, format)
 
 
 def quantise_model(model, format="q8_0", *, again=False):

@@ -206,7 +206,8 @@ class Tokenizer:
 
     def id_of(self, token):
         """The id of ``token``, or None."""
-        return self._tokenizer.token_to_id(token)
+        surrogates = any("\ud800" <= character <= "\udfff" for character in token)
+        return None if surrogates else self._tokenizer.token_to_id(token)
 
     def is_special(self, id):
         """Whether ``id`` is a control token and no text."""

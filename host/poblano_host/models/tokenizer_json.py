@@ -12,12 +12,10 @@ MOST_TOKENS = 1 << 24
 def read_tokenizer_json(path):
     """The object in a ``tokenizer.json`` (a Path), without what cuts and fills up lists of ids;
     :class:`ModelError` says what is wrong."""
-    raw = read_json(path, "a tokenizer")
-    model, added = raw.get("model"), raw.get("added_tokens") or []
+    raw = read_json(path, "not a tokenizer: ")
+    model = raw.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
-    ids += [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
-    for id in ids:
+    for id in vocabulary.values() if isinstance(vocabulary, dict) else ():
         if not isinstance(id, int) or not 0 <= id < MOST_TOKENS:
             raise ModelError(f"{path}: not a tokenizer: the id {id!r} is none of 0 to {MOST_TOKENS - 1}")
     return raw | {"truncation": None, "padding": None}
