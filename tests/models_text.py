@@ -127,6 +127,8 @@ class LlamaCpp:
         params.model.path = str(path)
         params.n_ctx, params.cpuparams.n_threads, params.warmup, params.use_jinja = 256, 1, False, True
         self._server = xllamacpp.Server(params)
+        # A server that is freed before its loop has begun waits for ever: here the loop has answered.
+        self._server.handle_completions({"prompt": [0], "n_predict": 1})
 
     def _ask(self, what, **body):
         headers = {"Content-Type": "application/json"}
