@@ -12,6 +12,7 @@ from .arch import FAMILIES, find_family
 from .config import ModelError, stored_fields
 from .metadata import Metadata
 from .model import BlockTensor, Model, interleaved_rows
+from .rope import GGUF_TENSORS
 from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, Tokenizer
 
 __all__ = ["export_gguf", "load_gguf"]
@@ -71,7 +72,7 @@ def load_gguf(path):
         tensors = {tensor.name: _tensor(path, tensor) for tensor in reader.tensors}
         config = replace(fields, prefix=f"{family.gguf_name or family.name}.").config(
             family,
-            divisors=tensors.pop("rope_freqs.weight", None),
+            divisors={name: tensors.pop(name) for name in GGUF_TENSORS if name in tensors},
             name=fields.values.get("general.name", "unnamed"),
             vocab=len(tokens),
             bos_id=fields.values.get("tokenizer.ggml.bos_token_id"),
