@@ -9,6 +9,12 @@ __all__ = ["CASES", "SMALL_SIZES", "model_of"]
 
 LLAMA3 = RopeScaling(kind="llama3", factor=8.0, original_context=64, low=1.0, high=4.0)
 YARN = RopeScaling(kind="yarn", factor=4.0, original_context=64, attention=1.1386294361119891)
+LONG = RopeScaling(
+    kind="longrope",
+    divisors=tuple(1 + n / 8 for n in range(16)),
+    original_context=300,
+    attention=1.1902380714238083,
+)
 CASES = {
     "llama": dict(family="llama"),
     "llama with llama3": dict(family="llama", rope=LLAMA3),
@@ -19,6 +25,7 @@ CASES = {
     "qwen3": dict(family="qwen3", dim=96),
     "smollm3": dict(family="smollm3", interval=4, layers=5),
     "phi3": dict(family="phi3", window=400, tied=False),
+    "phi3 with longrope": dict(family="phi3", window=None, tied=False, rope=LONG, context=300),
     "granite": dict(
         family="granite", embedding_scale=3.0, attention_scale=0.05, residual_scale=0.3, logit_divisor=2.5
     ),

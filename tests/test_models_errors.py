@@ -176,7 +176,7 @@ def folder(tmp_path):
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported, only 'silu'"),
         (
             {"rope_scaling": {"rope_type": "dynamic", "factor": 8}},
-            "RoPE scaling 'dynamic' is not supported; known are default, linear, llama3, yarn",
+            "RoPE scaling 'dynamic' is not supported; known are default, linear, longrope, llama3, yarn",
         ),
         ({"rope_scaling": {"type": "linear"}}, "RoPE scaling 'linear' needs factor"),
         (

@@ -75,7 +75,15 @@ REFUSED = [
     ("smollm3", {"no_rope_layers": [1, 1, 1, 1, 0]}, "no_rope_layers .* is not supported, only"),
     ("qwen3", {"use_sliding_window": True}, "use_sliding_window True is not supported, only False"),
     ("phi3", {"partial_rotary_factor": 0.75}, "partial_rotary_factor 0.75 is not supported, only 1.0"),
-    ("phi3", {"rope_scaling": {"type": "longrope"}}, "RoPE scaling 'longrope' is not supported"),
+    ("phi3", {"rope_scaling": {"type": "longrope"}}, "RoPE scaling 'longrope' needs short_factor and"),
+    (
+        "phi3",
+        {
+            "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 15},
+            "original_max_position_embeddings": 64,
+        },
+        "RoPE has 15 factors, not 16, half of head_dim",
+    ),
     ("granite", {"logits_scaling": 0}, "logit_divisor is 0.0"),
     ("granite", {"num_local_experts": 4}, "granite with num_local_experts 4 is not supported"),
 ]

@@ -11,8 +11,13 @@ from .gguf_file import read_gguf
 from .gguf_types import tensor_of
 from .metadata import Metadata
 from .model import BlockTensor, Model, interleaved_rows
+<<<<<<< HEAD
 from .text_files import gguf_tokenizer
 from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
+=======
+from .rope import GGUF_TENSORS
+from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, Tokenizer
+>>>>>>> families
 
 __all__ = ["export_gguf", "load_gguf"]
 
@@ -27,7 +32,11 @@ def load_gguf(path):
         divisors = stored.pop("rope_freqs.weight", None)
         config = replace(fields, prefix=f"{family.gguf_name or family.name}.").config(
             family,
+<<<<<<< HEAD
             divisors=None if divisors is None else tensor_of(divisors, f"{path}: tensor rope_freqs.weight"),
+=======
+            divisors={name: tensors.pop(name) for name in GGUF_TENSORS if name in tensors},
+>>>>>>> families
             name=fields.values.get("general.name", "unnamed"),
             vocab=len(tokens),
             bos_id=fields.values.get("tokenizer.ggml.bos_token_id"),

@@ -40,7 +40,7 @@ class Metadata:
 
     def config(self, family, *, divisors=None, **known):
         """The checked configuration of a model of ``family``; ``known`` are the fields without keys,
-        ``divisors`` those of RoPE's frequencies, if the file has some.
+        ``divisors`` the tensors of :data:`.rope.GGUF_TENSORS` that the file has.
 
         :class:`ModelError` names a field that the family does not know, unless it is empty, zero or false.
         """
@@ -54,7 +54,9 @@ class Metadata:
                 if value is None:
                     value = default(values) if callable(default) else default
             values[field.name] = float(value) if field.type is float else value
-        rope = self._rope(fields, values["context"], divisors)
+        rope = self._rope(fields, values["context"], divisors or {})
+        if rope.kind == "longrope":
+            values["context"] = rope.original_context
         config = family.config_type(architecture=family.name, rope=rope, **values, **known)
         config.check(self.where)
         plain = getattr(family, self.form)(config)
@@ -75,14 +77,10 @@ class Metadata:
         return own if family.normalise is None else family.normalise(self.where, self.form, own)
 
     def _rope(self, fields, context, divisors):
-        if self.form == "hugging_face":
-            return RopeScaling.of_hugging_face(self.where, hugging_face_rope(self.where, fields), context)
-        scaling = RopeScaling.of_gguf(self.where, fields, context)
-        if divisors is None:
-            return scaling
-        if scaling.kind != "none":
-            raise ModelError(f"{self.where}: RoPE scaling {scaling.kind!r} beside rope_freqs.weight")
-        return RopeScaling(kind="divided", divisors=tuple(map(float, divisors)))
+        if self.form == "gguf":
+            return RopeScaling.of_gguf(self.where, fields, context, divisors)
+        rope, original = hugging_face_rope(self.where, fields), fields.get("original_max_position_embeddings")
+        return RopeScaling.of_hugging_face(self.where, rope, context, original)
 
 
 def hugging_face_rope(where, fields):

@@ -9,7 +9,11 @@ import numpy as np
 
 from .errors import ModelError
 
-__all__ = ["GGUF_KEYS", "RopeScaling", "rope_frequencies"]
+__all__ = ["GGUF_KEYS", "GGUF_TENSORS", "RopeScaling", "rope_frequencies"]
+
+FREQUENCIES, SHORT, LONG = "rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"
+GGUF_TENSORS = FREQUENCIES, SHORT, LONG
+"""GGUF's tensors that divide frequencies."""
 
 MOST_CONTEXT = 1 << 40
 
@@ -29,8 +33,9 @@ class RopeScaling:
         ``original_context`` / ``low`` so, those below ``original_context`` / ``high`` not, those between
         gradually; ``yarn`` (Peng et al., 2023), those that turn less than ``beta_slow`` times in
         ``original_context`` so, those that turn more than ``beta_fast`` times not; ``divided``, each by its
-        own of ``divisors``.
-    attention : of ``yarn``, what rotated elements are multiplied by
+        own of ``divisors``; ``longrope`` (Ding et al., 2024), the same with those for contexts up to
+        ``original_context``, which is then the model's.
+    attention : of ``yarn`` and ``longrope``, what rotated elements are multiplied by
     """
 
     kind: str = "none"
@@ -48,7 +53,7 @@ class RopeScaling:
         plain = np.array(rope_frequencies(base, head_dim))
         if self.kind == "none":
             return tuple(plain.tolist())
-        if self.kind == "divided":
+        if self.kind in ("divided", "longrope"):
             return tuple((plain / np.array(self.divisors)).tolist())
         kept = {"linear": self._no, "llama3": self._llama3, "yarn": self._yarn}[self.kind](plain, base)
         return tuple((kept * plain + (1 - kept) * plain / self.factor).tolist())
@@ -75,14 +80,14 @@ class RopeScaling:
             value = getattr(self, field.name)
             if field.type is float and not (math.isfinite(value) and value > 0):
                 raise ModelError(f"{where}: RoPE scaling's {field.name} is {value!r}")
-        if self.kind in ("llama3", "yarn"):
+        if self.kind in ("llama3", "yarn", "longrope"):
             if type(self.original_context) is not int or not 0 < self.original_context <= MOST_CONTEXT:
                 raise ModelError(f"{where}: RoPE scaling's original context is {self.original_context!r}")
             if self.low >= self.high:
                 raise ModelError(f"{where}: RoPE scaling's factors {self.low} and {self.high} do not ascend")
         if self.kind == "yarn" and base == 1:
             raise ModelError(f"{where}: RoPE scaling 'yarn' of rope_base 1")
-        if self.kind == "divided":
+        if self.kind in ("divided", "longrope"):
             if len(self.divisors) != head_dim // 2:
                 raise ModelError(
                     f"{where}: RoPE has {len(self.divisors)} factors, not {head_dim // 2}, half of head_dim"
@@ -93,9 +98,11 @@ class RopeScaling:
     # Hugging Face
 
     @classmethod
-    def of_hugging_face(cls, where, raw, context):
-        """That of the fields ``raw`` of ``config.json``'s ``rope_scaling`` or ``rope_parameters``."""
+    def of_hugging_face(cls, where, raw, context, original):
+        """That of the fields ``raw`` of ``config.json``'s ``rope_scaling`` or ``rope_parameters``;
+        ``original`` is the context that the file says elsewhere to be the original, or None."""
         kind = raw.get("rope_type", raw.get("type", "default"))
+        kind = "longrope" if kind == "su" else kind  # its first name
         known = _HUGGING_FACE.get(kind) if isinstance(kind, str) else None
         if known is None:
             names = ", ".join(_HUGGING_FACE)
@@ -107,6 +114,8 @@ class RopeScaling:
                 )
         if kind == "default":
             return cls()
+        if kind == "longrope":
+            return cls._long(where, raw, context, raw.get("original_max_position_embeddings") or original)
         values = {}
         for key, name in known.items():
             if raw.get(key) is not None:
@@ -128,10 +137,38 @@ class RopeScaling:
         plain = {name: value for name, value in plain.items() if not name.startswith("mscale")}
         return cls(kind=kind, **plain)
 
+    @classmethod
+    def _long(cls, where, raw, context, original):
+        """That of ``longrope``: scores of the whole ``context`` are as flat as those of the original."""
+        divisors = raw.get("short_factor")
+        if not isinstance(divisors, list) or not original:
+            raise ModelError(
+                f"{where}: RoPE scaling 'longrope' needs short_factor and original_max_position_embeddings"
+            )
+        try:
+            divisors = tuple(map(float, divisors))
+            attention = raw.get("attention_factor")
+            if attention is None:
+                attention = math.sqrt(1 + max(0.0, math.log(context / original)) / math.log(original))
+            return cls(
+                kind="longrope", divisors=divisors, original_context=original, attention=float(attention)
+            )
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+            raise ModelError(f"{where}: RoPE scaling has a constant that is no number: {error}") from None
+
     def hugging_face(self):
         """The fields of ``rope_scaling``, None if there is no scaling; ValueError of divisors."""
         if self.kind == "none":
             return None
+        if self.kind == "longrope":
+            factors = list(self.divisors)
+            return {
+                "rope_type": self.kind,
+                "short_factor": factors,
+                "long_factor": factors,
+                "original_max_position_embeddings": self.original_context,
+                "attention_factor": self.attention,
+            }
         return {"rope_type": self.kind} | {
             key: getattr(self, name)
             for key, name in _HUGGING_FACE[self.kind].items()
@@ -141,9 +178,25 @@ class RopeScaling:
     # GGUF
 
     @classmethod
-    def of_gguf(cls, where, fields, context):
-        """That of an architecture's ``fields`` without its name before them (a mapping)."""
+    def of_gguf(cls, where, fields, context, tensors):
+        """That of an architecture's ``fields`` without its name before them, and of the ``tensors`` that
+        divide frequencies, by name (mappings)."""
         get = lambda name, default: fields.get(f"rope.scaling.{name}", default)
+        divisors = {name: tuple(map(float, tensor)) for name, tensor in tensors.items()}
+        if SHORT in divisors:
+            attention, original = float(get("attn_factor", 1.0)), int(get("original_context_length", context))
+            return cls(
+                kind="longrope", divisors=divisors[SHORT], original_context=original, attention=attention
+            )
+        scaling = cls._of_fields(where, fields, context, get)
+        if FREQUENCIES not in divisors:
+            return scaling
+        if scaling.kind != "none":
+            raise ModelError(f"{where}: RoPE scaling {scaling.kind!r} beside {FREQUENCIES}")
+        return cls(kind="divided", divisors=divisors[FREQUENCIES])
+
+    @classmethod
+    def _of_fields(cls, where, fields, context, get):
         kind, factor = get("type", "linear"), float(get("factor", fields.get("rope.scale_linear", 0.0)))
         if kind not in ("none", "linear", "yarn"):
             raise ModelError(
@@ -176,7 +229,12 @@ class RopeScaling:
         if self.kind in ("llama3", "divided"):
             plain = np.array(rope_frequencies(base, head_dim))
             divisors = plain / np.array(self.frequencies(base, head_dim))
-            return {}, {"rope_freqs.weight": divisors.astype(np.float32)}
+            return {}, {FREQUENCIES: divisors.astype(np.float32)}
+        if self.kind == "longrope":
+            scaling = {"original_context_length": self.original_context, "attn_factor": self.attention}
+            factors = np.array(self.divisors, np.float32)
+            fields = {f"rope.scaling.{name}": value for name, value in scaling.items()}
+            return fields, {SHORT: factors, LONG: factors}
         if self.kind == "none":
             return {}, {}
         found = {"rope.scaling.type": self.kind, "rope.scaling.factor": self.factor}
@@ -205,6 +263,12 @@ _ORIGINAL = {"factor": "factor", "original_max_position_embeddings": "original_c
 _HUGGING_FACE: dict[str, dict[str, str]] = {
     "default": {},
     "linear": {"factor": "factor"},
+    "longrope": {
+        "short_factor": "divisors",
+        "long_factor": "",
+        "original_max_position_embeddings": "original_context",
+        "attention_factor": "attention",
+    },
     "llama3": _ORIGINAL | {"low_freq_factor": "low", "high_freq_factor": "high"},
     "yarn": _ORIGINAL
     | {
