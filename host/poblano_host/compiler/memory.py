@@ -9,6 +9,7 @@ from poblano.config import BLOCK, LINE_BYTES
 
 from ..models.operators import Attention, HeadNorm, Linear, Norm, Residual, Rope
 from .cache import KVPlaces
+from .errors import CompileError
 from .image import Image, align
 from .plan import LINES
 from .sizes import vector_of
