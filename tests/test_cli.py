@@ -1,10 +1,12 @@
 """The command line: what it prints and writes, and one clear line for bad input."""
 
 from dataclasses import replace
+from fractions import Fraction
 import json
 import os
 from pathlib import Path
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -17,9 +19,13 @@ from poblano_cli import options
 from poblano_cli.display import Display
 from poblano_flows.formats_table import width_table
 from poblano_host.models import load_model
-from poblano_host.models.gguf import export_gguf
+from poblano_host.models.gguf import export_gguf, load_gguf
 from poblano_host.runtime.backend import BACKENDS, GoldenBackend
 from poblano_host.runtime.errors import ChipError
+from poblano_host.runtime.result import RunResult
+from poblano_host.runtime.session import Step
+from tests.chat_templates import TEMPLATES
+from tests.models_text import scored_pieces, write_gguf
 
 
 def fails(result, message, code=2):
@@ -112,6 +118,81 @@ def test_bad_models(poblano, tmp_path):
     fails(
         run(data.replace(name, name[:-5] + b"mamba")),
         "model.gguf: unknown architecture 'mamba'; known are llama",
+    )
+
+
+def test_options_that_are_no_numbers(poblano):
+    golden = "run", "--backend", "golden", "--tokens", 2
+    for bandwidth in ("1e999999", "9" * 5000, "1/0", "nan", "1" * 20):
+        fails(poblano(*golden, "--bandwidth", bandwidth), "memory bandwidth must be a number or a fraction")
+    fails(poblano(*golden, "--temperature", "nan"), "the temperature must be at least 0, not nan$")
+    best = poblano(*golden)[1].splitlines()[0]
+    status, out, error = poblano(*golden, "--temperature", "1e-320")
+    assert status == 0 and out.splitlines()[0] == best and "Warning" not in error
+
+
+def test_prompt_that_is_no_text(poblano):
+    fails(
+        poblano("run", "--backend", "golden", "--prompt", "caf\udcff"),
+        "the prompt is not UTF-8: byte 0xff behind 3 characters$",
+    )
+
+
+def test_interrupted(poblano, tmp_path, monkeypatch):
+    """Ctrl-C says so, and the figures of what is done are written."""
+
+    class Interrupted(GoldenBackend):
+        runs = 0
+
+        def run(self, commands, *, progress=None):
+            Interrupted.runs += 1
+            if Interrupted.runs == 4:
+                raise KeyboardInterrupt
+            return super().run(commands, progress=progress)
+
+    monkeypatch.setitem(BACKENDS, "golden", Interrupted)
+    figures = tmp_path / "figures.json"
+    fails(poblano("run", "--backend", "golden", "--json", figures), "interrupted$", 130)
+    content = json.loads(figures.read_text())
+    assert len(content["tokens"]) == 3 and content["decode"]["tokens"] == 2 and content["bit_exact"] is None
+
+
+def command(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "poblano_cli.main", *arguments],
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        **options,
+    )
+
+
+def test_closed_output():
+    """Closed before: as if it went nowhere. Closed by its reader: a line."""
+    process = command("presets", preexec_fn=lambda: os.close(1))
+    assert (process.communicate()[1], process.returncode) == (b"", 0)
+    read, write = os.pipe()
+    os.close(read)
+    process = command("presets", stdout=write)
+    os.close(write)
+    assert (process.communicate()[1], process.returncode) == (b"poblano: standard output is closed\n", 141)
+
+
+def test_chat_template(poblano, tmp_path):
+    """The prompt is a turn of the model's own template; raw it is as it is."""
+    path = write_gguf(tmp_path / "chat.gguf", scored_pieces(), template=TEMPLATES["llama2"])
+    tokenizer = load_gguf(path).tokenizer
+
+    def prompt_tokens(*more):
+        run = ("run", "--backend", "golden", "--model", path, "--prompt", "Hello", "--tokens", 1)
+        assert poblano(*run, "--json", tmp_path / "figures.json", *more)[0] == 0
+        return json.loads((tmp_path / "figures.json").read_text())["prompt_tokens"]
+
+    assert prompt_tokens() == len(tokenizer.encode("<s>[INST] Hello [/INST]"))
+    assert prompt_tokens("--raw") == 1 + len(tokenizer.encode("Hello"))
+    path = write_gguf(path, scored_pieces(), template="{{ raise_exception('not me') }}")
+    fails(
+        poblano("run", "--backend", "golden", "--model", path, "--prompt", "Hello"),
+        "tiny: its chat template fails: not me$",
     )
 
 
@@ -242,16 +323,42 @@ def test_assembler(poblano, tmp_path):
     fails(poblano("disasm", tmp_path / "none"), "none: No such file or directory$")
 
 
+class Run:
+    """What a display asks a :class:`Progress`."""
+
+    def __init__(self, fraction=0.0, elapsed=0.0, left=None):
+        self.fraction, self.elapsed, self.left = fraction, elapsed, left
+
+    def update(self, *arguments):
+        self.elapsed += 100
+        self.left = 1000 - self.elapsed
+        self.fraction = self.elapsed / 1000
+
+    def step_done(self, step):
+        pass
+
+
+def step(phase, cycles):
+    return Step(phase, 7, 1, None, RunResult(commands=1, seconds=0.1, cycles=cycles), 3)
+
+
 def test_terminal(monkeypatch, capfd):
     """On a terminal, text and progress bar do not mix: the text is printed when all is done."""
     master, slave = os.openpty()
     monkeypatch.setattr(sys, "stdout", os.fdopen(slave, "w"))
     monkeypatch.setattr(sys, "stderr", sys.stdout)
-    display = Display()
+    monkeypatch.setenv("COLUMNS", "150")
+    display = Display(Fraction(800))
     with display.running():
         display.note("compiling")
-        display.progress("prefill", 3, 10, 1000)
+        display.run = Run()
+        display.progress("prefill", None, 3, 1000)
         display.write("In the beginning")
+        display.step(step("decode", 4_000_000))
+        display.progress("decode", None, 3, 1000)
+        display.bar.refresh()
+        task = display.bar.tasks[0]
+        assert task.completed == 0.2 and not task.finished
         display.write(" was\nthe word")
     sys.stdout.flush()
     os.set_blocking(master, False)
@@ -262,6 +369,27 @@ def test_terminal(monkeypatch, capfd):
         except BlockingIOError:
             break
     assert "In the beginning was\r\nthe word\r\n" in shown
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert "In the beginning [decode]" in plain
+    assert re.search(r" 20% \d+:\d\d:\d\d 13:20 left 200\.0 tokens/s at 800 MHz", plain), plain
+
+
+def test_lines_of_progress(capfd):
+    """Elsewhere there is a line for each tenth of the run in the prompt, and one for each step."""
+    display = Display()
+    display.run = Run(elapsed=150.0)
+    with display.running():
+        for _ in range(3):
+            display.progress("prefill", None, 3, 1000)
+        display.progress("decode", None, 3, 1000)
+        display.step(step("prefill", 1000))
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [
+        "prefill: 20 % of the run, 4:10, 12:30 left",
+        "prefill: 30 % of the run, 5:50, 10:50 left",
+        "prefill: 40 % of the run, 7:30, 9:10 left",
+        "prefill: 1 token at 7, 1,000 cycles, 0.1 s",
+    ]
 
 
 @pytest.mark.slow

@@ -19,7 +19,6 @@ from poblano_host.models import (
     loader,
     quantise_model,
 )
-from poblano_host.models.arch import FAMILIES
 from poblano_host.models.gguf import export_gguf, load_gguf
 from poblano_host.models.quantise import QUANTISERS
 from poblano_host.models.safetensors import load_directory
@@ -73,7 +72,7 @@ def log_probabilities(server, prompt, count, forced):
 def check_against_llama_cpp(model, path, count):
     export_gguf(model, path)
     server, forced = llama_cpp(path), model.tokenizer.id_of("a")
-    ids = model.tokenizer.encode(TEXT)
+    ids = model.framed(TEXT)
     logits = FloatModel(model).forward(ids).astype(np.float64)
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     for length in (1, 7, len(ids)):
@@ -108,13 +107,13 @@ def tiny(family, tokenizer, **changes):
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["llama", "qwen2"])  # tests/test_models_families.py has all
 @pytest.mark.parametrize("tied", [True, False])
 def test_families_against_llama_cpp(family, tied, tmp_path):
     check_against_llama_cpp(tiny(family, tiny_tokenizer(), tied=tied), tmp_path / "model.gguf", 200)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["llama", "qwen2"])  # tests/test_models_families.py has all
 @pytest.mark.parametrize("tied", [True, False])
 def test_families_in_both_files(family, tied, tmp_path):
     """The same model from a directory, and from the GGUF file that is exported then."""
@@ -314,7 +313,7 @@ def test_corrupt_gguf(model, tmp_path):
     export_gguf(model, path)
     good = path.read_bytes()
     path.write_bytes(b"GGML" + good[4:])
-    with pytest.raises(ModelError, match="GGUF magic invalid"):
+    with pytest.raises(ModelError, match="the first bytes are b'GGML', not b'GGUF'"):
         load_gguf(path)
     rng = np.random.default_rng(2)
     for _ in range(150):  # a flipped byte in the header is refused, or harmless

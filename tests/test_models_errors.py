@@ -72,11 +72,19 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
     "changes, message",
     [
         (
-            {"kind": gguf.GGMLQuantizationType.Q5_0},
-            "token_embd.weight has unsupported type Q5_0; F32, F16, Q4_0, Q4_1 and Q8_0 are read",
+            {"tensors": {"blk.0.attn_q.weight": np.ones((128, 128), np.int8)}},
+            "blk.0.attn_q.weight has unsupported type I8; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "
+            "Q4_K, Q5_K, Q6_K, IQ4_NL, MXFP4 are read$",
         ),
         ({"tensors": {"blk.0.attn_q.bias": np.zeros(128, np.float32)}}, "unknown tensor blk.0.attn_q.bias$"),
-        ({"tensors": {"rope_freqs.weight": np.ones(16, np.float32)}}, "unknown tensor rope_freqs.weight$"),
+        (
+            {"tensors": {"rope_freqs.weight": np.ones(8, np.float32)}},
+            "RoPE has 8 factors, not 16, half of head_dim$",
+        ),
+        (
+            {"tensors": {"rope_freqs.weight": np.zeros(16, np.float32)}},
+            "RoPE has a factor that is not above 0$",
+        ),
         (
             {"tensors": {"output_norm.weight": np.full(128, np.nan, np.float32)}},
             "tensor output_norm.weight has elements that are not finite$",
@@ -86,8 +94,12 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
             r"output.weight has shape \(1024, 64\), not \(1024, 128\)",
         ),
         (
-            {"add": {"llama.rope.scaling.type": ("yarn", STRING)}},
-            "llama.rope.scaling.type 'yarn' is not supported, only 'none'",
+            {"add": {"llama.rope.scaling.type": ("longrope", STRING)}},
+            "rope.scaling.type 'longrope' is not supported; known are none, linear, yarn",
+        ),
+        (
+            {"add": {"llama.attention.sliding_window": (512, UINT32)}},
+            "llama with llama.attention.sliding_window 512 is not supported",
         ),
         ({"add": {"llama.expert_count": (8, UINT32)}}, "llama.expert_count 8 is not supported, only 0"),
         (
@@ -116,14 +128,14 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
         ({"drop": ["tokenizer.ggml.tokens"]}, "field tokenizer.ggml.tokens is missing"),
         ({"drop": ["tokenizer.ggml.pre"]}, "field tokenizer.ggml.pre is missing"),
         (
-            {"change": {"tokenizer.ggml.pre": "qwen35"}},
-            "unknown pre-tokenizer 'qwen35'; known are gpt-2, smollm, qwen2",
+            {"change": {"tokenizer.ggml.pre": "viking"}},
+            "unknown pre-tokenizer 'viking'; known are gpt-2, smollm, qwen2",
         ),
-        ({"change": {"tokenizer.ggml.pre": "default"}}, "unknown pre-tokenizer 'default'"),
         (
-            {"change": {"tokenizer.ggml.model": "llama"}},
-            r"unknown tokenizer 'llama'; gpt2 \(byte-level BPE\) is read",
+            {"change": {"tokenizer.ggml.model": "rwkv"}},
+            r"unknown tokenizer 'rwkv'; gpt2 \(byte-level BPE\), llama \(SentencePiece\) are read",
         ),
+        ({"change": {"tokenizer.ggml.model": "llama"}}, "field tokenizer.ggml.scores is missing"),
         ({"change": {"tokenizer.ggml.tokens": ["a"] * 1024}}, "not a tokenizer: 1023 tokens occur twice"),
         (
             {"change": {"tokenizer.ggml.token_type": [1] * 7}},
@@ -144,23 +156,53 @@ def test_gguf_that_is_a_folder(tmp_path):
 
 def test_gguf_without_ends_of_text(exported, tmp_path):
     path = tmp_path / "plain.gguf"
-    rewrite(exported, path, drop=["tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"])
+    drop = ["tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"]
+    rewrite(exported, path, drop=drop, change={"tokenizer.ggml.add_bos_token": False})
     config = load_gguf(path).config
     assert config.bos_id is None and config.eos_id is None
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return shutil.copytree(loader.DEFAULT, tmp_path / "model")
+    """The default model's, with the fewest files."""
+    path = shutil.copytree(loader.DEFAULT, tmp_path / "model")
+    (path / "tokenizer_config.json").unlink()
+    return path
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported, only 'silu'"),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8}}, "RoPE scaling 'llama3' is not supported"),
+        (
+            {"rope_scaling": {"rope_type": "dynamic", "factor": 8}},
+            "RoPE scaling 'dynamic' is not supported; known are default, linear, longrope, llama3, yarn",
+        ),
+        ({"rope_scaling": {"type": "linear"}}, "RoPE scaling 'linear' needs factor"),
+        (
+            {"rope_scaling": {"type": "linear", "factor": "x"}},
+            "RoPE scaling has a constant that is no number",
+        ),
+        ({"rope_scaling": {"type": "linear", "factor": -1}}, "RoPE scaling's factor is -1.0"),
+        (
+            {"rope_scaling": {"type": "linear", "factor": 2, "short_factor": [1]}},
+            "RoPE scaling 'linear' has no field short_factor; it has factor",
+        ),
+        (
+            {
+                "rope_scaling": {
+                    "rope_type": "llama3",
+                    "factor": 2,
+                    "low_freq_factor": 4,
+                    "high_freq_factor": 1,
+                }
+            },
+            "RoPE scaling's factors 4.0 and 1.0 do not ascend",
+        ),
+        ({"attention_bias": True}, "attention_bias True is not supported, only False"),
+        ({"num_experts": 8}, "llama with num_experts 8 is not supported"),
         ({"rope_scaling": "yarn"}, "RoPE scaling 'yarn' is not supported"),
-        ({"model_type": ["llama"]}, r"unknown architecture \['llama'\]; known are llama, qwen2"),
+        ({"model_type": ["llama"]}, r"unknown architecture \['llama'\]; known are llama, mistral, qwen2"),
         ({"vocab_size": "1024"}, "vocab is '1024'"),
         ({"hidden_size": "128"}, "dim is '128'"),
         ({"hidden_size": None, "head_dim": None}, "a size or constant is no number"),
@@ -183,7 +225,7 @@ def test_directory_configuration(folder, changes, message):
         ("config.json", b"\xff\xfe", "not JSON"),
         ("config.json", b"[]", "not a JSON object"),
         ("tokenizer.json", b"{}", "not a tokenizer"),
-        ("tokenizer.json", None, "not a tokenizer: No such file"),
+        ("tokenizer.json", None, "no such file"),
         ("model.safetensors", None, "no such file"),
         ("model.safetensors", b"", "truncated or corrupt safetensors"),
     ],

@@ -42,8 +42,8 @@ def test_generate(model):
     expected = FloatModel(model).forward(PROMPT + tokens[1:-1])[len(PROMPT) - 1 :]
     for row, (step, _) in zip(expected, steps[1:]):
         assert np.abs(row - step.logits).mean() < 0.15
-    phase, done, total, cycles = seen[-1]
-    assert (phase, done, cycles) == ("decode", total, 0)
+    phase, program, done, cycles = seen[-1]
+    assert (phase, done, cycles) == ("decode", len(program), 0)
     assert session.position == 24
 
 
@@ -59,6 +59,31 @@ def test_generate_ends(model):
     assert len(free) == 3  # the last is no longer run
     assert run(10, stop={free[0]}) == free[:1]
     assert run(1) == free[:1]
+
+
+def test_plan(model):
+    """The steps to come, with the work that their programs have."""
+    session = Session(model, chip(), backend="golden", context=22)
+    for length, count in ((20, 10), (2, 1)):
+        plan = session.plan(length, count)
+        steps = [step for step, _ in session.generate(PROMPT[:length], count)]
+        assert plan == [(step.phase, step.program.work) for step in steps]
+        session.rewind(0)
+
+
+def test_rewind(model):
+    """Tokens that are forgotten leave nothing behind: the same bits as without them."""
+    session = Session(model, chip(), backend="golden", context=40)
+    list(session.generate(PROMPT + PROMPT, 1))
+    session.rewind(7)
+    after = [step.logits for step, _ in session.generate(PROMPT[7:], 3, logits=True)]
+    fresh = [
+        step.logits for step, _ in Session(model, chip(), backend="golden").generate(PROMPT, 3, logits=True)
+    ]
+    for ours, theirs in zip(after[-3:], fresh[-3:]):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="the session has seen 22 tokens; it can't go back to 23"):
+        session.rewind(23)
 
 
 def test_sampler():
@@ -78,6 +103,11 @@ def test_sampler():
     assert {Sampler(0.01, 0).choose(s) == s.logits.argmax() for s in steps[:20]} == {True}
     spread = [Sampler(100.0, 0, 3).choose(s) for s in steps]
     assert len(set(spread)) > 40
+    cold = Sampler(1e-320)
+    assert all(cold.choose(s) == s.logits.argmax() for s in steps[:20])
+    assert len({Sampler(float("inf"), 0).choose(s) for s in steps}) > 40
+    broken = Step("decode", 0, 1, None, None, 7, np.full(50, np.nan, np.float32))
+    assert Sampler(1.0).choose(broken) == 7
     with pytest.raises(ConfigError, match="temperature must be at least 0, not -1"):
         Sampler(-1.0)
     with pytest.raises(ConfigError, match="top-k must be at least 0, not -2"):

@@ -1,8 +1,10 @@
 """The array engine on a board: at a serial port, or in simulation at the pins of its UART."""
 
+from functools import partial
 import time
 
 from poblano.config import ConfigError
+from poblano_host.compiler import IntegerProduct, integer_weights, is_integer
 from poblano_host.serial.bridge import BridgeClient, open_port
 from poblano_host.serial.engine import EngineDevice, engine_traffic
 
@@ -36,7 +38,13 @@ def matmul_on_board(name, port, a, b, *, format, activation, config, report=lamb
     board = find_board(name)
     engine = device(board, port=port, rtl=True, report=report)
     begun = time.monotonic()
-    product, _ = matmul_on(engine, a, b, format=format, activation=activation, config=config)
+    on_board = partial(matmul_on, engine, activation=activation, config=config)
+    if format is None and activation is None and is_integer(a, b):
+        integers = IntegerProduct(a, b, config)
+        products = (on_board(*part, quantiser=integer_weights)[0] for part in integers.parts)
+        product = integers.combine(products)
+    else:
+        product, _ = on_board(a, b, format=format or "q8_0")
     if not engine.traffic.macs:
         raise ConfigError(
             f"a board's engine computes INT8 and INT4 blocks, not {format} with "

@@ -38,11 +38,11 @@ def awkward_matrices(shape=AWKWARD, seed=0):
     return a, b
 
 
-def matmul_on(device, a, b, *, format="q8_0", activation=None, config=None):
+def matmul_on(device, a, b, *, format="q8_0", activation=None, config=None, quantiser=None):
     """The product on ``device`` and its :class:`RunResult`; Mismatch where it differs from the golden
     model's."""
     config = preset(PRESET) if config is None else config
-    job = MatmulJob(a, b, config, format=format, activation=activation)
+    job = MatmulJob(a, b, config, format=format, activation=activation, quantiser=quantiser)
     chips = [
         EngineBackend(device, config, job.memory_bytes, job.ring),
         GoldenBackend(config, job.memory_bytes, job.ring),

@@ -6,6 +6,7 @@ import typer
 
 from poblano.config import ConfigError
 from poblano_host.assembler import AssemblyError, assemble, disassemble
+from poblano_host.cache import keep
 
 __all__ = ["asm", "disasm"]
 
@@ -23,7 +24,7 @@ def asm(
         raise ConfigError(f"{source}: not a text") from None
     except AssemblyError as error:
         raise ConfigError(f"{source}: {error}") from None
-    Path(output).write_bytes(b"".join(command.encode() for command in commands))
+    keep(Path(output), b"".join(command.encode() for command in commands))
 
 
 def disasm(source: str = typer.Argument(help="Commands, 64 bytes each.")):

@@ -1,5 +1,6 @@
 """The command ``poblano``: its subcommands, and the exit codes of what goes wrong."""
 
+import os
 import sys
 
 import typer
@@ -19,9 +20,11 @@ from poblano_host.sim.errors import SimulationError
 from .area import area
 from .asic import asic
 from .assembler import asm, disasm
+from .chat import chat
 from .formats import formats
 from .fpga import fpga
 from .matmul import matmul
+from .model import model
 from .presets import presets
 from .run import run
 from .verilog import verilog
@@ -31,7 +34,7 @@ __all__ = ["app", "main"]
 BAD_INPUT, CHIP_FAILED, DIFFERENT = 2, 3, 1
 """Exit codes: what the user gave can't be used; the chip or its simulation failed; the chip differs from
 the golden model."""
-INTERRUPTED = 130
+INTERRUPTED, CLOSED = 130, 141
 
 REFUSED = (ModelError, CompileError, ConfigError, AssemblyError, CommandError)
 FAILED = (
@@ -52,24 +55,41 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run language models on Poblano, an open inference chip, in simulation.",
 )
-for command in (run, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
+for command in (run, chat, model, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
     app.command()(command)
 
 
 def main():
     """The console script."""
+    _open_outputs()
     try:
         app()
+    except SystemExit as left:
+        # The library's own words for these: nothing.
+        if left.code == INTERRUPTED:
+            _leave("interrupted", INTERRUPTED)
+        if left.code == 1:
+            _leave("standard output is closed", CLOSED)
+        raise
     except REFUSED as error:
         _leave(error, BAD_INPUT)
     except OSError as error:
         _leave(f"{error.filename}: {error.strerror}" if error.filename else error, BAD_INPUT)
+    except MemoryError as error:
+        _leave(f"not enough memory: {error}", BAD_INPUT)
     except FAILED as error:
         _leave(error, CHIP_FAILED)
     except Mismatch as error:
         _leave(error, DIFFERENT)
     except KeyboardInterrupt:
         _leave("interrupted", INTERRUPTED)
+
+
+def _open_outputs():
+    """A standard output that the caller has closed is nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the command runs
 
 
 def _leave(error, code):

@@ -1,12 +1,17 @@
 """The command ``poblano matmul``: one matrix product on the chip."""
 
+import io
+from pathlib import Path
+import warnings
+
 import numpy as np
 import typer
 
 from poblano.config import ConfigError
 from poblano_fpga.boards import board as find_board
 from poblano_fpga.engine import matmul_on_board
-from poblano_host.compiler import MatmulJob
+from poblano_host.cache import keep
+from poblano_host.compiler import IntegerProduct, MatmulJob, integer_weights, is_integer
 from poblano_host.runtime.backend import open_backend, run_job
 from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
 from poblano_host.runtime.timeline import write_timeline
@@ -31,27 +36,40 @@ __all__ = ["matmul"]
 
 
 def _load_array(path):
+    with open(path, "rb") as file:
+        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+            raise ConfigError(f"{path}: not a .npy file: it does not begin as one")
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ConfigError(f"{path}: not a .npy file: {error}") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        with warnings.catch_warnings(action="ignore"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header is evaluated: it raises whatever Python does
+        raise ConfigError(f"{path}: not a .npy file: {_first_line(error)}") from None
+    if array.dtype.kind not in "fiu":
         raise ConfigError(f"{path}: not a real array in a .npy file")
-    return array
+    return np.array(array)
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _save(path, array):
-    with open(path, "wb") as file:
-        np.save(file, array)
+    data = io.BytesIO()
+    np.save(data, array)
+    keep(Path(path), data.getvalue())
 
 
 def matmul(
     a: str = typer.Argument(help="A (M, K), .npy"),
     b: str = typer.Argument(help="B (K, N), .npy"),
     output: str = typer.Option(
-        None, "-o", "--output", help="Write the product (M, N), float32, to this .npy file."
+        None, "-o", "--output", help="Write the product (M, N), float32 or int64, to this .npy file."
     ),
-    format_: str = typer.Option("q8_0", "--format", help="Of B: q8_0, q4_0, q4_1 or an MX format."),
+    format_: str = typer.Option(
+        None, "--format", help="Of B: q8_0 (by default, but for integers), q4_0, q4_1 or an MX format."
+    ),
     activations: str = ACTIVATIONS,
     formats_: str = FORMATS,
     preset_name: str = PRESET,
@@ -73,7 +91,7 @@ def matmul(
     report: str = REPORT,
 ):
     """Multiply two matrices; A is quantised in blocks of 32 to the activations' format (INT8), B to a
-    stored format."""
+    stored format. Without a format, matrices of integers are multiplied exactly."""
     config = chip_config(preset_name, bandwidth, latency, tiles, formats_)
     if report is not None:
         check_report_path(report)
@@ -93,27 +111,42 @@ def matmul(
         )
     else:
         backend = "golden" if golden else "sim"
-        product, run = _on_chip(left, right, config, format_, activations, backend)
-        summary = summarise([run], config)
+        product, runs = _on_chip(left, right, config, format_, activations, backend)
+        summary = summarise(runs, config)
         figures = dict(preset=config.name, backend=backend, **summary.as_json())
     if output is not None:
         _save(output, product)
-    write_json(json_file, dict(shapes=[left.shape, right.shape], format=format_, **figures))
+    stored = format_ or ("integers" if product.dtype.kind == "i" else "q8_0")
+    write_json(json_file, dict(shapes=[left.shape, right.shape], format=stored, **figures))
     if board is not None:
         print_checks(find_board(board).title, {"matmul": figures})
         return
     if trace is not None:
-        write_timeline(trace, [("matmul", run.program.commands, run.result.events, run.result.cycles)])
-    title = f"{left.shape} times {right.shape} in {format_} on {config.name}"
+        write_timeline(
+            trace, [("matmul", run.program.commands, run.result.events, run.result.cycles) for run in runs]
+        )
+    title = f"{left.shape} times {right.shape} in {stored} on {config.name}"
     if report is not None:
-        write_report(report, title, [run], config)
+        write_report(report, title, runs, config)
     print_summaries(title, ("matmul",), [summary])
 
 
 def _on_chip(left, right, config, stored, activations, backend):
-    """The product on a backend, and its :class:`Run`."""
-    job = MatmulJob(left, right, config, format=stored, activation=activations)
+    """The product on a backend, and its :class:`Run` s, of integers one or more."""
+    if stored is None and activations is None and is_integer(left, right):
+        integers = IntegerProduct(left, right, config)
+        jobs = [MatmulJob(*part, config, quantiser=integer_weights) for part in integers.parts]
+        products, runs = zip(*(_run(job, config, backend) for job in jobs))
+        return integers.combine(products), runs
+    job = MatmulJob(left, right, config, format=stored or "q8_0", activation=activations)
+    product, run = _run(job, config, backend)
+    if not np.isfinite(product).all():
+        raise ConfigError("the product has elements that FP32 does not hold")
+    return product, (run,)
+
+
+def _run(job, config, backend):
     chip = open_backend(backend, config, job.memory_bytes, job.ring, report=note)
     product, result = run_job(job, chip)
     chip.close()
-    return product, Run("matmul", left.shape[0], job.program, result)
+    return product, Run("matmul", job.shape[0], job.program, result)

@@ -9,6 +9,7 @@ import re
 import typer
 
 from poblano.config import ConfigError, preset
+from poblano_host.cache import keep
 
 __all__ = [
     "ACTIVATIONS",
@@ -21,6 +22,8 @@ __all__ = [
     "TRACE",
     "array_size",
     "check_outputs",
+    "check_text",
+    "fraction",
     "chip_config",
     "write_json",
 ]
@@ -56,12 +59,11 @@ def chip_config(name, bandwidth=None, latency=None, tiles=None, formats=None):
         config = replace(config, name=f"{config.name} with {tiles} tile{'s' * (tiles != 1)}", tiles=tiles)
     changes = {}
     if bandwidth is not None:
-        try:
-            changes["bandwidth"] = Fraction(bandwidth)
-        except (ValueError, ZeroDivisionError):
+        changes["bandwidth"] = fraction(bandwidth)
+        if changes["bandwidth"] is None:
             raise ConfigError(
                 f"memory bandwidth must be a number or a fraction like 20 or 5/2, not {bandwidth!r}"
-            ) from None
+            )
     if latency is not None:
         if latency < 1:
             raise ConfigError(f"memory latency must be at least 1 cycle, not {latency}")
@@ -70,6 +72,13 @@ def chip_config(name, bandwidth=None, latency=None, tiles=None, formats=None):
         changes = {"bandwidth": config.memory.bandwidth, "latency": config.memory.latency} | changes
         return config.with_axi_ports(**changes)
     return config.with_memory(**changes)
+
+
+def fraction(text):
+    """A number like 20, 2.5 or 5/2 as a Fraction, None for anything else, and for what is very long."""
+    if not re.fullmatch(r"[+-]?\d{1,12}(\.\d{1,12}|/0*[1-9]\d{0,11})?", text):
+        return None
+    return Fraction(text)
 
 
 def array_size(text, example):
@@ -87,7 +96,16 @@ def check_outputs(*paths):
             raise FileNotFoundError(2, "its folder does not exist", str(path))
 
 
+def check_text(text, name):
+    """:class:`ConfigError` if an argument's bytes were not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(text[error.start]) & 0xFF
+        raise ConfigError(f"{name} is not UTF-8: byte 0x{byte:02x} behind {error.start} characters") from None
+
+
 def write_json(path, content):
     """Write figures to a file, if there is a path."""
     if path is not None:
-        Path(path).write_text(json.dumps(content, indent=2) + "\n")
+        keep(Path(path), (json.dumps(content, indent=2) + "\n").encode())

@@ -1,11 +1,16 @@
 """The command ``poblano run``: a language model on the chip decodes text from a prompt."""
 
+from dataclasses import asdict
+
 import typer
 
 from poblano.config import ConfigError
 from poblano_fpga.on_board import OnBoard
+from poblano_host.compiler import conversions
 from poblano_host.models import ModelError, load_model, quantise_model
+from poblano_host.models.chat import chat_ids
 from poblano_host.runtime.errors import Mismatch
+from poblano_host.runtime.progress import Progress
 from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
@@ -22,6 +27,7 @@ from .options import (
     REPORT,
     TRACE,
     check_outputs,
+    check_text,
     chip_config,
     write_json,
 )
@@ -66,6 +72,7 @@ def run(
     report: str = REPORT,
 ):
     """Decode text from a prompt with a language model."""
+    check_text(prompt, "the prompt")
     sampler = Sampler(temperature, top_k, seed)
     if report is not None:
         check_report_path(report)
@@ -93,8 +100,8 @@ def run(
     figures = lambda exact: decoding.as_json("board" if board else backend, exact)
     try:
         decoding.run(maker, tokens, sampler, activations, check)
-    except Mismatch:
-        write_json(json_file, figures(False))
+    except (Mismatch, KeyboardInterrupt) as stop:
+        write_json(json_file, figures(False if isinstance(stop, Mismatch) else None))
         raise
     write_json(json_file, figures(True if check else None))
     decoding.write(trace, report)
@@ -109,7 +116,10 @@ class _Decoding:
     def __init__(self, model, config, prompt, raw):
         self.model, self.config, self.prompt = model, config, prompt
         self.ids = _prompt_ids(model, prompt, raw)
-        self.display, self.runs, self.tokens = Display(), [], []
+        self.conversions = conversions(model, config)
+        dram = config.memory.dram
+        self.display = Display(None if dram is None else dram.clock_mhz)
+        self.runs, self.tokens = [], []
 
     def run(self, backend, count, sampler, activations, check):
         """Decode ``count`` tokens on the ``backend``; ``check``: with the golden model beside."""
@@ -126,14 +136,20 @@ class _Decoding:
                 report=display.note,
                 progress=display.progress,
             )
-            for step, token in session.generate(self.ids, count, sampler, stop={self.model.config.eos_id}):
+            display.run = Progress(self.config, session.plan(len(self.ids), count))
+            for step, token in session.generate(self.ids, count, sampler, stop=self.model.ends):
                 self.runs.append(Run(step.phase, step.count, step.program, step.result))
                 display.step(step)
                 if token is not None:
                     self.tokens.append(token)
-                    display.write(text.push(token))
+                    if token not in self.model.ends:
+                        display.write(text.push(token))
             display.write(text.flush())
             session.close()
+
+    @property
+    def _rounded(self):
+        return [conversion for conversion in self.conversions if conversion.rule != "exact"]
 
     def _summary(self, phase):
         return summarise([run for run in self.runs if run.phase == phase], self.config)
@@ -144,6 +160,7 @@ class _Decoding:
             model=self.model.config.name,
             preset=self.config.name,
             backend=backend,
+            weights=[asdict(conversion) for conversion in self.conversions],
             prompt=self.prompt,
             prompt_tokens=len(self.ids),
             text=self.display.text,
@@ -163,7 +180,9 @@ class _Decoding:
             write_timeline(trace, runs)
         if report is not None:
             title = f"{self.model.config.name} on {self.config.name}"
-            write_report(report, title, self.runs, self.config, text=self.prompt + self.display.text)
+            notes = [str(conversion) for conversion in self._rounded]
+            text = self.prompt + self.display.text
+            write_report(report, title, self.runs, self.config, text=text, notes=notes)
 
     def print(self):
         """Print a table of the figures."""
@@ -174,15 +193,18 @@ class _Decoding:
             phases,
             [self._summary(phase) for phase in phases],
         )
+        for conversion in self._rounded:
+            print(conversion)
 
 
 def _prompt_ids(model, prompt, raw):
     """The tokens of a prompt; ModelError if it is empty or longer than the model's context."""
     if not prompt.strip():
         raise ModelError("the prompt is empty")
-    ids = list(model.tokenizer.encode(prompt if raw else model.tokenizer.chat_prompt(prompt)))
-    if model.config.bos_id is not None and ids[:1] != [model.config.bos_id]:
-        ids.insert(0, model.config.bos_id)
+    if raw or model.tokenizer.framing.template is None:
+        ids = model.framed(prompt)
+    else:
+        ids = chat_ids(model, [{"role": "user", "content": prompt}])
     if len(ids) > model.config.context:
         raise ModelError(
             f"the prompt has {len(ids)} tokens; the context of {model.config.name} is {model.config.context}"

@@ -1,7 +1,6 @@
 """The command ``poblano verilog``: a folder for a chip-design flow."""
 
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 import time
 
@@ -11,7 +10,7 @@ from poblano.config import ConfigError
 from poblano.dram.config import DramConfig
 from poblano_flows.export import PERIOD, array_design, chip_design, dram_design, export
 
-from .options import array_size, chip_config
+from .options import array_size, chip_config, fraction
 
 __all__ = ["verilog"]
 
@@ -73,8 +72,7 @@ def _block(name, kind, clock):
     """The design of the part ``name``; ConfigError for what can't be."""
     if name != "dram_controller":
         raise ConfigError(f"unknown block {name!r}; the only one is dram_controller")
-    try:
-        clock_mhz = None if clock is None else Fraction(clock)
-    except (ValueError, ZeroDivisionError):
-        raise ConfigError(f"the clock must be a number of MHz like 800 or 2400/7, not {clock!r}") from None
+    clock_mhz = None if clock is None else fraction(clock)
+    if clock is not None and clock_mhz is None:
+        raise ConfigError(f"the clock must be a number of MHz like 800 or 2400/7, not {clock!r}")
     return dram_design(kind=DramConfig.kind if kind is None else kind, clock_mhz=clock_mhz)

@@ -156,9 +156,7 @@ def compare(reference, logits, tokens):
 
 def text_tokens(model, text, tokens):
     """The first ``tokens`` token ids of ``text``; ModelError if it has fewer."""
-    ids = list(model.tokenizer.encode(text))
-    if model.config.bos_id is not None and ids[:1] != [model.config.bos_id]:
-        ids.insert(0, model.config.bos_id)
+    ids = model.framed(text)
     if len(ids) < tokens:
         raise ModelError(f"the text has {len(ids)} tokens; {tokens} are needed")
     return ids[:tokens]

@@ -22,8 +22,18 @@ def digest(*texts):
 
 
 def keep(path, content):
-    """Write the bytes ``content`` to ``path`` at once: another process sees all of the file or none."""
+    """Write the bytes ``content`` to ``path`` at once: another process, or who comes after a disk was full,
+    sees all of the file or none. What is no file, as a pipe, is written as it is."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        error.filename = str(path)
+        raise

@@ -38,6 +38,7 @@ CONFIG: dict[str, Any] = {
     "torch_dtype": "float16",
 }
 END = "<|endoftext|>"
+TOKENIZER_CONFIG = {"bos_token": END, "eos_token": END, "add_bos_token": True}
 
 
 def kjv_text():
@@ -217,7 +218,7 @@ def _network(config):
 def train(
     folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads=1, minutes=None, report=print
 ):
-    """Train and write ``model.safetensors`` (F16), ``config.json`` and ``tokenizer.json`` to ``folder``.
+    """Train and write ``model.safetensors`` (F16), its configuration and its tokenizer to ``folder``.
 
     The files are there from the 100th step on, the best so far. ``minutes`` is a limit of time: the
     learning rate falls faster if the steps would take longer, and the result then depends on the machine's
@@ -238,6 +239,7 @@ def train(
     tokenizer = train_tokenizer(text, CONFIG["vocab_size"])
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n")
     training, held_out = map(torch.tensor, tokens_of(Tokenizer(tokenizer), text))
     count, length = len(training) + len(held_out), CONFIG["max_position_embeddings"]
     report(f"{len(text)} characters, {count} tokens, {len(text) / count:.2f} characters a token")

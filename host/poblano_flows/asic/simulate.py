@@ -10,6 +10,7 @@ import tempfile
 import numpy as np
 
 from poblano_host.cache import cache_folder, digest, keep
+from poblano_host.sim.build import is_whole
 
 from .flat import Flat
 from .flow import Design, Source
@@ -44,7 +45,7 @@ def compile_netlist(flat, top, sources):
         "counts.cpp": COUNTS,
     }
     library = folder / f"{digest(*files.values(), *CXXFLAGS)}.so"
-    if not library.exists():
+    if not is_whole(library):
         with tempfile.TemporaryDirectory() as temporary:
             for name, text in files.items():
                 Path(temporary, name).write_text(text)

@@ -1,8 +1,20 @@
 """Models and matrix products to commands and memory images."""
 
+from .conversions import conversions
 from .errors import CompileError
+from .integers import IntegerProduct, integer_weights, is_integer
 from .matmul import MatmulJob
 from .model import CompiledModel
 from .program import LayerWork, Program
 
-__all__ = ["CompileError", "CompiledModel", "LayerWork", "MatmulJob", "Program"]
+__all__ = [
+    "CompileError",
+    "CompiledModel",
+    "IntegerProduct",
+    "LayerWork",
+    "MatmulJob",
+    "Program",
+    "conversions",
+    "integer_weights",
+    "is_integer",
+]

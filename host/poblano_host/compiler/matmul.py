@@ -7,15 +7,20 @@ import numpy as np
 from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import Sink
 
+from ..models.model import MX_FORMATS
 from ..models.quantise import QUANTISERS
 from .assemble import assemble
 from .builder import Builder
 from .errors import CompileError
 from .image import Image, align
+from .operands import check_shapes, float_operand
 from .program import LayerWork, Program
 from .weights import TiledMatrix, check_weights, choose_activation, split_columns
 
 __all__ = ["MatmulJob"]
+
+LEAST, LEAST_MX = 2.0**-49, 2.0**-126
+"""The least magnitudes of blocks that are not zero on the chip: with FP scales, and in MX formats."""
 
 
 class MatmulJob:
@@ -23,11 +28,12 @@ class MatmulJob:
     ``activation``.
 
     ``format`` is a name of ``QUANTISERS``, ``activation`` of an activation format (INT8 by default, else
-    the array's first).
+    the array's first). ``quantiser``, if given, makes the BlockTensor of b's transpose instead.
 
     Members: ``image`` (list of (address, bytes)), ``memory_bytes``, ``ring`` (address, commands) and
     ``program``, whose ``result`` is the address and the shape (M, padded N) of the float32 product. Raises
-    :class:`CompileError` for shapes that don't fit.
+    :class:`CompileError` for shapes that don't fit, elements that are not finite, and magnitudes that the
+    formats would lose.
 
     The tiles share the quantising by rows and the product by columns. Rows that don't fit in activation
     memory at once read the weights again.
@@ -35,16 +41,14 @@ class MatmulJob:
 
     RING = 1 << 16
 
-    def __init__(self, a, b, config, *, format="q8_0", activation=None):
-        a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
-        if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-            raise CompileError(f"can't multiply shapes {a.shape} and {b.shape}")
-        if 0 in a.shape or 0 in b.shape:
-            raise CompileError(f"shapes {a.shape} and {b.shape} are empty")
+    def __init__(self, a, b, config, *, format="q8_0", activation=None, quantiser=None):
+        check_shapes(np.asarray(a), np.asarray(b))
         if format not in QUANTISERS:
             raise CompileError(f"unknown format {format!r}; known are {', '.join(QUANTISERS)}")
         check_weights(format, config)
         self.activation = choose_activation(activation, config)
+        a = float_operand("A", a, True, LEAST_MX if self.activation.mx else LEAST)
+        b = float_operand("B", b, False, LEAST_MX if format in MX_FORMATS else LEAST)
         self.config = config
         self.shape = (a.shape[0], b.shape[1])
         tile = config.tile
@@ -72,7 +76,10 @@ class MatmulJob:
         pad = lambda array, height, width: np.pad(
             array, ((0, height - array.shape[0]), (0, width - array.shape[1]))
         )
-        weights = QUANTISERS[format](pad(b, k, n).T)
+        try:
+            weights = (quantiser or QUANTISERS[format])(pad(b, k, n).T)
+        except ValueError as error:
+            raise CompileError(f"B in {format}: {error}") from None
         (ranges,) = split_columns([n], config)
         self.matrix = TiledMatrix.place(image, weights, ranges, config)
         self.source = image.array(pad(a, a.shape[0], k))

@@ -11,6 +11,7 @@ import numpy as np
 
 from poblano.isa.vector_ops import NO_LIMIT
 
+from ..models.padding import padded_heads
 from .assemble import COMPILED_LAYERS, assemble
 from .builder import Builder
 from .errors import CompileError
@@ -20,13 +21,18 @@ from .memory import ModelMemory
 from .plan import Plan, Shape
 from .program import Program
 from .sizes import Sizes
-from .symbols import Kind
 from .work import Work
 
 __all__ = ["CompiledModel"]
 
 TOKENS = (256, 192, 128, 112, 96, 80, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Lengths of the longest step that are tried."""
+RINGS = (1 << 16, 1 << 17, 1 << 18)
+"""Commands of the command ring: the least of these that holds a step."""
+SURELY = 512
+"""Layers times tokens whose commands the least ring surely holds."""
+WAITING = 0.1
+"""Commands that are added for their waits alone, at most, of all others."""
 
 
 class CompiledModel:
@@ -34,7 +40,8 @@ class CompiledModel:
 
     Parameters
     ----------
-    model : Model; float matrices are quantised to q8_0 (to an MX format on an array without INT8 weights).
+    model : Model; float matrices are quantised to q8_0 (to an MX format on an array without INT8 weights),
+        and heads are padded to blocks of 32.
     config : ChipConfig
     context : positions of the KV caches; the model's, at most 2048, by default.
     activations : the format of the activations, see :class:`.formats.ActivationFormats`
@@ -49,12 +56,10 @@ class CompiledModel:
     Raises :class:`CompileError`.
     """
 
-    RING = 1 << 16
-
     def __init__(self, model, config, *, context=None, activations=None):
-        self.model, self.config, c = model, config, model.config
+        self.model, self.config, c = padded_heads(model), config, model.config
         self.formats = ActivationFormats.choose(activations, config)
-        self.sizes = Sizes.of(model, config)
+        self.sizes = Sizes.of(self.model, config)
         self.context = min(c.context, 2048) if context is None else context
         if not 1 <= self.context < NO_LIMIT - 2 * config.tile.array.rows:
             raise CompileError(
@@ -63,9 +68,11 @@ class CompiledModel:
         self._plans, self._templates = {}, {}
         self.max_tokens = self._fit()
         self.memory = ModelMemory(
-            model, self.sizes, config, context=self.context, tokens=self.max_tokens, ring=self.RING
+            self.model, self.sizes, config, context=self.context, tokens=self.max_tokens
         )
-        self.image, self.memory_bytes, self.ring = self.memory.pieces, self.memory.size, self.memory.ring
+        self.max_tokens, commands = self._fit_ring()
+        address, self.memory_bytes = self.memory.place_ring(commands)
+        self.image, self.ring = self.memory.pieces, (address, commands)
 
     @property
     def vocab_stride(self):
@@ -90,8 +97,12 @@ class CompiledModel:
         shape = self._shape(len(tokens), position, logits)
         template, results, work = self._template(shape)
         code = template.bind({symbol: self._value(symbol, position) for symbol in template.symbols})
-        embedded = np.ascontiguousarray(self.model.embed(tokens), np.float32)
+        embedded = np.ascontiguousarray(self.model.embed(tokens, position), np.float32)
         return Program(code, [(self.memory.input, embedded.tobytes())], work=work.at(position), **results)
+
+    def work(self, count, position, *, logits="last"):
+        """The least work of a step of ``count`` tokens: what its program's ``work`` says."""
+        return Work(self.memory, self._shape(count, position, logits)).at(position)
 
     def _shape(self, count, position, logits):
         """The :class:`.plan.Shape` of a step: the least bucket of contexts, a power of two of granules,
@@ -121,6 +132,20 @@ class CompiledModel:
                     return tokens
         raise error
 
+    def _fit_ring(self):
+        """(the most tokens, or fewer, commands of the ring that holds theirs), as far as a layer's commands
+        tell."""
+        layers = len(self.model.graph.layers)
+        if layers * self.max_tokens <= SURELY:
+            return self.max_tokens, RINGS[0]
+        for tokens in (n for n in TOKENS if n <= self.max_tokens):
+            shape = Shape(tokens, 0, self.context, "none")
+            first, second = (len(self._lower(shape, n).builder.ops) for n in (1, 2))
+            needed = (first + (layers - 1) * (second - first)) * (1 + WAITING)
+            if needed <= RINGS[-1]:
+                break
+        return tokens, next((ring for ring in RINGS if ring >= needed), RINGS[-1])
+
     def _template(self, shape):
         """(:class:`.template.Template`, what a program leaves in memory, :class:`.work.Work`) of a shape."""
         if shape not in self._templates:
@@ -137,9 +162,9 @@ class CompiledModel:
         if template is None:
             step = self._lower(shape, layers)
             template = assemble(step.builder)
-        if len(template.words) > self.RING:
+        if len(template.words) > self.ring[1]:
             raise CompileError(
-                f"{self.sizes.name}: a step has {len(template.words)} commands; the ring holds {self.RING}"
+                f"{self.sizes.name}: a step has {len(template.words)} commands; the ring holds {self.ring[1]}"
             )
         return template, step.results, Work(self.memory, shape)
 
@@ -147,18 +172,13 @@ class CompiledModel:
         """The state after lowering the first ``layers`` layers of the graph, and what is around them."""
         plan = self._plan(shape)
         last = shape.context - shape.count  # the largest position
-        bounds = _Bounds(lambda symbol: self._value(symbol, last))
+        cols, granule = self.config.tile.array.cols, self.sizes.key_granule
+        bounds = _Bounds(lambda symbol: symbol.most(last, cols, granule))
         return lower_graph(shape, plan, self.memory, Builder(self.config, bounds), self.formats, layers)
 
     def _value(self, symbol, position):
         """What a symbol stands for in a step from ``position`` on."""
-        cols, granule = self.config.tile.array.cols, self.sizes.key_granule
-        return {
-            Kind.POSITION: lambda: position,
-            Kind.GROUP: lambda: position // cols,
-            Kind.COLUMN: lambda: position % cols,
-            Kind.GRANULES: lambda: -(-(position + symbol.argument) // granule),
-        }[symbol.kind]()
+        return symbol.value(position, self.config.tile.array.cols, self.sizes.key_granule)
 
 
 class _Bounds(dict):

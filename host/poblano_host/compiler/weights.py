@@ -1,15 +1,16 @@
 """Weight matrices as streams for each tile."""
 
 from dataclasses import dataclass
+from math import lcm
 
 import numpy as np
 
 from poblano.compute.reference import pack_weights
-from poblano.config import BLOCK
+from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 
 from ..models.model import MX_FORMATS, BlockTensor
-from ..models.quantise import QUANTISERS
+from ..models.quantise import quantise_weights
 from .errors import CompileError
 from .image import align
 
@@ -21,6 +22,8 @@ __all__ = [
     "choose_activation",
     "matrix_bytes",
     "split_columns",
+    "weight_form",
+    "weight_format",
 ]
 
 FORMATS = {
@@ -28,18 +31,37 @@ FORMATS = {
     "q4_0": dict(element=Element.S4, scale=ScaleFormat.F16, minimum=0),
     "q4_1": dict(element=Element.U4, scale=ScaleFormat.F16, minimum=1),
 } | {name: dict(element=form.element, scale=ScaleFormat.E8M0, minimum=0) for name, form in MX_FORMATS.items()}
-"""The operands of a MATMUL command for a stored grid."""
+"""The operands of a MATMUL command for a stored grid, with scales as GGUF has them."""
+
+
+def weight_form(tensor):
+    """The operands of a MATMUL command for a BlockTensor."""
+    form = FORMATS[tensor.format]
+    wide = form["scale"] is ScaleFormat.F16 and tensor.scale.dtype == np.float32
+    return form | {"scale": ScaleFormat.F32} if wide else form
+
+
+def weight_format(tensor, config):
+    """The format in which the array multiplies a model's matrix: float matrices are quantised to q8_0, or to
+    an MX format if the array has no INT8 weights; MXFP4 is q8_0 if it has these and no MXFP4."""
+    arithmetic = config.tile.array.arithmetic
+    integers = Element.S8 in arithmetic.weights
+    if not isinstance(tensor, BlockTensor):
+        return "q8_0" if integers else arithmetic.activations[0].name.lower()
+    if tensor.format == "mxfp4_e2m1" and integers and Element.E2M1 not in arithmetic.mx_weights:
+        return "q8_0"
+    return tensor.format
 
 
 def block_tensor(tensor, config):
-    """``tensor`` in blocks: float matrices are quantised to q8_0, or to an MX format if the array has no
-    INT8 weights."""
-    if isinstance(tensor, BlockTensor):
-        return tensor
-    arithmetic = config.tile.array.arithmetic
-    return QUANTISERS["q8_0" if Element.S8 in arithmetic.weights else arithmetic.activations[0].name.lower()](
-        tensor
-    )
+    """``tensor`` in its :func:`weight_format`; :class:`CompileError` for what no scale holds."""
+    held = weight_format(tensor, config)
+    try:
+        if not isinstance(tensor, BlockTensor):
+            return quantise_weights(tensor, held)
+        return tensor if tensor.format == held else tensor.as_q8_0()
+    except ValueError as error:
+        raise CompileError(f"a matrix of shape {tensor.shape}: {error}") from None
 
 
 def check_weights(format, config):
@@ -77,19 +99,21 @@ def choose_activation(name, config):
 
 def matrix_bytes(tensor, config):
     """Bytes of the streams of a BlockTensor."""
-    form, array = FORMATS[tensor.format], config.tile.array
+    form, array = weight_form(tensor), config.tile.array
     step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
     return step * -(-tensor.shape[1] // (BLOCK * array.segments)) * -(-tensor.shape[0] // array.cols)
 
 
-def split_columns(widths, config, *, blocks=True):
+def split_columns(widths, config, *, blocks=True, unit=1):
     """For each matrix of ``widths`` (columns), for each tile, its range of columns (first, end).
 
-    Ranges are whole array columns and rows of vector memory and, with ``blocks``, whole blocks of 32: where
-    tiles quantise their own results. Every matrix is split alone, as evenly as can be,
+    Ranges are whole array columns, lines and rows of vector memory and ``unit`` s and, with ``blocks``, whole
+    blocks of 32: where tiles quantise their own results. Every matrix is split alone, as evenly as can be,
     or, if that loads the busiest tile less, all together as if they stood side by side.
     """
-    granule, tiles = max(BLOCK if blocks else config.tile.lanes, config.tile.array.cols), config.tiles
+    rows = max(config.tile.lanes, LINE_WORDS)
+    granule = lcm(max(BLOCK if blocks else rows, config.tile.array.cols), unit)
+    tiles = config.tiles
     counts = [-(-width // granule) for width in widths]
     total = sum(counts)
     alone = [[count * t // tiles for t in range(tiles + 1)] for count in counts]
@@ -130,7 +154,7 @@ class TiledMatrix:
         """Append to ``image`` the streams of ``tensor``, a BlockTensor (N out, K in), each in its tile's
         home."""
         check_weights(tensor.format, config)
-        form, array = FORMATS[tensor.format], config.tile.array
+        form, array = weight_form(tensor), config.tile.array
         blocks = tensor.shape[1] // BLOCK
         k_blocks = align(blocks, array.segments)
         pad = lambda part, unit, value=0: np.pad(

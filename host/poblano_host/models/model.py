@@ -1,13 +1,14 @@
 """What a model is to the rest of the software: a configuration, tensors in their stored grid and a
 tokenizer."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from poblano.config import BLOCK
 from poblano.formats.element import Activation
+from poblano.formats.scale_reference import read_scale
 
 from .arch import FAMILIES
 from .config import ModelConfig, ModelError
@@ -27,7 +28,8 @@ class BlockTensor:
     minimum).
 
     ``format`` q4_1: ``q`` uint8 0..15 with ``minimum``; q4_0: int8 -8..7; q8_0: int8. ``scale`` and
-    ``minimum`` are float16 (N, K/32). One of :data:`MX_FORMATS`: ``q`` are codes, uint8 (mxint8: int8, in
+    ``minimum`` are float16 (N, K/32); ``scale`` is float32 of 11 significant bits where float16 does not
+    hold it. One of :data:`MX_FORMATS`: ``q`` are codes, uint8 (mxint8: int8, in
     64ths), ``scale`` float32 powers of two.
     """
 
@@ -56,6 +58,31 @@ class BlockTensor:
             values += self.minimum.astype(np.float32)[..., None]
         return values.reshape(n, k)
 
+    @classmethod
+    def joined(cls, parts):
+        """The rows of several tensors in one."""
+        minima = [part.minimum for part in parts if part.minimum is not None]
+        return cls(
+            parts[0].format,
+            np.concatenate([part.q for part in parts]),
+            np.concatenate([part.scale for part in parts]),
+            np.concatenate(minima) if minima else None,
+        )
+
+    def as_q8_0(self):
+        """A tensor in MXFP4 exactly in q8_0: its elements are 0 to 12 halves. ValueError for a block that has
+        no such scale."""
+        element = MX_FORMATS[self.format].element
+        q = np.ldexp(element.values(self.q), 1).astype(np.int8)
+        scale = np.where(q.reshape(*self.scale.shape, BLOCK).any(-1), self.scale / 2, 0).astype(np.float32)
+        with np.errstate(over="ignore"):
+            halves = scale.astype(np.float16)
+        if (halves == scale).all():
+            return BlockTensor("q8_0", q, halves)
+        if (read_scale(scale) != scale).any():
+            raise ValueError("a block's scale is below 2**-55, which q8_0 does not hold")
+        return BlockTensor("q8_0", q, scale)
+
     def rows(self, index):
         """The tensor of the rows ``index`` (anything numpy takes)."""
         return BlockTensor(
@@ -71,18 +98,33 @@ class Model:
     """A loaded model. ``tensors`` maps GGUF's canonical names to BlockTensor (matrices) or float32 arrays.
 
     RoPE rotates neighbouring elements 2i and 2i+1. :attr:`graph` says what is computed with the tensors.
+    ``stored`` has the type of each tensor in the file that it was read from, as ``Q4_K`` or ``BF16``.
     """
 
     config: ModelConfig
     tensors: dict
     tokenizer: Tokenizer
+    stored: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_file(cls, where, config, tensors, tokenizer, *, halves):
-        """The checked model of a file's tensors, whose heads RoPE rotates by ``halves`` or by neighbours."""
+    def of_file(cls, where, config, tensors, tokenizer, *, halves, stored):
+        """The checked model of a file's tensors, whose heads RoPE rotates by ``halves`` or by neighbours.
+
+        Nothing is listed or computed for sizes that its tensors can't have.
+        """
         if config.layers > len(tensors):
             raise ModelError(f"{where}: {config.layers} layers, but only {len(tensors)} tensors")
-        model = cls(config, tensors, tokenizer)
+        largest = max(max(tensor.shape, default=1) for tensor in tensors.values())
+        for name in ("dim", "heads", "kv_heads", "head_dim", "ffn_dim", "vocab"):
+            if getattr(config, name) > largest:
+                raise ModelError(
+                    f"{where}: {name} is {getattr(config, name)}; no tensor has more than {largest} rows or "
+                    "columns"
+                )
+        kinds = {name: np.full(tensor.shape[:1], stored[name]) for name, tensor in tensors.items()}
+        family = FAMILIES[config.architecture]
+        tensors, kinds = family.split(config, tensors), family.split(config, kinds)
+        model = cls(config, tensors, tokenizer, {name: str(kind[0]) for name, kind in kinds.items()})
         if halves:
             shapes = model.graph.shapes()
             for name, heads in model.graph.rotated().items():
@@ -113,17 +155,36 @@ class Model:
         return replace(short, config=config, tensors=tensors)
 
     @property
+    def ends(self):
+        """The ids of the tokens that end a text or a reply."""
+        return self.tokenizer.framing.ends | ({self.config.eos_id} - {None})
+
+    def framed(self, text):
+        """The ids of ``text`` with the tokens that the model's files put before and behind it; it may have
+        the first itself."""
+        framing, ids = self.tokenizer.framing, list(self.tokenizer.encode(text))
+        if framing.add_bos and ids[:1] != [self.config.bos_id]:
+            ids.insert(0, self.config.bos_id)
+        return ids + [self.config.eos_id] * framing.add_eos
+
+    @property
     def output(self):
         """The weight of the projection to logits."""
         (head,) = self.graph.of(Head)
         return self.tensors[head.weight]
 
-    def embed(self, tokens):
-        """float32 (len(tokens), dim): the value of the graph's Embedding."""
+    def embed(self, tokens, position=0):
+        """float32 (len(tokens), dim): the value of the graph's Embedding at positions ``position`` on."""
         (embedding,) = self.graph.of(Embedding)
-        rows = rows_of(self.tensors[embedding.table], np.asarray(tokens, dtype=np.int64))
-        table = rows.dequantise() if isinstance(rows, BlockTensor) else rows
-        return embedding.reference(Step(tokens=np.arange(len(table)), tensors={embedding.table: table}))
+
+        def rows(name, index):
+            found = rows_of(self.tensors[name], index)
+            return found.dequantise() if isinstance(found, BlockTensor) else found
+
+        tensors = {embedding.table: rows(embedding.table, np.asarray(tokens, dtype=np.int64))}
+        if embedding.positions is not None:
+            tensors[embedding.positions] = rows(embedding.positions, slice(position, position + len(tokens)))
+        return embedding.reference(Step(tokens=np.arange(len(tokens)), tensors=tensors))
 
     def check(self, where):
         """:class:`ModelError` if a tensor is missing, unknown, of another shape or not finite.

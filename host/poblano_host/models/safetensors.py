@@ -1,90 +1,77 @@
-"""Hugging Face directories: ``config.json``, ``model.safetensors`` and ``tokenizer.json``."""
+"""Hugging Face directories: ``config.json``, ``model.safetensors`` (or several files with an index) and
+``tokenizer.json``."""
 
-import json
 from pathlib import Path
 
-import numpy as np
-import safetensors
-from safetensors import safe_open
-
 from .arch import find_family
+from .checkpoint import read_checkpoint
 from .config import ModelError
-from .metadata import Metadata
+from .json_file import read_json
+from .metadata import Metadata, hugging_face_rope
 from .model import Model
-from .tokenizer import Tokenizer
+from .text_files import folder_text
 
 __all__ = ["load_directory"]
 
 
-def _json(path):
-    try:
-        raw = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise ModelError(f"{path}: not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise ModelError(f"{path}: not a JSON object")
-    return raw
+def _of_text(raw):
+    """The fields of the text's model where ``config.json`` is of one that also sees."""
+    text = raw.get("text_config")
+    return raw | text if isinstance(text, dict) else raw
 
 
 def _fields(path, raw):
-    """``config.json`` with its RoPE's constants beside the others, wherever they are in the file."""
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    if not isinstance(rope, dict):
-        raise ModelError(f"{path}: RoPE scaling {rope!r} is not supported")
-    kind = rope.get("rope_type", rope.get("type", "default"))
+    """``config.json`` with RoPE's base beside the others, wherever it is in the file."""
+    rope = hugging_face_rope(path, raw)
     base = {"rope_theta": rope["rope_theta"]} if "rope_theta" in rope else {}
-    return Metadata(path, "hugging_face", raw | base | {"RoPE scaling": kind})
+    return Metadata(path, "hugging_face", raw | base)
 
 
-def _tensors(path, family):
-    """float32 arrays by canonical name."""
-    tensors = {}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():
-                canonical = family.canonical(name)
-                if canonical is None:
-                    raise ModelError(f"{path}: unknown tensor {name}")
-                tensors[canonical] = file.get_tensor(name).astype(np.float32)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except safetensors.SafetensorError as error:
-        raise ModelError(f"{path}: truncated or corrupt safetensors: {error}") from None
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path}: unreadable tensor: {error}") from None
-    return tensors
+def _canonical(path, family, arrays, kinds):
+    """Arrays and stored types by canonical name."""
+    tensors, stored = {}, {}
+    for name, array in arrays.items():
+        if family.unused(name):
+            continue
+        canonical = family.canonical(name)
+        if canonical is None:
+            raise ModelError(f"{path}: unknown tensor {name}")
+        if canonical in tensors:
+            raise ModelError(f"{path}: tensor {name} is another's {canonical}")
+        tensors[canonical] = family.of_hugging_face(canonical, array)
+        stored[canonical] = kinds[name]
+    return tensors, stored
 
 
 def load_directory(folder):
     """The :class:`Model` in a directory; matrices become float32. :class:`ModelError` names what is wrong."""
     folder = Path(folder)
     path = folder / "config.json"
-    raw = _json(path)
-    family = find_family(raw.get("model_type"), path)
+    raw = _of_text(read_json(path))
+    family = find_family(raw.get("model_type"), path, of="model_type")
+    if raw.get("quantization_config"):
+        raise ModelError(f"{path}: quantization_config is not supported; F32, F16 and BF16 tensors are read")
     fields = _fields(path, raw)
-    first = lambda ids: ids[0] if isinstance(ids, list) and ids else ids  # several ends of text: the first
-    tied = bool(raw.get("tie_word_embeddings", False))
+    vocab = fields.get("vocab_size")
+    text = folder_text(folder, raw, vocab if isinstance(vocab, int) else None)
+    tied = bool(raw.get("tie_word_embeddings", family.tied))
     try:
         config = fields.config(
             family,
             name=raw.get("_name_or_path", folder.name),
-            vocab=fields.get("vocab_size"),
-            bos_id=first(raw.get("bos_token_id")),
-            eos_id=first(raw.get("eos_token_id")),
+            vocab=vocab,
+            bos_id=text.bos_id,
+            eos_id=text.eos_id,
             tied=tied,
         )
     except ModelError:
         raise
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(f"{path}: a size or constant is no number: {error}") from None
-    path = folder / "model.safetensors"
-    tensors = _tensors(path, family)
+    path, arrays, kinds = read_checkpoint(folder)
+    tensors, stored = _canonical(path, family, arrays, kinds)
     if tied:
         tensors.pop("output.weight", None)
     elif "output.weight" not in tensors:
         raise ModelError(f"{path}: tensor lm_head.weight is missing and tie_word_embeddings is not set")
-    return Model.of_file(path, config, tensors, Tokenizer.from_json(folder / "tokenizer.json"), halves=True)
+    return Model.of_file(path, config, tensors, text.tokenizer, halves=True, stored=stored)

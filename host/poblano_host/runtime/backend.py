@@ -48,7 +48,7 @@ class Backend(Protocol):
     def run(self, commands, *, progress=None):
         """Reset the queue and run ``commands`` (see :func:`command_rows`); the :class:`RunResult`.
 
-        ``progress(dispatched, total, cycles)`` is called from time to time. Raises :class:`ChipError`.
+        ``progress(completed, total, cycles)`` is called from time to time. Raises :class:`ChipError`.
         """
 
     def close(self):

@@ -54,6 +54,9 @@ class Device(Protocol):
     def take_events(self):
         """Commands' starts and ends since the last call: an array of :data:`EVENT`, by the clock."""
 
+    def completed(self):
+        """Commands that have completed since the start; None if the device does not see them."""
+
     def close(self):
         """Free the device."""
 
@@ -106,6 +109,9 @@ class SimulatedDevice:
 
     def take_events(self):
         return self.simulation.take_events()
+
+    def completed(self):
+        return self.simulation.completed
 
     def close(self):
         self.simulation.close()
@@ -169,6 +175,9 @@ class BridgeDevice:
 
     def clock(self):
         return self.requests + self._waited
+
+    def completed(self):
+        return None
 
     def close(self):
         self.client.close()

@@ -11,6 +11,7 @@ import numpy as np
 from poblano.config import ConfigError
 from poblano.isa.topology import UnitKind
 
+from ..cache import keep
 from .timeline import slices
 
 __all__ = [
@@ -51,7 +52,7 @@ def roofline_cycles(work, config):
 @dataclass(frozen=True)
 class Summary:
     """Sums over runs. Utilisations are of what the chip could do in these cycles; None where there are no
-    cycles."""
+    cycles. ``clock_mhz`` is the chip's clock, None where its memory has none."""
 
     tokens: int
     steps: int
@@ -64,6 +65,14 @@ class Summary:
     array_utilisation: float | None
     vector_utilisation: float | None
     memory_utilisation: float | None
+    clock_mhz: float | None = None
+
+    @property
+    def tokens_per_second(self):
+        """Of the chip at its clock."""
+        if not self.cycles or self.clock_mhz is None:
+            return None
+        return 1e6 * self.clock_mhz * self.tokens / self.cycles
 
     @property
     def roofline_fraction(self):
@@ -93,6 +102,8 @@ class Summary:
             bytes_written=self.bytes_written,
             seconds=self.seconds,
             cycles_per_second=self.cycles_per_second,
+            clock_mhz=self.clock_mhz,
+            tokens_per_second=self.tokens_per_second,
         )
 
 
@@ -122,6 +133,7 @@ def summarise(runs, config):
         array_utilisation=share(macs, config.macs_per_cycle),
         vector_utilisation=share(working, config.tiles),
         memory_utilisation=share(bytes_read + bytes_written, float(config.memory.total_bandwidth)),
+        clock_mhz=None if config.memory.dram is None else float(config.memory.dram.clock_mhz),
     )
 
 
@@ -129,6 +141,7 @@ def summary_rows(summaries):
     """Rows of text, (name, a value for each of ``summaries``), of a table for people."""
     number = lambda value: "-" if value is None else f"{value:,.0f}"
     percent = lambda value: "-" if value is None else f"{value:.1%}"
+    clock = next((summary.clock_mhz for summary in summaries if summary.clock_mhz is not None), None)
     rows = [
         ("tokens", number, "tokens"),
         ("cycles", number, "cycles"),
@@ -142,6 +155,9 @@ def summary_rows(summaries):
         ("seconds", lambda value: f"{value:,.1f}", "seconds"),
         ("simulated cycles per second", number, "cycles_per_second"),
     ]
+    if clock is not None:
+        speed = lambda value: "-" if value is None else f"{value:,.1f}"
+        rows.insert(3, (f"tokens per second at {clock:g} MHz", speed, "tokens_per_second"))
     return [
         (name, *(form(getattr(summary, attribute)) for summary in summaries))
         for name, form, attribute in rows
@@ -296,13 +312,13 @@ def check_report_path(path):
         raise ConfigError(f"{path}: a report is an .html or a .png file")
 
 
-def write_report(path, title, runs, config, *, text=""):
+def write_report(path, title, runs, config, *, text="", notes=()):
     """Write a self-contained HTML page, or its plots as one PNG, by the suffix of ``path``. ``runs`` need
-    cycles."""
+    cycles. ``notes`` are lines about the weights."""
     check_report_path(path)
     plots = (_plot_roofline, _plot_units)
     if Path(path).suffix == ".png":
-        Path(path).write_bytes(_figure(plots, runs, config))
+        keep(Path(path), _figure(plots, runs, config))
         return
     phases = list(dict.fromkeys(run.phase for run in runs))
     summaries = [summarise([run for run in runs if run.phase == phase], config) for phase in phases]
@@ -320,8 +336,10 @@ def write_report(path, title, runs, config, *, text=""):
         "body{font-family:sans-serif;margin:2em} td{text-align:right;padding:0 1em} "
         "th{text-align:left} img{max-width:100%}"
     )
-    Path(path).write_text(
+    page = (
         f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{style}</style></head>\n<body><h1>{html.escape(title)}</h1>\n<p>{html.escape(text)}</p>\n"
+        f"{''.join(cell('p', line) for line in notes)}"
         f"<table>\n{table}</table>\n{images}</body></html>\n"
     )
+    keep(Path(path), page.encode())

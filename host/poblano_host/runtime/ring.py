@@ -108,16 +108,20 @@ class Ring:
     def run(self, commands, *, progress=None):
         """Run a program (as of :func:`command_rows`); its :class:`RunResult`, or a :class:`ChipError`.
 
-        ``progress(dispatched, total, cycles)`` is called from time to time, and at the end.
+        ``progress(completed, total, cycles)`` is called from time to time, and at the end; of a device that
+        does not see what is completed the number of commands dispatched.
         """
         stays = isinstance(commands, Bound)
         total = len(commands if stays else command_rows(commands))
 
         def tick():
             if progress is not None and self._running:
-                progress(self.read("HEAD"), total, self._cycles())
+                completed = self.device.completed()
+                done = self.read("HEAD") if completed is None else completed - before
+                progress(done, total, self._cycles())
 
         self.start()
+        before = self.device.completed()
         try:
             if stays and (place := self._residents.bring(commands)):
                 self._use(place.address, place.size)

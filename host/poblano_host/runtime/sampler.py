@@ -34,8 +34,11 @@ class Sampler:
         if self.temperature == 0:
             return step.best
         order = np.argsort(-step.logits, kind="stable")[: self.top_k or None]
-        weights = step.logits[order].astype(np.float64) / self.temperature
-        weights = np.exp(weights - weights.max())
+        logits = step.logits[order].astype(np.float64)
+        if not np.isfinite(logits[0]):
+            return step.best
+        with np.errstate(over="ignore"):  # of a low temperature only the best remain
+            weights = np.nan_to_num(np.exp((logits - logits[0]) / self.temperature))
         # A generator for each position: the choice does not depend on the steps before.
         generator = np.random.default_rng((self.seed, step.position + step.count))
         return int(generator.choice(order, p=weights / weights.sum()))

@@ -40,8 +40,8 @@ class Session:
     check : run the golden model beside, and raise :class:`Mismatch` at the first difference in what is in
         memory
     report : called with a line for each slow step of the start
-    progress : called as ``progress(phase, completed, total, cycles)``; cycles are those of the running
-        program
+    progress : called as ``progress(phase, program, completed, cycles)``: commands of the running program that
+        have completed, and its cycles so far
     """
 
     def __init__(
@@ -96,6 +96,23 @@ class Session:
                 return
             step = self.step("decode", [token], "last", read=logits)
 
+    def plan(self, length, count):
+        """The steps of :meth:`generate` for a prompt of ``length`` tokens and ``count`` tokens to choose, if
+        nothing ends it before: (phase, work) of each, without compiling it."""
+        start, end = self.position, min(self.position + length + count - 1, self.compiled.context)
+        steps = []
+        for first in range(start, start + length, self.compiled.max_tokens):
+            tokens = min(self.compiled.max_tokens, start + length - first)
+            logits = "last" if first + tokens == start + length else "none"
+            steps.append(("prefill", self.compiled.work(tokens, first, logits=logits)))
+        return steps + [("decode", self.compiled.work(1, n)) for n in range(start + length, end)]
+
+    def rewind(self, position):
+        """Forget the tokens from ``position`` on: the next step goes on there."""
+        if not 0 <= position <= self.position:
+            raise ValueError(f"the session has seen {self.position} tokens; it can't go back to {position}")
+        self.position = position
+
     def step(self, phase, tokens, logits, *, read=True):
         """Run ``tokens`` after those before; the :class:`Step`. ``phase`` names it, ``logits`` as of
         ``CompiledModel.step``; ``read``: the step has them, if there are any."""
@@ -104,7 +121,8 @@ class Session:
         for chip in self._chips():
             for address_, data in program.inputs:
                 chip.write(address_, data)
-        result = self.backend.run(commands, progress=lambda *arguments: self.progress(phase, *arguments))
+        tell = lambda completed, total, cycles: self.progress(phase, program, completed, cycles)
+        result = self.backend.run(commands, progress=tell)
         if self.golden is not None:
             self.golden.run(commands)
             self._compare(program, self.golden)

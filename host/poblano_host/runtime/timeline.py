@@ -2,10 +2,13 @@
 viewers."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 
 from poblano.isa.topology import LARGEST
+
+from ..cache import keep
 
 __all__ = ["SLICE", "slices", "trace_events", "write_timeline"]
 
@@ -68,7 +71,5 @@ def trace_events(runs):
 
 def write_timeline(path, runs):
     """Write ``runs`` (see :func:`trace_events`) as Chrome trace JSON."""
-    with open(path, "w") as file:
-        file.write('{"displayTimeUnit": "ns", "traceEvents": [\n')
-        file.write(",\n".join(json.dumps(event, separators=(",", ":")) for event in trace_events(runs)))
-        file.write("\n]}\n")
+    events = ",\n".join(json.dumps(event, separators=(",", ":")) for event in trace_events(runs))
+    keep(Path(path), f'{{"displayTimeUnit": "ns", "traceEvents": [\n{events}\n]}}\n'.encode())

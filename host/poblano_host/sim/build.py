@@ -3,6 +3,7 @@
 import fcntl
 import os
 from pathlib import Path
+import struct
 import subprocess
 import tempfile
 
@@ -10,7 +11,7 @@ from ..cache import cache_folder, digest, keep
 from .errors import SimulationError
 from .verilator import verilator_command, verilator_root
 
-__all__ = ["build_library", "build_program"]
+__all__ = ["build_library", "build_program", "is_whole"]
 
 FLAGS = [
     "--cc",
@@ -29,8 +30,25 @@ FLAGS = [
     "20000",
 ]
 CXXFLAGS = ["-fPIC", "-fno-plt", "-std=gnu++17", "-fno-strict-aliasing"]
+HEADER = struct.Struct("<40xQ10xHH2x")
+"""Of an ELF file of 64 bits: where its table of sections is, bytes of an entry, and entries."""
 FAST, SLOW = "-O1", "-O0"
 """Optimisation of what runs every cycle, and of what runs once, at the start."""
+
+
+def is_whole(library):
+    """Whether there is a shared library that has not been cut, of which the end would be a bus error: an ELF
+    file whose table of sections, its last part, is in it."""
+    try:
+        with open(library, "rb") as file:
+            head = file.read(HEADER.size)
+            size = file.seek(0, os.SEEK_END)
+    except FileNotFoundError:
+        return False
+    if len(head) < HEADER.size or head[:4] != b"\x7fELF":
+        return False
+    sections, entry, count = HEADER.unpack(head)
+    return size >= sections + entry * count
 
 
 def build_library(verilog, top, sources, *, no_inline=(), report=lambda text: None):
@@ -43,12 +61,12 @@ def build_library(verilog, top, sources, *, no_inline=(), report=lambda text: No
     settings = "`verilator_config\n" + "".join(f'no_inline -module "{name}"\n' for name in no_inline)
     key = digest(verilog, *sources.values(), settings, *FLAGS, *CXXFLAGS, FAST, SLOW)
     library = cache_folder() / f"{top}-{key}.so"
-    if library.exists():
+    if is_whole(library):
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
     with open(library.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not library.exists():
+        if not is_whole(library):
             keep(library, _built(verilog, top, sources, settings, report))
     return library
 
@@ -57,7 +75,7 @@ def build_program(name, sources):
     """As :func:`build_library`, of the C++ ``sources`` alone."""
     flags = ["-O2", "-shared", *CXXFLAGS]
     library = cache_folder() / f"{name}-{digest(*sources.values(), *flags)}.so"
-    if not library.exists():
+    if not is_whole(library):
         with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
             folder = Path(temporary)
             for source, text in sources.items():
