@@ -1,5 +1,6 @@
 """A small tokenizer, and models written as Hugging Face directories, for tests."""
 
+from fnmatch import fnmatchcase
 import json
 
 import numpy as np
@@ -65,29 +66,38 @@ def tiny_tokenizer(size=400):
 
 def save_directory(model, tokenizer, folder):
     """Write ``model`` as Hugging Face does, with the library's ``tokenizer``; matrices become float32."""
-    config = model.config
+    config, family = model.config, FAMILIES[model.config.architecture]
     content = {
         field.metadata["hugging_face"]: getattr(config, field.name) for field in stored_fields(type(config))
     }
+    content.pop(None, None)
     content |= {
-        "model_type": config.architecture,
+        "model_type": family.model_type or family.name,
         "vocab_size": config.vocab,
         "bos_token_id": config.bos_id,
         "eos_token_id": config.eos_id,
         "tie_word_embeddings": config.tied,
+        "rope_scaling": config.rope.hugging_face(),
         "_name_or_path": config.name,
     }
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(content))
-    names = {ours: theirs for theirs, ours in FAMILIES[config.architecture].names.items()}
-    tensors = {}
+    names = {ours: theirs for theirs, ours in family.names.items()}
+    rotated, tensors = model.graph.rotated(), {}
     for name, tensor in model.tensors.items():
         tensor = tensor.dequantise() if isinstance(tensor, BlockTensor) else tensor
-        if name.split(".")[-2] in ("attn_q", "attn_k"):  # a head's even rows, then its odd
+        if name in rotated:  # a head's even rows, then its odd
             heads = tensor.reshape(-1, config.head_dim, *tensor.shape[1:])
             tensor = np.concatenate((heads[:, 0::2], heads[:, 1::2]), axis=1).reshape(tensor.shape)
+        tensors[name] = tensor
+    stored = {}
+    for name, tensor in family.fuse(config, tensors).items():
+        if any(fnmatchcase(name, pattern) for pattern in family.transposed):
+            tensor = tensor.T
+        if any(fnmatchcase(name, pattern) for pattern in family.shifted):
+            tensor = tensor - np.float32(1)
         layer = name.split(".")[1] if name.startswith("blk.") else ""
         pattern = name.replace(f"blk.{layer}.", "blk.*.")
-        tensors[names[pattern].replace("*", layer)] = np.ascontiguousarray(tensor)
-    save_file(tensors, folder / "model.safetensors")
+        stored[names[pattern].replace("*", layer)] = np.ascontiguousarray(tensor)
+    save_file(stored, folder / "model.safetensors")
     tokenizer.save(str(folder / "tokenizer.json"))

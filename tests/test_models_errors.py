@@ -77,7 +77,14 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
             "Q4_K, Q5_K, Q6_K, IQ4_NL, MXFP4 are read$",
         ),
         ({"tensors": {"blk.0.attn_q.bias": np.zeros(128, np.float32)}}, "unknown tensor blk.0.attn_q.bias$"),
-        ({"tensors": {"rope_freqs.weight": np.ones(16, np.float32)}}, "unknown tensor rope_freqs.weight$"),
+        (
+            {"tensors": {"rope_freqs.weight": np.ones(8, np.float32)}},
+            "RoPE has 8 factors, not 16, half of head_dim$",
+        ),
+        (
+            {"tensors": {"rope_freqs.weight": np.zeros(16, np.float32)}},
+            "RoPE has a factor that is not above 0$",
+        ),
         (
             {"tensors": {"output_norm.weight": np.full(128, np.nan, np.float32)}},
             "tensor output_norm.weight has elements that are not finite$",
@@ -87,8 +94,12 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
             r"output.weight has shape \(1024, 64\), not \(1024, 128\)",
         ),
         (
-            {"add": {"llama.rope.scaling.type": ("yarn", STRING)}},
-            "llama.rope.scaling.type 'yarn' is not supported, only 'none'",
+            {"add": {"llama.rope.scaling.type": ("longrope", STRING)}},
+            "rope.scaling.type 'longrope' is not supported; known are none, linear, yarn",
+        ),
+        (
+            {"add": {"llama.attention.sliding_window": (512, UINT32)}},
+            "llama with llama.attention.sliding_window 512 is not supported",
         ),
         ({"add": {"llama.expert_count": (8, UINT32)}}, "llama.expert_count 8 is not supported, only 0"),
         (
@@ -163,9 +174,35 @@ def folder(tmp_path):
     "changes, message",
     [
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported, only 'silu'"),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8}}, "RoPE scaling 'llama3' is not supported"),
+        (
+            {"rope_scaling": {"rope_type": "dynamic", "factor": 8}},
+            "RoPE scaling 'dynamic' is not supported; known are default, linear, longrope, llama3, yarn",
+        ),
+        ({"rope_scaling": {"type": "linear"}}, "RoPE scaling 'linear' needs factor"),
+        (
+            {"rope_scaling": {"type": "linear", "factor": "x"}},
+            "RoPE scaling has a constant that is no number",
+        ),
+        ({"rope_scaling": {"type": "linear", "factor": -1}}, "RoPE scaling's factor is -1.0"),
+        (
+            {"rope_scaling": {"type": "linear", "factor": 2, "short_factor": [1]}},
+            "RoPE scaling 'linear' has no field short_factor; it has factor",
+        ),
+        (
+            {
+                "rope_scaling": {
+                    "rope_type": "llama3",
+                    "factor": 2,
+                    "low_freq_factor": 4,
+                    "high_freq_factor": 1,
+                }
+            },
+            "RoPE scaling's factors 4.0 and 1.0 do not ascend",
+        ),
+        ({"attention_bias": True}, "attention_bias True is not supported, only False"),
+        ({"num_experts": 8}, "llama with num_experts 8 is not supported"),
         ({"rope_scaling": "yarn"}, "RoPE scaling 'yarn' is not supported"),
-        ({"model_type": ["llama"]}, r"unknown architecture \['llama'\]; known are llama, qwen2"),
+        ({"model_type": ["llama"]}, r"unknown architecture \['llama'\]; known are llama, mistral, qwen2"),
         ({"vocab_size": "1024"}, "vocab is '1024'"),
         ({"hidden_size": "128"}, "dim is '128'"),
         ({"hidden_size": None, "head_dim": None}, "a size or constant is no number"),

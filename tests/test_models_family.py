@@ -96,8 +96,8 @@ def test_files(model, tmp_path):
 def test_a_constant_that_is_missing(model, tmp_path):
     save_directory(model, tiny_tokenizer(), tmp_path)
     path = tmp_path / "config.json"
-    path.write_text(path.read_text().replace("final_logit_softcapping", "other"))
+    path.write_text(path.read_text().replace("final_logit_softcapping", "_other"))
     assert load_directory(tmp_path).config.cap == 30.0
-    path.write_text(path.read_text().replace("residual_multiplier", "other"))
+    path.write_text(path.read_text().replace("residual_multiplier", "_other"))
     with pytest.raises(ModelError, match="config.json: residual_multiplier is missing$"):
         load_directory(tmp_path)

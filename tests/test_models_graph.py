@@ -1,15 +1,20 @@
 """Operator graphs: every operator's float reference against its formula, the graph's queries, the builder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from poblano_host.models import FloatModel
 from poblano_host.models.graph import GraphBuilder
 from poblano_host.models.operators import (
+    Activation,
     Attention,
     Embedding,
     Gated,
     Head,
+    HeadNorm,
+    LayerNorm,
     Linear,
     Norm,
     Residual,
@@ -17,8 +22,8 @@ from poblano_host.models.operators import (
     Scale,
     Softcap,
     Step,
-    rope_frequencies,
 )
+from poblano_host.models.rope import rope_frequencies
 from tests.models_tiny import tiny_model
 
 RNG = np.random.default_rng(7)
@@ -58,6 +63,35 @@ def test_norm():
     check(Norm(name="y", inputs=("x",), gain="g", width=64, eps=0.25), np.array(expected), x, g=gain)
 
 
+def test_learned_positions():
+    table, positions = values(5, 64), values(9, 64)
+    node = Embedding(name="x", inputs=(), table="t", rows=5, width=64, scale=2.0, positions="p", context=9)
+    step = Step(tokens=np.array([4, 0]), start=3, tensors={"t": table, "p": positions})
+    np.testing.assert_array_equal(node.reference(step), table[[4, 0]] * np.float32(2) + positions[[3, 4]])
+    assert node.tensors == {"t": (5, 64), "p": (9, 64)}
+
+
+def test_layer_norm():
+    x, gain, bias = values(3, 64), values(64), values(64)
+    rows = x.astype(float)
+    mean = rows.mean(-1, keepdims=True)
+    variance = ((rows - mean) ** 2).mean(-1, keepdims=True)
+    expected = (rows - mean) / np.sqrt(variance + 0.25) * gain + bias
+    node = LayerNorm(name="y", inputs=("x",), gain="g", bias="b", width=64, eps=0.25)
+    check(node, expected, x, g=gain, b=bias)
+
+
+@pytest.mark.parametrize("elements", [32, 24])
+def test_head_norm(elements):
+    """Of each head alone; the mean leaves out the zeros behind a padded head."""
+    x, gain = values(3, 96), values(32)
+    x.reshape(3, 3, 32)[..., elements:] = 0
+    heads = x.astype(float).reshape(3, 3, 32)
+    mean = (heads**2).sum(-1, keepdims=True) / elements
+    node = HeadNorm(name="y", inputs=("x",), gain="g", heads=3, head_dim=32, elements=elements, eps=0.25)
+    check(node, (heads / np.sqrt(mean + 0.25) * gain).reshape(3, 96), x, g=gain)
+
+
 @pytest.mark.parametrize("kind", [Linear, Head])
 @pytest.mark.parametrize("bias", [None, "b"])
 def test_linear(kind, bias):
@@ -80,9 +114,11 @@ def test_rope():
     )
     check(node, np.stack((turned.real, turned.imag), -1).reshape(4, 96), x, start=11)
     np.testing.assert_array_equal(node.angles([0, 2]), np.outer([0, 2], node.frequencies))
+    scaled = replace(node, scale=1.25)
+    check(scaled, 1.25 * np.stack((turned.real, turned.imag), -1).reshape(4, 96), x, start=11)
 
 
-def attention(q, k, v, heads, kv_heads, scale):
+def attention(q, k, v, heads, kv_heads, scale, window=99):
     """Float64 attention of all tokens from position 0, a token and head at a time."""
     size = q.shape[1] // heads
     out = np.zeros(q.shape)
@@ -90,17 +126,20 @@ def attention(q, k, v, heads, kv_heads, scale):
         for h in range(heads):
             mine, theirs = slice(h * size, (h + 1) * size), h * kv_heads // heads
             kv = slice(theirs * size, (theirs + 1) * size)
-            weights = np.exp([scale * float(q[t, mine] @ k[s, kv]) for s in range(t + 1)])
-            out[t, mine] = sum(w * v[s, kv] for s, w in enumerate(weights / weights.sum()))
+            seen = range(max(0, t + 1 - window), t + 1)
+            weights = np.exp([scale * float(q[t, mine] @ k[s, kv]) for s in seen])
+            out[t, mine] = sum(w * v[s, kv] for s, w in zip(seen, weights / weights.sum()))
     return out
 
 
-def test_attention():
+@pytest.mark.parametrize("window", [None, 1, 4])
+def test_attention(window):
     """In one step and in several, which find the keys and values of those before."""
-    node = Attention(name="y", inputs=("q", "k", "v"), heads=6, kv_heads=2, head_dim=32, scale=0.11)
+    sizes = dict(heads=6, kv_heads=2, head_dim=32)
+    node = Attention(name="y", inputs=("q", "k", "v"), **sizes, scale=0.11, window=window)
     assert node.width == 192 and node.input_widths == (192, 64, 64)
     q, k, v = values(9, 192), values(9, 64), values(9, 64)
-    expected = attention(q.astype(float), k.astype(float), v.astype(float), 6, 2, 0.11)
+    expected = attention(q.astype(float), k.astype(float), v.astype(float), 6, 2, 0.11, window or 99)
     for lengths in ([9], [4, 1, 4]):
         caches, at = {"y": node.cache(12)}, 0
         for n in lengths:
@@ -119,7 +158,10 @@ def test_elementwise():
     x[0, :3] = 200, -200, 0  # exp(200) is infinite in float32
     inputs = ("x", "y")
     a, b = x.astype(float), y.astype(float)
-    check(Gated(name="z", inputs=inputs, width=32), a / (1 + np.exp(-a)) * b, x, y)
+    check(Gated(name="z", inputs=inputs, width=32, function="silu"), a / (1 + np.exp(-a)) * b, x, y)
+    gelu = a / 2 * (1 + np.tanh((2 / np.pi) ** 0.5 * (a + 0.044715 * a**3)))
+    check(Activation(name="z", inputs=("x",), width=32, function="gelu"), gelu, x)
+    check(Gated(name="z", inputs=inputs, width=32, function="gelu"), gelu * b, x, y)
     check(Residual(name="z", inputs=inputs, width=32), a + b, x, y)
     check(Scale(name="z", inputs=("x",), width=32, factor=0.3), a * 0.3, x)
     check(Softcap(name="z", inputs=("x",), width=32, cap=5.0), np.tanh(a / 5) * 5, x)

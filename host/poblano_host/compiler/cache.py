@@ -67,6 +67,7 @@ class KVLayout:
     Members
     -------
     granule : positions that a product covers at least: whole blocks of 32, steps and array columns
+    key_granule_bytes : bytes of a granule of a KV head's K
     size : bytes of all heads' caches
     """
 
@@ -78,6 +79,7 @@ class KVLayout:
         self.steps = align(self.blocks, array.segments)
         self.step_bytes = step_bytes(config, scale=ScaleFormat.F32)
         self.group_bytes = self.step_bytes * self.steps // array.segments
+        self.key_granule_bytes = self.granule // array.cols * self.group_bytes
         self.key_bytes = align(self.group_bytes * self.positions // array.cols, LINE)
         self.value_bytes = align(align(head_dim, array.cols) * self.positions, LINE)
         self.scale_bytes = SCALE_BYTES * self.positions * self.blocks

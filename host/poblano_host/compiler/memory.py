@@ -7,11 +7,11 @@ import numpy as np
 
 from poblano.config import BLOCK, LINE_BYTES
 
-from ..models.operators import Attention, Linear, Norm, Residual, Rope
+from ..models.operators import Attention, HeadNorm, Linear, Norm, Residual, Rope
 from .cache import KVPlaces
-from .errors import CompileError
 from .image import Image, align
 from .plan import LINES
+from .sizes import vector_of
 from .weights import TiledMatrix, block_tensor, split_columns
 
 __all__ = ["ModelMemory"]
@@ -47,10 +47,13 @@ class ModelMemory:
         self._places, self._caches = {}, {}
         self._image = image = Image(f"{model.config.name}:", config)
         norms = [[node for node in layer if isinstance(node, Norm)] for layer in self.graph.layers]
-        biased = [[n for n in layer if isinstance(n, Linear) and n.bias] for layer in self.graph.layers]
         self._norms = [*norms, [node for node in self.graph.epilogue if isinstance(node, Norm)]]
-        counted: list[list] = [*self._norms, *biased]
-        self._index = {node.name: i for nodes in counted for i, node in enumerate(nodes)}
+        groups = (*self.graph.layers, self.graph.epilogue)
+        vectors = [[node for node in nodes if vector_of(node)] for nodes in groups]
+        self._norm_index, self._vector_index = (
+            {node.name: i for nodes in counted for i, node in enumerate(nodes)}
+            for counted in (self._norms, vectors)
+        )
         starts = []
         for layer in self.graph.layers:
             starts.append(image.level())
@@ -59,7 +62,7 @@ class ModelMemory:
         gaps = {b - a for a, b in zip(starts, starts[1:])}
         self.pitch = gaps.pop() if len(gaps) == 1 else None
         self._place(self.graph.epilogue, context)
-        self.rope = self._rope_table(align(context, sizes.key_granule))
+        self.ropes = self._rope_tables(align(context, sizes.key_granule))
         self.input = image.reserve(4 * tokens * sizes.dim)
         (self._head,) = [node for node in self.graph.epilogue if type(node).__name__ == "Head"]
         self.vocab_stride = 4 * align(self._head.width, sizes.granule)
@@ -86,17 +89,20 @@ class ModelMemory:
 
     def norm_index(self, node):
         """The number of a norm in its layer."""
-        return self._index[node.name]
+        return self._norm_index[node.name]
 
-    bias_index = norm_index
+    def rope_index(self, node):
+        """The number of a Rope's table."""
+        return list(self.ropes).index((node.frequencies, node.scale))
 
     def gain(self, node):
         """The address of a norm's gain."""
         return self._places[node.gain]
 
-    def bias(self, node):
-        """The address of a Linear's bias."""
-        return self._places[node.bias]
+    def vector(self, node):
+        """(its number in the layer, address, words) of an operator's :func:`.sizes.vector_of`."""
+        index = self._vector_index[node.name]
+        return index, self._places[vector_of(node)[0]], self.sizes.vectors[index]
 
     @cached_property
     def alike(self):
@@ -120,7 +126,7 @@ class ModelMemory:
 
         None if there is none.
         """
-        layer, index = self.graph.layer(node.name), self._index[node.name]
+        layer, index = self.graph.layer(node.name), self._norm_index[node.name]
         if layer is None:
             return None
         if layer < last:
@@ -140,9 +146,10 @@ class ModelMemory:
         for node in nodes:
             if isinstance(node, Norm):
                 self._places[node.gain] = row(vector(node.gain), BLOCK * self.sizes.dim_blocks)
+            if vector_of(node):
+                name, words = vector_of(node)[0], self.sizes.vectors[self._vector_index[node.name]]
+                self._places[name] = row(vector(name), words)
         for node, ranges in zip(linears, self._ranges(linears)):
-            if node.bias:
-                self._places[node.bias] = row(vector(node.bias), align(node.width, self.sizes.granule))
             tensor = block_tensor(self.model.tensors[node.weight], self.config)
             self._places[node.weight] = TiledMatrix.place(self._image, tensor, ranges, self.config)
         for node in nodes:
@@ -154,37 +161,36 @@ class ModelMemory:
         together; of those that go to the residual, which is FP32, blocks are split."""
         sets = {}
         for node in linears:
-            key = next((a.name for a in self.graph.of(Attention) if self._feeds(node, a)), node.name)
-            sets.setdefault(key, []).append(node)
+            attention = self._attention(node)
+            sets.setdefault(node.name if attention is None else attention.name, []).append(node)
         ranges = {}
         for nodes in sets.values():
             # Keys and values are needed first.
             nodes = sorted(nodes, key=lambda node: node.width)
             users = self.graph.consumers(nodes[0].name)
             blocks = not users or not all(isinstance(user, Residual) for user in users)
-            split = split_columns([n.width for n in nodes], self.config, blocks=blocks)
+            normed = any(isinstance(u, HeadNorm) for n in nodes for u in self.graph.consumers(n.name))
+            unit = self.sizes.head_dim if normed else 1
+            split = split_columns([n.width for n in nodes], self.config, blocks=blocks, unit=unit)
             ranges |= zip([n.name for n in nodes], split)
         return [ranges[node.name] for node in linears]
 
-    def _feeds(self, node, attention):
-        users, layer = self.graph.consumers(node.name), self.graph.layer(node.name)
-        return (
-            layer is not None
-            and layer == self.graph.layer(attention.name)
-            and any(attention is user or attention in self.graph.consumers(user.name) for user in users)
-        )
+    def _attention(self, node):
+        """The Attention that reads what a Linear gives, through what it goes before; None if none does."""
+        users = self.graph.consumers(node.name)
+        while len(users) == 1 and isinstance(users[0], HeadNorm | Rope):
+            users = self.graph.consumers(users[0].name)
+        return next((user for user in users if isinstance(user, Attention)), None)
 
-    def _rope_table(self, positions):
-        """The address of each position's row: cos of each pair of elements twice, then -sin and sin."""
-        tables = {node.frequencies: node for node in self.graph.of(Rope)}
-        if not tables:
-            return 0
-        if len(tables) > 1:
-            raise CompileError(
-                f"{self.sizes.name}: {len(tables)} different rotary embeddings; one can be compiled"
-            )
-        ((_, node),) = tables.items()
-        angles = node.angles(np.arange(positions))
-        cos, sin = np.cos(angles), np.sin(angles)
-        rows = np.hstack((np.repeat(cos, 2, axis=1), np.stack((-sin, sin), -1).reshape(len(sin), -1)))
-        return self._image.array(rows.astype(np.float32))
+    def _rope_tables(self, positions):
+        """The address of each table by (frequencies, scale): for each position a row, cos of each pair of
+        elements twice, then -sin and sin."""
+        tables = {}
+        for node in self.graph.of(Rope):
+            key = node.frequencies, node.scale
+            if key not in tables:
+                cos, sin = node.factors(np.arange(positions))
+                signed = np.stack((-sin, sin), -1).reshape(len(sin), -1)
+                rows = np.hstack((np.repeat(cos, 2, axis=1), signed))
+                tables[key] = self._image.array(rows.astype(np.float32))
+        return tables

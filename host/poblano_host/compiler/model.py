@@ -11,6 +11,7 @@ import numpy as np
 
 from poblano.isa.vector_ops import NO_LIMIT
 
+from ..models.padding import padded_heads
 from .assemble import COMPILED_LAYERS, assemble
 from .builder import Builder
 from .errors import CompileError
@@ -20,13 +21,16 @@ from .memory import ModelMemory
 from .plan import Plan, Shape
 from .program import Program
 from .sizes import Sizes
-from .symbols import Kind
 from .work import Work
 
 __all__ = ["CompiledModel"]
 
 TOKENS = (256, 192, 128, 112, 96, 80, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Lengths of the longest step that are tried."""
+SURELY = 512
+"""Layers times tokens whose commands the ring surely holds."""
+WAITING = 0.1
+"""Commands that are added for their waits alone, at most, of all others."""
 
 
 class CompiledModel:
@@ -34,7 +38,8 @@ class CompiledModel:
 
     Parameters
     ----------
-    model : Model; float matrices are quantised to q8_0 (to an MX format on an array without INT8 weights).
+    model : Model; float matrices are quantised to q8_0 (to an MX format on an array without INT8 weights),
+        and heads are padded to blocks of 32.
     config : ChipConfig
     context : positions of the KV caches; the model's, at most 2048, by default.
     activations : the format of the activations, see :class:`.formats.ActivationFormats`
@@ -52,9 +57,9 @@ class CompiledModel:
     RING = 1 << 16
 
     def __init__(self, model, config, *, context=None, activations=None):
-        self.model, self.config, c = model, config, model.config
+        self.model, self.config, c = padded_heads(model), config, model.config
         self.formats = ActivationFormats.choose(activations, config)
-        self.sizes = Sizes.of(model, config)
+        self.sizes = Sizes.of(self.model, config)
         self.context = min(c.context, 2048) if context is None else context
         if not 1 <= self.context < NO_LIMIT - 2 * config.tile.array.rows:
             raise CompileError(
@@ -63,8 +68,9 @@ class CompiledModel:
         self._plans, self._templates = {}, {}
         self.max_tokens = self._fit()
         self.memory = ModelMemory(
-            model, self.sizes, config, context=self.context, tokens=self.max_tokens, ring=self.RING
+            self.model, self.sizes, config, context=self.context, tokens=self.max_tokens, ring=self.RING
         )
+        self.max_tokens = self._fit_ring()
         self.image, self.memory_bytes, self.ring = self.memory.pieces, self.memory.size, self.memory.ring
 
     @property
@@ -90,7 +96,7 @@ class CompiledModel:
         shape = self._shape(len(tokens), position, logits)
         template, results, work = self._template(shape)
         code = template.bind({symbol: self._value(symbol, position) for symbol in template.symbols})
-        embedded = np.ascontiguousarray(self.model.embed(tokens), np.float32)
+        embedded = np.ascontiguousarray(self.model.embed(tokens, position), np.float32)
         return Program(code, [(self.memory.input, embedded.tobytes())], work=work.at(position), **results)
 
     def work(self, count, position, *, logits="last"):
@@ -125,6 +131,18 @@ class CompiledModel:
                     return tokens
         raise error
 
+    def _fit_ring(self):
+        """As many tokens, or fewer, whose commands the ring holds, as far as a layer's commands tell."""
+        layers = len(self.model.graph.layers)
+        if layers * self.max_tokens <= SURELY:
+            return self.max_tokens
+        for tokens in (n for n in TOKENS if n <= self.max_tokens):
+            shape = Shape(tokens, 0, self.context, "none")
+            first, second = (len(self._lower(shape, n).builder.ops) for n in (1, 2))
+            if (first + (layers - 1) * (second - first)) * (1 + WAITING) <= self.RING:
+                break
+        return tokens
+
     def _template(self, shape):
         """(:class:`.template.Template`, what a program leaves in memory, :class:`.work.Work`) of a shape."""
         if shape not in self._templates:
@@ -151,18 +169,13 @@ class CompiledModel:
         """The state after lowering the first ``layers`` layers of the graph, and what is around them."""
         plan = self._plan(shape)
         last = shape.context - shape.count  # the largest position
-        bounds = _Bounds(lambda symbol: self._value(symbol, last))
+        cols, granule = self.config.tile.array.cols, self.sizes.key_granule
+        bounds = _Bounds(lambda symbol: symbol.most(last, cols, granule))
         return lower_graph(shape, plan, self.memory, Builder(self.config, bounds), self.formats, layers)
 
     def _value(self, symbol, position):
         """What a symbol stands for in a step from ``position`` on."""
-        cols, granule = self.config.tile.array.cols, self.sizes.key_granule
-        return {
-            Kind.POSITION: lambda: position,
-            Kind.GROUP: lambda: position // cols,
-            Kind.COLUMN: lambda: position % cols,
-            Kind.GRANULES: lambda: -(-(position + symbol.argument) // granule),
-        }[symbol.kind]()
+        return symbol.value(position, self.config.tile.array.cols, self.sizes.key_granule)
 
 
 class _Bounds(dict):

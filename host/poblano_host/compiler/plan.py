@@ -130,7 +130,7 @@ class Item:
 class Plan:
     """Places in the local memories for steps of a :class:`Shape`, the same in every tile.
 
-    Vector memory: what lasts (the tile's own rows of the residual, gains, biases, RoPE's table, row
+    Vector memory: what lasts (the tile's own rows of the residual, gains, biases, RoPE's tables, row
     scalars), then a pool that every part of a layer divides anew. Activation memory: ``normed`` (a
     projection's input, or the attention's output), then Q, K, V and probabilities, or the feed-forward
     network's ``hidden`` vector.
@@ -179,16 +179,19 @@ class Plan:
         take = lambda words: vmem.take(align(words, BLOCK) // LINE_WORDS)
         self.x = take(own * sizes.dim)
         self.gains = [take(BLOCK * sizes.dim_blocks) for _ in range(sizes.norms)]
-        self.biases = [take(width) for width in sizes.biases]
-        self.rope = take(count * 2 * sizes.head_dim)
+        self.vectors = [take(words) for words in sizes.vectors]
+        self.ropes = [take(count * 2 * sizes.head_dim) for _ in range(sizes.ropes)]
         # Each piece has a block of its own, which is computed at once.
         self.squares = [take(-(-share // PIECE) * BLOCK) for share in self.groups.share]
         scalars = align(max(count * sizes.group, BLOCK), BLOCK)
         scalars = min(scalars, self.config.tile.tokens)
         self.maxima, self.sums = ([take(scalars) for _ in range(BUFFERS)] for _ in range(2))
         self.best = take(BLOCK)
+        if sizes.layer_norms:
+            self.means, self.centred = take(BLOCK), take(min(PIECE, own) * sizes.dim)
         self.pool, self.pool_lines = vmem.used, vmem.size - vmem.used
-        vmem.take(4 * self.lines(count, sizes.granule))
+        added = self.lines(own, sizes.dim) if sizes.added_norms else 0
+        vmem.take(max((2 + sizes.spare) * sizes.pair * self.lines(count, sizes.granule), added))
 
     def _activation_memory(self, amem):
         sizes, count = self.sizes, self.shape.count
@@ -209,15 +212,15 @@ class Plan:
         """Lines of ``rows`` rows of ``columns`` columns, whole granules."""
         return rows * align(columns, self.sizes.granule) // LINE_WORDS
 
-    def chunks(self, rows, most, *, pair=1, lines=None, least=2, spare=0, slots=SLOTS):
-        """:class:`Chunks` of at most ``most`` columns for ``rows`` rows in the first ``lines`` (all) lines
-        of the pool.
+    def chunks(self, rows, most, *, pair=1, lines=None, least=2, spare=0, slots=SLOTS, granule=None):
+        """:class:`Chunks` of at most ``most`` columns, but of at least a ``granule`` (the sizes'), for
+        ``rows`` rows in the first ``lines`` (all) lines of the pool.
 
         At least ``least`` of them, at most ``slots``, of ``pair`` matrices side by side, and ``spare`` more
         of their size behind them.
         """
         room = self.pool_lines if lines is None else lines
-        granule = self.sizes.granule
+        granule = self.sizes.granule if granule is None else granule
         unit = self.lines(rows, granule) * pair
         granules = max(1, min(-(-most // granule), room // ((least + spare) * unit)))
         size = granules * unit
@@ -235,10 +238,11 @@ class Plan:
         most = max((end - first for mine in work for *_, first, end in mine), default=1)
         heads = max((head_end - head for mine in work for _, head, head_end, *_ in mine), default=1)
         rows = max(end - first for first, end in self.projected)
-        least = 3 * self.lines(rows, self.sizes.granule)
+        granule = self.sizes.head_granule
+        least = 3 * self.lines(rows, granule)
         columns = self.columns(rows, self.sizes.dim_blocks)
         for lines in (max(self.pool_lines // 2, least), max(self.pool_lines // 4, least), least):
-            self.qkv = self.chunks(rows, columns, lines=lines, spare=1)
+            self.qkv = self.chunks(rows, columns, lines=lines, spare=1, granule=granule)
             used = (self.qkv.count + 1) * self.qkv.lines
             room = self.pool_lines - used
             sizes = {buffers: self._item_tokens(heads, most, buffers, room) for buffers in (4, 3, 2, 1)}
@@ -247,7 +251,7 @@ class Plan:
         if not sizes[1]:
             raise CompileError(
                 f"{self.sizes.name}: attention over {self.shape.context} positions needs "
-                f"{self.item_lines(heads)} "
+                f"{self.item_lines(1, heads)} "
                 f"lines of vector memory and {self.item_blocks(heads)} blocks of activation memory; there "
                 f"are {room} and "
                 f"{self.probability_blocks} beside {self.shape.count} token{'s' * (self.shape.count > 1)}"
@@ -255,7 +259,7 @@ class Plan:
         enough = (n for n, size in sizes.items() if size == most or n == 2 and size >= 4)
         self.buffers = next(enough, 1)
         size = sizes[self.buffers]
-        self.item_room = self.item_lines(size * heads)
+        self.item_room = self.item_lines(size, heads)
         self.attention_line = self.pool + self.pool_lines - self.buffers * self.item_room
         self.front_lines = self.attention_line - self.pool
         segments = self.config.tile.array.segments
@@ -315,7 +319,7 @@ class Plan:
         """The most of ``most`` tokens of an item of which ``buffers`` fit."""
         fits = lambda n: (
             n * heads <= self.config.tile.tokens
-            and buffers * self.item_lines(n * heads) <= room
+            and buffers * self.item_lines(n, heads) <= room
             and buffers * self.item_blocks(n * heads) <= self.probability_blocks
         )
         return next((n for n in range(most, 0, -1) if fits(n)), 0)
@@ -325,10 +329,29 @@ class Plan:
         """Positions that attention covers at most."""
         return align(self.shape.context, self.sizes.key_granule)
 
-    def item_lines(self, rows):
-        """Lines for the scores, which the output takes the place of, and the scales of V of ``rows`` rows."""
-        words = rows * max(self.positions, self.sizes.out_words) + self.sizes.head_blocks * self.positions
+    def item_lines(self, tokens, heads):
+        """Lines for the scores of ``heads`` heads of ``tokens`` tokens, which the output takes the place of,
+        the scales of V, and the mask of a window."""
+        words = tokens * heads * self.score_words + self.sizes.head_blocks * self.positions
+        if any(self.windowed(window) for window in self.sizes.windows):
+            words += tokens * sum(self.mask_words(tokens))
         return words // LINE_WORDS
+
+    @property
+    def score_words(self):
+        """Words of a row of scores."""
+        return max(self.positions, self.sizes.out_words)
+
+    def windowed(self, window):
+        """Whether a step's tokens see fewer positions of a ``window`` (or None) than there are."""
+        return window is not None and window < self.shape.context
+
+    def mask_words(self, tokens):
+        """(words before the first position, words) of each of ``tokens`` tokens' mask of the positions before
+        its window, which end in the first granule of the first token or as many further as there are other
+        tokens."""
+        others = tokens - 1
+        return align(others, BLOCK), min(align(self.sizes.key_granule + others, BLOCK), self.positions)
 
     def item_blocks(self, rows):
         """Blocks for the probabilities, once for each block of a head."""

@@ -1,15 +1,38 @@
 """What the compiler knows of a model's graph on a chip: numbers that all its programs share."""
 
 from dataclasses import dataclass
+from itertools import zip_longest
+from math import lcm
 
 from poblano.config import BLOCK
 
-from ..models.operators import Attention, Gated, Linear, Norm, Residual
+from ..models.operators import (
+    Activation,
+    Attention,
+    Gated,
+    Head,
+    HeadNorm,
+    LayerNorm,
+    Linear,
+    Norm,
+    Residual,
+    Rope,
+)
 from .errors import CompileError
 from .image import align
 from .weights import block_tensor, matrix_bytes
 
-__all__ = ["Sizes"]
+__all__ = ["Sizes", "vector_of"]
+
+
+def vector_of(node):
+    """(tensor, elements) of what an operator adds to or multiplies each of its rows by, but for the gain of
+    a norm of the residual; None if there is none."""
+    if isinstance(node, Linear):
+        return None if node.bias is None else (node.bias, node.width)
+    if isinstance(node, HeadNorm):
+        return node.gain, node.head_dim
+    return (node.bias, node.width) if isinstance(node, LayerNorm) else None
 
 
 @dataclass(frozen=True)
@@ -22,7 +45,14 @@ class Sizes:
     attended_blocks, hidden_blocks : the same of the attention's output and of the gated activation
     head_blocks, head_steps : blocks of a head, and those up to whole steps
     out_words : FP32 words of a head's output: each block has a granule
-    norms : norms of a layer; biases : the widths of a layer's biases
+    head_granule : columns of queries and keys that are kept together: whole heads if they are normalised
+    norms : norms of a layer; vectors : room for each of a layer's :func:`vector_of`, in words
+    ropes : tables of rotary embeddings
+    windows : of the layers' attention
+    pair, spare : matrices whose products the feed-forward network takes side by side, and 1 if its function
+        needs room beside them
+    added_norms : whether what is added to the residual is normalised
+    layer_norms : whether there are norms that need the mean
     layer_macs, layer_bytes : multiply-accumulates for a token, and bytes, of the first layer's weights
     attention_output_bytes, residual_bytes : of these, those that are applied to attention's output; those
         whose results are added to the residual
@@ -41,8 +71,15 @@ class Sizes:
     attended_blocks: int
     hidden_blocks: int
     out_words: int
+    head_granule: int
     norms: int
-    biases: tuple
+    vectors: tuple
+    ropes: int
+    windows: tuple
+    pair: int
+    spare: int
+    added_norms: bool
+    layer_norms: bool
     layer_macs: int
     layer_bytes: int
     attention_output_bytes: int
@@ -68,9 +105,15 @@ class Sizes:
         size = {n.name: matrix_bytes(block_tensor(model.tensors[n.weight], config), config) for n in linears}
         feeding = [n.name for n in linears if any(isinstance(u, Residual) for u in graph.consumers(n.name))]
         attended = [n for n in feeding if isinstance(graph.node(graph.node(n).inputs[0]), Attention)]
-        biases: list[list[int]] = [
-            [node.width for node in nodes if node.bias is not None] for nodes in of_layer(Linear)
+        if any(head.bias for head in graph.of(Head)):
+            raise CompileError(f"{name}: a bias of the projection to logits can't be compiled")
+        room = lambda elements: max(align(elements, granule), BLOCK * steps(elements))
+        vectors = [
+            [room(vector[1]) for vector in map(vector_of, nodes) if vector]
+            for nodes in (*graph.layers, graph.epilogue)
         ]
+        activations = graph.of(Activation)
+        residuals = {node.inputs[1] for node in graph.of(Residual)}
         return cls(
             name=name,
             granule=granule,
@@ -83,10 +126,17 @@ class Sizes:
             head_blocks=head_dim // BLOCK,
             head_steps=steps(head_dim),
             attended_blocks=steps(heads * head_dim),
-            hidden_blocks=steps(most(Gated)),
+            hidden_blocks=steps(most(Activation)),
             out_words=head_dim // BLOCK * granule,
+            head_granule=lcm(granule, head_dim) if graph.of(HeadNorm) else granule,
             norms=max(len(nodes) for nodes in of_layer(Norm)),
-            biases=max(map(tuple, biases), key=len),
+            vectors=tuple(max(words) for words in zip_longest(*vectors, fillvalue=0)),
+            ropes=len({(rope.frequencies, rope.scale) for rope in graph.of(Rope)}),
+            windows=tuple({a.window for a in graph.of(Attention) if a.window is not None}),
+            pair=1 + any(isinstance(node, Gated) for node in activations),
+            spare=int(any(node.function == "gelu" for node in activations)),
+            added_norms=any(node.name in residuals for node in graph.of(Norm)),
+            layer_norms=bool(graph.of(LayerNorm)),
             layer_macs=sum(n.width * n.k for n in linears),
             layer_bytes=sum(size.values()),
             attention_output_bytes=sum(size[n] for n in attended),

@@ -8,7 +8,18 @@ processor with a few registers can apply the patches as well as the host does.
 from dataclasses import dataclass
 import enum
 
-__all__ = ["Affine", "Kind", "Symbol", "affine", "column", "granules", "group", "position"]
+__all__ = [
+    "Affine",
+    "Kind",
+    "Symbol",
+    "affine",
+    "before",
+    "column",
+    "granules",
+    "group",
+    "position",
+    "skipped",
+]
 
 
 class Kind(enum.IntEnum):
@@ -21,16 +32,45 @@ class Kind(enum.IntEnum):
     COLUMN = 2
     """The remainder of that: the column in the group."""
     GRANULES = 3
-    """The granules of positions (whole blocks, steps and array columns) that hold p + ``argument``
-    positions."""
+    """The granules of positions (whole blocks, steps and array columns) that hold the first p + ``argument``
+    positions, but for whole granules of those before p + ``lower``."""
+    SKIPPED = 4
+    """The whole granules before position p + ``lower``."""
+    BEFORE = 5
+    """The positions before p + ``lower``."""
+
+
+FIRST = -(1 << 32)
+"""A ``lower`` before which there are no positions."""
 
 
 @dataclass(frozen=True, order=True)
 class Symbol:
-    """A symbol; ``argument`` belongs to its :class:`Kind`."""
+    """A symbol; ``argument`` and ``lower`` belong to its :class:`Kind`."""
 
     kind: Kind
     argument: int = 0
+    lower: int = FIRST
+
+    def value(self, position, cols, granule):
+        """What it stands for in a step from ``position`` on, of arrays of ``cols`` columns."""
+        before = max(position + self.lower, 0)
+        if self.kind is Kind.POSITION:
+            return position
+        if self.kind is Kind.GROUP:
+            return position // cols
+        if self.kind is Kind.COLUMN:
+            return position % cols
+        if self.kind is Kind.GRANULES:
+            return -(-(position + self.argument) // granule) - before // granule
+        return before // granule if self.kind is Kind.SKIPPED else before
+
+    def most(self, last, cols, granule):
+        """The largest value for positions up to ``last``."""
+        if self.kind is Kind.GRANULES and self.lower != FIRST:
+            first = max(0, last - 2 * granule)  # from then on it repeats
+            return max(self.value(position, cols, granule) for position in range(first, last + 1))
+        return self.value(last, cols, granule)
 
 
 @dataclass(frozen=True)
@@ -62,13 +102,23 @@ def affine(value):
     return value if isinstance(value, Affine) else Affine(value)
 
 
-def _symbol(kind, argument=0):
-    return Affine(0, ((Symbol(kind, argument), 1),))
+def _symbol(kind, argument=0, lower=FIRST):
+    return Affine(0, ((Symbol(kind, argument, lower), 1),))
 
 
 position, group, column = (_symbol(kind) for kind in (Kind.POSITION, Kind.GROUP, Kind.COLUMN))
 
 
-def granules(positions):
-    """The granules that hold the step's position plus ``positions``."""
-    return _symbol(Kind.GRANULES, positions)
+def granules(positions, lower=FIRST):
+    """The granules that hold the step's position plus ``positions``, but for those :func:`skipped`."""
+    return _symbol(Kind.GRANULES, positions, lower)
+
+
+def skipped(lower):
+    """The whole granules of positions before the step's position plus ``lower``."""
+    return _symbol(Kind.SKIPPED, lower=lower)
+
+
+def before(lower):
+    """The positions before the step's position plus ``lower``."""
+    return _symbol(Kind.BEFORE, lower=lower)

@@ -1,11 +1,12 @@
 """Weight matrices as streams for each tile."""
 
 from dataclasses import dataclass
+from math import lcm
 
 import numpy as np
 
 from poblano.compute.reference import pack_weights
-from poblano.config import BLOCK
+from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 
 from ..models.model import MX_FORMATS, BlockTensor
@@ -103,14 +104,16 @@ def matrix_bytes(tensor, config):
     return step * -(-tensor.shape[1] // (BLOCK * array.segments)) * -(-tensor.shape[0] // array.cols)
 
 
-def split_columns(widths, config, *, blocks=True):
+def split_columns(widths, config, *, blocks=True, unit=1):
     """For each matrix of ``widths`` (columns), for each tile, its range of columns (first, end).
 
-    Ranges are whole array columns and rows of vector memory and, with ``blocks``, whole blocks of 32: where
-    tiles quantise their own results. Every matrix is split alone, as evenly as can be,
+    Ranges are whole array columns, lines and rows of vector memory and ``unit`` s and, with ``blocks``, whole
+    blocks of 32: where tiles quantise their own results. Every matrix is split alone, as evenly as can be,
     or, if that loads the busiest tile less, all together as if they stood side by side.
     """
-    granule, tiles = max(BLOCK if blocks else config.tile.lanes, config.tile.array.cols), config.tiles
+    rows = max(config.tile.lanes, LINE_WORDS)
+    granule = lcm(max(BLOCK if blocks else rows, config.tile.array.cols), unit)
+    tiles = config.tiles
     counts = [-(-width // granule) for width in widths]
     total = sum(counts)
     alone = [[count * t // tiles for t in range(tiles + 1)] for count in counts]

@@ -17,14 +17,16 @@ class Work:
     def at(self, position):
         """A list of :class:`.program.LayerWork`: the layers', and the logits'."""
         count, works = self.shape.count, []
-        keys = count * position + count * (count + 1) // 2
         for n, layer in enumerate(self.graph.layers):
             macs, weight_bytes, other = self._linear(layer, count), self._bytes(layer), 0
             for node in layer:
                 if isinstance(node, Attention):
+                    window = node.window or position + count
+                    keys = sum(min(position + n + 1, window) for n in range(count))
                     macs += 2 * keys * node.heads * node.head_dim
                     places = self.memory.cache(node)
-                    moved = places.layout.token_bytes(position + count, node.kv_heads)
+                    seen = min(position + count, window + count - 1)
+                    moved = places.layout.token_bytes(seen, node.kv_heads)
                     other += round(moved * places.in_memory(self.memory.config))
             works.append(LayerWork(f"layer{n}", macs, weight_bytes, other))
         if self.shape.logits != "none":

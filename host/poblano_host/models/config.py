@@ -1,23 +1,24 @@
 """A model's sizes and constants, and where files keep them; the error for models that can't be used."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 import math
 
 from poblano.config import BLOCK
+
+from .errors import ModelError
+from .rope import RopeScaling
 
 __all__ = ["REQUIRED", "ModelConfig", "ModelError", "stored", "stored_fields"]
 
 REQUIRED = object()
 """The default of a constant that has none."""
-
-
-class ModelError(ValueError):
-    """A model that can't be used; one line that names the file and what is wrong."""
+HEAD_UNIT, HEAD_MOST = 8, 256
+"""Elements of a head: a multiple of the first, at most the second."""
 
 
 def stored(gguf, hugging_face, default=REQUIRED):
     """A field of a configuration that files state: its key in GGUF, after the architecture's name, and in
-    ``config.json``.
+    ``config.json``; None where a file of the kind has none.
 
     ``default`` is its value where it is absent, or a function of the fields before it (a dict).
     """
@@ -51,6 +52,7 @@ class ModelConfig:
     bos_id: int | None = None
     eos_id: int | None = None
     tied: bool = True
+    rope: RopeScaling = RopeScaling()
 
     def check(self, where):
         """:class:`ModelError` if the sizes can't be a model of blocks of 32."""
@@ -58,7 +60,7 @@ class ModelConfig:
             value = getattr(self, name)
             if type(value) is not int or value < 1:  # True is no size
                 raise ModelError(f"{where}: {name} is {value!r}")
-        for name in ("rope_base", "norm_eps"):
+        for name in (stored.name for stored in stored_fields(type(self)) if stored.type is float):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ModelError(f"{where}: {name} is {value!r}")
@@ -66,9 +68,28 @@ class ModelConfig:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and 0 <= value < self.vocab):
                 raise ModelError(f"{where}: {name} is {value!r}, not a token of the {self.vocab}")
-        for name in ("dim", "head_dim", "ffn_dim"):
+        for name, unit in (("dim", BLOCK), ("head_dim", HEAD_UNIT), ("ffn_dim", BLOCK)):
             value = getattr(self, name)
-            if value % BLOCK:
-                raise ModelError(f"{where}: {name} {value} is not a multiple of {BLOCK}")
+            if value % unit:
+                raise ModelError(f"{where}: {name} {value} is not a multiple of {unit}")
+        if self.head_dim > HEAD_MOST:
+            raise ModelError(f"{where}: head_dim {self.head_dim} is more than {HEAD_MOST}")
         if self.heads % self.kv_heads:
             raise ModelError(f"{where}: {self.heads} heads do not divide among {self.kv_heads} KV heads")
+        self.rope.check(where, self.rope_base, self.head_dim)
+
+    def unsaid(self, form):
+        """The names of the fields that files of a ``form`` can't state, and that are not as they assume."""
+        known, found = asdict(self), []
+        for each in stored_fields(type(self)):
+            default = each.metadata["default"]
+            if each.metadata[form] is None and known[each.name] != (
+                default(known) if callable(default) else default
+            ):
+                found.append(each.name)
+        return found
+
+    @property
+    def frequencies(self):
+        """RoPE's frequencies of half a head, in radians."""
+        return self.rope.frequencies(self.rope_base, self.head_dim)

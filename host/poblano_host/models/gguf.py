@@ -11,6 +11,7 @@ from .gguf_file import read_gguf
 from .gguf_types import tensor_of
 from .metadata import Metadata
 from .model import BlockTensor, Model, interleaved_rows
+from .rope import GGUF_TENSORS
 from .text_files import gguf_tokenizer
 from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
 
@@ -22,10 +23,12 @@ def load_gguf(path):
     values, stored = read_gguf(path)
     fields = Metadata(path, "gguf", values)
     try:
-        family = find_family(fields.get("general.architecture"), path)
+        family = find_family(fields.get("general.architecture"), path, of="gguf_name")
         tokens = fields.get("tokenizer.ggml.tokens")
-        config = replace(fields, prefix=f"{family.name}.").config(
+        value = lambda name: tensor_of(stored.pop(name), f"{path}: tensor {name}")
+        config = replace(fields, prefix=f"{family.gguf_name or family.name}.").config(
             family,
+            divisors={name: value(name) for name in GGUF_TENSORS if name in stored},
             name=fields.values.get("general.name", "unnamed"),
             vocab=len(tokens),
             bos_id=fields.values.get("tokenizer.ggml.bos_token_id"),
@@ -45,28 +48,43 @@ def load_gguf(path):
 def export_gguf(model, path):
     """Write ``model``, dequantised to F32, as a GGUF file that llama.cpp runs."""
     config, tokenizer = model.config, model.tokenizer
+    family = FAMILIES[config.architecture]
     if tokenizer.pre is None:
         raise ModelError(f"{path}: GGUF has no name for how {config.name}'s tokenizer splits text")
-    writer = gguf.GGUFWriter(path, config.architecture)
+    for name in config.unsaid("gguf"):
+        raise ModelError(f"{path}: GGUF can't state {name} {getattr(config, name)!r} of {family.name}")
+    writer = gguf.GGUFWriter(path, family.gguf_name or family.name)
     writer.add_name(config.name)
-    for field in stored_fields(type(config)):
-        value, key = getattr(config, field.name), f"{config.architecture}.{field.metadata['gguf']}"
-        (writer.add_float32 if field.type is float else writer.add_uint32)(key, value)
-    writer.add_value_length(config.head_dim)
-    writer.add_rope_dimension_count(config.head_dim)
+    scaling, tensors = config.rope.gguf(config.rope_base, config.head_dim)
+    fields = {field.metadata["gguf"]: getattr(config, field.name) for field in stored_fields(type(config))}
+    plain = {k: v for k, v in family.gguf(config).items() if k in _WRITTEN}
+    for key, value in (fields | scaling | plain).items():
+        if key is not None and value is not None:
+            _add(writer, f"{writer.arch}.{key}", value)
     writer.add_vocab_size(config.vocab)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     _add_tokenizer(writer, config, tokenizer)
-    rotated = model.graph.rotated() if FAMILIES[config.architecture].gguf_halves else {}
+    rotated = model.graph.rotated() if family.gguf_halves else {}
     for name, tensor in model.tensors.items():
         data = tensor.dequantise() if isinstance(tensor, BlockTensor) else tensor
         if name in rotated:
             data = data[np.argsort(interleaved_rows(len(data), rotated[name]))]
-        writer.add_tensor(name, data)
+        tensors[name] = data
+    for name, tensor in family.fuse(config, tensors).items():
+        writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+_WRITTEN = ("attention.value_length", "rope.dimension_count")
+"""Fields of features that no operator has which llama.cpp wants to see."""
+
+
+def _add(writer, key, value):
+    kinds = {float: writer.add_float32, str: writer.add_string, int: writer.add_uint32}
+    kinds[type(value)](key, value)
 
 
 def _add_tokenizer(writer, config, tokenizer):

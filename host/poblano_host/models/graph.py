@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .operators import (
+    Activation,
     Attention,
     Embedding,
     Gated,
     Head,
+    HeadNorm,
+    LayerNorm,
     Linear,
     Norm,
     Operator,
@@ -64,8 +67,16 @@ class Graph:
         return {name: shape for node in self.nodes for name, shape in node.tensors.items()}
 
     def rotated(self):
-        """The heads of the tensors whose rows RoPE rotates, by name: of the projections that Rope reads."""
-        return {tensor: rope.heads for rope in self.of(Rope) for tensor in self.node(rope.inputs[0]).tensors}
+        """The heads of the tensors whose rows RoPE rotates, by name: of the projections that Rope reads, and
+        of a norm between them."""
+        heads = {}
+        for rope in self.of(Rope):
+            node = self.node(rope.inputs[0])
+            while not isinstance(node, Linear):
+                heads |= dict.fromkeys(node.tensors, 1)
+                node = self.node(node.inputs[0])
+            heads |= dict.fromkeys(node.tensors, rope.heads)
+        return heads
 
     @cached_property
     def _nodes(self):
@@ -110,14 +121,31 @@ class GraphBuilder:
     def graph(self):
         return Graph(tuple(self._prologue), tuple(map(tuple, self._layers)), tuple(self._epilogue))
 
-    def embedding(self, name, rows, width, *, scale=1.0):
+    def embedding(self, name, rows, width, *, scale=1.0, positions=None, context=0):
         return self._append(
-            Embedding, name, table=self._tensor + f"{name}.weight", rows=rows, width=width, scale=scale
+            Embedding,
+            name,
+            table=self._tensor + f"{name}.weight",
+            rows=rows,
+            width=width,
+            scale=scale,
+            positions=positions,
+            context=context,
         )
 
     def norm(self, name, x, *, eps):
         return self._append(
             Norm, name, x, gain=self._tensor + f"{name}.weight", width=self._width(x), eps=eps
+        )
+
+    def layer_norm(self, name, x, *, eps):
+        gain, bias = (self._tensor + f"{name}.{part}" for part in ("weight", "bias"))
+        return self._append(LayerNorm, name, x, gain=gain, bias=bias, width=self._width(x), eps=eps)
+
+    def head_norm(self, name, x, *, heads, head_dim, eps):
+        gain = self._tensor + f"{name}.weight"
+        return self._append(
+            HeadNorm, name, x, gain=gain, heads=heads, head_dim=head_dim, elements=head_dim, eps=eps
         )
 
     def linear(self, name, x, width, *, bias=False):
@@ -131,16 +159,20 @@ class GraphBuilder:
             k=self._width(x),
         )
 
-    def rope(self, name, x, *, heads, head_dim, frequencies):
-        return self._append(Rope, name, x, heads=heads, head_dim=head_dim, frequencies=frequencies)
-
-    def attention(self, name, q, k, v, *, heads, kv_heads, head_dim, scale):
+    def rope(self, name, x, *, heads, head_dim, frequencies, scale=1.0):
         return self._append(
-            Attention, name, q, k, v, heads=heads, kv_heads=kv_heads, head_dim=head_dim, scale=scale
+            Rope, name, x, heads=heads, head_dim=head_dim, frequencies=frequencies, scale=scale
         )
 
-    def gated(self, name, gate, up):
-        return self._append(Gated, name, gate, up, width=self._width(gate))
+    def attention(self, name, q, k, v, *, heads, kv_heads, head_dim, scale, window=None):
+        sizes = dict(heads=heads, kv_heads=kv_heads, head_dim=head_dim)
+        return self._append(Attention, name, q, k, v, **sizes, scale=scale, window=window)
+
+    def activation(self, name, x, function):
+        return self._append(Activation, name, x, width=self._width(x), function=function)
+
+    def gated(self, name, gate, up, function="silu"):
+        return self._append(Gated, name, gate, up, width=self._width(gate), function=function)
 
     def residual(self, name, x, y):
         return self._append(Residual, name, x, y, width=self._width(x))

@@ -121,6 +121,10 @@ class Model:
                     f"{where}: {name} is {getattr(config, name)}; no tensor has more than {largest} rows or "
                     "columns"
                 )
+        split = FAMILIES[config.architecture].split
+        parts = {name: split(config, {name: tensor}) for name, tensor in tensors.items()}
+        stored = {part: stored[name] for name in parts for part in parts[name]}
+        tensors = {part: tensor for found in parts.values() for part, tensor in found.items()}
         model = cls(config, tensors, tokenizer, stored)
         if halves:
             shapes = model.graph.shapes()
@@ -170,12 +174,18 @@ class Model:
         (head,) = self.graph.of(Head)
         return self.tensors[head.weight]
 
-    def embed(self, tokens):
-        """float32 (len(tokens), dim): the value of the graph's Embedding."""
+    def embed(self, tokens, position=0):
+        """float32 (len(tokens), dim): the value of the graph's Embedding at positions ``position`` on."""
         (embedding,) = self.graph.of(Embedding)
-        rows = rows_of(self.tensors[embedding.table], np.asarray(tokens, dtype=np.int64))
-        table = rows.dequantise() if isinstance(rows, BlockTensor) else rows
-        return embedding.reference(Step(tokens=np.arange(len(table)), tensors={embedding.table: table}))
+
+        def rows(name, index):
+            found = rows_of(self.tensors[name], index)
+            return found.dequantise() if isinstance(found, BlockTensor) else found
+
+        tensors = {embedding.table: rows(embedding.table, np.asarray(tokens, dtype=np.int64))}
+        if embedding.positions is not None:
+            tensors[embedding.positions] = rows(embedding.positions, slice(position, position + len(tokens)))
+        return embedding.reference(Step(tokens=np.arange(len(tokens)), tensors=tensors))
 
     def check(self, where):
         """:class:`ModelError` if a tensor is missing, unknown, of another shape or not finite.

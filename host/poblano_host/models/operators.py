@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 __all__ = [
+    "ACTIVATIONS",
+    "Activation",
     "Attention",
     "Embedding",
     "Gated",
     "Head",
+    "HeadNorm",
+    "LayerNorm",
     "Linear",
     "Norm",
     "Operator",
@@ -20,8 +24,28 @@ __all__ = [
     "Scale",
     "Softcap",
     "Step",
-    "rope_frequencies",
 ]
+
+
+def _silu(x):
+    with np.errstate(over="ignore"):
+        return x / (1 + np.exp(-x))
+
+
+def _gelu(x):
+    return (
+        np.float32(0.5)
+        * x
+        * (1 + np.tanh(np.float32(GELU_LINEAR / 2) * x + np.float32(GELU_CUBIC / 2) * x**3))
+    )
+
+
+GELU_LINEAR = 2 * (2 / np.pi) ** 0.5
+"""gelu(x) = x * sigmoid(GELU_LINEAR * x + GELU_CUBIC * x**3): Hendrycks' approximation by tanh."""
+GELU_CUBIC = 0.044715 * GELU_LINEAR
+
+ACTIVATIONS = {"silu": _silu, "gelu": _gelu}
+"""The activation functions by name, on float32: silu(x) = x / (1 + exp(-x)), and GELU by tanh."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -72,19 +96,26 @@ class Operator:
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding(Operator):
-    """The tokens' rows of ``table`` (``rows``, ``width``), times ``scale``."""
+    """The tokens' rows of ``table`` (``rows``, ``width``), times ``scale``, and, if there is a table
+    ``positions`` (``context``, ``width``), its rows of the tokens' positions added."""
 
     table: str
     rows: int
     width: int
     scale: float = 1.0
+    positions: str | None = None
+    context: int = 0
 
     @property
     def tensors(self):
-        return {self.table: (self.rows, self.width)}
+        learned = {} if self.positions is None else {self.positions: (self.context, self.width)}
+        return {self.table: (self.rows, self.width)} | learned
 
     def reference(self, step):
-        return step.tensors[self.table][step.tokens] * np.float32(self.scale)
+        x = step.tensors[self.table][step.tokens] * np.float32(self.scale)
+        if self.positions is None:
+            return x
+        return x + step.tensors[self.positions][step.start : step.start + len(x)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +133,47 @@ class Norm(Operator):
     def reference(self, step, x):
         mean = (x * x).mean(-1, keepdims=True)
         return x / np.sqrt(mean + np.float32(self.eps)) * step.tensors[self.gain]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerNorm(Norm):
+    """The Norm of x - mean(x), plus a bias."""
+
+    bias: str
+
+    @property
+    def tensors(self):
+        return super().tensors | {self.bias: (self.width,)}
+
+    def reference(self, step, x):
+        return super().reference(step, x - x.mean(-1, keepdims=True)) + step.tensors[self.bias]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadNorm(Operator):
+    """The root mean square norm of each of ``heads`` heads, with one gain (``head_dim``,) for all.
+
+    The mean is over the first ``elements`` of a head, of which the others are zeros.
+    """
+
+    gain: str
+    heads: int
+    head_dim: int
+    elements: int
+    eps: float
+
+    @property
+    def width(self):
+        return self.heads * self.head_dim
+
+    @property
+    def tensors(self):
+        return {self.gain: (self.head_dim,)}
+
+    def reference(self, step, x):
+        heads = x.reshape(len(x), self.heads, self.head_dim)
+        mean = (heads * heads).sum(-1, keepdims=True) / np.float32(self.elements)
+        return (heads / np.sqrt(mean + np.float32(self.eps)) * step.tensors[self.gain]).reshape(x.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +201,8 @@ class Linear(Operator):
 
 @dataclass(frozen=True, kw_only=True)
 class Rope(Operator):
-    """Rotary position embedding: elements 2i and 2i+1 of every head rotate by position * frequencies[i].
+    """Rotary position embedding: elements 2i and 2i+1 of every head rotate by position * frequencies[i], and
+    are multiplied by ``scale``.
 
     The ``heads`` heads lie side by side; ``frequencies`` are ``head_dim / 2`` in radians.
     """
@@ -137,6 +210,7 @@ class Rope(Operator):
     heads: int
     head_dim: int
     frequencies: tuple[float, ...]
+    scale: float = 1.0
 
     @property
     def width(self):
@@ -146,18 +220,20 @@ class Rope(Operator):
         """float64 (len(positions), head_dim / 2)."""
         return np.asarray(positions)[:, None] * np.array(self.frequencies)
 
+    def factors(self, positions):
+        """float64 cos and sin of the angles, times the scale."""
+        angles = self.angles(positions)
+        return self.scale * np.cos(angles), self.scale * np.sin(angles)
+
     def reference(self, step, x):
         n = len(x)
-        angles = self.angles(np.arange(step.start, step.start + n))[:, None]
-        cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        cos, sin = (
+            factor[:, None].astype(np.float32)
+            for factor in self.factors(np.arange(step.start, step.start + n))
+        )
         x = x.reshape(n, self.heads, self.head_dim)
         even, odd = x[..., 0::2], x[..., 1::2]
         return np.stack((even * cos - odd * sin, even * sin + odd * cos), -1).reshape(n, -1)
-
-
-def rope_frequencies(base, head_dim):
-    """The frequencies of RoPE as it was published: base**(-2i / head_dim)."""
-    return tuple((base ** -(np.arange(0, head_dim, 2) / head_dim)).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +241,14 @@ class Attention(Operator):
     """Causal softmax attention of queries, keys and values, the operator's inputs; it owns a KV cache.
 
     Query head h reads KV head ``h // (heads // kv_heads)``; scores are ``scale`` * q.k. A token sees its own
-    position and all before.
+    position and all before or, with a ``window``, so many with its own.
     """
 
     heads: int
     kv_heads: int
     head_dim: int
     scale: float
+    window: int | None = None
 
     @property
     def width(self):
@@ -193,7 +270,9 @@ class Attention(Operator):
         split = lambda x: x.reshape(n, -1, self.head_dim).swapaxes(0, 1)  # (heads, n, head_dim)
         keys, values = step.caches[self.name]
         keys[:, start:end], values[:, start:end] = split(k), split(v)
-        mask = np.where(np.arange(end) > start + np.arange(n)[:, None], np.float32(-np.inf), np.float32(0))
+        back = start + np.arange(n)[:, None] - np.arange(end)
+        seen = (back >= 0) & (back < (end if self.window is None else self.window))
+        mask = np.where(seen, np.float32(0), np.float32(-np.inf))
         out = np.empty((n, self.heads, self.head_dim), np.float32)
         for head, query in enumerate(split(q)):
             kv = head // (self.heads // self.kv_heads)
@@ -204,14 +283,22 @@ class Attention(Operator):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gated(Operator):
-    """silu(gate) * up, the operator's inputs; silu(x) = x / (1 + exp(-x))."""
+class Activation(Operator):
+    """A function of :data:`ACTIVATIONS` of x."""
 
     width: int
+    function: str
 
-    def reference(self, step, gate, up):
-        with np.errstate(over="ignore"):
-            return gate / (1 + np.exp(-gate)) * up
+    def reference(self, step, *inputs):
+        return ACTIVATIONS[self.function](inputs[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gated(Activation):
+    """The activation of gate times up, the operator's inputs."""
+
+    def reference(self, step, *inputs):
+        return super().reference(step, *inputs) * inputs[1]
 
 
 @dataclass(frozen=True, kw_only=True)

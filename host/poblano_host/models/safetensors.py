@@ -7,46 +7,52 @@ from .arch import find_family
 from .checkpoint import read_checkpoint
 from .config import ModelError
 from .json_file import read_json
-from .metadata import Metadata
+from .metadata import Metadata, hugging_face_rope
 from .model import Model
 from .text_files import folder_text
 
 __all__ = ["load_directory"]
 
 
+def _of_text(raw):
+    """The fields of the text's model where ``config.json`` is of one that also sees."""
+    text = raw.get("text_config")
+    return raw | text if isinstance(text, dict) else raw
+
+
 def _fields(path, raw):
-    """``config.json`` with its RoPE's constants beside the others, wherever they are in the file."""
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    if not isinstance(rope, dict):
-        raise ModelError(f"{path}: RoPE scaling {rope!r} is not supported")
-    kind = rope.get("rope_type", rope.get("type", "default"))
+    """``config.json`` with RoPE's base beside the others, wherever it is in the file."""
+    rope = hugging_face_rope(path, raw)
     base = {"rope_theta": rope["rope_theta"]} if "rope_theta" in rope else {}
-    return Metadata(path, "hugging_face", raw | base | {"RoPE scaling": kind})
+    return Metadata(path, "hugging_face", raw | base)
 
 
 def _canonical(path, family, arrays, kinds):
     """Arrays and stored types by canonical name."""
-    names = {name: family.canonical(name) for name in arrays}
+    names = {name: family.canonical(name) for name in arrays if not family.unused(name)}
     for name, canonical in names.items():
         if canonical is None:
             raise ModelError(f"{path}: unknown tensor {name}")
     if len(set(names.values())) < len(names):
         raise ModelError(f"{path}: two tensors have one meaning")
-    return ({canonical: values[name] for name, canonical in names.items()} for values in (arrays, kinds))
+    tensors = {
+        canonical: family.of_hugging_face(canonical, arrays[name]) for name, canonical in names.items()
+    }
+    return tensors, {canonical: kinds[name] for name, canonical in names.items()}
 
 
 def load_directory(folder):
     """The :class:`Model` in a directory; matrices become float32. :class:`ModelError` names what is wrong."""
     folder = Path(folder)
     path = folder / "config.json"
-    raw = read_json(path)
-    family = find_family(raw.get("model_type"), path)
+    raw = _of_text(read_json(path))
+    family = find_family(raw.get("model_type"), path, of="model_type")
     if raw.get("quantization_config"):
         raise ModelError(f"{path}: quantization_config is not supported; F32, F16 and BF16 tensors are read")
     fields = _fields(path, raw)
     vocab = fields.get("vocab_size")
     text = folder_text(folder, raw, vocab if isinstance(vocab, int) else None)
-    tied = bool(raw.get("tie_word_embeddings", False))
+    tied = bool(raw.get("tie_word_embeddings", family.tied))
     try:
         config = fields.config(
             family,

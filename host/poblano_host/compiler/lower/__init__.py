@@ -1,10 +1,13 @@
 """From a model's graph to commands: a file for each operator."""
 
 from ...models.operators import (
+    Activation,
     Attention,
     Embedding,
     Gated,
     Head,
+    HeadNorm,
+    LayerNorm,
     Linear,
     Norm,
     Residual,
@@ -13,16 +16,19 @@ from ...models.operators import (
     Softcap,
 )
 from ..errors import CompileError
-from . import attention, embedding, gated, head, linear, norm, residual, rope
+from . import attention, embedding, gated, head, layer_norm, linear, norm, residual, rope
 from .step import Step
 
 __all__ = ["OPERATORS", "lower_graph"]
 
 OPERATORS = {
+    Activation: gated.lower,
     Attention: attention.lower,
     Embedding: embedding.lower,
     Gated: gated.lower,
     Head: head.lower,
+    HeadNorm: linear.append_vector,
+    LayerNorm: layer_norm.lower,
     Linear: linear.lower,
     Norm: norm.lower,
     Residual: residual.lower,
@@ -41,7 +47,7 @@ def lower_graph(shape, plan, memory, builder, formats, layers):
     builder.layer = -1
     _lower(s, graph.prologue)
     norm.load_first_gains(s)
-    rope.load_table(s)
+    rope.load_tables(s)
     for n in range(layers):
         builder.layer = n
         _lower(s, graph.layers[n])

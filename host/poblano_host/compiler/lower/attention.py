@@ -6,12 +6,16 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 from poblano.isa.weight_stream import ScaleFormat
 
-from ..symbols import granules, position
+from ..cache import SCALE_BYTES
+from ..symbols import FIRST, before, granules, position, skipped
 from .caches import cache_names, store
 from .projections import project, query
 from .step import Quantised, local
 
 __all__ = ["lower"]
+
+MASKED = 2.0**100
+"""Beside it any score is nothing."""
 
 
 def lower(s, node):
@@ -42,11 +46,12 @@ def lower(s, node):
 
 
 def _load_scales(pieces):
-    """The scales of V for items that are under way at once: in one command for the tiles with one KV head."""
-    by_head = {}
+    """The scales of V for items that are under way at once: in one command for the tiles with one KV head
+    and first position."""
+    alike = {}
     for piece in pieces:
-        by_head.setdefault(piece.item.kv, []).append(piece)
-    for several in by_head.values():
+        alike.setdefault((piece.item.kv, piece.lower), []).append(piece)
+    for several in alike.values():
         tiles, last = [piece.tile for piece in several], max(several, key=lambda piece: piece.item.end)
         last.load_scales(tiles)
 
@@ -60,7 +65,11 @@ class _Piece:
         places, home = s.memory.cache(node), s.config.topology.home_of(tile)
         self.layout, self.base = places.layout, places.address[home]
         self.kv = item.kv - places.heads[home][0]
-        self.granules = granules(item.end)
+        window = node.window
+        self.windowed = plan.windowed(window)
+        self.lower = item.first + 1 - window if self.windowed else FIRST
+        self.skipped = skipped(self.lower) if self.windowed else 0
+        self.granules = granules(item.end, self.lower)
         self.blocks = self.granules * (sizes.key_granule // BLOCK)
         self.key_blocks = plan.positions // BLOCK
         self.stride = plan.positions // LINE_WORDS
@@ -74,6 +83,8 @@ class _Piece:
     def emit(self):
         self._rank()
         self._scores()
+        if self.windowed:
+            self._mask()
         self._softmax()
         self._output()
         self._normalise()
@@ -92,7 +103,7 @@ class _Piece:
         s.builder.matmul(
             self.tile,
             [self.tile],
-            dict(mem_addr=self.base + offset, row_bytes=size),
+            dict(mem_addr=self.base + offset + self.skipped * self.layout.key_granule_bytes, row_bytes=size),
             reads=cache_names(s, self.node, "keys", item),
             a=query(s, item.first, item.kv * s.sizes.group + item.head),
             a_stride=s.sizes.head_steps,
@@ -115,7 +126,7 @@ class _Piece:
         self._rank()
         s.builder.load(
             tiles,
-            self.base + offset,
+            self.base + offset + self.skipped * (SCALE_BYTES * s.sizes.key_granule),
             stride,
             self.value_scales,
             self.stride,
@@ -125,13 +136,58 @@ class _Piece:
             label=f"{self.label}.v_scales",
         )
 
+    def _mask(self):
+        """Scores of positions before a token's window become negligible.
+
+        A token's mask is one row for all heads: -2**100 before the limit, which grows from token to token,
+        -0 from it on. As the limit can't be negative, rows begin before the first position.
+        """
+        s, item, lines = self.s, self.item, LINE_WORDS
+        ahead, words = s.plan.mask_words(item.count)
+        mask = self.line + item.rows * s.plan.score_words // lines
+        stride = (ahead + words) // lines
+        self._vector(
+            rows=item.count,
+            blocks=(ahead + words) // BLOCK,
+            a=self.line - ahead // lines,
+            a_stride=item.heads * self.stride,
+            limit=before(self.lower + ahead) + self.skipped * -s.sizes.key_granule,
+            limit_step=1,
+            fill=Fill.MINUS_INFINITY,
+            op1=AluOp.ADD,
+            sel1=Select.IMMEDIATE,
+            imm1=MASKED,
+            sfu=SfuOp.SIGMOID,  # 1 of what is finite, 0 of minus infinity
+            op2=AluOp.MUL,
+            sel2=Select.IMMEDIATE,
+            imm2=-MASKED,
+            sink=Sink.VMEM,
+            dst=mask,
+            dst_stride=stride,
+            label="window",
+        )
+        self._vector(
+            rows=item.rows,
+            blocks=words // BLOCK,
+            share=item.heads,
+            a=self.line,
+            a_stride=self.stride,
+            op1=AluOp.ADD,
+            sel1=Select.B,
+            b=mask + ahead // lines,
+            b_stride=stride,
+            sink=Sink.VMEM,
+            dst=self.line,
+            dst_stride=self.stride,
+            label="mask",
+        )
+
     def _softmax(self):
         """Of each row (token, head); a token sees one position more than the one before."""
         s, item = self.s, self.item
         scores = dict(rows=item.rows, blocks=self.blocks, a=self.line, a_stride=self.stride)
-        seen = dict(
-            limit=position + (item.first + 1), limit_step=1, share=item.heads, fill=Fill.MINUS_INFINITY
-        )
+        limit = position + (item.first + 1) + self.skipped * -s.sizes.key_granule
+        seen = dict(limit=limit, limit_step=1, share=item.heads, fill=Fill.MINUS_INFINITY)
         self._vector(**scores, **seen, reduce=Reduce.MAXIMUM, r=self.maximum, label="max")
         self._vector(
             **scores,
@@ -168,6 +224,7 @@ class _Piece:
         s, item = self.s, self.item
         for block in range(s.sizes.head_blocks):
             offset, size, rows, stride = self.layout.values(self.kv, block, self.granules)
+            offset += self.skipped * (s.sizes.key_granule * s.array.cols)
             s.builder.matmul(
                 self.tile,
                 [self.tile],

@@ -3,18 +3,23 @@
 from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Select, Sink
 
-from ..image import align
 from .step import Product, Quantised, Residual, local
 
-__all__ = ["add_bias", "append", "lower", "quantised", "ranges"]
+__all__ = ["add_bias", "append", "append_vector", "load_vector", "lower", "quantised", "ranges"]
 
 
 def lower(s, node):
     if node.bias is not None:
-        lines = align(node.width, s.sizes.granule) // LINE_WORDS
-        place = s.plan.biases[s.memory.bias_index(node)]
-        s.builder.load(s.tiles, s.memory.bias(node), 0, place, 0, 1, lines, label=f"{local(node)}.load_bias")
+        load_vector(s, node)
     s.values[node.name] = Product(node, quantised(s, node))
+
+
+def load_vector(s, node):
+    """What an operator adds or multiplies by, to every tile; its line."""
+    index, address, words = s.memory.vector(node)
+    place, lines = s.plan.vectors[index], words // LINE_WORDS
+    s.builder.load(s.tiles, address, 0, place, 0, 1, lines, label=f"{local(node)}.load")
+    return place
 
 
 def quantised(s, node):
@@ -49,6 +54,12 @@ def append(s, node):
     s.values[node.name] = Product(product.node, product.x, (*product.after, node))
 
 
+def append_vector(s, node):
+    """The same of an operator with a vector of its own."""
+    load_vector(s, node)
+    append(s, node)
+
+
 def ranges(s, node, tile, columns):
     """A tile's output columns of a Linear in chunks of ``columns``."""
     first, end = s.memory.matrix(node.weight).ranges[tile]
@@ -60,7 +71,7 @@ def add_bias(s, node, tile, line, stride, rows, columns):
     if node.bias is None:
         return
     first, end = columns
-    at = s.plan.biases[s.memory.bias_index(node)] + first // LINE_WORDS
+    at = s.plan.vectors[s.memory.vector(node)[0]] + first // LINE_WORDS
     s.builder.vector(
         tile,
         rows=rows,

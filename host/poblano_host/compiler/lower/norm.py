@@ -7,66 +7,98 @@ from poblano.isa.vector_ops import AluOp, Reduce, Select, SfuOp, Sink
 
 from ...models.operators import Norm
 from ..plan import LINES, PIECE
-from .step import Quantised, local, row_pieces
+from .linear import append
+from .step import Product, Quantised, local, row_pieces
 
-__all__ = ["load_first_gains", "lower"]
+__all__ = ["load_first_gains", "load_next_gain", "lower", "normalise", "parts", "reciprocal_root", "sizes_of"]
 
 
 def lower(s, node):
-    (x,), plan, name = node.inputs, s.plan, local(node)
-    index = s.memory.norm_index(node)
-    for first, group, tile, row, rows, at in _parts(s, node):
-        # Where tokens are projected apart, others' attention goes first: a product has to wait for it.
-        s.builder.group = group + (len(s.plan.projected) > 1)
+    (x,), plan = node.inputs, s.plan
+    if isinstance(s.values[x], Product):  # it is normalised where it is added to the residual
+        append(s, node)
+        return
+    for first, group, tile, row, rows, at in parts(s, node):
         squares = plan.squares[group] + at // PIECE * LINES
         source = dict(a=plan.x + row * s.dim_lines, a_stride=s.dim_lines, rows=rows)
-        if x not in s.squares or _one(s, node):
-            s.builder.vector(
-                tile,
-                **source,
-                blocks=s.sizes.dim // BLOCK,
-                reduce=Reduce.SUM_SQUARES,
-                r=squares,
-                label=f"{name}.squares",
-            )
-        s.builder.vector(
+        normalise(
+            s,
             tile,
-            blocks=-(-rows // BLOCK),
-            a=squares,
-            op1=AluOp.ADD,
-            sel1=Select.IMMEDIATE,
-            imm1=s.sizes.dim * node.eps,
-            sfu=SfuOp.RSQRT,
-            op2=AluOp.MUL,
-            sel2=Select.IMMEDIATE,
-            imm2=math.sqrt(s.sizes.dim),
-            sink=Sink.VMEM,
-            dst=squares,
-            label=f"{name}.rsqrt",
-        )
-        s.builder.vector(
-            tile,
-            s.tiles,
+            node,
+            source | dict(blocks=s.sizes.dim // BLOCK),
+            s.sizes.dim,
+            plan.gains[s.memory.norm_index(node)],
+            squares,
+            tiles=s.tiles,
+            summed=x in s.squares and not _one(s, node),
             **source,
-            blocks=s.sizes.dim_blocks,
-            limit=s.sizes.dim,
-            b=plan.gains[index],
-            op1=AluOp.MUL,
-            sel1=Select.B,
-            op2=AluOp.MUL,
-            sel2=Select.ROW,
-            c=squares,
-            sink=Sink.QUANTISE,
-            activation=s.formats.linear,
-            dst=plan.normed + first * s.sizes.dim_blocks,
-            dst_stride=s.sizes.dim_blocks,
-            label=f"{name}.scale",
+            **sizes_of(s, first),
         )
     s.builder.group = 0
-    following = s.memory.following_gain(node, s.last)
-    if following is not None and (s.shape.logits != "none" or s.graph.layer(node.name) < s.last):
-        _load_gain(s, index, following, f"{name}.next_gain")
+    load_next_gain(s, node)
     s.values[node.name] = Quantised(plan.normed, s.sizes.dim_blocks)
+
+
+def normalise(s, tile, node, source, elements, gain, squares, *, tiles=None, summed=False, **result):
+    """Rows times the gain at line ``gain`` over their root mean square of ``elements`` elements.
+
+    ``source`` are operand a and the size of the rows, ``result`` the same, and the result's place; their sums
+    of squares come to, or with ``summed`` are at, line ``squares``.
+    """
+    name = local(node)
+    if not summed:
+        s.builder.vector(tile, **source, reduce=Reduce.SUM_SQUARES, r=squares, label=f"{name}.squares")
+    reciprocal_root(s, tile, node, elements, squares, source["rows"])
+    s.builder.vector(
+        tile,
+        tiles,
+        b=gain,
+        op1=AluOp.MUL,
+        sel1=Select.B,
+        op2=AluOp.MUL,
+        sel2=Select.ROW,
+        c=squares,
+        label=f"{name}.scale",
+        **result,
+    )
+
+
+def reciprocal_root(s, tile, node, elements, squares, rows):
+    """1 / sqrt(mean + eps) of the sums of squares of ``elements`` elements at line ``squares``, in place."""
+    s.builder.vector(
+        tile,
+        blocks=-(-rows // BLOCK),
+        a=squares,
+        op1=AluOp.ADD,
+        sel1=Select.IMMEDIATE,
+        imm1=elements * node.eps,
+        sfu=SfuOp.RSQRT,
+        op2=AluOp.MUL,
+        sel2=Select.IMMEDIATE,
+        imm2=math.sqrt(elements),
+        sink=Sink.VMEM,
+        dst=squares,
+        label=f"{local(node)}.rsqrt",
+    )
+
+
+def sizes_of(s, first):
+    """Operands of a command that quantises whole rows of tokens from ``first`` on, for projections."""
+    return dict(
+        blocks=s.sizes.dim_blocks,
+        limit=s.sizes.dim,
+        sink=Sink.QUANTISE,
+        activation=s.formats.linear,
+        dst=s.plan.normed + first * s.sizes.dim_blocks,
+        dst_stride=s.sizes.dim_blocks,
+    )
+
+
+def load_next_gain(s, node):
+    """The gain of the next layer's norm in place of that of ``node``, which has been used."""
+    following, name = s.memory.following_gain(node, s.last), local(node)
+    if following is not None and (s.shape.logits != "none" or s.graph.layer(node.name) < s.last):
+        _load_gain(s, s.memory.norm_index(node), following, f"{name}.next_gain")
 
 
 def load_first_gains(s):
@@ -87,16 +119,20 @@ def _one(s, node):
     return s.shape.logits == "last" and s.count > 1 and s.graph.layer(node.name) is None
 
 
-def _parts(s, node):
+def parts(s, node):
     """(first token, group, tile, first of the tile's own rows, rows, first of its rows of the group) of what
-    is normalised at once."""
+    is normalised at once; the builder's group is theirs."""
     last = len(s.groups.bounds) - 1
+    # Where tokens are projected apart, others' attention goes first: a product has to wait for it.
+    later = len(s.plan.projected) > 1
     if _one(s, node):
         tile = s.groups.owners(last)[-1]
         first, end = s.groups.owned(last, tile)
+        s.builder.group = last + later
         yield s.count - 1, last, tile, s.groups.row(last) + end - 1 - first, 1, 0
         return
     for group in range(last + 1):
+        s.builder.group = group + later
         for tile in s.groups.owners(group):
             first = s.groups.owned(group, tile)[0]
             if node.inputs[0] in s.squares:

@@ -1,4 +1,5 @@
-"""Queries, keys and values: projected in chunks, rotated, and quantised to activation memory as they come."""
+"""Queries, keys and values: projected in chunks, normalised, rotated, and quantised to activation memory as
+they come."""
 
 from itertools import repeat, zip_longest
 from operator import itemgetter
@@ -6,9 +7,10 @@ from operator import itemgetter
 from poblano.config import BLOCK
 from poblano.isa.vector_ops import AluOp, Select, Sink
 
-from ...models.operators import Rope
+from ...models.operators import HeadNorm, Rope
 from ..errors import CompileError
 from .linear import add_bias, ranges
+from .norm import normalise
 from .rope import parts, rotate
 from .step import Results, local
 
@@ -57,15 +59,19 @@ def query(s, token, head):
 
 
 def _quantise(s, tile, product, part, temporary, *, tiles=None, label, **operands):
-    """Emits the command that quantises a ``part`` of a projection's results, rotated if Rope follows it."""
+    """Emits the command that quantises a ``part`` of a projection's results, normalised and rotated if
+    HeadNorm and Rope follow it."""
     name = local(product.node)
     source = part.source
     for operator in product.after:
-        if not isinstance(operator, Rope):
+        if isinstance(operator, HeadNorm) and source == part.source:
+            _normalise(s, tile, part, operator, temporary)
+        elif isinstance(operator, Rope) and source == part.source:
+            source = rotate(s, tile, part, operator, temporary, name)
+        else:
             raise CompileError(
-                f"{operator.name}: a {type(operator).__name__} before attention can't be compiled"
+                f"{operator.name}: this {type(operator).__name__} before attention can't be compiled"
             )
-        source = rotate(s, tile, part, temporary, name)
     s.builder.vector(
         tile,
         tiles,
@@ -75,6 +81,13 @@ def _quantise(s, tile, product, part, temporary, *, tiles=None, label, **operand
         activation=s.formats.attention,
         label=f"{name}.quantise",
     )
+
+
+def _normalise(s, tile, part, node, temporary):
+    """The rows of ``part``, whole heads, in their place; ``temporary`` is used before a rotation needs it."""
+    place = part.source | dict(dst=part.line, dst_stride=part.stride, sink=Sink.VMEM)
+    gain = s.plan.vectors[s.memory.vector(node)[0]]
+    normalise(s, tile, node, part.source, node.elements, gain, temporary, **place)
 
 
 def _take_queries(s, node, product, tile, results, temporary):
@@ -122,6 +135,8 @@ def _take_keys(s, node, product, tile, results, temporary):
 
 def _take_values(s, node, product, tile, results, temporary):
     """As keys."""
+    for operator in product.after:
+        raise CompileError(f"{operator.name}: a {type(operator).__name__} of values can't be compiled")
     first, end = s.memory.matrix(product.node.weight).ranges[tile]
     blocks, columns = (end - first) // BLOCK, results.columns
     s.builder.vector(

@@ -5,11 +5,13 @@ from itertools import zip_longest
 from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Reduce, Select, Sink
 
-from ...models.operators import Attention, Norm, Scale
+from ...models.operators import Attention, LayerNorm, Norm, Scale
+from ..errors import CompileError
 from ..image import align
 from ..plan import SLOTS
 from .gated import Gate
 from .linear import add_bias, ranges
+from .norm import load_next_gain, normalise
 from .step import local
 
 __all__ = ["lower"]
@@ -17,12 +19,19 @@ __all__ = ["lower"]
 
 def lower(s, node):
     x, y = (s.values[name] for name in node.inputs)
+    norms = [operator for operator in y.after if isinstance(operator, Norm)]
+    for operator in y.after:
+        last = operator is y.after[-1]
+        if type(operator) is LayerNorm or isinstance(operator, Norm) and not last:
+            raise CompileError(f"{operator.name}: this {type(operator).__name__} can't be compiled")
     # The first tokens' results come while others' attention goes on: not where its scores are.
     room = s.plan.front_lines if len(_row_sets(s, y)) > 1 else s.plan.pool_lines
     s.builder.head = s.sizes.kv_heads * len(s.plan.projected)
-    if _squares_wanted(s, node) and s.plan.lines(s.groups.own, s.sizes.dim) <= room:
-        _whole(s, node, y)
-        s.squares.add(node.name)
+    wanted = _squares_wanted(s, node)
+    if norms or wanted and s.plan.lines(s.groups.own, s.sizes.dim) <= room:
+        _whole(s, node, y, norms, wanted)
+        if wanted:
+            s.squares.add(node.name)
     else:
         _chunked(s, node, y, room)
     s.builder.group = s.builder.head = 0
@@ -34,8 +43,8 @@ def _squares_wanted(s, node):
     """Whether a norm of all tokens follows."""
     layer = s.graph.layer(node.name)
     if layer == s.last:  # it stands for the graph's last
-        node = s.graph.layers[-1][s.graph.layers[layer].index(node)]
-    norms = [user for user in s.graph.consumers(node.name) if isinstance(user, Norm)]
+        node = s.graph.node(f"layer{len(s.graph.layers) - 1}.{local(node)}")
+    norms = [user for user in s.graph.consumers(node.name) if type(user) is Norm]
     inside = any(s.graph.layer(norm.name) is not None for norm in norms)
     return bool(norms) and (inside or s.shape.logits == "all" or s.shape.logits == "last" and s.count == 1)
 
@@ -58,8 +67,9 @@ def _rows(s, groups):
     return s.groups.bounds[groups[0]][0], s.groups.bounds[groups[-1]][1]
 
 
-def _whole(s, node, y):
-    """All columns come together before a row is added up: its sum of squares is taken in passing."""
+def _whole(s, node, y, norms, squares):
+    """All columns come together before a row is normalised and added up: its sum of squares is taken in
+    passing."""
     stride = s.plan.lines(1, s.sizes.dim)
     columns = s.sizes.dim if s.count == 1 else s.sizes.granule
     for groups in _row_sets(s, y):
@@ -74,8 +84,10 @@ def _whole(s, node, y):
             s.builder.group = group
             for tile in s.groups.owners(group):
                 at = s.plan.pool + s.groups.row(group) * stride
-                squares = dict(reduce=Reduce.SUM_SQUARES, r=s.plan.squares[group])
-                _add(s, node, y, group, tile, at, stride, (0, s.sizes.dim), **squares)
+                operands = dict(reduce=Reduce.SUM_SQUARES, r=s.plan.squares[group]) if squares else {}
+                _add(s, node, y, group, tile, at, stride, (0, s.sizes.dim), **operands)
+    for norm in norms:
+        load_next_gain(s, norm)
 
 
 def _chunked(s, node, y, room):
@@ -125,9 +137,17 @@ def _add(s, node, y, group, tile, line, stride, columns, **reduction):
     add_bias(s, y.node, tile, line, stride, rows, columns)
     x = s.plan.x + row * s.dim_lines + first // LINE_WORDS
     operands: dict[str, float] = dict(op1=AluOp.ADD, sel1=Select.B)
-    for scale in y.after:
-        assert isinstance(scale, Scale)
-        operands = dict(op1=AluOp.MUL, sel1=Select.IMMEDIATE, imm1=scale.factor, op2=AluOp.ADD, sel2=Select.B)
+    for operator in y.after:
+        if isinstance(operator, Norm):
+            place = dict(rows=rows, blocks=(end - first) // BLOCK, a=line, a_stride=stride)
+            gain = s.plan.gains[s.memory.norm_index(operator)]
+            result = place | dict(sink=Sink.VMEM, dst=line, dst_stride=stride)
+            normalise(s, tile, operator, place, s.sizes.dim, gain, s.plan.squares[group], **result)
+            continue
+        assert isinstance(operator, Scale)
+        operands = dict(
+            op1=AluOp.MUL, sel1=Select.IMMEDIATE, imm1=operator.factor, op2=AluOp.ADD, sel2=Select.B
+        )
     s.builder.vector(
         tile,
         rows=rows,

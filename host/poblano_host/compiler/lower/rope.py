@@ -3,22 +3,20 @@
 from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Select, Sink
 
-from ...models.operators import Rope
 from ..symbols import position
 
-__all__ = ["Part", "load_table", "parts", "rotate"]
+__all__ = ["Part", "load_tables", "parts", "rotate"]
 
 
-def load_table(s):
+def load_tables(s):
     """The rows of the step's tokens, cos and signed sin of each, to every tile."""
-    if not s.graph.of(Rope):
-        return
     row = 2 * s.sizes.head_dim
-    address = position * (4 * row) + s.memory.rope
     lines = row // LINE_WORDS
     if not s.builder.awaited:  # between the embeddings of the first group and of the second
         s.builder.group = 1 - 2 * len(s.groups.bounds)
-    s.builder.load(s.tiles, address, 4 * row, s.plan.rope, lines, s.count, lines, label="rope.table")
+    for table, place in zip(s.memory.ropes.values(), s.plan.ropes):
+        address = position * (4 * row) + table
+        s.builder.load(s.tiles, address, 4 * row, place, lines, s.count, lines, label="rope.table")
     s.builder.group = 0
 
 
@@ -63,14 +61,15 @@ def parts(s, results, joint):
         at = stop
 
 
-def rotate(s, tile, part, temporary, label):
-    """Operands a and b, and op1, of a command whose first operation gives the rotated ``part``.
+def rotate(s, tile, part, node, temporary, label):
+    """Operands a and b, and op1, of a command whose first operation gives ``part`` rotated by the Rope
+    ``node``.
 
     The part's own place and ``temporary`` get the two products.
     """
     lines = part.words // LINE_WORDS
     row = 2 * s.sizes.head_dim // LINE_WORDS
-    table = s.plan.rope + part.token * row + part.inside // LINE_WORDS
+    table = s.plan.ropes[s.memory.rope_index(node)] + part.token * row + part.inside // LINE_WORDS
     factor = dict(b_stride=row, op1=AluOp.MUL, sel1=Select.B, sink=Sink.VMEM)
     factor |= part.source | dict(share=part.heads, label=f"{label}.rope")
     sines = table + s.sizes.head_dim // LINE_WORDS

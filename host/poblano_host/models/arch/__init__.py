@@ -9,13 +9,25 @@ __all__ = ["FAMILIES", "Family", "find_family"]
 
 FAMILIES = {
     name: import_module(f".{name}", __name__).FAMILY
-    for name in ("llama", "qwen2")  # a file of this folder each
+    for name in (  # a file of this folder each
+        "llama",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "smollm3",
+        "phi3",
+        "granite",
+        "gemma3",
+        "gpt2",
+    )
 }
 """The known families by name."""
 
 
-def find_family(name, where):
-    """The :class:`Family` ``name``; :class:`ModelError` about the file ``where`` if it is not known."""
-    if not isinstance(name, str) or name not in FAMILIES:
-        raise ModelError(f"{where}: unknown architecture {name!r}; known are {', '.join(FAMILIES)}")
-    return FAMILIES[name]
+def find_family(name, where, *, of="name"):
+    """The :class:`Family` whose ``gguf_name`` or ``model_type`` (``of``) is ``name``; :class:`ModelError`
+    about the file ``where`` if it is not known."""
+    known = {getattr(family, of, None) or family.name: family for family in reversed(FAMILIES.values())}
+    if not isinstance(name, str) or name not in known:
+        raise ModelError(f"{where}: unknown architecture {name!r}; known are {', '.join(reversed(known))}")
+    return known[name]

@@ -1,0 +1,45 @@
+"""A tiny random model of every family, with what is special to it."""
+
+from poblano_host.models.rope import RopeScaling
+from poblano_host.models.tokenizer import Tokenizer
+from tests.models_files import tiny_tokenizer
+from tests.models_tiny import tiny_model
+
+__all__ = ["CASES", "SMALL_SIZES", "model_of"]
+
+LLAMA3 = RopeScaling(kind="llama3", factor=8.0, original_context=64, low=1.0, high=4.0)
+YARN = RopeScaling(kind="yarn", factor=4.0, original_context=64, attention=1.1386294361119891)
+LONG = RopeScaling(
+    kind="longrope",
+    divisors=tuple(1 + n / 8 for n in range(16)),
+    original_context=300,
+    attention=1.1902380714238083,
+)
+CASES = {
+    "llama": dict(family="llama"),
+    "llama with llama3": dict(family="llama", rope=LLAMA3),
+    "llama with linear": dict(family="llama", rope=RopeScaling(kind="linear", factor=4.0)),
+    "llama with yarn": dict(family="llama", rope=YARN),
+    "mistral": dict(family="mistral", window=None),
+    "qwen2": dict(family="qwen2"),
+    "qwen3": dict(family="qwen3", dim=96),
+    "smollm3": dict(family="smollm3", interval=4, layers=5),
+    "phi3": dict(family="phi3", window=400, tied=False),
+    "phi3 with longrope": dict(family="phi3", window=None, tied=False, rope=LONG, context=300),
+    "granite": dict(
+        family="granite", embedding_scale=3.0, attention_scale=0.05, residual_scale=0.3, logit_divisor=2.5
+    ),
+    "gemma3": dict(
+        family="gemma3", dim=96, layers=7, window=11, period=6, local_base=10000.0, query_scalar=32.0
+    ),
+    "gpt2": dict(family="gpt2", kv_heads=4, tied=True),
+}
+
+SMALL_SIZES = dict(dim=64, vocab=101, bos_id=None, eos_id=None, tokenizer=None, layers=2, context=64)
+"""Changes for programs that are simulated; the vocabulary is a multiple of nothing."""
+
+
+def model_of(case, **changes):
+    """The tiny random model of a case."""
+    sizes = dict(dim=128, vocab=416, bos_id=397, eos_id=399, context=512) | CASES[case]
+    return tiny_model(**{"tokenizer": Tokenizer(tiny_tokenizer(), "qwen2")} | sizes | changes)

@@ -1,0 +1,69 @@
+"""Attention of the families: sliding windows, and heads of any size."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from poblano_host.accuracy import compare
+from poblano_host.compiler import CompiledModel
+from poblano_host.compiler.symbols import before, granules, skipped
+from poblano_host.models import FloatModel
+from poblano_host.models.padding import padded_heads
+from tests.models_families import SMALL_SIZES, model_of
+from tests.models_tiny import Run, chip
+
+TOKENS = np.random.default_rng(1).integers(0, 101, 40).tolist()
+
+
+def test_most_of_symbols():
+    """Regions of local memories, and so the waits, are for the largest value up to the last position."""
+    for (symbol, _), *_ in (
+        granules(9, -70).terms,
+        granules(1, -5).terms,
+        skipped(-3).terms,
+        before(-9).terms,
+    ):
+        for last in range(0, 300, 7):
+            values = [symbol.value(position, 16, 32) for position in range(last + 1)]
+            assert symbol.most(last, 16, 32) == max(values)
+
+
+@pytest.mark.parametrize("window", [32, 70])
+def test_window(window):
+    """Windows that end within a granule of positions and with one, over several of them; the tiles' tokens
+    see different granules."""
+    model = model_of("mistral", **SMALL_SIZES | dict(window=window, context=256, layers=1))
+    tokens = np.random.default_rng(2).integers(0, 101, 200).tolist()
+    run = lambda lengths: Run(CompiledModel(model, config)).steps(tokens, lengths)
+    config = chip(vmem_lines=16384, amem_blocks=2048, tokens=64)
+    expected = run([1] * 200)
+    accuracy = compare(FloatModel(model).forward(tokens), expected, tokens)
+    assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1
+    np.testing.assert_array_equal(run([50, 64, 64, 3, 1, 1, 17]), expected)
+
+
+@pytest.mark.parametrize(
+    "family, head_dim, formats, config",
+    [
+        ("llama", 8, ("q8_0", "q4_1"), chip()),
+        ("gemma3", 40, ("q8_0",), chip(tiles=3)),
+        ("qwen3", 48, ("mxint8",), chip(tiles=1, formats=("int8", "mxint8"))),
+        ("gpt2", 24, ("q4_0",), chip(rows=64, cols=64, lanes=32)),
+        ("qwen2", 256, ("q8_0",), chip(rows=8, cols=8)),
+    ],
+)
+def test_size_of_heads(family, head_dim, formats, config):
+    """Heads that are no blocks are padded: the same numbers in float, and close to them on the chip. Arrays
+    may be larger than a head, and the vocabulary is a multiple of nothing."""
+    sizes = SMALL_SIZES | dict(head_dim=head_dim, formats=formats)
+    model = model_of(family, **sizes)
+    reference = FloatModel(model).forward(TOKENS)
+    padded = FloatModel(padded_heads(model)).forward(TOKENS)
+    np.testing.assert_allclose(padded, reference, rtol=1e-4, atol=1e-4)
+    config = replace(config, tile=replace(config.tile, vmem_lines=16384, amem_blocks=2048, tokens=64))
+    compiled = CompiledModel(model, config)
+    expected = Run(compiled).steps(TOKENS, [1] * 40)
+    accuracy = compare(reference, expected, TOKENS)
+    assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1, accuracy
+    np.testing.assert_array_equal(Run(compiled).steps(TOKENS, [16, 16, 1, 7]), expected)

@@ -1,0 +1,90 @@
+"""Every family compiled: the golden chip close to float, the same bits however a text is cut into steps and
+split over tiles."""
+
+import numpy as np
+import pytest
+
+from poblano.config import preset
+from poblano_host.accuracy import compare
+from poblano_host.compiler import CompiledModel
+from poblano_host.models import FloatModel
+from poblano_host.runtime.session import Session
+from tests.models_families import CASES, SMALL_SIZES, model_of
+from tests.models_tiny import Run, chip
+from tests.programs import SMALL
+
+TOKENS = np.random.default_rng(1).integers(0, 101, 30).tolist()
+SPECIAL = {
+    "mistral": dict(window=13),
+    "phi3": dict(window=5),
+    "smollm3": dict(interval=2),
+    "gemma3": dict(period=2, window=13),
+}
+ALIKE = ("llama", "llama with llama3", "llama with linear", "phi3 with longrope")
+"""These differ from others in a table alone."""
+COMPILED = [case for case in CASES if case not in ALIKE]
+CONFIGS = {
+    "nano": chip(rows=4, cols=4, lanes=2, tiles=1, data_width=64, queue_depth=2, vmem_lines=4096),
+    "three of nano": chip(rows=4, cols=4, lanes=2, tiles=3, data_width=64, vmem_lines=4096),
+    "three tiles": chip(tiles=3, vmem_lines=4096, amem_blocks=1024),
+    "two homes": chip(tiles=4, homes=2, vmem_lines=4096, amem_blocks=1024),
+    "64x64": chip(rows=64, cols=64, lanes=32, tiles=2, vmem_lines=8192, queue_depth=1),
+}
+
+
+@pytest.mark.parametrize("case", COMPILED)
+def test_family(case):
+    model = model_of(case, **SMALL_SIZES | SPECIAL.get(case, {}))
+    reference = FloatModel(model).forward(TOKENS)
+    compiled = CompiledModel(model, chip(vmem_lines=4096))
+    expected = Run(compiled).steps(TOKENS, [1] * 30)
+    accuracy = compare(reference, expected, TOKENS)
+    assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1 and abs(accuracy.perplexity_ratio - 1) < 0.02, (
+        accuracy
+    )
+    np.testing.assert_array_equal(Run(compiled).steps(TOKENS, [11, 16, 1, 2], shuffle=3), expected)
+    names, first = list(CONFIGS), COMPILED.index(case)
+    for name in (names[first % len(names)], names[(first + 1) % len(names)]):
+        got = Run(CompiledModel(model, CONFIGS[name])).steps(TOKENS, [16, 13, 1])
+        np.testing.assert_array_equal(got, expected, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case, config",
+    [
+        *((case, SMALL) for case in COMPILED),
+        *((case, preset("desk")) for case in ("qwen3", "gemma3", "gpt2")),
+    ],
+)
+def test_rtl(case, config):
+    """The RTL computes what the golden chip does, in prefill and decode."""
+    model = model_of(case, **SMALL_SIZES | SPECIAL.get(case, {}))
+    session = Session(model, config, check=True)
+    steps = list(session.generate(TOKENS[:12], 2, logits=True))
+    session.close()
+    reference = FloatModel(model).forward(TOKENS[:12])[-1]
+    (first,) = [step.logits for step, _ in steps if step.position + step.count == 12]
+    assert np.abs(first - reference).mean() < 0.15
+
+
+@pytest.mark.parametrize("case", ["qwen3", "gpt2", "granite"])
+def test_repeated_layers(case):
+    """Of layers that are alike five are compiled."""
+    sizes = SMALL_SIZES | dict(layers=7)
+    model = model_of(case, **sizes)
+    compiled = CompiledModel(model, chip(vmem_lines=4096))
+    assert compiled.memory.alike
+    accuracy = compare(FloatModel(model).forward(TOKENS), Run(compiled).steps(TOKENS, [16, 13, 1]), TOKENS)
+    assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1, accuracy
+
+
+def test_steps_that_the_ring_holds(monkeypatch):
+    model = model_of("llama", **SMALL_SIZES | dict(layers=4))
+    most = CompiledModel(model, SMALL).max_tokens
+    monkeypatch.setattr("poblano_host.compiler.model.SURELY", 0)
+    assert CompiledModel(model, SMALL).max_tokens == most
+    monkeypatch.setattr(CompiledModel, "RING", 1024)
+    compiled = CompiledModel(model, SMALL)
+    assert 1 < compiled.max_tokens < most
+    assert len(compiled.step(TOKENS[: compiled.max_tokens], 0)) <= 1024
