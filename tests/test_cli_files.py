@@ -74,6 +74,26 @@ def test_integers(poblano, arrays, tmp_path):
     assert np.load(output).dtype == np.float32
 
 
+def test_quantised_weights_are_told(poblano, tmp_path):
+    """What became of the file's matrices is printed, and stands among the figures."""
+    figures = tmp_path / "figures.json"
+    run = ("run", "--backend", "golden", "--tokens", 1, "--json", figures)
+    status, out, _ = poblano(*run)
+    assert status == 0 and "29 matrices of F16 are quantised to q8_0" in out.splitlines()
+    expected = dict(stored="F16", held="q8_0", rule="quantised", count=29)
+    assert json.loads(figures.read_text())["weights"] == [expected]
+    status, out, _ = poblano(*run, "--weights", "q4_1")
+    assert status == 0 and "29 matrices of F16 are quantised to q4_1" in out.splitlines()
+
+
+def test_too_little_memory(poblano, arrays, monkeypatch):
+    def refuse(*arguments, **options):
+        raise MemoryError("Unable to allocate 3 GiB")
+
+    monkeypatch.setattr("poblano_cli.matmul.open_backend", refuse)
+    fails(poblano("matmul", *arrays, "--golden"), "not enough memory: Unable to allocate 3 GiB$")
+
+
 def test_full_disk(poblano, arrays, tmp_path):
     """Nothing is left of a file that can't be written whole, and what was there stays."""
     output = tmp_path / "c.npy"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from poblano.config import PRESETS, preset
-from poblano_host.compiler import CompiledModel
+from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.compiler.conversions import conversions
 from poblano_host.compiler.weights import block_tensor, matrix_bytes
 from poblano_host.models import BlockTensor, FloatModel, ModelError, quantise_model
@@ -153,6 +153,15 @@ def test_a_model_of_each_type(kind, model, tmp_path):
     expected = FloatModel(loaded).forward(tokens)
     got = Run(CompiledModel(loaded, chip(tiles=1), context=32)).steps(tokens, [6])
     assert np.sqrt(np.square(got - expected).mean() / np.square(expected).mean()) < 0.04
+
+
+def test_an_array_without_the_elements(model, tmp_path):
+    """The message names the tensor, and what the array has."""
+    path = tmp_path / "model.gguf"
+    write(path, model, Kind.Q4_K)
+    message = r"tensor blk.0.attn_[kqv].weight: this array has no UINT4 weights; it has INT8$"
+    with pytest.raises(CompileError, match=message):
+        CompiledModel(load_gguf(path), chip(formats=("int8",)), context=32)
 
 
 def test_conversions_of_a_model_that_is_quantised_again(model, tmp_path):

@@ -223,6 +223,17 @@ def test_padding_of_tokenizer(folder):
         assert load_directory(folder).tokenizer.encode("In the beginning") == expected
 
 
+def test_an_expression_that_does_not_end(folder):
+    """The library gives up at a text and panics, which is no Exception."""
+    path = folder / "tokenizer.json"
+    raw = json.loads(path.read_text())
+    split = {"type": "Split", "pattern": {"Regex": "(a*)*b|(.+)+$"}, "behavior": "Isolated", "invert": False}
+    path.write_text(json.dumps(raw | {"pre_tokenizer": split}))
+    tokenizer = load_directory(folder).tokenizer
+    with pytest.raises(ModelError, match="the tokenizer can't split this text: Onig: Regex search error"):
+        tokenizer.encode("a" * 40 + "c in the beginning")
+
+
 def test_empty_sequence(folder):
     path = folder / "tokenizer.json"
     good = json.loads(path.read_text())

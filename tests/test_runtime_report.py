@@ -136,7 +136,9 @@ def test_busy_fractions():
 
 def test_report(tmp_path):
     runs = [run("prefill", 8), run("decode", 1)]
-    write_report(tmp_path / "report.html", "a <model>", runs, CONFIG, text="text & more")
+    notes = ["3 matrices of F32 are quantised to q8_0"]
+    write_report(tmp_path / "report.html", "a <model>", runs, CONFIG, text="text & more", notes=notes)
+    assert f"<p>{notes[0]}</p>" in (tmp_path / "report.html").read_text()
     page = (tmp_path / "report.html").read_text()
     assert (
         page.count("data:image/png;base64,") == 2 and "a &lt;model&gt;" in page and "text &amp; more" in page

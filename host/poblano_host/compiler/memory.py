@@ -150,8 +150,11 @@ class ModelMemory:
                 name, words = vector_of(node)[0], self.sizes.vectors[self._vector_index[node.name]]
                 self._places[name] = row(vector(name), words)
         for node, ranges in zip(linears, self._ranges(linears)):
-            tensor = block_tensor(self.model.tensors[node.weight], self.config)
-            self._places[node.weight] = TiledMatrix.place(self._image, tensor, ranges, self.config)
+            try:
+                tensor = block_tensor(self.model.tensors[node.weight], self.config)
+                self._places[node.weight] = TiledMatrix.place(self._image, tensor, ranges, self.config)
+            except CompileError as error:
+                raise CompileError(f"{self.sizes.name}: tensor {node.weight}: {error}") from None
         for node in nodes:
             if isinstance(node, Attention):
                 self._caches[node.name] = KVPlaces.place(self._image, node, context, self.config)

@@ -51,7 +51,7 @@ def _tensors(path):
         array = np.asarray(data[first:end]).view(TYPES[kind]).reshape(entry["shape"])
         if kind == "BF16":
             array = (array.astype(np.uint32) << 16).view(np.float32)
-        yield name, kind, array.astype(np.float32)
+        yield name, kind, array.astype(np.float32, copy=kind != "BF16")
 
 
 def _files(folder):

@@ -26,7 +26,8 @@ class StoredType:
     ----------
     format : the :class:`.model.BlockTensor`'s, or None: floating-point numbers until they are compiled
     rule : "exact", "quantised", or what is rounded
-    blocks : (format, rows of bytes) to a BlockTensor, None if it is quantised anew
+    blocks : of bytes (rows, blocks, bytes of a block) the elements, scales and minima (or None); None if it
+        is quantised anew
     """
 
     format: str | None

@@ -180,7 +180,13 @@ class Tokenizer:
         return self._size
 
     def encode(self, text):
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        """The ids of ``text``, none added; :class:`ModelError` where a tokenizer's own expressions fail."""
+        try:
+            return self._tokenizer.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of the library, and no Exception
+                raise
+            raise ModelError(f"the tokenizer can't split this text: {_first_line(error)}") from None
 
     def decode(self, ids):
         """The text, special tokens included; bytes that are no UTF-8 (yet) become the replacement
