@@ -84,7 +84,12 @@ def test_steps_that_the_ring_holds(monkeypatch):
     most = CompiledModel(model, SMALL).max_tokens
     monkeypatch.setattr("poblano_host.compiler.model.SURELY", 0)
     assert CompiledModel(model, SMALL).max_tokens == most
-    monkeypatch.setattr(CompiledModel, "RING", 1024)
+    monkeypatch.setattr("poblano_host.compiler.model.RINGS", (256, 512, 1024))
     compiled = CompiledModel(model, SMALL)
-    assert 1 < compiled.max_tokens < most
+    assert 1 < compiled.max_tokens < most and compiled.ring[1] == 1024
     assert len(compiled.step(TOKENS[: compiled.max_tokens], 0)) <= 1024
+    monkeypatch.setattr("poblano_host.compiler.model.RINGS", (1024, 2048, 4096, 8192))
+    compiled = CompiledModel(model, SMALL)
+    assert (
+        compiled.max_tokens == most and 512 < len(compiled.step(TOKENS[:most], 0)) <= compiled.ring[1] < 8192
+    )

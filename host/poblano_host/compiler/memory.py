@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from poblano.config import BLOCK, LINE_BYTES
+from poblano.isa.commands import COMMAND_BYTES
 
 from ..models.operators import Attention, HeadNorm, Linear, Norm, Residual, Rope
 from .cache import KVPlaces
@@ -32,17 +33,15 @@ class ModelMemory:
     sizes : :class:`.sizes.Sizes`
     context : positions in the caches
     tokens : the most tokens of a step
-    ring : commands in the ring
 
     Members
     -------
     pieces : list of (address, bytes) to write once; everything else is zero at first
-    size : bytes, the ring's included
     extents : for each home the (first, end) address of all but the ring
     pitch : bytes from a layer to the next, but of caches at the ends of homes, None if they differ
     """
 
-    def __init__(self, model, sizes, config, *, context, tokens, ring):
+    def __init__(self, model, sizes, config, *, context, tokens):
         self.model, self.graph, self.sizes, self.config = model, model.graph, sizes, config
         self._places, self._caches = {}, {}
         self._image = image = Image(f"{model.config.name}:", config)
@@ -68,9 +67,12 @@ class ModelMemory:
         self.vocab_stride = 4 * align(self._head.width, sizes.granule)
         self.logits = image.reserve(tokens * self.vocab_stride)
         self.best = image.reserve(LINES * LINE_BYTES * config.tiles)
-        self.extents = image.extents
-        self.ring = image.reserve(64 * ring), ring
-        self.pieces, self.size = image.pieces, image.size
+        self.extents, self.pieces = image.extents, image.pieces
+
+    def place_ring(self, commands):
+        """Room for a ring of ``commands`` behind all else: its address, and the bytes of memory with it."""
+        address = self._image.reserve(COMMAND_BYTES * commands)
+        return address, self._image.size
 
     def pitch_at(self, address):
         """Bytes from what a layer has at an address to what the next one has, if they are :attr:`alike`."""

@@ -27,8 +27,10 @@ __all__ = ["CompiledModel"]
 
 TOKENS = (256, 192, 128, 112, 96, 80, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Lengths of the longest step that are tried."""
+RINGS = (1 << 16, 1 << 17, 1 << 18)
+"""Commands of the command ring: the least of these that holds a step."""
 SURELY = 512
-"""Layers times tokens whose commands the ring surely holds."""
+"""Layers times tokens whose commands the least ring surely holds."""
 WAITING = 0.1
 """Commands that are added for their waits alone, at most, of all others."""
 
@@ -54,8 +56,6 @@ class CompiledModel:
     Raises :class:`CompileError`.
     """
 
-    RING = 1 << 16
-
     def __init__(self, model, config, *, context=None, activations=None):
         self.model, self.config, c = padded_heads(model), config, model.config
         self.formats = ActivationFormats.choose(activations, config)
@@ -68,10 +68,11 @@ class CompiledModel:
         self._plans, self._templates = {}, {}
         self.max_tokens = self._fit()
         self.memory = ModelMemory(
-            self.model, self.sizes, config, context=self.context, tokens=self.max_tokens, ring=self.RING
+            self.model, self.sizes, config, context=self.context, tokens=self.max_tokens
         )
-        self.max_tokens = self._fit_ring()
-        self.image, self.memory_bytes, self.ring = self.memory.pieces, self.memory.size, self.memory.ring
+        self.max_tokens, commands = self._fit_ring()
+        address, self.memory_bytes = self.memory.place_ring(commands)
+        self.image, self.ring = self.memory.pieces, (address, commands)
 
     @property
     def vocab_stride(self):
@@ -132,16 +133,18 @@ class CompiledModel:
         raise error
 
     def _fit_ring(self):
-        """As many tokens, or fewer, whose commands the ring holds, as far as a layer's commands tell."""
+        """(the most tokens, or fewer, commands of the ring that holds theirs), as far as a layer's commands
+        tell."""
         layers = len(self.model.graph.layers)
         if layers * self.max_tokens <= SURELY:
-            return self.max_tokens
+            return self.max_tokens, RINGS[0]
         for tokens in (n for n in TOKENS if n <= self.max_tokens):
             shape = Shape(tokens, 0, self.context, "none")
             first, second = (len(self._lower(shape, n).builder.ops) for n in (1, 2))
-            if (first + (layers - 1) * (second - first)) * (1 + WAITING) <= self.RING:
+            needed = (first + (layers - 1) * (second - first)) * (1 + WAITING)
+            if needed <= RINGS[-1]:
                 break
-        return tokens
+        return tokens, next((ring for ring in RINGS if ring >= needed), RINGS[-1])
 
     def _template(self, shape):
         """(:class:`.template.Template`, what a program leaves in memory, :class:`.work.Work`) of a shape."""
@@ -159,9 +162,9 @@ class CompiledModel:
         if template is None:
             step = self._lower(shape, layers)
             template = assemble(step.builder)
-        if len(template.words) > self.RING:
+        if len(template.words) > self.ring[1]:
             raise CompileError(
-                f"{self.sizes.name}: a step has {len(template.words)} commands; the ring holds {self.RING}"
+                f"{self.sizes.name}: a step has {len(template.words)} commands; the ring holds {self.ring[1]}"
             )
         return template, step.results, Work(self.memory, shape)
 
