@@ -10,6 +10,7 @@ from poblano.isa.commands import COMMAND_BYTES
 
 from ..models.operators import Attention, HeadNorm, Linear, Norm, Residual, Rope
 from .cache import KVPlaces
+from .errors import CompileError
 from .image import Image, align
 from .plan import LINES
 from .sizes import vector_of
