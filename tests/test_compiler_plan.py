@@ -131,7 +131,8 @@ def test_places_in_memory_do_not_overlap():
         places += [(at, at + caches.layout.size) for at in caches.address]
     tokens, dim = compiled.max_tokens, compiled.sizes.dim
     places += [(m.input, m.input + 4 * tokens * dim), (m.logits, m.logits + tokens * m.vocab_stride)]
-    places += [(m.ring[0], m.ring[0] + 64 * m.ring[1])]
+    ring, commands = compiled.ring
+    places += [(ring, ring + 64 * commands)]
     places.sort()
     assert all(end <= start for (_, end), (start, _) in zip(places, places[1:]))
     assert places[-1][1] <= compiled.memory_bytes

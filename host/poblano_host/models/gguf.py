@@ -22,13 +22,13 @@ def load_gguf(path):
     """The :class:`Model` in a GGUF file; :class:`ModelError` names the file and what is wrong."""
     values, stored = read_gguf(path)
     fields = Metadata(path, "gguf", values)
-    tensor = lambda name, stored: tensor_of(stored, f"{path}: tensor {name}")
     try:
         family = find_family(fields.get("general.architecture"), path, of="gguf_name")
         tokens = fields.get("tokenizer.ggml.tokens")
+        value = lambda name: tensor_of(stored.pop(name), f"{path}: tensor {name}")
         config = replace(fields, prefix=f"{family.gguf_name or family.name}.").config(
             family,
-            divisors={name: tensor(name, stored.pop(name)) for name in GGUF_TENSORS if name in stored},
+            divisors={name: value(name) for name in GGUF_TENSORS if name in stored},
             name=fields.values.get("general.name", "unnamed"),
             vocab=len(tokens),
             bos_id=fields.values.get("tokenizer.ggml.bos_token_id"),
@@ -40,8 +40,8 @@ def load_gguf(path):
         raise
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ModelError(f"{path}: truncated or corrupt GGUF: {error}") from None
-    tensors = {name: tensor(name, found) for name, found in stored.items()}
-    kinds = {name: found.kind.name for name, found in stored.items()}
+    tensors = {name: tensor_of(tensor, f"{path}: tensor {name}") for name, tensor in stored.items()}
+    kinds = {name: tensor.kind.name for name, tensor in stored.items()}
     return Model.of_file(path, config, tensors, tokenizer, halves=family.gguf_halves, stored=kinds)
 
 

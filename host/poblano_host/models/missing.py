@@ -28,11 +28,13 @@ def missing(path, error):
     tensors, its tokenizer; ``error``, the loader's :class:`ModelError`, if that is something else."""
     path, lines = Path(path), []
     if path.is_dir():
-        lines += _checked(lambda: find_family(read_json(path / "config.json").get("model_type"), path))
+        lines += _checked(
+            lambda: find_family(read_json(path / "config.json").get("model_type"), path, of="model_type")
+        )
     elif path.suffix == ".gguf" and not _checked(read_gguf, path):
         values, stored = read_gguf(path)
         fields = Metadata(path, "gguf", values)
-        lines += _checked(lambda: find_family(fields.get("general.architecture"), path))
+        lines += _checked(lambda: find_family(fields.get("general.architecture"), path, of="gguf_name"))
         kinds = Counter(tensor.kind for tensor in stored.values() if tensor.kind not in TYPES)
         lines += [
             f"{path}: {count} tensors have the type {kind.name}, which is not read"

@@ -121,10 +121,11 @@ class Model:
                     f"{where}: {name} is {getattr(config, name)}; no tensor has more than {largest} rows or "
                     "columns"
                 )
-        kinds = {name: np.full(tensor.shape[:1], stored[name]) for name, tensor in tensors.items()}
-        family = FAMILIES[config.architecture]
-        tensors, kinds = family.split(config, tensors), family.split(config, kinds)
-        model = cls(config, tensors, tokenizer, {name: str(kind[0]) for name, kind in kinds.items()})
+        split = FAMILIES[config.architecture].split
+        parts = {name: split(config, {name: tensor}) for name, tensor in tensors.items()}
+        stored = {part: stored[name] for name in parts for part in parts[name]}
+        tensors = {part: tensor for found in parts.values() for part, tensor in found.items()}
+        model = cls(config, tensors, tokenizer, stored)
         if halves:
             shapes = model.graph.shapes()
             for name, heads in model.graph.rotated().items():

@@ -29,18 +29,16 @@ def _fields(path, raw):
 
 def _canonical(path, family, arrays, kinds):
     """Arrays and stored types by canonical name."""
-    tensors, stored = {}, {}
-    for name, array in arrays.items():
-        if family.unused(name):
-            continue
-        canonical = family.canonical(name)
+    names = {name: family.canonical(name) for name in arrays if not family.unused(name)}
+    for name, canonical in names.items():
         if canonical is None:
             raise ModelError(f"{path}: unknown tensor {name}")
-        if canonical in tensors:
-            raise ModelError(f"{path}: tensor {name} is another's {canonical}")
-        tensors[canonical] = family.of_hugging_face(canonical, array)
-        stored[canonical] = kinds[name]
-    return tensors, stored
+    if len(set(names.values())) < len(names):
+        raise ModelError(f"{path}: two tensors have one meaning")
+    tensors = {
+        canonical: family.of_hugging_face(canonical, arrays[name]) for name, canonical in names.items()
+    }
+    return tensors, {canonical: kinds[name] for name, canonical in names.items()}
 
 
 def load_directory(folder):
