@@ -117,8 +117,7 @@ def test_matmul_job():
         for address, data in job.image:
             memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
         GoldenChip(config, memory).run(job.program.encode())
-        address, (rows, columns) = job.program.result
-        products.append(memory[address : address + 4 * rows * columns])
+        products.append(job.product(lambda address, size: memory[address : address + size]))
     for home, first, end in streams(job.program, config):
         assert first // config.memory.home_bytes == (end - 1) // config.memory.home_bytes == home
     np.testing.assert_array_equal(*products)

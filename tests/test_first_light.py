@@ -1,14 +1,15 @@
 """The default model on the RTL of the desk chip against the golden chip: after each layer every local
-memory, at the end all of memory, and the tokens."""
+memory, at the end all of memory, and the tokens; and products of matrices."""
 
 import numpy as np
 import pytest
 
 from poblano.config import BLOCK, LINE_BYTES, preset
 from poblano.isa.commands import Command, Opcode
-from poblano_host.compiler import CompiledModel
+from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import load_model
-from poblano_host.runtime.backend import GoldenBackend, SimulationBackend
+from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, run_job
+from poblano_host.runtime.report import Run, summarise
 from poblano_host.runtime.session import Session
 
 PROMPT = "And God said unto Moses, Speak unto the children of Israel"
@@ -72,3 +73,25 @@ def test_text():
     tokens = [token for _, token in session.generate(model.tokenizer.encode(PROMPT), 5)]
     assert len([token for token in tokens if token is not None]) == 5
     session.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "shape, cycles, roofline",
+    [((5, 1, 1), 290, 0.15), ((17, 40, 300), 1700, 0.84), ((128, 128, 128), 6300, 0.74)],
+)
+def test_product(shape, cycles, roofline):
+    """A product's input, work and output at once: the golden chip's bits in so many cycles at most."""
+    config, generator = preset("desk"), np.random.default_rng(0)
+    rows, inner, columns = shape
+    job = MatmulJob(generator.normal(size=(rows, inner)), generator.normal(size=(inner, columns)), config)
+    products = []
+    for backend in (SimulationBackend, GoldenBackend):
+        chip = backend(config, job.memory_bytes, job.ring)
+        product, result = run_job(job, chip)
+        products.append((product, result))
+        chip.close()
+    (simulated, result), (golden, _) = products
+    np.testing.assert_array_equal(simulated.view(np.uint32), golden.view(np.uint32))
+    assert result.cycles <= cycles
+    assert summarise([Run("matmul", rows, job.program, result)], config).roofline_fraction >= roofline

@@ -57,7 +57,7 @@ class Builder:
         self.ops = []
         self.layer = -1
         self.group = self.head = 0
-        self.awaited = ()
+        self.awaited: tuple = ()
 
     def _op(self, opcode, unit, operands, label, **names):
         sizes = {name: self._bound(value) for name, value in operands.items()}

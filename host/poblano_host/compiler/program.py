@@ -30,7 +30,6 @@ class Program:
     inputs : list of (address, bytes) to write before
     logits : (address, rows) or None
     best : addresses of each tile's argmax (value, index), or empty
-    result : (address, shape) of a matmul job's product, else None
     work : list of :class:`LayerWork`
     """
 
@@ -38,7 +37,6 @@ class Program:
     inputs: list = field(default_factory=list)
     logits: tuple | None = None
     best: list = field(default_factory=list)
-    result: tuple | None = None
     work: list = field(default_factory=list)
 
     def __len__(self):

@@ -182,6 +182,4 @@ def run_job(job, backend, *, progress=None):
     for address_, data in job.image + job.program.inputs:
         backend.write(address_, data)
     result = backend.run(job.program.encode(), progress=progress)
-    address_, (rows, columns) = job.program.result
-    product = np.frombuffer(backend.read(address_, 4 * rows * columns), np.float32).reshape(rows, columns)
-    return product[:, : job.shape[1]].copy(), result
+    return job.product(backend.read), result
