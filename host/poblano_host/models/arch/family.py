@@ -170,10 +170,6 @@ class Family:
                         found[f"blk.{layer}.{joined}.{ending}"] = whole
         return found
 
-    def part_names(self, config, name):
-        """The names of the parts of a file's tensor ``name``: its own alone where nothing is joined."""
-        return [part for part, _ in self._parts(config, name) or ((name, None),)]
-
     def _parts(self, config, name):
         """The (name, rows) of the parts of a tensor, None if it has none."""
         layer, _, end = name.rpartition(".")[0].rpartition(".")
