@@ -18,7 +18,8 @@ from poblano.verilog import emit
 from poblano_cli import main as cli
 from poblano_fpga.chip_check import check_layer, check_product
 from poblano_fpga.on_board import OnBoard
-from poblano_host.compiler import CompiledModel, MatmulJob
+from poblano_host.compiler import MatmulJob
+from poblano_host.compiler import model as compiled
 from poblano_host.runtime.backend import DeviceBackend, GoldenBackend, open_backend, run_job
 from poblano_host.runtime.device import BridgeDevice
 from poblano_host.runtime.errors import ChipError, DeviceError, Mismatch
@@ -79,7 +80,7 @@ def test_product_at_pins():
 def test_resident_model(monkeypatch):
     """A model that fits the memory: its programs stay there. Every token and all of memory as the golden
     model's, in a few requests a token."""
-    monkeypatch.setattr(CompiledModel, "RING", 1024)
+    monkeypatch.setattr(compiled, "RINGS", (1024,))
     client = connect(SMALL, 1 << 18)
     client.write_memory(1 << 12, bytes([255]) * 4096)  # memory is not zero at first
     model, device = tiny_model(layers=1), BridgeDevice(client)
