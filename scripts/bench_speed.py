@@ -85,12 +85,12 @@ class Case:
         tiles = config.tiles if self.tiles is None else self.tiles
         dram = config.memory.dram
         changes: dict[str, Any] = {}
-        if self.homes is not None:
-            changes["homes"] = self.homes
         if self.bandwidth is not None:  # of a memory without banks and rows
-            changes |= dict(dram=None, bandwidth=self.bandwidth, latency=60, addr_width=32)
+            config = config.with_axi_ports(bandwidth=self.bandwidth)
         elif self.homes == 1 and dram is not None:
             changes["addr_width"] = dram.addr_width
+        if self.homes is not None:
+            changes["homes"] = self.homes
         return replace(config, tiles=tiles, memory=replace(config.memory, **changes))
 
 
@@ -134,7 +134,7 @@ def measure(case, model, *, check):
     tokens = [n % model.config.vocab for n in range(case.tokens)]
     step = session.step("prefill", tokens, "last" if case.layers is None else "none")
     session.close()
-    return summarise([Run(step.phase, step.count, step.program, step.result)], config)
+    return summarise([Run.of_step(step)], config)
 
 
 def parse():

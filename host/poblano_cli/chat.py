@@ -14,7 +14,7 @@ from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
 
 from .display import Display, note
-from .options import ACTIVATIONS, FORMATS, PRESET, check_text, chip_config
+from .options import ACTIVATIONS, BACKEND, FORMATS, PRESET, SEED, TEMPERATURE, TOP_K, check_text, chip_config
 
 __all__ = ["chat"]
 
@@ -32,13 +32,13 @@ def chat(
     tokens: int = typer.Option(256, min=1, help="The most tokens of an answer."),
     context: int = typer.Option(None, min=2, help="Positions of the KV cache; the model's, at most 2048."),
     preset_name: str = PRESET,
-    backend: str = typer.Option("sim", help="sim: the RTL in simulation; golden: the golden model."),
+    backend: str = BACKEND,
     weights: str = typer.Option(None, help="Quantise the model's matrices to this format."),
     activations: str = ACTIVATIONS,
     formats_: str = FORMATS,
-    temperature: float = typer.Option(0.0, help="0: the chip's argmax; else sampled on the host."),
-    top_k: int = typer.Option(40, help="Sample from so many best tokens; 0: from all."),
-    seed: int = typer.Option(0, min=0, help="Of the sampling."),
+    temperature: float = TEMPERATURE,
+    top_k: int = TOP_K,
+    seed: int = SEED,
 ):
     """Talk with a language model: a line is a turn, Ctrl-C stops an answer, the end of file leaves."""
     sampler = Sampler(temperature, top_k, seed)
@@ -95,14 +95,14 @@ def _answer(talk, session, config, new, count):
         steps = talk.answer(count)
         with display.running(text=False):
             for step, piece in steps:
-                runs.append(Run(step.phase, step.count, step.program, step.result))
+                runs.append(Run.of_step(step))
                 display.run.step_done(step)
                 if step.best is not None:
                     print(piece, end="", flush=True)
                     break
         session.progress = lambda *arguments: None
         for step, piece in steps:
-            runs.append(Run(step.phase, step.count, step.program, step.result))
+            runs.append(Run.of_step(step))
             print(piece, end="", flush=True)
     print(flush=True)
     note(_about(talk, runs, config))

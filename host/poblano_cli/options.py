@@ -13,12 +13,16 @@ from poblano_host.cache import keep
 
 __all__ = [
     "ACTIVATIONS",
+    "BACKEND",
     "BANDWIDTH",
     "FORMATS",
     "JSON",
     "LATENCY",
     "PRESET",
     "REPORT",
+    "SEED",
+    "TEMPERATURE",
+    "TOP_K",
     "TRACE",
     "array_size",
     "check_outputs",
@@ -44,6 +48,10 @@ FORMATS = typer.Option(
 ACTIVATIONS = typer.Option(
     None, help="Format of the activations, one of the chip's; its first (int8) by default."
 )
+BACKEND = typer.Option("sim", help="sim: the RTL in simulation; golden: the golden model.")
+TEMPERATURE = typer.Option(0.0, help="0: the chip's argmax; else sampled on the host.")
+TOP_K = typer.Option(40, help="Sample from so many best tokens; 0: from all.")
+SEED = typer.Option(0, min=0, help="Of the sampling.")
 REPORT = typer.Option(None, help="Write plots to this .html or .png file.")
 
 

@@ -19,12 +19,16 @@ from poblano_host.runtime.timeline import write_timeline
 from .display import Display, print_summaries
 from .options import (
     ACTIVATIONS,
+    BACKEND,
     BANDWIDTH,
     FORMATS,
     JSON,
     LATENCY,
     PRESET,
     REPORT,
+    SEED,
+    TEMPERATURE,
+    TOP_K,
     TRACE,
     check_outputs,
     check_text,
@@ -44,7 +48,7 @@ def run(
         "default", help="default, smollm2, a .gguf file or a directory with model.safetensors."
     ),
     preset_name: str = PRESET,
-    backend: str = typer.Option("sim", help="sim: the RTL in simulation; golden: the golden model."),
+    backend: str = BACKEND,
     check: bool = typer.Option(
         False, "--check", help="Run the golden model beside and stop at the first difference."
     ),
@@ -54,9 +58,9 @@ def run(
     activations: str = ACTIVATIONS,
     formats_: str = FORMATS,
     raw: bool = typer.Option(False, "--raw", help="Give the prompt as it is, not as a turn of a chat."),
-    temperature: float = typer.Option(0.0, help="0: the chip's argmax; else sampled on the host."),
-    top_k: int = typer.Option(40, help="Sample from so many best tokens; 0: from all."),
-    seed: int = typer.Option(0, min=0, help="Of the sampling."),
+    temperature: float = TEMPERATURE,
+    top_k: int = TOP_K,
+    seed: int = SEED,
     board: str = typer.Option(
         None, help="Run on a board that holds the chip (ulx3s), at --port or with --simulate."
     ),
@@ -138,7 +142,7 @@ class _Decoding:
             )
             display.run = Progress(self.config, session.plan(len(self.ids), count))
             for step, token in session.generate(self.ids, count, sampler, stop=self.model.ends):
-                self.runs.append(Run(step.phase, step.count, step.program, step.result))
+                self.runs.append(Run.of_step(step))
                 display.step(step)
                 if token is not None:
                     self.tokens.append(token)

@@ -5,6 +5,7 @@ from itertools import zip_longest
 import numpy as np
 
 from poblano.config import BLOCK, LINE_WORDS
+from poblano.isa.commands import Opcode
 from poblano.isa.vector_ops import Sink
 
 from ..models.model import MX_FORMATS
@@ -14,13 +15,12 @@ from .builder import Builder
 from .errors import CompileError
 from .image import Image, align
 from .operands import check_shapes, float_operand
+from .plan import LINES
 from .program import LayerWork, Program
 from .weights import TiledMatrix, check_weights, choose_activation, split_columns
 
 __all__ = ["MatmulJob"]
 
-LINES = BLOCK // LINE_WORDS
-"""Lines of vector memory of a block of a."""
 PART_BLOCKS, FEW_BLOCKS = 16, 8
 """Blocks of a that are loaded and quantised at once, and so few that one tile quantises them all."""
 CHUNK_CYCLES = 256
@@ -66,6 +66,7 @@ class MatmulJob:
         b = float_operand("B", b, False, LEAST_MX if format in MX_FORMATS else LEAST)
         self.config = config
         self.shape = (a.shape[0], b.shape[1])
+        self.builder = Builder(config)
         self._sizes(a.shape[0], a.shape[1], b.shape[1])
         k, n = BLOCK * self.k_blocks, self.columns
         image = Image("the product", config)
@@ -80,7 +81,6 @@ class MatmulJob:
         self.source = image.array(pad(a, a.shape[0], k))
         self.result = image.reserve(4 * a.shape[0] * n)
         self._parts = []  # of the result: address, rows, columns
-        self.builder = Builder(config)
         self._compile()
         template = assemble(self.builder)
         macs, values = self.shape[0] * self.shape[1] * a.shape[1], a.shape[0] * (k + n)
@@ -134,9 +134,11 @@ class MatmulJob:
         self.group_blocks = two if 2 * two <= tile.amem_blocks else 0
 
     def _cycles(self, rows, columns):
-        """Of a tile's product of ``rows`` by ``columns``."""
-        array = self.config.tile.array
-        return BLOCK * self.k_blocks // array.rows * -(-columns // array.cols) * max(rows, array.items)
+        """About those of a tile's product of ``rows`` by ``columns``."""
+        groups = -(-columns // self.config.tile.array.cols)
+        return self.builder.timing.of(Opcode.MATMUL, dict(rows=rows, groups=groups, k_blocks=self.k_blocks))[
+            0
+        ]
 
     def _groups(self, rows, most):
         """(first, end) of the rows of each group, at most ``most``.

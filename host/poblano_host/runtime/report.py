@@ -40,6 +40,11 @@ class Run:
     program: object
     result: object
 
+    @classmethod
+    def of_step(cls, step):
+        """That of a session's :class:`~poblano_host.runtime.session.Step`."""
+        return cls(step.phase, step.count, step.program, step.result)
+
 
 def roofline_cycles(work, config):
     """The least cycles of a layer's work: of its multiply-accumulates or of its bytes, the larger."""

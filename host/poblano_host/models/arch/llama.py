@@ -8,12 +8,13 @@ from .parts import attention, gated_network
 __all__ = ["FAMILY", "graph"]
 
 
-def graph(c, *, window=None):
+def graph(c, **options):
+    """The graph of a configuration; ``options`` are :func:`~.parts.attention`'s."""
     b = GraphBuilder()
     x = b.embedding("token_embd", c.vocab, c.dim)
     for _ in b.layers(c.layers):
         y = b.norm("attn_norm", x, eps=c.norm_eps)
-        y = attention(b, c, y, frequencies=c.frequencies, rope_scale=c.rope.attention, window=window)
+        y = attention(b, c, y, frequencies=c.frequencies, rope_scale=c.rope.attention, **options)
         x = b.residual("attn_residual", x, b.linear("attn_output", y, c.dim))
         y = b.norm("ffn_norm", x, eps=c.norm_eps)
         x = b.residual("ffn_residual", x, gated_network(b, c, y))

@@ -1,8 +1,9 @@
 """Qwen2 and Qwen2.5 (Yang et al., 2024): Llama's layer with biases on queries, keys and values."""
 
-from ..graph import GraphBuilder
+from functools import partial
+
 from .family import NAMES, Family, per_layer, plain_gguf, plain_hugging_face
-from .parts import attention, gated_network
+from .llama import graph
 
 __all__ = ["FAMILY", "UNUSED_WINDOW", "plain_window"]
 
@@ -15,23 +16,9 @@ def plain_window(c):
     return {"use_sliding_window": False, "layer_types": per_layer(c, lambda n: "full_attention")}
 
 
-def graph(c):
-    b = GraphBuilder()
-    x = b.embedding("token_embd", c.vocab, c.dim)
-    for _ in b.layers(c.layers):
-        y = b.norm("attn_norm", x, eps=c.norm_eps)
-        y = attention(b, c, y, bias=True, frequencies=c.frequencies, rope_scale=c.rope.attention)
-        x = b.residual("attn_residual", x, b.linear("attn_output", y, c.dim))
-        y = b.norm("ffn_norm", x, eps=c.norm_eps)
-        x = b.residual("ffn_residual", x, gated_network(b, c, y))
-    x = b.norm("output_norm", x, eps=c.norm_eps)
-    b.head("output", x, c.vocab, weight="token_embd.weight" if c.tied else "output.weight")
-    return b.graph()
-
-
 FAMILY = Family(
     name="qwen2",
-    graph=graph,
+    graph=partial(graph, bias=True),
     names=NAMES
     | {f"model.layers.*.self_attn.{x}_proj.bias": f"blk.*.attn_{x}.bias" for x in ("q", "k", "v")},
     gguf=lambda c: plain_gguf(c) | {"attention.sliding_window": 0},
