@@ -24,7 +24,7 @@ run: $(VENV)/.run
 	  --json $(RESULTS)/figures.json --trace $(RESULTS)/trace.json --report $(RESULTS)/report.html $(ARGS)
 
 test: $(VENV)/.test shared-python
-	$(BIN)/pytest -n 2 --dist worksteal -q -m "not nightly"
+	$(BIN)/pytest -n 2 --dist worksteal -q
 
 fast: $(VENV)/.test shared-python
 	$(BIN)/pytest -n 2 --dist worksteal -q -m "not slow and not nightly"

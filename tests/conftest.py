@@ -7,6 +7,7 @@ import pytest
 from poblano_cli import main as cli
 from poblano_flows.asic.liberty import load_library
 from poblano_flows.asic.tools import AsicError, sta_program
+from tests.story import Clone
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,9 @@ def poblano(monkeypatch, capfd):
         return left.value.code or 0, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """The repository's files in a folder of their own, and commands typed there."""
+    return Clone(tmp_path / "clone")
