@@ -10,13 +10,18 @@ PRESET := desk
 BOARD := icebreaker
 ARGS :=
 PROPERTIES :=
+BLOCK :=
+CONFIG :=
+SEED :=
+WAVES :=
+LIST :=
 RESULTS := build/run
 
 # To the shell as it is, whatever characters it has.
 override PROMPT := $(value PROMPT)
 export PROMPT
 
-.PHONY: run test fast nightly lint formal verilog fpga asic tools shared-python clean
+.PHONY: run test fast nightly bench lint formal verilog fpga asic tools shared-python clean
 
 run: $(VENV)/.run
 	@mkdir -p $(RESULTS)
@@ -32,15 +37,20 @@ fast: $(VENV)/.test shared-python
 nightly: $(VENV)/.test shared-python
 	$(BIN)/pytest -n 2 --dist worksteal -q -m nightly
 
+# One cocotb bench on one configuration: make bench BLOCK=vector CONFIG=desk SEED=3 WAVES=1. Lists them without BLOCK.
+bench: $(VENV)/.test shared-python
+	@nice $(BIN)/python -m tb.bench "$(BLOCK)" "$(CONFIG)" --seed "$(SEED)" $(if $(filter-out 0,$(WAVES)),--waves)
+
 # Layout, lint and types of all Python; these are tests too.
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# All proofs, covers and mutations, or those of PROPERTIES (files of formal/, or file/property).
+# All proofs, covers and mutations, or those of PROPERTIES (files of formal/, or file/property). LIST=1 lists them;
+# ARGS are the runner's options (--kind proof, --explain).
 formal: $(VENV)/.test
-	@nice $(BIN)/python -m formal.runner $(PROPERTIES)
+	@nice $(BIN)/python -m formal.runner $(if $(filter-out 0,$(LIST)),--list) $(ARGS) $(PROPERTIES)
 
 # Verilog of PRESET and all that an ASIC flow needs with it, in build/PRESET.
 verilog: $(VENV)/.run

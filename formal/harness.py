@@ -2,6 +2,8 @@
 the block."""
 
 from dataclasses import dataclass
+from pathlib import Path
+import sys
 
 from amaranth.hdl import *
 
@@ -48,6 +50,7 @@ class Harness(Elaboratable):
     :meth:`assume`, :meth:`check` and :meth:`cover`. All registers and memories hold anything at first; the
     reset is high in cycle 0 only. Nothing is assumed, checked or covered in that cycle.
 
+    ``places``: of each check, by its signal's name, its own name and the line that states it.
     ``mode``: "assert" checks; "cover" turns every cover into an assertion that it does not happen.
     """
 
@@ -55,6 +58,7 @@ class Harness(Elaboratable):
         self.mode = "assert"
         self.inputs = {}
         self.checks, self.covers = [], []
+        self.places = {}
         self._m = None
 
     def prove(self, m):
@@ -130,8 +134,9 @@ class Harness(Elaboratable):
     def check(self, name, condition):
         assert name not in self.checks, name
         self.checks.append(name)
+        self.places[_signal(name)] = name, _place()
         if self.mode == "assert":
-            good = Signal(name="check_" + name.replace(" ", "_"))
+            good = Signal(name="check_" + _signal(name))
             self._m.d.comb += good.eq(~self.running | Value.cast(condition).bool())
             self._m.d.comb += Assert(good)
 
@@ -139,9 +144,24 @@ class Harness(Elaboratable):
         assert name not in self.covers, name
         self.covers.append(name)
         if self.mode == "cover":
-            seen = Signal(name="cover_" + name.replace(" ", "_"))
+            seen = Signal(name="cover_" + _signal(name))
             self._m.d.comb += seen.eq(self.running & Value.cast(condition).bool())
             self._m.d.comb += Assert(~seen)
+
+
+def _signal(name):
+    """What the signal of a check is called, after its prefix."""
+    return name.replace(" ", "_")
+
+
+def _place():
+    """The file and the line from which a property's file states a check, itself or by a :class:`Watch`."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return (
+        f"{Path(frame.f_code.co_filename).parent.name}/{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    )
 
 
 def popcount(value):

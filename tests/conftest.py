@@ -7,7 +7,17 @@ import pytest
 from poblano_cli import main as cli
 from poblano_flows.asic.liberty import load_library
 from poblano_flows.asic.tools import AsicError, sta_program
+from tests.explained import explain
 from tests.story import Clone
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test begins with its block and its rule."""
+    report = yield
+    if report.failed and call.excinfo is not None:
+        explain(item, call.excinfo.value, report)
+    return report
 
 
 @pytest.fixture(scope="session")

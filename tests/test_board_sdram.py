@@ -7,17 +7,14 @@ import pytest
 from poblano.board.sdram import SdramPhy
 from poblano.config import ConfigError, preset
 from poblano.dram.config import DramConfig
-from tb.common.runner import run_bench
+from tb.bench import SDRAM, run
 from tb.dram.configs import CONFIGS
-from tb.dram.sdram import SdramSystem
 
 
 @pytest.mark.parametrize("name", [pytest.param("sdr_pins", marks=pytest.mark.slow), "sdr_slow"])
 def test_traffic(name):
     """Random accesses with stalls at 100 MHz and at 30: the data, and nothing that the SDRAM forbids."""
-    system = SdramSystem(CONFIGS[name])
-    bench = dict(module="tb.dram.bench", testcase="random_accesses", env={"CONFIG": name})
-    assert run_bench(system, name=f"sdram_{name}", **bench) == 1
+    assert run(SDRAM, name) == 1
 
 
 def test_mode():

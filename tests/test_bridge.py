@@ -9,9 +9,7 @@ import pytest
 from poblano.bridge.bridge import BridgeConfig
 from poblano.bridge.protocol import ESCAPE, FLAG, Operation, Request, Status, decode_frame, encode_frame
 from poblano.config import ConfigError
-from tb.bridge.configs import CONFIGS
-from tb.bridge.tops import BridgeTop
-from tb.common.runner import run_bench
+from tb.bench import BRIDGE, run
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "bridge.md"
 
@@ -20,12 +18,11 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "bridge.md"
     "name",
     [
         pytest.param(n, marks=pytest.mark.slow if n == "small" else pytest.mark.nightly) if n != "fast" else n
-        for n in CONFIGS
+        for n in BRIDGE.configs
     ],
 )
 def test_bridge(name):
-    env = {"CONFIG": name, "LENGTH": "24" if name == "large" else "60"}
-    assert run_bench(BridgeTop(CONFIGS[name]), name=f"bridge_{name}", module="tb.bridge.bench", env=env) == 10
+    assert run(BRIDGE, name) == 10
 
 
 def test_document():

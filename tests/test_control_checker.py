@@ -13,10 +13,9 @@ from poblano.isa.check import check
 from poblano.isa.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Float32, Opcode
 from poblano.isa.topology import LARGEST, UnitKind
 from poblano_host.golden import rules as golden_rules
-from tb.common.runner import run_bench
+from tb.bench import CHECKER, run
 from tb.control.configs import CHECKED
 from tb.control.random_commands import OPCODE_NAMES, mutated, valid_command
-from tb.control.tops import CheckerTop
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = 1 << 24
@@ -378,4 +377,4 @@ def test_golden_reading_is_independent():
 
 
 def test_hardware():
-    assert run_bench(CheckerTop(CHECKED), name="checkers", module="tb.control.checker_bench") == 1
+    assert run(CHECKER, "all") == 1

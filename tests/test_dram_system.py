@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 
 from poblano_host.sim.dram import SimulatedDram
-from tb.common.runner import run_bench
-from tb.dram.configs import CONFIGS, MEMORY_BITS
-from tb.dram.device import DEVICE, DramSystem, device_parameters
+from tb.bench import DRAM, run
+from tb.dram.configs import MEMORY_BITS
+from tb.dram.device import DEVICE, device_parameters
 from tests.dram_commands import ROWS, random_commands
 from tests.dram_configs import CONFIGS as KINDS
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", DRAM.configs)
 def test_controller(name):
-    system = DramSystem(CONFIGS[name], memory_bits=MEMORY_BITS)
-    assert run_bench(system, name=f"dram_{name}", module="tb.dram.bench", env={"CONFIG": name}) == 2
+    assert run(DRAM, name) == 2
 
 
 BENCH = Path(__file__).with_name("dram_device_bench.v")

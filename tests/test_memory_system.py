@@ -3,25 +3,13 @@ memory."""
 
 import pytest
 
-from tb.common.runner import run_bench
-from tb.memory.configs import CONFIGS
-from tb.memory.system import MemorySystem
+from tb.bench import MEMORY, run
 
 SLOW = ("least", "desk", "wide", "mixed")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.nightly) if n in SLOW else n for n in CONFIGS]
+    "name", [pytest.param(n, marks=pytest.mark.nightly) if n in SLOW else n for n in MEMORY.configs]
 )
 def test_memory_system(name):
-    # Only the ports: thousands of visible signals take the compiler minutes.
-    assert (
-        run_bench(
-            MemorySystem(CONFIGS[name]),
-            name=f"memory_{name}",
-            module="tb.memory.bench",
-            env={"CONFIG": name},
-            build_args=("--no-public-flat-rw",),
-        )
-        == 3
-    )
+    assert run(MEMORY, name) == 3

@@ -24,6 +24,7 @@ from poblano.bridge.protocol import (
     encode_frame,
 )
 from tb.bridge.configs import CONFIGS
+from tb.common.monitor import Monitor
 
 __all__ = ["CONFIG", "MEMORY", "Bench", "setup"]
 
@@ -66,7 +67,7 @@ class Bench:
         lite = AxiLiteSlave(AxiLiteBus.from_prefix(dut, "m_axil"), dut.clk, dut.rst, target=self.registers)
         for slave in axi, lite:
             for part in slave.write_if, slave.read_if:
-                part.log.setLevel("CRITICAL")
+                part.log.setLevel("CRITICAL")  # it warns of the errors that it is told to answer
             for channel in (
                 slave.write_if.aw_channel,
                 slave.write_if.w_channel,
@@ -87,6 +88,7 @@ class Bench:
         self.dut.irq.value = 0
         self.dut.rst.value = 1
         cocotb.start_soon(Clock(self.dut.clk, 10, unit="ns").start())
+        Monitor(self.dut)
         await ClockCycles(self.dut.clk, 5)
         self.dut.rst.value = 0
         await ClockCycles(self.dut.clk, 5)

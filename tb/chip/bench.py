@@ -16,6 +16,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiMaster, AxiRam
 import numpy as np
 
 from poblano.isa.registers import address
+from tb.common.monitor import Monitor
 
 IRQ_DONE, IRQ_ERROR = 1, 2
 
@@ -60,6 +61,7 @@ class Memory:
 
 async def start(dut):
     cocotb.start_soon(Clock(dut.clk, 2, unit="ns").start())
+    Monitor(dut)
     dut.rst.value = 1
     memory = Memory(dut, np.load(os.environ["CHIP_IMAGE"]))
     master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)

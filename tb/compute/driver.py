@@ -15,6 +15,7 @@ from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
 from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Element, ScaleFormat
+from tb.common.monitor import Monitor
 from tb.common.reset import reset_unit
 from tb.compute.configs import CONFIGS
 
@@ -367,5 +368,6 @@ def hash_of(text):
 async def start(dut, name):
     b = Bench(dut, name)
     cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
+    Monitor(dut)
     await b.reset()
     return b

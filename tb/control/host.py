@@ -1,7 +1,6 @@
 """The command processor's host: registers, rings and programs."""
 
 from dataclasses import replace
-import logging
 import random
 
 import cocotb
@@ -11,6 +10,7 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from poblano.isa.commands import COMMAND_BYTES, NO_UNIT, WAITS
 from poblano.isa.registers import REGISTERS, Control, Irq, Status, address
+from tb.common.monitor import Monitor
 from tb.control.random_commands import valid_command
 from tb.control.surroundings import CONFIG, MEMORY, UNITS, Surroundings
 
@@ -77,9 +77,8 @@ class Bench(Surroundings):
             getattr(dut, name).value = 0
         dut.idle.value = (1 << UNITS) - 1
         dut.rst.value = 1
+        Monitor(dut)
         self.host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
-        for interface in (self.host.write_if, self.host.read_if):
-            interface.log.setLevel(logging.WARNING)
         for channel in (
             self.host.write_if.aw_channel,
             self.host.write_if.w_channel,

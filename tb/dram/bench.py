@@ -8,6 +8,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiMaster
 
+from tb.common.monitor import Monitor
 from tb.dram.configs import CONFIGS, MEMORY_BITS
 
 CONFIG = CONFIGS[os.environ["CONFIG"]]
@@ -31,6 +32,7 @@ class Bench:
 
     async def start(self):
         cocotb.start_soon(Clock(self.dut.clk, 10, unit="ns").start())
+        Monitor(self.dut)
         self.dut.rst.value = 1
         await ClockCycles(self.dut.clk, 4)
         self.dut.rst.value = 0

@@ -11,6 +11,7 @@ import numpy as np
 
 from poblano.interfaces import BusWrite, LocalWrite
 from poblano.isa.commands import Command, ErrorCode, Opcode
+from tb.common.monitor import Monitor
 from tb.memory.commands import RandomCommands, rows_of
 from tb.memory.configs import CONFIGS
 from tb.memory.model import MemoryModel, pack_block
@@ -42,6 +43,7 @@ class Bench:
     async def start(self):
         dut = self.dut
         cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
+        self.monitor = Monitor(dut)
         dut.rst.value = 1
         dut.clear.value = 0
         for unit in self.units:
@@ -200,6 +202,7 @@ class Bench:
             await self.until(lambda: self.done["dma"] == before)
             self.model.run(command)
             self.check_ram()
+        self.monitor.check_idle()
 
     def check_ram(self):
         got = np.frombuffer(self.ram.read(0, SIZE), np.uint8)

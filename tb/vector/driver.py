@@ -14,6 +14,7 @@ from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
 from poblano.isa.topology import UnitKind
 from poblano.vector import reference
+from tb.common.monitor import Monitor
 from tb.common.reset import reset_unit
 from tb.vector.contents import (
     ACTIVATIONS,
@@ -213,5 +214,6 @@ class Bench:
 async def start(dut, name):
     b = Bench(dut, name)
     cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
+    Monitor(dut)
     await b.reset()
     return b
