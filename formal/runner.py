@@ -25,7 +25,7 @@ from .engines import AIGER, PREPARE, SMT2, abc, smtbmc, yosys
 from .harness import Mutation
 from .trace import read_trace
 
-__all__ = ["FILES", "Job", "jobs", "run_job"]
+__all__ = ["FILES", "Job", "jobs", "run_job", "table"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "formal"
@@ -285,28 +285,22 @@ def run_job(job, *, explain=False, debug=False):
     return verdict == Job.WANTED[job.kind], verdict, details, seconds
 
 
-def table(done):
-    """A table in Markdown of jobs and their seconds: a line for each property."""
+def table(todo):
+    """A table in Markdown of the properties of jobs: a line for each."""
     lines = [
-        "| Property | What is proven | Method | Depth | Seconds | Covers | Mutations |",
-        "|---|---|---|---|---|---|---|",
+        "| Property | What is proven | Method | Depth | Covers | Mutations |",
+        "|---|---|---|---|---|---|",
     ]
-    rows = {}
-    for job, seconds in done:
-        row = rows.setdefault(
-            f"{job.file}/{job.prop.name}", {"prop": job.prop, "proof": 0.0, "cover": 0.0, "mutations": []}
-        )
-        if job.kind == "mutation":
-            row["mutations"].append(job.mutation.name)
-        else:
-            row[job.kind] = seconds
-    for name, row in rows.items():
-        prop = row["prop"]
+    mutations = {}
+    for job in todo:
+        names = mutations.setdefault((job.file, job.prop), [])
+        names += [job.mutation.name] if job.mutation else []
+    for (file, prop), names in mutations.items():
         depth = prop.depth if prop.method != "pdr" else "any"
         covers = f"{prop.frames} cycles" if prop.covers else ""
         lines.append(
-            f"| `{name}` | {prop.proves} | {prop.method} | {depth} | {row['proof']:.1f} | {covers} | "
-            f"{', '.join(row['mutations'])} |"
+            f"| `{file}/{prop.name}` | {prop.proves} | {prop.method} | {depth} | {covers} | "
+            f"{', '.join(names)} |"
         )
     return "\n".join(lines)
 
@@ -339,7 +333,7 @@ def main():
     parser.add_argument("--kind", choices=tuple(Job.WANTED), help="only proofs, covers or mutations")
     parser.add_argument("--explain", action="store_true", help="show by which check a mutation is caught")
     parser.add_argument("--processes", type=int, default=2, help="jobs at a time; 2 by default")
-    parser.add_argument("--table", action="store_true", help="print the results as README.md's table")
+    parser.add_argument("--table", action="store_true", help="print the table of README.md, and run nothing")
     parser.add_argument("--debug", action="store_true", help="print the traceback of a job that has an error")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -351,26 +345,23 @@ def main():
     except ValueError as error:
         print(f"formal: {error}; --list says what there is (make formal LIST=1)", file=sys.stderr)
         return 2
-    if arguments.list:
-        print(listing(todo))
+    if arguments.list or arguments.table:
+        print(table(todo) if arguments.table else listing(todo))
         return 0
     return _run_all(todo, arguments)
 
 
 def _run_all(todo, arguments):
     """Runs jobs and prints what became of them; 1 if one is not as wanted."""
-    failures, start, done = 0, time.monotonic(), []
+    failures, start = 0, time.monotonic()
     run = lambda job: run_job(job, explain=arguments.explain, debug=arguments.debug)
     with ThreadPoolExecutor(arguments.processes) as pool:
         for job, (good, verdict, details, seconds) in zip(todo, pool.map(run, todo)):
             failures += not good
-            done.append((job, seconds))
             first, *more = details.splitlines() or [""]
             print(f"{'ok  ' if good else 'FAIL'} {str(job):60} {verdict:8} {seconds:6.1f} s  {first}")
             print("".join(f"     {line}\n" for line in more), end="", flush=True)
     print(f"{len(todo) - failures} of {len(todo)} as wanted in {time.monotonic() - start:.0f} s")
-    if arguments.table:
-        print(table(done))
     return 1 if failures else 0
 
 

@@ -133,7 +133,8 @@ def simulate(config, works, *, gaps, seed=0):
                 ctx.set(dut.o.ready, 1)
                 (payload,) = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
                 at.append(cycle)
-                assert [payload[k] for k in range(lanes)] == expected
+                got = [payload[k] for k in range(lanes)]
+                assert got == expected, f"sum {len(at) - 1} of {work.command}: {got}, not {expected}"
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-9)
@@ -152,6 +153,7 @@ def simulate(config, works, *, gaps, seed=0):
 )
 @pytest.mark.parametrize("gaps", [(0.0, 0.0, 0.0), (0.3, 0.5, 0.3), (0.0, 0.0, 0.8)])
 def test_random(name, gaps):
+    """Each sum is the reference's: of all steps, segments and passes of a row, with scales and minima."""
     config = SMALL[name]
     rng = np.random.default_rng(1)
     works = [

@@ -148,7 +148,7 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
                             got.as_bits() == packed(layout, want)
                             or want["special"]
                             and got["special"] == want["special"]
-                        )
+                        ), f"item {len(at) - 1}, row {b}, column {k}: {got}, not {want}"
         ctx.set(dut.o.ready, 0)
 
     async def scales(ctx):
@@ -166,10 +166,13 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
                     ctx.set(dut.scales.release, j == array.cols // lanes - 1)
                     await ctx.tick()
                     ctx.set(dut.scales.en, 0)
-                    for values, port in zip(pair, (dut.scales.scales, dut.scales.minima)):
+                    for what, values, port in zip(
+                        ("scales", "minima"), pair, (dut.scales.scales, dut.scales.minima)
+                    ):
                         if values is not None:
                             got = [[ctx.get(scale.as_value()) for scale in segment] for segment in port]
-                            assert got == [row[j * lanes : (j + 1) * lanes] for row in values]
+                            want = [row[j * lanes : (j + 1) * lanes] for row in values]
+                            assert got == want, f"{what} of step {step}, part {j}: {got}, not {want}"
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-9)
@@ -196,6 +199,7 @@ def simulate(config, loads, *, gaps, seed=0, drain_after=0):
     ],
 )
 def test_random(name):
+    """Items, scales and minima are those of the stream, step after step, whatever stalls."""
     config = CONFIGS[name]
     rng = np.random.default_rng(1)
     for gaps in ((0.0, 0.0), (0.4, 0.2), (0.1, 0.5)):

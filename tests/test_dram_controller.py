@@ -66,7 +66,8 @@ def test_random_traffic(name):
     kind = "REFPB" if config.refreshes_banks else "REFAB"
     per_interval = config.timing.groups * config.timing.banks if config.refreshes_banks else 1
     refreshes = sim.commands[kind]
-    assert refreshes >= (sim.cycle // config.cycles.interval - config.timing.postponed) * per_interval
+    least = (sim.cycle // config.cycles.interval - config.timing.postponed) * per_interval
+    assert refreshes >= least, f"{refreshes} refreshes, not at least {least}: one for each interval"
     assert sim.beyond == 0
     sim.close()
 

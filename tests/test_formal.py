@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from formal.harness import Mutation, MutationError
-from formal.runner import FILES, jobs, run_job
+from formal.runner import FILES, jobs, run_job, table
 from formal.trace import Trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,6 +88,13 @@ def test_a_wrong_name_is_one_line():
         "formal: there is no property or property file 'credt'; credit is near; --list says what there is "
         "(make formal LIST=1)\n"
     )
+
+
+def test_table_is_current():
+    """The table of the document is what the runner prints."""
+    text = (ROOT / "formal" / "README.md").read_text()
+    shown = text.partition("--table -->\n")[2].partition("\n<!-- end -->")[0]
+    assert shown == table(JOBS), "run: python -m formal.runner --table"
 
 
 def test_list():

@@ -47,6 +47,7 @@ class Model:
 @pytest.mark.parametrize("kind", [FIFO, BufferedFIFO])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 9])
 def test_every_cycle(kind, depth):
+    """In every cycle it is ready while it has room, offers the oldest, and tells how many are inside."""
     dut = kind(shape=PAIR, depth=depth)
     rng = random.Random(f"{kind.__name__} {depth}")
     model = Model(depth, kind is BufferedFIFO)
@@ -61,9 +62,10 @@ def test_every_cycle(kind, depth):
                 if put is not None:
                     ctx.set(dut.i.payload, {"low": put & 31, "high": put >> 5})
                 ctx.set(dut.o.ready, take)
-                assert ctx.get(dut.i.ready) == model.ready
-                assert ctx.get(dut.o.valid) == bool(model.offered)
-                assert ctx.get(dut.level) == model.level
+                inside = f"with {model.level} of {depth} inside"
+                assert ctx.get(dut.i.ready) == model.ready, f"i.ready {inside}"
+                assert ctx.get(dut.o.valid) == bool(model.offered), f"o.valid {inside}"
+                assert ctx.get(dut.level) == model.level, f"level {inside}"
                 if model.offered:
                     got = ctx.get(dut.o.payload)
                     assert got.low | got.high << 5 == model.offered[0]

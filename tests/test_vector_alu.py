@@ -66,6 +66,7 @@ def expected(op, a, b):
 
 @pytest.mark.parametrize("ops, latency", [(OTHERS, LaneALU.LATENCY), ([AluOp.PASS], LaneALU.PASS_LATENCY)])
 def test_bulk(ops, latency):
+    """Each operation's result is the reference's, bit for bit."""
     op, a, b = operands(1 << 21, ops)
     actual = build(LaneALU(), latency=latency)(op=op, a=a, b=b, stall=4)["o"]
     wrong = np.flatnonzero(actual != expected(op, a, b))

@@ -157,10 +157,9 @@ def simulate(dut, x, activation=Activation.INT8, *, gaps=(0.0, 0.0), resets=(), 
                     k, block = len(got), ctx.get(dut.o.payload)
                     elements = np.frombuffer(block.data.to_bytes(BLOCK, "little"), np.int8)
                     assert (elements == q[k]).all(), f"block {k}: {x[k]} {elements}, not {q[k]}"
-                    assert (block.meta.scale, block.meta.sum) == (
-                        int(scale.view(np.uint32)[k, 0]),
-                        int(total[k, 0]),
-                    ), f"block {k}"
+                    got_meta = block.meta.scale, block.meta.sum
+                    want = int(scale.view(np.uint32)[k, 0]), int(total[k, 0])
+                    assert got_meta == want, f"block {k}: scale and sum {got_meta}, not {want}"
                     got.append(cycle)
             await ctx.tick()
             cycle += 1

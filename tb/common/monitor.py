@@ -27,7 +27,8 @@ def _quiet():
 
 
 class Monitor:
-    """Looks at ``dut`` every now and then from its reset on, in cycles chosen at random.
+    """Looks at ``dut`` every now and then, in cycles chosen at random; made before a reset of at least two
+    cycles.
 
     It sees the handshakes of the top (``x__valid`` and ``x__ready``, or AXI's ``xvalid`` and ``xready``),
     what it says of itself (busy, done), and the credits and levels of queues inside (``tb.common.probes``).
@@ -87,7 +88,8 @@ class Monitor:
 
     async def _watch(self):
         clk, rst = self.dut.clk, getattr(self.dut, "rst", None)
-        before, still = None, 0
+        await ClockCycles(clk, 2)
+        self.whole, before, still = self.values(), None, 0  # in the reset all credit is there
         while True:
             step = self.rng.randint(1, STEP)
             await ClockCycles(clk, step)
@@ -96,8 +98,6 @@ class Monitor:
                 continue
             values = self.values()
             now = values, {name: str(handle.value) for name, handle in self.outputs.items()}
-            if self.whole is None:
-                self.whole = values
             offers = {name: (str(v.value), str(r.value)) for name, (v, r) in self.handshakes.items()}
             moves = any(pair == ("1", "1") for pair in offers.values())
             still = 0 if moves or now != before else still + step

@@ -157,7 +157,7 @@ def _build(verilog, name, arguments, waves):
         ]
         if missing:
             raise BenchFailure(f"waves need a header that is missing: apt-get install {' '.join(missing)}")
-        arguments = [*arguments, "--trace-fst"]
+        arguments = [*arguments, "--trace-fst", "-CFLAGS", "-O0"]
     folder = BUILD / f"{name}-{digest(verilog, *arguments)}{'-waves' * waves}"
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock, _without_waves():  # tests in other processes may build the same

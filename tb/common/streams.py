@@ -1,5 +1,7 @@
 """Testbenches of Amaranth's simulator for blocks with streams."""
 
+from contextlib import suppress
+
 from amaranth.hdl import Fragment
 from amaranth.lib import stream
 from amaranth.sim import Simulator
@@ -39,7 +41,7 @@ class _Watch:
     taken, and when credit is missing at the end."""
 
     def __init__(self, dut, design, cycles):
-        self.streams, self.cycles = _streams(dut), cycles
+        self.streams, self.cycles, self.coroutines = _streams(dut), cycles, []
         self.parts = [part for part in _parts(design) if isinstance(part[1], (Credit, FIFO))]
 
     def inside(self, ctx):
@@ -54,7 +56,7 @@ class _Watch:
         def watched(bench):
             async def both(ctx):
                 nonlocal running
-                await bench(ctx)
+                await self.kept(bench)(ctx)
                 running -= 1
                 if not running:
                     self.inside(ctx).check_idle()
@@ -62,6 +64,21 @@ class _Watch:
             return both
 
         return [watched(bench) for bench in benches]
+
+    def kept(self, bench):
+        """The same bench, which :meth:`close` can end."""
+
+        async def closable(ctx):
+            self.coroutines.append(bench(ctx))
+            await self.coroutines[-1]
+
+        return closable
+
+    def close(self):
+        """Ends what waits after another bench has failed, quietly: else the interpreter complains later."""
+        for coroutine in self.coroutines:
+            with suppress(RuntimeError):
+                coroutine.close()
 
     async def run(self, ctx):
         streams, still = self.streams, 0
@@ -83,10 +100,14 @@ def simulate(dut, *benches, background=(), cycles=CYCLES):
     simulator.add_testbench(watch.run, background=True)
     simulator.add_clock(1e-9)
     for bench in background:
-        simulator.add_testbench(bench, background=True)
+        simulator.add_testbench(watch.kept(bench), background=True)
     for bench in watch.last(benches):
         simulator.add_testbench(bench)
-    simulator.run()
+    try:
+        simulator.run()
+    except BaseException:
+        watch.close()
+        raise
 
 
 def send(port, payloads, *, rng, stall=0.0):

@@ -30,6 +30,7 @@ class Bench:
         data = np.frombuffer(self.rng.randbytes(SIZE), np.uint8)
         self.ram.write(0, data.tobytes())
         self.model = MemoryModel(CONFIG, data)
+        self.writers = np.full(SIZE, None, object)  # of each byte, the command that changed it last
         self.units = ["dma"] + [f"streams__{t}" for t in range(CONFIG.tiles)]
         self.done = dict.fromkeys(self.units, 0)
         self.errors = {unit: [] for unit in self.units}
@@ -200,14 +201,29 @@ class Bench:
             await self.issue("dma", [command])
             before += 1
             await self.until(lambda: self.done["dma"] == before)
-            self.model.run(command)
+            self.expect(command)
             self.check_ram()
         self.monitor.check_idle()
+
+    def expect(self, command):
+        """What memory is after a command."""
+        before = self.model.memory.copy()
+        self.model.run(command)
+        self.writers[before != self.model.memory] = command
 
     def check_ram(self):
         got = np.frombuffer(self.ram.read(0, SIZE), np.uint8)
         wrong = np.nonzero(got != self.model.memory)[0]
-        assert not len(wrong), f"memory differs in {len(wrong)} bytes, first at {wrong[0]:#x}"
+        if len(wrong):
+            writer = self.writers[wrong[0]]
+            by = (
+                f"written last by {writer.opcode.name} {writer.operands}"
+                if writer
+                else "written by no command"
+            )
+            raise AssertionError(
+                f"DMA engine: memory differs in {len(wrong)} bytes, first at {wrong[0]:#x}, {by}"
+            )
         assert not self.violations, self.violations[:5]
 
     async def flush(self):
@@ -265,7 +281,7 @@ async def random_transfers(dut):
             assert b.done[f"streams__{t}"] == count[f"streams__{t}"] + len(streams[t])
             b.check_words(t, streams[t])
         for command in dma:
-            b.model.run(command)
+            b.expect(command)
         b.check_ram()
         crowd = crowd or [cocotb.start_soon(b.crowd(t)) for t in range(CONFIG.tiles)]
     b.ram.stall = 0.0
