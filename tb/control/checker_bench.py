@@ -17,6 +17,7 @@ from tb.control.random_commands import mutated, valid_command
 
 COUNT = int(os.environ.get("COUNT", "10000"))
 SEED = os.environ.get("SEED", "1")
+CODES = {code.value: code.name for code in ErrorCode}
 SIZES = (1 << 16, 40960, 12345678, 1 << 30, (1 << 40) - 64, 1 << 40)
 
 
@@ -43,6 +44,7 @@ def command(rng, memory_bytes):
 
 @cocotb.test()
 async def codes(dut):
+    """Every command gets the code of the first rule that it breaks, or none."""
     rng = random.Random(SEED)
     cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
     dut.rst.value, dut.i_valid.value, dut.o_ready.value = 1, 0, 0
@@ -73,8 +75,10 @@ async def codes(dut):
         got = int(dut.code.value)
         for k, config in enumerate(CHECKED):
             want = expected(data, config, memory_bytes)
-            assert got >> 4 * k & 15 == want, (
-                f"{config.name}: {got >> 4 * k & 15}, not {want!r}: {data.hex()} {memory_bytes}"
+            code = got >> 4 * k & 15
+            assert code == want, (
+                f"checker of {config.name}: {CODES.get(code, code)}, but the first rule that fails has "
+                f"{want.name}; {NAMES.get(data[0], 'no opcode')} {data.hex()}, {memory_bytes} bytes of memory"
             )
             seen[want] += 1
         if not early:
