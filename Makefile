@@ -10,11 +10,11 @@ PRESET := desk
 BOARD := icebreaker
 ARGS :=
 PROPERTIES :=
-BLOCK :=
-CONFIG :=
-SEED :=
-WAVES :=
-LIST :=
+BLOCK ?=
+CONFIG ?=
+SEED ?=
+WAVES ?=
+LIST ?=
 RESULTS := build/run
 
 # To the shell as it is, whatever characters it has.

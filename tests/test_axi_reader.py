@@ -86,6 +86,7 @@ def words_of(transfer, beat_bytes, beats):
 @pytest.mark.parametrize("width,beats,depth,outstanding", [(32, 1, 4, 2), (32, 4, 4, 4), (16, 2, 64, 4)])
 @pytest.mark.parametrize("stall,drain", [(0.0, 0.0), (0.4, 0.2), (0.1, 0.8)])
 def test_words(width, beats, depth, outstanding, stall, drain):
+    """Each transfer's words come once and in order; all that is asked for has room."""
     config = AXIConfig(addr_width=ADDRESS_BITS, data_width=width)
     dut = AXIReader(config, word_width=width * beats, depth=depth, burst_beats=16, outstanding=outstanding)
     rng = random.Random(f"{width} {beats} {stall} {drain}")

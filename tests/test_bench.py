@@ -28,13 +28,13 @@ def run(testcase, **options):
 
 
 def failure(testcase, **options):
-    """The lines of the message, without the path of the log."""
+    """The lines of the message but for the last two, what the log has, and the command that runs it again."""
     with pytest.raises(BenchFailure) as raised:
         run(testcase, **options)
-    *lines, log = [line for line in str(raised.value).splitlines() if not line.startswith("again")]
+    *lines, log, again = str(raised.value).splitlines()
     title, path = log.split()
     assert title == "log" and (ROOT / path).is_file()
-    return lines, (ROOT / path).read_text()
+    return lines, (ROOT / path).read_text(), again
 
 
 def test_seed_is_printed(capsys, monkeypatch):
@@ -49,7 +49,7 @@ def test_seed_is_printed(capsys, monkeypatch):
 
 
 def test_a_failed_test_is_explained():
-    lines, log = failure("wrong", env={"SEED": "5"}, again="make bench BLOCK=reader")
+    lines, log, again = failure("wrong", env={"SEED": "5"}, again="make bench BLOCK=reader")
     assert lines[:4] == [
         "1 of 1 tests of the bench failing_reader failed, seed 5",
         "test    wrong",
@@ -57,11 +57,13 @@ def test_a_failed_test_is_explained():
         "broken  they are 2, not 3, with the seed 5",
     ]
     assert any(line.startswith("at      tests/failing_bench.py:") for line in lines)
-    assert "a line of the bench" in log
+    assert "a line of the bench" in log and again == "again   make bench BLOCK=reader"
 
 
 def test_what_stands_still_is_named():
-    lines, _ = failure("stuck")
+    lines, _, again = failure("stuck")
+    test = "tests/test_bench.py::test_what_stands_still_is_named"
+    assert again == f'again   SEED=1 WAVES=1 .venv/bin/pytest "{test}"'
     assert lines[2] == "rule    Each burst is accepted."
     assert lines[3].startswith("broken  nothing has moved for ")
     told = [line.strip() for line in lines[4:]]
@@ -71,7 +73,7 @@ def test_what_stands_still_is_named():
 
 
 def test_a_simulator_that_ends_early():
-    lines, _ = failure("ends")
+    lines, *_ = failure("ends")
     assert lines[0] == "the bench failing_reader did not come to its end, seed 1"
     assert lines[1] == "broken  the simulator ended without results:"
 

@@ -180,7 +180,7 @@ def stalls(dut, activation):
 
 @pytest.mark.parametrize("lanes", LANES)
 def test_special_blocks(lanes):
-    """A beat a cycle, and the latency that the quantiser states."""
+    """Each block is the reference's; a beat a cycle, and the latency that the quantiser states."""
     x = special_blocks()
     dut = Quantiser(lanes, INT8)
     sent, got = simulate(dut, x)

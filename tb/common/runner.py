@@ -68,14 +68,15 @@ def run_bench(
     dict of strings) reaches the bench through ``os.environ``; ``SEED`` of the environment is that of all its
     random numbers, and is printed. Modules in ``no_inline`` (names without prefix), which stand often in the
     design, are compiled once. With ``waves`` (or ``WAVES=1`` in the environment) the run leaves all signals
-    in an FST file in ``build/waves``, whose path is printed. ``again`` is the command that runs it again.
+    in an FST file in ``build/waves``, whose path is printed. ``again`` is the command that runs it again;
+    by default the test's.
 
     Raises :class:`BenchFailure`, an AssertionError, that says which test failed, the rule that was broken,
     where, the seed and the path of the log; so too if no test ran.
     """
     __tracebackhide__ = True
     waves = os.environ.get("WAVES", "0") not in ("", "0") if waves is None else waves
-    seed, verilog = seed_of(env or {}), emit(component, name)
+    verilog, seed = emit(component, name), seed_of(env or {})
     print(f"bench   {name}: {module}, seed {seed}", flush=True)
     config = visible(verilog) + "".join(f'no_inline -module "poblano_{repeated}"\n' for repeated in no_inline)
     paths = probes(verilog, name)
@@ -106,6 +107,9 @@ def _told(name, module, seed, log, names, failed, again):
     else:
         first = f"the bench {name} did not come to its end, seed {seed}"
         told = f"broken  the simulator ended without {'results' if names is None else 'a test'}:\n{tail(log)}"
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    if test and not again:
+        again = f'SEED={seed} WAVES=1 .venv/bin/pytest "{test}"'
     lines = [first, told, f"log     {_short(log)}"]
     return "\n".join(lines + [f"again   {again}"] * bool(again))
 
