@@ -1,21 +1,17 @@
 """The command ``poblano matmul``: one matrix product on the chip."""
 
-import io
-from pathlib import Path
-import warnings
-
 import numpy as np
 import typer
 
 from poblano.config import ConfigError
 from poblano_fpga.boards import board as find_board
 from poblano_fpga.engine import matmul_on_board
-from poblano_host.cache import keep
 from poblano_host.compiler import IntegerProduct, MatmulJob, integer_weights, is_integer
 from poblano_host.runtime.backend import open_backend, run_job
 from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
 from poblano_host.runtime.timeline import write_timeline
 
+from .arrays import load_array, save_array
 from .display import note, print_summaries
 from .fpga import print_checks
 from .options import (
@@ -33,32 +29,6 @@ from .options import (
 )
 
 __all__ = ["matmul"]
-
-
-def _load_array(path):
-    with open(path, "rb") as file:
-        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
-            raise ConfigError(f"{path}: not a .npy file: it does not begin as one")
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged header is evaluated: it raises whatever Python does
-        raise ConfigError(f"{path}: not a .npy file: {_first_line(error)}") from None
-    if array.dtype.kind not in "fiu":
-        raise ConfigError(f"{path}: not a real array in a .npy file")
-    return np.array(array)
-
-
-def _first_line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _save(path, array):
-    data = io.BytesIO()
-    np.save(data, array)
-    keep(Path(path), data.getvalue())
 
 
 def matmul(
@@ -104,7 +74,7 @@ def matmul(
             "--board needs either --port or --simulate, and --golden, --trace and --report can't go with it"
         )
     check_outputs(output, json_file, trace, report)
-    left, right = _load_array(a), _load_array(b)
+    left, right = load_array(a), load_array(b)
     if board is not None:
         product, figures = matmul_on_board(
             board, port, left, right, format=format_, activation=activations, config=config, report=note
@@ -115,7 +85,7 @@ def matmul(
         summary = summarise(runs, config)
         figures = dict(preset=config.name, backend=backend, **summary.as_json())
     if output is not None:
-        _save(output, product)
+        save_array(output, product)
     stored = format_ or ("integers" if product.dtype.kind == "i" else "q8_0")
     write_json(json_file, dict(shapes=[left.shape, right.shape], format=stored, **figures))
     if board is not None:

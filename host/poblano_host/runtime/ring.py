@@ -8,7 +8,7 @@ from poblano.isa.commands import COMMAND_BYTES, ErrorCode
 from poblano.isa.registers import COUNTERS, Control, Irq, Status, address, constants
 
 from ..compiler.template import Bound
-from .errors import ChipError, DeviceError
+from .errors import ChipError, DeviceError, HangError
 from .resident import Residents
 from .result import RunResult
 
@@ -187,7 +187,7 @@ class Ring:
             if found != counts:
                 counts, moved = found, now
             elif now - moved > self.device.patience:
-                raise DeviceError(self._hang(*counts))
+                raise HangError(self._hang(*counts), counts[1:])
 
     def _wait(self, brief):
         interrupt = self.device.wait(brief)

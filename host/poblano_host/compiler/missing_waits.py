@@ -1,0 +1,165 @@
+"""Waits that a program lacks: pairs of commands whose order changes the result and that nothing keeps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from poblano.isa.commands import Opcode
+from poblano.isa.regions import Access
+from poblano.isa.topology import UnitKind
+from poblano.isa.weight_stream import weight_bytes
+
+from .dependencies import Dependencies
+from .regions import regions
+
+__all__ = ["MissingWait", "missing_waits"]
+
+
+@dataclass(frozen=True)
+class MissingWait:
+    """Command ``later`` has an effect on what command ``earlier`` does, both numbers of a program, and does
+    not wait for it: ``wait`` is what it lacks, ``what`` says what they have in common."""
+
+    earlier: int
+    later: int
+    wait: str
+    what: str
+
+
+class _Op:
+    """A command as :class:`.dependencies.Dependencies` sees it, and its region of memory."""
+
+    reads_memory = writes_memory = ()
+
+    def __init__(self, command, config):
+        self.unit = command.unit
+        operands = {f.name: command.operands.get(f.name, f.default) for f in command.opcode.definition.fields}
+        self.reads, self.writes = regions(command.opcode, command.unit, operands, config)
+        memory = command.opcode.definition.memory
+        self.memory = memory and memory.span(command.values)
+        self.stores = bool(memory) and memory.access is Access.WRITE
+
+
+def missing_waits(commands, config):
+    """The :class:`MissingWait` s of a program: of :class:`~poblano.isa.commands.Command` s that ``config``'s
+    chip executes. A program without has one result, in whatever order its units work."""
+    ops = [_Op(command, config) for command in commands]
+    known, places = _known(commands, config)
+    dependencies, memory, found = Dependencies(config), _MemoryOrder(), []
+    for later, op in enumerate(ops):
+        for earlier in sorted(dependencies.add(later, op) | memory.add(later, op)):
+            unit = ops[earlier].unit
+            if unit == op.unit or known[later][unit] > places[earlier]:
+                continue
+            if known[earlier][op.unit] > places[later]:
+                continue  # the other way round, but in an order
+            wait = f"{config.topology.name(unit)}>={places[earlier] + 1}"
+            found.append(MissingWait(earlier, later, wait, _what(ops[earlier], op)))
+    return found
+
+
+def _known(commands, config):
+    """For each command how many commands of each unit are complete when it is, as far as waits say, and its
+    place in its unit. Commands whose waits never hold know nothing."""
+    units = range(config.units)
+    queues = [[n for n, command in enumerate(commands) if command.unit == unit] for unit in units]
+    places = np.zeros(len(commands), np.int64)
+    for queue in queues:
+        places[queue] = np.arange(len(queue))
+    known = np.zeros((len(commands), config.units), np.int64)
+    streams = {
+        unit: _Streams(commands, queues, unit, config) for unit in config.topology.units_of(UnitKind.MATMUL)
+    }
+    heads, moved = [0] * config.units, True
+    while moved:
+        moved = False
+        for unit in units:
+            while heads[unit] < len(queues[unit]):
+                n = queues[unit][heads[unit]]
+                waits = [(u, count) for u, count in commands[n].waits if 0 < count <= len(queues[u])]
+                if any(heads[u] < count for u, count in waits):
+                    break
+                before = [queues[u][count - 1] for u, count in waits]
+                if heads[unit]:
+                    before.append(queues[unit][heads[unit] - 1])
+                if unit in streams:
+                    before += streams[unit].taken(n, heads)
+                for other in before:
+                    np.maximum(known[n], known[other], out=known[n])
+                known[n][unit] = heads[unit] + 1
+                heads[unit] += 1
+                moved = True
+    return known, places
+
+
+class _Streams:
+    """Which STREAMs have brought all that they bring when a matmul unit's command is complete: their weights
+    are in it or in those before."""
+
+    def __init__(self, commands, queues, unit, config):
+        topology = config.topology
+        self.unit = topology.unit(UnitKind.STREAM, topology.tile_of(unit))
+        self.queue = queues[self.unit]
+        size = lambda o: o.get("rows", 0) * o.get("row_bytes", 0)
+        self.ends = np.cumsum([size(commands[n].operands) for n in self.queue], dtype=np.int64)
+        sizes = [
+            weight_bytes(commands[n].values, config) if commands[n].opcode is Opcode.MATMUL else 0
+            for n in queues[unit]
+        ]
+        self.needs = dict(zip(queues[unit], np.cumsum(sizes, dtype=np.int64).tolist()))
+
+    def taken(self, n, heads):
+        count = int(np.searchsorted(self.ends, self.needs[n], side="right"))
+        return self.queue[min(count, heads[self.unit]) - 1 :][:1] if min(count, heads[self.unit]) else []
+
+
+class _MemoryOrder:
+    """Which commands before it one has to follow for what they do in memory."""
+
+    def __init__(self):
+        self._seen = []  # (number, span, whether it is written)
+
+    def add(self, number, op):
+        if op.memory is None:
+            return set()
+        found = {n for n, span, stores in self._seen if (stores or op.stores) and _meet(span, op.memory)}
+        self._seen.append((number, op.memory, op.stores))
+        return found
+
+
+def _meet(one, two):
+    """Whether two spans have an address in common."""
+    if not one.range.meets(two.range):
+        return False
+    if one.rows == 1 and two.rows == 1:
+        return True
+    few, many = sorted((one, two), key=lambda span: span.rows)
+    starts = many.base + many.stride * np.arange(many.rows, dtype=np.int64)
+    rows = (few.base + few.stride * n for n in range(min(few.rows, 4096)))
+    return any(((starts < row + few.extent) & (row < starts + many.extent)).any() for row in rows)
+
+
+def _what(earlier, later):
+    """What two commands have in common."""
+    for mine, theirs, words in (
+        (later.reads, earlier.writes, "reads {}, which {{}} writes"),
+        (later.writes, earlier.reads, "writes {}, which {{}} reads"),
+        (later.writes, earlier.writes, "writes {}, which {{}} writes too"),
+    ):
+        for one in mine:
+            for two in theirs:
+                ends = [r.base + r.stride * (r.rows - 1) + r.extent for r in (one, two)]
+                first, end = max(one.base, two.base), min(ends)
+                if one[:2] == two[:2] and first < end:
+                    noun = "lines" if one.memory.value.startswith("vector") else "blocks"
+                    place = f"{noun} {first} to {end - 1} of tile {one.tile}'s {one.memory.value}"
+                    return words.format(place)
+    verb, other = (
+        ("writes", "writes too")
+        if later.stores and earlier.stores
+        else ("writes", "reads")
+        if later.stores
+        else ("reads", "writes")
+    )
+    first = max(earlier.memory.base, later.memory.base)
+    return f"{verb} memory from 0x{first:x} on, which {{}} {other}"
