@@ -157,7 +157,7 @@ def test_line():
         ("tile0 NOP", "'tile0' is not a unit"),
         ("tile99.vector NOP", "there is no tile 99"),
         ("dma LOAD rows", "'rows' is not an operand: name=value"),
-        ("dma LOAD row=1", "LOAD has no operand 'row' (but rows); its line is: dma LOAD mem_addr=N mem_str"),
+        ("dma LOAD row=1", "LOAD has no operand 'row' (did you mean rows?); its line is: dma LOAD mem_addr="),
         ("dma STORE_WORD address=1", "STORE_WORD has no operand 'address'; its line is: dma STORE_WORD mem_"),
         ("dma LOAD rows=1 rows=1", "rows is given twice"),
         ("dma LOAD rows=x", "rows=x: 'x' is not a number"),

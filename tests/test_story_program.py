@@ -22,4 +22,7 @@ def test_program(clone):
     # Someone's first program, with a mistake in it.
     (clone.root / "mine.asm").write_text("dma LOAD mem_adr=0x1000 rows=1 lines=1 tiles=1\n")
     said = clone.sh("poblano exec mine.asm --preset nano", fails=True)
-    assert "mine.asm: line 1: LOAD has no operand 'mem_adr' (but mem_addr); its line is: dma LOAD" in said
+    assert (
+        "mine.asm: line 1: LOAD has no operand 'mem_adr' (did you mean mem_addr?); its line is: dma LOAD"
+        in said
+    )

@@ -53,7 +53,7 @@ def asm(
         ..., "-o", "--output", help="Write the commands, 64 bytes each, to this file."
     ),
     preset_name: str = typer.Option(
-        None, "--preset", help="Refuse what the chip of this preset would refuse; see `poblano presets`."
+        None, "--preset", help="Refuse what the chip of this preset (as for `poblano exec`) would refuse."
     ),
 ):
     """Assemble a program of commands."""

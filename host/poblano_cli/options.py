@@ -32,7 +32,9 @@ __all__ = [
     "write_json",
 ]
 
-PRESET = typer.Option("desk", "--preset", help="The chip's configuration: see `poblano presets`.")
+PRESET = typer.Option(
+    "desk", "--preset", help="The chip's configuration: a name of `poblano presets`, or a .toml file."
+)
 BANDWIDTH = typer.Option(
     None,
     help="Memory bandwidth in bytes per cycle, as 20 or 5/2, of a plain memory; the preset's own by default.",

@@ -73,7 +73,7 @@ def _operands(opcode, words):
         if not equals:
             raise ValueError(f"{operand!r} is not an operand: name=value; its line is: {line_form(opcode)}")
         if name not in fields:
-            near = "".join(f" (but {n})" for n in get_close_matches(name, fields, 1))
+            near = "".join(f" (did you mean {n}?)" for n in get_close_matches(name, fields, 1))
             raise ValueError(f"{opcode.name} has no operand {name!r}{near}; its line is: {line_form(opcode)}")
         if name in operands:
             raise ValueError(f"{name} is given twice")
