@@ -16,7 +16,7 @@ from poblano_host.runtime.timeline import write_timeline
 from .arrays import load_array, save_array
 from .assembler import read_program
 from .display import note
-from .options import BACKEND, PRESET, TRACE, check_outputs, chip_config
+from .options import BACKEND, PRESET, TIMELINE, TRACE, check_outputs, chip_config, wrote
 
 __all__ = ["execute"]
 
@@ -78,7 +78,7 @@ def execute(
     chip.close()
     if trace is not None:
         write_timeline(trace, [(Path(program).name, execution.commands, result.events, result.cycles)])
-        note(f"wrote {trace}: a timeline in which a cycle is a microsecond; open it at ui.perfetto.dev")
+        wrote(trace, TIMELINE)
     if backend == "golden":
         execution.compare_orders(orders)
     for line in execution.missing_waits():

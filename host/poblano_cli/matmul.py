@@ -7,12 +7,12 @@ from poblano.config import ConfigError
 from poblano_fpga.boards import board as find_board
 from poblano_fpga.engine import matmul_on_board
 from poblano_host.compiler import IntegerProduct, MatmulJob, integer_weights, is_integer
-from poblano_host.runtime.backend import open_backend, run_job
-from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
+from poblano_host.runtime.backend import open_backend, open_sampled, run_job
+from poblano_host.runtime.report import Run, check_report_path, phase_uses, summarise, write_report
 from poblano_host.runtime.timeline import write_timeline
 
 from .arrays import load_array, save_array
-from .display import note, print_summaries
+from .display import note, print_summaries, print_uses
 from .fpga import print_checks
 from .options import (
     ACTIVATIONS,
@@ -22,10 +22,12 @@ from .options import (
     LATENCY,
     PRESET,
     REPORT,
+    TIMELINE,
     TRACE,
     check_outputs,
     chip_config,
     write_json,
+    wrote,
 )
 
 __all__ = ["matmul"]
@@ -81,11 +83,13 @@ def matmul(
         )
     else:
         backend = "golden" if golden else "sim"
-        product, runs = _on_chip(left, right, config, format_, activations, backend)
+        seen = open_sampled if report is not None else backend
+        product, runs = _on_chip(left, right, config, format_, activations, seen)
         summary = summarise(runs, config)
         figures = dict(preset=config.name, backend=backend, **summary.as_json())
     if output is not None:
         save_array(output, product)
+        wrote(output, "the product")
     stored = format_ or ("integers" if product.dtype.kind == "i" else "q8_0")
     write_json(json_file, dict(shapes=[left.shape, right.shape], format=stored, **figures))
     if board is not None:
@@ -95,10 +99,13 @@ def matmul(
         write_timeline(
             trace, [("matmul", run.program.commands, run.result.events, run.result.cycles) for run in runs]
         )
+        wrote(trace, TIMELINE)
     title = f"{left.shape} times {right.shape} in {stored} on {config.name}"
     if report is not None:
         write_report(report, title, runs, config)
+        wrote(report, "the report")
     print_summaries(title, ("matmul",), [summary])
+    print_uses(phase_uses(runs, config), runs, config)
 
 
 def _on_chip(left, right, config, stored, activations, backend):

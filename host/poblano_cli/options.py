@@ -11,6 +11,8 @@ import typer
 from poblano.config import ConfigError, preset
 from poblano_host.cache import keep
 
+from .display import note
+
 __all__ = [
     "ACTIVATIONS",
     "BACKEND",
@@ -22,6 +24,7 @@ __all__ = [
     "REPORT",
     "SEED",
     "TEMPERATURE",
+    "TIMELINE",
     "TOP_K",
     "TRACE",
     "array_size",
@@ -30,6 +33,7 @@ __all__ = [
     "fraction",
     "chip_config",
     "write_json",
+    "wrote",
 ]
 
 PRESET = typer.Option(
@@ -41,7 +45,13 @@ BANDWIDTH = typer.Option(
 )
 LATENCY = typer.Option(None, help="Latency in cycles of a plain memory; the preset's own by default.")
 JSON = typer.Option(None, "--json", help="Write the figures to this file.")
-TRACE = typer.Option(None, help="Write a timeline for Chrome's or Perfetto's trace viewer to this file.")
+TRACE = typer.Option(
+    None,
+    help="Write a timeline for Chrome's or Perfetto's trace viewer to this file; a microsecond there is a "
+    "cycle.",
+)
+TIMELINE = "a timeline for ui.perfetto.dev, in which a microsecond is a cycle"
+"""What is said of it when it is written."""
 FORMATS = typer.Option(
     None,
     "--formats",
@@ -119,3 +129,9 @@ def write_json(path, content):
     """Write figures to a file, if there is a path."""
     if path is not None:
         keep(Path(path), (json.dumps(content, indent=2) + "\n").encode())
+        wrote(path, "the figures")
+
+
+def wrote(path, what):
+    """Say that a file was written."""
+    note(f"wrote {path}: {what}")
