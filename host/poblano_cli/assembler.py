@@ -10,7 +10,9 @@ from poblano.isa.assembly import EXAMPLE, FORM, NOTES, line_form
 from poblano.isa.commands import Opcode
 from poblano_host.assembler import AssemblyError, assemble_lines, disassemble
 from poblano_host.cache import keep
+from poblano_host.runtime.execution import Execution
 
+from .display import note
 from .options import chip_config
 
 __all__ = ["HELP", "asm", "disasm", "read_program"]
@@ -53,12 +55,19 @@ def asm(
         ..., "-o", "--output", help="Write the commands, 64 bytes each, to this file."
     ),
     preset_name: str = typer.Option(
-        None, "--preset", help="Refuse what the chip of this preset (as for `poblano exec`) would refuse."
+        None,
+        "--preset",
+        help="Refuse what the chip of this preset (as for `poblano exec`) would refuse, and "
+        "name waits that are missing.",
     ),
 ):
     """Assemble a program of commands."""
-    lines = read_program(source, None if preset_name is None else chip_config(preset_name))
+    config = None if preset_name is None else chip_config(preset_name)
+    lines = read_program(source, config)
     keep(Path(output), b"".join(command.encode() for _, command in lines))
+    if config is not None:
+        for line in Execution(config, lines, [], []).missing_waits():
+            note(f"missing wait: {line}")
 
 
 def disasm(source: str = typer.Argument(help="Commands, 64 bytes each.")):

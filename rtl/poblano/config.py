@@ -408,7 +408,5 @@ def preset(name):
     if str(name).endswith(".toml"):
         return read_config(name, ChipConfig, preset)
     if name not in PRESETS:
-        raise ConfigError(
-            f"unknown preset {name!r}; the presets are {', '.join(PRESETS)}; a file of your own ends in .toml"
-        )
+        raise ConfigError(f"unknown preset {name!r}; the presets are {', '.join(PRESETS)}")
     return PRESETS[name]
