@@ -150,5 +150,16 @@ def test_a_wrong_preset(poblano, monkeypatch):
     assert poblano("presets", "nano")[:2] == (0, config_text(preset("nano")))
 
 
+COMMANDS = ("run", "chat", "model", "matmul,a,b", "asic", "verilog,-o,x", "asm,a,-o,b", "exec,a")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command(poblano, tmp_path, command):
+    """Each that takes a preset takes a file."""
+    (tmp_path / "my.toml").write_text("tiles = 0")
+    refused = poblano(*command.split(","), "--preset", tmp_path / "my.toml")
+    fails(refused, "my.toml: the chip: tiles must be 1 to 32, not 0$")
+
+
 def test_document_is_current():
     assert document.lines_of(presets.PAGE, presets.NAME) == presets.tables(), f"run: python {presets.NAME}"

@@ -45,7 +45,7 @@ def missing_waits(commands, config):
     chip executes. A program without has one result, in whatever order its units work."""
     ops = [_Op(command, config) for command in commands]
     known, places = _known(commands, config)
-    dependencies, memory, found = Dependencies(config), _MemoryOrder(), []
+    dependencies, memory, found = Dependencies(config), _MemoryOrder(len(ops)), []
     for later, op in enumerate(ops):
         for earlier in sorted(dependencies.add(later, op) | memory.add(later, op)):
             unit = ops[earlier].unit
@@ -116,21 +116,26 @@ class _Streams:
 class _MemoryOrder:
     """Which commands before it one has to follow for what they do in memory."""
 
-    def __init__(self):
-        self._seen = []  # (number, span, whether it is written)
+    def __init__(self, count):
+        self._spans = []
+        self._numbers, self._first, self._end = (np.zeros(count, np.int64) for _ in range(3))
+        self._stores = np.zeros(count, bool)
 
     def add(self, number, op):
         if op.memory is None:
             return set()
-        found = {n for n, span, stores in self._seen if (stores or op.stores) and _meet(span, op.memory)}
-        self._seen.append((number, op.memory, op.stores))
+        n = len(self._spans)
+        near = (self._first[:n] < op.memory.end) & (op.memory.base < self._end[:n])
+        near &= self._stores[:n] | op.stores
+        found = {int(self._numbers[k]) for k in np.flatnonzero(near) if _meet(self._spans[k], op.memory)}
+        self._spans.append(op.memory)
+        self._numbers[n], self._stores[n] = number, op.stores
+        self._first[n], self._end[n] = op.memory.base, op.memory.end
         return found
 
 
 def _meet(one, two):
-    """Whether two spans have an address in common."""
-    if not one.range.meets(two.range):
-        return False
+    """Whether two spans whose ranges meet have an address in common."""
     if one.rows == 1 and two.rows == 1:
         return True
     few, many = sorted((one, two), key=lambda span: span.rows)
