@@ -16,8 +16,13 @@ def test_report(clone):
     (shown,) = blocks(DOCUMENT, SECTION, "text")
     # The sentence of the document, with its figures: cycles are always the same.
     assert " ".join(shown.text.split()) in out
-    said = re.search(r"^decode is limited by memory: .*and the arrays do ([\d.]+)%", out, re.MULTILINE)
+    said = re.search(
+        r"^decode is limited by memory: .* arrays work in (.*?)%.* arrays do (.*?)% of", out, re.M
+    )
     assert said and "they also work while weights enter them" in out
+    assert f"work in {float(said[1]):.0f} % of the cycles and do {float(said[2]):.0f} % of the" in " ".join(
+        (clone.root / DOCUMENT).read_text().split()
+    )
     for path in ("build/report.html", "build/trace.json", "build/figures.json"):
         assert f"wrote {path}: " in out and (clone.root / path).stat().st_size
     assert "in which a microsecond is a cycle" in out
