@@ -9,9 +9,11 @@ import pytest
 
 from poblano.config import preset
 from poblano.isa.commands import Command
+from poblano.isa.regions import Span
 from poblano_host.assembler import assemble
 from poblano_host.compiler import CompiledModel
-from poblano_host.compiler.missing_waits import missing_waits
+from poblano_host.compiler.missing_waits import _meet, missing_waits
+from poblano_host.golden.chip import GoldenChip
 from tests.models_tiny import chip, tiny_model
 
 CHIPS = {
@@ -21,23 +23,63 @@ CHIPS = {
 }
 
 
+def compiled(name, first, count):
+    config = chip(**CHIPS[name])
+    program = CompiledModel(tiny_model(), config).step(np.arange(count) + 1, first)
+    return config, [Command.decode(row.tobytes()) for row in program.words]
+
+
+def without_a_wait(commands, rng):
+    """A program with one wait of one command taken away."""
+    n = rng.choice([n for n, command in enumerate(commands) if command.waits])
+    taken = rng.randrange(len(commands[n].waits))
+    waits = tuple(wait for k, wait in enumerate(commands[n].waits) if k != taken)
+    return [*commands[:n], replace(commands[n], waits=waits), *commands[n + 1 :]]
+
+
 @pytest.mark.parametrize("name", CHIPS)
 @pytest.mark.parametrize("first, count", [(0, 7), (7, 1)])
 def test_compiled(name, first, count):
-    config = chip(**CHIPS[name])
-    program = CompiledModel(tiny_model(), config).step(np.arange(count) + 1, first)
-    commands = [Command.decode(row.tobytes()) for row in program.words]
+    config, commands = compiled(name, first, count)
     assert not missing_waits(commands, config)
-    # The compiler writes only waits that no other wait implies.
+    # The compiler writes only waits that no other wait implies; a few follow from a MATMUL's weights.
     rng = random.Random(1)
-    waiting = [n for n, command in enumerate(commands) if command.waits]
-    missed = 0
-    for n in rng.sample(waiting, 10):
-        taken = rng.randrange(len(commands[n].waits))
-        waits = tuple(wait for k, wait in enumerate(commands[n].waits) if k != taken)
-        changed = [*commands[:n], replace(commands[n], waits=waits), *commands[n + 1 :]]
-        missed += not missing_waits(changed, config)
-    assert missed <= 2  # those that a MATMUL's weights imply
+    found = [missing_waits(without_a_wait(commands, rng), config) for _ in range(10)]
+    assert sum(map(bool, found)) >= 8
+
+
+def test_orders():
+    """Where no wait is missing every order of execution gives the same memory; where one is, some do not."""
+    config, commands = compiled("desk", 0, 5)
+    spans = [c.opcode.definition.memory.span(c.values) for c in commands if c.opcode.definition.memory]
+    before = np.random.default_rng(1).integers(0, 60, max(span.end for span in spans)).astype(np.uint8)
+
+    def memories(commands):
+        for seed in range(4):
+            memory = before.copy()
+            GoldenChip(config, memory).run(b"".join(c.encode() for c in commands), shuffle=seed)
+            yield memory.tobytes()
+
+    expected, rng, differ = set(memories(commands)), random.Random(2), 0
+    assert len(expected) == 1
+    for _ in range(8):
+        changed = without_a_wait(commands, rng)
+        if set(memories(changed)) != expected:
+            differ += 1
+            assert missing_waits(changed, config)
+    assert differ >= 2
+
+
+def test_meet():
+    rng = random.Random(4)
+    span = lambda: Span(*(rng.randrange(*part) for part in ((0, 40), (0, 12), (1, 6), (1, 8))))
+    for _ in range(500):
+        one, two = span(), span()
+        cells = [
+            {s.base + s.stride * row + n for row in range(s.rows) for n in range(s.extent)}
+            for s in (one, two)
+        ]
+        assert _meet(one, two) == bool(cells[0] & cells[1])
 
 
 LOAD = "dma LOAD mem_addr=0x1000 dst=0 rows=1 lines=4 tiles=1"

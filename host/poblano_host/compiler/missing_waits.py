@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from poblano.isa.commands import Opcode
-from poblano.isa.regions import Access
+from poblano.isa.regions import Access, Memory
 from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import weight_bytes
 
@@ -53,8 +53,10 @@ def missing_waits(commands, config):
                 continue
             if known[earlier][op.unit] > places[later]:
                 continue  # the other way round, but in an order
-            wait = f"{config.topology.name(unit)}>={places[earlier] + 1}"
-            found.append(MissingWait(earlier, later, wait, _what(ops[earlier], op)))
+            what = _what(ops[earlier], op)
+            if what is not None:  # a dependency can be that of an earlier reader in the same unit alone
+                wait = f"{config.topology.name(unit)}>={places[earlier] + 1}"
+                found.append(MissingWait(earlier, later, wait, what))
     return found
 
 
@@ -135,17 +137,15 @@ class _MemoryOrder:
 
 
 def _meet(one, two):
-    """Whether two spans whose ranges meet have an address in common."""
-    if one.rows == 1 and two.rows == 1:
-        return True
-    few, many = sorted((one, two), key=lambda span: span.rows)
-    starts = many.base + many.stride * np.arange(many.rows, dtype=np.int64)
-    rows = (few.base + few.stride * n for n in range(min(few.rows, 4096)))
-    return any(((starts < row + few.extent) & (row < starts + many.extent)).any() for row in rows)
+    """Whether two spans have an address in common."""
+    starts = [np.int64(span.base) + np.int64(span.stride) * np.arange(span.rows) for span in (one, two)]
+    near = np.searchsorted(starts[1], starts[0] - two.extent, side="right")  # the first row that ends behind
+    inside = near < len(starts[1])
+    return bool((starts[1][near[inside]] < starts[0][inside] + one.extent).any())
 
 
 def _what(earlier, later):
-    """What two commands have in common."""
+    """What two commands have in common; None if it is nothing."""
     for mine, theirs, words in (
         (later.reads, earlier.writes, "reads {}, which {{}} writes"),
         (later.writes, earlier.reads, "writes {}, which {{}} reads"),
@@ -153,18 +153,21 @@ def _what(earlier, later):
     ):
         for one in mine:
             for two in theirs:
-                ends = [r.base + r.stride * (r.rows - 1) + r.extent for r in (one, two)]
-                first, end = max(one.base, two.base), min(ends)
-                if one[:2] == two[:2] and first < end:
-                    noun = "lines" if one.memory.value.startswith("vector") else "blocks"
+                if one[:2] == two[:2] and _meet(one, two):
+                    noun = "lines" if one.memory is Memory.VECTOR else "blocks"
+                    first, end = _shared(one, two)
                     place = f"{noun} {first} to {end - 1} of tile {one.tile}'s {one.memory.value}"
                     return words.format(place)
-    verb, other = (
-        ("writes", "writes too")
-        if later.stores and earlier.stores
-        else ("writes", "reads")
-        if later.stores
-        else ("reads", "writes")
-    )
-    first = max(earlier.memory.base, later.memory.base)
-    return f"{verb} memory from 0x{first:x} on, which {{}} {other}"
+    if not (earlier.memory and later.memory and (earlier.stores or later.stores)):
+        return None
+    if not _meet(earlier.memory, later.memory):
+        return None
+    verb = "writes" if later.stores else "reads"
+    other = ("writes too" if later.stores else "writes") if earlier.stores else "reads"
+    return f"{verb} memory from 0x{_shared(earlier.memory, later.memory)[0]:x} on, which {{}} {other}"
+
+
+def _shared(one, two):
+    """Where what two spans share begins and ends, their gaps included."""
+    ends = (span.base + span.stride * (span.rows - 1) + span.extent for span in (one, two))
+    return max(one.base, two.base), min(ends)
