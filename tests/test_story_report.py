@@ -26,7 +26,9 @@ def test_report(clone):
     for path in ("build/report.html", "build/trace.json", "build/figures.json"):
         assert f"wrote {path}: " in out and (clone.root / path).stat().st_size
     assert "in which a microsecond is a cycle" in out
-    prefill, decode = json.loads((clone.root / "build/figures.json").read_text())["limits"]
+    figures = json.loads((clone.root / "build/figures.json").read_text())
+    prefill, decode = figures["limits"]
+    assert figures["units"]["tile0.vector"]["waiting"]["matmul"] > 0.5
     assert (prefill["limit"], decode["limit"]) == ("the arrays", "memory")
     page = (clone.root / "build/report.html").read_text()
     assert "prefill is limited by the arrays" in page and "the weight FIFO is full" in page

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from poblano_host.runtime.report import UNIT_COLUMNS, summary_rows, unit_rows
+from poblano_host.runtime.report import UNIT_COLUMNS, phase_uses, summary_rows, unit_rows
 
 __all__ = ["Display", "note", "print_summaries", "print_table", "print_uses"]
 
@@ -37,8 +37,9 @@ def print_summaries(title, names, summaries):
     print_table(["", *names], summary_rows(summaries))
 
 
-def print_uses(uses, runs, config):
-    """What each phase is limited by, and what the units did."""
+def print_uses(runs, config):
+    """What each phase of runs is limited by, and what the units did."""
+    uses = phase_uses(runs, config)
     for use in uses:
         print(f"\n{use.sentences}")
     if uses:

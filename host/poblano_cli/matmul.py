@@ -8,7 +8,7 @@ from poblano_fpga.boards import board as find_board
 from poblano_fpga.engine import matmul_on_board
 from poblano_host.compiler import IntegerProduct, MatmulJob, integer_weights, is_integer
 from poblano_host.runtime.backend import open_backend, open_sampled, run_job
-from poblano_host.runtime.report import Run, check_report_path, phase_uses, summarise, write_report
+from poblano_host.runtime.report import Run, check_report_path, summarise, use_figures, write_report
 from poblano_host.runtime.timeline import write_timeline
 
 from .arrays import load_array, save_array
@@ -86,7 +86,7 @@ def matmul(
         seen = open_sampled if report is not None else backend
         product, runs = _on_chip(left, right, config, format_, activations, seen)
         summary = summarise(runs, config)
-        figures = dict(preset=config.name, backend=backend, **summary.as_json())
+        figures = dict(preset=config.name, backend=backend, **summary.as_json(), **use_figures(runs, config))
     if output is not None:
         save_array(output, product)
         wrote(output, "the product")
@@ -105,7 +105,7 @@ def matmul(
         write_report(report, title, runs, config)
         wrote(report, "the report")
     print_summaries(title, ("matmul",), [summary])
-    print_uses(phase_uses(runs, config), runs, config)
+    print_uses(runs, config)
 
 
 def _on_chip(left, right, config, stored, activations, backend):

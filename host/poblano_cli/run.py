@@ -1,7 +1,6 @@
 """The command ``poblano run``: a language model on the chip decodes text from a prompt."""
 
 from dataclasses import asdict
-from functools import cached_property
 
 import typer
 
@@ -13,7 +12,7 @@ from poblano_host.models.chat import chat_ids
 from poblano_host.runtime.backend import open_sampled
 from poblano_host.runtime.errors import Mismatch
 from poblano_host.runtime.progress import Progress
-from poblano_host.runtime.report import Run, check_report_path, phase_uses, summarise, write_report
+from poblano_host.runtime.report import Run, check_report_path, summarise, use_figures, write_report
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
 from poblano_host.runtime.timeline import write_timeline
@@ -156,11 +155,6 @@ class _Decoding:
             display.write(text.flush())
             session.close()
 
-    @cached_property
-    def uses(self):
-        """What each phase is limited by; asked when all runs are there."""
-        return phase_uses(self.runs, self.config)
-
     @property
     def _rounded(self):
         return [conversion for conversion in self.conversions if conversion.rule != "exact"]
@@ -181,7 +175,7 @@ class _Decoding:
             tokens=self.tokens,
             bit_exact=exact,
             **{phase: self._summary(phase).as_json() for phase in ("prefill", "decode")},
-            limits=[asdict(use) | dict(limit=use.limit[0]) for use in self.uses],
+            **use_figures(self.runs, self.config),
         )
 
     def write(self, trace, report):
@@ -209,7 +203,7 @@ class _Decoding:
             phases,
             [self._summary(phase) for phase in phases],
         )
-        print_uses(self.uses, self.runs, self.config)
+        print_uses(self.runs, self.config)
         for conversion in self._rounded:
             print(conversion)
 

@@ -30,6 +30,7 @@ __all__ = [
     "summarise",
     "summary_rows",
     "unit_rows",
+    "use_figures",
     "write_report",
 ]
 
@@ -361,6 +362,14 @@ def phase_uses(runs, config):
     }
     uses = [phase_use(phase, part, summarise(part, config), config) for phase, part in phases.items()]
     return [use for use in uses if use is not None]
+
+
+def use_figures(runs, config):
+    """What limits each phase and what each unit did, for a file."""
+    return dict(
+        limits=[use.as_json() for use in phase_uses(runs, config)],
+        units={config.topology.name(use.unit): use.as_json() for use in unit_uses(runs, config)},
+    )
 
 
 def unit_rows(runs, config):

@@ -1,7 +1,7 @@
 """Where the cycles of runs went: what each unit did in them, and what a phase is limited by."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -37,6 +37,9 @@ class UnitUse:
     waiting: dict
     idle: float
 
+    def as_json(self):
+        return asdict(self) | {"waiting": {kind.value: share for kind, share in self.waiting.items()}}
+
 
 @dataclass(frozen=True)
 class PhaseUse:
@@ -71,6 +74,9 @@ class PhaseUse:
         }
         name, (value, why) = max(parts.items(), key=lambda part: part[1][0])
         return name, why.format(share(value)), value
+
+    def as_json(self):
+        return asdict(self) | {"limit": self.limit[0]}
 
     @property
     def sentences(self):
