@@ -12,14 +12,12 @@ DOCUMENT, SECTION = "docs/presets.md", "A preset of your own"
 @pytest.mark.slow
 def test_preset(clone):
     out = clone.follow(DOCUMENT, SECTION)
-    # The file that is shown and the one that is written are the same.
     (shown,) = blocks(DOCUMENT, SECTION, "toml")
-    written = [line for line in (clone.root / "build/my.toml").read_text().splitlines() if line]
-    assert written == [line for line in shown.text.splitlines() if line]
-    assert 'name = "my"\ntiles = 2' in out and "3 commands on my (golden)" in out
-    assert "poblano-1m on my" in out
+    assert shown.text == (clone.root / "examples/two_tiles.toml").read_text()
+    assert 'name = "two_tiles"\ntiles = 2' in out and "3 commands on two_tiles (golden)" in out
+    assert "poblano-1m on two_tiles" in out
     (message,) = blocks(DOCUMENT, SECTION, "text")
-    assert message.text in out
+    assert f"{message.text}exit code 2\n" in out
     # And on the RTL, of a chip that is compiled already: nano with another memory behind it.
     (clone.root / "build/fast.toml").write_text('base = "nano"\n[memory]\nbandwidth = 8\nlatency = 5\n')
     cycles = []
@@ -33,6 +31,5 @@ def test_preset(clone):
 @pytest.mark.nightly
 def test_new_rtl(clone):
     """The RTL of the document's preset, which is compiled for this alone."""
-    clone.follow(DOCUMENT, SECTION)
-    out = clone.sh("poblano exec examples/hello.asm --preset build/my.toml --dump 0x2000:32")
-    assert "3 commands on my (sim) in" in out and out.count("48656c6c") == 8
+    out = clone.sh("poblano exec examples/hello.asm --preset examples/two_tiles.toml --dump 0x2000:32")
+    assert "3 commands on two_tiles (sim) in" in out and out.count("48656c6c") == 8

@@ -11,11 +11,12 @@ def test_program(clone):
     assert "examples/hello.asm: 3 commands on nano (golden)" in out and "0x00002000  48656c6c" in out
     assert "examples/matmul.asm: 5 commands on nano (sim) in " in out
     out = clone.follow(DOCUMENT, "Find a wait that was forgotten")
-    assert out.count("missing wait: line 13 (tile0.vector VECTOR) reads lines 8 to 15") == 2
+    assert out.count("missing wait: line 7 (tile0.vector VECTOR) reads lines 8 to 15") == 2
     assert "the result depends on the order of execution: 0x2000 holds 00 00 00 3f" in out
-    assert "4 commands on nano (sim)" in out
+    assert "exit code 1\n" in out and "4 commands on nano (sim)" in out
     out = clone.follow(DOCUMENT, "A program that never ends")
-    assert out.count("tile0.vector stands at line 13 (tile0.vector VECTOR), which waits for dma>=4") == 2
+    assert out.count("tile0.vector stands at line 6 (tile0.vector VECTOR), which waits for dma>=4") == 2
+    assert out.count("exit code 3\n") == 2
     clone.follow(DOCUMENT, "Commands as bytes")
     text = (clone.root / "build/examples/again.asm").read_text()
     assert "activation=INT8" not in text and "sink=QUANTISE" in text
