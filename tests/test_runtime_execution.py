@@ -106,7 +106,7 @@ def test_dumps(poblano, files):
     fails(
         run("--load", f"{1 << 32}=x.bin"), r"the program needs 429\d+ bytes of memory, its commands included"
     )
-    fails(run("--trace", "t.json"), "the golden model has no cycles: --trace needs --backend sim$")
+    fails(run("--trace", "t.json"), "the golden model has no cycles: --trace and --check need --backend sim$")
     fails(
         poblano("exec", "p.asm", *NANO, "--backend", "chip"), "unknown backend 'chip'; there are sim, golden$"
     )
@@ -114,6 +114,18 @@ def test_dumps(poblano, files):
     fails(run(), r"p.asm: line 2: nano refuses it \(ALIGNMENT\): mem_addr 2 is not a multiple of 4$")
     fails(poblano("asm", "p.asm", *NANO, "-o", "p.bin"), r"p.asm: line 2: nano refuses it")
     assert poblano("asm", "p.asm", "-o", "p.bin")[0] == 0
+
+
+def test_check(poblano, files, monkeypatch):
+    """The RTL beside the golden model: the same, or what differs."""
+    run = lambda name: poblano("exec", EXAMPLES / f"{name}.asm", *options("vector_add"), "--check")
+    status, out, _ = run("vector_add")
+    assert status == 0 and "bit-exact: the golden model agrees" in out
+    status, _, error = run("forgotten_wait")
+    assert status == 1 and error.startswith(
+        "poblano: 0x2000 holds 00 00 00 3f 00 00 c0 3f on the golden model, and 00 00 00 00 00 00 80 3f on "
+        "the RTL\n  missing wait: line 7 (tile0.vector VECTOR) reads lines 0 to 7"
+    )
 
 
 def test_trace(poblano, files):

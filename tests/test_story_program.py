@@ -9,7 +9,7 @@ DOCUMENT = "examples/README.md"
 def test_program(clone):
     out = clone.follow(DOCUMENT, "Run a program")
     assert "examples/hello.asm: 3 commands on nano (golden)" in out and "0x00002000  48656c6c" in out
-    assert "examples/matmul.asm: 5 commands on nano (sim) in " in out
+    assert "examples/matmul.asm: 5 commands on nano (sim) in " in out and "bit-exact" in out
     out = clone.follow(DOCUMENT, "Find a wait that was forgotten")
     assert out.count("missing wait: line 7 (tile0.vector VECTOR) reads lines 8 to 15") == 2
     assert "the result depends on the order of execution: 0x2000 holds 00 00 00 3f" in out

@@ -50,6 +50,9 @@ def execute(
         "another; may be repeated.",
     ),
     backend: str = BACKEND,
+    check: bool = typer.Option(
+        False, "--check", help="sim: run the golden model too, and compare all that the program writes."
+    ),
     orders: int = typer.Option(
         20, min=0, help="golden: other orders of execution that are tried, of those that the waits allow."
     ),
@@ -62,8 +65,8 @@ def execute(
     """
     if backend not in BACKENDS:
         raise ConfigError(f"unknown backend {backend!r}; there are {', '.join(BACKENDS)}")
-    if trace is not None and backend == "golden":
-        raise ConfigError("the golden model has no cycles: --trace needs --backend sim")
+    if backend == "golden" and (trace or check):
+        raise ConfigError("the golden model has no cycles: --trace and --check need --backend sim")
     config = chip_config(preset_name)
     dumps = [_dump(text) for text in dump or []]
     check_outputs(trace, *(d.path for d in dumps))
@@ -75,6 +78,8 @@ def execute(
     print(f"{program}: {len(lines)} commands on {config.name} ({backend}){took}")
     for d in dumps:
         _show(d, chip.read(d.address, d.size))
+    if check:
+        execution.compare_golden(chip.read)
     chip.close()
     if trace is not None:
         write_timeline(trace, [(Path(program).name, execution.commands, result.events, result.cycles)])
@@ -83,6 +88,8 @@ def execute(
         execution.compare_orders(orders)
     for line in execution.missing_waits():
         note(f"missing wait: {line}")
+    if check:
+        print("bit-exact: the golden model agrees in all that the program writes")
     if backend == "golden" and orders:
         print(f"the same in {orders} other orders of execution")
 

@@ -141,15 +141,33 @@ class Execution:
                 memory = self._golden(order)
             except GoldenError as error:
                 raise Mismatch(f"{where} the program never ends: {error}") from None
-            for first, end in self.written:
-                differ = np.flatnonzero(expected[first:end] != memory[first:end])
-                if len(differ):
-                    at = max(first, first + int(differ[0]) & ~3)
-                    one, two = (m[at : min(end, at + SHOWN)].tobytes().hex(" ") for m in (expected, memory))
-                    raise Mismatch(
-                        f"the result depends on the order of execution: 0x{at:x} holds {one} in the order of "
-                        f"the program, and {two} {where}\n{self._cause()}"
-                    )
+            difference = self._difference(expected, lambda first, size, m=memory: m[first : first + size])
+            if difference:
+                raise Mismatch(
+                    "the result depends on the order of execution: "
+                    f"{difference.format('in the order of the program', where)}\n{self._cause()}"
+                )
+
+    def compare_golden(self, read):
+        """:class:`Mismatch` if the memory that ``read(address, size)`` gives after the program differs from
+        the golden model's in what the program has written."""
+        found = lambda first, size: np.frombuffer(read(first, size), np.uint8)
+        difference = self._difference(self._golden(None), found)
+        if difference:
+            raise Mismatch(f"{difference.format('on the golden model', 'on the RTL')}\n{self._cause()}")
+
+    def _difference(self, expected, found):
+        """A text with places for where the ``expected`` memory and what ``found(first, size)`` gives come
+        from; None if they agree in what the program writes."""
+        for first, end in self.written:
+            memory = found(first, end - first)
+            differ = np.flatnonzero(expected[first:end] != memory)
+            if len(differ):
+                at = max(first, first + int(differ[0]) & ~3)
+                one = expected[at : min(end, at + SHOWN)].tobytes().hex(" ")
+                two = memory[at - first : at - first + SHOWN].tobytes().hex(" ")
+                return f"0x{at:x} holds {one} {{}}, and {two} {{}}"
+        return None
 
     def _cause(self):
         waits = self.missing_waits()
