@@ -181,7 +181,7 @@ class AccumulatorLane(wiring.Component):
 
 class Accumulator(wiring.Component):
     """Scales block sums and adds them up over the steps and segments, in ascending order, as
-    ``docs/architecture.md`` defines it.
+    ``docs/specification.md`` defines it.
 
     Latency: :attr:`latency` from the read of the last step's sums: with INT8 and INT4 12 cycles, and 4 for
     each segment.

@@ -29,7 +29,7 @@ def matmul(
     scale_format=None,
     block_sums=None,
 ):
-    """The product of quantised activations and weights, float32 (M, N), as ``docs/architecture.md`` defines
+    """The product of quantised activations and weights, float32 (M, N), as ``docs/specification.md`` defines
     it.
 
     Parameters

@@ -153,7 +153,7 @@ def commands_document():
     parts = [
         "# Commands",
         f"A command is {COMMAND_BYTES} bytes: {COMMAND_BYTES // 8} words of 64 bits, little-endian. Bits "
-        "that are not listed must be 0. What the commands compute is in `architecture.md`. This file is "
+        "that are not listed must be 0. What the commands compute is in `specification.md`. This file is "
         "written by `python -m poblano.isa.documents docs`.",
         "## Opcode, unit and waits",
         _header(),
