@@ -105,7 +105,7 @@ def figures(commands, found, result, step):
     first = min(s["start"] for s in found if commands[s["command"]].opcode.name == "STREAM")
     streams = sum(c.operands["rows"] * c.operands["row_bytes"] for c in commands if c.opcode.name == "STREAM")
     template = step.program.code.template
-    busy = {n: result.counters[n]["BUSY"] / result.cycles for n in range(7)}
+    busy = {n: f"{100 * counts['BUSY'] / result.cycles:.0f} %" for n, counts in result.counters.items()}
     rows = [
         ("cycles, from the doorbell to the last write", f"{result.cycles:,}"),
         ("begin of the first STREAM, in cycles", f"{first:,}"),
@@ -116,10 +116,10 @@ def figures(commands, found, result, step):
         ("of these, weights and caches in streams", f"{streams:,}"),
         ("of these, commands", f"{64 * len(commands):,}"),
         ("bytes written to memory", f"{result.bytes_written:,}"),
-        ("cycles in which the stream units work, tile 0 and 1", f"{busy[1]:.0%}, {busy[4]:.0%}"),
-        ("the matmul units", f"{busy[2]:.0%}, {busy[5]:.0%}"),
-        ("the vector units", f"{busy[3]:.0%}, {busy[6]:.0%}"),
-        ("the DMA engine", f"{busy[0]:.0%}"),
+        ("cycles in which the stream units work, tile 0 and 1", f"{busy[1]}, {busy[4]}"),
+        ("the matmul units", f"{busy[2]}, {busy[5]}"),
+        ("the vector units", f"{busy[3]}, {busy[6]}"),
+        ("the DMA engine", busy[0]),
     ]
     return ["| one decode step | |", "|---|--:|", *(f"| {name} | {value} |" for name, value in rows)]
 
