@@ -48,7 +48,7 @@ STAGES = (
     ("softmax", ("attn.max", "attn.exp", "attn.v_scales", "attn.p_quantise", "attn.reciprocal"), 0),
     ("probabilities times the V cache", ("attn.output", "attn.normalise"), 0),
     ("output projection and residual", ("attn_output", "attn_residual.add"), 0),
-    ("norm", ("ffn_norm.rsqrt", "ffn_norm.scale"), 0),
+    ("norm of the network's input", ("ffn_norm.rsqrt", "ffn_norm.scale"), 0),
     ("gate and up projection, SiLU", ("ffn_gate", "ffn_up", "ffn_gated.silu"), 0),
     ("down projection and residual", ("ffn_down", "ffn_residual.add"), 0),
     ("last norm", ("output_norm.*",), None),
