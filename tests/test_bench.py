@@ -37,6 +37,7 @@ def failure(testcase, **options):
     return lines, (ROOT / path).read_text(), again
 
 
+@pytest.mark.slow
 def test_seed_is_printed(capsys, monkeypatch):
     assert run("passes") == 1
     assert "bench   failing_reader: tests.failing_bench, seed 1" in capsys.readouterr().out
@@ -48,6 +49,7 @@ def test_seed_is_printed(capsys, monkeypatch):
         run("passes")
 
 
+@pytest.mark.slow
 def test_a_failed_test_is_explained():
     lines, log, again = failure("wrong", env={"SEED": "5"}, again="make bench BLOCK=reader")
     assert lines[:4] == [
@@ -60,6 +62,7 @@ def test_a_failed_test_is_explained():
     assert "a line of the bench" in log and again == "again   make bench BLOCK=reader"
 
 
+@pytest.mark.slow
 def test_what_stands_still_is_named():
     lines, _, again = failure("stuck")
     test = "tests/test_bench.py::test_what_stands_still_is_named"
@@ -72,6 +75,7 @@ def test_what_stands_still_is_named():
     assert told[2] == "failing_reader: 1 bursts in flight"
 
 
+@pytest.mark.slow
 def test_a_simulator_that_ends_early():
     lines, *_ = failure("ends")
     assert lines[0] == "the bench failing_reader did not come to its end, seed 1"
