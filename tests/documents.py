@@ -13,6 +13,7 @@ from html import unescape
 from importlib.util import find_spec
 from pathlib import Path
 import re
+import shlex
 import subprocess
 import sys
 
@@ -124,16 +125,30 @@ def _fences(document: Document) -> Iterator[tuple[int, str]]:
 
 
 def shell_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines of a block, each with its number from 1; one that ends in a backslash goes on."""
+    """The commands of a block, each with the number of its line from 1: a line that ends in a backslash, or
+    within quotes, goes on."""
     whole, first = "", 1
     for n, line in enumerate(text.splitlines(), 1):
         first = first if whole else n
         whole += line
         if whole.endswith("\\"):
             whole = whole[:-1] + " "
-            continue
+        elif in_quotes(whole):
+            whole += "\n"
+        else:
+            yield first, whole
+            whole = ""
+    if whole:
         yield first, whole
-        whole = ""
+
+
+def in_quotes(text: str) -> bool:
+    """Whether a quotation is open at the end."""
+    try:
+        shlex.split(text, comments=True)
+    except ValueError:
+        return True
+    return False
 
 
 def _python(text: str) -> Iterator[tuple[int, str]]:

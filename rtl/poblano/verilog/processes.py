@@ -178,7 +178,10 @@ class _Process:
         if "'" in value:
             bits = _number(value) >> low & (1 << high - low + 1) - 1
             return f"{high - low + 1}'h{bits:x}"
-        name, first = re.fullmatch(r"(\w+)(?:\[\d+:(\d+)\])?", value).groups()
+        match = re.fullmatch(r"(\w+)(?:\[\d+:(\d+)\])?", value)
+        if match is None:
+            raise _Other
+        name, first = match.groups()
         return _part(name, int(first or 0) + low, int(first or 0) + high)
 
     def _size(self, value):
