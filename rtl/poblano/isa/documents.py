@@ -153,7 +153,7 @@ def commands_document():
     parts = [
         "# Commands",
         f"A command is {COMMAND_BYTES} bytes: {COMMAND_BYTES // 8} words of 64 bits, little-endian. Bits "
-        "that are not listed must be 0. What the commands compute is in `architecture.md`. This file is "
+        "that are not listed must be 0. What the commands compute is in `specification.md`. This file is "
         "written by `python -m poblano.isa.documents docs`.",
         "## Opcode, unit and waits",
         _header(),
@@ -185,19 +185,20 @@ def registers_document():
     """The text of ``docs/registers.md``."""
     parts = [
         "# Registers",
-        "AXI4-Lite, 32-bit registers at byte addresses; bits that are not listed read 0. Writes of less than "
-        "a register or of "
-        "a read-only register, and accesses of other addresses, are answered with SLVERR. ro: read only; rw: "
-        "read and write; "
-        "w1c: a written 1 clears the bit. All are 0 after reset, but for those that describe the chip. This "
-        "file is written "
-        "by `python -m poblano.isa.documents docs`.",
+        "For example, a host starts work by writing TAIL, and then bit 0 of STATUS, at address 0x014, is 1 "
+        "while commands are left or in progress ([below](#use)).",
+        "The chip has 32-bit registers at byte addresses behind AXI4-Lite. Bits that are not listed read 0. "
+        "These accesses are answered with SLVERR: writes of less than a register, writes of a read-only "
+        "register, and accesses of other addresses. In the column *access*, ro means read only, rw read and "
+        "write, and w1c that a written 1 clears the bit. All registers are 0 after reset, but for those that "
+        "describe the chip. This file is written by `python -m poblano.isa.documents docs`.",
         _table(
             ("address", "name", "access", "meaning"),
             [(f"0x{r.address:03x}", r.name, r.access, r.doc) for r in REGISTERS.values()],
         ),
         "## Counters of the units",
-        f"Of unit n at 0x{COUNTER_BASE:03x} + {COUNTER_STRIDE}*n, read only:",
+        f"Each unit has counters, which are read only. Those of unit n begin at 0x{COUNTER_BASE:03x} + "
+        f"{COUNTER_STRIDE}*n. For example, BUSY of unit 3 is at 0x{COUNTER_BASE + 3 * COUNTER_STRIDE + 4:x}.",
         _table(
             ("offset", "name", "meaning"),
             [(4 * k, name, doc) for k, (name, doc) in enumerate(COUNTERS.items())],
