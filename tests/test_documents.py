@@ -43,7 +43,7 @@ GOOD = """# Good
 
 `make test`, `poblano run`, `poblano run --prompt TEXT --tokens N`, `make fpga BOARD=icebreaker|ulx3s`,
 `scripts/bench_accuracy.py FILE --text text.txt`, `make formal PROPERTIES="walk queue/depth-2"`,
-`tests/story.py`, `FILE.py`, `poblano_chip`
+`tests/story.py`, `FILE.py`, `poblano_chip`, `--none 4`, `python`, `scripts/readmes.py`
 
 ```sh
 make run PROMPT="one two" ARGS=--check   # comment; poblano nothing

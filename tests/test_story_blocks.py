@@ -47,7 +47,7 @@ def encodings():
 @pytest.mark.parametrize("row", encodings(), ids=" ".join)
 def test_encoding(row):
     """The table of operands is what the decoder gives."""
-    name, code, value, unit, *fields = row
+    name, code, value, quantum, *fields = row
     element = Element[name]
     arithmetic = Arithmetic(("int8", "mxfp8_e4m3", "mxfp4_e2m1"))
     layout = arithmetic.weight_operand
@@ -68,7 +68,7 @@ def test_encoding(row):
     assert fields[:2] == ["any", "any"] or found[:2] == [int(x) for x in fields[:2]]
     assert found[2] == int(fields[2])
     assert str(float(element.values(int(code, 16)))) == str(float(value.replace("NaN", "nan")))
-    assert unit == ("1" if element.format.unit == 0 else f"2^{element.format.unit}")
+    assert quantum == ("1" if element.format.quantum == 0 else f"2^{element.format.quantum}")
 
 
 def test_encodings():
