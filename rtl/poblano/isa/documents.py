@@ -4,6 +4,7 @@ poblano.isa.documents docs``."""
 from pathlib import Path
 import sys
 
+from .assembly import EXAMPLE, FORM, NOTES, line_form
 from .check import ORDER
 from .commands import ErrorCode, Opcode
 from .header import COMMAND_BYTES, COUNT_BITS, NO_UNIT, OPCODE_BITS, UNIT_BITS, WAITS, wait_offset
@@ -96,6 +97,22 @@ def _regions(definition):
     return _table(("from", "of", "rows", "stride", "length of a row", "multiples of", "if"), rows)
 
 
+def _text():
+    """How a program is written as text."""
+    return [
+        "## Programs as text",
+        "For example, this program doubles 32 numbers. The vector unit waits for the DMA engine's first "
+        "command, and the DMA engine's second command for the vector unit:",
+        f"```text\n{EXAMPLE}```",
+        f"The form of a line is `{FORM}`. Under each opcode below stands its line with all operands. `poblano"
+        " asm --help` prints them too.",
+        "\n".join(f"* {note}" for note in NOTES),
+        "`poblano asm` makes commands of the text, and `poblano disasm` text of commands. `poblano exec` "
+        "runs a program, on the RTL or on the golden model. [examples/README.md](../examples/README.md) "
+        "has three programs with an explanation of each, and shows how a wait that was forgotten is found.",
+    ]
+
+
 def _opcode(opcode):
     definition = opcode.definition
     parts = [
@@ -103,7 +120,7 @@ def _opcode(opcode):
         f"{definition.purpose} Executed by {_executor(definition.kind)}.",
     ]
     if definition.fields:
-        parts.append(_fields(definition))
+        parts += [f"As text: `{line_form(opcode)}`", _fields(definition)]
     if definition.local or definition.memory:
         parts.append(_regions(definition))
     if definition.rules:
@@ -159,6 +176,7 @@ def commands_document():
         _header(),
         "A wait holds when its unit has completed so many commands since the queue's reset: "
         f"`(completed - count) mod 2**{COUNT_BITS} < 2**{COUNT_BITS - 1}`.",
+        *_text(),
         "## How to read the tables",
         "The second table of an opcode has its regions: the rows of lines (32 bytes) of vector memory, of "
         "blocks of activation memory or of bytes of memory that it reads or writes. A region's first address "

@@ -5,7 +5,7 @@ import enum
 from ..config import BLOCK
 from ..formats.element import Activation, Element
 
-__all__ = ["Activation", "Element", "ScaleFormat", "step_bytes", "weight_quantum"]
+__all__ = ["Activation", "Element", "ScaleFormat", "step_bytes", "weight_bytes", "weight_quantum"]
 
 
 class ScaleFormat(enum.IntEnum):
@@ -37,3 +37,9 @@ def step_bytes(config, *, element=Element.S8, scale=ScaleFormat.NONE, minimum=Fa
         + whole(2 * blocks * bool(minimum))
         + blocks * BLOCK * Element(element).bits // 8
     )
+
+
+def weight_bytes(o, config):
+    """Bytes of the weight stream that a MATMUL of operands ``o`` takes."""
+    step = step_bytes(config, element=Element(o.element), scale=ScaleFormat(o.scale), minimum=o.minimum)
+    return o.groups * (o.k_blocks // config.tile.array.segments) * step
