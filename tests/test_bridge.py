@@ -15,11 +15,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "bridge.md"
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=pytest.mark.slow if n == "small" else pytest.mark.nightly) if n != "fast" else n
-        for n in BRIDGE.configs
-    ],
+    "name", [pytest.param(n, marks=[] if n == "fast" else pytest.mark.nightly) for n in BRIDGE.configs]
 )
 def test_bridge(name):
     assert run(BRIDGE, name) == 10

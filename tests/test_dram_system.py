@@ -16,8 +16,13 @@ from tests.dram_commands import ROWS, random_commands
 from tests.dram_configs import CONFIGS as KINDS
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", DRAM.configs)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in ("hbm3", "sdr") else pytest.mark.nightly)
+        for n in DRAM.configs
+    ],
+)
 def test_controller(name):
     assert run(DRAM, name) == 2
 

@@ -1,6 +1,8 @@
 """``poblano verilog``: the files are whole, lint-clean and agree with the source; bad input leaves nothing
 behind."""
 
+from collections import Counter
+import csv
 import json
 from pathlib import Path
 import re
@@ -53,8 +55,40 @@ def test_modules(nano):
     assert instances == texts.keys() - {"poblano_chip"}
 
 
+def instances(text):
+    """Of a module: name, module and parameters of each instance in its Verilog."""
+    found = re.findall(r"^  (poblano_\w+) (?:#\((.*?)\) )?(\w+) \(", text, re.MULTILINE | re.DOTALL)
+    return [
+        (name, module, {k: int(v) for k, v in re.findall(r"\.(\w+)\(32'd(\d+)\)", parameters)})
+        for module, parameters, name in found
+    ]
+
+
+def check_memories(folder, top):
+    """``memories.csv`` is what the Verilog has, counted from the top down; its rows."""
+    inside = {path.stem: instances(path.read_text()) for path in (folder / "rtl").iterdir()}
+    expected = Counter()
+
+    def count(module, copies):
+        for name, kind, sizes in inside[module]:
+            if kind == "poblano_sram":
+                assert sizes["DEPTH"] <= 1 << sizes["ADDR"]
+                row = (f"{module}.{name}", sizes["WIDTH"], sizes["DEPTH"], sizes["GRANULARITY"])
+                expected[row] += copies
+            else:
+                count(kind, copies)
+
+    count(top, 1)
+    rows = list(csv.DictReader((folder / "memories.csv").open()))
+    sizes = lambda row: tuple(int(row[name]) for name in ("width", "depth", "granularity"))
+    assert {(row["instance"], *sizes(row)): int(row["count"]) for row in rows} == expected
+    assert len(rows) == len(expected) and {row["ports"] for row in rows} <= {"1 read 1 write"}
+    return rows
+
+
 def test_memories(nano):
-    """Whatever is large is a poblano_sram: no other module has an array of more than 1,024 bits."""
+    """Whatever is large is a poblano_sram: no other module has an array of more than 1,024 bits. Of the
+    smaller memories, which are flip-flops, two are one."""
     for path in (nano / "rtl").iterdir():
         for width, depth in re.findall(
             r"^  reg (?:\[(\d+):0\] )?\w+ \[(\d+):0\]", path.read_text(), re.MULTILINE
@@ -63,6 +97,19 @@ def test_memories(nano):
                 "poblano_special_function"
             ), path
     assert "poblano_sram #(" in (nano / "rtl/poblano_block_sums.v").read_text()
+    rows = check_memories(nano, "poblano_chip")
+    small = {row["instance"] for row in rows if int(row["width"]) * int(row["depth"]) < 1024}
+    assert small == {f"poblano_weight_loader.{name}_store" for name in ("scale", "minimum")}
+
+
+def test_no_simulation(nano):
+    """What only a simulation needs is not in the files, and each register is one process."""
+    for path in (nano / "rtl").iterdir():
+        text = path.read_text()
+        assert "simulation_start" not in text and "always @* begin" not in text, path
+    text = (nano / "rtl/poblano_axi_read_arbiter.v").read_text()
+    assert re.search(r"^  always @\(posedge clk\) begin\n    if \(\w+\) begin\n", text, re.MULTILINE)
+    assert not re.search(r"\w_next\b", text)
 
 
 def test_lint(nano):
@@ -201,10 +248,12 @@ def test_array(poblano, tmp_path):
         "poblano_array.vlt",
         "poblano_array.sdc",
         "poblano_array.core",
+        "memories.csv",
         "librelane.json",
         "siliconcompiler_flow.py",
     }
     lint(folder, "poblano_array")
+    assert not check_memories(folder, "poblano_array")
 
 
 def test_same_twice():
@@ -382,6 +431,8 @@ def test_lint_of_all(poblano, tmp_path, arguments):
     on their own, and what has them around their ports."""
     assert poblano("verilog", *arguments, "-o", tmp_path)[0] == 0
     whole = "poblano_array" if arguments[0] == "--array" else "poblano_chip"
+    check_memories(tmp_path, whole)
+    assert not any("simulation_start" in path.read_text() for path in (tmp_path / "rtl").iterdir())
     parts = {
         "tile64": ["poblano_array_row"],
         "flagship": ["poblano_array_row", "poblano_tile"],

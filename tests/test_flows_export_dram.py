@@ -16,7 +16,7 @@ def test_dram_controller(poblano, tmp_path, kind, clock):
     assert status == 0 and f"DRAM controller for {kind} at {clock} MHz: " in out, error
     assert {path.name for path in tmp_path.iterdir()} == {
         *("rtl", f"{top}.f", f"{top}.vlt", f"{top}.sdc", f"{top}.core"),
-        *("librelane.json", "siliconcompiler_flow.py"),
+        *("memories.csv", "librelane.json", "siliconcompiler_flow.py"),
     }
     text = (tmp_path / f"rtl/{top}.v").read_text()
     assert f"// config.kind = '{kind}'\n" in text and "input s_axi_awvalid;" in text, text[:4000]

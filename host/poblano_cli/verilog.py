@@ -40,8 +40,8 @@ def verilog(
         None, help=f"The clock's period in ns, for the constraints; {PERIOD:g}, or the DRAM's, by default."
     ),
 ):
-    """Write Verilog and what goes with it for an ASIC flow: constraints, file lists, projects for FuseSoC,
-    LibreLane and SiliconCompiler, the register map as SystemRDL, C header and HTML."""
+    """Write Verilog and what goes with it for an ASIC flow: constraints, a table of memories, file lists,
+    projects for FuseSoC, LibreLane and SiliconCompiler, the register map as SystemRDL, C header and HTML."""
     start = time.monotonic()
     chosen = {} if formats is None else {"formats": tuple(formats.split(","))}
     if block is not None:

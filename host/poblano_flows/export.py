@@ -1,11 +1,15 @@
 """Everything that a chip-design flow needs of a chip, a bare array, or a DRAM controller,
 in one folder."""
 
+from collections import Counter
 from contextlib import contextmanager
+import csv
 from dataclasses import dataclass, fields, is_dataclass
 from fractions import Fraction
+from graphlib import TopologicalSorter
 from importlib.metadata import version
 import inspect
+from io import StringIO
 import json
 from pathlib import Path
 import re
@@ -25,6 +29,7 @@ from poblano.dram.controller import DramController
 from poblano.dram.timing import TIMING_SETS
 from poblano.verilog import VerilogModule, arguments, emit_modules, pins
 
+from .asic.synthesis import MACRO
 from .register_files import write_register_files
 
 __all__ = ["Design", "array_design", "chip_design", "dram_design", "export"]
@@ -114,7 +119,7 @@ def export(design, folder, *, period=PERIOD):
     with _staged(Path(folder)) as stage:
         gates = design.config is None or design.config.clock_gates
         # Simulation and lint find combinational loops.
-        modules = emit_modules(design.component, design.top, loops=False, clock_gates=gates)
+        modules = emit_modules(design.component, design.top, loops=False, clock_gates=gates, simulation=False)
         if all(module.name != CLOCK_GATE for module in modules):  # synthesis needs it too
             modules.append(VerilogModule(CLOCK_GATE, CLOCK_GATE_FILE.read_text(), CLOCK_GATE_FILE))
         (stage / "rtl").mkdir()
@@ -124,6 +129,7 @@ def export(design, folder, *, period=PERIOD):
         top = design.top
         for name, text in {
             f"{top}.f": "".join(f"{name}\n" for name in names),
+            "memories.csv": _memories(modules),
             f"{top}.vlt": _waivers(),
             f"{top}.sdc": _constraints(design, period),
             f"{top}.core": _fusesoc(design, names),
@@ -236,6 +242,27 @@ def _parameter(name, value):
         if field.repr:
             lines += _parameter(f"{name}.{field.name}", getattr(value, field.name))
     return lines
+
+
+def _memories(modules):
+    """A table of the memories that can be macros: an instance in its module, its size, and how many of it
+    the whole design has."""
+    placed = {module.name: module.instances for module in modules}
+    copies = Counter({modules[0].name: 1})
+    inside = {name: {instance.module for instance in instances} for name, instances in placed.items()}
+    for name in reversed([*TopologicalSorter(inside).static_order()]):
+        for instance in placed.get(name, ()):
+            copies[instance.module] += copies[name]
+    file = StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["instance", "width", "depth", "granularity", "ports", "count"])
+    for module in modules:
+        for instance in module.instances:
+            if instance.module == MACRO:
+                sizes = [instance.parameters[name] for name in ("WIDTH", "DEPTH", "GRANULARITY")]
+                where = f"{module.name}.{instance.name}"
+                table.writerow([where, *sizes, "1 read 1 write", copies[module.name]])
+    return file.getvalue()
 
 
 def _waivers():

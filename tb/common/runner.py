@@ -121,8 +121,10 @@ def _short(path):
 
 def _rules(module):
     """What each test of a bench checks, from its docstring."""
-    source = Path(find_spec(module).origin)
-    tree = ast.parse(source.read_text())
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return {}
+    tree = ast.parse(Path(spec.origin).read_text())
     found = {
         node.name: ast.get_docstring(node) for node in tree.body if isinstance(node, ast.AsyncFunctionDef)
     }

@@ -252,6 +252,13 @@ class SystolicArray(wiring.Component):
     activation in row 0; a column item is on buses along the rows. A flag that moves with the group (the row)
     chooses the row (column) that keeps it. Registers that nothing valid passes stand still.
 
+    Weights and activations are not codes of a format but *operands*, which
+    :func:`~poblano.formats.element.decode_operand` makes of codes: ``significand * 2**exponent``
+    quanta of the format, and ``special``, not 0 for a NaN or an infinity. E4M3's 0xC4 is -3.0, which is -1536
+    quanta of 2**-9: significand -12, exponent 7. An integer is its own significand, and with INT8 alone the
+    whole operand; an INT8 activation must not be -128. A sum's ``value`` is exact, and counts the product of
+    both quanta.
+
     With ``load_rows`` L, each bus is in L parts: the rows (of each segment) are L bands of consecutive
     PEs, row k of a tile is the ``k // L``-th of band ``k % L``; columns likewise. The ports are in the
     tile's order.

@@ -5,11 +5,12 @@ A component added with :func:`place` is, while :func:`emit` runs, an instance of
 in the output. Memories of some size become instances of ``poblano_sram``.
 """
 
-from .emission import VerilogModule, emit, emit_modules
+from .emission import Placed, VerilogModule, emit, emit_modules
 from .placement import arguments, emitting, gated_clock, place, source
 from .ports import pins
 
 __all__ = [
+    "Placed",
     "VerilogModule",
     "arguments",
     "emit",

@@ -3,6 +3,8 @@
 from collections import Counter
 import re
 
+from .processes import START
+
 __all__ = [
     "connect_only_existing",
     "plain",
@@ -136,8 +138,7 @@ def tidy(text):
         lambda match: name if (name := following.get(match[0])) and name not in taken else match[0],
         text,
     )
-    # It makes processes run at the start of a simulation.
-    return re.sub(r"\\\$auto\$verilog_backend\S+ ?", "simulation_start", text)
+    return re.sub(r"\\\$auto\$verilog_backend\S+ ?", START, text)
 
 
 def connect_only_existing(text, clocked):
