@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -346,6 +347,7 @@ def main():
         print(f"formal: {error}; --list says what there is (make formal LIST=1)", file=sys.stderr)
         return 2
     if arguments.list or arguments.table:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # quiet before head or less
         print(table(todo) if arguments.table else listing(todo))
         return 0
     return _run_all(todo, arguments)
