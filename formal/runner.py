@@ -205,8 +205,8 @@ class _Attempt:
         trace = read_trace(self.folder / "trace.vcd")
         (BUILD / f"{self.name}.txt").write_text(trace.table() + "\n")
         lines = []
-        for signal, cycle in trace.failing.items():
-            check, place = self.harness.places.get(signal, (signal, "not known where"))
+        for name, cycle in trace.failing.items():
+            check, place = self.harness.places.get(name, (name, "not known where"))
             lines.append(f'{place}: the check "{check}" fails in cycle {cycle}')
         lines.append(f"trace: build/formal/{self.name}.txt, and for GTKWave or Surfer {self.name}.vcd")
         return "\n".join([*lines, trace.table(inside=False)] if table else lines)
