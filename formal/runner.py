@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -204,8 +205,8 @@ class _Attempt:
         trace = read_trace(self.folder / "trace.vcd")
         (BUILD / f"{self.name}.txt").write_text(trace.table() + "\n")
         lines = []
-        for signal, cycle in trace.failing.items():
-            check, place = self.harness.places.get(signal, (signal, "not known where"))
+        for name, cycle in trace.failing.items():
+            check, place = self.harness.places.get(name, (name, "not known where"))
             lines.append(f'{place}: the check "{check}" fails in cycle {cycle}')
         lines.append(f"trace: build/formal/{self.name}.txt, and for GTKWave or Surfer {self.name}.vcd")
         return "\n".join([*lines, trace.table(inside=False)] if table else lines)
@@ -346,6 +347,7 @@ def main():
         print(f"formal: {error}; --list says what there is (make formal LIST=1)", file=sys.stderr)
         return 2
     if arguments.list or arguments.table:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # quiet before head or less
         print(table(todo) if arguments.table else listing(todo))
         return 0
     return _run_all(todo, arguments)

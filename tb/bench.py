@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 import difflib
 import os
+import signal
 import sys
 import time
 
@@ -182,6 +183,7 @@ def main():
         if not arguments.block:
             if arguments.config:
                 raise ValueError("CONFIG needs a BLOCK: make bench lists them")
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # quiet before head or less
             _list()
             return 0
         block = _known("block", arguments.block, tuple(BENCHES))
