@@ -72,7 +72,9 @@ class Clone:
         """Runs a command in the root; what it printed. It has to succeed, or to fail if the story says so."""
         paths = os.pathsep.join(str(self.root / name) for name in ("rtl", "host", "fpga", "scripts", "."))
         programs = os.pathsep.join([str(self.root / ".venv" / "bin"), os.environ["PATH"]])
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COCOTB_"))}
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COCOTB_", "VERILATOR_"))
+        }
         environment |= {"PATH": programs, "PYTHONPATH": paths, "COLUMNS": "120"}
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", command],

@@ -33,10 +33,11 @@ def _homes(tiles):
     return _chip(tiles).with_memory(homes=2, home_bytes=HOME, bandwidth=Fraction(11, 2), latency=23)
 
 
+LARGEST = "two homes of two tiles"
 SETTINGS = {
     "one home": (_chip(2), 1 << 16, 120),
     "two homes": (_homes(2), HOME + (1 << 15), 60),
-    "two homes of two tiles": (_homes(4), HOME + (1 << 15), 60),
+    LARGEST: (_homes(4), HOME + (1 << 15), 60),
 }
 """Configurations, the bytes of memory that commands use, and programs; behind the bytes are the ring and what
 local memories are compared by."""
@@ -108,8 +109,10 @@ def same_cycles(results):
     np.testing.assert_array_equal(gated.events, plain.events)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "setting",
+    [pytest.param(n, marks=pytest.mark.nightly if n == LARGEST else pytest.mark.slow) for n in SETTINGS],
+)
 def test_random_commands(setting):
     rng = random.Random(8)
     config, data_bytes, programs = SETTINGS[setting]

@@ -78,7 +78,12 @@ def without(config, context, layers):
 
 @pytest.mark.parametrize(
     "config, context, layers, held",
-    [(KV, 32, 2, 1), (KV, 250, 2, 0), (KV, 2048, 1, 0), (HOMES, 32, 2, 1)],
+    [
+        (KV, 32, 2, 1),
+        (KV, 250, 2, 0),
+        (KV, 2048, 1, 0),
+        pytest.param(HOMES, 32, 2, 1, marks=pytest.mark.nightly),
+    ],
     ids=["32", "250", "2048", "32, 2 homes"],
 )
 def test_memory_moves_less_by_what_is_resident(config, context, layers, held):

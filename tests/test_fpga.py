@@ -173,7 +173,7 @@ def test_icebreaker_netlist():
     assert not any(engine.client.statistics().values()) and engine.client.port.bad == 0
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ulx3s_netlist():
     """A small array for the ECP5: multipliers with their registers inside, each in a place of its own; the
     same sums."""
