@@ -226,9 +226,9 @@ class Netlist {
 };
 
 // Ports as members of a class that is used as Verilator's are.
-class Ports {
+class NetlistPorts {
   public:
-    explicit Ports(const char* path) : netlist(path) {}
+    explicit NetlistPorts(const char* path) : netlist(path) {}
 
     void final() {}
 

@@ -20,6 +20,13 @@ __all__ = ["Activity", "compile_netlist", "netlist_library"]
 
 MODEL = Path(__file__).with_name("netlist_model.h")
 CXXFLAGS = ["-O2", "-shared", "-fPIC", "-std=gnu++17", "-I."]
+VERILATED = """\
+#pragma once
+#include <cstdint>
+struct VerilatedContext {};
+using CData = uint8_t;
+"""
+"""What is used of Verilator's header."""
 COUNTS = """\
 #include "netlist_model.h"
 extern "C" void netlist_clear() { poblano::Netlist::current->clear_counts(); }
@@ -40,7 +47,7 @@ def compile_netlist(flat, top, sources):
     files = {
         **sources,
         f"V{top}.h": _header(flat, top, data),
-        "verilated.h": "#pragma once\nstruct VerilatedContext {};\n",
+        "verilated.h": VERILATED,
         MODEL.name: MODEL.read_text(),
         "counts.cpp": COUNTS,
     }
@@ -83,9 +90,9 @@ def _header(flat, top, data):
             "#pragma once",
             '#include "netlist_model.h"',
             '#include "verilated.h"',
-            f"struct {name} : poblano::Ports {{",
+            f"struct {name} : poblano::NetlistPorts {{",
             *members,
-            f'  explicit {name}(VerilatedContext *) : Ports("{data}") {{',
+            f'  explicit {name}(VerilatedContext *) : NetlistPorts("{data}") {{',
             *places,
             "  }",
             f"  void eval() {{ evaluate({clock}); }}",
