@@ -161,7 +161,7 @@ GROUPED_MUTATIONS = (
         "self.may_read.eq(stays & over['until_read'])",
         "self.may_read.eq(self.open & over['until_read'])",
     ),
-    Mutation("groups confused", WINDOWS, "(self.read[g], t.column_same)", "(self.read[g], t.column_other)"),
+    Mutation("groups confused", WINDOWS, "(read & column, t.column_same)", "(read & column, t.column_other)"),
     Mutation("refresh after refresh", WINDOWS, "(refresh, t.refresh_to_refresh)", "(refresh, 1)"),
     Mutation("data meet", WINDOWS, "(read, t.read_to_write)", "(read, t.column_other)"),
     Mutation(

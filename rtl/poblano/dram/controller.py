@@ -3,8 +3,10 @@
 from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from ..axi.signature import AXISignature
+from ..stream.select import select
 from ..verilog import place
 from .bank import BankMachine
 from .config import DramConfig
@@ -129,10 +131,11 @@ class DramController(wiring.Component):
                 part.last.eq(column.last),
             ]
             on_pins = dram.column.op == (ColumnOp.READ if name == "read" else ColumnOp.WRITE)
-            m.d.comb += getattr(windows, name).eq(Mux(on_pins, 1 << dram.column.group, 0))
+            m.d.comb += getattr(windows, name).eq(on_pins)
             for n, bank in enumerate(banks):
                 here = bank_number(timing, dram.column.bank, dram.column.group) == n
                 m.d.comb += getattr(bank, name).eq(on_pins & here)
+        m.d.comb += windows.column_group.eq(dram.column.group)
         given = Signal()
         m.d.comb += [given.eq(reads.column.valid | writes.column.valid), turnaround.issue.eq(given)]
         chosen = Signal.like(reads.column)
@@ -171,13 +174,10 @@ class DramController(wiring.Component):
         m.d.sync += unused.eq(Mux(reads.full, ~reads.wanted & ~writes.wanted, 0))
         idle = Signal(len(banks))
         m.d.comb += idle.eq(unused & open_banks & ~reads.needed & ~writes.needed)
-        for n in reversed(range(len(banks))):
-            with m.If(idle[n]):
-                m.d.comb += [
-                    row.op.eq(RowOp.PRECHARGE),
-                    row.group.eq(n % timing.groups),
-                    row.bank.eq(n // timing.groups),
-                ]
+        first, numbers = Signal(len(banks)), [C(n, exact_log2(len(banks))) for n in range(len(banks))]
+        m.d.comb += first.eq(idle & -idle)
+        with m.If(idle.any()):
+            m.d.comb += [row.op.eq(RowOp.PRECHARGE), Cat(row.group, row.bank).eq(select(first, numbers))]
         with m.If(writing):
             propose(reads)
             propose(writes)
@@ -224,6 +224,8 @@ class DramController(wiring.Component):
                 bank.all_refreshed.eq(is_op(RowOp.REFRESH_ALL)),
                 bank.target.eq(row.row),
             ]
-        for op, target in ((RowOp.ACTIVATE, windows.activate), (RowOp.REFRESH_BANK, windows.refresh)):
-            with m.If(is_op(op)):
-                m.d.comb += target.eq(1 << row.group)
+        m.d.comb += [
+            windows.activate.eq(is_op(RowOp.ACTIVATE)),
+            windows.refresh.eq(is_op(RowOp.REFRESH_BANK)),
+            windows.row_group.eq(row.group),
+        ]

@@ -335,8 +335,12 @@ def _next_of(mask, start):
     """The first bit of ``mask`` that is set, from ``start`` on and round."""
     if len(mask) == 1:
         return C(0, 0)
-    found = start
-    for distance in reversed(range(len(mask))):
-        at = (start + distance)[: len(start)]
-        found = Mux(word_mux(at, mask), at, found)
-    return found
+    numbers = range(len(mask))
+
+    def found_from(first):
+        found: Value = C(first, len(start))
+        for number in reversed([*numbers[first:], *numbers[:first]]):
+            found = Mux(mask[number], C(number, len(start)), found)
+        return found
+
+    return word_mux(start, [found_from(first) for first in numbers])

@@ -22,8 +22,8 @@ class CommandWindows(wiring.Component):
 
     Members
     -------
-    activate, refresh, read, write : In(groups), the command is for a bank of this group; at most
-        one of activate and refresh and one of read and write
+    activate, refresh : In(1), at most one of them, for a bank of ``row_group`` : In(range(groups))
+    read, write : In(1), at most one of them, for a bank of ``column_group`` : In(range(groups))
     may_activate, may_refresh, may_read, may_write : Out(groups)
     """
 
@@ -32,7 +32,9 @@ class CommandWindows(wiring.Component):
         names = ("activate", "refresh", "read", "write")
         groups = config.timing.groups
         super().__init__(
-            {name: In(groups) for name in names} | {f"may_{name}": Out(groups) for name in names}
+            {name: In(1) for name in names}
+            | {name: In(range(groups)) for name in ("row_group", "column_group")}
+            | {f"may_{name}": Out(groups) for name in names}
         )
 
     def elaborate(self, platform):
@@ -45,19 +47,18 @@ class CommandWindows(wiring.Component):
             m.d.comb += countdown.start.eq(Cat(signal for signal, _ in events))
             return countdown.over
 
-        activate, refresh, read, write = (
-            getattr(self, name).any() for name in ("activate", "refresh", "read", "write")
-        )
+        activate, refresh, read, write = self.activate, self.refresh, self.read, self.write
         other = over("activate_other", (activate, t.act_to_act_other), (refresh, t.refresh_to_refresh))
         read_other = over("read_other", (read, t.column_other), (write, t.write_to_read_other))
         write_other = over("write_other", (write, t.column_other), (read, t.read_to_write))
         few = self._four_activations(m, activate, over)
         for g in range(self.config.timing.groups):
-            same = over(f"activate_same{g}", (self.activate[g] | self.refresh[g], t.act_to_act_same))
+            row, column = self.row_group == g, self.column_group == g
+            same = over(f"activate_same{g}", ((activate | refresh) & row, t.act_to_act_same))
             read_same = over(
-                f"read_same{g}", (self.read[g], t.column_same), (self.write[g], t.write_to_read_same)
+                f"read_same{g}", (read & column, t.column_same), (write & column, t.write_to_read_same)
             )
-            write_same = over(f"write_same{g}", (self.write[g], t.column_same))
+            write_same = over(f"write_same{g}", (write & column, t.column_same))
             m.d.comb += [
                 self.may_refresh[g].eq(other & same),
                 self.may_activate[g].eq(other & same & few),
