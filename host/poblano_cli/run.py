@@ -104,14 +104,18 @@ def run(
     if weights is not None:
         loaded = quantise_model(loaded, weights, again=True)
     decoding = _Decoding(loaded, config, prompt, raw)
-    figures = lambda exact: decoding.as_json("board" if board else backend, exact)
+
+    def write_figures(exact):
+        if json_file is not None:  # what limits a run takes time to find out
+            write_json(json_file, decoding.as_json("board" if board else backend, exact))
+
     try:
         seen = open_sampled if report and maker == "sim" else maker
         decoding.run(seen, tokens, sampler, activations, check)
     except (Mismatch, KeyboardInterrupt) as stop:
-        write_json(json_file, figures(False if isinstance(stop, Mismatch) else None))
+        write_figures(False if isinstance(stop, Mismatch) else None)
         raise
-    write_json(json_file, figures(True if check else None))
+    write_figures(True if check else None)
     decoding.write(trace, report)
     decoding.print()
     if check:

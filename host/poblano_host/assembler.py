@@ -8,9 +8,9 @@ A command is a line: the unit, the opcode, operands, waits and, behind a semicol
 :data:`poblano.isa.assembly.NOTES` says what a line can hold.
 """
 
-from difflib import get_close_matches
 import re
 
+from poblano.config_error import did_you_mean
 from poblano.isa.assembly import FORM, line_form
 from poblano.isa.check import check
 from poblano.isa.commands import (
@@ -73,8 +73,10 @@ def _operands(opcode, words):
         if not equals:
             raise ValueError(f"{operand!r} is not an operand: name=value; its line is: {line_form(opcode)}")
         if name not in fields:
-            near = "".join(f" (did you mean {n}?)" for n in get_close_matches(name, fields, 1))
-            raise ValueError(f"{opcode.name} has no operand {name!r}{near}; its line is: {line_form(opcode)}")
+            raise ValueError(
+                f"{opcode.name} has no operand {name!r}{did_you_mean(name, fields)}; its line is: "
+                f"{line_form(opcode)}"
+            )
         if name in operands:
             raise ValueError(f"{name} is given twice")
         try:

@@ -1,10 +1,17 @@
 """What a configuration has to be."""
 
-__all__ = ["ConfigError", "between", "power_of_two", "require"]
+from difflib import get_close_matches
+
+__all__ = ["ConfigError", "between", "did_you_mean", "power_of_two", "require"]
 
 
 class ConfigError(ValueError):
     """A configuration that can't be built; the message quotes the value."""
+
+
+def did_you_mean(name, names):
+    """Words about the one of ``names`` that is nearest to the unknown ``name``; none if all are far."""
+    return "".join(f" (did you mean {near}?)" for near in get_close_matches(name, names, 1))
 
 
 def require(condition, message):

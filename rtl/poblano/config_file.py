@@ -1,7 +1,6 @@
 """Configurations in TOML files: what differs from another one, field by field."""
 
 from dataclasses import MISSING, fields, is_dataclass, replace
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 import re
@@ -9,7 +8,7 @@ import tomllib
 from types import UnionType
 from typing import get_args, get_type_hints
 
-from .config_error import ConfigError
+from .config_error import ConfigError, did_you_mean
 
 __all__ = ["config_text", "read_config", "toml"]
 
@@ -62,8 +61,8 @@ def _changed(base, table, config_type, place):
     changes = {}
     for name, value in table.items():
         if name not in names:
-            near = "".join(f" (did you mean {n}?)" for n in get_close_matches(name, names, 1))
-            raise place.error(f"unknown field {place.called(name)}{near}; there are {', '.join(names)}")
+            known = f"{did_you_mean(name, names)}; there are {', '.join(names)}"
+            raise place.error(f"unknown field {place.called(name)}{known}")
         inner = _section(kinds[name])
         if inner is None:
             changes[name] = _value(value, kinds[name], place, name)

@@ -12,7 +12,7 @@ from poblano.isa.weight_stream import weight_bytes
 from .dependencies import Dependencies
 from .regions import regions
 
-__all__ = ["MissingWait", "missing_waits"]
+__all__ = ["MissingWait", "missing_waits", "unit_queues", "weights_brought", "weights_taken"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,22 @@ class _Op:
         self.stores = bool(memory) and memory.access is Access.WRITE
 
 
+def unit_queues(commands, config):
+    """The numbers of each unit's commands, in order."""
+    units = range(config.units)
+    return [[n for n, command in enumerate(commands) if command.unit == unit] for unit in units]
+
+
+def weights_brought(command):
+    """Bytes that a command puts into the weight FIFO."""
+    return command.values.rows * command.values.row_bytes if command.opcode is Opcode.STREAM else 0
+
+
+def weights_taken(command, config):
+    """Bytes of weights that a command takes from the weight FIFO."""
+    return weight_bytes(command.values, config) if command.opcode is Opcode.MATMUL else 0
+
+
 def missing_waits(commands, config):
     """The :class:`MissingWait` s of a program: of :class:`~poblano.isa.commands.Command` s that ``config``'s
     chip executes. A program without has one result, in whatever order its units work."""
@@ -64,7 +80,7 @@ def _known(commands, config):
     """For each command how many commands of each unit are complete when it is, as far as waits say, and its
     place in its unit. Commands whose waits never hold know nothing."""
     units = range(config.units)
-    queues = [[n for n, command in enumerate(commands) if command.unit == unit] for unit in units]
+    queues = unit_queues(commands, config)
     places = np.zeros(len(commands), np.int64)
     for queue in queues:
         places[queue] = np.arange(len(queue))
@@ -102,12 +118,8 @@ class _Streams:
         topology = config.topology
         self.unit = topology.unit(UnitKind.STREAM, topology.tile_of(unit))
         self.queue = queues[self.unit]
-        size = lambda o: o.get("rows", 0) * o.get("row_bytes", 0)
-        self.ends = np.cumsum([size(commands[n].operands) for n in self.queue], dtype=np.int64)
-        sizes = [
-            weight_bytes(commands[n].values, config) if commands[n].opcode is Opcode.MATMUL else 0
-            for n in queues[unit]
-        ]
+        self.ends = np.cumsum([weights_brought(commands[n]) for n in self.queue], dtype=np.int64)
+        sizes = [weights_taken(commands[n], config) for n in queues[unit]]
         self.needs = dict(zip(queues[unit], np.cumsum(sizes, dtype=np.int64).tolist()))
 
     def taken(self, n, heads):
