@@ -3,10 +3,9 @@
 from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import exact_log2
 
 from ..axi.signature import AXISignature
-from ..stream.select import select
+from ..stream.select import number_of
 from ..verilog import place
 from .bank import BankMachine
 from .config import DramConfig
@@ -174,10 +173,10 @@ class DramController(wiring.Component):
         m.d.sync += unused.eq(Mux(reads.full, ~reads.wanted & ~writes.wanted, 0))
         idle = Signal(len(banks))
         m.d.comb += idle.eq(unused & open_banks & ~reads.needed & ~writes.needed)
-        first, numbers = Signal(len(banks)), [C(n, exact_log2(len(banks))) for n in range(len(banks))]
+        first = Signal(len(banks))
         m.d.comb += first.eq(idle & -idle)
         with m.If(idle.any()):
-            m.d.comb += [row.op.eq(RowOp.PRECHARGE), Cat(row.group, row.bank).eq(select(first, numbers))]
+            m.d.comb += [row.op.eq(RowOp.PRECHARGE), Cat(row.group, row.bank).eq(number_of(first))]
         with m.If(writing):
             propose(reads)
             propose(writes)

@@ -4,6 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..stream.select import number_of
 from ..verilog import place
 from .config import DramConfig
 from .countdown import Countdown
@@ -153,12 +154,6 @@ class BankRefresher(Refresher):
             self.hold.eq(held),
             self.precharge.eq(closes.any()),
             self.refresh.eq(refreshes.any() & ~closes.any()),
-            Cat(self.group, self.bank).eq(_number(chosen)),
+            Cat(self.group, self.bank).eq(number_of(chosen)),
         ]
         return m
-
-
-def _number(one_hot):
-    """The number of the bit that is set."""
-    bits = (len(one_hot) - 1).bit_length()
-    return Cat(Cat(one_hot[n] for n in range(len(one_hot)) if n >> bit & 1).any() for bit in range(bits))

@@ -5,12 +5,18 @@ from operator import or_
 
 from amaranth.hdl import *
 
-__all__ = ["select", "word_mux"]
+__all__ = ["number_of", "select", "word_mux"]
 
 
 def select(one_hot, values):
     """The value whose bit of ``one_hot`` is set; 0 if none is."""
     return reduce(or_, [Mux(one_hot[i], Value.cast(value), 0) for i, value in enumerate(values)])
+
+
+def number_of(one_hot):
+    """The number of the bit of ``one_hot`` that is set; 0 if none is."""
+    bits = (len(one_hot) - 1).bit_length()
+    return Cat(Cat(one_hot[n] for n in range(len(one_hot)) if n >> bit & 1).any() for bit in range(bits))
 
 
 def word_mux(index, words):
