@@ -16,9 +16,10 @@ from .assemble import COMPILED_LAYERS, assemble
 from .builder import Builder
 from .errors import CompileError
 from .formats import ActivationFormats
+from .image import align
 from .lower import lower_graph
 from .memory import ModelMemory
-from .plan import Plan, Shape
+from .plan import SPAN, Plan, Shape
 from .program import Program
 from .sizes import Sizes
 from .work import Work
@@ -105,13 +106,22 @@ class CompiledModel:
         return Work(self.memory, self._shape(count, position, logits)).at(position)
 
     def _shape(self, count, position, logits):
-        """The :class:`.plan.Shape` of a step: the least bucket of contexts, a power of two of granules,
-        that holds it."""
+        """The :class:`.plan.Shape` of a step: the least bucket of contexts that holds it.
+
+        Buckets are powers of two of granules up to a span, then whole spans; where windows alone are attended
+        to, powers of two.
+        """
         end, granule = position + count, self.sizes.key_granule
-        if count == 1 and self._plan(Shape(1, 0, self.context, logits)).buffers >= 2:
-            return Shape(1, 0, self.context, logits)
-        buckets = (granule << n for n in range(32))
-        context = min(self.context, next(bucket for bucket in buckets if bucket >= end))
+        spanned = None in self.sizes.windows
+        if count == 1 and (end <= SPAN or not spanned):
+            context = min(self.context, SPAN) if spanned else self.context
+            if self._plan(Shape(1, 0, context, logits)).buffers >= 2:
+                return Shape(1, 0, context, logits)
+        if end > SPAN and spanned:
+            context = min(self.context, align(end, SPAN))
+        else:
+            buckets = (granule << n for n in range(32))
+            context = min(self.context, next(bucket for bucket in buckets if bucket >= end))
         return Shape(count, position % self.config.tile.array.cols if count > 1 else 0, context, logits)
 
     def _plan(self, shape):

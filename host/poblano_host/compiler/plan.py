@@ -26,6 +26,12 @@ CHUNK_CYCLES = 1500
 overlap."""
 
 
+SPAN = 512
+"""Positions that attention sees at once. The softmax goes from one *span* to the next, which begin at
+multiples of this: it is a part of what a model's bits are, and depends neither on the chip nor on the
+step."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a program is compiled for.
@@ -186,6 +192,10 @@ class Plan:
         scalars = align(max(count * sizes.group, BLOCK), BLOCK)
         scalars = min(scalars, self.config.tile.tokens)
         self.maxima, self.sums = ([take(scalars) for _ in range(BUFFERS)] for _ in range(2))
+        if self.spans(None) > 1 and None in sizes.windows:
+            self.highest, self.factors, self.totals = (
+                [take(scalars) for _ in range(BUFFERS)] for _ in range(3)
+            )
         self.best = take(BLOCK)
         if sizes.layer_norms:
             self.means, self.centred = take(BLOCK), take(min(PIECE, own) * sizes.dim)
@@ -324,35 +334,54 @@ class Plan:
         )
         return next((n for n in range(most, 0, -1) if fits(n)), 0)
 
-    @property
-    def positions(self):
-        """Positions that attention covers at most."""
-        return align(self.shape.context, self.sizes.key_granule)
+    def spans(self, window):
+        """How many spans attention to all positions (``window`` None) sees; that of a window is one."""
+        return 1 if window is not None else -(-self.shape.context // SPAN)
+
+    def span(self, window):
+        """Positions of a span of attention to all positions or to a ``window``, whole granules."""
+        shape, granule = self.shape, self.sizes.key_granule
+        positions = align(shape.context, granule)
+        if window is None:
+            return min(positions, align(SPAN, granule))
+        return min(positions, align(window + shape.count + granule, granule))
+
+    def ahead(self, tokens, window):
+        """Words before each row of scores of ``tokens`` tokens: the last span begins after some of them, and
+        their limits are in these words."""
+        return align(tokens - 1, BLOCK) if self.spans(window) > 1 else 0
 
     def item_lines(self, tokens, heads):
-        """Lines for the scores of ``heads`` heads of ``tokens`` tokens, which the output takes the place of,
-        the scales of V, and the mask of a window."""
-        words = tokens * heads * self.score_words + self.sizes.head_blocks * self.positions
-        if any(self.windowed(window) for window in self.sizes.windows):
-            words += tokens * sum(self.mask_words(tokens))
-        return words // LINE_WORDS
+        """The most lines that an item of ``tokens`` tokens of ``heads`` heads needs in a layer."""
+        return max(self._item_words(tokens, heads, window) for window in self.sizes.windows) // LINE_WORDS
 
-    @property
-    def score_words(self):
-        """Words of a row of scores."""
-        return max(self.positions, self.sizes.out_words)
+    def _item_words(self, tokens, heads, window):
+        """Words for the scores, which the output takes the place of, the scales of V, the sum of the outputs
+        of several spans, and the mask of a window."""
+        span = self.span(window)
+        words = self.sizes.head_blocks * span
+        words += tokens * heads * (self.ahead(tokens, window) + self.score_words(window))
+        if self.spans(window) > 1:
+            words += tokens * heads * self.sizes.out_words
+        if self.windowed(window):
+            words += tokens * sum(self.mask_words(tokens, window))
+        return words
+
+    def score_words(self, window):
+        """Words of a row of scores, or of outputs in its place."""
+        return max(self.span(window), self.sizes.out_words)
 
     def windowed(self, window):
         """Whether a step's tokens see fewer positions of a ``window`` (or None) than there are."""
         return window is not None and window < self.shape.context
 
-    def mask_words(self, tokens):
+    def mask_words(self, tokens, window):
         """(words before the first position, words) of each of ``tokens`` tokens' mask of the positions before
         its window, which end in the first granule of the first token or as many further as there are other
         tokens."""
         others = tokens - 1
-        return align(others, BLOCK), min(align(self.sizes.key_granule + others, BLOCK), self.positions)
+        return align(others, BLOCK), min(align(self.sizes.key_granule + others, BLOCK), self.span(window))
 
     def item_blocks(self, rows):
         """Blocks for the probabilities, once for each block of a head."""
-        return self.sizes.head_blocks * rows * self.positions // BLOCK
+        return self.sizes.head_blocks * rows * max(map(self.span, self.sizes.windows)) // BLOCK

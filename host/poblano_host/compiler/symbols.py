@@ -17,6 +17,7 @@ __all__ = [
     "column",
     "granules",
     "group",
+    "part",
     "position",
     "skipped",
 ]
@@ -38,6 +39,9 @@ class Kind(enum.IntEnum):
     """The whole granules before position p + ``lower``."""
     BEFORE = 5
     """The positions before p + ``lower``."""
+    PART = 6
+    """Of the granules that hold the first p + ``argument`` positions those from granule ``lower`` on, but at
+    least one and at most ``most``."""
 
 
 FIRST = -(1 << 32)
@@ -46,11 +50,12 @@ FIRST = -(1 << 32)
 
 @dataclass(frozen=True, order=True)
 class Symbol:
-    """A symbol; ``argument`` and ``lower`` belong to its :class:`Kind`."""
+    """A symbol; ``argument``, ``lower`` and ``limit`` belong to its :class:`Kind`."""
 
     kind: Kind
     argument: int = 0
     lower: int = FIRST
+    limit: int = 0
 
     def value(self, position, cols, granule):
         """What it stands for in a step from ``position`` on, of arrays of ``cols`` columns."""
@@ -63,6 +68,8 @@ class Symbol:
             return position % cols
         if self.kind is Kind.GRANULES:
             return -(-(position + self.argument) // granule) - before // granule
+        if self.kind is Kind.PART:
+            return min(max(-(-(position + self.argument) // granule) - self.lower, 1), self.limit)
         return before // granule if self.kind is Kind.SKIPPED else before
 
     def most(self, last, cols, granule):
@@ -102,8 +109,8 @@ def affine(value):
     return value if isinstance(value, Affine) else Affine(value)
 
 
-def _symbol(kind, argument=0, lower=FIRST):
-    return Affine(0, ((Symbol(kind, argument, lower), 1),))
+def _symbol(kind, argument=0, lower=FIRST, limit=0):
+    return Affine(0, ((Symbol(kind, argument, lower, limit), 1),))
 
 
 position, group, column = (_symbol(kind) for kind in (Kind.POSITION, Kind.GROUP, Kind.COLUMN))
@@ -112,6 +119,12 @@ position, group, column = (_symbol(kind) for kind in (Kind.POSITION, Kind.GROUP,
 def granules(positions, lower=FIRST):
     """The granules that hold the step's position plus ``positions``, but for those :func:`skipped`."""
     return _symbol(Kind.GRANULES, positions, lower)
+
+
+def part(positions, first, limit):
+    """Of the granules that hold the step's position plus ``positions`` those from granule ``first`` on, but
+    at least one and at most ``limit``."""
+    return _symbol(Kind.PART, positions, first, limit)
 
 
 def skipped(lower):
