@@ -7,7 +7,7 @@ from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 from poblano.isa.weight_stream import ScaleFormat
 
 from ..cache import SCALE_BYTES
-from ..symbols import FIRST, before, granules, part, position, skipped
+from ..symbols import FIRST, before, granules, position, skipped, slot, span
 from .caches import cache_names, store
 from .projections import project, query
 from .step import Quantised, local
@@ -37,26 +37,30 @@ def lower(s, node):
     s.clear_padding(
         plan.normed, s.count, sizes.attended_blocks, node.width // BLOCK, s.formats.linear, f"{name}.padding"
     )
-    spans = plan.spans(node.window)
-    for n, several in enumerate(zip_longest(*plan.items)):
-        for span in range(spans):
+    begun = [0] * len(s.tiles)  # pieces of each tile
+    for several in zip_longest(*plan.items):
+        tiles = [tile for tile, item in enumerate(several) if item is not None]
+        spans = {tile: plan.spans(node.window, s.shape.parts[several[tile].part].context) for tile in tiles}
+        for number in range(max(spans.values())):
             pieces = [
-                _Piece(s, node, tile, item, span, n * spans + span)
-                for tile, item in enumerate(several)
-                if item is not None
+                _Piece(s, node, tile, several[tile], (number, spans[tile]), begun[tile] + number)
+                for tile in tiles
+                if number < spans[tile]
             ]
             _load_scales(pieces)
             for piece in pieces:
                 piece.emit()
+        for tile in tiles:
+            begun[tile] += spans[tile]
     s.values[node.name] = Quantised(plan.normed, sizes.attended_blocks)
 
 
 def _load_scales(pieces):
-    """The scales of V for items that are under way at once: in one command for the tiles with one KV head
-    and first position."""
+    """The scales of V for items that are under way at once: in one command for the tiles with one KV head,
+    part and first position."""
     alike = {}
     for piece in pieces:
-        alike.setdefault((piece.item.kv, piece.lower), []).append(piece)
+        alike.setdefault((piece.item.kv, piece.item.part, piece.lower), []).append(piece)
     for several in alike.values():
         tiles, last = [piece.tile for piece in several], max(several, key=lambda piece: piece.item.end)
         last.load_scales(tiles)
@@ -69,15 +73,17 @@ class _Piece:
     under way at once; the sum of outputs lies where the item's first piece has room for it.
     """
 
-    def __init__(self, s, node, tile, item, span, n):
+    def __init__(self, s, node, tile, item, spans, n):
         self.s, self.node, self.tile, self.item, self.label = s, node, tile, item, local(node)
         plan, sizes, window = s.plan, s.sizes, node.window
         places, home = s.memory.cache(node), s.config.topology.home_of(tile)
-        self.layout, self.base = places.layout, places.address[home]
+        self.layout, self.base = places.layout, slot.of(item.part) * places.layout.size + places.address[home]
         self.kv = item.kv - places.heads[home][0]
-        self.span, self.spans = span, plan.spans(window)
+        self.span, self.spans = span, _ = spans
         self.windowed = plan.windowed(window)
-        self.lower = item.first + 1 - window if self.windowed else FIRST
+        part = s.shape.firsts[item.part]
+        self.token, self.end, self.tokens = item.first - part, item.end - part, s.shape.parts[item.part].count
+        self.lower = self.token + 1 - window if self.windowed else FIRST
         self._positions()
         self.blocks = self.granules * (sizes.key_granule // BLOCK)
         self.key_blocks = plan.span(window) // BLOCK
@@ -91,29 +97,33 @@ class _Piece:
         words = item.rows * (self.ahead + plan.score_words(window))
         behind = sizes.head_blocks * self.scales_stride + words // LINE_WORDS
         self.behind = room(n) + behind
-        self.outputs = room(n - span) + behind if self.spans > 1 else self.line
+        self.outputs = room(n - self.span) + behind if self.spans > 1 else self.line
         self.probabilities = plan.probabilities + n % plan.buffers * plan.item_room_blocks
         of = lambda places, number: places[number % len(places)]
         self.maximum, self.sum = of(plan.maxima, n), of(plan.sums, n)
         self.highest, self.total = self.maximum, self.sum
-        if span:
+        if self.span:
             self.highest, self.total, self.factor = (
                 of(places, n) for places in (plan.highest, plan.totals, plan.factors)
             )
-            last = (plan.maxima, plan.sums) if span == 1 else (plan.highest, plan.totals)
+            last = (plan.maxima, plan.sums) if self.span == 1 else (plan.highest, plan.totals)
             self.before = tuple(of(places, n - 1) for places in last)
 
     def _positions(self):
         """The granules that the piece sees, the first of them, and whether tokens of this step are there."""
-        s, item = self.s, self.item
-        self.fresh = self.span >= self.spans - (1 if s.count == 1 else 2)
+        s, of = self.s, self._of
+        self.fresh = self.span >= self.spans - (1 if self.tokens == 1 else 2)
         if self.spans == 1:
-            self.first = skipped(self.lower) if self.windowed else 0
-            self.granules = granules(item.end, self.lower)
+            self.first = of(skipped(self.lower)) if self.windowed else 0
+            self.granules = of(granules(self.end, self.lower))
             return
         most = s.plan.span(None) // s.sizes.key_granule
         self.first = self.span * most
-        self.granules = part(item.end, self.first, most) if self.fresh else most
+        self.granules = of(span(self.end, self.first, most)) if self.fresh else most
+
+    def _of(self, symbol):
+        """A symbol of this sequence."""
+        return symbol.of(self.item.part)
 
     def emit(self):
         self._rank()
@@ -192,7 +202,7 @@ class _Piece:
             blocks=(ahead + words) // BLOCK,
             a=self.line - ahead // lines,
             a_stride=item.heads * self.stride,
-            limit=before(self.lower + ahead) + self.first * -s.sizes.key_granule,
+            limit=self._of(before(self.lower + ahead)) + self.first * -s.sizes.key_granule,
             limit_step=1,
             fill=Fill.MINUS_INFINITY,
             op1=AluOp.ADD,
@@ -234,7 +244,7 @@ class _Piece:
         rows = dict(rows=item.rows, a_stride=self.stride)
         if not self.fresh:
             return dict(rows, a=self.line, blocks=self.blocks)
-        ahead = self.ahead if self.span == self.spans - 1 else 0
+        ahead = self.ahead if self.span and self.span == self.spans - 1 else 0
         place = self.line - ahead // LINE_WORDS
         if ahead:
             self._vector(
@@ -249,9 +259,9 @@ class _Piece:
                 label="ahead",
             )
         if self.spans > 1:
-            limit = before(item.first + 1 + ahead - self.span * s.plan.span(None))
+            limit = self._of(before(self.token + 1 + ahead - self.span * s.plan.span(None)))
         else:
-            limit = position + (item.first + 1) + self.first * -s.sizes.key_granule
+            limit = self._of(position) + (self.token + 1) + self.first * -s.sizes.key_granule
         seen = dict(limit=limit, limit_step=1, share=item.heads, fill=Fill.MINUS_INFINITY)
         return dict(rows, a=place, blocks=self.blocks + ahead // BLOCK, **seen)
 
