@@ -8,6 +8,7 @@ from .model import Chunk, CompiledModel
 from .program import LayerWork, Program
 
 __all__ = [
+    "Chunk",
     "CompileError",
     "CompiledModel",
     "IntegerProduct",

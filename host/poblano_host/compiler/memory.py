@@ -91,6 +91,11 @@ class ModelMemory:
         """The :class:`.cache.KVPlaces` of an Attention."""
         return self._caches[attention.name]
 
+    @property
+    def caches(self):
+        """The :class:`.cache.KVPlaces` of every Attention."""
+        return tuple(self._caches.values())
+
     def norm_index(self, node):
         """The number of a norm in its layer."""
         return self._norm_index[node.name]

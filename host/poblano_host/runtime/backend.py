@@ -23,6 +23,7 @@ __all__ = [
     "GoldenBackend",
     "SimulationBackend",
     "check_range",
+    "clear_commands",
     "open_backend",
     "open_sampled",
     "run_job",
@@ -111,7 +112,7 @@ class DeviceBackend:
         self.ring = Ring(config, device, *ring)
         parts = [*([] if device.zeroed else [(0, ring[0])]), *config.memory.kv_buffers]
         for first, end in parts:
-            self.ring.run(_clear(config, first, end))
+            self.ring.run(clear_commands(config, first, end))
 
     @property
     def memory(self):
@@ -133,7 +134,7 @@ class DeviceBackend:
         self.device.close()
 
 
-def _clear(config, start, end):
+def clear_commands(config, start, end):
     """Commands that write zeros to the bytes ``start`` to ``end`` - 1 of memory, multiples of a word."""
     unit, words = config.topology.unit(UnitKind.DMA), (end - start) // WORD
     form = dict(mem_stride=WORD, value=0)

@@ -102,6 +102,10 @@ class Scheduler:
         self._live[request.id] = [sequence]
         self.waiting.append(sequence)
 
+    def __contains__(self, name):
+        """Whether a request of this name is here."""
+        return name in self._live
+
     def cancel(self, name, ending=Ending.CANCELLED):
         """End what is left of a request: its sequences that ended by it. A request that is not there has
         ended already."""
