@@ -151,16 +151,18 @@ class CompiledModel:
             shape = Shape((Part(1, 0, context),), rows)
             if places[0][1] < context and self._plan(shape).buffers >= 2:
                 return shape
-        return Shape(tuple(self._part(count, position) for count, position in places), rows)
+        several = len(places) > 1
+        return Shape(tuple(self._part(count, position, several) for count, position in places), rows)
 
-    def _part(self, count, position):
+    def _part(self, count, position, several):
         """The :class:`.plan.Part` of a chunk: the least bucket of contexts that holds it.
 
         Buckets are powers of two of granules up to a span, then whole spans; where windows alone are attended
-        to, powers of two.
+        to, powers of two. Where there are ``several`` chunks, single tokens are of whole spans, so that there
+        are few shapes.
         """
         end = position + count
-        if end > SPAN and None in self.sizes.windows:
+        if None in self.sizes.windows and (end > SPAN or several and count == 1):
             context = align(end, SPAN)
         else:
             context = next(bucket for n in range(32) if (bucket := self.sizes.key_granule << n) >= end)
