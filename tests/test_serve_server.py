@@ -193,6 +193,15 @@ def test_models_health_and_metrics(server):
     assert float(figures["poblano_pages"]) == 4 and float(figures["poblano_chip_steps"]) >= 1
 
 
+def test_page_and_status(server):
+    """The page asks for what the status has."""
+    page, status = server.get("/"), json.loads(server.get("/status"))
+    assert "<title>Poblano</title>" in page
+    assert status["model"] == "tiny" and status["template"] and status["pages"] == [0] * 4
+    for name in ("steps", "tokens", "cycles", "waiting", "running", "pages", "busy", "name", "preset"):
+        assert name in status and f"s.{name}" in page
+
+
 GOOD = dict(model="tiny", prompt="so", max_tokens=2)
 
 

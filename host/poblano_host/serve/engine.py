@@ -156,6 +156,23 @@ class Engine:
         self._forget()
         return events + [Answered(s.request.id, s.index, s.ending) for s in ended]
 
+    def status(self):
+        """What runs, for people who watch: plain numbers."""
+        scheduler, pool = self.scheduler, self.scheduler.pool
+        return {
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "cycles": self.cycles,
+            "rows": self.rows,
+            "running": [
+                {"id": s.request.id, "index": s.index, "tokens": len(s.tokens), "left": s.left}
+                for s in scheduler.running
+            ],
+            "waiting": len(scheduler.waiting),
+            "pages": [pool.holders(page) for page in range(pool.pages)],
+            "busy": self.busy,
+        }
+
     def _prepare(self, step):
         """Clear and copy caches."""
         for source, page in step.prepared:

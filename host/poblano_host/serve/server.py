@@ -3,11 +3,12 @@
 import asyncio
 from contextlib import aclosing, asynccontextmanager
 import json
+from pathlib import Path
 import time
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException as StarletteError
 
@@ -22,6 +23,7 @@ from .service import Busy, Failed, Service
 
 __all__ = ["create_app"]
 
+PAGE = Path(__file__).with_name("page.html")
 MOST_BODY = 1 << 20
 """Bytes of a request."""
 
@@ -87,6 +89,16 @@ def create_app(service: Service, name):
     async def one(asked: str):
         known(asked)
         return entry
+
+    @app.get("/", include_in_schema=False)
+    async def page():
+        return FileResponse(PAGE, media_type="text/html")
+
+    @app.get("/status")
+    async def status():
+        template = model.tokenizer.framing.template is not None
+        about = {"model": name, "name": model.config.name, "preset": engine.config.name, "template": template}
+        return about | service.status
 
     @app.get("/health")
     async def health():

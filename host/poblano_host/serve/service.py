@@ -1,7 +1,6 @@
 """An engine in a thread of its own, for callers that wait for answers."""
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 import queue
 import threading
@@ -49,7 +48,7 @@ class Service:
         self._lock = threading.Lock()
         self._open = True
         self.failure: str | None = None
-        self._finished: deque = deque(maxlen=64)
+        self.status = engine.status()  # after the last step
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -117,7 +116,7 @@ class Service:
             for event in events or ():
                 if isinstance(event, Chosen | Answered | Started) and (caller := self._callers.get(event.id)):
                     caller.tell(event)
-            idle = events is None
+            self.status, idle = self.engine.status(), events is None
             if idle and not self._open and not self._callers and self._inbox.empty():
                 return
 
