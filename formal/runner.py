@@ -50,6 +50,7 @@ FILES = (
     "block_sums",
     "accumulator",
     "dram_address",
+    "ecc",
     "dram_data",
     "dram_queue",
     "dram_refresh",
