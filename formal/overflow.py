@@ -47,7 +47,7 @@ class Fits(Harness):
                     f"weight {weight.name} {context}",
                     w,
                     w_code,
-                    weight.values(range(256)) * 2.0**-weight.format.unit,
+                    weight.values(range(256)) * 2.0**-weight.format.quantum,
                     bits,
                     weight.format.largest,
                 )

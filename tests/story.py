@@ -63,6 +63,8 @@ class Clone:
         programs.mkdir(parents=True)
         for program in Path(sys.executable).parent.iterdir():
             (programs / program.name).symlink_to(program)
+        for name in ("pyvenv.cfg", "lib"):  # by which its python finds the packages
+            (folder / ".venv" / name).symlink_to(Path(sys.prefix) / name)
         for mark in (".run", ".test"):  # what make takes for an environment that is set up
             (folder / ".venv" / mark).touch()
 

@@ -10,6 +10,7 @@ import struct
 import pytest
 
 from poblano.config import PRESETS
+from poblano.isa.assembly import EXAMPLE, FORM, line_form
 from poblano.isa.commands import (
     COMMAND_BYTES,
     COUNT_BITS,
@@ -23,8 +24,15 @@ from poblano.isa.commands import (
 from poblano.isa.documents import DOCUMENTS
 from poblano.isa.fields import Real
 from poblano.isa.registers import COUNTER_BASE, REGISTERS, address
-from poblano.isa.vector_ops import AluOp, SfuOp
-from poblano_host.assembler import AssemblyError, assemble, assemble_line, disassemble, format_command
+from poblano.isa.vector_ops import NO_LIMIT, AluOp, SfuOp
+from poblano_host.assembler import (
+    AssemblyError,
+    assemble,
+    assemble_line,
+    assemble_lines,
+    disassemble,
+    format_command,
+)
 from tb.control.random_commands import valid_command
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -110,6 +118,8 @@ def test_defaults():
     assert Command.decode(Command(Opcode.VECTOR, 3, {}).encode()).operands["share"] == 1
     assert format_command(Command(Opcode.VECTOR, 3, dict(share=1))) == "tile0.vector VECTOR"
     assert format_command(Command(Opcode.VECTOR, 3, dict(share=0))) == "tile0.vector VECTOR share=0"
+    assert Command.decode(assemble_line("tile0.vector VECTOR").encode()).operands["limit"] == NO_LIMIT
+    assert format_command(Command(Opcode.VECTOR, 3, dict(limit=0))) == "tile0.vector VECTOR limit=0"
 
 
 def test_programs():
@@ -142,24 +152,28 @@ def test_line():
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("dma", "a command has a unit and an opcode"),
+        ("dma", f"a command has a unit and an opcode; the form of a line is: {FORM}"),
         ("dma MOVE", "unknown opcode 'MOVE'; there are NOP, LOAD"),
         ("tile0 NOP", "'tile0' is not a unit"),
         ("tile99.vector NOP", "there is no tile 99"),
         ("dma LOAD rows", "'rows' is not an operand: name=value"),
-        ("dma LOAD row=1", "LOAD has no operand 'row'"),
+        ("dma LOAD row=1", "LOAD has no operand 'row' (did you mean rows?); its line is: dma LOAD mem_addr="),
+        ("dma STORE_WORD address=1", "STORE_WORD has no operand 'address'; its line is: dma STORE_WORD mem_"),
         ("dma LOAD rows=1 rows=1", "rows is given twice"),
-        ("dma LOAD rows=x", "'x' is not a number"),
-        ("dma LOAD rows=1.5", "'1.5' is not a number"),
+        ("dma LOAD rows=x", "rows=x: 'x' is not a number"),
+        ("dma LOAD rows=1.5", "rows=1.5: '1.5' is not a number"),
         ("dma LOAD rows=65536", "LOAD rows=65536 does not fit in 16 bits"),
         ("dma LOAD rows=-1", "LOAD rows=-1 does not fit in 16 bits"),
         ("tile0.vector VECTOR imm1=1e39", "VECTOR imm1=1e+39 is not a float32 number"),
-        ("tile0.vector VECTOR imm1=one", "'one' is not a number"),
-        ("tile0.vector VECTOR imm1=nan", "a NaN is written as bits:0x7fc00000"),
+        ("tile0.vector VECTOR imm1=one", "imm1=one: 'one' is not a number"),
+        ("tile0.vector VECTOR imm1=nan", "imm1=nan: a NaN is written as bits:0x7fc00000"),
         ("dma NOP wait dma", "'dma' is not a wait: unit>=count"),
         ("dma NOP wait dma>=1048576", "count 1048576 does not fit in 20 bits"),
         ("dma NOP wait dma>=-1", "count -1 does not fit in 20 bits"),
-        ("tile0.vector VECTOR op1=MULL", "'MULL' is not a number, and none of PASS, ADD, SUB, MUL, MAX"),
+        (
+            "tile0.vector VECTOR op1=MULL",
+            "op1=MULL: 'MULL' is not a number, and none of PASS, ADD, SUB, MUL, MAX",
+        ),
         ("tile0.vector VECTOR op1=8", "VECTOR op1=8 does not fit in 3 bits"),
         ("dma NOP wait", "'' is not a wait: unit>=count"),
         ("dma NOP wait dma>=1 wait dma>=2", "several lists of waits; separate waits with commas"),
@@ -171,6 +185,36 @@ def test_errors(line, message):
         assemble("dma NOP\n\n" + line)
     assert caught.value.line == 3
     assert str(caught.value).startswith(f"line 3: {message}")
+
+
+def test_forms():
+    """The line of an opcode with all operands: with values in place of N, X and NAME it assembles."""
+    for opcode in Opcode:
+        form = line_form(opcode)
+        line = form.replace("unit ", "dma ").replace("=NAME", "=0").replace("=N", "=1").replace("=X", "=0.5")
+        assert assemble_line(line).opcode is opcode
+        assert all(f" {field.name}=" in form for field in opcode.definition.fields)
+    assert [command.opcode.name for command in assemble(EXAMPLE)] == ["LOAD", "VECTOR", "STORE"]
+
+
+def test_rules():
+    """With a chip's configuration a line that it refuses is named, with the error code."""
+    nano = PRESETS["nano"]
+    good = "dma STORE_WORD mem_addr=0x100 rows=1\n\n"
+    assert [number for number, _ in assemble_lines(good + "; a comment\ndma NOP", nano)] == [1, 4]
+    for line, message in (
+        (
+            "dma STORE_WORD mem_addr=2 rows=1",
+            r"nano refuses it (ALIGNMENT): mem_addr 2 is not a multiple of 4",
+        ),
+        ("tile1.vector NOP", "nano refuses it (UNIT): unit 6 does not exist"),
+        ("dma STORE_WORD rows=0", "nano refuses it (FIELD): rows is 0; it must be at least 1"),
+        ("dma STORE_WORD rows=1 mem_addr=0x1000", "nano refuses it (MEMORY_RANGE): memory bytes 0x1000"),
+    ):
+        assert assemble(good + line)
+        with pytest.raises(AssemblyError) as caught:
+            assemble_lines(good + line, nano, 4096)
+        assert str(caught.value).startswith(f"line 3: {message}")
 
 
 @pytest.mark.parametrize(

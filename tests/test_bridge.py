@@ -17,11 +17,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "bridge.md"
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=pytest.mark.slow if n == "small" else pytest.mark.nightly) if n != "fast" else n
-        for n in CONFIGS
-    ],
+    "name", [pytest.param(n, marks=[] if n == "fast" else pytest.mark.nightly) for n in CONFIGS]
 )
 def test_bridge(name):
     env = {"CONFIG": name, "LENGTH": "24" if name == "large" else "60"}

@@ -16,7 +16,7 @@ from tests.test_models_errors import rewrite
 def test_default_model(poblano, tmp_path):
     """Its facts; what its tensors are on the chip, and that they add up to the roofline of a token."""
     status, out, error = poblano("model", "--json", tmp_path / "model.json")
-    assert (status, error) == (0, "")
+    assert (status, error) == (0, f"wrote {tmp_path / 'model.json'}: the figures\n")
     for text in ("poblano-1m", "byte-level BPE (gpt-2)", "38 F16", "0 '<|endoftext|>'", "blk.*.attn_q"):
         assert text in out
     figures = json.loads((tmp_path / "model.json").read_text())

@@ -147,7 +147,7 @@ def test_every_product(every_format_pe, activation):
         with np.errstate(all="ignore"):
             exact = a_values[a] * w_values[w]
         special = np.where(np.isnan(exact), 3, np.where(exact == np.inf, 1, np.where(exact == -np.inf, 2, 0)))
-        expected = number(a_values, 0)[a] * number(w_values, weight.format.unit)[w]
+        expected = number(a_values, 0)[a] * number(w_values, weight.format.quantum)[w]
         products(
             every_format_pe,
             EVERY,
@@ -194,7 +194,7 @@ class Tile:
             for row in a.tolist()
         ]
         segments = config.segments
-        x, y = activation.integers(a), np.ldexp(weight.values(w), -weight.format.unit)
+        x, y = activation.integers(a), np.ldexp(weight.values(w), -weight.format.quantum)
         exact = lambda v: np.array([int(e) if np.isfinite(e) else 0 for e in v.ravel()], object).reshape(
             v.shape
         )

@@ -11,7 +11,7 @@ from poblano.config import BLOCK, ArrayConfig, ChipConfig, MemoryConfig, TileCon
 from poblano.formats.element import FORMATS, Activation
 from poblano.formats.float32_reference import canonicalise, float_add, float_multiply
 from poblano.formats.scale_reference import LEAST
-from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes, weight_unit
+from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes, weight_quantum
 
 RANGES = {Element.S8: (-128, 128), Element.S4: (-8, 8), Element.U4: (0, 16)}
 PAIRS = [(a, w) for a in Activation for w in Element]
@@ -114,7 +114,7 @@ def specials(a, w):
 
 
 def integers(element, codes):
-    return np.ldexp(element.values(codes), -element.format.unit)
+    return np.ldexp(element.values(codes), -element.format.quantum)
 
 
 def scaled(u, scale):
@@ -139,11 +139,11 @@ def oracle(activation, element, scale_format, a, a_scale, w, w_scale, w_min):
     a, w = integers(activation.element, a), integers(element, w)
     if activation.element is Element.S8:
         a = np.maximum(a, -127)
-    unit = activation.unit + weight_unit(element, scale_format)
+    quantum = activation.quantum + weight_quantum(element, scale_format)
     exponent = lambda scale: np.where(
         np.isnan(scale) | (scale == 0), -127, np.frexp(scale.astype(np.float64))[1] - 1
     ).astype(int)
-    e = np.full((len(a), w.shape[1]), unit)
+    e = np.full((len(a), w.shape[1]), quantum)
     if activation.mx:
         e += exponent(a_scale)[:, None]
     e8m0 = scale_format is ScaleFormat.E8M0
@@ -161,7 +161,7 @@ def oracle(activation, element, scale_format, a, a_scale, w, w_scale, w_min):
     if w_min is not None:
         ones = np.ones((BLOCK, 1))
         x = exact_dots(a, ones)[:, 0]
-        ex = activation.unit + (exponent(a_scale) if activation.mx else np.zeros(len(a), int))
+        ex = activation.quantum + (exponent(a_scale) if activation.mx else np.zeros(len(a), int))
         x = np.array([round_float32(n, int(y)) for n, y in zip(x, ex)], np.float32)
         u = float_add(u, scaled(x[:, None], w_min))
     factor = np.where(np.isnan(a_scale), NAN, np.float32(1)) if activation.mx else as_scales(a_scale)
@@ -173,7 +173,7 @@ def random_codes(element, shape, rng):
     """Half of the rows of the last axis have any code, specials included; half have finite ones only."""
     every = np.arange(1 << element.format.bits)
     finite = every[np.isfinite(element.format.values)]
-    small = every[np.abs(np.nan_to_num(element.format.values, nan=np.inf)) <= 4 * 2.0**element.format.unit]
+    small = every[np.abs(np.nan_to_num(element.format.values, nan=np.inf)) <= 4 * 2.0**element.format.quantum]
     chosen = [every, finite, finite, small]
     rows = [rng.choice(chosen[i % 4], shape[1:]) for i in range(shape[0])]
     return np.array(rows).reshape(shape)
@@ -258,12 +258,12 @@ def test_every_pair_of_codes(activation, element):
     a, w = np.zeros((a_codes.size, BLOCK), np.uint8), np.zeros((BLOCK, w_codes.size), np.uint8)
     at = (int(activation) * 5 + int(element)) % BLOCK
     a[:, at], w[at] = a_codes, w_codes
-    values = activation.integers(a_codes) * 2.0**activation.unit  # float64 holds every product
+    values = activation.integers(a_codes) * 2.0**activation.quantum  # float64 holds every product
     for e8m0 in (False, True)[: 1 + (element not in (Element.S4, Element.U4))]:
-        unit = weight_unit(element, ScaleFormat.E8M0 if e8m0 else ScaleFormat.NONE)
+        quantum = weight_quantum(element, ScaleFormat.E8M0 if e8m0 else ScaleFormat.NONE)
         with np.errstate(invalid="ignore"):
             expected = canonicalise(
-                (values[:, None] * (integers(element, w_codes) * 2.0**unit)).astype(np.float32)
+                (values[:, None] * (integers(element, w_codes) * 2.0**quantum)).astype(np.float32)
                 + np.float32(0)
             )
         got = matmul(
@@ -298,7 +298,7 @@ def test_cancellation(activation, element):
         a[row, places[:8]], a[row, places[8:]] = code(a_all, largest), code(a_all, -largest)
         a[row, 16 + row % 16] = code(a_all, 1 - 2 * (row & 1))
     scale = np.full((rows, 1), 2.0**10, np.float32)
-    expected = np.float32(2.0 ** (10 + activation.unit + element.format.unit)) * (
+    expected = np.float32(2.0 ** (10 + activation.quantum + element.format.quantum)) * (
         1 - 2 * (np.arange(rows) % 2)
     ).astype(np.float32)
     equal(

@@ -18,7 +18,8 @@ SMALL = {name: replace(config, rows=ROWS) for name, config in CONFIGS.items()}
 SMALL["HBM3-6.4, all banks"] = replace(SMALL["HBM3-6.4"], bank_refresh=False)
 SMALL["SDR-100 at 30 MHz"] = replace(SMALL["SDR-100"], clock_mhz=30, phy_read=1)  # most times: a cycle
 HBM3 = SMALL["HBM3-6.4"]
-NAMES = [pytest.param(name, marks=[] if name == "HBM3-6.4" else pytest.mark.slow) for name in SMALL]
+MARKS = {"HBM3-6.4": [], "HBM3-6.4, all banks": pytest.mark.slow, "SDR-100 at 30 MHz": pytest.mark.slow}
+NAMES = [pytest.param(name, marks=MARKS.get(name, pytest.mark.nightly)) for name in SMALL]
 
 
 @cache

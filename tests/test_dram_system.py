@@ -16,8 +16,13 @@ from tests.dram_commands import ROWS, random_commands
 from tests.dram_configs import CONFIGS as KINDS
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in ("hbm3", "sdr") else pytest.mark.nightly)
+        for n in CONFIGS
+    ],
+)
 def test_controller(name):
     system = DramSystem(CONFIGS[name], memory_bits=MEMORY_BITS)
     assert run_bench(system, name=f"dram_{name}", module="tb.dram.bench", env={"CONFIG": name}) == 2

@@ -18,7 +18,7 @@ FLOORS = (
     ("poblano.dram",),  # nor does this
     ("poblano.isa.header", "poblano.isa.topology"),  # sizes of commands bound those of a chip
     ("poblano.local_config", "poblano.config_error"),
-    ("poblano.memory_config",),
+    ("poblano.memory_config", "poblano.config_file"),
     ("poblano.config",),
     ("poblano.isa",),
     ("poblano.interfaces",),

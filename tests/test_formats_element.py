@@ -50,7 +50,7 @@ def test_every_code(element):
     )
     np.testing.assert_array_equal(element.values(codes(element).astype(np.int64) - 512), expected)
     finite = expected[np.isfinite(expected)]
-    integers = np.ldexp(finite, -element.format.unit)
+    integers = np.ldexp(finite, -element.format.quantum)
     assert (integers == np.rint(integers)).all() and np.abs(integers).max() == element.format.largest
     if element.format.exponent_bits:
         assert 2.0**element.format.max_exponent <= finite.max() < 2.0 ** (element.format.max_exponent + 1)
@@ -66,7 +66,7 @@ def samples(element, count, rng):
     edges = np.concatenate(
         [edges, np.nextafter(edges, np.float32(np.inf)), np.nextafter(edges, np.float32(-np.inf))]
     )
-    low, high = np.log2(2.0**element.format.unit) - 3, np.log2(finite.max()) + 1
+    low, high = np.log2(2.0**element.format.quantum) - 3, np.log2(finite.max()) + 1
     spread = np.exp2(rng.uniform(low, high, count)) * rng.choice([-1, 1], count)
     bits = rng.integers(0, 1 << 32, count // 4, dtype=np.uint32).view(np.float32)
     x = np.concatenate([edges, [0.0, -0.0, 1e-45, -1e-45], spread, bits[~np.isnan(bits)]]).astype(np.float32)
@@ -101,7 +101,7 @@ def test_pair_width_is_the_worst_block(activation, element):
     """The largest and the smallest sum that codes can make need exactly the derived bits."""
     finite = lambda integers: [int(v) for v in np.unique(integers[np.isfinite(integers)])]
     a = finite(activation.integers(codes(activation.element)))
-    w = finite(np.ldexp(element.format.values, -element.format.unit))
+    w = finite(np.ldexp(element.format.values, -element.format.quantum))
     products = [x * y for x in (a[0], a[-1]) for y in (w[0], w[-1])]
     largest, least = BLOCK * max(products), BLOCK * min(products)
     width = Arithmetic.pair_width(activation, element)
@@ -156,7 +156,7 @@ def test_decoder(elements, symmetric):
             for value in range(1 << e.format.bits):
                 ctx.set(code, value)
                 got = ctx.get(out)
-                expected = np.ldexp(e.format.values[value], -e.format.unit)
+                expected = np.ldexp(e.format.values[value], -e.format.quantum)
                 if symmetric and e is Element.S8:
                     expected = max(expected, -127)
                 special = got.special if special_bits else 0

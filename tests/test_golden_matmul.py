@@ -167,7 +167,7 @@ def run_product(golden, size, activation, element, scale, minimum):
 
 def nearly_equal(product, activation, q, s, element, scale, w, d, minimum):
     """The product is that of the numbers that the codes mean."""
-    values = np.ldexp(activation.integers(q), activation.unit) * np.repeat(s.astype(np.float64), 32, 1)
+    values = np.ldexp(activation.integers(q), activation.quantum) * np.repeat(s.astype(np.float64), 32, 1)
     weights = np.ldexp(
         np.float64(1), -6 if element is Element.S8 and scale is ScaleFormat.E8M0 else 0
     ) * element.values(w)

@@ -15,6 +15,7 @@ from poblano.isa.expressions import ceil_div, choose, least, none_of, off, ones
 from poblano.isa.layout import CommandLayout
 from poblano.isa.text import Text
 from poblano.isa.topology import LARGEST, ReadMaster, Topology, UnitKind
+from poblano.isa.vector_ops import NO_LIMIT
 from tb.control.configs import CHECKED
 from tb.control.random_commands import mutated, valid_command
 
@@ -194,7 +195,7 @@ def test_values_have_defaults():
     assert (command.values.rows, command.values.share, command.values.limit, command.values.unit) == (
         3,
         1,
-        0,
+        NO_LIMIT,
         6,
     )
     assert replace(command, operands={}).values.rows == 0

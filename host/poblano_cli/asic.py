@@ -30,7 +30,7 @@ WIDTH = 170
 
 def asic(
     preset_name: str = typer.Option(
-        None, "--preset", help="A chip: see `poblano presets`; tile64 unless --array or --peer is given."
+        None, "--preset", help="A chip, as for `poblano run`; tile64 unless --array or --peer is given."
     ),
     array: str = typer.Option(None, help="An array alone, as 16x16."),
     formats: str = typer.Option(

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from poblano_host.runtime.report import summary_rows
+from poblano_host.runtime.report import UNIT_COLUMNS, phase_uses, summary_rows, unit_rows
 
-__all__ = ["Display", "note", "print_summaries", "print_table"]
+__all__ = ["Display", "note", "print_summaries", "print_table", "print_uses"]
 
 WIDTH = 150
 """Columns of a table that goes to a file."""
@@ -35,6 +35,16 @@ def print_summaries(title, names, summaries):
     """Summaries of runs side by side."""
     print(f"\n{title}")
     print_table(["", *names], summary_rows(summaries))
+
+
+def print_uses(runs, config):
+    """What each phase of runs is limited by, and what the units did."""
+    uses = phase_uses(runs, config)
+    for use in uses:
+        print(f"\n{use.sentences}")
+    if uses:
+        print("\nWhat the units did, of all cycles")
+        print_table(["unit", *UNIT_COLUMNS], unit_rows(runs, config))
 
 
 def _same_output():

@@ -21,6 +21,7 @@ from .area import area
 from .asic import asic
 from .assembler import asm, disasm
 from .chat import chat
+from .execute import execute
 from .formats import formats
 from .fpga import fpga
 from .matmul import matmul
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 for command in (run, chat, model, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
     app.command()(command)
+app.command("exec")(execute)
 
 
 def main():

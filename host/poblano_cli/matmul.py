@@ -1,22 +1,18 @@
 """The command ``poblano matmul``: one matrix product on the chip."""
 
-import io
-from pathlib import Path
-import warnings
-
 import numpy as np
 import typer
 
 from poblano.config import ConfigError
 from poblano_fpga.boards import board as find_board
 from poblano_fpga.engine import matmul_on_board
-from poblano_host.cache import keep
 from poblano_host.compiler import IntegerProduct, MatmulJob, integer_weights, is_integer
-from poblano_host.runtime.backend import open_backend, run_job
-from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
+from poblano_host.runtime.backend import open_backend, open_sampled, run_job
+from poblano_host.runtime.report import Run, check_report_path, summarise, use_figures, write_report
 from poblano_host.runtime.timeline import write_timeline
 
-from .display import note, print_summaries
+from .arrays import load_array, save_array
+from .display import note, print_summaries, print_uses
 from .fpga import print_checks
 from .options import (
     ACTIVATIONS,
@@ -26,39 +22,15 @@ from .options import (
     LATENCY,
     PRESET,
     REPORT,
+    TIMELINE,
     TRACE,
     check_outputs,
     chip_config,
     write_json,
+    wrote,
 )
 
 __all__ = ["matmul"]
-
-
-def _load_array(path):
-    with open(path, "rb") as file:
-        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
-            raise ConfigError(f"{path}: not a .npy file: it does not begin as one")
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged header is evaluated: it raises whatever Python does
-        raise ConfigError(f"{path}: not a .npy file: {_first_line(error)}") from None
-    if array.dtype.kind not in "fiu":
-        raise ConfigError(f"{path}: not a real array in a .npy file")
-    return np.array(array)
-
-
-def _first_line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _save(path, array):
-    data = io.BytesIO()
-    np.save(data, array)
-    keep(Path(path), data.getvalue())
 
 
 def matmul(
@@ -104,18 +76,20 @@ def matmul(
             "--board needs either --port or --simulate, and --golden, --trace and --report can't go with it"
         )
     check_outputs(output, json_file, trace, report)
-    left, right = _load_array(a), _load_array(b)
+    left, right = load_array(a), load_array(b)
     if board is not None:
         product, figures = matmul_on_board(
             board, port, left, right, format=format_, activation=activations, config=config, report=note
         )
     else:
         backend = "golden" if golden else "sim"
-        product, runs = _on_chip(left, right, config, format_, activations, backend)
+        seen = open_sampled if report is not None else backend
+        product, runs = _on_chip(left, right, config, format_, activations, seen)
         summary = summarise(runs, config)
-        figures = dict(preset=config.name, backend=backend, **summary.as_json())
+        figures = dict(preset=config.name, backend=backend, **summary.as_json(), **use_figures(runs, config))
     if output is not None:
-        _save(output, product)
+        save_array(output, product)
+        wrote(output, "the product")
     stored = format_ or ("integers" if product.dtype.kind == "i" else "q8_0")
     write_json(json_file, dict(shapes=[left.shape, right.shape], format=stored, **figures))
     if board is not None:
@@ -125,10 +99,13 @@ def matmul(
         write_timeline(
             trace, [("matmul", run.program.commands, run.result.events, run.result.cycles) for run in runs]
         )
+        wrote(trace, TIMELINE)
     title = f"{left.shape} times {right.shape} in {stored} on {config.name}"
     if report is not None:
         write_report(report, title, runs, config)
+        wrote(report, "the report")
     print_summaries(title, ("matmul",), [summary])
+    print_uses(runs, config)
 
 
 def _on_chip(left, right, config, stored, activations, backend):

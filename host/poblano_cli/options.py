@@ -11,6 +11,8 @@ import typer
 from poblano.config import ConfigError, preset
 from poblano_host.cache import keep
 
+from .display import note
+
 __all__ = [
     "ACTIVATIONS",
     "BACKEND",
@@ -22,6 +24,7 @@ __all__ = [
     "REPORT",
     "SEED",
     "TEMPERATURE",
+    "TIMELINE",
     "TOP_K",
     "TRACE",
     "array_size",
@@ -30,16 +33,25 @@ __all__ = [
     "fraction",
     "chip_config",
     "write_json",
+    "wrote",
 ]
 
-PRESET = typer.Option("desk", "--preset", help="The chip's configuration: see `poblano presets`.")
+PRESET = typer.Option(
+    "desk", "--preset", help="The chip's configuration: a name of `poblano presets`, or a .toml file."
+)
 BANDWIDTH = typer.Option(
     None,
     help="Memory bandwidth in bytes per cycle, as 20 or 5/2, of a plain memory; the preset's own by default.",
 )
 LATENCY = typer.Option(None, help="Latency in cycles of a plain memory; the preset's own by default.")
 JSON = typer.Option(None, "--json", help="Write the figures to this file.")
-TRACE = typer.Option(None, help="Write a timeline for Chrome's or Perfetto's trace viewer to this file.")
+TRACE = typer.Option(
+    None,
+    help="Write a timeline for Chrome's or Perfetto's trace viewer to this file; a microsecond there is a "
+    "cycle.",
+)
+TIMELINE = "a timeline for ui.perfetto.dev, in which a microsecond is a cycle"
+"""What is said of it when it is written."""
 FORMATS = typer.Option(
     None,
     "--formats",
@@ -117,3 +129,9 @@ def write_json(path, content):
     """Write figures to a file, if there is a path."""
     if path is not None:
         keep(Path(path), (json.dumps(content, indent=2) + "\n").encode())
+        wrote(path, "the figures")
+
+
+def wrote(path, what):
+    """Say that a file was written."""
+    note(f"wrote {path}: {what}")

@@ -1,14 +1,24 @@
 """The command ``poblano presets``."""
 
-from poblano.config import PRESETS
+import typer
 
-from .display import print_table
+from poblano.config import PRESETS, ConfigError, preset
+from poblano.config_file import config_text
+
+from .display import note, print_table
 
 __all__ = ["presets"]
 
 
-def presets():
-    """List the chip's configurations."""
+def presets(
+    name: str = typer.Argument(
+        None, help="A preset or a .toml file: print all its fields, as a .toml file has them."
+    ),
+):
+    """List the chip's configurations, or print all fields of one."""
+    if name is not None:
+        print(config_text(preset(name)), end="")
+        return
     columns = [
         "preset",
         "tiles",
@@ -24,7 +34,12 @@ def presets():
         "weight FIFO",
     ]
     rows = []
-    for name, config in PRESETS.items():
+    for name in PRESETS:
+        try:
+            config = PRESETS[name]
+        except ConfigError as error:
+            note(error)
+            continue
         tile, memory = config.tile, config.memory
         rows.append(
             (

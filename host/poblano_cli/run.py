@@ -9,14 +9,15 @@ from poblano_fpga.on_board import OnBoard
 from poblano_host.compiler import conversions
 from poblano_host.models import ModelError, load_model, quantise_model
 from poblano_host.models.chat import chat_ids
+from poblano_host.runtime.backend import open_sampled
 from poblano_host.runtime.errors import Mismatch
 from poblano_host.runtime.progress import Progress
-from poblano_host.runtime.report import Run, check_report_path, summarise, write_report
+from poblano_host.runtime.report import Run, check_report_path, summarise, use_figures, write_report
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
 from poblano_host.runtime.timeline import write_timeline
 
-from .display import Display, print_summaries
+from .display import Display, print_summaries, print_uses
 from .options import (
     ACTIVATIONS,
     BACKEND,
@@ -28,12 +29,14 @@ from .options import (
     REPORT,
     SEED,
     TEMPERATURE,
+    TIMELINE,
     TOP_K,
     TRACE,
     check_outputs,
     check_text,
     chip_config,
     write_json,
+    wrote,
 )
 
 __all__ = ["run"]
@@ -103,7 +106,8 @@ def run(
     decoding = _Decoding(loaded, config, prompt, raw)
     figures = lambda exact: decoding.as_json("board" if board else backend, exact)
     try:
-        decoding.run(maker, tokens, sampler, activations, check)
+        seen = open_sampled if report and maker == "sim" else maker
+        decoding.run(seen, tokens, sampler, activations, check)
     except (Mismatch, KeyboardInterrupt) as stop:
         write_json(json_file, figures(False if isinstance(stop, Mismatch) else None))
         raise
@@ -170,8 +174,8 @@ class _Decoding:
             text=self.display.text,
             tokens=self.tokens,
             bit_exact=exact,
-            prefill=self._summary("prefill").as_json(),
-            decode=self._summary("decode").as_json(),
+            **{phase: self._summary(phase).as_json() for phase in ("prefill", "decode")},
+            **use_figures(self.runs, self.config),
         )
 
     def write(self, trace, report):
@@ -182,11 +186,13 @@ class _Decoding:
                 for n, run in enumerate(self.runs)
             ]
             write_timeline(trace, runs)
+            wrote(trace, TIMELINE)
         if report is not None:
             title = f"{self.model.config.name} on {self.config.name}"
             notes = [str(conversion) for conversion in self._rounded]
             text = self.prompt + self.display.text
             write_report(report, title, self.runs, self.config, text=text, notes=notes)
+            wrote(report, "the report")
 
     def print(self):
         """Print a table of the figures."""
@@ -197,6 +203,7 @@ class _Decoding:
             phases,
             [self._summary(phase) for phase in phases],
         )
+        print_uses(self.runs, self.config)
         for conversion in self._rounded:
             print(conversion)
 

@@ -17,7 +17,7 @@ __all__ = ["verilog"]
 
 def verilog(
     preset_name: str = typer.Option(
-        None, "--preset", help="The chip's configuration, desk by default: see `poblano presets`."
+        None, "--preset", help="The chip's configuration, as for `poblano run`; desk by default."
     ),
     array: str = typer.Option(
         None, help="Instead of a chip, a bare array of so many rows and columns, as 128x128."

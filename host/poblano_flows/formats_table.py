@@ -94,7 +94,7 @@ def all_formats(layer=None, *, area=False):
     for name, (activation, elements) in FORMATS.items():
         used, element = Activation.INT8 if activation is None else activation, elements[0]
         form = element.format
-        unit = used.unit if activation is not None else form.unit
+        quantum = used.quantum if activation is not None else form.quantum
         largest = activation.largest if activation is not None else max(e.format.largest for e in elements)
         specials = "NaN, infinities" if form.infinity else "NaN" if form.nan else "none"
         scales = (
@@ -105,8 +105,8 @@ def all_formats(layer=None, *, area=False):
                 name=name,
                 bits=form.bits,
                 scales=scales,
-                largest=float(np.ldexp(float(largest), unit)),
-                smallest=2.0**unit,
+                largest=float(np.ldexp(float(largest), quantum)),
+                smallest=2.0**quantum,
                 specials=specials,
                 sum_width=max(Arithmetic.pair_width(used, e) for e in elements),
                 macs="1, or 2 with fp4_rate 2" if form.bits == 4 else "1",

@@ -200,7 +200,7 @@ def _rounded(activation, x):
     """float32 ``x`` (n, K) as its blocks in the activation format."""
     codes, scale, _ = quantise(x, activation)
     values = (
-        activation.integers(codes) * 2.0**activation.unit * np.repeat(scale.astype(np.float64), BLOCK, -1)
+        activation.integers(codes) * 2.0**activation.quantum * np.repeat(scale.astype(np.float64), BLOCK, -1)
     )
     return values.astype(np.float32)
 

@@ -3,15 +3,16 @@
 A command is a line: the unit, the opcode, operands, waits and, behind a semicolon, a label::
 
     tile0.matmul MATMUL a=0 a_stride=4 rows=2 k_blocks=4 groups=1 tiles=1 wait tile0.vector>=5 ; layer 0 q
-    tile0.vector VECTOR a=16 rows=1 blocks=2 limit=65535 imm1=0.125 tiles=0b11 wait tile0.matmul>=1, dma>=3
+    tile0.vector VECTOR op1=MUL sel1=IMMEDIATE imm1=0.125 a=16 sink=VMEM dst=32 rows=1 blocks=2 tiles=0b11
 
-Operands that are not named have their defaults, which are 0 if the documents say nothing else. Integers are
-decimal, 0x or 0b; choices are names or numbers. FP32 operands are decimal numbers, inf, or ``bits:0x`` and
-their bits. A wait ``-`` is an unused one. Empty lines, and lines that begin with a semicolon, mean nothing.
+:data:`poblano.isa.assembly.NOTES` says what a line can hold.
 """
 
+from difflib import get_close_matches
 import re
 
+from poblano.isa.assembly import FORM, line_form
+from poblano.isa.check import check
 from poblano.isa.commands import (
     COMMAND_BYTES,
     COUNT_BITS,
@@ -25,7 +26,7 @@ from poblano.isa.commands import (
 )
 from poblano.isa.topology import LARGEST
 
-__all__ = ["AssemblyError", "assemble", "assemble_line", "disassemble", "format_command"]
+__all__ = ["AssemblyError", "assemble", "assemble_line", "assemble_lines", "disassemble", "format_command"]
 
 WAIT = re.compile(r"(\S+?)\s*>=\s*(\S+)")
 
@@ -54,7 +55,7 @@ def _waits(text):
             continue
         match = WAIT.fullmatch(part)
         if not match:
-            raise ValueError(f"{part!r} is not a wait: unit>=count")
+            raise ValueError(f"{part!r} is not a wait: unit>=count, as in: wait dma>=1, tile0.vector>=2")
         count = _integer(match[2])
         if not 0 <= count < 1 << COUNT_BITS:
             raise ValueError(f"count {count} does not fit in {COUNT_BITS} bits")
@@ -62,6 +63,25 @@ def _waits(text):
     if len(waits) > WAITS:
         raise ValueError(f"{len(waits)} waits; a command holds {WAITS}")
     return tuple(waits)
+
+
+def _operands(opcode, words):
+    """The values by name of the operands that ``words`` give."""
+    fields, operands = opcode.definition.field, {}
+    for operand in words:
+        name, equals, value = operand.partition("=")
+        if not equals:
+            raise ValueError(f"{operand!r} is not an operand: name=value; its line is: {line_form(opcode)}")
+        if name not in fields:
+            near = "".join(f" (did you mean {n}?)" for n in get_close_matches(name, fields, 1))
+            raise ValueError(f"{opcode.name} has no operand {name!r}{near}; its line is: {line_form(opcode)}")
+        if name in operands:
+            raise ValueError(f"{name} is given twice")
+        try:
+            operands[name] = fields[name].kind.parse(value)
+        except ValueError as error:
+            raise ValueError(f"{name}={value}: {error}") from None
+    return operands
 
 
 def assemble_line(line):
@@ -74,38 +94,44 @@ def assemble_line(line):
         raise ValueError("several lists of waits; separate waits with commas")
     unit, *rest = text.split()
     if not rest:
-        raise ValueError("a command has a unit and an opcode")
+        raise ValueError(f"a command has a unit and an opcode; the form of a line is: {FORM}")
     try:
         opcode = Opcode[rest[0]]
     except KeyError:
-        raise ValueError(f"unknown opcode {rest[0]!r}; there are {', '.join(Opcode.__members__)}") from None
-    fields, operands = opcode.definition.field, {}
-    for operand in rest[1:]:
-        name, equals, value = operand.partition("=")
-        if not equals:
-            raise ValueError(f"{operand!r} is not an operand: name=value")
-        if name not in fields:
-            raise ValueError(f"{opcode.name} has no operand {name!r}")
-        if name in operands:
-            raise ValueError(f"{name} is given twice")
-        operands[name] = fields[name].kind.parse(value)
+        raise ValueError(
+            f"unknown opcode {rest[0]!r}; there are {', '.join(Opcode.__members__)}; the form of a line is: "
+            f"{FORM}"
+        ) from None
+    operands = _operands(opcode, rest[1:])
     waits = _waits(lists[0]) if lists else ()
     command = Command(opcode, LARGEST.unit_called(unit), operands, waits, label.strip())
     command.encode()
     return command
 
 
-def assemble(text):
-    """The :class:`Command` objects of a program; :class:`AssemblyError` names the line that is none."""
-    commands = []
+def assemble_lines(text, config=None, memory_bytes=None):
+    """(number of the line, :class:`Command`) of each command of a program; :class:`AssemblyError` names the
+    line that is none or, with ``config``, that its chip refuses, with ``memory_bytes`` of memory (by default
+    all that it can address)."""
+    found = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
             command = assemble_line(line)
-        except ValueError as error:  # CommandError is one
+            if command is not None and config is not None:
+                check(command.encode(), config, memory_bytes or config.memory.most_bytes)
+        except CommandError as error:
+            refused = "" if config is None else f"{config.name} refuses it ({error.code.name}): "
+            raise AssemblyError(number, f"{refused}{error}") from None
+        except ValueError as error:
             raise AssemblyError(number, str(error)) from None
         if command is not None:
-            commands.append(command)
-    return commands
+            found.append((number, command))
+    return found
+
+
+def assemble(text):
+    """The :class:`Command` objects of a program; :class:`AssemblyError` names the line that is none."""
+    return [command for _, command in assemble_lines(text)]
 
 
 def _name(unit):

@@ -5,11 +5,13 @@ A block gets only its slice (:class:`ArrayConfig`, :class:`TileConfig`, :class:`
 processor see the whole. The presets are in :data:`PRESETS`; :func:`preset` looks one up with a clear error.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
-from .config_error import ConfigError, power_of_two, require
+from .config_error import ConfigError, between, power_of_two, require
+from .config_file import read_config
 from .dram.config import DramConfig
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS
@@ -162,16 +164,21 @@ class TileConfig:
         )
 
     def __post_init__(self):
-        power_of_two("tile lanes", self.lanes, 2)
-        if self.scalers is None:
-            object.__setattr__(self, "scalers", self.lanes)
-        power_of_two("tile scalers", self.scalers, self.lanes)
-        require(
-            self.scalers <= self.array.cols,
-            f"tile scalers must be at most the array's {self.array.cols} cols, not {self.scalers}",
-        )
         power_of_two("array rows of a tile", self.array.rows)
         power_of_two("array cols of a tile", self.array.cols, 2)
+        power_of_two("tile lanes", self.lanes, 2)
+        require(
+            self.lanes <= min(self.array.cols, BLOCK),
+            f"tile lanes must be at most the array's cols and {BLOCK}, not {self.lanes} with "
+            f"{self.array.cols} cols",
+        )
+        if self.scalers is None:
+            object.__setattr__(self, "scalers", self.lanes)
+        require(
+            self.scalers in (1 << n for n in range(32)) and self.lanes <= self.scalers <= self.array.cols,
+            f"tile scalers must be a power of two from the {self.lanes} lanes to the array's "
+            f"{self.array.cols} cols, not {self.scalers!r}",
+        )
         power_of_two("tile tokens", self.tokens, 2)
         power_of_two("tile vmem_lines", self.vmem_lines, 16)
         power_of_two("tile vmem_banks", self.vmem_banks, 2)
@@ -182,11 +189,11 @@ class TileConfig:
             f"vmem_lines and amem_blocks must be at most {1 << LOCAL_BITS}: commands address them with "
             f"{LOCAL_BITS} bits",
         )
-        require(
-            self.lanes <= min(self.array.cols, BLOCK),
-            f"tile lanes must be at most the array's cols and {BLOCK}, not {self.lanes} with "
-            f"{self.array.cols} cols",
-        )
+
+    @property
+    def derived(self):
+        """The fields that follow from others, as they are given then."""
+        return {"scalers": None} if self.scalers == self.lanes else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,18 +217,23 @@ class ChipConfig:
         formats = tuple(self.tile.array.formats if self.formats is None else self.formats)
         object.__setattr__(self, "formats", formats)
         object.__setattr__(self, "tile", replace(self.tile, array=replace(self.tile.array, formats=formats)))
-        require(1 <= self.tiles <= MOST_TILES, f"tiles must be 1 to {MOST_TILES}, not {self.tiles!r}")
+        between("tiles", self.tiles, 1, MOST_TILES)
         power_of_two("queue_depth", self.queue_depth)
         tile, memory = self.tile, self.memory
         require(
             memory.data_width <= 32 * tile.lanes,
-            f"memory data_width {memory.data_width} must be at most a vector-memory row of {32 * tile.lanes} "
-            "bits",
+            f"memory data_width must be at most {32 * tile.lanes}, 32 bits for each of the tile's "
+            f"{tile.lanes} lanes, not {memory.data_width}",
         )
         require(
             self.tiles % memory.homes == 0,
             f"tiles must be a multiple of the memory's {memory.homes} homes, not {self.tiles!r}",
         )
+
+    @property
+    def derived(self):
+        """The fields that follow from others, as they are given then."""
+        return {"formats": None}
 
     @property
     def stream_bytes(self):
@@ -260,17 +272,30 @@ def _row_bandwidth(tiles, cols):
     return Fraction(tiles * cols * 5, 8)
 
 
-_TILE64 = TileConfig(
-    array=ArrayConfig(rows=64, cols=64),
-    lanes=32,
-    scalers=64,
-    tokens=256,
-    vmem_lines=32768,
-    amem_blocks=65536,
-    fifo_bytes=65536,
-)
-
 _FORMATS64 = (*DEFAULT_FORMATS, "mxfp8_e4m3", "mxfp4_e2m1")
+
+
+def _small_tile():
+    return TileConfig(
+        array=ArrayConfig(rows=4, cols=4),
+        lanes=2,
+        tokens=16,
+        vmem_lines=1024,
+        amem_blocks=512,
+        fifo_bytes=512,
+    )
+
+
+def _tile64(**array):
+    return TileConfig(
+        array=ArrayConfig(rows=64, cols=64, **array),
+        lanes=32,
+        scalers=64,
+        tokens=256,
+        vmem_lines=32768,
+        amem_blocks=65536,
+        fifo_bytes=65536,
+    )
 
 
 def _hbm3_homes(count):
@@ -282,82 +307,90 @@ def _hbm3_homes(count):
     )
 
 
-_ULX3S_SDRAM = DramConfig(
-    kind="SDR-100",
-    clock_mhz=Fraction(30),
-    phy_read=1,
-    reads=8,
-    writes=4,
-    read_beats=64,
-    write_beats=32,
-    write_batch=16,
-)
-"""The board's memory: 32 MiB, at the board's clock, behind pins with registers."""
+def _nano():
+    memory = MemoryConfig(data_width=64, burst_beats=8, outstanding=4, bandwidth=_row_bandwidth(1, 4))
+    return ChipConfig(tiles=1, tile=_small_tile(), memory=memory, queue_depth=2)
 
-PRESETS = {
-    "nano": ChipConfig(
-        name="nano",
-        tiles=1,
-        tile=TileConfig(
-            array=ArrayConfig(rows=4, cols=4),
-            lanes=2,
-            tokens=16,
-            vmem_lines=1024,
-            amem_blocks=512,
-            fifo_bytes=512,
-        ),
-        memory=MemoryConfig(data_width=64, burst_beats=8, outstanding=4, bandwidth=_row_bandwidth(1, 4)),
-        queue_depth=2,
-    ),
-    "ulx3s": ChipConfig(
-        name="ulx3s",
-        tiles=1,
-        tile=TileConfig(
-            array=ArrayConfig(rows=4, cols=4),
-            lanes=2,
-            tokens=16,
-            vmem_lines=1024,
-            amem_blocks=512,
-            fifo_bytes=512,
-        ),
-        memory=MemoryConfig(
-            data_width=32, addr_width=25, burst_beats=16, outstanding=4, host_port=True, dram=_ULX3S_SDRAM
-        ),
-        queue_depth=2,
-        clock_gates=False,
-    ),
-    "desk": ChipConfig(
-        name="desk",
-        tiles=2,
-        tile=TileConfig(
-            array=ArrayConfig(rows=16, cols=16, load_rows=2),
-            lanes=8,
-            tokens=128,
-            vmem_lines=8192,
-            amem_blocks=4096,
-            fifo_bytes=8192,
-        ),
-        memory=MemoryConfig(data_width=256, addr_width=29, dram=DramConfig()),
-    ),
-    "tile64": ChipConfig(
-        name="tile64", tiles=1, tile=_TILE64, memory=MemoryConfig(data_width=256, bandwidth=Fraction(32))
-    ),
-    "flagship": ChipConfig(
-        name="flagship",
-        tiles=16,
+
+def _ulx3s():
+    # The board's memory: 32 MiB, at the board's clock, behind pins with registers.
+    sdram = DramConfig(
+        kind="SDR-100",
+        clock_mhz=Fraction(30),
+        phy_read=1,
+        reads=8,
+        writes=4,
+        read_beats=64,
+        write_beats=32,
+        write_batch=16,
+    )
+    memory = MemoryConfig(
+        data_width=32, addr_width=25, burst_beats=16, outstanding=4, host_port=True, dram=sdram
+    )
+    return ChipConfig(tiles=1, tile=_small_tile(), memory=memory, queue_depth=2, clock_gates=False)
+
+
+def _desk():
+    tile = TileConfig(
+        array=ArrayConfig(rows=16, cols=16, load_rows=2),
+        lanes=8,
+        tokens=128,
+        vmem_lines=8192,
+        amem_blocks=4096,
+        fifo_bytes=8192,
+    )
+    return ChipConfig(
+        tiles=2, tile=tile, memory=MemoryConfig(data_width=256, addr_width=29, dram=DramConfig())
+    )
+
+
+def _one_tile64():
+    return ChipConfig(tiles=1, tile=_tile64(), memory=MemoryConfig(data_width=256, bandwidth=Fraction(32)))
+
+
+def _hbm3_chip(tiles, queue_depth):
+    return ChipConfig(
+        tiles=tiles,
         formats=_FORMATS64,
-        tile=replace(_TILE64, array=ArrayConfig(rows=64, cols=64, load_rows=2)),
-        memory=_hbm3_homes(16),
-        queue_depth=8,
-    ),
-    "quad": ChipConfig(
-        name="quad",
-        tiles=4,
-        formats=_FORMATS64,
-        tile=replace(_TILE64, array=ArrayConfig(rows=64, cols=64, load_rows=2)),
-        memory=_hbm3_homes(4),
-    ),
-}
+        tile=_tile64(load_rows=2),
+        memory=_hbm3_homes(tiles),
+        queue_depth=queue_depth,
+    )
+
+
+class _Presets(Mapping):
+    """Configurations by name, made when they are looked up: one that can't be built breaks only itself."""
+
+    def __init__(self, **makers):
+        self._makers, self._made = makers, {}
+
+    def __getitem__(self, name):
+        if name not in self._made:
+            maker = self._makers[name]
+            try:
+                self._made[name] = replace(maker(), name=name)
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"the preset {name!r} can't be built: {error}") from error
+        return self._made[name]
+
+    def __contains__(self, name):
+        return name in self._makers
+
+    def __iter__(self):
+        return iter(self._makers)
+
+    def __len__(self):
+        return len(self._makers)
+
+
+PRESETS = _Presets(
+    nano=_nano,
+    ulx3s=_ulx3s,
+    desk=_desk,
+    tile64=_one_tile64,
+    flagship=lambda: _hbm3_chip(16, 8),
+    quad=lambda: _hbm3_chip(4, 4),
+)
 """``nano`` fits a small FPGA; ``ulx3s`` is the same for a board, with a controller of its
 SDRAM and a port for its host; ``desk`` is
 simulated, with a pseudo-channel of HBM3; ``tile64`` is the block of an ASIC, one 64x64 array with its
@@ -370,8 +403,10 @@ simulated."""
 
 
 def preset(name):
-    """The preset called ``name``; :class:`ConfigError` names the ones there are."""
-    try:
-        return PRESETS[name]
-    except KeyError:
-        raise ConfigError(f"unknown preset {name!r}; the presets are {', '.join(PRESETS)}") from None
+    """The preset called ``name``, or that of a TOML file if the name ends so; :class:`ConfigError` names the
+    ones there are."""
+    if str(name).endswith(".toml"):
+        return read_config(name, ChipConfig, preset)
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; the presets are {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,6 +1,6 @@
 """What a configuration has to be."""
 
-__all__ = ["ConfigError", "power_of_two", "require"]
+__all__ = ["ConfigError", "between", "power_of_two", "require"]
 
 
 class ConfigError(ValueError):
@@ -11,6 +11,11 @@ def require(condition, message):
     """Raise :class:`ConfigError` unless ``condition``."""
     if not condition:
         raise ConfigError(message)
+
+
+def between(name, value, low, high):
+    """Raise :class:`ConfigError` unless ``value``, called ``name``, is a number from ``low`` to ``high``."""
+    require(isinstance(value, int) and low <= value <= high, f"{name} must be {low} to {high}, not {value!r}")
 
 
 def power_of_two(name, value, low=1):

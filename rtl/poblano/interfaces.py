@@ -31,7 +31,7 @@ class RowLayout(data.ArrayLayout):
 
 class MetaLayout(data.StructLayout):
     """What activation memory keeps beside a block: its FP32 scale (a power of two for an MX format, or NaN)
-    and the signed sum of its elements, of ``sum_width`` bits, in units of the format."""
+    and the signed sum of its elements, of ``sum_width`` bits, in quanta of the format."""
 
     def __init__(self, sum_width):
         super().__init__({"scale": 32, "sum": signed(sum_width)})

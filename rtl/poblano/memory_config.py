@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Rational
 
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from .axi.bursts import BOUNDARY_BYTES
 from .axi.homes import HomesConfig
 from .axi.signature import AXIConfig
-from .config_error import power_of_two, require
+from .config_error import between, power_of_two, require
 from .dram.config import DramConfig
 from .local_config import LINE_BYTES
 
@@ -48,7 +49,7 @@ class MemoryConfig:
             object.__setattr__(self, "latency", self.dram.latency)
         power_of_two("memory data_width", self.data_width, 32)
         require(self.data_width <= 512, f"memory data_width must be at most 512, not {self.data_width!r}")
-        require(16 <= self.addr_width <= 40, f"memory addr_width must be 16 to 40, not {self.addr_width!r}")
+        between("memory addr_width", self.addr_width, 16, 40)
         power_of_two("memory burst_beats", self.burst_beats)
         require(self.burst_beats <= 256, f"memory burst_beats must be at most 256, not {self.burst_beats!r}")
         power_of_two("memory outstanding", self.outstanding)
@@ -66,21 +67,30 @@ class MemoryConfig:
                 f"memory kv_bytes must be at most half of a home's {self.bytes_of_home} bytes, not "
                 f"{self.kv_bytes}",
             )
+        if self.dram is not None:
+            self._check_dram(self.dram.timing)
         require(
-            0 < self.bandwidth <= self.data_bytes,
+            isinstance(self.bandwidth, Rational) and 0 < self.bandwidth <= self.data_bytes,
             f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not "
             f"{self.bandwidth}",
         )
-        if self.dram is not None:
-            own, held = self.dram.timing.burst_bytes, self.dram.timing.bytes
-            require(
-                self.data_bytes == own,
-                f"the DRAM has beats of {own} bytes, and a memory data_width of {self.data_width} does not",
-            )
-            require(
-                held == self.bytes_of_home,
-                f"the DRAM has {held} bytes, and addr_width (of several homes: home_bytes) does not say so",
-            )
+        require(
+            isinstance(self.latency, int) and self.latency >= 1,
+            f"memory latency must be at least 1 cycle, not {self.latency!r}",
+        )
+
+    def _check_dram(self, timing):
+        own, held = timing.burst_bytes, timing.bytes
+        require(
+            self.data_bytes == own,
+            f"the DRAM has beats of {own} bytes, and a memory data_width of {self.data_width} does not: it "
+            f"must be {8 * own}",
+        )
+        name, value = ("addr_width", exact_log2(held)) if self.homes == 1 else ("home_bytes", held)
+        require(
+            held == self.bytes_of_home,
+            f"the DRAM has {held} bytes: memory {name} must be {value}, not {getattr(self, name)}",
+        )
 
     @property
     def data_bytes(self):

@@ -17,7 +17,7 @@ def operand(element, code, layout, *, symmetric=False):
         return {"significand": 1, "exponent": 0, "special": (1 << bits) - 1}
     if np.isinf(value):
         return {"significand": 1 if value > 0 else -1, "exponent": 0, "special": 1 if value > 0 else 2}
-    number = int(np.ldexp(value, -form.unit))
+    number = int(np.ldexp(value, -form.quantum))
     if symmetric and element is Element.S8:
         number = max(number, -127)
     exponent = 0 if form.fixed else max((code >> form.mantissa_bits & (1 << form.exponent_bits) - 1) - 1, 0)

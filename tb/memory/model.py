@@ -1,4 +1,4 @@
-"""What DMA and STREAM commands do, in numpy, from docs/architecture.md."""
+"""What DMA and STREAM commands do, in numpy, from docs/specification.md."""
 
 import numpy as np
 

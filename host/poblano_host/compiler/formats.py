@@ -14,7 +14,7 @@ __all__ = ["ActivationFormats"]
 class ActivationFormats:
     """``linear``, of the projections, and ``attention``, of Q, the probabilities and the KV caches.
 
-    ``cache_unit`` is what an element of K and V counts without an E8M0 scale: Q and the probabilities' sum
+    ``cache_quantum`` is what an element of K and V counts without an E8M0 scale: Q and the probabilities' sum
     take it.
     """
 
@@ -47,6 +47,6 @@ class ActivationFormats:
         return cls(linear, attention)
 
     @property
-    def cache_unit(self):
+    def cache_quantum(self):
         # Without E8M0, MXINT8's elements count as integers.
-        return 2.0 ** (self.attention.unit - self.attention.element.format.unit)
+        return 2.0 ** (self.attention.quantum - self.attention.element.format.quantum)

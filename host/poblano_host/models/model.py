@@ -49,7 +49,7 @@ class BlockTensor:
         values = (
             self.q
             if form is None
-            else form.element.values(self.q) * 2.0 ** (form.unit - form.element.format.unit)
+            else form.element.values(self.q) * 2.0 ** (form.quantum - form.element.format.quantum)
         )
         values = (
             values.reshape(n, k // BLOCK, BLOCK).astype(np.float32) * self.scale.astype(np.float32)[..., None]

@@ -83,10 +83,10 @@ def quantise_mx(array, format):
     form = MX_FORMATS[format]
     blocks = _blocks(array).astype(np.float64)
     amax = np.abs(blocks).max(-1, keepdims=True, initial=0)
-    largest_exponent = form.largest.bit_length() - 1 + form.unit
+    largest_exponent = form.largest.bit_length() - 1 + form.quantum
     exponent = np.maximum(np.where(amax > 0, np.frexp(amax)[1] - 1 - largest_exponent, -127), -127)
     element = form.element.format
-    q = element.encode(np.ldexp(blocks, element.unit - form.unit - exponent))
+    q = element.encode(np.ldexp(blocks, element.quantum - form.quantum - exponent))
     if not element.exponent_bits:
         q = q.view(np.int8)
     return BlockTensor(

@@ -24,11 +24,14 @@ __all__ = [
     "SimulationBackend",
     "check_range",
     "open_backend",
+    "open_sampled",
     "run_job",
 ]
 
 
 WORD = 4
+SAMPLING = 250
+"""Cycles between samples of counters, for each unit: to read them takes a tenth of these."""
 MOST_ROWS = (1 << 16) - 256
 """Of a command, whole beats of memory."""
 
@@ -160,8 +163,21 @@ class SimulationBackend(DeviceBackend):
     def memory(self):
         return self.simulation.memory
 
+    def sample(self, cycles):
+        """From now on keep the counters of runs about every so many cycles."""
+        self.device.SLICE = cycles
+        self.ring.sampling = True
+
 
 BACKENDS = {"sim": SimulationBackend, "golden": GoldenBackend}
+
+
+def open_sampled(config, memory_bytes, ring, *, report=lambda text: None):
+    """A :class:`SimulationBackend` whose runs keep their counters over time: for reports."""
+    backend = open_backend("sim", config, memory_bytes, ring, report=report)
+    if isinstance(backend, SimulationBackend):
+        backend.sample(SAMPLING * config.units)
+    return backend
 
 
 def open_backend(name, config, memory_bytes, ring, *, report=lambda text: None):

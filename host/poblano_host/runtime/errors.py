@@ -6,7 +6,7 @@ from poblano.isa.topology import LARGEST
 
 from ..assembler import disassemble
 
-__all__ = ["ChipError", "DeviceError", "Mismatch", "OverlayError"]
+__all__ = ["ChipError", "DeviceError", "HangError", "Mismatch", "OverlayError"]
 
 
 class ChipError(RuntimeError):
@@ -29,6 +29,14 @@ class ChipError(RuntimeError):
 
 class DeviceError(RuntimeError):
     """The chip is not of the configuration that was expected, hangs, or does not end its reset."""
+
+
+class HangError(DeviceError):
+    """The chip completes nothing more; ``completed`` has what each unit has completed."""
+
+    def __init__(self, message, completed):
+        super().__init__(message)
+        self.completed = completed
 
 
 class OverlayError(RuntimeError):

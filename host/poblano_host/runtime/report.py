@@ -12,22 +12,31 @@ from poblano.config import ConfigError
 from poblano.isa.topology import UnitKind
 
 from ..cache import keep
+from .result import SAMPLED
 from .timeline import slices
+from .usage import REASONS, phase_use, unit_uses
 
 __all__ = [
+    "UNIT_COLUMNS",
     "LayerTime",
     "Run",
     "Summary",
     "busy_fractions",
     "check_report_path",
     "layer_times",
+    "phase_uses",
     "roofline_cycles",
+    "stall_fractions",
     "summarise",
     "summary_rows",
+    "unit_rows",
+    "use_figures",
     "write_report",
 ]
 
 SUFFIXES = (".html", ".png")
+UNIT_COLUMNS = ("at work", "waits for input", "output is not taken", "no command", "next command waits for")
+"""What :func:`unit_rows` says of a unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,17 +283,53 @@ def busy_fractions(runs, units, bins):
     return np.diff(covered) / np.diff(edges)
 
 
+def stall_fractions(runs, units, bins):
+    """For each unit and each of ``bins`` equal parts of the runs' time, of the cycles with a command in
+    progress the fractions that were lost for want of input and for output: (units, bins, 2). As fine as the
+    runs' samples of counters."""
+    edges = np.linspace(0, max(sum(run.result.cycles for run in runs), 1), bins + 1)
+    sums, at = np.zeros((units, bins + 1, len(SAMPLED))), 0
+    for run in runs:
+        result = run.result
+        last = [[result.counters[unit][name] for name in SAMPLED] for unit in range(units)]
+        inside = [(cycle, counts) for cycle, counts in result.samples if 0 < cycle < result.cycles]
+        points = at + np.array([0, *(cycle for cycle, _ in inside), result.cycles])
+        counts = np.array([np.zeros_like(last), *(counts for _, counts in inside), last], float)
+        for unit in range(units):
+            for n in range(len(SAMPLED)):
+                sums[unit, :, n] += np.interp(edges, points, counts[:, unit, n])
+        at += result.cycles
+    parts = np.diff(sums, axis=1)
+    return np.clip(parts[..., 1:] / np.maximum(parts[..., :1], 1), 0, 1)
+
+
+COLOURS = {
+    "at work": (0.13, 0.55, 0.33),
+    "lost: waits for input": (0.93, 0.55, 0.10),
+    "lost: output is not taken": (0.75, 0.15, 0.45),
+    "no command": (0.93, 0.93, 0.93),
+}
+"""What a unit does in a cycle; a part of the time has the mixture."""
+
+
 def _plot_units(axes, runs, config):
+    from matplotlib.patches import Patch
+
     bins = 200
     total = sum(run.result.cycles for run in runs)
-    image = axes.imshow(
-        busy_fractions(runs, config.units, bins),
+    busy = busy_fractions(runs, config.units, bins)
+    lost = stall_fractions(runs, config.units, bins) * busy[..., None]
+    lost[..., 1] = np.minimum(lost[..., 1], busy - lost[..., 0])
+    shares = np.stack((busy - lost.sum(-1), lost[..., 0], lost[..., 1], 1 - busy), -1)
+    axes.imshow(
+        np.clip(shares @ np.array(list(COLOURS.values())), 0, 1),
         aspect="auto",
-        vmin=0,
-        vmax=1,
-        cmap="viridis",
         extent=(0, total, config.units - 0.5, -0.5),
         interpolation="nearest",
+    )
+    patches = [Patch(color=colour, label=name) for name, colour in COLOURS.items()]
+    axes.legend(
+        handles=patches, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(patches), fontsize=8
     )
     axes.set_yticks(
         range(config.units), [config.topology.name(unit) for unit in range(config.units)], fontsize=7
@@ -293,9 +338,8 @@ def _plot_units(axes, runs, config):
     at = 0
     for run in runs[:-1]:
         at += run.result.cycles
-        axes.axvline(at, color="white", linewidth=0.5)
-    axes.set_title("Utilisation of units over time: fraction of cycles with a command in progress")
-    axes.figure.colorbar(image, ax=axes)
+        axes.axvline(at, color="black", linewidth=0.5)
+    axes.set_title("What the units do over time")
 
 
 def _figure(plots, runs, config):
@@ -309,6 +353,52 @@ def _figure(plots, runs, config):
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110)
     return data.getvalue()
+
+
+def phase_uses(runs, config):
+    """The :class:`~.usage.PhaseUse` of each phase whose cycles were seen one by one."""
+    phases = {
+        phase: [run for run in runs if run.phase == phase] for phase in dict.fromkeys(r.phase for r in runs)
+    }
+    uses = [phase_use(phase, part, summarise(part, config), config) for phase, part in phases.items()]
+    return [use for use in uses if use is not None]
+
+
+def use_figures(runs, config):
+    """What limits each phase and what each unit did, for a file."""
+    return dict(
+        limits=[use.as_json() for use in phase_uses(runs, config)],
+        units={config.topology.name(use.unit): use.as_json() for use in unit_uses(runs, config)},
+    )
+
+
+def unit_rows(runs, config):
+    """Rows of text about what each unit did: its name, shares of the cycles, what its next command waited
+    for."""
+    share = lambda value: f"{value:.1%}"
+    rows = []
+    for use in unit_uses(runs, config):
+        waits = ", ".join(f"{kind.value} {share(value)}" for kind, value in use.waiting.items())
+        name = config.topology.name(use.unit)
+        rows.append((name, *map(share, (use.working, use.input, use.output, use.idle)), waits or "-"))
+    return rows
+
+
+def _unit_table(runs, config):
+    """The same for a page, with the reasons."""
+    rows = unit_rows(runs, config)
+    if not rows:
+        return ""
+    cell = lambda tag, value: f"<{tag}>{html.escape(value)}</{tag}>"
+    lines = "".join(
+        "<tr>" + cell("th", name) + "".join(cell("td", value) for value in values) + "</tr>\n"
+        for name, *values in [("", *UNIT_COLUMNS), *rows]
+    )
+    reasons = "".join(
+        cell("li", f"{kind.value}: waits for input when {lacks}; its output is not taken when {holds}")
+        for kind, (lacks, holds) in REASONS.items()
+    )
+    return f"<h2>What the units did</h2>\n<table>\n{lines}</table>\n<ul>{reasons}</ul>\n"
 
 
 def check_report_path(path):
@@ -332,6 +422,7 @@ def write_report(path, title, runs, config, *, text="", notes=()):
         "<tr>" + cell("th", name) + "".join(cell("td", value) for value in values) + "</tr>\n"
         for name, *values in [("", *phases), *summary_rows(summaries)]
     )
+    limits = [use.sentences for use in phase_uses(runs, config)]
     images = "".join(
         '<p><img alt="" '
         f'src="data:image/png;base64,{base64.b64encode(_figure([plot], runs, config)).decode()}"></p>\n'
@@ -345,6 +436,7 @@ def write_report(path, title, runs, config, *, text="", notes=()):
         f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{style}</style></head>\n<body><h1>{html.escape(title)}</h1>\n<p>{html.escape(text)}</p>\n"
         f"{''.join(cell('p', line) for line in notes)}"
-        f"<table>\n{table}</table>\n{images}</body></html>\n"
+        f"<table>\n{table}</table>\n{''.join(cell('p', line) for line in limits)}"
+        f"{_unit_table(runs, config)}{images}</body></html>\n"
     )
     keep(Path(path), page.encode())

@@ -6,7 +6,10 @@ import numpy as np
 
 from ..sim.simulation import EVENT
 
-__all__ = ["RunResult"]
+__all__ = ["SAMPLED", "RunResult"]
+
+SAMPLED = ("BUSY", "STALL_IN", "STALL_OUT")
+"""The counters that say what units do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +19,8 @@ class RunResult:
 
     ``counters`` has, by unit number, the counters of :data:`COUNTERS`; ``events`` (:data:`EVENT`) count
     cycles from the doorbell, as ``cycles`` does to the interrupt; ``seconds`` is the host's time. A device
-    that does not see single cycles has no events, and its cycles are from the start of the run.
+    that does not see single cycles has no events, and its cycles are from the start of the run. ``samples``
+    are the :data:`SAMPLED` counters in between, if the ring took any: (cycle, array (units, counters)).
     """
 
     commands: int
@@ -26,3 +30,4 @@ class RunResult:
     bytes_written: int = 0
     counters: dict = field(default_factory=dict)
     events: np.ndarray = field(default_factory=lambda: np.zeros(0, EVENT))
+    samples: list = field(default_factory=list)

@@ -8,9 +8,9 @@ from poblano.isa.commands import COMMAND_BYTES, ErrorCode
 from poblano.isa.registers import COUNTERS, Control, Irq, Status, address, constants
 
 from ..compiler.template import Bound
-from .errors import ChipError, DeviceError
+from .errors import ChipError, DeviceError, HangError
 from .resident import Residents
-from .result import RunResult
+from .result import SAMPLED, RunResult
 
 __all__ = ["Ring", "Stopped", "command_rows"]
 
@@ -49,10 +49,12 @@ class Ring:
     Members
     -------
     written : commands issued since the start
+    sampling : whether a run keeps the counters whenever the device has been let work, for a plot over time
     """
 
     def __init__(self, config, device, address, size):
         self.config, self.device, self.address, self.size = config, device, address, size
+        self.sampling, self._samples = False, []
         for name, value in constants(config).items():
             if (found := self.read(name)) != value:
                 raise DeviceError(
@@ -139,7 +141,7 @@ class Ring:
 
     def start(self):
         """Reset the queue and the counters; then commands can be issued."""
-        self._begun = time.monotonic()
+        self._begun, self._samples = time.monotonic(), []
         self._reset(Control.CLEAR_COUNTERS | Control.ENABLE)
         if self.device.sees_cycles:
             self.device.take_events()
@@ -187,10 +189,13 @@ class Ring:
             if found != counts:
                 counts, moved = found, now
             elif now - moved > self.device.patience:
-                raise DeviceError(self._hang(*counts))
+                raise HangError(self._hang(*counts), counts[1:])
 
     def _wait(self, brief):
         interrupt = self.device.wait(brief)
+        if self.sampling and not brief:
+            counts = [[counters[name] for name in SAMPLED] for counters in self._counters().values()]
+            self._samples.append((self.device.clock() - self._doorbell, np.array(counts)))
         if interrupt is False:
             return
         if interrupt:
@@ -234,6 +239,7 @@ class Ring:
             counters=self._counters(),
             bytes_read=beat * reads,
             bytes_written=beat * writes,
+            samples=self._samples,
             **events,
         )
 

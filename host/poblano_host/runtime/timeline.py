@@ -10,7 +10,7 @@ from poblano.isa.topology import LARGEST
 
 from ..cache import keep
 
-__all__ = ["SLICE", "slices", "trace_events", "write_timeline"]
+__all__ = ["SLICE", "slices", "trace_events", "unit_slices", "write_timeline"]
 
 SLICE = np.dtype([("command", np.int64), ("unit", np.int64), ("start", np.int64), ("end", np.int64)])
 """Command number ``command`` of a program was in progress in ``unit`` from cycle ``start`` to before
@@ -24,7 +24,11 @@ def slices(commands, events):
     command that its unit began while it finished the one before starts where that one ends, so that a
     unit's slices do not overlap.
     """
-    units = np.array([command.unit for command in commands], np.int64)
+    return unit_slices(np.array([command.unit for command in commands], np.int64), events)
+
+
+def unit_slices(units, events):
+    """As :func:`slices`, for the units of a program's commands."""
     found = []
     for unit in np.unique(units):
         places = np.nonzero(units == unit)[0]
@@ -63,7 +67,10 @@ def trace_events(runs):
         dict(name="thread_name", ph="M", pid=0, tid=tid, args=dict(name=name)),
         dict(name="thread_sort_index", ph="M", pid=0, tid=tid, args=dict(sort_index=tid)),
     ]
-    names = [dict(name="process_name", ph="M", pid=0, args=dict(name="poblano")), *thread(0, "program")]
+    names = [
+        dict(name="process_name", ph="M", pid=0, args=dict(name="poblano: 1 us is 1 cycle")),
+        *thread(0, "program"),
+    ]
     for unit in sorted(named):
         names += thread(unit + 1, LARGEST.name(unit))
     return names + result

@@ -29,10 +29,11 @@ FLAGS = [
     "--output-split",
     "20000",
 ]
-CXXFLAGS = ["-fPIC", "-fno-plt", "-std=gnu++17", "-fno-strict-aliasing"]
+CXXFLAGS = ["-fPIC", "-fno-plt", "-fno-semantic-interposition", "-std=gnu++17", "-fno-strict-aliasing"]
+LINK = ["-shared", "-Wl,-Bsymbolic"]  # functions of the library call each other directly
 HEADER = struct.Struct("<40xQ10xHH2x")
 """Of an ELF file of 64 bits: where its table of sections is, bytes of an entry, and entries."""
-FAST, SLOW = "-O1", "-O0"
+FAST, SLOW = "-O2", "-O0"
 """Optimisation of what runs every cycle, and of what runs once, at the start."""
 
 
@@ -59,7 +60,7 @@ def build_library(verilog, top, sources, *, no_inline=(), report=lambda text: No
     once. SimulationError says what failed; ``report`` is called with a line for each slow step.
     """
     settings = "`verilator_config\n" + "".join(f'no_inline -module "{name}"\n' for name in no_inline)
-    key = digest(verilog, *sources.values(), settings, *FLAGS, *CXXFLAGS, FAST, SLOW)
+    key = digest(verilog, *sources.values(), settings, *FLAGS, *CXXFLAGS, *LINK, FAST, SLOW)
     library = cache_folder() / f"{top}-{key}.so"
     if is_whole(library):
         return library
@@ -73,7 +74,7 @@ def build_library(verilog, top, sources, *, no_inline=(), report=lambda text: No
 
 def build_program(name, sources):
     """As :func:`build_library`, of the C++ ``sources`` alone."""
-    flags = ["-O2", "-shared", *CXXFLAGS]
+    flags = [FAST, *LINK, *CXXFLAGS]
     library = cache_folder() / f"{name}-{digest(*sources.values(), *flags)}.so"
     if not is_whole(library):
         with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
@@ -118,7 +119,7 @@ def _makefile(objects, support):
     macros = ["-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0"]
     flags = " ".join([*CXXFLAGS, *macros, "-I.", f"-I{support}", f"-I{support / 'vltstd'}"])
     names = " ".join(f"{source.stem}.o" for source in sources)
-    rules = [f"library.so: {names}\n\tg++ -shared -o $@ $^ -lpthread -latomic"]
+    rules = [f"library.so: {names}\n\tg++ {' '.join(LINK)} -o $@ $^ -lpthread -latomic"]
     for source in sources:
         level = SLOW if source.stem.endswith("Slow") else FAST
         rules.append(f"{source.stem}.o: {source}\n\tg++ {level} {flags} -c $< -o $@")

@@ -30,8 +30,8 @@ ACCUMULATOR_COMMAND = SUMS_COMMAND | {
     "minimum": 1,
     "e8m0": 1,
     "mx": 1,
-    "unit": signed(7),
-    "activation_unit": signed(6),
+    "quantum": signed(7),
+    "activation_quantum": signed(6),
 }
 """The loops' bounds; whether the weight blocks have scales and minima; whether the weights' scales
 (``e8m0``) and the activations' (``mx``) are powers of two; log2 of what sums of products, and of
@@ -181,7 +181,7 @@ class AccumulatorLane(wiring.Component):
 
 class Accumulator(wiring.Component):
     """Scales block sums and adds them up over the steps and segments, in ascending order, as
-    ``docs/architecture.md`` defines it.
+    ``docs/specification.md`` defines it.
 
     Latency: :attr:`latency` from the read of the last step's sums: with INT8 and INT4 12 cycles, and 4 for
     each segment.
@@ -296,8 +296,8 @@ class Accumulator(wiring.Component):
         factors = []
         for s in range(array.segments):
             meta = self.meta.payload[s]
-            factor, exponent, nan = scale_of_float32(meta.scale), command.unit, C(0)
-            sum_exponent = command.activation_unit
+            factor, exponent, nan = scale_of_float32(meta.scale), command.quantum, C(0)
+            sum_exponent = command.activation_quantum
             if has_mx:
                 factor = Mux(command.mx, ONE, factor)
                 mx_exponent, nan = (

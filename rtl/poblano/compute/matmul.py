@@ -9,7 +9,7 @@ from ..config import TileConfig
 from ..interfaces import BusWrite, LocalWrite, UnitSignature, meta_port, word_port
 from ..isa.commands import Opcode
 from ..isa.layout import CommandLayout
-from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_unit
+from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_quantum
 from ..stream.broadcast import Broadcast
 from ..verilog import gated_clock, place
 from .accumulator import Accumulator
@@ -118,15 +118,15 @@ class MatmulUnit(wiring.Component):
         element, activation = fields["element"], fields["activation"]
         e8m0 = fields["scale"] == ScaleFormat.E8M0
         dual = element.matches(*(e for e in Element if e.bits == 4)) if array.fp4_rate == 2 else C(0)
-        activation_unit = _lookup(activation, {a: a.unit for a in array.arithmetic.activations})
-        unit = _lookup(element, {e: weight_unit(e, ScaleFormat.NONE) for e in array.arithmetic.weights})
+        activation_quantum = _lookup(activation, {a: a.quantum for a in array.arithmetic.activations})
+        weight = _lookup(element, {e: weight_quantum(e, ScaleFormat.NONE) for e in array.arithmetic.weights})
         fields |= {
             "scaled": fields["scale"] != ScaleFormat.NONE,
             "e8m0": e8m0,
             "mx": activation != Activation.INT8,
-            "activation_unit": activation_unit,
-            "unit": activation_unit
-            + Mux((element == Element.S8) & e8m0, weight_unit(Element.S8, ScaleFormat.E8M0), unit),
+            "activation_quantum": activation_quantum,
+            "quantum": activation_quantum
+            + Mux((element == Element.S8) & e8m0, weight_quantum(Element.S8, ScaleFormat.E8M0), weight),
             "dual": dual,
             "passes": Mux(dual, array.passes_4bit, array.passes),
             "steps": fields["k_blocks"] >> segment_bits,

@@ -8,7 +8,7 @@ from ..config import BLOCK
 from ..formats.element import Activation, Element, scale_exponent
 from ..formats.float32_reference import canonicalise, float16_to_float32, without_subnormals
 from ..formats.scale_reference import read_scale, scale_multiply
-from ..isa.weight_stream import ScaleFormat, step_bytes, weight_unit
+from ..isa.weight_stream import ScaleFormat, step_bytes, weight_quantum
 
 __all__ = ["matmul", "pack_weights", "unpack_weights"]
 
@@ -29,14 +29,14 @@ def matmul(
     scale_format=None,
     block_sums=None,
 ):
-    """The product of quantised activations and weights, float32 (M, N), as ``docs/architecture.md`` defines
+    """The product of quantised activations and weights, float32 (M, N), as ``docs/specification.md`` defines
     it.
 
     Parameters
     ----------
     a_q : codes of the activation format's element (M, K)
     a_scale : float32 (M, K/32)
-    a_sum : integers (M, K/32), sums of a_q's blocks in units; None computes them. Only used with ``w_min``.
+    a_sum : integers (M, K/32), sums of a_q's blocks in quanta; None computes them. Only used with ``w_min``.
     w_q : codes of ``element`` (K, N); integers of type float32 need no conversion
     w_scale, w_min : float32 or float16 (K/32, N), or None; read as scales of 11 bits, which every float16 is
     scale_format : ScaleFormat.E8M0 if ``w_scale`` are powers of two or NaN that MX formats mean; others
@@ -76,7 +76,7 @@ class _Operands:
             )
         self.blocks = k // BLOCK
         self.e8m0 = scale_format == ScaleFormat.E8M0
-        self.unit = activation.unit + weight_unit(self.element, scale_format)
+        self.quantum = activation.quantum + weight_quantum(self.element, scale_format)
         self.simple = not activation.mx and not self.e8m0 and self.element.format.fixed
         self.a = (
             np.maximum(a_q.astype(np.int8, copy=False), -127).astype(np.float32)
@@ -95,12 +95,12 @@ class _Operands:
             self.w_scale = read_scale(self.w_scale)
         if w_min is not None:
             sums = self.a.reshape(shape).sum(2) if a_sum is None else np.asarray(a_sum)
-            self.sums = _round32(sums.astype(np.float64), activation.unit + self.exponent)
+            self.sums = _round32(sums.astype(np.float64), activation.quantum + self.exponent)
         self.given = None
 
     def take_sums(self, block_sums):
         """Let ``block_sums`` compute the sums, if they are of INT8 and INT4 products."""
-        if self.simple and not self.unit:
+        if self.simple and not self.quantum:
             w = self.w_q if self.element in _INTEGERS else _integers(self.element, self.w_q)
             self.given = block_sums(self.a.astype(np.int8), np.asarray(w).astype(np.int8))
 
@@ -119,7 +119,7 @@ class _Operands:
         return np.multiply(u, scale, out=u) if self.simple else scale_multiply(u, scale)
 
     def _sums(self, kb, part):
-        """The sums of the block's products in their units."""
+        """The sums of the block's products in their quanta."""
         if self.given is not None:
             return self.given[kb][:, part].astype(np.float32)
         w = self.w_q[kb * BLOCK : (kb + 1) * BLOCK, part]
@@ -127,10 +127,10 @@ class _Operands:
             if self.element not in _INTEGERS:
                 w = _integers(self.element, w)
             u = self.a_blocks[kb] @ w.astype(np.float32, copy=False)
-            if self.unit:
-                u *= np.float32(2.0**self.unit)
+            if self.quantum:
+                u *= np.float32(2.0**self.quantum)
             return u
-        e = self.exponent[:, kb, None] + self.unit
+        e = self.exponent[:, kb, None] + self.quantum
         if self.e8m0:
             e = e + scale_exponent(self.w_scale[kb, part])
         return _block_sums(self.a_blocks[kb], _integers(self.element, w), e)
@@ -148,8 +148,8 @@ _HALF = 16
 
 
 def _integers(element, codes):
-    """float64 integers in units of codes; NaN and infinities stay."""
-    return np.ldexp(element.values(codes), -element.format.unit)
+    """float64 integers, in quanta, of codes; NaN and infinities stay."""
+    return np.ldexp(element.values(codes), -element.format.quantum)
 
 
 def _round32(value, exponent, error=0.0):

@@ -34,7 +34,7 @@ class ElementFormat:
     """An element: sign, ``exponent_bits`` and ``mantissa_bits``, or an integer where there is no exponent.
 
     ``nan`` and ``infinity``: which specials it has: all but E4M3 as IEEE-754 would, of E4M3 only S.1111.111
-    is NaN. Its values are multiples of ``2**unit``.
+    is NaN. Its values are multiples of its quantum, ``2**quantum``.
     """
 
     name: str
@@ -50,7 +50,7 @@ class ElementFormat:
         return (1 << self.exponent_bits - 1) - 1
 
     @property
-    def unit(self):
+    def quantum(self):
         """log2 of the difference of neighbouring subnormals: 1 - bias - mantissa bits; 0 for integers."""
         return 1 - self.bias - self.mantissa_bits if self.exponent_bits else 0
 
@@ -71,8 +71,8 @@ class ElementFormat:
         exponent = codes >> self.mantissa_bits & (1 << self.exponent_bits) - 1
         magnitude = np.where(
             exponent == 0,
-            np.ldexp(mantissa, self.unit),
-            np.ldexp(mantissa + (1 << self.mantissa_bits), exponent - 1 + self.unit),
+            np.ldexp(mantissa, self.quantum),
+            np.ldexp(mantissa + (1 << self.mantissa_bits), exponent - 1 + self.quantum),
         )
         top = exponent == (1 << self.exponent_bits) - 1
         if self.infinity:
@@ -83,14 +83,14 @@ class ElementFormat:
 
     @cached_property
     def largest(self):
-        """The largest finite magnitude as an integer, in units."""
+        """The largest finite magnitude as an integer, in quanta."""
         finite = self.values[np.isfinite(self.values)]
-        return int(np.ldexp(np.abs(finite).max(), -self.unit))
+        return int(np.ldexp(np.abs(finite).max(), -self.quantum))
 
     @property
     def max_exponent(self):
         """log2 of the largest power of two (the MX specification's emax)."""
-        return (self.largest.bit_length() - 1) + self.unit
+        return (self.largest.bit_length() - 1) + self.quantum
 
     @property
     def fixed(self):
@@ -121,7 +121,7 @@ class ElementFormat:
         if not self.exponent_bits:
             limit = (1 << self.bits - 1) - 1
             return np.clip(np.rint(x), -limit, limit).astype(np.int8).view(np.uint8)
-        magnitude = np.minimum(np.abs(x), np.ldexp(float(self.largest), self.unit))
+        magnitude = np.minimum(np.abs(x), np.ldexp(float(self.largest), self.quantum))
         exponent = np.where(
             magnitude > 0, np.maximum(np.frexp(magnitude)[1] - 1, 1 - self.bias), 1 - self.bias
         )
@@ -190,13 +190,13 @@ class Activation(enum.IntEnum):
         return self is not Activation.INT8
 
     @property
-    def unit(self):
+    def quantum(self):
         """log2 of what an element's integer counts: MXINT8's elements have six fraction bits."""
-        return -6 if self is Activation.MXINT8 else self.element.format.unit
+        return -6 if self is Activation.MXINT8 else self.element.format.quantum
 
     @property
     def largest(self):
-        """The largest magnitude in units: integers are symmetric (-128 reads as -127)."""
+        """The largest magnitude in quanta: integers are symmetric (-128 reads as -127)."""
         return (
             min(self.element.format.largest, 127)
             if self.element is Element.S8
@@ -205,12 +205,12 @@ class Activation(enum.IntEnum):
 
     @property
     def sum_width(self):
-        """Bits of the signed sum of 32 elements, in units."""
+        """Bits of the signed sum of 32 elements, in quanta."""
         return (BLOCK * self.largest).bit_length() + 1
 
     def integers(self, codes):
-        """float64 integers in units of ``2**unit`` for codes of the element; NaN and infinities stay."""
-        values = np.ldexp(self.element.values(codes), -self.element.format.unit)
+        """float64 integers in quanta of ``2**quantum`` for codes of the element; NaN and infinities stay."""
+        values = np.ldexp(self.element.values(codes), -self.element.format.quantum)
         return np.maximum(values, -127) if self.element is Element.S8 else values
 
 
@@ -300,12 +300,13 @@ class Arithmetic:
 
     @staticmethod
     def pair_width(activation, weight):
-        """Bits of the exact signed sum of 32 products, in units of ``2**(activation.unit + weight.unit)``."""
+        """Bits of the exact signed sum of 32 products, in quanta of ``2**(activation.quantum +
+        weight.quantum)``."""
         return (BLOCK * activation.largest * weight.format.largest).bit_length() + 1
 
     @property
     def activation_sum_width(self):
-        """Bits of the signed sum of an activation block in units."""
+        """Bits of the signed sum of an activation block in quanta."""
         return max(a.sum_width for a in self.activations)
 
     @property
@@ -330,13 +331,13 @@ class Arithmetic:
 
     @property
     def sum_layout(self):
-        """A sum of products: ``value`` in units, and ``special``."""
+        """A sum of products: ``value`` in quanta, and ``special``."""
         return data.StructLayout({"value": signed(self.sum_width), "special": self.special_bits})
 
     @property
     def scaled_sums(self):
-        """Whether sums have exponents: a format is MX, or its unit is not 1."""
-        return any(a.mx for a in self.activations) or any(w.format.unit for w in self.weights)
+        """Whether sums have exponents: a format is MX, or its quantum is not 1."""
+        return any(a.mx for a in self.activations) or any(w.format.quantum for w in self.weights)
 
 
 def operand_layout(elements, special_bits):

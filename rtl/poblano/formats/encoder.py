@@ -30,7 +30,9 @@ class _Parameters:
     @classmethod
     def of(cls, activation):
         form = activation.element.format
-        fraction, least = (form.mantissa_bits, 1 - form.bias) if form.exponent_bits else (-activation.unit, 0)
+        fraction, least = (
+            (form.mantissa_bits, 1 - form.bias) if form.exponent_bits else (-activation.quantum, 0)
+        )
         top = form.max_exponent - least if form.exponent_bits else 0
         return cls(fraction, least, top, activation.largest >> top)
 
@@ -55,7 +57,7 @@ class ElementEncoder(wiring.Component):
     exponent : In(8), the scale's exponent plus 127; 255: the scale is NaN, the element is zero, without a
         sign
     code : Out(8), the element; bits above it are 0
-    value : Out(signed), the element in units of the format
+    value : Out(signed), the element in quanta of the format
     en : In(1), the pipeline advances
     """
 

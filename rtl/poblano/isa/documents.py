@@ -4,6 +4,7 @@ poblano.isa.documents docs``."""
 from pathlib import Path
 import sys
 
+from .assembly import EXAMPLE, FORM, NOTES, line_form
 from .check import ORDER
 from .commands import ErrorCode, Opcode
 from .header import COMMAND_BYTES, COUNT_BITS, NO_UNIT, OPCODE_BITS, UNIT_BITS, WAITS, wait_offset
@@ -96,6 +97,22 @@ def _regions(definition):
     return _table(("from", "of", "rows", "stride", "length of a row", "multiples of", "if"), rows)
 
 
+def _text():
+    """How a program is written as text."""
+    return [
+        "## Programs as text",
+        "For example, this program doubles 32 numbers. The vector unit waits for the DMA engine's first "
+        "command, and the DMA engine's second command for the vector unit:",
+        f"```text\n{EXAMPLE}```",
+        f"The form of a line is `{FORM}`. Under each opcode below stands its line with all operands. `poblano"
+        " asm --help` prints them too.",
+        "\n".join(f"* {note}" for note in NOTES),
+        "`poblano asm` makes commands of the text, and `poblano disasm` text of commands. `poblano exec` "
+        "runs a program, on the RTL or on the golden model. [examples/README.md](../examples/README.md) "
+        "has three programs with an explanation of each, and shows how a wait that was forgotten is found.",
+    ]
+
+
 def _opcode(opcode):
     definition = opcode.definition
     parts = [
@@ -103,7 +120,7 @@ def _opcode(opcode):
         f"{definition.purpose} Executed by {_executor(definition.kind)}.",
     ]
     if definition.fields:
-        parts.append(_fields(definition))
+        parts += [f"As text: `{line_form(opcode)}`", _fields(definition)]
     if definition.local or definition.memory:
         parts.append(_regions(definition))
     if definition.rules:
@@ -153,12 +170,13 @@ def commands_document():
     parts = [
         "# Commands",
         f"A command is {COMMAND_BYTES} bytes: {COMMAND_BYTES // 8} words of 64 bits, little-endian. Bits "
-        "that are not listed must be 0. What the commands compute is in `architecture.md`. This file is "
+        "that are not listed must be 0. What the commands compute is in `specification.md`. This file is "
         "written by `python -m poblano.isa.documents docs`.",
         "## Opcode, unit and waits",
         _header(),
         "A wait holds when its unit has completed so many commands since the queue's reset: "
         f"`(completed - count) mod 2**{COUNT_BITS} < 2**{COUNT_BITS - 1}`.",
+        *_text(),
         "## How to read the tables",
         "The second table of an opcode has its regions: the rows of lines (32 bytes) of vector memory, of "
         "blocks of activation memory or of bytes of memory that it reads or writes. A region's first address "
@@ -185,19 +203,20 @@ def registers_document():
     """The text of ``docs/registers.md``."""
     parts = [
         "# Registers",
-        "AXI4-Lite, 32-bit registers at byte addresses; bits that are not listed read 0. Writes of less than "
-        "a register or of "
-        "a read-only register, and accesses of other addresses, are answered with SLVERR. ro: read only; rw: "
-        "read and write; "
-        "w1c: a written 1 clears the bit. All are 0 after reset, but for those that describe the chip. This "
-        "file is written "
-        "by `python -m poblano.isa.documents docs`.",
+        "For example, a host starts work by writing TAIL, and then bit 0 of STATUS, at address 0x014, is 1 "
+        "while commands are left or in progress ([below](#use)).",
+        "The chip has 32-bit registers at byte addresses behind AXI4-Lite. Bits that are not listed read 0. "
+        "These accesses are answered with SLVERR: writes of less than a register, writes of a read-only "
+        "register, and accesses of other addresses. In the column *access*, ro means read only, rw read and "
+        "write, and w1c that a written 1 clears the bit. All registers are 0 after reset, but for those that "
+        "describe the chip. This file is written by `python -m poblano.isa.documents docs`.",
         _table(
             ("address", "name", "access", "meaning"),
             [(f"0x{r.address:03x}", r.name, r.access, r.doc) for r in REGISTERS.values()],
         ),
         "## Counters of the units",
-        f"Of unit n at 0x{COUNTER_BASE:03x} + {COUNTER_STRIDE}*n, read only:",
+        f"Each unit has counters, which are read only. Those of unit n begin at 0x{COUNTER_BASE:03x} + "
+        f"{COUNTER_STRIDE}*n. For example, BUSY of unit 3 is at 0x{COUNTER_BASE + 3 * COUNTER_STRIDE + 4:x}.",
         _table(
             ("offset", "name", "meaning"),
             [(4 * k, name, doc) for k, (name, doc) in enumerate(COUNTERS.items())],

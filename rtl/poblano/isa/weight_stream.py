@@ -5,7 +5,7 @@ import enum
 from ..config import BLOCK
 from ..formats.element import Activation, Element
 
-__all__ = ["Activation", "Element", "ScaleFormat", "step_bytes", "weight_unit"]
+__all__ = ["Activation", "Element", "ScaleFormat", "step_bytes", "weight_bytes", "weight_quantum"]
 
 
 class ScaleFormat(enum.IntEnum):
@@ -21,9 +21,9 @@ class ScaleFormat(enum.IntEnum):
         return (0, 2, 4, 1)[self]
 
 
-def weight_unit(element, scale):
+def weight_quantum(element, scale):
     """log2 of what a weight's integer counts: MXINT8's elements have six fraction bits."""
-    return -6 if element == Element.S8 and scale == ScaleFormat.E8M0 else Element(element).format.unit
+    return -6 if element == Element.S8 and scale == ScaleFormat.E8M0 else Element(element).format.quantum
 
 
 def step_bytes(config, *, element=Element.S8, scale=ScaleFormat.NONE, minimum=False):
@@ -37,3 +37,9 @@ def step_bytes(config, *, element=Element.S8, scale=ScaleFormat.NONE, minimum=Fa
         + whole(2 * blocks * bool(minimum))
         + blocks * BLOCK * Element(element).bits // 8
     )
+
+
+def weight_bytes(o, config):
+    """Bytes of the weight stream that a MATMUL of operands ``o`` takes."""
+    step = step_bytes(config, element=Element(o.element), scale=ScaleFormat(o.scale), minimum=o.minimum)
+    return o.groups * (o.k_blocks // config.tile.array.segments) * step

@@ -340,7 +340,7 @@ class Quantiser(wiring.Component):
         return codes, Mux(is_int8, _tree(integers, add), beat_sum)
 
     def _mx_elements(self, m, en, x, exponent):
-        """The codes and their sum in units, :attr:`ELEMENT` cycles later; the sum takes the last of them."""
+        """The codes and their sum in quanta, :attr:`ELEMENT` cycles later; the sum takes the last of them."""
         codes, values = [], []
         for lane, number in enumerate(x):
             encoder = place(m, f"encode{lane}", ElementEncoder(self.mx))

@@ -33,7 +33,7 @@ ARGMAX_START = (NAN, 0)
 def quantise(x, activation=Activation.INT8):
     """float32 (.., 32*n) in blocks of 32 of the format ``activation``.
 
-    Returns the elements' codes int8 (.., 32*n), scales float32 (.., n) and sums int64 (.., n), in units of
+    Returns the elements' codes int8 (.., 32*n), scales float32 (.., n) and sums int64 (.., n), in quanta of
     the format.
     """
     activation = Activation(activation)
@@ -63,9 +63,9 @@ def _quantise_mx(blocks, largest, activation):
     largest_exponent = form.max_exponent if form.exponent_bits else 0
     exponent = np.where(amax == 0, -127, np.maximum(np.frexp(amax)[1] - 1 - largest_exponent, -127))
     x = np.where(finite[..., None], blocks, np.float32(0)).astype(np.float64)
-    # An integer element counts units; a floating-point element's format knows its unit.
-    unit = 0 if form.exponent_bits else activation.unit
-    codes = form.encode(np.ldexp(x, -exponent[..., None] - unit)).view(np.int8)
+    # An integer element counts quanta; a floating-point element's format knows its quantum.
+    quantum = 0 if form.exponent_bits else activation.quantum
+    codes = form.encode(np.ldexp(x, -exponent[..., None] - quantum)).view(np.int8)
     return codes, np.where(finite, np.ldexp(np.float32(1), exponent), NAN)
 
 

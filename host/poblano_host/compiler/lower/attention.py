@@ -245,12 +245,12 @@ class _Piece:
     def _normalise(self):
         """The output times 1/sum, quantised and broadcast; a block is a part of a wide array's columns."""
         s, item, sizes = self.s, self.item, self.s.sizes
-        unit = s.formats.cache_unit
+        quantum = s.formats.cache_quantum
         self._vector(
             blocks=-(-item.rows // BLOCK),
             a=self.sum,
             sfu=SfuOp.RECIPROCAL,
-            **({} if unit == 1 else dict(op2=AluOp.MUL, sel2=Select.IMMEDIATE, imm2=unit)),
+            **({} if quantum == 1 else dict(op2=AluOp.MUL, sel2=Select.IMMEDIATE, imm2=quantum)),
             sink=Sink.VMEM,
             dst=self.sum,
             label="reciprocal",

@@ -93,7 +93,7 @@ def _normalise(s, tile, part, node, temporary):
 def _take_queries(s, node, product, tile, results, temporary):
     """Scaled for base-2 softmax; in the tiles that attend with them by token and head."""
     steps, together = s.sizes.head_steps, s.plan.together
-    factor = node.scale * LOG2_E * s.formats.cache_unit
+    factor = node.scale * LOG2_E * s.formats.cache_quantum
     joint = lambda head, heads: s.count == 1 or together(head)[:2] == (head, heads)
     for part in parts(s, results, joint):
         _, heads, _ = together(part.head)

@@ -111,7 +111,14 @@ VECTOR = Definition(
         Field("index", 5, 2 * LOCAL_BITS, 24, "argmax: index of the first element"),
         Field("rows", 6, 0, 16, "rows", Number(least=1)),
         Field("blocks", 6, 16, 12, "blocks of 32 elements in a row", Number(least=1, most=MAX_BLOCKS)),
-        Field("limit", 6, 28, 16, f"first filled element of the first rows; {NO_LIMIT}: none"),
+        Field(
+            "limit",
+            6,
+            28,
+            16,
+            f"first filled element of the first rows; {NO_LIMIT}: none (also if not given)",
+            default=NO_LIMIT,
+        ),
         Field("limit_step", 6, 44, 12, "what the limit grows by from some rows to the next"),
         Field(
             "share", 6, 56, 8, "rows that share a row of b and a limit (1 if not given)", Number(least=1), 1
