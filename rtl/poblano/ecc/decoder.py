@@ -15,9 +15,9 @@ class ECCDecoder(wiring.Component):
 
     Latency: combinational.
 
-    Of a word in which no more than one bit, or no more than one of its check bits, has flipped, ``o`` is what
-    was written; ``corrected`` says that one has. Of a word with two flipped bits ``failed`` is 1, and ``o`` is
-    ``data`` as it is. Of more flipped bits, an odd number may be taken for one.
+    If one bit of a word or of its check bits has flipped, or none, ``o`` is what was written; ``corrected``
+    says that one has. If two have flipped, ``failed`` is 1, and ``o`` is ``data`` as it is. An odd number of
+    more may be taken for one.
 
     Parameters
     ----------

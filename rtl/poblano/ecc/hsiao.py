@@ -13,11 +13,12 @@ class HsiaoCode:
     """The code of words of ``data`` bits, which adds ``checks`` bits to them.
 
     Each bit of a word has a *column* of ``checks`` bits. The syndrome of a word and its check bits is the
-    exclusive or of the columns of the bits that are one; it is zero for what was written. A check bit's column
-    has the one bit of its place, a data bit's an odd number of at least three, and no two are equal. So the
-    syndrome of one flipped bit is its column, with an odd number of ones, and that of two flipped bits has an
-    even number and is not zero. Columns of fewer ones come first, and among these the one that keeps the ones
-    in each place as even as can be, which makes the trees of gates small and equally deep.
+    exclusive or of the columns of the bits that are one; it is zero for what was written. A check bit's
+    column has a one in its place alone, a data bit's has an odd number of ones, at least three, and no two
+    columns are equal. So the syndrome of one flipped bit is its column, with an odd number of ones, and that
+    of two flipped bits has an even number and is not zero. Columns of fewer ones come first, and among these
+    the one that keeps the ones in each place as even as can be, which makes the trees of gates small and
+    equally deep.
 
     Source: M. Y. Hsiao, "A Class of Optimal Minimum Odd-weight-column SEC-DED Codes", IBM Journal of Research
     and Development 14 (4), 1970.
@@ -61,12 +62,9 @@ class HsiaoCode:
         for weight in range(3, self.checks + 1, 2):
             places = np.array(list(combinations(range(self.checks), weight)))
             wanted = min(comb(self.checks, weight), self.data - len(columns))
-            if wanted == len(places):  # all of them, in any order
-                chosen = places
-            else:
-                chosen = _even(places, wanted, ones)
+            chosen = _even(places, wanted, ones)
             columns += [sum(1 << int(place) for place in column) for column in chosen]
-            ones += np.bincount(chosen.ravel(), minlength=self.checks) if wanted else 0
+            ones += np.bincount(chosen.ravel(), minlength=self.checks)
         return tuple(columns)
 
     def encode(self, words):
@@ -102,7 +100,7 @@ def _even(places, wanted, ones):
         left[best] = False
         chosen.append(places[best])
         ones[places[best]] += 1
-    return np.array(chosen).reshape(wanted, places.shape[1])
+    return np.array(chosen, int).reshape(wanted, places.shape[1])
 
 
 _WEIGHTS = 4096.0 ** -np.arange(16)
