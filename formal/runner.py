@@ -55,6 +55,7 @@ FILES = (
     "block_sums",
     "accumulator",
     "dram_address",
+    "ecc",
     "dram_data",
     "dram_queue",
     "dram_refresh",
