@@ -203,6 +203,11 @@ class ChipConfig:
     ``formats`` are the number formats of every tile's array (the given ``tile``'s by default). With
     ``clock_gates`` the clocks of parts that have nothing to do stand still; without, for FPGAs, there is one
     clock, and every cycle is the same.
+
+    With ``ecc`` the words of memories carry check bits: single flipped bits are corrected, two are errors.
+    With ``clear_at_reset`` the local memories are zero after a reset; ``ecc`` implies it. Where nothing on
+    the chip moves for ``watchdog`` cycles while a command waits or is in progress, that is an error; 0
+    leaves the watchdog out, and software can set another time.
     """
 
     name: str = "custom"
@@ -212,8 +217,20 @@ class ChipConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     queue_depth: int = 4
     clock_gates: bool = True
+    ecc: bool = False
+    clear_at_reset: bool | None = None
+    watchdog: int = 65536
 
     def __post_init__(self):
+        if self.clear_at_reset is None:
+            object.__setattr__(self, "clear_at_reset", self.ecc)
+        require(
+            self.clear_at_reset or not self.ecc, "ecc needs clear_at_reset: no word has check bits before"
+        )
+        require(
+            isinstance(self.watchdog, int) and 0 <= self.watchdog < 1 << 32,
+            f"watchdog must be a number of cycles below {1 << 32}, or 0 for none, not {self.watchdog!r}",
+        )
         formats = tuple(self.tile.array.formats if self.formats is None else self.formats)
         object.__setattr__(self, "formats", formats)
         object.__setattr__(self, "tile", replace(self.tile, array=replace(self.tile.array, formats=formats)))
@@ -233,7 +250,8 @@ class ChipConfig:
     @property
     def derived(self):
         """The fields that follow from others, as they are given then."""
-        return {"formats": None}
+        cleared = {"clear_at_reset": None} if self.clear_at_reset == self.ecc else {}
+        return {"formats": None} | cleared
 
     @property
     def stream_bytes(self):
