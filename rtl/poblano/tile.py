@@ -34,6 +34,7 @@ class Tile(wiring.Component):
     bus_matmul, bus_vector : Out(stream of BusWrite), results for other tiles.
     bus : In(stream of LocalWrite), writes from the broadcast bus.
     dma_vmem, dma_amem : In(ReadPortSignature), the DMA engine's reads.
+    moved : Out(1), something was transferred inside in the cycle before.
     """
 
     def __init__(self, config: ChipConfig):
@@ -52,6 +53,7 @@ class Tile(wiring.Component):
                 "bus": In(stream.Signature(LocalWrite(local))),
                 "dma_vmem": In(vmem_port(local)),
                 "dma_amem": In(block_port(local)),
+                "moved": Out(1),
             }
         )
 
@@ -87,6 +89,8 @@ class Tile(wiring.Component):
         connect(m, matmul.local, memories.w_matmul)
         connect(m, vector.local, memories.w_vector)
         connect(m, flipped(self.bus), memories.w_bus)
+        words = streamer.o.valid & streamer.o.ready
+        m.d.sync += self.moved.eq(memories.moved | words | self.axi.r.valid)
         connect(m, matmul.bus, flipped(self.bus_matmul))
         connect(m, vector.bus, flipped(self.bus_vector))
         return m

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, connect, flipped
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import TileConfig
 from ..interfaces import LocalWrite, block_port, meta_port, vmem_port, word_port
@@ -31,6 +31,7 @@ class LocalMemories(wiring.Component):
     matmul_a, matmul_meta : In(ReadPortSignature), words of activation memory: elements; scales and sums
     dma_a : In(ReadPortSignature), blocks of activation memory
     w_vector, w_matmul, w_bus : In(stream(LocalWrite))
+    moved : Out(1), a request or a write is transferred in this cycle
     """
 
     LATENCY = 2
@@ -50,6 +51,7 @@ class LocalMemories(wiring.Component):
                 "w_vector": In(write),
                 "w_matmul": In(write),
                 "w_bus": In(write),
+                "moved": Out(1),
             }
         )
         assert BankedMemory.LATENCY == ActivationMemory.LATENCY == self.LATENCY
@@ -58,6 +60,9 @@ class LocalMemories(wiring.Component):
         m = Module()
         config, local = self.config, self.config.local
         writes = (self.w_vector, self.w_matmul, self.w_bus)
+        reads = (self.vector_a, self.vector_b, self.dma_v, self.matmul_a, self.matmul_meta, self.dma_a)
+        transfers = [port.valid & port.ready for port in (*writes, *(port.req for port in reads))]
+        m.d.comb += self.moved.eq(Cat(transfers).any())
         vmem = place(
             m,
             "vmem",
