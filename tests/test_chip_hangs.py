@@ -1,6 +1,8 @@
 """What never goes on on the chip: each is an error, a reset of the queue ends, and the next program's bits
 are right."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,11 @@ from poblano.isa.commands import Command, ErrorCode, Opcode
 from poblano.isa.registers import NO_ERROR_UNIT
 from poblano_host.compiler import MatmulJob
 from poblano_host.runtime.backend import GoldenBackend, run_job
-from poblano_host.runtime.ring import Ring, Stopped, command_rows
+from poblano_host.runtime.errors import ChipError
+from poblano_host.runtime.ring import Ring, Stopped, clear_commands, command_rows
 from tests import meddled
 from tests.meddled import CHANNELS, LIMIT, LOST, SILENT, TAKEN, meddle
+from tests.test_first_light import dump
 
 CONFIG = meddled.config()
 DMA, STREAM, MATMUL, VECTOR = range(4)
@@ -21,23 +25,23 @@ RESET = LIMIT + 100
 class Chip:
     """A chip, a product for it, and what is right."""
 
-    def __init__(self):
+    def __init__(self, config=CONFIG):
         rng = np.random.default_rng(5)
+        self.config = config
         self.job = MatmulJob(
             rng.standard_normal((6, 96)), rng.standard_normal((96, 40)), CONFIG, format="q8_0"
         )
         golden = GoldenBackend(CONFIG, self.job.memory_bytes, self.job.ring)
         self.product, _ = run_job(self.job, golden)
         self.code = command_rows(self.job.program.encode())
-        self.device = meddled.device(CONFIG, self.job.memory_bytes)
+        self.device = meddled.device(config, self.job.memory_bytes)
         self.simulation = self.device.simulation
-        self.ring = Ring(CONFIG, self.device, *self.job.ring)
+        self.ring = Ring(config, self.device, *self.job.ring)
         for address, data in self.job.image + self.job.program.inputs:
             self.device.write_memory(address, data)
 
     def run(self):
         """The product is computed, and right; its cycles."""
-        at, size = self.job.result, None
         for first, rows, columns in self.job._parts:
             size = 4 * (rows.stop - rows.start) * (columns.stop - columns.start)
             self.device.write_memory(first, bytes(size))
@@ -96,8 +100,8 @@ def test_memory_is_silent(chip, channel):
 @pytest.mark.parametrize("at", [TAKEN, LOST], ids=["takes", "loses"])
 @pytest.mark.parametrize("unit", [DMA, STREAM, MATMUL, VECTOR])
 def test_unit_hangs(chip, unit, at):
-    length = chip.run()
-    for cycles in (0, length // 2):
+    chip.run()
+    for cycles in (0, 20):
         chip.begin(cycles)
         meddle(chip.simulation, at, 1 << unit)
         stop, took = chip.stop()
@@ -153,3 +157,78 @@ def test_resets(chip):
         if n % 3 == 1:
             meddle(chip.simulation, SILENT, 0)
         chip.run()
+
+
+def test_errors_stay_small(chip):
+    """What does not depend on the unit that fails completes, also behind it, as on the golden chip."""
+    at = chip.job.memory_bytes - 4096
+    word = lambda n, *waits: command(
+        Opcode.STORE_WORD, DMA, waits, mem_addr=at + 4 * n, mem_stride=4, rows=1, value=n + 1
+    )
+    stream = lambda size: command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=size, rows=1)
+    product = command(Opcode.MATMUL, MATMUL, **PRODUCT)
+    for sizes in ((128, 136, 128), (128, 120, 128), (136, 128, 128)):
+        program = b"".join(
+            [
+                word(0),
+                *map(stream, sizes),
+                product,
+                product,
+                product,
+                word(1, (MATMUL, 0)),
+                word(2, (STREAM, 1)),
+            ]
+            + [command(Opcode.CLEAR, VECTOR), word(3, (VECTOR, 1))]
+            + [word(4, (MATMUL, 1)), word(5, (MATMUL, 2)), word(6)]
+        )
+        golden, found = GoldenBackend(CONFIG, chip.job.memory_bytes, chip.job.ring), []
+        chip.device.write_memory(at, bytes(64))
+        for backend, read in ((golden, golden.read), (chip.ring, chip.device.read_memory)):
+            with pytest.raises(ChipError) as error:
+                backend.run(program)
+            found.append((error.value.code, error.value.index, error.value.unit, read(at, 64)))
+        assert found[0] == found[1]
+        assert found[0][0] is ErrorCode.LENGTH and np.frombuffer(found[0][3], np.uint32)[:4].all()
+    chip.run()
+
+
+def local_memories(chip):
+    """Whether there is anything in the chip's local memories, and whether its queue goes on."""
+    at = chip.job.memory_bytes - (1 << 17)
+    code, end = dump(CONFIG, at)
+    chip.ring.run(code)
+    return np.frombuffer(chip.device.read_memory(at, end - at), np.uint8).any()
+
+
+def test_clear(chip):
+    """Local memories keep what is in them over a reset of the queue, and nothing when they have been cleared."""
+    chip.run()
+    assert local_memories(chip)
+    chip.ring.clear_local()
+    assert not local_memories(chip)
+    length = chip.ring.run(clear_commands(CONFIG)).cycles
+    rows = CONFIG.tile.vmem_rows // CONFIG.tile.vmem_banks
+    assert length - max(rows, CONFIG.tile.amem_blocks) < 150
+    chip.run()
+    assert local_memories(chip)
+    # A reset while they are being cleared: the next time they are.
+    chip.ring.start()
+    chip.ring.issue(command_rows(clear_commands(CONFIG)))
+    chip.simulation.run(200)
+    chip.ring.clear_local()
+    assert not local_memories(chip)
+    chip.run()
+
+
+def test_clear_at_reset():
+    """Of the chip; commands wait until all is zero."""
+    chip = Chip(replace(CONFIG, clear_at_reset=True))
+    chip.run()
+    assert local_memories(chip)
+    for wait in (0, 50, 400):
+        chip.run()
+        chip.simulation.reset()
+        chip.simulation.run(wait)
+        chip.ring = Ring(chip.config, chip.device, *chip.job.ring)
+        assert not local_memories(chip)
+    chip.run()

@@ -90,7 +90,7 @@ class Chip(wiring.Component):
         connect(m, unit(UnitKind.DMA), dma.unit)
         connect(m, dma.bus, source(UnitKind.DMA))
         for n, tile in enumerate(tiles):
-            m.d.comb += tile.number.eq(n)
+            m.d.comb += [tile.number.eq(n), tile.clear.eq(processor.clear_memories)]
             connect(m, unit(UnitKind.STREAM, n), tile.stream)
             connect(m, unit(UnitKind.MATMUL, n), tile.matmul)
             connect(m, unit(UnitKind.VECTOR, n), tile.vector)
@@ -122,6 +122,7 @@ class Chip(wiring.Component):
                     *(channel.valid & channel.ready for channel in (dma.write.aw, dma.write.w, dma.write.b)),
                 ).any()
             ),
+            processor.clearing.eq(Cat(tile.clearing for tile in tiles).any()),
             processor.read_beats.eq(beats(port.read.r for port in ports)),
             processor.write_beats.eq(beats(port.write.w for port in ports)),
         ]

@@ -35,6 +35,7 @@ class Tile(wiring.Component):
     bus : In(stream of LocalWrite), writes from the broadcast bus.
     dma_vmem, dma_amem : In(ReadPortSignature), the DMA engine's reads.
     moved : Out(1), something was transferred inside in the cycle before.
+    clear : In(1), begin to clear the local memories; clearing : Out(1), until they are.
     """
 
     def __init__(self, config: ChipConfig):
@@ -54,6 +55,8 @@ class Tile(wiring.Component):
                 "dma_vmem": In(vmem_port(local)),
                 "dma_amem": In(block_port(local)),
                 "moved": Out(1),
+                "clear": In(1),
+                "clearing": Out(1),
             }
         )
 
@@ -78,6 +81,12 @@ class Tile(wiring.Component):
         connect(m, flipped(self.vector), vector.unit)
         connect(m, flipped(self.axi), streamer.axi)
         connect(m, streamer.o, matmul.weights)
+        m.d.comb += [
+            matmul.last.eq(streamer.last),
+            memories.clear.eq(self.clear | vector.clear),
+            vector.clearing.eq(memories.clearing),
+            self.clearing.eq(memories.clearing),
+        ]
 
         connect(m, matmul.a, memories.matmul_a)
         connect(m, matmul.meta, memories.matmul_meta)

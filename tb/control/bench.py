@@ -300,7 +300,7 @@ async def latency(dut):
     await bench.start()
     bench.stall = 0
     await bench.set_up()
-    ranges = {"NOP": 0, "STORE_WORD": 1, "STREAM": 1, "VECTOR": 6}
+    ranges = {"NOP": 0, "CLEAR": 0, "STORE_WORD": 1, "STREAM": 1, "VECTOR": 6}
     for opcode in OPCODE_NAMES:
         for waits in range(WAITS + 1):
             command = valid_command(bench.rng, CONFIG, MEMORY, opcode)
