@@ -13,8 +13,8 @@ class ChipError(RuntimeError):
     """The chip refused a command, or failed in it. The queue has been reset: the backend takes the next
     program.
 
-    ``code`` is the :class:`ErrorCode`; ``index``, ``unit`` and ``command`` (its text) say where, ``completed``
-    what each unit has completed, where that is known. It is made from the command's 64 bytes.
+    ``code`` is the :class:`ErrorCode`; ``index``, ``unit`` and ``command`` (its text) say where,
+    ``completed`` what each unit has completed, where that is known. It is made from the command's 64 bytes.
     """
 
     def __init__(self, code, index, unit, command, completed=None):
