@@ -53,6 +53,7 @@ FILES = (
     "pe",
     "overflow",
     "queue",
+    "watchdog",
     "block_sums",
     "accumulator",
     "dram_address",
