@@ -16,6 +16,7 @@ from .bus.network import MemoryNetwork
 from .config import ChipConfig
 from .control.processor import CommandProcessor
 from .dram.controller import DramController
+from .isa.ecc_registers import TILE_PLACES, ecc_places
 from .isa.topology import ReadMaster, UnitKind
 from .memory.dma import DMAUnit
 from .memory.kv_buffer import KVBuffer
@@ -99,7 +100,8 @@ class Chip(wiring.Component):
 
         connect(m, flipped(self.s_axil), processor.axi_lite)
         readers = {ReadMaster.FETCH: processor.fetch, ReadMaster.DMA: dma.read}
-        ports = self._memory(m, readers, dma.write, tiles)
+        events = dict(self._events(dma, tiles)) if config.ecc else {}
+        ports = self._memory(m, readers, dma.write, tiles, processor, events)
         beats = lambda channels: reduce(add, [channel.valid & channel.ready for channel in channels])
         m.d.comb += [
             self.irq.eq(processor.irq),
@@ -108,13 +110,24 @@ class Chip(wiring.Component):
             processor.read_beats.eq(beats(port.read.r for port in ports)),
             processor.write_beats.eq(beats(port.write.w for port in ports)),
         ]
+        if config.ecc:
+            m.d.comb += [
+                to.eq(events.get(place.name, 0))
+                for place, to in zip(ecc_places(config), processor.ecc_events)
+            ]
         return m
 
-    def _memory(self, m, readers, write, tiles):
+    def _events(self, dma, tiles):
+        """The events of words with check bits, by the names of their places."""
+        yield "dma", dma.events
+        for n, tile in enumerate(tiles):
+            yield from ((f"tile{n}.{kind}", of) for kind, of in zip(TILE_PLACES, tile.ecc_events))
+
+    def _memory(self, m, readers, write, tiles, processor, events):
         """Joins ``readers`` and the writing DMA engine with every home, and each tile's stream with its own;
-        the :meth:`_ports`."""
+        the :meth:`_ports`. Adds to ``events``."""
         topology, memory = self.config.topology, self.config.memory
-        ports = self._ports(m)
+        ports = self._ports(m, processor, events)
         if not memory.several and not memory.host_port:
             arbiter = place(
                 m, "read_arbiter", AXIReadArbiter(memory.axi, ports=len(topology.read_masters[0]))
@@ -139,11 +152,14 @@ class Chip(wiring.Component):
             for own, n in zip(network.streams[home], topology.tiles_of(home)):
                 connect(m, tiles[n].axi, own)
             if memory.kv_bytes:
-                buffer = place(m, f"kv_buffer{home}", KVBuffer(self.merged, size=memory.kv_bytes))
+                buffer = KVBuffer(self.merged, size=memory.kv_bytes, ecc=memory.ecc)
+                place(m, f"kv_buffer{home}", buffer)
+                if memory.ecc:
+                    events[f"home{home}.kv_buffer"] = buffer.events
                 connect(m, network.kv[home], buffer.axi)
         return ports
 
-    def _ports(self, m):
+    def _ports(self, m, processor, events):
         """What a master of each home's memory connects to: a controller's side, or the chip's port."""
         memory = self.config.memory
         several = lambda member: [member] if memory.homes == 1 else list(member)
@@ -154,6 +170,12 @@ class Chip(wiring.Component):
             controller = place(m, f"dram_controller{n}", DramController(self.dram_config))
             connect(m, controller.dram, flipped(pins))
             ports.append(controller.s_axi)
+            if getattr(self.dram_config, "ecc", False):
+                events[f"home{n}.dram"] = Cat(controller.corrected, controller.failed)
+                m.d.comb += [
+                    processor.dram_events[n].scrubbed.eq(controller.scrubbed),
+                    processor.dram_events[n].address.eq(controller.address),
+                ]
         return ports
 
 

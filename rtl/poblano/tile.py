@@ -7,7 +7,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from .axi.signature import AXIReadSignature
 from .compute.matmul import MatmulUnit
 from .config import ChipConfig
+from .ecc.events import ECCEvents
 from .interfaces import BusWrite, LocalWrite, UnitSignature, block_port, vmem_port
+from .isa.ecc_registers import TILE_PLACES
 from .memory.local import LocalMemories
 from .memory.stream_unit import StreamUnit
 from .vector.unit import VectorUnit
@@ -34,6 +36,7 @@ class Tile(wiring.Component):
     bus_matmul, bus_vector : Out(stream of BusWrite), results for other tiles.
     bus : In(stream of LocalWrite), writes from the broadcast bus.
     dma_vmem, dma_amem : In(ReadPortSignature), the DMA engine's reads.
+    ecc_events : Out(ECCEvents()).array, with ``config.ecc``, of each of :data:`TILE_PLACES`.
     """
 
     def __init__(self, config: ChipConfig):
@@ -41,7 +44,8 @@ class Tile(wiring.Component):
         local = config.tile.local
         bus_write = BusWrite(local, tiles=config.tiles)
         super().__init__(
-            {
+            ({"ecc_events": Out(ECCEvents()).array(len(TILE_PLACES))} if config.ecc else {})
+            | {
                 "number": In(5),
                 "stream": In(UnitSignature()),
                 "matmul": In(UnitSignature()),
@@ -87,6 +91,16 @@ class Tile(wiring.Component):
         connect(m, matmul.local, memories.w_matmul)
         connect(m, vector.local, memories.w_vector)
         connect(m, flipped(self.bus), memories.w_bus)
+        if config.ecc:
+            events = {
+                "vector_memory": memories.vmem_events,
+                "activation_memory": memories.amem_events,
+                "weights": streamer.events,
+                "matmul": matmul.events,
+                "vector": vector.events,
+            }
+            m.d.comb += matmul.weights_failed.eq(streamer.failed)
+            m.d.comb += [to.eq(events[name]) for to, name in zip(self.ecc_events, TILE_PLACES)]
         connect(m, matmul.bus, flipped(self.bus_matmul))
         connect(m, vector.bus, flipped(self.bus_vector))
         return m

@@ -1,13 +1,17 @@
 """The matmul unit: executes MATMUL commands on the systolic array."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import TileConfig
+from ..ecc.events import ECCEvents
 from ..interfaces import BusWrite, LocalWrite, UnitSignature, meta_port, word_port
-from ..isa.commands import Opcode
+from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
 from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_quantum
 from ..stream.broadcast import Broadcast
@@ -32,6 +36,9 @@ class MatmulUnit(wiring.Component):
     part of the one before has started, a NOP when nothing is in progress. Words of the weight stream are
     taken only for a command that is there.
 
+    With ``config.ecc``, the use of a word that check bits could not correct is an error of the oldest command
+    in progress, and no ``done`` follows.
+
     With weights and outputs always available a command of M rows, P passes of I items (array rows, columns
     with transpose, divided by ``load_rows``) takes groups * steps * P * max(M, I) cycles, if this covers
     the drain (M * cols / scalers for each step), and the latency.
@@ -47,15 +54,18 @@ class MatmulUnit(wiring.Component):
     tile : In(5), the own tile's number; constant
     unit : In(UnitSignature())
     weights : In(stream(8 * stream_bytes))
+    weights_failed : In(1), with ``config.ecc``, beside it: the word is not what memory gave
     a, meta : Out(ReadPortSignature), words of activation memory: elements; scales and sums. Latency 1 to 3.
     local, bus : Out(stream of LocalWrite, of BusWrite)
+    events : Out(ECCEvents), with ``config.ecc``, of the unit's own memories
     """
 
     def __init__(self, config: TileConfig, *, tiles, stream_bytes):
         self.config, self.tiles, self.stream_bytes = config, tiles, stream_bytes
         local = config.local
         super().__init__(
-            {
+            ({"weights_failed": In(1), "events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "tile": In(5),
                 "unit": In(UnitSignature()),
                 "weights": In(stream.Signature(8 * stream_bytes)),
@@ -94,7 +104,10 @@ class MatmulUnit(wiring.Component):
             writer.tile.eq(self.tile),
         ]
         parts = (loader.cmd, reader.cmd, meta.cmd, accumulator.cmd, writer.cmd)
-        self._commands(m, parts, writer.done)
+        poisoned = None
+        if self.config.ecc:
+            poisoned = self._errors(m, [part.events for part in (loader, accumulator, writer)])
+        self._commands(m, parts, writer.done, poisoned)
 
         starved = reader.active & ~(array.a.valid & array.a.ready) & ~(array.o.valid & ~array.o.ready)
         m.d.comb += [
@@ -108,8 +121,9 @@ class MatmulUnit(wiring.Component):
         ]
         return m
 
-    def _commands(self, m, parts, completed):
-        """Decodes commands, hands them to the parts, and counts those in progress."""
+    def _commands(self, m, parts, completed, poisoned):
+        """Decodes commands, hands them to the parts, and counts those in progress; none is
+        done if ``poisoned``."""
         cmd = self.unit.cmd
         segment_bits = exact_log2(self.config.array.segments)
         command = CommandLayout(Opcode.MATMUL)(cmd.payload)
@@ -141,13 +155,16 @@ class MatmulUnit(wiring.Component):
         fork = place(m, "command_fork", Broadcast(shape=shape, count=len(parts)))
         started = Signal(4)
         nop, transfer, nop_done = Signal(), Signal(), Signal()
+        done = completed | nop_done
+        if poisoned is not None:
+            done &= ~poisoned
         m.d.comb += [
             nop.eq(command.opcode == Opcode.NOP),
             fork.i.payload.eq(held),
             fork.i.valid.eq(full),
             cmd.ready.eq(~full & (~nop | (started == 0))),
             transfer.eq(cmd.valid & cmd.ready),
-            self.unit.done.eq(completed | nop_done),
+            self.unit.done.eq(done),
             self.unit.busy.eq(full | (started != 0) | cmd.valid),
         ]
         m.d.sync += [
@@ -160,6 +177,24 @@ class MatmulUnit(wiring.Component):
         for port, copy in zip(parts, fork.o):
             m.d.comb += [port.payload[name].eq(copy.payload[name]) for name in port.payload.shape().members]
             m.d.comb += [port.valid.eq(copy.valid), copy.ready.eq(port.ready)]
+
+    def _errors(self, m, own):
+        """Words that failed, of the ports and of the unit's ``own`` memories, are errors; whether there was
+        one."""
+        events = ECCEvents()(reduce(or_, [Value.cast(of) for of in own]))
+        failed, poisoned = Signal(), Signal()
+        m.d.comb += [
+            self.events.eq(events),
+            failed.eq(
+                events.failed
+                | (self.weights.valid & self.weights.ready & self.weights_failed)
+                | (self.a.valid & self.a.failed)
+                | (self.meta.valid & self.meta.failed)
+            ),
+            self.unit.code.eq(ErrorCode.ECC),
+        ]
+        m.d.sync += [self.unit.error.eq(failed), poisoned.eq(poisoned | failed)]
+        return poisoned
 
 
 def _lookup(key, table):

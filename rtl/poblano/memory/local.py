@@ -2,9 +2,10 @@
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, connect, flipped
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import TileConfig
+from ..ecc.events import ECCEvents
 from ..interfaces import LocalWrite, block_port, meta_port, vmem_port, word_port
 from ..verilog import place
 from .activation import ActivationMemory
@@ -31,6 +32,7 @@ class LocalMemories(wiring.Component):
     matmul_a, matmul_meta : In(ReadPortSignature), words of activation memory: elements; scales and sums
     dma_a : In(ReadPortSignature), blocks of activation memory
     w_vector, w_matmul, w_bus : In(stream(LocalWrite))
+    vmem_events, amem_events : Out(ECCEvents), with ``config.ecc``, of the data that come in this cycle
     """
 
     LATENCY = 2
@@ -39,8 +41,10 @@ class LocalMemories(wiring.Component):
         self.config = config
         local = config.local
         write = stream.Signature(LocalWrite(local))
+        events = {"vmem_events": Out(ECCEvents()), "amem_events": Out(ECCEvents())} if config.ecc else {}
         super().__init__(
-            {
+            events
+            | {
                 "vector_a": In(vmem_port(local)),
                 "vector_b": In(vmem_port(local)),
                 "dma_v": In(vmem_port(local)),
@@ -68,9 +72,12 @@ class LocalMemories(wiring.Component):
                 banks=config.vmem_banks,
                 read_ports=3,
                 write_ports=len(writes),
+                ecc=config.ecc,
             ),
         )
         amem = place(m, "amem", ActivationMemory(local, blocks=config.amem_blocks, write_ports=len(writes)))
+        if config.ecc:
+            m.d.comb += [self.vmem_events.eq(vmem.events), self.amem_events.eq(amem.events)]
         for inside, port in (
             (vmem.read[0], self.vector_a),
             (vmem.read[1], self.vector_b),

@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import LINE_WORDS, TileConfig
+from ..ecc.events import ECCEvents
 from ..interfaces import BusWrite, LocalWrite, UnitSignature, vmem_port
-from ..isa.commands import Opcode
+from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
 from ..isa.vector_ops import Reduce, Select, Sink
 from ..verilog import gated_clock, place
@@ -36,6 +37,9 @@ class VectorUnit(wiring.Component):
     each ``lanes`` elements; row scalars one more, and beside operand b, with which they share port b, one for
     each group of rows. All operands of an element are read before it is written.
 
+    With ``config.ecc``, the use of a word that check bits could not correct is an error of the command, and
+    no ``done`` follows.
+
     If there are more than 8 lanes, the elements of sums are walked in groups of rows, :class:`.walk.RowWalk`.
 
     Parameters
@@ -49,13 +53,15 @@ class VectorUnit(wiring.Component):
     unit : In(UnitSignature())
     a, b : Out(ReadPortSignature), rows of vector memory. Latency 1 to 4.
     local, bus : Out(stream of LocalWrite, of BusWrite), ``local`` if only the own tile is written
+    events : Out(ECCEvents), with ``config.ecc``, of the unit's own memories
     """
 
     def __init__(self, config: TileConfig, *, tiles):
         self.config, self.tiles = config, tiles
         local = config.local
         super().__init__(
-            {
+            ({"events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "tile": In(5),
                 "unit": In(UnitSignature()),
                 "a": Out(vmem_port(local)),
@@ -68,7 +74,8 @@ class VectorUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         writer = place(m, "writer", VectorWriter(self.config.local, tiles=self.tiles))
-        start, begin, command = self._commands(m, writer.finished)
+        poisoned = Signal() if self.config.ecc else None
+        start, begin, command = self._commands(m, writer.finished, poisoned)
         lanes = place(m, "lanes", VectorLanes(self.config.lanes))
         self._read(m, start, begin, command, lanes)
         m.d.comb += [
@@ -85,21 +92,24 @@ class VectorUnit(wiring.Component):
                 (self.local.valid & ~self.local.ready) | (self.bus.valid & ~self.bus.ready)
             ),
         ]
-        self._take(m, command, lanes.o, writer)
+        quantiser = self._take(m, command, lanes.o, writer)
+        if self.config.ecc:
+            self._errors(m, quantiser, poisoned)
         connect(m, writer.local, flipped(self.local))
         connect(m, writer.bus, flipped(self.bus))
         return m
 
-    def _commands(self, m, finished):
+    def _commands(self, m, finished, poisoned):
         """A signal that a command with something to do is transferred, that command, and, from the next cycle
-        on, the same in a register."""
+        on, the same in a register. None is done if ``poisoned``."""
         unit, begin = self.unit, decode(self.unit.cmd.payload)
         command = Signal(VectorCommand())
         running, transfer = Signal(), Signal()
+        done = running & finished
         m.d.comb += [
             unit.cmd.ready.eq(~running | finished),
             transfer.eq(unit.cmd.valid & unit.cmd.ready),
-            unit.done.eq(running & finished),
+            unit.done.eq(done if poisoned is None else done & ~poisoned),
             unit.busy.eq(running | unit.cmd.valid),
         ]
         with m.If(transfer):
@@ -108,6 +118,19 @@ class VectorUnit(wiring.Component):
             m.d.sync += running.eq(0)
         opcode = CommandLayout()(unit.cmd.payload).opcode
         return transfer & works(begin) & (opcode == Opcode.VECTOR), begin, command
+
+    def _errors(self, m, quantiser, poisoned):
+        """Words that failed are errors; drives whether there was one."""
+        failed = Signal()
+        m.d.comb += [
+            failed.eq(quantiser.events.failed | self.a.valid & self.a.failed | self.b.valid & self.b.failed),
+            self.unit.code.eq(ErrorCode.ECC),
+        ]
+        m.d.sync += [
+            self.events.eq(quantiser.events),
+            self.unit.error.eq(failed),
+            poisoned.eq(poisoned | failed),
+        ]
 
     def _read(self, m, start, begin, command, lanes):
         """Operands a and b and row scalars from memory to the lanes; only those that the command uses."""
@@ -143,12 +166,14 @@ class VectorUnit(wiring.Component):
                 m.d.comb += reader.together.eq(adds_rows(command))
 
     def _take(self, m, command, beats, writer):
-        """Hands each beat to all its takers at once, and their results to the writer."""
+        """Hands each beat to all its takers at once, and their results to the writer; the quantiser."""
         lanes = self.config.lanes
         is_argmax, quantises = command.reduce == Reduce.ARGMAX, command.sink == Sink.QUANTISE
         reduces = (command.reduce != Reduce.NONE) & ~is_argmax
         clocked = lambda name, part, used: place(m, name, part, clock=gated_clock(m, name, used))
-        quantiser = clocked("quantiser", Quantiser(lanes, self.config.array.arithmetic), quantises)
+        quantiser = clocked(
+            "quantiser", Quantiser(lanes, self.config.array.arithmetic, ecc=self.config.ecc), quantises
+        )
         reducer, argmax = (
             clocked("reducer", Reducer(lanes), reduces),
             clocked("argmax", Argmax(lanes), is_argmax),
@@ -181,3 +206,4 @@ class VectorUnit(wiring.Component):
             reducer.o.ready.eq(writer.i_result.ready),
             argmax.o.ready.eq(writer.i_result.ready),
         ]
+        return quantiser
