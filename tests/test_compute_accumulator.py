@@ -149,7 +149,7 @@ def simulate(config, works, *, gaps, seed=0, flips=False):
     simulator = Simulator(design)
     simulator.add_clock(1e-9)
     if flips:
-        simulator.add_testbench(single_flips(design, random.Random(seed))[0], background=True)
+        simulator.add_testbench(single_flips(design, random.Random(seed)), background=True)
         simulator.add_testbench(watch, background=True)
     simulator.add_process(count)
     simulator.add_process(scale_store)

@@ -157,7 +157,7 @@ def test_random(name, ecc):
     simulator = Simulator(design)
     simulator.add_clock(1e-9)
     if ecc:
-        flips, _ = single_flips(design, random.Random(name), few=16)
+        flips = single_flips(design, random.Random(name), few=16)
         simulator.add_testbench(flips, background=True)
     simulator.add_testbench(bench)
     simulator.run()

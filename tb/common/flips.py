@@ -10,7 +10,7 @@ from poblano.ecc.memory import ECCMemory
 from poblano.ecc.words import CodedWord
 from poblano.stream.fifo import BufferedFIFO
 
-__all__ = ["Array", "arrays", "single_flips"]
+__all__ = ["Array", "arrays", "double_flip", "single_flips"]
 
 
 @dataclass
@@ -63,8 +63,8 @@ def arrays(design: Fragment):
 
 def single_flips(design, rng, *, chance=0.5, few=1 << 30):
     """A testbench for the background that flips, with a ``chance`` in each cycle, one bit of a word without a
-    flipped bit, of the ``few`` first words of a memory; and the list of (path, row) where it did."""
-    memories, done = arrays(design), []
+    flipped bit, of the ``few`` first words of a memory."""
+    memories = arrays(design)
     assert memories
 
     async def bench(ctx):
@@ -78,6 +78,20 @@ def single_flips(design, rng, *, chance=0.5, few=1 << 30):
             assert not failed, f"{array.path}[{row}]"
             if not corrected:
                 array.flip(ctx, row, granule, [rng.choice(array.code_of(rng))])
-                done.append((array.path, row))
 
-    return bench, done
+    return bench
+
+
+def double_flip(design, name, rng, *, cycle):
+    """A testbench for the background that flips, once, in the ``cycle``, two bits of every word of the memory
+    whose path ends so."""
+    (array,) = (array for array in arrays(design) if array.path.endswith(name))
+
+    async def bench(ctx):
+        for _ in range(cycle):
+            await ctx.tick()
+        for row in range(array.memory.depth):
+            for granule in range(array.count):
+                array.flip(ctx, row, granule, rng.sample(array.code_of(rng), 2))
+
+    return bench

@@ -86,8 +86,8 @@ class BlockSums(wiring.Component):
         drain_bank, data_bank, ended = self._drain(m)
         fill_row = at.index.row[: self.row.shape().width]
         free, accept = Signal(), Signal()
-        # With check bits sums are written a cycle later: a bank is closed before it is full, and a beat may be
-        # too soon for the sum of its row in the pass before.
+        # With check bits sums are written a cycle later: a bank is closed before it is full, and a beat may
+        # come too soon for the sum of its row in the pass before.
         closed, soon = (Signal.like(full), Signal()) if self.ecc else (full, C(0))
         may = free & ~soon if self.ecc else free
         m.d.comb += [
