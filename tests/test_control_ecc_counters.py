@@ -35,7 +35,7 @@ def test_addresses():
     quad = CONFIGS["quad"]
     largest = replace(quad, tiles=MOST_TILES, memory=replace(quad.memory, homes=16, addr_width=40))
     places = ecc_places(largest)
-    assert len(places) == MOST_TILES * len(TILE_PLACES) + 16 * 2 + 2
+    assert len(places) == MOST_TILES * len(TILE_PLACES) + 16 * 3 + 2
     addresses = [place.address for place in places]
     addresses += [address for home in range(16) for address in dram_registers(home).values()]
     assert len(set(addresses)) == len(addresses)

@@ -1,16 +1,20 @@
 """ECCMemory and the queue with check bits, in every cycle as a model in numpy, with random flips."""
 
+from dataclasses import replace
 import random
+import re
 
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
+from poblano.chip import Chip, chip_verilog
+from poblano.config import PRESETS
 from poblano.ecc.memory import ECCMemory
 from poblano.ecc.words import CodedWord
 from poblano.stream.fifo import BufferedFIFO
-from poblano.verilog import emit
+from poblano.verilog import emit, emit_modules
 from tb.common.flips import arrays
 from tb.common.streams import receive, send
 
@@ -177,6 +181,22 @@ def test_small_queues_are_flip_flops():
     text = emit(BufferedFIFO(shape=64, depth=8, ecc=True), "queue")
     assert "poblano_word" not in text and "poblano_sram" not in text
     assert "poblano_word_decoder" in emit(BufferedFIFO(shape=128, depth=9, ecc=True), "queue")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "nano" else pytest.mark.nightly) for n in PRESETS]
+)
+def test_off(name):
+    """A chip without check bits has nothing of them; with them every large memory has a decoder."""
+    traces = re.compile(r"\b[a-z_0-9]*(?:word_(?:en|de)coder|_ecc_|ecc_memory|corrected|poisoned|_failed)\w*")
+    text = chip_verilog(PRESETS[name])
+    assert set(traces.findall(text)) <= {"fetch_failed"}
+    modules = emit_modules(Chip(replace(PRESETS[name], ecc=True, clear_at_reset=True)), "chip")
+    placed = {module.name: [instance.module for instance in module.instances] for module in modules}
+    with_sram = [name for name, inside in placed.items() if "poblano_sram" in inside]
+    assert with_sram
+    for module in with_sram:
+        assert any(inside.startswith("poblano_word_decoder") for inside in placed[module]), module
 
 
 def test_refused():

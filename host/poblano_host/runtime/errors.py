@@ -13,12 +13,12 @@ class ChipError(RuntimeError):
     """The chip refused a command, or failed in it. The queue has been reset: the backend takes the next
     program.
 
-    ``code`` is the :class:`ErrorCode`; ``index``, ``unit`` and ``command`` (its text) say where. It is made
-    from the command's 64 bytes.
+    ``code`` is the :class:`ErrorCode`; ``index``, ``unit`` and ``command`` (its text) say where,
+    ``completed`` what each unit has completed, where that is known. It is made from the command's 64 bytes.
     """
 
-    def __init__(self, code, index, unit, command):
-        self.code, self.index, self.unit = code, index, unit
+    def __init__(self, code, index, unit, command, completed=None):
+        self.code, self.index, self.unit, self.completed = code, index, unit, completed
         try:
             self.command = disassemble(command).strip()
         except CommandError:

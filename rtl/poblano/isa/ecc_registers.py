@@ -34,6 +34,7 @@ TILE_PLACES = {
 HOME_PLACES = {
     "dram": "DRAM, of a home with a DRAM controller",
     "kv_buffer": "the KV buffer, of a home with one",
+    "controller": "queues of the DRAM controller, of a home with one",
 }
 CHIP_PLACES = {"dma": "queues of the DMA engine", "fetch": "the fetched commands' queue"}
 DRAM_REGISTERS = {
@@ -81,7 +82,12 @@ def ecc_places(config):
     if not config.ecc:
         return ()
     memory = config.memory
-    kinds = ["dram"] * (memory.dram is not None) + ["kv_buffer"] * bool(memory.kv_bytes)
+    there = {
+        "dram": memory.dram is not None,
+        "kv_buffer": memory.kv_bytes,
+        "controller": memory.dram is not None,
+    }
+    kinds = [kind for kind in HOME_PLACES if there[kind]]
     return (
         *(Place(kind, tile=tile) for tile in range(config.tiles) for kind in TILE_PLACES),
         *(Place(kind, home=home) for home in range(memory.homes) for kind in kinds),

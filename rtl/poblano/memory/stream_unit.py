@@ -38,6 +38,7 @@ class StreamUnit(wiring.Component):
     unit : In(UnitSignature())
     axi : Out(AXIReadSignature)
     o : Out(stream(8 * stream_bytes)), the FIFO's words
+    last : Out(1), the word that is offered is its command's last
     failed : Out(1), with ``config.ecc``: the word at ``o`` is not what memory gave
     events : Out(ECCEvents), with ``config.ecc``, of the words that ``o`` gave
     """
@@ -50,6 +51,7 @@ class StreamUnit(wiring.Component):
                 "unit": In(UnitSignature()),
                 "axi": Out(AXIReadSignature(config.axi)),
                 "o": Out(stream.Signature(8 * stream_bytes)),
+                "last": Out(1),
             }
         )
 
@@ -70,12 +72,14 @@ class StreamUnit(wiring.Component):
                 depth=self.fifo_bytes // self.stream_bytes,
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding,
+                marks=True,
                 ecc=memory.ecc,
             ),
             clock=gated_clock(m, "reader", Cat(history(m, 1, "moved", moves, 2 + memory.ecc)).any()),
         )
         connect(m, reader.axi, flipped(self.axi))
         connect(m, reader.o, flipped(self.o))
+        m.d.comb += self.last.eq(reader.last)
         if memory.ecc:
             m.d.comb += self.failed.eq(reader.failed)
             m.d.sync += self.events.eq(uses((self.o.valid & self.o.ready, reader)))

@@ -31,14 +31,13 @@ class VectorUnit(wiring.Component):
     Latency: 3 cycles from one ``done`` to the next, the memory's, the lanes', and the longer of the
     quantiser's and the reduction's.
 
-    Takes VECTOR and NOP commands, which have been checked, one after the other. A command's last write is in
-    memory before ``done``, and the next command is transferred in that cycle at the earliest: its reads begin
-    a cycle later. With operands and outputs always available a command takes its latency and a cycle for
-    each ``lanes`` elements; row scalars one more, and beside operand b, with which they share port b, one for
-    each group of rows. All operands of an element are read before it is written.
+    Takes VECTOR, CLEAR and NOP commands, which have been checked, one after the other. A command's last write
+    is in memory before ``done``, and the next command is transferred in that cycle at the earliest: its reads
+    begin a cycle later. With operands and outputs always available a command takes its latency and a cycle
+    for each ``lanes`` elements; row scalars one more, and beside operand b, with which they share port b, one
+    for each group of rows. All operands of an element are read before it is written.
 
-    With ``config.ecc``, the use of a word that check bits could not correct is an error of the command, and
-    no ``done`` follows.
+    With ``config.ecc``, the use of a word that check bits could not correct is an error of the command.
 
     If there are more than 8 lanes, the elements of sums are walked in groups of rows, :class:`.walk.RowWalk`.
 
@@ -53,6 +52,8 @@ class VectorUnit(wiring.Component):
     unit : In(UnitSignature())
     a, b : Out(ReadPortSignature), rows of vector memory. Latency 1 to 4.
     local, bus : Out(stream of LocalWrite, of BusWrite), ``local`` if only the own tile is written
+    clear : Out(1), high for a cycle: clear the tile's memories
+    clearing : In(1), they are being cleared; a CLEAR is done when they no longer are
     events : Out(ECCEvents), with ``config.ecc``, of the unit's own memories
     """
 
@@ -68,14 +69,15 @@ class VectorUnit(wiring.Component):
                 "b": Out(vmem_port(local)),
                 "local": Out(stream.Signature(LocalWrite(local))),
                 "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
+                "clear": Out(1),
+                "clearing": In(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         writer = place(m, "writer", VectorWriter(self.config.local, tiles=self.tiles))
-        poisoned = Signal() if self.config.ecc else None
-        start, begin, command = self._commands(m, writer.finished, poisoned)
+        start, begin, command = self._commands(m, writer.finished & ~self.clearing)
         lanes = place(m, "lanes", VectorLanes(self.config.lanes))
         self._read(m, start, begin, command, lanes)
         m.d.comb += [
@@ -94,22 +96,21 @@ class VectorUnit(wiring.Component):
         ]
         quantiser = self._take(m, command, lanes.o, writer)
         if self.config.ecc:
-            self._errors(m, quantiser, poisoned)
+            self._errors(m, quantiser)
         connect(m, writer.local, flipped(self.local))
         connect(m, writer.bus, flipped(self.bus))
         return m
 
-    def _commands(self, m, finished, poisoned):
+    def _commands(self, m, finished):
         """A signal that a command with something to do is transferred, that command, and, from the next cycle
-        on, the same in a register. None is done if ``poisoned``."""
+        on, the same in a register."""
         unit, begin = self.unit, decode(self.unit.cmd.payload)
         command = Signal(VectorCommand())
         running, transfer = Signal(), Signal()
-        done = running & finished
         m.d.comb += [
             unit.cmd.ready.eq(~running | finished),
             transfer.eq(unit.cmd.valid & unit.cmd.ready),
-            unit.done.eq(done if poisoned is None else done & ~poisoned),
+            unit.done.eq(running & finished),
             unit.busy.eq(running | unit.cmd.valid),
         ]
         with m.If(transfer):
@@ -117,20 +118,17 @@ class VectorUnit(wiring.Component):
         with m.Elif(finished):
             m.d.sync += running.eq(0)
         opcode = CommandLayout()(unit.cmd.payload).opcode
+        m.d.comb += self.clear.eq(transfer & (opcode == Opcode.CLEAR))
         return transfer & works(begin) & (opcode == Opcode.VECTOR), begin, command
 
-    def _errors(self, m, quantiser, poisoned):
-        """Words that failed are errors; drives whether there was one."""
+    def _errors(self, m, quantiser):
+        """Words that failed are errors."""
         failed = Signal()
         m.d.comb += [
             failed.eq(quantiser.events.failed | self.a.valid & self.a.failed | self.b.valid & self.b.failed),
             self.unit.code.eq(ErrorCode.ECC),
         ]
-        m.d.sync += [
-            self.events.eq(quantiser.events),
-            self.unit.error.eq(failed),
-            poisoned.eq(poisoned | failed),
-        ]
+        m.d.sync += [self.events.eq(quantiser.events), self.unit.error.eq(failed)]
 
     def _read(self, m, start, begin, command, lanes):
         """Operands a and b and row scalars from memory to the lanes; only those that the command uses."""
