@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
-from .config_error import ConfigError, between, power_of_two, require
-from .config_file import FOLLOWS, read_config
+from .config_error import FOLLOWS, ConfigError, between, power_of_two, require
+from .config_file import read_config
 from .dram.config import DramConfig
 from .formats.element import Arithmetic
 from .formats.multiply import MULTIPLIERS

@@ -8,12 +8,10 @@ import tomllib
 from types import UnionType
 from typing import get_args, get_type_hints
 
-from .config_error import ConfigError, did_you_mean
+from .config_error import FOLLOWS, ConfigError, did_you_mean
 
-__all__ = ["FOLLOWS", "config_text", "own_fields", "read_config", "toml"]
+__all__ = ["config_text", "own_fields", "read_config", "toml"]
 
-FOLLOWS = {"follows": True}
-"""Metadata of a field that follows from fields of the chip: a file does not have it."""
 BASE = "base"
 """The key that names the configuration that a file begins from."""
 

@@ -9,8 +9,7 @@ from amaranth.utils import ceil_log2, exact_log2
 from .axi.bursts import BOUNDARY_BYTES
 from .axi.homes import HomesConfig
 from .axi.signature import AXIConfig
-from .config_error import between, power_of_two, require
-from .config_file import FOLLOWS
+from .config_error import FOLLOWS, between, power_of_two, require
 from .dram.config import DramConfig
 from .local_config import LINE_BYTES
 
