@@ -59,6 +59,7 @@ FILES = (
     "dram_address",
     "ecc",
     "dram_data",
+    "dram_ecc",
     "dram_queue",
     "dram_refresh",
     "dram_times",

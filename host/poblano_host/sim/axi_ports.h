@@ -67,6 +67,10 @@ class Ports {
         for (Memory& memory : memories) memory.fault(low, high);
     }
 
+    // Its bits are those of its bytes.
+    void flip(uint64_t home, uint64_t address, uint64_t bit) { memories[home].flip(address, bit); }
+    uint64_t different(uint64_t, uint64_t*, uint64_t) { return 0; }
+
   private:
     std::vector<Memory> memories;
     uint64_t beat;
