@@ -133,11 +133,26 @@ class Ring:
                 self.issue(command_rows(commands), tick=tick)
             result = self.finish(tick=tick)
         except Stopped as stop:
-            command = command_rows(commands)[stop.index].tobytes()
-            raise ChipError(stop.code, stop.index, stop.unit, command) from None
+            self._residents.clear()  # what failed may be in there
+            raise self._chip_error(stop, commands) from None
         if progress is not None:
             progress(total, total, self._cycles())
         return result
+
+    @staticmethod
+    def _chip_error(stop, commands):
+        """The :class:`ChipError` of a :class:`Stopped`; a chip with a fault can name a command that is not
+        there."""
+        rows = command_rows(commands)
+        if stop.index >= len(rows):
+            return ChipError(stop.code, stop.index, stop.unit, b"")
+        label = commands.template.label(stop.index) if isinstance(commands, Bound) else ""
+        return ChipError(stop.code, stop.index, stop.unit, rows[stop.index].tobytes(), label)
+
+    @property
+    def place(self):
+        """(address, commands) of the ring that the last program was in."""
+        return self._place
 
     def start(self):
         """Reset the queue and the counters; then commands can be issued."""
