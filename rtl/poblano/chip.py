@@ -57,7 +57,9 @@ class Chip(wiring.Component):
         self.merged = axi = AXIReadArbiter.merged(memory.axi, len(config.topology.read_masters[0]))
         name, port = "m_axi", Out(AXISignature(axi))
         if memory.dram is not None:
-            self.dram_config = replace(memory.dram, id_width=axi.id_width, address_bits=axi.addr_width)
+            self.dram_config = replace(
+                memory.dram, id_width=axi.id_width, address_bits=axi.addr_width, ecc=config.ecc
+            )
             name, port = "dram", Out(DramController.pins_of(self.dram_config))
         super().__init__(
             {

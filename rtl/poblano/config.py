@@ -227,6 +227,11 @@ class ChipConfig:
         require(
             self.clear_at_reset or not self.ecc, "ecc needs clear_at_reset: no word has check bits before"
         )
+        if self.ecc and self.memory.dram is not None:
+            try:
+                replace(self.memory.dram, ecc=True)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
         require(
             isinstance(self.watchdog, int) and 0 <= self.watchdog < 1 << 32,
             f"watchdog must be a number of cycles below {1 << 32}, or 0 for none, not {self.watchdog!r}",

@@ -62,9 +62,9 @@ struct Controller {
     std::vector<uint8_t> copy;  // of the memory, with all that was written
     std::string text;
 
-    Controller(const DramShape& shape, const DramTimes& times, const DramRule* rules, uint64_t count, uint64_t size,
-               const char* path)
-        : top(&context), shape(shape), dram(shape, size), checker(shape, times, rules, count),
+    Controller(const DramShape& shape, const DramCode& code, const DramTimes& times, const DramRule* rules, uint64_t count,
+               uint64_t size, const char* path)
+        : top(&context), shape(shape), dram(shape, code, size), checker(shape, times, rules, count),
           beat(shape.burst_bytes / shape.burst_cycles), copy(size) {
         if (path) trace = std::make_unique<DramTrace>(shape, path);
         top.s_axi_arvalid = top.s_axi_awvalid = top.s_axi_wvalid = top.s_axi_rready = top.s_axi_bready = 0;
@@ -155,9 +155,9 @@ struct Controller {
 
 extern "C" {
 
-Controller* controller_create(const DramShape* shape, const DramTimes* times, const DramRule* rules, uint64_t count,
-                              uint64_t size, const char* path) {
-    return new Controller(*shape, *times, rules, count, size, path);
+Controller* controller_create(const DramShape* shape, const DramCode* code, const DramTimes* times, const DramRule* rules,
+                              uint64_t count, uint64_t size, const char* path) {
+    return new Controller(*shape, *code, *times, rules, count, size, path);
 }
 
 void controller_destroy(Controller* c) { delete c; }
@@ -165,6 +165,10 @@ void controller_destroy(Controller* c) { delete c; }
 uint8_t* controller_memory(Controller* c) { return c->dram.memory(); }
 uint64_t controller_sideband(Controller* c, uint64_t address) { return c->dram.sideband(address); }
 void controller_set_sideband(Controller* c, uint64_t address, uint64_t value) { c->dram.set_sideband(address, value); }
+void controller_flip(Controller* c, uint64_t address, uint64_t bit) { c->dram.flip(address, bit); }
+uint64_t controller_different(Controller* c, uint64_t* addresses, uint64_t most) {
+    return c->dram.different(addresses, most);
+}
 uint64_t controller_beyond(Controller* c) { return c->dram.beyond; }
 uint64_t controller_cycle(Controller* c) { return c->cycle; }
 

@@ -11,9 +11,10 @@ from poblano.verilog import emit
 
 from .build import build_library
 from .dram import DRAM_SOURCES, Violations
-from .dram_rules import KINDS, Shape, Times, dram_rules, dram_times
+from .dram_rules import KINDS, Code, Shape, Times, dram_rules, dram_times
 from .errors import SimulationError
 from .native import NativeObject
+from .stored import StoredBits
 from .traffic import BURST
 
 __all__ = ["Counts", "SimulatedController", "Stalls"]
@@ -71,11 +72,22 @@ class _Counts(ctypes.Structure):
 
 
 _FUNCTIONS = {
-    "create": (_P, ctypes.POINTER(Shape), ctypes.POINTER(Times), _P, _U64, _U64, ctypes.c_char_p),
+    "create": (
+        _P,
+        ctypes.POINTER(Shape),
+        ctypes.POINTER(Code),
+        ctypes.POINTER(Times),
+        _P,
+        _U64,
+        _U64,
+        ctypes.c_char_p,
+    ),
     "destroy": (None,),
     "memory": (ctypes.POINTER(ctypes.c_uint8),),
     "sideband": (_U64, _U64),
     "set_sideband": (None, _U64, _U64),
+    "flip": (None, _U64, _U64),
+    "different": (_U64, _P, _U64),
     "beyond": (_U64,),
     "cycle": (_U64,),
     "load": (None, _P, _U64),
@@ -88,7 +100,7 @@ _FUNCTIONS = {
 }
 
 
-class SimulatedController:
+class SimulatedController(StoredBits):
     """A controller of ``config``, after its reset, with its DRAM.
 
     Parameters
@@ -120,6 +132,7 @@ class SimulatedController:
             "controller",
             _FUNCTIONS,
             Shape.of(config),
+            Code.of(config),
             Times(**times),
             rules.ctypes.data,
             len(rules),
@@ -179,13 +192,6 @@ class SimulatedController:
                 return
             self.idle(100)
         raise SimulationError("the DRAM does not hold what was written")
-
-    def sideband(self, address):
-        """The sideband of the burst at ``address``."""
-        return self._call("sideband", address)
-
-    def set_sideband(self, address, value):
-        self._call("set_sideband", address, value)
 
     @property
     def cycle(self):

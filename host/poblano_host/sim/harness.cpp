@@ -186,6 +186,10 @@ uint64_t poblano_beats_written(Simulation* s) { return s->memories.beats_written
 uint64_t poblano_responded(Simulation* s) { return s->memories.responded(); }
 const char* poblano_error(Simulation* s) { return s->memories.error().c_str(); }
 void poblano_fault(Simulation* s, uint64_t low, uint64_t high) { s->memories.fault(low, high); }
+void poblano_flip(Simulation* s, uint64_t home, uint64_t address, uint64_t bit) { s->memories.flip(home, address, bit); }
+uint64_t poblano_different(Simulation* s, uint64_t home, uint64_t* addresses, uint64_t most) {
+    return s->memories.different(home, addresses, most);
+}
 void poblano_tolerate(Simulation* s) { s->tolerant = true; }
 void poblano_fail_beat(Simulation* s, uint64_t home, int write, uint64_t number, int code) {
     s->memories.fail_beat(home, write, number, code);

@@ -75,6 +75,12 @@ class Memory {
         silent_until = cycles > ~cycle ? ~0ull : cycle + cycles;
     }
 
+    // Flips a bit of the beat at an address from the memory's start on.
+    void flip(uint64_t address, uint64_t bit) {
+        const uint64_t at = low + address / beat * beat + bit / 8;
+        if (at < high) bytes[at] ^= 1 << bit % 8;
+    }
+
     // After a reset of the chip: transactions in flight are forgotten, the contents are kept.
     void reset() {
         reads.clear();

@@ -14,9 +14,10 @@ from poblano.config import MemoryConfig
 
 from ..cache import cache_folder, digest, keep
 from .build import build_library
-from .dram_rules import Shape, Times, dram_rules, dram_times
+from .dram_rules import Code, Shape, Times, dram_rules, dram_times
 from .errors import SimulationError
 from .native import NativeObject
+from .stored import check_bit, different
 
 __all__ = ["EVENT", "Simulation", "build_chip", "chip_rtl"]
 
@@ -26,6 +27,7 @@ SOURCES = (
     "axi_ports.h",
     "memory.h",
     "dram_ports.h",
+    "dram_code.h",
     "dram.h",
     "dram_command.h",
     "dram_checker.h",
@@ -90,6 +92,7 @@ class _Sizes(ctypes.Structure):
     _fields_ = [
         *((name, _U64) for name in ("memory", "home", "beat", "latency", "bandwidth", "denominator")),
         ("shape", Shape),
+        ("code", Code),
         ("times", Times),
         ("rules", _POINTER),
         ("rule_count", _U64),
@@ -115,6 +118,8 @@ _FUNCTIONS = {
     "tolerate": (None,),
     "fail_beat": (None, _U64, ctypes.c_int, _U64, ctypes.c_int),
     "silence": (None, _U64, _U32, _U64),
+    "flip": (None, _U64, _U64, _U64),
+    "different": (_U64, _U64, _POINTER, _U64),
     "events": (_U64, ctypes.POINTER(_POINTER)),
     "clear_events": (None,),
     "write_register": (ctypes.c_int, _U32, _U32),
@@ -130,7 +135,7 @@ def _ports(memory):
     return f'#define PORTS(X) {ports}\n#include "{header}"\n'
 
 
-def _sizes(memory, memory_bytes, check, trace):
+def _sizes(memory, memory_bytes, check, trace, ecc):
     """The :class:`_Sizes` of simulated memories, and the rules that they refer to."""
     sizes = _Sizes(
         memory=memory_bytes,
@@ -146,6 +151,7 @@ def _sizes(memory, memory_bytes, check, trace):
     timing, times = memory.dram.timing, dram_times(memory.dram)
     rules = dram_rules(times, burst_clocks=timing.burst_clocks, bank_refresh=timing.bank_refresh)
     sizes.shape, sizes.times = Shape.of(memory.dram), Times(**times)
+    sizes.code = Code.of(replace(memory.dram, ecc=memory.dram.ecc or ecc))
     if check:
         sizes.rules, sizes.rule_count = rules.ctypes.data, len(rules)
     return sizes, rules
@@ -192,7 +198,7 @@ class Simulation:
         verilog = chip_rtl(config, report=report) if verilog is None else verilog
         no_inline = [f"poblano_{name}" for name in REPEATED]
         sources["ports.h"] = _ports(config.memory)
-        sizes, self._rules = _sizes(config.memory, memory_bytes, check, trace)
+        sizes, self._rules = _sizes(config.memory, memory_bytes, check, trace, config.ecc)
         library = build(verilog, "chip", sources, no_inline=no_inline, report=report)
         self._model = NativeObject(library, "poblano", self.FUNCTIONS, sizes)
         self._call = self._model.call
@@ -261,6 +267,25 @@ class Simulation:
     def fault(self, low, high):
         """Answer accesses to bytes ``low`` to ``high`` - 1 with SLVERR (0, 0: none)."""
         self._call("fault", low, high)
+
+    def flip_dram(self, home, address, bit):
+        """Flip a stored bit of the burst (or, of a memory with AXI, the beat) at ``address`` of a home's
+        memory: of its data or, after them, of its sideband.
+
+        With ecc, ``memory`` stays as it is, and the flip ends when the chip or ``memory`` 's owner writes
+        the burst.
+        """
+        memory = self.config.memory
+        size = min(memory.home_bytes, len(self.memory)) if memory.homes > 1 else len(self.memory)
+        if not 0 <= home < memory.homes:
+            raise ValueError(f"home must be below {memory.homes}, not {home}")
+        if memory.dram is not None:
+            check_bit(memory.dram, size, address, bit)
+        self._call("flip", home, address, bit)
+
+    def different_dram(self, home):
+        """Addresses, in a home's memory, of the bursts that are stored with flipped bits or poison."""
+        return different(lambda *arguments: self._call("different", home, *arguments))
 
     def take_events(self):
         """Commands' starts and ends since the last call: an array of :data:`EVENT`."""

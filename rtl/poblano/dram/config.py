@@ -7,6 +7,7 @@ from functools import cached_property
 from amaranth.utils import exact_log2
 
 from ..axi.signature import AXIConfig
+from .code import BurstCode
 from .timing import TIMING_SETS, TimingSet
 
 __all__ = ["OPEN", "Cycles", "DramConfig"]
@@ -108,6 +109,9 @@ class DramConfig:
     many cycles the oldest burst waits until younger ones no longer hold it up. ``address_bits``, if not 0,
     are the bits of AXI's addresses; those above the DRAM's are not looked at. ``phy_read`` are the cycles
     that a read's data spend in a PHY between the DRAM's pins and the controller's.
+
+    With ``ecc`` the sideband of each burst has its check bits, see :class:`~poblano.dram.code.BurstCode`, and
+    in every ``scrub_interval`` cycles one burst is read only to see whether bits have flipped.
     """
 
     kind: str | TimingSet = "HBM3-6.4"
@@ -125,6 +129,8 @@ class DramConfig:
     id_width: int = 5
     address_bits: int = 0
     phy_read: int = 0
+    ecc: bool = False
+    scrub_interval: int = 65536
 
     def __post_init__(self):
         if not isinstance(self.kind, TimingSet) and self.kind not in TIMING_SETS:
@@ -144,7 +150,16 @@ class DramConfig:
             raise ValueError(f"write_batch {self.write_batch} is above the {self.write_beats} write_beats")
         if not isinstance(self.phy_read, int) or self.phy_read < 0:
             raise ValueError(f"DRAM phy_read must be at least 0 cycles, not {self.phy_read!r}")
+        if not isinstance(self.scrub_interval, int) or self.scrub_interval < 1:
+            raise ValueError(f"DRAM scrub_interval must be at least 1 cycle, not {self.scrub_interval!r}")
         exact_log2(self.timing.rows)
+        if self.ecc:
+            self.code  # noqa: B018 - it refuses DRAMs without room for it
+
+    @cached_property
+    def code(self):
+        """The :class:`~poblano.dram.code.BurstCode`."""
+        return BurstCode(self.timing)
 
     @property
     def _kind(self):
