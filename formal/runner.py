@@ -56,6 +56,7 @@ FILES = (
     "accumulator",
     "dram_address",
     "ecc",
+    "ecc_memory",
     "dram_data",
     "dram_queue",
     "dram_refresh",

@@ -13,7 +13,8 @@ SOURCES = {"rtl": "rtl", "host": "host", "fpga": "fpga", "formal": "", "tb": "",
 FLOORS = (
     ("poblano.clock_gate",),
     ("poblano.verilog",),
-    ("poblano.formats", "poblano.stream", "poblano.ecc"),
+    ("poblano.formats", "poblano.ecc"),
+    ("poblano.stream",),
     ("poblano.axi",),  # knows nothing of a chip
     ("poblano.dram",),  # nor does this
     ("poblano.isa.header", "poblano.isa.topology"),  # sizes of commands bound those of a chip
