@@ -132,7 +132,7 @@ class Campaign:
             for low, high in [*((low, high) for low, high in stored if first <= low < end), (end, end)]:
                 regions += [("activations", at, low), ("weights", low, high)]
                 at = high
-        found += memory_places(regions)
+        found += memory_places(regions, self.config)
         return {kind: Places(p for p in found if p.kind == kind) for kind in KINDS_OF_BITS}
 
     def _step(self):
@@ -201,12 +201,20 @@ class Campaign:
             if result == "hang" or isinstance(fault, Reset):
                 backend.ring = Ring(self.config, device, *self.session.compiled.ring)
             if isinstance(fault, Flip) and fault.kind in ("dram", "flip-flop"):
-                # What is stored may be lost, and is brought again.
-                self._memory[:] = self._before
+                self._bring_again()
             self._junk()
             return self._attempt()["result"] == "masked"
         except (DeviceError, SimulationError):
             return False
+
+    def _bring_again(self):
+        """Write all of memory, of which something may be lost."""
+        simulation = self._device.simulation
+        for home in range(self.config.memory.homes):
+            for address in simulation.different_dram(home):
+                self._memory[home * self.config.memory.home_bytes + address] ^= 0xFF
+            simulation.different_dram(home)  # sees that they have been written
+        self._memory[:] = self._before
 
     def _differs(self):
         """Whether what is stored differs from what it is without faults."""

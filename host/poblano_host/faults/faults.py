@@ -37,21 +37,28 @@ class Flip:
             map(str, self.bits)
         )
 
+    @property
+    def address(self):
+        """Of the burst in memory."""
+        return self.place.address + self.place.bytes * self.word
+
     def apply(self, device):
+        memory = device.simulation.config.memory
+        home, address = divmod(self.address, memory.home_bytes) if memory.homes > 1 else (0, self.address)
         for bit in self.bits:
             if self.place.register is None:
-                device.simulation.flip_memory(self.place.address + self.word, bit)
+                device.simulation.flip_dram(home, address, bit)
             else:
                 device.simulation.flip(self.place.register, self.word, bit)
 
     def without(self, difference):
-        """What differs in memory, but for the flipped bits themselves: reading corrects them, or nothing has
-        read them."""
+        """What differs in memory, but for the flipped bits themselves, which nobody has written since."""
         if self.place.register is None:
-            at = self.place.address + self.word
-            difference = difference.copy()
-            if difference[at] == sum(1 << bit for bit in self.bits):
-                difference[at] = 0
+            burst = difference[self.address : self.address + self.place.bytes]
+            flipped = np.zeros(8 * len(burst), np.uint8)
+            flipped[[bit for bit in self.bits if bit < len(flipped)]] = 1
+            if np.array_equal(burst, np.packbits(flipped, bitorder="little")):
+                burst[:] = 0
         return difference
 
 

@@ -5,20 +5,17 @@ from dataclasses import dataclass
 from itertools import accumulate
 import re
 
-__all__ = ["KINDS_OF_BITS", "MEMORY_BITS", "Place", "Places"]
+__all__ = ["KINDS_OF_BITS", "Place", "Places", "memory_places", "register_places"]
 
 KINDS_OF_BITS = ("dram", "sram", "fifo", "flip-flop")
-MEMORY_BITS = 1024
-"""Least of a memory: smaller ones, and arrays that are no :class:`~poblano.memory.sram.SRAM`, are made of
-flip-flops."""
 SRAM_ARRAY, QUEUE = "content", "storage"
 """What the array of an SRAM, and the SRAM of a queue, is called."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """``words`` words of ``width`` bits: of a register or a memory of the model (its number), or, without
-    one, of memory from ``address`` on, whose words are bytes.
+    """``words`` words of ``width`` bits: of a register or a memory of the model, or, without one, of memory
+    from ``address`` on, where a word is a burst of ``bytes`` bytes, and its check bits if it has some.
 
     ``block`` is the part of the chip, without the tile's and the home's number; ``name`` all of the path.
     """
@@ -30,6 +27,7 @@ class Place:
     words: int
     register: object = None
     address: int = 0
+    bytes: int = 0
 
     @property
     def bits(self):
@@ -82,17 +80,23 @@ def register_places(registers):
     ]
 
 
-def memory_places(regions):
-    """Those of memory: ``regions`` are (what lies there, first address, end)."""
-    return [
-        Place("dram", block, block, 8, end - first, address=first)
-        for block, first, end in regions
-        if end > first
-    ]
+def memory_places(regions, config):
+    """Those of the memory of a ChipConfig: ``regions`` are (what lies there, first address, end)."""
+    dram = config.memory.dram
+    size = config.memory.data_bytes if dram is None else dram.timing.burst_bytes
+    checks = dram.timing.sideband_bits if dram is not None and config.ecc else 0
+    found = []
+    for block, first, end in regions:
+        low, high = -(-first // size), end // size  # whole bursts
+        if high > low:
+            found.append(
+                Place("dram", block, block, 8 * size + checks, high - low, address=low * size, bytes=size)
+            )
+    return found
 
 
 def _kind(register):
-    if register.name != SRAM_ARRAY or register.bits < MEMORY_BITS:
+    if register.name != SRAM_ARRAY:  # other arrays are made of flip-flops
         return "flip-flop"
     return "fifo" if register.path[-1] == QUEUE else "sram"
 

@@ -12,6 +12,11 @@ __all__ = ["Channel", "FaultySimulation", "Register", "Response", "registers_of"
 _U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
 
 
+INDEX = r"(?:\[(?:[^][]|\[[^][]*\])*\])*"
+ASSIGNED = re.compile(rf"(?:(\w+){INDEX}|\{{([^{{}}]*)\}}) *<=")
+"""A register, perhaps bits of it, or several registers, to which a clocked process assigns."""
+
+
 class Channel(enum.IntFlag):
     """Channels of an AXI4 port, as in ``memory.h``."""
 
@@ -60,9 +65,15 @@ def registers_of(verilog):
     found = []
     for module in re.finditer(r"^module (\w+)\b.*?^endmodule", verilog, re.MULTILINE | re.DOTALL):
         text = module[0]
-        declared = set(re.findall(r"\breg (?:signed )?(?:\[[^\]]*\] )?(\w+)", text))
+        lists = re.findall(r"\breg (?:signed )?(?:\[[^\]]*\] )?(\w+(?:, *\w+)*)", text)
+        declared = set(re.findall(r"\w+", " ".join(lists)))
         clocked = re.findall(r"always @\(posedge.*?(?=^ *(?:always|assign|endmodule))", text, re.M | re.S)
-        assigned = {name for part in clocked for name in re.findall(r"(\w+)(?:\[[^\[\]]*\])* *<=", part)}
+        assigned = {
+            name
+            for part in clocked
+            for one, several in ASSIGNED.findall(part)
+            for name in [one, *re.findall(r"\w+", several)]
+        }
         found += [(module[1], name) for name in sorted(declared & assigned)]
     return found
 
@@ -128,5 +139,5 @@ class FaultySimulation(Simulation):
 
 
 def _path(scope):
-    """The instances of a scope's name, as TOP.chip.inside_chip.tile0.stream."""
-    return tuple(scope.decode().split(".")[3:])
+    """The instances in a scope's name, as tile0 and stream in TOP.chip.inside_chip.tile0.stream."""
+    return tuple(name for name in scope.decode().split(".") if name not in ("TOP", "chip", "inside_chip"))

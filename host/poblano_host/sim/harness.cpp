@@ -52,7 +52,12 @@ struct Simulation {
         reset();
     }
 
-    ~Simulation() { top.final(); }
+    ~Simulation() {
+#ifdef FLIPS
+        Verilated::threadContextp(&context);  // scopes leave the one of the thread, which may be another by now
+#endif
+        top.final();
+    }
 
     void reset() {
         top.s_axil_awvalid = top.s_axil_wvalid = top.s_axil_bready = top.s_axil_arvalid = top.s_axil_rready = 0;
