@@ -105,6 +105,9 @@ class Dram {
         keep(at, std::move(kept));
     }
 
+    // Whether a burst is stored as the code gives it.
+    bool intact(uint64_t address) { return !difference(start_of(address)); }
+
     // Of the bursts that are not as the code gives them, the addresses, at most `most`; their number.
     uint64_t different(uint64_t* addresses, uint64_t most) {
         std::vector<uint64_t> all;
@@ -174,7 +177,7 @@ class Dram {
     std::unordered_map<uint64_t, Difference> differences;  // by the bursts' addresses
     int64_t cycle = 0;
     size_t place = 0;  // of this cycle in slots
-    uint8_t nothing[MOST_BYTES];
+    uint8_t nothing[MOST_BYTES], zeros[MOST_BYTES] = {};
 
     uint64_t start_of(uint64_t address) const { return address / shape.burst_bytes * shape.burst_bytes; }
 
@@ -253,7 +256,7 @@ class Dram {
             writes.push_back({cycle + shape.write_latency, at, 0, known});
             return;
         }
-        const uint64_t bits = known && sideband_part ? sideband(at) : 0;
+        const uint64_t bits = !sideband_part ? 0 : known ? sideband(at) : encode ? encode(zeros, parity(at)) : 0;
         const Difference* flips = known ? difference(at) : nullptr;
         for (int64_t n = 0; n < shape.burst_cycles; n++) {
             Slot& slot = slots[(place + shape.read_latency + n) % slots.size()];

@@ -14,6 +14,8 @@ __all__ = ["OPEN", "Cycles", "DramConfig"]
 
 PIPELINE = 6
 """Cycles that a read spends in the controller."""
+CHECK = 1
+"""Cycles that it takes to correct a read."""
 OPEN = 3
 """Cycles from an activation to the first row command of its bank that knows of it and of the bursts that want
 the row: with less, two bursts could close each other's rows for ever."""
@@ -155,6 +157,9 @@ class DramConfig:
         exact_log2(self.timing.rows)
         if self.ecc:
             self.code  # noqa: B018 - it refuses DRAMs without room for it
+            latency = self.cycles.write_latency
+            if latency < 2:
+                raise ValueError(f"ecc needs a write latency of 2 cycles, {self._kind.name} has {latency}")
 
     @cached_property
     def code(self):
@@ -230,4 +235,5 @@ class DramConfig:
     @property
     def latency(self):
         """Cycles from the address of a read to its first beat, with its bank closed."""
-        return PIPELINE + self.cycles.act_to_read + self.cycles.read_latency + self.cycles.burst
+        t = self.cycles
+        return PIPELINE + (CHECK if self.ecc else 0) + t.act_to_read + t.read_latency + t.burst
