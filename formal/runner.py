@@ -46,6 +46,7 @@ FILES = (
     "axi_read_split",
     "axi_write_split",
     "axi_ram",
+    "axi_guards",
     "broadcast_bus",
     "memory",
     "array",

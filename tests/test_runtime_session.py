@@ -158,7 +158,7 @@ def test_retry(model, code):
             if self.failures:
                 start, data = self.inputs
                 self.memory[start : start + len(data)] = 0  # as if it had not come whole
-                raise ChipError(self.failures.pop(), 3, 1, bytes(64), "layer1.attn_q")
+                raise ChipError(self.failures.pop(), 3, 1, bytes(64), label="layer1.attn_q")
             return result
 
         def write(self, address, data):

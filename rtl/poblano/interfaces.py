@@ -54,8 +54,8 @@ class UnitSignature(wiring.Signature):
         unit starts it.
     done : In(1), high for a cycle when a command has completed with all its effects visible; in command
         order.
-    error : In(1), high for a cycle when a command fails; ``code`` (:class:`ErrorCode`) says why. No
-        ``done`` follows.
+    error : In(1), high for a cycle when a command fails; ``code`` (:class:`ErrorCode`) says why. It comes no
+        later than the command's ``done`` would; from then on nobody looks at ``done``.
     busy, stall_in, stall_out : In(1), for the counters: a command is in progress; this cycle was lost
         waiting for input (memory, weights, operands); this cycle was lost because the output was not
         accepted.

@@ -34,6 +34,8 @@ class Tile(wiring.Component):
     bus_matmul, bus_vector : Out(stream of BusWrite), results for other tiles.
     bus : In(stream of LocalWrite), writes from the broadcast bus.
     dma_vmem, dma_amem : In(ReadPortSignature), the DMA engine's reads.
+    moved : Out(1), something was transferred inside in the cycle before.
+    clear : In(1), begin to clear the local memories; clearing : Out(1), until they are.
     """
 
     def __init__(self, config: ChipConfig):
@@ -52,6 +54,9 @@ class Tile(wiring.Component):
                 "bus": In(stream.Signature(LocalWrite(local))),
                 "dma_vmem": In(vmem_port(local)),
                 "dma_amem": In(block_port(local)),
+                "moved": Out(1),
+                "clear": In(1),
+                "clearing": Out(1),
             }
         )
 
@@ -76,6 +81,12 @@ class Tile(wiring.Component):
         connect(m, flipped(self.vector), vector.unit)
         connect(m, flipped(self.axi), streamer.axi)
         connect(m, streamer.o, matmul.weights)
+        m.d.comb += [
+            matmul.last.eq(streamer.last),
+            memories.clear.eq(self.clear | vector.clear),
+            vector.clearing.eq(memories.clearing),
+            self.clearing.eq(memories.clearing),
+        ]
 
         connect(m, matmul.a, memories.matmul_a)
         connect(m, matmul.meta, memories.matmul_meta)
@@ -87,6 +98,8 @@ class Tile(wiring.Component):
         connect(m, matmul.local, memories.w_matmul)
         connect(m, vector.local, memories.w_vector)
         connect(m, flipped(self.bus), memories.w_bus)
+        words = streamer.o.valid & streamer.o.ready
+        m.d.sync += self.moved.eq(memories.moved | words | self.axi.r.valid)
         connect(m, matmul.bus, flipped(self.bus_matmul))
         connect(m, vector.bus, flipped(self.bus_vector))
         return m

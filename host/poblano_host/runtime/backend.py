@@ -14,7 +14,7 @@ from ..sim.simulation import Simulation
 from .device import SimulatedDevice
 from .errors import ChipError, DeviceError
 from .result import RunResult
-from .ring import Ring, command_rows
+from .ring import Ring, clear_commands, command_rows
 
 __all__ = [
     "BACKENDS",
@@ -54,6 +54,9 @@ class Backend(Protocol):
         ``progress(completed, total, cycles)`` is called from time to time. Raises :class:`ChipError`.
         """
 
+    def clear_local(self):
+        """Zeros in all local memories, for another owner of the chip."""
+
     def close(self):
         """Free the chip."""
 
@@ -92,6 +95,9 @@ class GoldenBackend:
             raise ChipError(error.code, error.index, command[1], command) from None
         return RunResult(commands=len(rows), seconds=time.monotonic() - start)
 
+    def clear_local(self):
+        self.run(clear_commands(self.config))
+
     def close(self):
         pass
 
@@ -128,6 +134,9 @@ class DeviceBackend:
 
     def run(self, commands, *, progress=None):
         return self.ring.run(commands, progress=progress)
+
+    def clear_local(self):
+        self.ring.clear_local()
 
     def close(self):
         self.device.close()

@@ -25,11 +25,13 @@ class ChipError(RuntimeError):
     program.
 
     ``code`` is the :class:`ErrorCode`; ``index``, ``unit``, ``command`` (its text) and ``label``, which names
-    the layer, say where. It is made from the command's 64 bytes.
+    the layer, say where, ``completed`` what each unit has completed, where that is known. It is made from the
+    command's 64 bytes.
     """
 
-    def __init__(self, code, index, unit, command, label=""):
+    def __init__(self, code, index, unit, command, completed=None, label=""):
         self.code, self.index, self.unit, self.label = code, index, unit, label
+        self.completed = completed
         try:
             self.command = disassemble(command).strip()
         except CommandError:

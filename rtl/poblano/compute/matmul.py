@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from ..config import TileConfig
 from ..interfaces import BusWrite, LocalWrite, UnitSignature, meta_port, word_port
-from ..isa.commands import Opcode
+from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
 from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_quantum
 from ..stream.broadcast import Broadcast
@@ -30,7 +30,8 @@ class MatmulUnit(wiring.Component):
     activations, accumulating, writing) start as soon as they are done with the command before, so that
     commands overlap; results and ``done`` come in command order. A command is transferred when the last
     part of the one before has started, a NOP when nothing is in progress. Words of the weight stream are
-    taken only for a command that is there.
+    taken only for a command that is there. The last word of a command must be the last of one of the stream
+    unit's: the error is LENGTH otherwise.
 
     With weights and outputs always available a command of M rows, P passes of I items (array rows, columns
     with transpose, divided by ``load_rows``) takes groups * steps * P * max(M, I) cycles, if this covers
@@ -47,6 +48,7 @@ class MatmulUnit(wiring.Component):
     tile : In(5), the own tile's number; constant
     unit : In(UnitSignature())
     weights : In(stream(8 * stream_bytes))
+    last : In(1), the word at ``weights`` is the last of a STREAM
     a, meta : Out(ReadPortSignature), words of activation memory: elements; scales and sums. Latency 1 to 3.
     local, bus : Out(stream of LocalWrite, of BusWrite)
     """
@@ -59,6 +61,7 @@ class MatmulUnit(wiring.Component):
                 "tile": In(5),
                 "unit": In(UnitSignature()),
                 "weights": In(stream.Signature(8 * stream_bytes)),
+                "last": In(1),
                 "a": Out(word_port(local)),
                 "meta": Out(meta_port(local)),
                 "local": Out(stream.Signature(LocalWrite(local))),
@@ -95,6 +98,7 @@ class MatmulUnit(wiring.Component):
         ]
         parts = (loader.cmd, reader.cmd, meta.cmd, accumulator.cmd, writer.cmd)
         self._commands(m, parts, writer.done)
+        self._length(m, loader.ends, writer.done)
 
         starved = reader.active & ~(array.a.valid & array.a.ready) & ~(array.o.valid & ~array.o.ready)
         m.d.comb += [
@@ -107,6 +111,26 @@ class MatmulUnit(wiring.Component):
             ),
         ]
         return m
+
+    def _length(self, m, ends, completed):
+        """The error of a command whose weights do not end where a STREAM ends, when all before it are done."""
+        loaded, before = (
+            Signal(4),
+            Signal(4),
+        )  # commands that have all their weights; those before the wrong one
+        wrong, left = Signal(), Signal(4)
+        m.d.comb += [
+            left.eq(loaded - completed),
+            self.unit.error.eq(wrong & (before == 0)),
+            self.unit.code.eq(ErrorCode.LENGTH),
+        ]
+        m.d.sync += loaded.eq(left + ends)
+        with m.If(~wrong):
+            m.d.sync += [wrong.eq(ends & ~self.last), before.eq(left)]
+        with m.Elif(before == 0):
+            m.d.sync += wrong.eq(0)
+        with m.Else():
+            m.d.sync += before.eq(before - completed)
 
     def _commands(self, m, parts, completed):
         """Decodes commands, hands them to the parts, and counts those in progress."""

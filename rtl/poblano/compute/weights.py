@@ -112,6 +112,7 @@ class WeightLoader(wiring.Component):
     o : Out(stream(WeightItemLayout))
     scales : In(ScalePortSignature)
     active : Out(1), there are words to take
+    ends : Out(1), the word that is taken is a command's last
     """
 
     def __init__(self, config: TileConfig, *, stream_bytes):
@@ -123,6 +124,7 @@ class WeightLoader(wiring.Component):
                 "o": Out(stream.Signature(WeightItemLayout(config.array))),
                 "scales": In(ScalePortSignature(config)),
                 "active": Out(1),
+                "ends": Out(1),
             }
         )
 
@@ -181,6 +183,7 @@ class WeightLoader(wiring.Component):
             self.i.ready.eq(walk.o.valid & room & (lines.i.ready | ~in_elements)),
             taken.eq(self.i.valid & self.i.ready),
             walk.o.ready.eq(taken & in_elements & last),
+            self.ends.eq(walk.o.ready & walk.o.payload.last.as_value().all()),
             lines.i.valid.eq(taken & in_elements),
             lines.i.payload.word.eq(self.i.payload),
             lines.i.payload.transpose.eq(format.transpose),

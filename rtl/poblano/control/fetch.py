@@ -12,7 +12,7 @@ from ..stream.credit import Credit
 from ..stream.fifo import BufferedFIFO
 from ..verilog import place
 
-__all__ = ["BURST_COMMANDS", "CommandFetch", "FetchedLayout"]
+__all__ = ["BURSTS_AHEAD", "BURST_COMMANDS", "CommandFetch", "FetchedLayout"]
 
 BURST_COMMANDS = 4
 """Most commands in a burst; the ring is aligned to as many, so that no burst crosses 4 KiB."""

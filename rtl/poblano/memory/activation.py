@@ -2,7 +2,7 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..config import LocalConfig
@@ -10,6 +10,7 @@ from ..interfaces import BlockLayout, LocalWrite, block_port, meta_port, word_po
 from ..stream.round_robin import RoundRobin
 from ..stream.select import select
 from ..verilog import place
+from .clear_walk import clear_walk
 from .sram import SRAM
 
 __all__ = ["ActivationMemory"]
@@ -23,7 +24,7 @@ class ActivationMemory(wiring.Component):
     cycle for the other. Writes are served in turn, at most ``write_ports - 1`` before another. Data come
     exactly :attr:`LATENCY` cycles after their request's transfer. A write that has been transferred is in
     memory: a read transferred in a later cycle sees it. Reset forgets reads in progress and keeps the
-    contents.
+    contents. ``clear`` writes zeros to all words, one a cycle; meanwhile no write is taken.
 
     Parameters
     ----------
@@ -36,6 +37,7 @@ class ActivationMemory(wiring.Component):
     word, meta : In(ReadPortSignature), the elements and the scales and sums of a word
     block : In(ReadPortSignature), a block with its scale and sum
     write : In(stream(LocalWrite)).array(write_ports), of ``space`` 1 (``space`` and ``mask`` are ignored)
+    clear : In(1), clearing : Out(1), from the next cycle on until all is zero
     """
 
     LATENCY = 2
@@ -48,6 +50,8 @@ class ActivationMemory(wiring.Component):
                 "meta": In(meta_port(config)),
                 "block": In(block_port(config)),
                 "write": In(stream.Signature(LocalWrite(config))).array(write_ports),
+                "clear": In(1),
+                "clearing": Out(1),
             }
         )
 
@@ -71,14 +75,15 @@ class ActivationMemory(wiring.Component):
             turn.request.eq(Cat(port.valid for port in self.write)),
             turn.accept.eq(1),
             row.eq(select(turn.grant, [port.payload for port in self.write])),
-            enable.eq(turn.request.any() << target.segment),
+            enable.eq(Mux(self.clearing, ~0, turn.request.any() << target.segment)),
         ]
-        m.d.comb += [port.ready.eq(turn.open[p]) for p, port in enumerate(self.write)]
+        cleared = clear_walk(m, self, depth)
+        m.d.comb += [port.ready.eq(turn.open[p] & ~self.clearing) for p, port in enumerate(self.write)]
         for write, value in ((words.write, row.data.block.data), (metas.write, row.data.block.meta)):
             m.d.comb += [
                 write.en.eq(enable),
-                write.addr.eq(target.word),
-                write.data.eq(Value.cast(value).replicate(segments)),
+                write.addr.eq(Mux(self.clearing, cleared, target.word)),
+                write.data.eq(Mux(self.clearing, 0, Value.cast(value).replicate(segments))),
             ]
 
         # A waiting block request goes first after a word or meta request did, and the other way round.

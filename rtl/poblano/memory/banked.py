@@ -2,13 +2,14 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from ..interfaces import ReadPortSignature
 from ..stream.round_robin import RoundRobin
 from ..stream.select import select, word_mux
 from ..verilog import place
+from .clear_walk import clear_walk
 from .sram import SRAM
 
 __all__ = ["BankedMemory"]
@@ -21,7 +22,8 @@ class BankedMemory(wiring.Component):
     read waits for at most ``read_ports - 1`` other reads, a write for at most ``write_ports - 1`` other
     writes. Data come exactly :attr:`LATENCY` cycles after their request's transfer. A write that has been
     transferred is in memory: a read transferred in a later cycle sees it, one in the same cycle sees what
-    was there before. Reset forgets reads in progress and keeps the contents.
+    was there before. Reset forgets reads in progress and keeps the contents. ``clear`` writes zeros to all rows,
+    one of each bank a cycle; meanwhile no write is taken.
 
     Parameters
     ----------
@@ -31,6 +33,7 @@ class BankedMemory(wiring.Component):
     -------
     read : In(ReadPortSignature).array(read_ports)
     write : In(stream({addr, mask, data})).array(write_ports)
+    clear : In(1), clearing : Out(1), from the next cycle on until all is zero
     """
 
     LATENCY = 2
@@ -48,6 +51,8 @@ class BankedMemory(wiring.Component):
             {
                 "read": In(ReadPortSignature(addr_width=addr_width, shape=width)).array(read_ports),
                 "write": In(stream.Signature(write)).array(write_ports),
+                "clear": In(1),
+                "clearing": Out(1),
             }
         )
 
@@ -58,6 +63,7 @@ class BankedMemory(wiring.Component):
         read_places = [place_of(port.req.payload) for port in self.read]
         write_places = [place_of(port.payload.addr) for port in self.write]
         readers, writers, row_data = [], [], []  # by bank
+        cleared = clear_walk(m, self, self.rows // self.banks)
         for b in range(self.banks):
             memory = place(
                 m,
@@ -80,9 +86,9 @@ class BankedMemory(wiring.Component):
                 ),
                 writer.accept.eq(1),
                 row.eq(select(writer.grant, [port.payload for port in self.write])),
-                write.en.eq(Mux(writer.request.any(), row.mask, 0)),
-                write.addr.eq(place_of(row.addr).row),
-                write.data.eq(row.data),
+                write.en.eq(Mux(self.clearing, ~0, Mux(writer.request.any(), row.mask, 0))),
+                write.addr.eq(Mux(self.clearing, cleared, place_of(row.addr).row)),
+                write.data.eq(Mux(self.clearing, 0, row.data)),
             ]
             readers.append(reader)
             writers.append(writer)
@@ -97,5 +103,6 @@ class BankedMemory(wiring.Component):
             # Cycle 2: the bank's data to the port.
             m.d.sync += [port.valid.eq(source.any()), port.data.eq(select(source, row_data))]
         for p, port in enumerate(self.write):
-            m.d.comb += port.ready.eq(word_mux(write_places[p].bank, [w.open[p] for w in writers]))
+            free = word_mux(write_places[p].bank, [w.open[p] for w in writers])
+            m.d.comb += port.ready.eq(free & ~self.clearing)
         return m

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, connect, flipped
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import TileConfig
 from ..interfaces import LocalWrite, block_port, meta_port, vmem_port, word_port
@@ -31,6 +31,9 @@ class LocalMemories(wiring.Component):
     matmul_a, matmul_meta : In(ReadPortSignature), words of activation memory: elements; scales and sums
     dma_a : In(ReadPortSignature), blocks of activation memory
     w_vector, w_matmul, w_bus : In(stream(LocalWrite))
+    moved : Out(1), a request or a write is transferred in this cycle
+    clear : In(1), begin to clear both memories: zeros in all of them, a row of each bank a cycle
+    clearing : Out(1), from the next cycle on until they are cleared; no write is taken
     """
 
     LATENCY = 2
@@ -50,6 +53,9 @@ class LocalMemories(wiring.Component):
                 "w_vector": In(write),
                 "w_matmul": In(write),
                 "w_bus": In(write),
+                "moved": Out(1),
+                "clear": In(1),
+                "clearing": Out(1),
             }
         )
         assert BankedMemory.LATENCY == ActivationMemory.LATENCY == self.LATENCY
@@ -58,6 +64,9 @@ class LocalMemories(wiring.Component):
         m = Module()
         config, local = self.config, self.config.local
         writes = (self.w_vector, self.w_matmul, self.w_bus)
+        reads = (self.vector_a, self.vector_b, self.dma_v, self.matmul_a, self.matmul_meta, self.dma_a)
+        transfers = [port.valid & port.ready for port in (*writes, *(port.req for port in reads))]
+        m.d.comb += self.moved.eq(Cat(*transfers, self.clearing).any())
         vmem = place(
             m,
             "vmem",
@@ -71,6 +80,11 @@ class LocalMemories(wiring.Component):
             ),
         )
         amem = place(m, "amem", ActivationMemory(local, blocks=config.amem_blocks, write_ports=len(writes)))
+        m.d.comb += [
+            vmem.clear.eq(self.clear),
+            amem.clear.eq(self.clear),
+            self.clearing.eq(vmem.clearing | amem.clearing),
+        ]
         for inside, port in (
             (vmem.read[0], self.vector_a),
             (vmem.read[1], self.vector_b),

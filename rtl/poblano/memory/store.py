@@ -36,7 +36,8 @@ class StoreEngine(wiring.Component):
     reads of the next command begin when those of a command have ended, while its writes are still under
     way. ``error``, ``flush`` and ``idle`` are as in :class:`AXIWriter`.
 
-    Scales and constant words whose rows follow each other in whole beats are written in whole beats.
+    Scales and constant words whose rows follow each other in whole beats are written in whole beats, constants
+    a beat a cycle.
 
     Parameters
     ----------
@@ -164,7 +165,7 @@ class StoreEngine(wiring.Component):
             walk.cmd.valid.eq(self.cmd.valid & self.cmd.ready),
             walk.cmd.payload.base.eq(at(store.src) + first[beat_bits:]),
             walk.cmd.payload.stride.eq(at(store.src_stride)),
-            walk.cmd.payload.rows.eq(store.rows),
+            walk.cmd.payload.rows.eq(Mux(parts & is_constant, store.rows >> word_bits, store.rows)),
             walk.cmd.payload.count.eq(Mux(row_bytes < beat_bytes, 1, row_bytes[beat_bits:])),
             writer.flush.eq(self.flush),
             self.done.eq(writer.done),
@@ -191,7 +192,7 @@ class StoreEngine(wiring.Component):
                 region.scale.eq(is_scale),
                 region.constant.eq(is_constant),
                 region.value.eq(constant.value),
-                region.parts.eq(parts),
+                region.parts.eq(parts & ~is_constant),
                 region.tile.eq(Cat(store.tile == t for t in range(self.tiles))),
                 region.length.eq(Mux(is_store, 0, row_bytes)),
                 region.offset.eq(first[:beat_bits]),

@@ -37,6 +37,7 @@ class StreamUnit(wiring.Component):
     unit : In(UnitSignature())
     axi : Out(AXIReadSignature)
     o : Out(stream(8 * stream_bytes)), the FIFO's words
+    last : Out(1), the word that is offered is its command's last
     """
 
     def __init__(self, config: MemoryConfig, *, stream_bytes, fifo_bytes):
@@ -46,6 +47,7 @@ class StreamUnit(wiring.Component):
                 "unit": In(UnitSignature()),
                 "axi": Out(AXIReadSignature(config.axi)),
                 "o": Out(stream.Signature(8 * stream_bytes)),
+                "last": Out(1),
             }
         )
 
@@ -66,11 +68,13 @@ class StreamUnit(wiring.Component):
                 depth=self.fifo_bytes // self.stream_bytes,
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding,
+                marks=True,
             ),
             clock=gated_clock(m, "reader", Cat(history(m, 1, "moved", moves, 2)).any()),
         )
         connect(m, reader.axi, flipped(self.axi))
         connect(m, reader.o, flipped(self.o))
+        m.d.comb += self.last.eq(reader.last)
 
         command = CommandLayout(Opcode.STREAM)(unit.cmd.payload)
         nop = command.opcode == Opcode.NOP

@@ -30,7 +30,7 @@ class VectorUnit(wiring.Component):
     Latency: 3 cycles from one ``done`` to the next, the memory's, the lanes', and the longer of the
     quantiser's and the reduction's.
 
-    Takes VECTOR and NOP commands, which have been checked, one after the other. A command's last write is in
+    Takes VECTOR, CLEAR and NOP commands, which have been checked, one after the other. A command's last write is in
     memory before ``done``, and the next command is transferred in that cycle at the earliest: its reads begin
     a cycle later. With operands and outputs always available a command takes its latency and a cycle for
     each ``lanes`` elements; row scalars one more, and beside operand b, with which they share port b, one for
@@ -49,6 +49,8 @@ class VectorUnit(wiring.Component):
     unit : In(UnitSignature())
     a, b : Out(ReadPortSignature), rows of vector memory. Latency 1 to 4.
     local, bus : Out(stream of LocalWrite, of BusWrite), ``local`` if only the own tile is written
+    clear : Out(1), high for a cycle: clear the tile's memories
+    clearing : In(1), they are being cleared; a CLEAR is done when they no longer are
     """
 
     def __init__(self, config: TileConfig, *, tiles):
@@ -62,13 +64,15 @@ class VectorUnit(wiring.Component):
                 "b": Out(vmem_port(local)),
                 "local": Out(stream.Signature(LocalWrite(local))),
                 "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
+                "clear": Out(1),
+                "clearing": In(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         writer = place(m, "writer", VectorWriter(self.config.local, tiles=self.tiles))
-        start, begin, command = self._commands(m, writer.finished)
+        start, begin, command = self._commands(m, writer.finished & ~self.clearing)
         lanes = place(m, "lanes", VectorLanes(self.config.lanes))
         self._read(m, start, begin, command, lanes)
         m.d.comb += [
@@ -107,6 +111,7 @@ class VectorUnit(wiring.Component):
         with m.Elif(finished):
             m.d.sync += running.eq(0)
         opcode = CommandLayout()(unit.cmd.payload).opcode
+        m.d.comb += self.clear.eq(transfer & (opcode == Opcode.CLEAR))
         return transfer & works(begin) & (opcode == Opcode.VECTOR), begin, command
 
     def _read(self, m, start, begin, command, lanes):
