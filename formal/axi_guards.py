@@ -1,5 +1,5 @@
-"""The guards of read and write masters: what began before a reset of the master ends outside and does not come
-back inside."""
+"""The guards of read and write masters: what began before a reset of the master ends outside and does not
+come back inside."""
 
 from functools import partial
 
@@ -158,8 +158,8 @@ PROPERTIES = (
         Property(
             f"read-{outstanding}",
             partial(ReadGuard, outstanding),
-            "after a reset of the master no answer to a burst from before reaches it, and nothing begins before "
-            "all of these are answered; otherwise all passes at once",
+            "after a reset of the master no answer to a burst from before reaches it, and nothing begins "
+            "before all of these are answered; otherwise all passes at once",
             mutations=(
                 Mutation(
                     "does not wait",
@@ -186,8 +186,8 @@ PROPERTIES = (
         Property(
             f"write-{outstanding}-{ahead}-{longest}",
             partial(WriteGuard, outstanding, ahead, longest),
-            "after a reset of the master its bursts end by AXI's rules, with strobes of 0; none of their answers "
-            "reaches it, and nothing begins before all are answered; otherwise all passes at once",
+            "after a reset of the master its bursts end by AXI's rules, with strobes of 0; none of their "
+            "answers reaches it, and nothing begins before all are answered; otherwise all passes at once",
             mutations=(
                 Mutation("withdraws", WRITE, "Mux(draining, offered, aw.valid & may)", "aw.valid & may"),
                 Mutation(

@@ -1,8 +1,6 @@
 """What never goes on on the chip: each is an error, a reset of the queue ends, and the next program's bits
 are right."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -16,7 +14,7 @@ from tests import meddled
 from tests.meddled import CHANNELS, LIMIT, LOST, SILENT, TAKEN, meddle
 from tests.test_first_light import dump
 
-CONFIG = meddled.config()
+CONFIG = meddled.config(clear_at_reset=True)
 DMA, STREAM, MATMUL, VECTOR = range(4)
 RESET = LIMIT + 100
 """Most cycles of a reset."""
@@ -25,18 +23,17 @@ RESET = LIMIT + 100
 class Chip:
     """A chip, a product for it, and what is right."""
 
-    def __init__(self, config=CONFIG):
+    def __init__(self):
         rng = np.random.default_rng(5)
-        self.config = config
         self.job = MatmulJob(
             rng.standard_normal((6, 96)), rng.standard_normal((96, 40)), CONFIG, format="q8_0"
         )
         golden = GoldenBackend(CONFIG, self.job.memory_bytes, self.job.ring)
         self.product, _ = run_job(self.job, golden)
         self.code = command_rows(self.job.program.encode())
-        self.device = meddled.device(config, self.job.memory_bytes)
+        self.device = meddled.device(CONFIG, self.job.memory_bytes)
         self.simulation = self.device.simulation
-        self.ring = Ring(config, self.device, *self.job.ring)
+        self.ring = Ring(CONFIG, self.device, *self.job.ring)
         for address, data in self.job.image + self.job.program.inputs:
             self.device.write_memory(address, data)
 
@@ -74,7 +71,7 @@ def test_no_hang(chip):
 
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_memory_is_silent(chip, channel):
-    """Any channel, from any cycle on: SILENT, also of the next program; and all is well when memory answers."""
+    """Any channel, from any cycle on: SILENT, also of the next program; all is well when memory answers."""
     length, rng = chip.run(), np.random.default_rng(CHANNELS.index(channel))
     units = set()
     for cycles in sorted(rng.integers(0, length * 9 // 10, 8)):
@@ -144,7 +141,7 @@ def test_program_never_ends(chip, program, index, unit):
 
 
 def test_resets(chip):
-    """Of the queue in any cycle, of the chip too, with and without silent memory: the next program is right."""
+    """Of the queue in any cycle, with and without silent memory: the next program is right."""
     length, rng = chip.run(), np.random.default_rng(1)
     for n in range(60):
         chip.begin(int(rng.integers(length)))
@@ -201,7 +198,7 @@ def local_memories(chip):
 
 
 def test_clear(chip):
-    """Local memories keep what is in them over a reset of the queue, and nothing when they have been cleared."""
+    """Local memories keep what is in them over a reset of the queue, and nothing when they are cleared."""
     chip.run()
     assert local_memories(chip)
     chip.ring.clear_local()
@@ -220,15 +217,12 @@ def test_clear(chip):
     chip.run()
 
 
-def test_clear_at_reset():
+def test_clear_at_reset(chip):
     """Of the chip; commands wait until all is zero."""
-    chip = Chip(replace(CONFIG, clear_at_reset=True))
-    chip.run()
-    assert local_memories(chip)
     for wait in (0, 50, 400):
         chip.run()
         chip.simulation.reset()
         chip.simulation.run(wait)
-        chip.ring = Ring(chip.config, chip.device, *chip.job.ring)
+        chip.ring = Ring(CONFIG, chip.device, *chip.job.ring)
         assert not local_memories(chip)
     chip.run()

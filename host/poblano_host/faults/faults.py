@@ -139,7 +139,7 @@ class QueueReset(_Fault):
 
 
 KINDS = (*KINDS_OF_BITS, BeatError.kind, Silence.kind, Reset.kind, QueueReset.kind)
-LONGEST_SILENCE = 1 << 17
+LONGEST_SILENCE = 1 << 15
 
 
 def draw(kind, count, seed, *, golden, places, homes, bits=1):

@@ -159,8 +159,8 @@ class GoldenChip:
         self.tiles[tile].fifo.append((o["mem_addr"], data))
 
     def _take(self, index, tile, size):
-        """``size`` bytes from the tile's weight FIFO, and the address of their start; CommandError if they end
-        inside of a STREAM."""
+        """``size`` bytes from the tile's weight FIFO, and the address of their start; CommandError if they
+        end inside of a STREAM."""
         parts, address = [], None
         while size > 0:
             if not tile.fifo:
@@ -277,6 +277,9 @@ class _Order:
         while completed < len(self.commands):
             while dispatched < len(self.commands):
                 queue = self.queues[self.commands[dispatched].unit]
+                if self.commands[dispatched].unit in self.failed:
+                    dispatched += 1
+                    continue
                 if len(queue) >= depth or self.random is not None and self.random.random() < 0.3:
                     break
                 queue.append((dispatched, self.commands[dispatched]))
@@ -314,6 +317,7 @@ class _Order:
                 except CommandError as error:
                     error.index = index
                     self.failed[unit] = error
+                    queue.clear()
                     continue
                 if command.opcode == "STREAM":
                     self.started[unit] += 1

@@ -44,8 +44,8 @@ def left_weights(commands, config):
         left -= sum(weights_taken(commands[n], config) for n in queues[matmul])
         if left > 0:
             lines.append(
-                f"the program leaves {left} bytes of weights: {topology.name(stream)}'s commands bring more than "
-                f"{topology.name(matmul)}'s take"
+                f"the program leaves {left} bytes of weights: {topology.name(stream)}'s commands bring more "
+                f"than {topology.name(matmul)}'s take"
             )
     return lines
 

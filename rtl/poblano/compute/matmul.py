@@ -113,7 +113,7 @@ class MatmulUnit(wiring.Component):
         return m
 
     def _length(self, m, ends, completed):
-        """The error of a command whose weights do not end where a STREAM ends, when all before it are done."""
+        """The error of a command whose weights do not end where a STREAM does, when all before it are done."""
         loaded, before = (
             Signal(4),
             Signal(4),

@@ -59,8 +59,9 @@ class CommandProcessor(wiring.Component):
 
     Commands go to their units' queues in the ring's order, waiting where a queue is full. The first that is
     refused or could not be fetched stops this, and the commands before it are completed. A unit that has an
-    error starts and completes nothing more, whatever it does; what does not depend on it goes on. ERROR_*
-    describe the first error. A TAIL written during a queue reset is lost.
+    error starts and completes nothing more, whatever it does, and its commands do not wait for a place; what
+    does not depend on it goes on. ERROR_* describe the first error. A TAIL written during a queue reset is
+    lost.
 
     With a :class:`.watchdog.Watchdog`, a queue reset does not wait longer than its time for memory, and what
     is between the chip's masters and memory has to keep old answers away. Nothing starts before the local
@@ -76,7 +77,7 @@ class CommandProcessor(wiring.Component):
         of a read-only register, and any access of an address without a register, is answered with SLVERR.
     fetch : Out(AXIReadSignature)
     units : Out(UnitSignature()).array(units)
-    clear : Out(1), high for a cycle: synchronous reset of all units, after they are idle or have had their time
+    clear : Out(1), high for a cycle: synchronous reset of all units, which are idle or have had their time
     moved : In(1), something was transferred between units, local memories or memory (not looked at without a
         watchdog)
     clear_memories : Out(1), high for a cycle after a reset: clear all local memories
@@ -184,7 +185,7 @@ class CommandProcessor(wiring.Component):
                 self.trace_done[n].eq(queue.done),
             ]
             m.d.comb += [queue.counts[k].eq(other.count) for k, other in enumerate(queues)]
-            with m.If(queue.i.valid & queue.i.ready):
+            with m.If(queue.i.valid & (queue.i.ready | state.failed[n])):
                 m.d.comb += dispatched.eq(1)
         m.d.comb += checker.o.ready.eq(dispatched)
         with m.If(dispatched):
@@ -285,8 +286,8 @@ class CommandProcessor(wiring.Component):
         ]
 
     def _control(self, m, values, state, fetch, expired, written, word):
-        """CONTROL, and the queue's reset: AXI transactions end, or the watchdog's time, then the units and all
-        that belongs to the queue are reset. Whether the counters are cleared."""
+        """CONTROL, and the queue's reset: AXI transactions end, or the watchdog's time, then the units and
+        all that belongs to the queue are reset. Whether the counters are cleared."""
         clear_counters = Signal()
         with m.If(written):
             m.d.sync += state.enable.eq((word & Control.ENABLE).any())

@@ -32,8 +32,8 @@ class Watchdog(wiring.Component):
     moved : In(1), something was transferred, began or ended
     due : In(1), a command waits or is in progress
     resetting : In(1), the queue is being reset
-    in_flight, running, stalled, queued : In(units), units with transactions in flight, with commands begun and
-        not completed, that wait for input or output, with commands that wait
+    in_flight, running, stalled, queued : In(units), units with transactions in flight, with commands begun
+        and not completed, that wait for input or output, with commands that wait
     fetching : In(1), the fetch has transactions in flight
     strike, expired : Out(1)
     code : Out(4), unit : Out; fetch : Out(1), it is the fetch's, and no unit's

@@ -210,8 +210,8 @@ REGISTERS = {
             "WATCHDOG",
             0x5C,
             "rw",
-            "cycles in which nothing moves until that is an error, and after which QUEUE_RESET does not wait for "
-            "memory; 0: none. Only in chips with a watchdog, whose configuration has the value after a reset",
+            "cycles in which nothing moves until that is an error, and after which QUEUE_RESET does not wait "
+            "for memory; 0: none. Only in chips with a watchdog, whose configuration has the value after a reset",
             part="watchdog",
         ),
     )

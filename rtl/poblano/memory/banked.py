@@ -22,8 +22,8 @@ class BankedMemory(wiring.Component):
     read waits for at most ``read_ports - 1`` other reads, a write for at most ``write_ports - 1`` other
     writes. Data come exactly :attr:`LATENCY` cycles after their request's transfer. A write that has been
     transferred is in memory: a read transferred in a later cycle sees it, one in the same cycle sees what
-    was there before. Reset forgets reads in progress and keeps the contents. ``clear`` writes zeros to all rows,
-    one of each bank a cycle; meanwhile no write is taken.
+    was there before. Reset forgets reads in progress and keeps the contents. ``clear`` writes zeros to all
+    rows, one of each bank a cycle; meanwhile no write is taken.
 
     Parameters
     ----------

@@ -36,8 +36,8 @@ class StoreEngine(wiring.Component):
     reads of the next command begin when those of a command have ended, while its writes are still under
     way. ``error``, ``flush`` and ``idle`` are as in :class:`AXIWriter`.
 
-    Scales and constant words whose rows follow each other in whole beats are written in whole beats, constants
-    a beat a cycle.
+    Scales and constant words whose rows follow each other in whole beats are written in whole beats,
+    constants a beat a cycle.
 
     Parameters
     ----------

@@ -30,11 +30,11 @@ class VectorUnit(wiring.Component):
     Latency: 3 cycles from one ``done`` to the next, the memory's, the lanes', and the longer of the
     quantiser's and the reduction's.
 
-    Takes VECTOR, CLEAR and NOP commands, which have been checked, one after the other. A command's last write is in
-    memory before ``done``, and the next command is transferred in that cycle at the earliest: its reads begin
-    a cycle later. With operands and outputs always available a command takes its latency and a cycle for
-    each ``lanes`` elements; row scalars one more, and beside operand b, with which they share port b, one for
-    each group of rows. All operands of an element are read before it is written.
+    Takes VECTOR, CLEAR and NOP commands, which have been checked, one after the other. A command's last write
+    is in memory before ``done``, and the next command is transferred in that cycle at the earliest: its reads
+    begin a cycle later. With operands and outputs always available a command takes its latency and a cycle
+    for each ``lanes`` elements; row scalars one more, and beside operand b, with which they share port b, one
+    for each group of rows. All operands of an element are read before it is written.
 
     If there are more than 8 lanes, the elements of sums are walked in groups of rows, :class:`.walk.RowWalk`.
 
