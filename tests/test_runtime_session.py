@@ -182,6 +182,26 @@ def test_retry(model, code):
         assert not Failing.failures
 
 
+def test_forget(model):
+    """Another owner: nothing of the one before is left, in memory or in the chip, and the bits are a new
+    session's."""
+    fresh = [step.logits for step, _ in session(model).generate(PROMPT, 3, logits=True)]
+    used = session(model, check=True)
+    list(used.generate(PROMPT[::-1], 4))
+    memory = used.backend.memory
+    used.forget()
+    assert used.position == 0
+    assert all(not memory[first:end].any() for first, end in used.compiled.memory.work)
+    for tile in used.backend.chip.tiles:
+        assert not any(local.any() for local in (tile.vmem, tile.amem_q, tile.amem_scale, tile.amem_sum))
+    for first, data in used.compiled.image:
+        assert bytes(memory[first : first + len(data)]) == bytes(data)
+    after = [step.logits for step, _ in used.generate(PROMPT, 3, logits=True)]
+    for ours, theirs in zip(after, fresh):
+        assert (ours is None) == (theirs is None)
+        assert ours is None or np.array_equal(ours, theirs)
+
+
 def session(model, backend="golden", **options):
     return Session(model, chip(), backend=backend, **options)
 

@@ -137,13 +137,10 @@ class Campaign:
         """The bits that can flip, by kind: of memory what the model and its program use."""
         found = register_places(self._device.simulation.registers)
         ring, count = self.session.backend.ring.place
+        compiled = self.session.compiled
         regions = [("commands", ring, ring + COMMAND_BYTES * count)]
-        stored = sorted((first, first + len(data)) for first, data in self.session.compiled.image)
-        for first, end in self.session.compiled.memory.extents:
-            at = first
-            for low, high in [*((low, high) for low, high in stored if first <= low < end), (end, end)]:
-                regions += [("activations", at, low), ("weights", low, high)]
-                at = high
+        regions += [("weights", first, first + len(data)) for first, data in compiled.image]
+        regions += [("activations", first, end) for first, end in compiled.memory.work]
         found += memory_places(regions, self.config)
         return {kind: Places(p for p in found if p.kind == kind) for kind in KINDS_OF_BITS}
 

@@ -115,6 +115,15 @@ class Session:
             raise ValueError(f"the session has seen {self.position} tokens; it can't go back to {position}")
         self.position = position
 
+    def forget(self):
+        """Make the chip another owner's: no token has been seen, and of what the tokens before left nothing
+        is in memory or in the chip."""
+        for chip in self._chips():
+            for first, end in self.compiled.memory.work:
+                chip.clear(first, end)
+            chip.clear_local()
+        self.position = 0
+
     def step(self, phase, tokens, logits, *, read=True):
         """Run ``tokens`` after those before; the :class:`Step`. ``phase`` names it, ``logits`` as of
         ``CompiledModel.step``; ``read``: the step has them, if there are any."""
