@@ -24,6 +24,8 @@ def test_figures():
         hangs=0,
         corrected=1,
         flips_next_wrong=1,
+        double_flips=0,
+        double_wrong=0,
         resets=2,
         resets_wrong=1,
         axi_errors=3,
@@ -51,6 +53,6 @@ def test_bars():
 @pytest.mark.nightly
 def test_without_ecc_is_silent():
     """The bar can be missed: without codes flips are silent."""
-    cases = {"flips": replace(FULL["flips"], counts={"dram": 100, "sram": 200})}
+    cases = {"flips": replace(FULL["without"], counts={"dram": 100, "sram": 200})}
     model = load_model("default")
-    assert measure(cases, model, model.framed(PROMPT), ecc=False, jobs=2)[0]["silent"]
+    assert measure(cases, model, model.framed(PROMPT), jobs=2)[0]["silent"]
