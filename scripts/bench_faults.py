@@ -36,6 +36,10 @@ class Case:
     bits: int = 1
     ecc: bool = True
 
+    def scaled(self, factor):
+        """With more or fewer faults, but some of each kind."""
+        return replace(self, counts={kind: max(1, round(factor * n)) for kind, n in self.counts.items()})
+
     @property
     def config(self):
         config = preset(self.preset)
@@ -131,6 +135,7 @@ def parse():
     parser.add_argument("--model", default="default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--scale", type=float, default=1.0, help="so many times as many faults")
     parser.add_argument("--quick", action="store_true", help="few faults, on nano")
     parser.add_argument("--document", action="store_true", help="write the tables of all cases")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, by their names")
@@ -146,7 +151,7 @@ def parse():
 def main():
     arguments = parse()
     cases = QUICK if arguments.quick else FULL
-    cases = {name: cases[name] for name in arguments.cases or cases if name in cases}
+    cases = {name: cases[name].scaled(arguments.scale) for name in arguments.cases or cases if name in cases}
     model = load_model(arguments.model)
     found, summaries = measure(
         cases,

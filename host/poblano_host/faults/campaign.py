@@ -188,7 +188,8 @@ class Campaign:
         if step.retried is not None:
             about = _about(step.retried) | {"retried": same, "next": same}
             return {"result": "detected" if same else "silent"} | about
-        return {"result": "masked" if same else "silent"}
+        corrected = any(counts.corrected for counts in step.result.ecc.values())
+        return {"result": ("corrected" if corrected else "masked") if same else "silent"}
 
     def _outcome(self, fault, found):
         """The :class:`Outcome` after the run with the fault, which ``found`` tells of: after what is not
@@ -213,7 +214,7 @@ class Campaign:
             if isinstance(fault, Flip) and fault.kind in ("dram", "flip-flop"):
                 self._bring_again()
             self._junk()
-            return self._attempt()["result"] == "masked"
+            return self._attempt()["result"] in ("masked", "corrected")
         except (DeviceError, SimulationError):
             return False
 
