@@ -1,17 +1,21 @@
 """ECCMemory and the queue with check bits, in every cycle as a model in numpy, with random flips."""
 
+from dataclasses import replace
 import random
+import re
 
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
+from poblano.chip import Chip, chip_verilog
+from poblano.config import PRESETS
 from poblano.ecc.memory import ECCMemory
 from poblano.ecc.words import CodedWord
 from poblano.stream.fifo import BufferedFIFO
-from poblano.verilog import emit
-from tb.common.flips import arrays, flip
+from poblano.verilog import emit, emit_modules
+from tb.common.flips import arrays
 from tb.common.streams import receive, send
 
 
@@ -68,7 +72,8 @@ def test_every_cycle(width, granularity, depth, write_back):
     model's."""
     dut = ECCMemory(width=width, granularity=granularity, depth=depth, write_back=write_back)
     design = Fragment.get(dut, None)
-    (array,) = arrays(design).values()
+    (place,) = arrays(design)
+    array = place.memory
     rng, model = random.Random(f"{width} {write_back}"), Model(dut)
     seen = {"corrected": 0, "failed": 0, "written back": 0}
 
@@ -77,7 +82,7 @@ def test_every_cycle(width, granularity, depth, write_back):
             if rng.random() < 0.2:
                 row, n = rng.randrange(depth), rng.randrange(model.count)
                 bits = rng.sample(range(model.code.bits), rng.choice((1, 1, 1, 2)))
-                flip(ctx, array, row, [n * model.code.bits + bit for bit in bits])
+                place.flip(ctx, row, n, bits)
                 model.array[row, n, bits] ^= True
             read = rng.randrange(depth) if rng.random() < 0.6 else None
             write = None
@@ -141,19 +146,17 @@ def test_queue(stalls):
     dut = BufferedFIFO(shape=width, depth=depth, ecc=True)
     assert dut.coded
     design = Fragment.get(dut, None)
-    (array,) = arrays(design).values()
-    rng, code = random.Random(str(stalls)), CodedWord(width)
+    (array,) = arrays(design)
+    rng = random.Random(str(stalls))
     sent = [rng.getrandbits(width) for _ in range(300)]
     got, flags = [], []
 
     async def flips(ctx):
         """Flips bits of what is written, in the cycle after."""
-        (port,) = array.write_ports
+        (port,) = array.memory.write_ports
         async for _, _, enters, row in ctx.tick().sample(dut.i.valid & dut.i.ready, port.addr):
             if enters and rng.random() < 0.5:
-                part, data, checks = rng.choice(list(code.places))
-                places = [*range(data, data + part.data), *range(checks, checks + part.checks)]
-                flip(ctx, array, row, rng.sample(places, 2 if rng.random() < 0.1 else 1))
+                array.flip(ctx, row, 0, rng.sample(array.code_of(rng), 2 if rng.random() < 0.1 else 1))
 
     async def watch(ctx):
         async for values in ctx.tick().sample(dut.o.valid & dut.o.ready, dut.corrected, dut.failed):
@@ -178,6 +181,22 @@ def test_small_queues_are_flip_flops():
     text = emit(BufferedFIFO(shape=64, depth=8, ecc=True), "queue")
     assert "poblano_word" not in text and "poblano_sram" not in text
     assert "poblano_word_decoder" in emit(BufferedFIFO(shape=128, depth=9, ecc=True), "queue")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "nano" else pytest.mark.nightly) for n in PRESETS]
+)
+def test_off(name):
+    """A chip without check bits has nothing of them; with them every large memory has a decoder."""
+    traces = re.compile(r"\b[a-z_0-9]*(?:word_(?:en|de)coder|_ecc_|ecc_memory|corrected|poisoned|_failed)\w*")
+    text = chip_verilog(PRESETS[name])
+    assert set(traces.findall(text)) <= {"fetch_failed"}
+    modules = emit_modules(Chip(replace(PRESETS[name], ecc=True, clear_at_reset=True)), "chip")
+    placed = {module.name: [instance.module for instance in module.instances] for module in modules}
+    with_sram = [name for name, inside in placed.items() if "poblano_sram" in inside]
+    assert with_sram
+    for module in with_sram:
+        assert any(inside.startswith("poblano_word_decoder") for inside in placed[module]), module
 
 
 def test_refused():

@@ -5,10 +5,12 @@ import time
 import numpy as np
 
 from poblano.isa.commands import COMMAND_BYTES, Command, ErrorCode, Opcode
+from poblano.isa.ecc_registers import COUNT_BITS, dram_registers, ecc_places
 from poblano.isa.registers import COUNTERS, Control, Irq, Status, address, constants
 from poblano.isa.topology import UnitKind
 
 from ..compiler.template import Bound
+from .ecc import ECCCounts
 from .errors import ChipError, DeviceError, HangError
 from .resident import Residents
 from .result import SAMPLED, RunResult
@@ -91,6 +93,19 @@ class Ring:
         """The counters of all units, by number and name."""
         values, width = self._several("COMPLETED", len(COUNTERS) * self.config.units, 0), len(COUNTERS)
         return {unit: dict(zip(COUNTERS, values[width * unit :])) for unit in range(self.config.units)}
+
+    def ecc_counts(self):
+        """The :class:`~.ecc.ECCCounts` of each place with check bits since the counters were cleared, by its
+        name; none of a chip without."""
+        read = lambda address: self.device.read_registers(address, 1)[0]
+        counts = {}
+        for place in ecc_places(self.config):
+            value, more = read(place.address), {}
+            if place.kind == "dram":
+                scrubs, low, high = map(read, dram_registers(place.home).values())
+                more = {"scrubs": scrubs, "address": high << 32 | low}
+            counts[place.name] = ECCCounts(value & (1 << COUNT_BITS) - 1, value >> COUNT_BITS, **more)
+        return counts
 
     def _write(self, name, value):
         self.device.write_register(address(name), value)
