@@ -305,6 +305,7 @@ class Ring:
             bytes_read=beat * reads,
             bytes_written=beat * writes,
             samples=self._samples,
+            ecc={place: counts for place, counts in self.ecc_counts().items() if counts},
             **events,
         )
 
