@@ -123,6 +123,25 @@ def test_summary():
 
 
 @pytest.mark.slow
+def test_protected():
+    """With check bits: one bit is corrected, two in a word that the next command reads are an error, of which
+    the runtime makes the same bits."""
+    config = replace(preset("nano"), ecc=True, clear_at_reset=None)
+    campaign = Campaign(tiny_model(layers=1), config, PROMPT)
+    one = campaign.run(campaign.faults("fifo", 30, 1) + campaign.faults("sram", 10, 1), jobs=2)
+    assert {outcome.result for outcome in one} == {"masked", "corrected"}
+    stored = "tile0.memories.vmem.bank1.array.content"  # a word that the program stores and does not write
+    two = [find(campaign, "sram", stored, 71, (8, 35)), *campaign.faults("fifo", 20, 1, bits=2)]
+    two = campaign.run(two, jobs=2)
+    assert not any(outcome.wrong for outcome in two)
+    (ecc,) = [outcome for outcome in two if outcome.kind == "sram"]
+    assert (ecc.result, ecc.code, ecc.unit, ecc.retried) == ("detected", "ECC", "dma", True)
+    assert ecc.label == "output.store"
+    assert {o.code for o in two if o.result == "detected"} >= {"ECC", "FETCH"}
+    campaign.close()
+
+
+@pytest.mark.slow
 def test_command(poblano, tmp_path):
     code, out, err = poblano("faults", "--preset", "nano", "--kinds", "sram,nothing")
     assert code == 2 and "unknown kind of faults 'nothing'; there are dram, sram, fifo, flip-flop" in err

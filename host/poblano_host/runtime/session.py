@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from poblano.isa.commands import ErrorCode
+
 from ..compiler import CompiledModel, Program
 from .backend import GoldenBackend, open_backend
 from .errors import ChipError, Mismatch
@@ -150,6 +152,8 @@ class Session:
         except ChipError as error:
             if not error.transient:
                 raise
+            if error.code is ErrorCode.ECC:
+                self.backend.clear_local()  # a word that the program does not write may be what failed
             self._write_inputs(self.backend, program)
             return self.backend.run(program.code, progress=tell), error
 
