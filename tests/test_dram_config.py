@@ -9,7 +9,7 @@ import bandwidths
 import document
 import pytest
 
-from poblano.config import ConfigError, MemoryConfig
+from poblano.config import ConfigError, MemoryConfig, preset
 from poblano.dram.address import AddressMap
 from poblano.dram.config import OPEN, DramConfig
 from poblano.dram.documents import BEGIN, END, timing_table
@@ -81,6 +81,11 @@ def test_bandwidth():
         ),
         (dict(clock_mhz=Fraction(0)), "the clock must be above 0 and at most 800 MHz for HBM3-6.4, not 0"),
         (dict(reads=1), "DRAM reads must be at least 2, not 1"),
+        (dict(scrub_interval=0), "DRAM scrub_interval must be at least 1 cycle, not 0"),
+        (
+            dict(kind="SDR-100", clock_mhz=100, ecc=True),
+            "ecc needs 9 sideband bits for each 4 bytes, SDR-100 has 0",
+        ),
         (dict(write_batch=200), "write_batch 200 is above the 128 write_beats"),
     ],
 )
@@ -98,3 +103,10 @@ def test_memory_refused():
     with pytest.raises(ConfigError, match="the DRAM has 536870912 bytes"):
         MemoryConfig(data_width=256, addr_width=32, dram=DramConfig())
     assert replace(MemoryConfig(data_width=256, addr_width=29, dram=DramConfig()), latency=1).latency > 1
+
+
+def test_ecc_refused():
+    """A chip with ecc has a DRAM with sidebands."""
+    with pytest.raises(ConfigError, match="ecc needs 9 sideband bits for each 4 bytes, SDR-100 has 0"):
+        replace(preset("ulx3s"), ecc=True, clear_at_reset=None)
+    assert replace(preset("desk"), ecc=True, clear_at_reset=None).memory.dram == DramConfig()

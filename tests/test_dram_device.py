@@ -10,7 +10,7 @@ from poblano.dram.signature import ColumnOp, RowOp
 from poblano_host.sim.dram import SimulatedDram
 from poblano_host.sim.dram_rules import COMMANDS
 from tests.dram_commands import CYCLES, ROWS, random_commands
-from tests.dram_configs import CONFIGS
+from tests.dram_configs import CONFIGS, with_ecc
 
 
 class Model:
@@ -144,3 +144,72 @@ def test_reset_and_sideband():
     assert dram.run(again)[1][1 + latency] == 0xBEEF
     dram.close()
     dram.close()
+
+
+def parity_of(config, address):
+    place = AddressMap(config.timing).split(address)
+    return sum(place[name].bit_count() for name in ("group", "column", "bank", "row")) & 1
+
+
+def read_first(dram):
+    """What the DRAM drives for its first burst: data, sideband."""
+    dram.reset()
+    commands = commands_of((0, dict(row_op=1)), (1, dict(column_op=1)), length=30)
+    data, sideband = dram.run(commands)
+    at = 1 + dram.config.cycles.read_latency
+    return data[at].tobytes(), int(sideband[at])
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_code(channels):
+    """With ecc a burst has the sideband of its code, wherever it is and whoever wrote it."""
+    config = with_ecc("HBM3-6.4", rows=ROWS, channels=channels)
+    rng, size = np.random.default_rng(3), config.timing.burst_bytes
+    dram = SimulatedDram(config, config.timing.bytes)
+    dram.memory[:] = rng.integers(0, 256, len(dram.memory), np.uint8)
+    for address in rng.integers(0, len(dram.memory) // size, 50) * size:
+        burst = dram.memory[address : address + size]
+        expected = config.code.encode(burst, parity=parity_of(config, int(address)))
+        assert dram.sideband(address) == expected
+    assert dram.different == []
+
+
+def test_flips():
+    """Flipped bits are read until somebody writes; the memory is what was meant."""
+    config = with_ecc("HBM3-6.4", rows=ROWS)
+    dram = SimulatedDram(config, config.timing.bytes)
+    dram.memory[:32] = np.arange(32)
+    written = bytes(range(32)), config.code.encode(range(32), parity=0)
+    assert read_first(dram) == written
+    dram.flip(0, 9)
+    dram.flip(31, 256 + 3)
+    assert read_first(dram) == (bytes([0, 3, *range(2, 32)]), written[1] ^ 8)
+    assert (dram.memory[:32] == np.arange(32)).all() and dram.different == [0]
+    dram.flip(0, 9)
+    assert read_first(dram) == (written[0], written[1] ^ 8)
+    dram.flip(0, 256 + 3)
+    assert read_first(dram) == written and dram.different == []
+
+    dram.flip(0, 0)
+    dram.memory[5] = 99  # a host writes the burst
+    assert dram.different == []
+    burst = bytes([*range(5), 99, *range(6, 32)])
+    assert read_first(dram) == (burst, config.code.encode(burst, parity=0))
+
+    dram.flip(0, 0)
+    dram.reset()
+    commands = commands_of((0, dict(row_op=1)), (1, dict(column_op=2)), length=30)
+    data, poisoned = np.full((30, 32), 7, np.uint8), config.code.encode(bytes([7] * 32), parity=0, poison=1)
+    dram.run(commands, data, np.full(30, 0xFFFFFFFF, np.uint64), np.full(30, poisoned, np.uint64))
+    assert read_first(dram) == (bytes([7] * 32), poisoned) and dram.different == [0]
+    with pytest.raises(ValueError, match="a burst of HBM3-6.4 has 272 bits, there is no bit 272"):
+        dram.flip(0, 272)
+    with pytest.raises(ValueError, match="address must be below 0x40000, not 0x40000"):
+        dram.flip(0x40000, 0)
+
+
+def test_flips_without_code():
+    """Without a code a flipped bit of the data is one of the memory."""
+    dram = SimulatedDram(replace(CONFIGS["DDR3-1600"], rows=ROWS), 4096)
+    dram.flip(16, 1)
+    assert dram.memory[16] == 2 and dram.different == []

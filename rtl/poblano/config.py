@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
-from .config_error import ConfigError, between, power_of_two, require
+from .config_error import FOLLOWS, ConfigError, between, power_of_two, require
 from .config_file import read_config
 from .dram.config import DramConfig
 from .formats.element import Arithmetic
@@ -125,7 +125,7 @@ class TileConfig:
     ``tokens`` is the accumulator's depth: the most activation rows of one matrix command. ``scalers``
     columns of block sums are scaled in a cycle (``lanes`` by default). ``vmem_lines`` (32 bytes each) sizes
     the vector memory, ``amem_blocks`` (32 elements, a scale and a sum each) the activation memory,
-    ``fifo_bytes`` the weight buffer.
+    ``fifo_bytes`` the weight buffer. ``ecc`` is the chip's.
     """
 
     array: ArrayConfig = field(default_factory=ArrayConfig)
@@ -136,6 +136,7 @@ class TileConfig:
     vmem_banks: int = 4
     amem_blocks: int = 4096
     fifo_bytes: int = 8192
+    ecc: bool = field(default=False, metadata=FOLLOWS)
 
     @property
     def vmem_rows(self):
@@ -161,6 +162,7 @@ class TileConfig:
             sum_width=self.array.arithmetic.activation_sum_width,
             vmem_addr_width=(self.vmem_rows - 1).bit_length(),
             amem_addr_width=(self.amem_blocks - 1).bit_length(),
+            ecc=self.ecc,
         )
 
     def __post_init__(self):
@@ -203,6 +205,11 @@ class ChipConfig:
     ``formats`` are the number formats of every tile's array (the given ``tile``'s by default). With
     ``clock_gates`` the clocks of parts that have nothing to do stand still; without, for FPGAs, there is one
     clock, and every cycle is the same.
+
+    With ``ecc`` the words of memories carry check bits: single flipped bits are corrected, two are errors.
+    With ``clear_at_reset`` the local memories are zero after a reset; ``ecc`` implies it. Where nothing on
+    the chip moves for ``watchdog`` cycles while a command waits or is in progress, that is an error; 0
+    leaves the watchdog out, and software can set another time.
     """
 
     name: str = "custom"
@@ -212,13 +219,37 @@ class ChipConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     queue_depth: int = 4
     clock_gates: bool = True
+    ecc: bool = False
+    clear_at_reset: bool | None = None
+    watchdog: int = 65536
 
     def __post_init__(self):
+        if self.clear_at_reset is None:
+            object.__setattr__(self, "clear_at_reset", self.ecc)
+        require(
+            self.clear_at_reset or not self.ecc, "ecc needs clear_at_reset: no word has check bits before"
+        )
+        if self.ecc and self.memory.dram is not None:
+            try:
+                replace(self.memory.dram, ecc=True)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+        require(
+            isinstance(self.watchdog, int) and 0 <= self.watchdog < 1 << 32,
+            f"watchdog must be a number of cycles below {1 << 32}, or 0 for none, not {self.watchdog!r}",
+        )
         formats = tuple(self.tile.array.formats if self.formats is None else self.formats)
         object.__setattr__(self, "formats", formats)
-        object.__setattr__(self, "tile", replace(self.tile, array=replace(self.tile.array, formats=formats)))
+        array = replace(self.tile.array, formats=formats)
+        object.__setattr__(self, "tile", replace(self.tile, array=array, ecc=self.ecc))
+        object.__setattr__(self, "memory", replace(self.memory, ecc=self.ecc))
         between("tiles", self.tiles, 1, MOST_TILES)
         power_of_two("queue_depth", self.queue_depth)
+        require(
+            not self.ecc or self.queue_depth <= 8,
+            f"queue_depth must be at most 8 with ecc, not {self.queue_depth}: longer queues are memories "
+            "without check bits",
+        )
         tile, memory = self.tile, self.memory
         require(
             memory.data_width <= 32 * tile.lanes,
@@ -233,7 +264,8 @@ class ChipConfig:
     @property
     def derived(self):
         """The fields that follow from others, as they are given then."""
-        return {"formats": None}
+        cleared = {"clear_at_reset": None} if self.clear_at_reset == self.ecc else {}
+        return {"formats": None} | cleared
 
     @property
     def stream_bytes(self):

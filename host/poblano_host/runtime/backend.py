@@ -14,7 +14,7 @@ from ..sim.simulation import Simulation
 from .device import SimulatedDevice
 from .errors import ChipError, DeviceError
 from .result import RunResult
-from .ring import Ring, command_rows
+from .ring import Ring, clear_commands, command_rows
 
 __all__ = [
     "BACKENDS",
@@ -23,7 +23,6 @@ __all__ = [
     "GoldenBackend",
     "SimulationBackend",
     "check_range",
-    "clear_commands",
     "open_backend",
     "open_sampled",
     "run_job",
@@ -54,6 +53,12 @@ class Backend(Protocol):
 
         ``progress(completed, total, cycles)`` is called from time to time. Raises :class:`ChipError`.
         """
+
+    def clear_local(self):
+        """Zeros in all local memories, for another owner of the chip."""
+
+    def clear(self, first, end):
+        """Zeros in the bytes ``first`` to ``end`` - 1 of memory, multiples of a word, by the chip."""
 
     def close(self):
         """Free the chip."""
@@ -93,6 +98,12 @@ class GoldenBackend:
             raise ChipError(error.code, error.index, command[1], command) from None
         return RunResult(commands=len(rows), seconds=time.monotonic() - start)
 
+    def clear_local(self):
+        self.run(clear_commands(self.config))
+
+    def clear(self, first, end):
+        self.run(_clear(self.config, first, end))
+
     def close(self):
         pass
 
@@ -112,7 +123,9 @@ class DeviceBackend:
         self.ring = Ring(config, device, *ring)
         parts = [*([] if device.zeroed else [(0, ring[0])]), *config.memory.kv_buffers]
         for first, end in parts:
-            self.ring.run(clear_commands(config, first, end))
+            self.clear(first, end)
+        if not device.zeroed:
+            self.clear_local()
 
     @property
     def memory(self):
@@ -130,11 +143,17 @@ class DeviceBackend:
     def run(self, commands, *, progress=None):
         return self.ring.run(commands, progress=progress)
 
+    def clear_local(self):
+        self.ring.clear_local()
+
+    def clear(self, first, end):
+        self.ring.run(_clear(self.config, first, end))
+
     def close(self):
         self.device.close()
 
 
-def clear_commands(config, start, end):
+def _clear(config, start, end):
     """Commands that write zeros to the bytes ``start`` to ``end`` - 1 of memory, multiples of a word."""
     unit, words = config.topology.unit(UnitKind.DMA), (end - start) // WORD
     form = dict(mem_stride=WORD, value=0)

@@ -7,7 +7,7 @@ import numpy as np
 from ..compiler import Chunk, CompiledModel
 from ..runtime.backend import open_backend
 from ..runtime.sampler import Sampler
-from .caches import clear, copy
+from .caches import copy, extents
 from .pages import PagePool
 from .request import Ending
 from .scheduler import Refused, Scheduler
@@ -176,8 +176,11 @@ class Engine:
     def _prepare(self, step):
         """Clear and copy caches."""
         for source, page in step.prepared:
-            commands = clear(self.compiled, page) if source is None else copy(self.compiled, source, page)
-            self.cycles += self.backend.run(commands).cycles
+            if source is not None:
+                self.cycles += self.backend.run(copy(self.compiled, source, page)).cycles
+                continue
+            for start, size in extents(self.compiled, page):
+                self.backend.clear(start, start + size)
 
     def _run(self, step):
         """Run a step's parts; of those with choices the :class:`_Row`."""

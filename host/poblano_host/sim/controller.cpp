@@ -4,7 +4,10 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <random>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "Vdram_controller.h"
 #include "axi_host.h"
@@ -49,6 +52,21 @@ auto set_read_sideband(T& top, uint64_t value, int) -> decltype(top.dram_read_si
 template <typename T>
 void set_read_sideband(T&, uint64_t, long) {}
 
+// What a controller with ecc tells of a burst.
+struct Found {
+    uint64_t cycle, address;
+    uint8_t corrected, failed, scrubbed;
+};
+
+template <typename T>
+auto found(const T& top, int) -> decltype(top.corrected, Found()) {
+    return {0, top.address, top.corrected, top.failed, top.scrubbed};
+}
+template <typename T>
+Found found(const T&, long) {
+    return {};
+}
+
 struct Controller {
     VerilatedContext context;
     Vdram_controller top;
@@ -60,12 +78,19 @@ struct Controller {
     int64_t cycle = 0;
     uint64_t beat;
     std::vector<uint8_t> copy;  // of the memory, with all that was written
+    std::set<uint64_t> unknown;  // words, by their addresses
+    uint64_t word_bytes;
+    std::vector<Found> all_found;
+    std::mt19937_64 random;
+    uint32_t flips = 0;
+    std::vector<uint64_t> flipped;  // bursts in which bits may flip
     std::string text;
 
-    Controller(const DramShape& shape, const DramTimes& times, const DramRule* rules, uint64_t count, uint64_t size,
-               const char* path)
-        : top(&context), shape(shape), dram(shape, size), checker(shape, times, rules, count),
-          beat(shape.burst_bytes / shape.burst_cycles), copy(size) {
+    Controller(const DramShape& shape, const DramCode& code, const DramTimes& times, const DramRule* rules, uint64_t count,
+               uint64_t size, const char* path)
+        : top(&context), shape(shape), dram(shape, code, size), checker(shape, times, rules, count),
+          beat(shape.burst_bytes / shape.burst_cycles), copy(size),
+          word_bytes(code.words ? code.bytes : shape.burst_bytes) {
         if (path) trace = std::make_unique<DramTrace>(shape, path);
         top.s_axi_arvalid = top.s_axi_awvalid = top.s_axi_wvalid = top.s_axi_rready = top.s_axi_bready = 0;
         top.rst = 1;
@@ -98,12 +123,24 @@ struct Controller {
         const uint8_t* written = reinterpret_cast<const uint8_t*>(&top.dram_write_data);
         dram.advance(c, {written, low_bits(top.dram_write_strb), write_sideband(top, 0)});
         if (host) host->advance(seen());
+        Found now = found(top, 0);
+        if (now.corrected || now.failed || now.scrubbed) {
+            now.cycle = cycle;
+            all_found.push_back(now);
+        }
+        if (flips && (random() & 0xffff) < flips) flip();
         top.clk = 1;
         top.eval();
         cycle++;
     }
 
   private:
+    // Flips a bit where none has flipped.
+    void flip() {
+        const uint64_t at = flipped[random() % flipped.size()];
+        if (dram.intact(at)) dram.flip(at, random() % (8 * shape.burst_bytes + shape.sideband_bits));
+    }
+
     void drive(const AxiDriven& d) {
         top.s_axi_arvalid = d.arvalid;
         if (d.arvalid) {
@@ -155,9 +192,9 @@ struct Controller {
 
 extern "C" {
 
-Controller* controller_create(const DramShape* shape, const DramTimes* times, const DramRule* rules, uint64_t count,
-                              uint64_t size, const char* path) {
-    return new Controller(*shape, *times, rules, count, size, path);
+Controller* controller_create(const DramShape* shape, const DramCode* code, const DramTimes* times, const DramRule* rules,
+                              uint64_t count, uint64_t size, const char* path) {
+    return new Controller(*shape, *code, *times, rules, count, size, path);
 }
 
 void controller_destroy(Controller* c) { delete c; }
@@ -165,6 +202,17 @@ void controller_destroy(Controller* c) { delete c; }
 uint8_t* controller_memory(Controller* c) { return c->dram.memory(); }
 uint64_t controller_sideband(Controller* c, uint64_t address) { return c->dram.sideband(address); }
 void controller_set_sideband(Controller* c, uint64_t address, uint64_t value) { c->dram.set_sideband(address, value); }
+void controller_flip(Controller* c, uint64_t address, uint64_t bit) { c->dram.flip(address, bit); }
+uint64_t controller_different(Controller* c, uint64_t* addresses, uint64_t most) {
+    return c->dram.different(addresses, most);
+}
+// A word that reads are to fail for.
+void controller_spoil(Controller* c, uint64_t address) { c->unknown.insert(address / c->word_bytes * c->word_bytes); }
+uint64_t controller_found(Controller* c, const Found** found) {
+    *found = c->all_found.data();
+    return c->all_found.size();
+}
+void controller_forget(Controller* c) { c->all_found.clear(); }
 uint64_t controller_beyond(Controller* c) { return c->dram.beyond; }
 uint64_t controller_cycle(Controller* c) { return c->cycle; }
 
@@ -182,18 +230,33 @@ void controller_idle(Controller* c, uint64_t cycles) {
 // Until all bursts are answered, or `most` cycles have passed. The text is empty, or says what went wrong.
 const char* controller_run(Controller* c, const Burst* bursts, uint64_t count, const AxiTraffic* traffic, uint64_t most,
                            AxiCounts* counts) {
-    c->host = std::make_unique<AxiHost>(c->shape.burst_bytes, c->copy, bursts, count, *traffic);
+    c->host = std::make_unique<AxiHost>(c->shape.burst_bytes, c->copy, c->unknown, c->word_bytes, bursts, count, *traffic);
     AxiHost& host = *c->host;
+    c->random.seed(traffic->seed);
+    c->flips = traffic->flips;
+    c->flipped.clear();
+    for (uint64_t n = 0; n < count; n++)
+        for (uint64_t k = 0; k < bursts[n].beats; k++) c->flipped.push_back(bursts[n].address + k * c->shape.burst_bytes);
     while (!host.done() && host.error.empty() && host.counts.cycles < most && host.quiet() < QUIET) c->step();
     c->text = host.error;
     if (c->text.empty() && !host.done())
         c->text = "no end after " + std::to_string(host.counts.cycles) + " cycles";
     *counts = host.counts;
+    c->flips = 0;
     return c->text.c_str();
 }
 
-// Whether the memory holds what was written; data may be on their way for some cycles after the last response.
-int controller_matches(Controller* c) { return !std::memcmp(c->dram.memory(), c->copy.data(), c->copy.size()); }
+// Whether the memory holds what was written; data may be on their way for some cycles after the last response. Unknown
+// words may be anything.
+int controller_matches(Controller* c) {
+    const uint8_t* memory = c->dram.memory();
+    uint64_t from = 0;
+    for (uint64_t word : c->unknown) {
+        if (std::memcmp(memory + from, c->copy.data() + from, word - from)) return 0;
+        from = word + c->word_bytes;
+    }
+    return !std::memcmp(memory + from, c->copy.data() + from, c->copy.size() - from);
+}
 
 void controller_counts(Controller* c, uint64_t* counts) { std::memcpy(counts, c->dram.counts, sizeof c->dram.counts); }
 void controller_finish(Controller* c) { c->checker.finish(c->cycle); }

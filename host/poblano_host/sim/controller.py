@@ -11,12 +11,13 @@ from poblano.verilog import emit
 
 from .build import build_library
 from .dram import DRAM_SOURCES, Violations
-from .dram_rules import KINDS, Shape, Times, dram_rules, dram_times
+from .dram_rules import KINDS, Code, Shape, Times, dram_rules, dram_times
 from .errors import SimulationError
 from .native import NativeObject
+from .stored import StoredBits
 from .traffic import BURST
 
-__all__ = ["Counts", "SimulatedController", "Stalls"]
+__all__ = ["FOUND", "Counts", "SimulatedController", "Stalls"]
 
 SOURCES = (*DRAM_SOURCES, "axi_burst.h", "axi_host.h", "controller.cpp")
 _U64, _U32, _P = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
@@ -32,6 +33,7 @@ class _Traffic(ctypes.Structure):
         *((name, _U32) for name in ("read_stall", "write_stall", "response_stall", "partial")),
         ("outstanding", _U64),
         ("drift", _U64),
+        ("flips", _U32),
     ]
 
 
@@ -70,16 +72,39 @@ class _Counts(ctypes.Structure):
     _fields_ = [(field.name, _U64) for field in fields(Counts)]
 
 
+FOUND = np.dtype(
+    [
+        *((name, np.uint64) for name in ("cycle", "address")),
+        *((name, np.uint8) for name in ("corrected", "failed", "scrubbed")),
+    ],
+    align=True,
+)
+"""What a controller with ecc told of the burst at ``address``, as Found in C++."""
+
 _FUNCTIONS = {
-    "create": (_P, ctypes.POINTER(Shape), ctypes.POINTER(Times), _P, _U64, _U64, ctypes.c_char_p),
+    "create": (
+        _P,
+        ctypes.POINTER(Shape),
+        ctypes.POINTER(Code),
+        ctypes.POINTER(Times),
+        _P,
+        _U64,
+        _U64,
+        ctypes.c_char_p,
+    ),
     "destroy": (None,),
     "memory": (ctypes.POINTER(ctypes.c_uint8),),
     "sideband": (_U64, _U64),
     "set_sideband": (None, _U64, _U64),
+    "flip": (None, _U64, _U64),
+    "different": (_U64, _P, _U64),
     "beyond": (_U64,),
     "cycle": (_U64,),
     "load": (None, _P, _U64),
     "idle": (None, _U64),
+    "spoil": (None, _U64),
+    "found": (_U64, ctypes.POINTER(_P)),
+    "forget": (None,),
     "run": (ctypes.c_char_p, _P, _U64, ctypes.POINTER(_Traffic), _U64, ctypes.POINTER(_Counts)),
     "matches": (ctypes.c_int,),
     "counts": (None, ctypes.POINTER(_U64)),
@@ -88,7 +113,7 @@ _FUNCTIONS = {
 }
 
 
-class SimulatedController:
+class SimulatedController(StoredBits):
     """A controller of ``config``, after its reset, with its DRAM.
 
     Parameters
@@ -120,6 +145,7 @@ class SimulatedController:
             "controller",
             _FUNCTIONS,
             Shape.of(config),
+            Code.of(config),
             Times(**times),
             rules.ctypes.data,
             len(rules),
@@ -141,15 +167,24 @@ class SimulatedController:
         self._call("load", data.ctypes.data, len(data))
 
     def run(
-        self, bursts, *, seed=0, stalls=Stalls(), partial=0.0, outstanding=0, drift=0, max_cycles=1 << 40
+        self,
+        bursts,
+        *,
+        seed=0,
+        stalls=Stalls(),
+        partial=0.0,
+        outstanding=0,
+        drift=0,
+        flips=0.0,
+        max_cycles=1 << 40,
     ):
         """The :class:`Counts` of ``bursts`` (an array of :data:`~poblano_host.sim.traffic.BURST`), all
         offered as soon as they can be.
 
         Of written beats the part ``partial`` has random strobes. ``outstanding`` bounds the reads, and the
         writes, that are taken and not answered; with ``drift`` a burst is not offered before all but so many
-        of those before it were taken. SimulationError for data that differ, a breach of AXI's rules and
-        no end.
+        of those before it were taken. In the part ``flips`` of the cycles a bit of one of the bursts flips,
+        if none of it has. SimulationError for data that differ, a breach of AXI's rules and no end.
         """
         bursts = np.ascontiguousarray(bursts, BURST)
         share = lambda probability: round(65536 * probability)
@@ -161,6 +196,7 @@ class SimulatedController:
             share(partial),
             outstanding,
             drift,
+            share(flips),
         )
         counts = _Counts()
         error = self._call("run", bursts.ctypes.data, len(bursts), traffic, max_cycles, counts).decode()
@@ -180,12 +216,23 @@ class SimulatedController:
             self.idle(100)
         raise SimulationError("the DRAM does not hold what was written")
 
-    def sideband(self, address):
-        """The sideband of the burst at ``address``."""
-        return self._call("sideband", address)
+    def spoil(self, address, *bits):
+        """Flip two ``bits`` of the burst at ``address``, of one word: its reads are to fail until all of the
+        word has been written."""
+        code, data_bits = self.config.code, 8 * self.config.timing.burst_bytes
+        for bit in bits:
+            self.flip(address, bit)
+        in_data = bits[0] < data_bits
+        word = bits[0] // (8 * code.bytes) if in_data else (bits[0] - data_bits) // code.sideband_bits
+        self._call("spoil", address + word * code.bytes)
 
-    def set_sideband(self, address, value):
-        self._call("set_sideband", address, value)
+    def take_found(self):
+        """What the controller has told of bursts since the last call, an array of :data:`FOUND`."""
+        pointer = _P()
+        count = self._call("found", ctypes.byref(pointer))
+        text = ctypes.string_at(pointer, count * FOUND.itemsize) if count else b""
+        self._call("forget")
+        return np.frombuffer(text, FOUND).copy()
 
     @property
     def cycle(self):

@@ -24,9 +24,9 @@ struct Device {
     int64_t cycle = 0;
     std::string text;
 
-    Device(const DramShape& shape, const DramTimes& times, const DramRule* rules, uint64_t count, uint64_t size,
-           const char* path)
-        : shape(shape), times(times), dram(shape, size), checker(shape, times, rules, count) {
+    Device(const DramShape& shape, const DramCode& code, const DramTimes& times, const DramRule* rules, uint64_t count,
+           uint64_t size, const char* path)
+        : shape(shape), times(times), dram(shape, code, size), checker(shape, times, rules, count) {
         if (path) trace = std::make_unique<DramTrace>(shape, path);
     }
 
@@ -40,9 +40,9 @@ struct Device {
 
 extern "C" {
 
-Device* dram_create(const DramShape* shape, const DramTimes* times, const DramRule* rules, uint64_t count, uint64_t size,
-                    const char* path) {
-    return new Device(*shape, *times, rules, count, size, path);
+Device* dram_create(const DramShape* shape, const DramCode* code, const DramTimes* times, const DramRule* rules,
+                    uint64_t count, uint64_t size, const char* path) {
+    return new Device(*shape, *code, *times, rules, count, size, path);
 }
 
 void dram_destroy(Device* d) { delete d; }
@@ -50,6 +50,8 @@ void dram_destroy(Device* d) { delete d; }
 uint8_t* dram_memory(Device* d) { return d->dram.memory(); }
 uint64_t dram_sideband(Device* d, uint64_t address) { return d->dram.sideband(address); }
 void dram_set_sideband(Device* d, uint64_t address, uint64_t value) { d->dram.set_sideband(address, value); }
+void dram_flip(Device* d, uint64_t address, uint64_t bit) { d->dram.flip(address, bit); }
+uint64_t dram_different(Device* d, uint64_t* addresses, uint64_t most) { return d->dram.different(addresses, most); }
 uint64_t dram_beyond(Device* d) { return d->dram.beyond; }
 uint64_t dram_misplaced(Device* d) { return d->dram.misplaced; }
 void dram_reset(Device* d) { d->dram.reset(); }

@@ -8,8 +8,11 @@
 #include <deque>
 #include <memory>
 #include <stdexcept>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "dram_code.h"
 #include "dram_command.h"
 
 namespace poblano {
@@ -29,7 +32,11 @@ struct DramReadData {
 // The bytes lie in the order of the controller's addresses (from low to high the byte of a burst, the group, column, bank
 // and row, to whose bank the row has been added, see poblano.dram.address), so that a host can access them without
 // knowing of banks. A byte that is not written with its strobe stays; the sideband, of which a column command moves
-// sideband_bits, is written with any byte and lies in an array of its own, which is there once a bit has been written.
+// sideband_bits, is written with any byte.
+//
+// `memory` has the bytes that a host means: a burst that the host has changed has the sideband that `code` gives. Where
+// bits have flipped, or a sideband is another one, the difference is kept beside the memory, until the controller or the
+// host writes the burst. Without a code a bit of the data flips in the memory itself.
 //
 // A column command to a bank without an open row moves nothing and is counted. Whether commands are legal otherwise is
 // DramChecker's.
@@ -40,8 +47,9 @@ class Dram {
     uint64_t counts[DRAM_KINDS] = {};
 
     // Without `bytes` the memory of `size` bytes is the DRAM's own, and 0.
-    Dram(const DramShape& shape, uint64_t size, uint8_t* bytes = nullptr)
+    Dram(const DramShape& shape, const DramCode& code, uint64_t size, uint8_t* bytes = nullptr)
         : shape(shape),
+          encode(code),
           size(size),
           own(bytes ? nullptr : static_cast<uint8_t*>(std::calloc(size ? size : 1, 1)), &std::free),
           bytes(bytes ? bytes : own.get()),
@@ -50,7 +58,7 @@ class Dram {
           open(shape.all_banks(), CLOSED),
           slots(shape.read_latency + shape.burst_cycles) {
         if (!this->bytes) throw std::bad_alloc();
-        if (shape.read_latency < 1 || beat > MOST_BYTES || shape.sideband_bits > 64)
+        if (shape.read_latency < 1 || shape.burst_bytes > MOST_BYTES || shape.sideband_bits > 64)
             throw std::invalid_argument("a DRAM of this shape has no model");
         std::memset(nothing, 0xa5, sizeof nothing);
     }
@@ -66,15 +74,51 @@ class Dram {
         for (Slot& slot : slots) slot.cycle = -1;
     }
 
-    // The sideband of a burst; changing it, to make an error, is up to the caller.
-    uint64_t sideband(uint64_t address) const {
-        const uint64_t burst = address / shape.burst_bytes;
-        return burst < sidebands.size() ? sidebands[burst] : 0;
+    // The sideband of a burst, as it is stored.
+    uint64_t sideband(uint64_t address) {
+        const uint64_t at = start_of(address);
+        if (at + shape.burst_bytes > size) return 0;
+        const Difference* found = difference(at);
+        return encoded(at) ^ (found ? found->sideband : 0);
     }
     void set_sideband(uint64_t address, uint64_t value) {
-        if (sidebands.empty() && value) sidebands.resize(size / shape.burst_bytes);
-        const uint64_t burst = address / shape.burst_bytes;
-        if (burst < sidebands.size()) sidebands[burst] = value;
+        const uint64_t at = start_of(address);
+        if (at + shape.burst_bytes > size) return;
+        Difference kept = taken(at);
+        kept.sideband = value ^ encoded(at);
+        keep(at, std::move(kept));
+    }
+
+    // Flips a stored bit of a burst: of its data, or, after them, of its sideband.
+    void flip(uint64_t address, uint64_t bit) {
+        const uint64_t at = start_of(address), bits = 8 * shape.burst_bytes;
+        if (at + shape.burst_bytes > size) return;
+        if (bit < bits && !encode) {
+            bytes[at + bit / 8] ^= 1 << bit % 8;
+            return;
+        }
+        Difference kept = taken(at);
+        if (bit < bits)
+            kept.data[bit / 8] ^= 1 << bit % 8;
+        else
+            kept.sideband ^= 1ull << (bit - bits);
+        keep(at, std::move(kept));
+    }
+
+    // Whether a burst is stored as the code gives it.
+    bool intact(uint64_t address) { return !difference(start_of(address)); }
+
+    // Of the bursts that are not as the code gives them, the addresses, at most `most`; their number.
+    uint64_t different(uint64_t* addresses, uint64_t most) {
+        std::vector<uint64_t> all;
+        for (const auto& each : differences) all.push_back(each.first);
+        uint64_t count = 0;
+        for (uint64_t at : all) {
+            if (!difference(at)) continue;
+            if (count < most) addresses[count] = at;
+            count++;
+        }
+        return count;
     }
 
     // Whether there are data of a read on the pins in this cycle.
@@ -102,12 +146,17 @@ class Dram {
 
   private:
     static constexpr int64_t CLOSED = -1;
-    static constexpr int64_t MOST_BYTES = 64;  // on the pins in a cycle
+    static constexpr int64_t MOST_BYTES = 64;  // of a burst
 
     struct Slot {
         int64_t cycle = -1;
         uint64_t sideband = 0;
         uint8_t data[MOST_BYTES];
+    };
+    // What is stored is the memory's bytes, and the sideband that the code gives for them, exclusive or these.
+    struct Difference {
+        uint8_t data[MOST_BYTES] = {}, of[MOST_BYTES];  // `of`: the bytes
+        uint64_t sideband = 0;
     };
     struct Write {
         int64_t cycle;  // of the next part of its data
@@ -117,6 +166,7 @@ class Dram {
     };
 
     DramShape shape;
+    DramEncoder encode;
     uint64_t size;
     std::unique_ptr<uint8_t, decltype(&std::free)> own;
     uint8_t* bytes;
@@ -124,10 +174,50 @@ class Dram {
     std::vector<int64_t> open;  // the row of each bank
     std::vector<Slot> slots;    // what will be on the pins, by cycle modulo their number
     std::deque<Write> writes;
-    std::vector<uint64_t> sidebands;
+    std::unordered_map<uint64_t, Difference> differences;  // by the bursts' addresses
     int64_t cycle = 0;
     size_t place = 0;  // of this cycle in slots
-    uint8_t nothing[MOST_BYTES];
+    uint8_t nothing[MOST_BYTES], zeros[MOST_BYTES] = {};
+
+    uint64_t start_of(uint64_t address) const { return address / shape.burst_bytes * shape.burst_bytes; }
+
+    // The parity of a burst's place: group, column, bank and row.
+    bool parity(uint64_t at) const {
+        const uint64_t banks = shape.banks;
+        uint64_t left = at / shape.burst_bytes;
+        const uint64_t group = left % shape.groups;
+        left /= shape.groups;
+        const uint64_t column = left % shape.columns;
+        left /= shape.columns;
+        const uint64_t row = left / banks, bank = (left + row) % banks;
+        return __builtin_parityll(group) ^ __builtin_parityll(column) ^ __builtin_parityll(bank) ^ __builtin_parityll(row);
+    }
+
+    uint64_t encoded(uint64_t at) const { return encode ? encode(bytes + at, parity(at)) : 0; }
+
+    // Of the burst that begins at an address, or null.
+    const Difference* difference(uint64_t at) {
+        if (differences.empty()) return nullptr;
+        const auto found = differences.find(at);
+        if (found == differences.end()) return nullptr;
+        if (!std::memcmp(found->second.of, bytes + at, shape.burst_bytes)) return &found->second;
+        differences.erase(found);  // the host has written it
+        return nullptr;
+    }
+    Difference taken(uint64_t at) {
+        const Difference* found = difference(at);
+        return found ? *found : Difference();
+    }
+    void keep(uint64_t at, Difference&& kept) {
+        bool any = kept.sideband != 0;
+        for (int64_t n = 0; n < shape.burst_bytes; n++) any |= kept.data[n] != 0;
+        if (!any) {
+            differences.erase(at);
+            return;
+        }
+        std::memcpy(kept.of, bytes + at, shape.burst_bytes);
+        differences[at] = std::move(kept);
+    }
 
     int64_t& row_of(int64_t group, int64_t bank) { return open[group * shape.banks + bank]; }
 
@@ -166,15 +256,19 @@ class Dram {
             writes.push_back({cycle + shape.write_latency, at, 0, known});
             return;
         }
-        const uint64_t bits = known ? sideband(at) : 0;
+        const uint64_t bits = !sideband_part ? 0 : known ? sideband(at) : encode ? encode(zeros, parity(at)) : 0;
+        const Difference* flips = known ? difference(at) : nullptr;
         for (int64_t n = 0; n < shape.burst_cycles; n++) {
             Slot& slot = slots[(place + shape.read_latency + n) % slots.size()];
             slot.cycle = cycle + shape.read_latency + n;
             slot.sideband = part_of(bits, n);
-            if (known)
-                std::memcpy(slot.data, bytes + at + n * beat, beat);
-            else
+            if (!known) {
                 std::memset(slot.data, 0, beat);
+                continue;
+            }
+            std::memcpy(slot.data, bytes + at + n * beat, beat);
+            if (flips)
+                for (int64_t k = 0; k < beat; k++) slot.data[k] ^= flips->data[n * beat + k];
         }
     }
 
@@ -187,23 +281,28 @@ class Dram {
     void write(const DramWriteData& w) {
         Write& front = writes.front();
         if (front.cycle != cycle) return;
-        if (front.known && w.strb) {
-            uint8_t* target = bytes + front.address + front.part * beat;
-            const uint64_t all = beat >= 64 ? ~0ull : (1ull << beat) - 1;
-            if ((w.strb & all) == all) {
-                std::memcpy(target, w.data, beat);
-            } else {
-                for (int64_t n = 0; n < beat; n++)
-                    if (w.strb >> n & 1) target[n] = w.data[n];
-            }
-            if (sideband_part) {
-                const int shift = front.part * sideband_part;
-                const uint64_t before = sideband(front.address) & ~(part_mask() << shift);
-                set_sideband(front.address, before | (w.sideband & part_mask()) << shift);
-            }
-        }
+        if (front.known && w.strb) write(front.address, front.part, w);
         front.cycle++;
         if (++front.part == shape.burst_cycles) writes.pop_front();
+    }
+    void write(uint64_t at, int64_t part, const DramWriteData& w) {
+        const int64_t from = part * beat;
+        const uint64_t all = beat >= 64 ? ~0ull : (1ull << beat) - 1;
+        const uint64_t before = sideband_part ? sideband(at) : 0;
+        Difference kept = taken(at);
+        if ((w.strb & all) == all) {
+            std::memcpy(bytes + at + from, w.data, beat);
+            std::memset(kept.data + from, 0, beat);
+        } else {
+            for (int64_t n = 0; n < beat; n++)
+                if (w.strb >> n & 1) bytes[at + from + n] = w.data[n], kept.data[from + n] = 0;
+        }
+        if (sideband_part) {
+            const int shift = part * sideband_part;
+            const uint64_t others = before & ~(part_mask() << shift);
+            kept.sideband = (others | (w.sideband & part_mask()) << shift) ^ encoded(at);
+        }
+        if (sideband_part || !differences.empty()) keep(at, std::move(kept));
     }
 };
 

@@ -6,24 +6,27 @@ from pathlib import Path
 import numpy as np
 
 from .build import build_program
-from .dram_rules import COMMANDS, Shape, Times, dram_rules, dram_times
+from .dram_rules import COMMANDS, Code, Shape, Times, dram_rules, dram_times
 from .native import NativeObject
+from .stored import StoredBits
 from .traffic import BURST
 
 __all__ = ["DRAM_SOURCES", "SimulatedDram", "Violations"]
 
-DRAM_SOURCES = ("dram_command.h", "dram.h", "dram_checker.h", "dram_trace.h")
+DRAM_SOURCES = ("dram_command.h", "dram_code.h", "dram.h", "dram_checker.h", "dram_trace.h")
 SOURCES = (*DRAM_SOURCES, "dram_limits.h", "dram_random.h", "dram_reference.h", "axi_burst.h", "dram.cpp")
 FOLDER = Path(__file__).parent
 
 _U64, _U32, _P = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
 _TIMES = ctypes.POINTER(Times)
 _FUNCTIONS = {
-    "create": (_P, ctypes.POINTER(Shape), _TIMES, _P, _U64, _U64, ctypes.c_char_p),
+    "create": (_P, ctypes.POINTER(Shape), ctypes.POINTER(Code), _TIMES, _P, _U64, _U64, ctypes.c_char_p),
     "destroy": (None,),
     "memory": (ctypes.POINTER(ctypes.c_uint8),),
     "sideband": (_U64, _U64),
     "set_sideband": (None, _U64, _U64),
+    "flip": (None, _U64, _U64),
+    "different": (_U64, _P, _U64),
     "beyond": (_U64,),
     "misplaced": (_U64,),
     "reset": (None,),
@@ -59,7 +62,7 @@ class Violations:
         return "\n".join([str(self.counts), *self.texts[:10]])
 
 
-class SimulatedDram:
+class SimulatedDram(StoredBits):
     """What is behind the command interface of a controller of ``config``.
 
     Parameters
@@ -87,6 +90,7 @@ class SimulatedDram:
             "dram",
             _FUNCTIONS,
             self.shape,
+            Code.of(config),
             Times(**checked),
             rules.ctypes.data,
             len(rules),
@@ -134,13 +138,6 @@ class SimulatedDram:
     def finish(self):
         """Look for refreshes that are late by now."""
         self._call("finish")
-
-    def sideband(self, address):
-        """The sideband of the burst at ``address``."""
-        return self._call("sideband", address)
-
-    def set_sideband(self, address, value):
-        self._call("set_sideband", address, value)
 
     @property
     def beyond(self):

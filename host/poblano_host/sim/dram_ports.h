@@ -94,9 +94,19 @@ class Ports {
 
     uint64_t beats_read() const { return sum(RD); }
     uint64_t beats_written() const { return sum(WR); }
+    uint64_t responded() const { return 0; }
     uint64_t commands(uint32_t kind) const { return sum(kind); }
 
+    // A DRAM answers always, and without a response: what goes wrong is a flipped bit.
     void fault(uint64_t, uint64_t) {}
+    void fail_beat(uint64_t, bool, uint64_t, int) {}
+    void silence(uint64_t, uint32_t, uint64_t) {}
+
+    // As Dram's, of a home.
+    void flip(uint64_t home, uint64_t address, uint64_t bit) { ports[home].dram->flip(address, bit); }
+    uint64_t different(uint64_t home, uint64_t* addresses, uint64_t most) {
+        return ports[home].dram->different(addresses, most);
+    }
 
   private:
     struct Port {
@@ -111,7 +121,7 @@ class Ports {
     void add(uint8_t* bytes, const Sizes& sizes, uint64_t n) {
         const uint64_t from = std::min(n * sizes.home, sizes.memory), to = std::min(from + sizes.home, sizes.memory);
         Port port;
-        port.dram = std::make_unique<Dram>(sizes.shape, to - from, bytes + from);
+        port.dram = std::make_unique<Dram>(sizes.shape, sizes.code, to - from, bytes + from);
         if (sizes.rules)
             port.checker = std::make_unique<DramChecker>(sizes.shape, sizes.times, sizes.rules, sizes.rule_count);
         if (sizes.trace)

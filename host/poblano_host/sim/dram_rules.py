@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 
-__all__ = ["COMMANDS", "KINDS", "RULE", "Shape", "Times", "dram_rules", "dram_times"]
+__all__ = ["COMMANDS", "KINDS", "RULE", "Code", "Shape", "Times", "dram_rules", "dram_times"]
 
 KINDS = ("ACT", "PRE", "REFAB", "REFPB", "RD", "WR")
 """As DramKind in C++."""
@@ -56,6 +56,21 @@ class Shape(ctypes.Structure):
             read_latency=cycles.read_latency,
             write_latency=cycles.write_latency,
         )
+
+
+class Code(ctypes.Structure):
+    """As DramCode in C++."""
+
+    _fields_ = [*_struct("words bytes sideband_bits checks"), ("columns", ctypes.POINTER(ctypes.c_uint64))]
+
+    @classmethod
+    def of(cls, config):
+        """Of a :class:`~poblano.dram.config.DramConfig`."""
+        if not config.ecc:
+            return cls()
+        code = config.code
+        columns = (ctypes.c_uint64 * code.code.data)(*code.code.columns)
+        return cls(code.words, code.bytes, code.sideband_bits, code.code.checks, columns)
 
 
 class Times(ctypes.Structure):

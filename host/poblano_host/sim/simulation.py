@@ -14,11 +14,12 @@ from poblano.config import MemoryConfig
 
 from ..cache import cache_folder, digest, keep
 from .build import build_library
-from .dram_rules import Shape, Times, dram_rules, dram_times
+from .dram_rules import Code, Shape, Times, dram_rules, dram_times
 from .errors import SimulationError
 from .native import NativeObject
+from .stored import check_bit, different
 
-__all__ = ["EVENT", "Simulation", "chip_rtl"]
+__all__ = ["EVENT", "Simulation", "build_chip", "chip_rtl"]
 
 SOURCES = (
     "harness.cpp",
@@ -26,6 +27,7 @@ SOURCES = (
     "axi_ports.h",
     "memory.h",
     "dram_ports.h",
+    "dram_code.h",
     "dram.h",
     "dram_command.h",
     "dram_checker.h",
@@ -62,7 +64,7 @@ def chip_rtl(config, *, report=lambda text: None):
     return path.read_text()
 
 
-def _build(verilog, top, sources, **options):
+def build_chip(verilog, top, sources, *, visible=(), **options):
     """:func:`build_library` of ``verilog`` with a register before the reset of ``top``, which reaches so much
     that to look at it whenever an input changes would take a fifth of the model's time."""
     module = re.search(rf"^module {top}\(.*?^endmodule$", verilog, re.MULTILINE | re.DOTALL)
@@ -77,7 +79,8 @@ def _build(verilog, top, sources, **options):
         f"  always @(posedge clk) reset <= rst;\n  inside_{top} inside_{top}({wires});\nendmodule\n"
     )
     inside = re.sub(rf"^module {top}\(", f"module inside_{top}(", verilog, flags=re.MULTILINE)
-    return build_library(f"{inside}\n{registered}", top, sources, **options)
+    visible = [(f"inside_{top}" if name == top else name, register) for name, register in visible]
+    return build_library(f"{inside}\n{registered}", top, sources, visible=visible, **options)
 
 
 _U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
@@ -89,6 +92,7 @@ class _Sizes(ctypes.Structure):
     _fields_ = [
         *((name, _U64) for name in ("memory", "home", "beat", "latency", "bandwidth", "denominator")),
         ("shape", Shape),
+        ("code", Code),
         ("times", Times),
         ("rules", _POINTER),
         ("rule_count", _U64),
@@ -108,8 +112,14 @@ _FUNCTIONS = {
     "completed": (_U64,),
     "beats_read": (_U64,),
     "beats_written": (_U64,),
+    "responded": (_U64,),
     "error": (ctypes.c_char_p,),
     "fault": (None, _U64, _U64),
+    "tolerate": (None,),
+    "fail_beat": (None, _U64, ctypes.c_int, _U64, ctypes.c_int),
+    "silence": (None, _U64, _U32, _U64),
+    "flip": (None, _U64, _U64, _U64),
+    "different": (_U64, _U64, _POINTER, _U64),
     "events": (_U64, ctypes.POINTER(_POINTER)),
     "clear_events": (None,),
     "write_register": (ctypes.c_int, _U32, _U32),
@@ -125,7 +135,7 @@ def _ports(memory):
     return f'#define PORTS(X) {ports}\n#include "{header}"\n'
 
 
-def _sizes(memory, memory_bytes, check, trace):
+def _sizes(memory, memory_bytes, check, trace, ecc):
     """The :class:`_Sizes` of simulated memories, and the rules that they refer to."""
     sizes = _Sizes(
         memory=memory_bytes,
@@ -141,6 +151,7 @@ def _sizes(memory, memory_bytes, check, trace):
     timing, times = memory.dram.timing, dram_times(memory.dram)
     rules = dram_rules(times, burst_clocks=timing.burst_clocks, bank_refresh=timing.bank_refresh)
     sizes.shape, sizes.times = Shape.of(memory.dram), Times(**times)
+    sizes.code = Code.of(replace(memory.dram, ecc=memory.dram.ecc or ecc))
     if check:
         sizes.rules, sizes.rule_count = rules.ctypes.data, len(rules)
     return sizes, rules
@@ -164,7 +175,12 @@ class Simulation:
     -------
     memory : uint8 array, shared with the simulation; gone after :meth:`close`
     library : the compiled model, a ctypes.CDLL
+    tolerant : whether a breach of the memory port's rules does not matter
     """
+
+    SOURCES: tuple = SOURCES
+    FUNCTIONS: dict = _FUNCTIONS
+    tolerant = False
 
     def __init__(
         self,
@@ -175,17 +191,16 @@ class Simulation:
         trace=None,
         report=lambda text: None,
         verilog=None,
-        build=_build,
+        build=build_chip,
     ):
         self.config = config
-        sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES}
+        sources = {name: Path(__file__).with_name(name).read_text() for name in self.SOURCES}
         verilog = chip_rtl(config, report=report) if verilog is None else verilog
         no_inline = [f"poblano_{name}" for name in REPEATED]
         sources["ports.h"] = _ports(config.memory)
-        sizes, self._rules = _sizes(config.memory, memory_bytes, check, trace)
-        self._model = NativeObject(
-            build(verilog, "chip", sources, no_inline=no_inline, report=report), "poblano", _FUNCTIONS, sizes
-        )
+        sizes, self._rules = _sizes(config.memory, memory_bytes, check, trace, config.ecc)
+        library = build(verilog, "chip", sources, no_inline=no_inline, report=report)
+        self._model = NativeObject(library, "poblano", self.FUNCTIONS, sizes)
         self._call = self._model.call
         self.library = self._model.library
         self.memory = np.ctypeslib.as_array(self._call("memory"), (memory_bytes,))
@@ -221,7 +236,7 @@ class Simulation:
         breach of AXI's rules."""
         cycles = self._call("run", max_cycles)
         error = self._call("error").decode()
-        if error:
+        if error and not self.tolerant:
             raise SimulationError(f"{'AXI protocol' if self.config.memory.dram is None else 'DRAM'}: {error}")
         return cycles
 
@@ -252,6 +267,25 @@ class Simulation:
     def fault(self, low, high):
         """Answer accesses to bytes ``low`` to ``high`` - 1 with SLVERR (0, 0: none)."""
         self._call("fault", low, high)
+
+    def flip_dram(self, home, address, bit):
+        """Flip a stored bit of the burst (or, of a memory with AXI, the beat) at ``address`` of a home's
+        memory: of its data or, after them, of its sideband.
+
+        With ecc, ``memory`` stays as it is, and the flip ends when the chip or ``memory`` 's owner writes
+        the burst.
+        """
+        memory = self.config.memory
+        size = min(memory.home_bytes, len(self.memory)) if memory.homes > 1 else len(self.memory)
+        if not 0 <= home < memory.homes:
+            raise ValueError(f"home must be below {memory.homes}, not {home}")
+        if memory.dram is not None:
+            check_bit(memory.dram, size, address, bit)
+        self._call("flip", home, address, bit)
+
+    def different_dram(self, home):
+        """Addresses, in a home's memory, of the bursts that are stored with flipped bits or poison."""
+        return different(lambda *arguments: self._call("different", home, *arguments))
 
     def take_events(self):
         """Commands' starts and ends since the last call: an array of :data:`EVENT`."""

@@ -6,14 +6,16 @@
 #include <cstring>
 
 #include "dram_checker.h"
+#include "dram_code.h"
 
 namespace poblano {
 
 // The memory of all ports has `memory` bytes, that of one `home`; a beat is `beat` bytes. AXI memories have a latency and a
-// bandwidth of `bandwidth / denominator` bytes a cycle, DRAMs a shape and times, and, if they are checked, rules.
+// bandwidth of `bandwidth / denominator` bytes a cycle, DRAMs a shape, a code and times, and, if they are checked, rules.
 struct Sizes {
     uint64_t memory, home, beat, latency, bandwidth, denominator;
     DramShape shape;
+    DramCode code;
     DramTimes times;
     const DramRule* rules;
     uint64_t rule_count;

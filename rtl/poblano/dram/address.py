@@ -70,3 +70,8 @@ class AddressMap:
             low += bits
         bank = (fields["bank"] + fields["row"])[: self.bits["bank"]]
         return self.place(Cat(fields["group"], fields["column"], bank, fields["row"]))
+
+    def address_of(self, place):
+        """In gates: the address of the burst at a ``place``, combinational."""
+        bank = (place.bank - place.row)[: self.bits["bank"]]
+        return Cat(C(0, self.bits["byte"]), place.group, place.column, bank, place.row)

@@ -7,12 +7,15 @@ from functools import cached_property
 from amaranth.utils import exact_log2
 
 from ..axi.signature import AXIConfig
+from .code import BurstCode
 from .timing import TIMING_SETS, TimingSet
 
 __all__ = ["OPEN", "Cycles", "DramConfig"]
 
 PIPELINE = 6
 """Cycles that a read spends in the controller."""
+CHECK = 1
+"""Cycles that it takes to correct a read."""
 OPEN = 3
 """Cycles from an activation to the first row command of its bank that knows of it and of the bursts that want
 the row: with less, two bursts could close each other's rows for ever."""
@@ -108,6 +111,9 @@ class DramConfig:
     many cycles the oldest burst waits until younger ones no longer hold it up. ``address_bits``, if not 0,
     are the bits of AXI's addresses; those above the DRAM's are not looked at. ``phy_read`` are the cycles
     that a read's data spend in a PHY between the DRAM's pins and the controller's.
+
+    With ``ecc`` the sideband of each burst has its check bits, see :class:`~poblano.dram.code.BurstCode`, and
+    in every ``scrub_interval`` cycles one burst is read only to see whether bits have flipped.
     """
 
     kind: str | TimingSet = "HBM3-6.4"
@@ -125,6 +131,8 @@ class DramConfig:
     id_width: int = 5
     address_bits: int = 0
     phy_read: int = 0
+    ecc: bool = False
+    scrub_interval: int = 65536
 
     def __post_init__(self):
         if not isinstance(self.kind, TimingSet) and self.kind not in TIMING_SETS:
@@ -144,7 +152,19 @@ class DramConfig:
             raise ValueError(f"write_batch {self.write_batch} is above the {self.write_beats} write_beats")
         if not isinstance(self.phy_read, int) or self.phy_read < 0:
             raise ValueError(f"DRAM phy_read must be at least 0 cycles, not {self.phy_read!r}")
+        if not isinstance(self.scrub_interval, int) or self.scrub_interval < 1:
+            raise ValueError(f"DRAM scrub_interval must be at least 1 cycle, not {self.scrub_interval!r}")
         exact_log2(self.timing.rows)
+        if self.ecc:
+            self.code  # noqa: B018 - it refuses DRAMs without room for it
+            latency = self.cycles.write_latency
+            if latency < 2:
+                raise ValueError(f"ecc needs a write latency of 2 cycles, {self._kind.name} has {latency}")
+
+    @cached_property
+    def code(self):
+        """The :class:`~poblano.dram.code.BurstCode`."""
+        return BurstCode(self.timing)
 
     @property
     def _kind(self):
@@ -215,4 +235,5 @@ class DramConfig:
     @property
     def latency(self):
         """Cycles from the address of a read to its first beat, with its bank closed."""
-        return PIPELINE + self.cycles.act_to_read + self.cycles.read_latency + self.cycles.burst
+        t = self.cycles
+        return PIPELINE + (CHECK if self.ecc else 0) + t.act_to_read + t.read_latency + t.burst

@@ -66,11 +66,14 @@ class BurstQueue(wiring.Component):
         that the bank is closed, open, open
     kept_open : In(banks), banks that must not be closed for these bursts
     activate, precharge : Out({valid, group, bank, row})
-    column : Out({valid, group, bank, column, id, last}), ``last`` is the last of an AXI burst
+    column : Out({valid, group, bank, column, id, last}), ``last`` is the last of an AXI burst; with
+        ``config.ecc`` also ``row``
     accept : In(1), the column command is given in this cycle
     needed : Out(banks), banks to be kept open for these bursts, found in the cycle before; column commands
         are for these only
     wanted : Out(banks), banks that bursts are still to use
+    lacks : Out(banks), with ``config.ecc``, those in which they have to have another row
+    released : In(banks), with ``config.ecc``, banks that another queue is to have first
     soon : Out(banks in a group), banks of bursts that no other has to be served before, in any group
     left : Out(banks in a group), the last beat of a granule is taken in this cycle
     hit : Out(1), the row of a burst's next beat is open
@@ -85,6 +88,9 @@ class BurstQueue(wiring.Component):
         where = {"group": bits["group"], "bank": bits["bank"]}
         row = data.StructLayout({"valid": 1} | where | {"row": bits["row"]})
         column = {"valid": 1} | where | {"column": bits["column"], "id": config.id_width, "last": 1}
+        if config.ecc:
+            column["row"] = bits["row"]
+        shared = {"lacks": Out(banks), "released": In(banks)}
         super().__init__(
             {
                 "i": In(stream.Signature(BurstLayout(config))),
@@ -110,6 +116,7 @@ class BurstQueue(wiring.Component):
                 "empty": Out(1),
                 "full": Out(1),
             }
+            | (shared if config.ecc else {})
         )
 
     def elaborate(self, platform):
@@ -140,7 +147,11 @@ class BurstQueue(wiring.Component):
             self.soon.eq(reduce(or_, [slot.first << slot.place.bank for slot in slots])),
             self.wanted.eq(self._banks_of(slots, lambda slot: slot.needs)),
         ]
-        m.d.sync += self.needed.eq(self._banks_of(slots, lambda slot: slot.kept) & ~claimed)
+        needed = self._banks_of(slots, lambda slot: slot.kept) & ~claimed
+        if self.config.ecc:
+            needed &= ~self.released
+            m.d.comb += self.lacks.eq(self._banks_of(slots, lambda slot: slot.needs & ~slot.hits))
+        m.d.sync += self.needed.eq(needed)
         return m
 
     @property
@@ -231,6 +242,8 @@ class BurstQueue(wiring.Component):
             self.column.id.eq(select(chosen, [slot.id for slot in slots])),
             self.column.last.eq((chosen & Cat((slot.len == 0) & slot.last for slot in slots)).any()),
         ]
+        if self.config.ecc:
+            m.d.comb += self.column.row.eq(place.row)
         ends = Cat(place.group, place.column).all()
         for b in range(self.config.timing.banks):
             m.d.comb += self.left[b].eq(self.accept & ends & (place.bank == b))

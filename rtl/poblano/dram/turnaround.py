@@ -15,9 +15,10 @@ class Turnaround(wiring.Component):
     Latency: 1 cycle from a reason to ``writing``.
 
     Reads go on until there is none, or ``write_batch`` beats of writes are ready with their row open, or
-    some have been ready for ``write_wait`` cycles, or the oldest write is aged. Writes then go on until
-    none is ready or, if reads wait, ``write_beats`` have been written. An aged burst of the present
-    direction is served before.
+    some have been ready for ``write_wait`` cycles, or the oldest write is aged, or one is in a ``hurry``.
+    Writes then go on until none is ready or, if reads wait, ``write_beats`` have been written. An aged burst
+    of the present direction is served before. With ``config.ecc`` writes whose data are not there yet wait
+    for these cycles too: reads that complete them are made meanwhile.
 
     Parameters
     ----------
@@ -29,6 +30,7 @@ class Turnaround(wiring.Component):
     beats : In, beats of write data that are there
     write_hit : In(1), the row of the next write is open
     read_aged, write_aged : In(1)
+    hurry : In(1), with ``config.ecc``: writes are not to wait any longer
     issue : In(1), a column command is given in this cycle
     writing : Out(1)
     """
@@ -46,6 +48,7 @@ class Turnaround(wiring.Component):
                 "issue": In(1),
                 "writing": Out(1),
             }
+            | ({"hurry": In(1)} if config.ecc else {})
         )
 
     def elaborate(self, platform):
@@ -64,8 +67,10 @@ class Turnaround(wiring.Component):
             waited = count >= config.write_wait
             batch = (self.beats >= config.write_batch) & self.write_hit
             reasons = ~self.reads | batch | waited | self.write_aged
+            if config.ecc:
+                reasons |= self.hurry
             with m.If(ready & reasons & (~self.read_aged | ~self.reads)):
                 m.d.sync += [self.writing.eq(1), count.eq(0)]
-            with m.Elif(ready & ~waited):
+            with m.Elif((self.writes if config.ecc else ready) & ~waited):
                 m.d.sync += count.eq(count + 1)
         return m

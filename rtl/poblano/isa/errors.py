@@ -20,6 +20,10 @@ class ErrorCode(enum.IntEnum):
     FETCH = 9
     OVERLAP = 10
     HOME = 11
+    TIMEOUT = 12
+    SILENT = 13
+    LENGTH = 14
+    ECC = 15
 
     @property
     def text(self):
@@ -36,6 +40,10 @@ class ErrorCode(enum.IntEnum):
             ErrorCode.FETCH: "memory answered a command fetch with an error",
             ErrorCode.OVERLAP: "regions overlap, and the order of reads and writes would show",
             ErrorCode.HOME: "memory address outside of the tile's home",
+            ErrorCode.TIMEOUT: "nothing moved on the chip for the watchdog's time",
+            ErrorCode.SILENT: "memory did not answer for the watchdog's time",
+            ErrorCode.LENGTH: "weight stream and matrix product differ in length",
+            ErrorCode.ECC: "bits flipped in a local memory, more than its code corrects",
         }[self]
 
 

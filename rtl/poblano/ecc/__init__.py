@@ -1,0 +1,1 @@
+"""Codes that correct one flipped bit of a word and detect two."""

@@ -1,0 +1,52 @@
+"""A word corrected by its syndrome."""
+
+from amaranth.hdl import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .hsiao import HsiaoCode
+
+__all__ = ["ECCCorrector"]
+
+
+class ECCCorrector(wiring.Component):
+    """A word corrected by its syndrome, which is the exclusive or of the check bits that it should have and
+    those that it has; what :class:`~poblano.ecc.decoder.ECCDecoder` does after the parities.
+
+    Latency: combinational.
+
+    Parameters
+    ----------
+    code : HsiaoCode
+
+    Members
+    -------
+    data : In(code.data)
+    syndrome : In(code.checks)
+    o : Out(code.data), ``corrected`` : Out(1), ``failed`` : Out(1) : those of the decoder
+    """
+
+    def __init__(self, code: HsiaoCode):
+        self.code = code
+        super().__init__(
+            {
+                "data": In(code.data),
+                "syndrome": In(code.checks),
+                "o": Out(code.data),
+                "corrected": Out(1),
+                "failed": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        code, syndrome = self.code, self.syndrome
+        flipped, check_flipped = Signal(code.data), Signal(code.checks)
+        m.d.comb += [
+            flipped.eq(Cat(syndrome == column for column in code.columns)),
+            check_flipped.eq(Cat(syndrome == 1 << check for check in range(code.checks))),
+            self.o.eq(self.data ^ flipped),
+            self.corrected.eq(flipped.any() | check_flipped.any()),
+            self.failed.eq(syndrome.any() & ~self.corrected),
+        ]
+        return m
