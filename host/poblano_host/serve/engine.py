@@ -7,6 +7,7 @@ import numpy as np
 from ..compiler import Chunk, CompiledModel
 from ..runtime.backend import open_backend
 from ..runtime.sampler import Sampler
+from ..runtime.session import run_program
 from .caches import copy, extents
 from .pages import PagePool
 from .request import Ending
@@ -78,6 +79,7 @@ class Engine:
     -------
     cycles : of the chip, in steps so far; the golden model knows nothing of time
     steps, tokens : that the chip has run so far
+    retries : steps that were run once more after an error that passed
     rows : tokens of the last step
     busy : the part of the last step's cycles in which each unit had a command, by the unit's name
     """
@@ -95,7 +97,7 @@ class Engine:
         self.scheduler = Scheduler(
             pool, rows=rows, sequences=min(rows, sequences), context=self.compiled.context
         )
-        self.cycles = self.steps = self.tokens = self.rows = 0
+        self.cycles = self.steps = self.tokens = self.rows = self.retries = 0
         self.busy: dict = {}
         self._begun: set = set()
         self._samplers: dict = {}  # (Sampler, logprobs) by request
@@ -190,9 +192,8 @@ class Engine:
         wanted = sum(ending[1:], 1) if ending else 0
         chunks = [Chunk(part.pages[0], part.first, part.tokens) for part in parts]
         program = self.compiled.batch(chunks, logits=wanted)
-        for address, data in program.inputs:
-            self.backend.write(address, data)
-        result = self.backend.run(program.code)
+        result, retried = run_program(self.backend, program)
+        self.retries += retried is not None
         self.cycles += result.cycles
         name = self.config.topology.name
         self.busy = {name(unit): c["BUSY"] / result.cycles for unit, c in result.counters.items()}

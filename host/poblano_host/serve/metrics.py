@@ -28,6 +28,7 @@ class Metrics:
             ("pages_free", "Pages of the KV caches that no sequence holds", lambda: scheduler.pool.free),
             ("pages", "Pages of the KV caches", lambda: scheduler.pool.pages),
             ("chip_cycles", "Cycles of the chip in steps so far", lambda: engine.cycles),
+            ("chip_retries", "Steps run once more after an error", lambda: engine.retries),
             ("chip_steps", "Steps so far", lambda: engine.steps),
             ("chip_tokens", "Tokens of steps so far, prompts included", lambda: engine.tokens),
         ):

@@ -81,6 +81,8 @@ def create_app(service: Service, name):
     async def completions(body: CompletionBody):
         return await call(completion_call, body)
 
+    _watch(app, service, name, metrics)
+
     @app.get("/v1/models")
     async def models():
         return {"object": "list", "data": [entry]}
@@ -89,6 +91,13 @@ def create_app(service: Service, name):
     async def one(asked: str):
         known(asked)
         return entry
+
+    return app
+
+
+def _watch(app, service, name, metrics):
+    """Routes for those who watch the server."""
+    engine, model = service.engine, service.engine.model
 
     @app.get("/", include_in_schema=False)
     async def page():
@@ -109,8 +118,6 @@ def create_app(service: Service, name):
     @app.get("/metrics")
     async def prometheus():
         return PlainTextResponse(metrics.text(), media_type=metrics.CONTENT_TYPE)
-
-    return app
 
 
 async def _first(events):
