@@ -57,6 +57,9 @@ class Backend(Protocol):
     def clear_local(self):
         """Zeros in all local memories, for another owner of the chip."""
 
+    def clear_memory(self, address, size):
+        """Zeros in ``size`` bytes of memory, in whole words, by the chip: also where a KV buffer is."""
+
     def close(self):
         """Free the chip."""
 
@@ -98,6 +101,9 @@ class GoldenBackend:
     def clear_local(self):
         self.run(clear_commands(self.config))
 
+    def clear_memory(self, address, size):
+        self.run(_clear(self.config, address, address + size))
+
     def close(self):
         pass
 
@@ -117,7 +123,7 @@ class DeviceBackend:
         self.ring = Ring(config, device, *ring)
         parts = [*([] if device.zeroed else [(0, ring[0])]), *config.memory.kv_buffers]
         for first, end in parts:
-            self.ring.run(_clear(config, first, end))
+            self.clear_memory(first, end - first)
 
     @property
     def memory(self):
@@ -137,6 +143,9 @@ class DeviceBackend:
 
     def clear_local(self):
         self.ring.clear_local()
+
+    def clear_memory(self, address, size):
+        self.ring.run(_clear(self.config, address, address + size))
 
     def close(self):
         self.device.close()

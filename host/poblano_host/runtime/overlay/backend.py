@@ -87,6 +87,12 @@ class OverlayBackend:
     def close(self):
         self.device.close()
 
+    def clear_local(self):
+        self.ring.clear_local()
+
+    def clear_memory(self, address, size):
+        self.write(address, bytes(size))
+
     # Runs
 
     def run(self, commands, *, progress=None):
