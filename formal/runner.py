@@ -58,6 +58,7 @@ FILES = (
     "accumulator",
     "dram_address",
     "ecc",
+    "ecc_memory",
     "dram_data",
     "dram_ecc",
     "dram_queue",

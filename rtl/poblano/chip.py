@@ -19,6 +19,7 @@ from .config import ChipConfig
 from .control.fetch import BURSTS_AHEAD
 from .control.processor import CommandProcessor
 from .dram.controller import DramController
+from .isa.ecc_registers import TILE_PLACES, ecc_places
 from .isa.topology import ReadMaster, UnitKind
 from .memory.dma import DMAUnit
 from .memory.kv_buffer import KVBuffer
@@ -111,7 +112,9 @@ class Chip(wiring.Component):
             ReadMaster.DMA: guarded("load_guard", dma.read),
         }
         streams = [guarded(f"stream_guard{n}", tile.axi) for n, tile in enumerate(tiles)]
-        ports = self._memory(m, readers, self._guarded_write(m, dma.write, clear), streams)
+        events = dict(self._events(dma, tiles)) if config.ecc else {}
+        write = self._guarded_write(m, dma.write, clear)
+        ports = self._memory(m, readers, write, streams, processor, events)
         beats = lambda channels: reduce(add, [channel.valid & channel.ready for channel in channels])
         m.d.comb += [
             self.irq.eq(processor.irq),
@@ -128,7 +131,17 @@ class Chip(wiring.Component):
             processor.read_beats.eq(beats(port.read.r for port in ports)),
             processor.write_beats.eq(beats(port.write.w for port in ports)),
         ]
+        if config.ecc:
+            m.d.comb += [
+                to.eq(events[place.name]) for place, to in zip(ecc_places(config), processor.ecc_events)
+            ]
         return m
+
+    def _events(self, dma, tiles):
+        """The events of words with check bits, by the names of their places."""
+        yield "dma", dma.events
+        for n, tile in enumerate(tiles):
+            yield from ((f"tile{n}.{kind}", of) for kind, of in zip(TILE_PLACES, tile.ecc_events))
 
     def _guarded(self, m, name, master, outstanding, clear):
         """A read master's port behind a guard, if there is a watchdog: only it ends a reset early."""
@@ -154,11 +167,11 @@ class Chip(wiring.Component):
         m.d.comb += guard.cut.eq(clear)
         return guard.o
 
-    def _memory(self, m, readers, write, streams):
+    def _memory(self, m, readers, write, streams, processor, events):
         """Joins ``readers`` and the writing DMA engine with every home, and each tile's stream with its own;
-        the :meth:`_ports`."""
+        the :meth:`_ports`. Adds to ``events``."""
         topology, memory = self.config.topology, self.config.memory
-        ports = self._ports(m)
+        ports = self._ports(m, processor, events)
         if not memory.several and not memory.host_port:
             arbiter = place(
                 m, "read_arbiter", AXIReadArbiter(memory.axi, ports=len(topology.read_masters[0]))
@@ -183,11 +196,14 @@ class Chip(wiring.Component):
             for own, n in zip(network.streams[home], topology.tiles_of(home)):
                 connect(m, streams[n], own)
             if memory.kv_bytes:
-                buffer = place(m, f"kv_buffer{home}", KVBuffer(self.merged, size=memory.kv_bytes))
+                buffer = KVBuffer(self.merged, size=memory.kv_bytes, ecc=memory.ecc)
+                place(m, f"kv_buffer{home}", buffer)
+                if memory.ecc:
+                    events[f"home{home}.kv_buffer"] = buffer.events
                 connect(m, network.kv[home], buffer.axi)
         return ports
 
-    def _ports(self, m):
+    def _ports(self, m, processor, events):
         """What a master of each home's memory connects to: a controller's side, or the chip's port."""
         memory = self.config.memory
         several = lambda member: [member] if memory.homes == 1 else list(member)
@@ -198,6 +214,13 @@ class Chip(wiring.Component):
             controller = place(m, f"dram_controller{n}", DramController(self.dram_config))
             connect(m, controller.dram, flipped(pins))
             ports.append(controller.s_axi)
+            if memory.ecc:
+                events[f"home{n}.dram"] = Cat(controller.corrected, controller.failed)
+                events[f"home{n}.controller"] = controller.events
+                m.d.comb += [
+                    processor.dram_events[n].scrubbed.eq(controller.scrubbed),
+                    processor.dram_events[n].address.eq(controller.address),
+                ]
         return ports
 
 

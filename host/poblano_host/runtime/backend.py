@@ -57,8 +57,8 @@ class Backend(Protocol):
     def clear_local(self):
         """Zeros in all local memories, for another owner of the chip."""
 
-    def clear_memory(self, address, size):
-        """Zeros in ``size`` bytes of memory, in whole words, by the chip: also where a KV buffer is."""
+    def clear(self, first, end):
+        """Zeros in the bytes ``first`` to ``end`` - 1 of memory, multiples of a word, by the chip."""
 
     def close(self):
         """Free the chip."""
@@ -101,8 +101,8 @@ class GoldenBackend:
     def clear_local(self):
         self.run(clear_commands(self.config))
 
-    def clear_memory(self, address, size):
-        self.run(_clear(self.config, address, address + size))
+    def clear(self, first, end):
+        self.run(_clear(self.config, first, end))
 
     def close(self):
         pass
@@ -123,7 +123,9 @@ class DeviceBackend:
         self.ring = Ring(config, device, *ring)
         parts = [*([] if device.zeroed else [(0, ring[0])]), *config.memory.kv_buffers]
         for first, end in parts:
-            self.clear_memory(first, end - first)
+            self.clear(first, end)
+        if not device.zeroed:
+            self.clear_local()
 
     @property
     def memory(self):
@@ -144,8 +146,8 @@ class DeviceBackend:
     def clear_local(self):
         self.ring.clear_local()
 
-    def clear_memory(self, address, size):
-        self.ring.run(_clear(self.config, address, address + size))
+    def clear(self, first, end):
+        self.ring.run(_clear(self.config, first, end))
 
     def close(self):
         self.device.close()

@@ -5,10 +5,12 @@ import time
 import numpy as np
 
 from poblano.isa.commands import COMMAND_BYTES, Command, ErrorCode, Opcode
+from poblano.isa.ecc_registers import COUNT_BITS, dram_registers, ecc_places
 from poblano.isa.registers import COUNTERS, Control, Irq, Status, address, constants
 from poblano.isa.topology import UnitKind
 
 from ..compiler.template import Bound
+from .ecc import ECCCounts
 from .errors import ChipError, DeviceError, HangError
 from .resident import Residents
 from .result import SAMPLED, RunResult
@@ -92,6 +94,19 @@ class Ring:
         values, width = self._several("COMPLETED", len(COUNTERS) * self.config.units, 0), len(COUNTERS)
         return {unit: dict(zip(COUNTERS, values[width * unit :])) for unit in range(self.config.units)}
 
+    def ecc_counts(self):
+        """The :class:`~.ecc.ECCCounts` of each place with check bits since the counters were cleared, by its
+        name; none of a chip without."""
+        read = lambda address: self.device.read_registers(address, 1)[0]
+        counts = {}
+        for place in ecc_places(self.config):
+            value, more = read(place.address), {}
+            if place.kind == "dram":
+                scrubs, low, high = map(read, dram_registers(place.home).values())
+                more = {"scrubs": scrubs, "address": high << 32 | low}
+            counts[place.name] = ECCCounts(value & (1 << COUNT_BITS) - 1, value >> COUNT_BITS, **more)
+        return counts
+
     def _write(self, name, value):
         self.device.write_register(address(name), value)
 
@@ -146,11 +161,27 @@ class Ring:
                 self.issue(command_rows(commands), tick=tick)
             result = self.finish(tick=tick)
         except Stopped as stop:
-            command = command_rows(commands)[stop.index].tobytes()
-            raise ChipError(stop.code, stop.index, stop.unit, command, stop.completed) from None
+            self._residents.clear()  # what failed may be in there
+            raise self._chip_error(stop, commands) from None
         if progress is not None:
             progress(total, total, self._cycles())
         return result
+
+    @staticmethod
+    def _chip_error(stop, commands):
+        """The :class:`ChipError` of a :class:`Stopped`; a chip with a fault can name a command that is not
+        there."""
+        rows = command_rows(commands)
+        if stop.index >= len(rows):
+            return ChipError(stop.code, stop.index, stop.unit, b"", stop.completed)
+        label = commands.template.label(stop.index) if isinstance(commands, Bound) else ""
+        command = rows[stop.index].tobytes()
+        return ChipError(stop.code, stop.index, stop.unit, command, stop.completed, label)
+
+    @property
+    def place(self):
+        """(address, commands) of the ring that the last program was in."""
+        return self._place
 
     def clear_local(self):
         """Zeros in all local memories of the chip, for another owner of it; its queue is reset."""
@@ -274,6 +305,7 @@ class Ring:
             bytes_read=beat * reads,
             bytes_written=beat * writes,
             samples=self._samples,
+            ecc={place: counts for place, counts in self.ecc_counts().items() if counts},
             **events,
         )
 

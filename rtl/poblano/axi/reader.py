@@ -36,6 +36,7 @@ class AXIReader(wiring.Component):
     burst_beats : greatest number of beats in a burst, a power of two
     outstanding : most bursts in flight
     marks : whether the last words of transfers are marked
+    ecc : whether the words in the FIFO have check bits
 
     Members
     -------
@@ -48,9 +49,12 @@ class AXIReader(wiring.Component):
     flush : In(1)
     idle : Out(1), no burst is in flight
     full : Out(1), for the counters: waits for room in the FIFO
+    corrected, failed : Out(1), with ``ecc``, of the word at ``o``
     """
 
-    def __init__(self, config: AXIConfig, *, word_width, depth, burst_beats, outstanding, marks=False):
+    def __init__(
+        self, config: AXIConfig, *, word_width, depth, burst_beats, outstanding, marks=False, ecc=False
+    ):
         if word_width % config.data_width:
             raise ValueError(
                 f"word_width must be a multiple of data_width {config.data_width}, not {word_width!r}"
@@ -58,9 +62,10 @@ class AXIReader(wiring.Component):
         if depth < 2:
             raise ValueError(f"depth must be at least 2, not {depth!r}")
         self.config, self.word_width, self.depth = config, word_width, depth
-        self.burst_beats, self.outstanding, self.marks = burst_beats, outstanding, marks
+        self.burst_beats, self.outstanding, self.marks, self.ecc = burst_beats, outstanding, marks, ecc
         super().__init__(
-            {
+            ({"corrected": Out(1), "failed": Out(1)} if ecc else {})
+            | {
                 "cmd": In(stream.Signature(TransferLayout(addr_width=config.addr_width))),
                 "axi": Out(AXIReadSignature(config)),
                 "o": Out(stream.Signature(word_width)),
@@ -93,12 +98,14 @@ class AXIReader(wiring.Component):
         in_flight = place(m, "in_flight", FIFO(shape=1, depth=self.outstanding))
         # One more word than there are credits: a BufferedFIFO can refuse its last one for a cycle.
         width = self.word_width + self.marks
-        words = place(m, "words", BufferedFIFO(shape=width, depth=self.depth + 1))
+        words = place(m, "words", BufferedFIFO(shape=width, depth=self.depth + 1, ecc=self.ecc))
         m.d.comb += [
             Cat(self.o.payload, *([self.last] if self.marks else ())).eq(words.o.payload),
             self.o.valid.eq(words.o.valid),
             words.o.ready.eq(self.o.ready),
         ]
+        if self.ecc:
+            m.d.comb += [self.corrected.eq(words.corrected), self.failed.eq(words.failed)]
         self._requests(m, in_flight, stop)
         self._answers(m, in_flight, words, stop, failed)
         return m

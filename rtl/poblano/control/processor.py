@@ -7,8 +7,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..axi.lite import AXILiteSignature, AXILiteSlave
 from ..axi.signature import AXIReadSignature
 from ..config import ChipConfig
+from ..ecc.events import ECCEvents
 from ..interfaces import UnitSignature
 from ..isa.commands import COMMAND_BYTES, ErrorCode
+from ..isa.ecc_registers import ecc_places
 from ..isa.layout import CommandLayout
 from ..isa.regions import usable
 from ..isa.registers import (
@@ -25,6 +27,7 @@ from ..isa.registers import (
 )
 from ..verilog import place
 from .checker import CommandChecker
+from .ecc_counters import DramEvents, ECCCounters
 from .fetch import CommandFetch
 from .queue import UnitQueue
 from .watchdog import Watchdog
@@ -85,12 +88,20 @@ class CommandProcessor(wiring.Component):
     irq : Out(1), an enabled bit of IRQ_STATUS is set
     trace_start, trace_done : Out(units), a command of the unit starts or completes in this cycle
     read_beats, write_beats : In, the beats that pass the memory ports in this cycle
+    ecc_events : In(ECCEvents()).array(n), with ``config.ecc``, of each place but the last, which is inside
+    dram_events : In(DramEvents).array(homes), with ``config.ecc`` and DRAM controllers
     """
 
     def __init__(self, config: ChipConfig):
         self.config = config
+        ecc = {}
+        if config.ecc:
+            ecc["ecc_events"] = In(ECCEvents()).array(len(ecc_places(config)) - 1)
+            if config.memory.dram is not None:
+                ecc["dram_events"] = In(DramEvents(config)).array(config.memory.homes)
         super().__init__(
-            {
+            ecc
+            | {
                 "axi_lite": In(AXILiteSignature()),
                 "fetch": Out(AXIReadSignature(config.memory.axi)),
                 "units": Out(UnitSignature()).array(config.units),
@@ -116,7 +127,8 @@ class CommandProcessor(wiring.Component):
         counters = [
             {name: Signal(32, name=f"unit{n}_{name.lower()}") for name in COUNTERS} for n in range(count)
         ]
-        written, word, cycles_read = self._registers(m, values, counters)
+        ecc = place(m, "ecc_counters", ECCCounters(self.config)) if self.config.ecc else None
+        written, word, cycles_read = self._registers(m, values, counters, ecc)
         state = _State(count)
         m.d.comb += self.clear.eq(state.restart)
         fetch = place(m, "command_fetch", CommandFetch(self.config.memory), reset=state.restart)
@@ -134,6 +146,11 @@ class CommandProcessor(wiring.Component):
         self._boot(m, state)
         self._count(m, values, counters, queues, clear_counters, cycles_read)
         m.d.comb += [values[name].eq(value) for name, value in constants(self.config).items()]
+        if ecc is not None:
+            m.d.comb += [to.eq(of) for to, of in zip(ecc.events, [*self.ecc_events, fetch.events])]
+            m.d.comb += ecc.clear.eq(clear_counters)
+            if self.config.memory.dram is not None:
+                m.d.comb += [to.eq(of) for to, of in zip(ecc.dram, self.dram_events)]
         return m
 
     def _ring(self, m, values, state, fetch, checker):
@@ -344,7 +361,7 @@ class CommandProcessor(wiring.Component):
             with m.If(clear):
                 m.d.sync += [counter.eq(0), held.eq(0)]
 
-    def _registers(self, m, values, counters):
+    def _registers(self, m, values, counters, ecc):
         """The registers on AXI4-Lite: for those with side effects, by name, whether they are written in
         this cycle; the word written; whether CYCLES_LO is read."""
         slave = place(m, "axi_lite_slave", AXILiteSlave())
@@ -368,4 +385,8 @@ class CommandProcessor(wiring.Component):
             for at, value in readable.items():
                 with m.Case(at):
                     m.d.comb += [slave.read_ok.eq(1), slave.read_data.eq(value)]
+            if ecc is not None:
+                with m.Default():
+                    m.d.comb += [slave.read_ok.eq(ecc.known), slave.read_data.eq(ecc.data)]
+                m.d.comb += ecc.address.eq(slave.read_address)
         return written, slave.write_data, slave.read & (slave.read_address == address("CYCLES_LO"))

@@ -6,12 +6,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..config import LocalConfig
+from ..ecc.events import ECCEvents, uses
 from ..interfaces import BlockLayout, LocalWrite, block_port, meta_port, word_port
 from ..stream.round_robin import RoundRobin
 from ..stream.select import select
 from ..verilog import place
 from .clear_walk import clear_walk
-from .sram import SRAM
+from .sram import sram
 
 __all__ = ["ActivationMemory"]
 
@@ -28,7 +29,8 @@ class ActivationMemory(wiring.Component):
 
     Parameters
     ----------
-    config : LocalConfig
+    config : LocalConfig; with ``config.ecc`` a block's elements, and its scale and sum, have check bits, and
+        what is corrected is written back
     blocks : a multiple of the blocks in a word
     write_ports : how many write
 
@@ -38,22 +40,22 @@ class ActivationMemory(wiring.Component):
     block : In(ReadPortSignature), a block with its scale and sum
     write : In(stream(LocalWrite)).array(write_ports), of ``space`` 1 (``space`` and ``mask`` are ignored)
     clear : In(1), clearing : Out(1), from the next cycle on until all is zero
+    events : Out(ECCEvents), with ``config.ecc``, of the data that come in this cycle
     """
 
     LATENCY = 2
 
     def __init__(self, config: LocalConfig, *, blocks, write_ports):
         self.config, self.blocks, self.write_ports = config, blocks, write_ports
-        super().__init__(
-            {
-                "word": In(word_port(config)),
-                "meta": In(meta_port(config)),
-                "block": In(block_port(config)),
-                "write": In(stream.Signature(LocalWrite(config))).array(write_ports),
-                "clear": In(1),
-                "clearing": Out(1),
-            }
-        )
+        members = {
+            "word": In(word_port(config)),
+            "meta": In(meta_port(config)),
+            "block": In(block_port(config)),
+            "write": In(stream.Signature(LocalWrite(config))).array(write_ports),
+            "clear": In(1),
+            "clearing": Out(1),
+        }
+        super().__init__(members | ({"events": Out(ECCEvents())} if config.ecc else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -63,8 +65,8 @@ class ActivationMemory(wiring.Component):
         place_of = data.StructLayout({"segment": segment_bits, "word": self.config.word_addr_width})
         block = BlockLayout(self.config.sum_width)
         data_bits, meta_bits = block["data"].width, block["meta"].width
-        words = place(m, "words", SRAM(width=data_bits * segments, depth=depth, granularity=data_bits))
-        metas = place(m, "metas", SRAM(width=meta_bits * segments, depth=depth, granularity=meta_bits))
+        memory = lambda bits: sram(width=bits * segments, depth=depth, granularity=bits, ecc=self.config.ecc)
+        words, metas = place(m, "words", memory(data_bits)), place(m, "metas", memory(meta_bits))
         word_read, meta_read = words.read, metas.read
 
         turn = place(m, "turn", RoundRobin(count=self.write_ports))
@@ -122,4 +124,12 @@ class ActivationMemory(wiring.Component):
             self.block.data.data.eq(word_read.data.word_select(segment, data_bits)),
             self.block.data.meta.eq(meta_read.data.word_select(segment, meta_bits)),
         ]
+        if self.config.ecc:
+            own = lambda memory: memory.failed.bit_select(segment, 1)
+            m.d.sync += [
+                self.word.failed.eq(words.failed.any()),
+                self.meta.failed.eq(metas.failed.any()),
+                self.block.failed.eq(own(words) | own(metas)),
+                self.events.eq(uses((word_next | block_next, words), (meta_next | block_next, metas))),
+            ]
         return m

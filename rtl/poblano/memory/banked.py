@@ -5,12 +5,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
+from ..ecc.events import ECCEvents, uses
 from ..interfaces import ReadPortSignature
 from ..stream.round_robin import RoundRobin
 from ..stream.select import select, word_mux
 from ..verilog import place
 from .clear_walk import clear_walk
-from .sram import SRAM
+from .sram import sram
 
 __all__ = ["BankedMemory"]
 
@@ -28,33 +29,35 @@ class BankedMemory(wiring.Component):
     Parameters
     ----------
     granularity : bits that a mask bit enables
+    ecc : whether what a mask bit enables has check bits; a corrected word is written back
 
     Members
     -------
     read : In(ReadPortSignature).array(read_ports)
     write : In(stream({addr, mask, data})).array(write_ports)
     clear : In(1), clearing : Out(1), from the next cycle on until all is zero
+    events : Out(ECCEvents), with ``ecc``, of the data that come in this cycle
     """
 
     LATENCY = 2
 
-    def __init__(self, *, rows, width, granularity, banks, read_ports, write_ports):
+    def __init__(self, *, rows, width, granularity, banks, read_ports, write_ports, ecc=False):
         if width % granularity:
             raise ValueError(f"width must be a multiple of the granularity {granularity}, not {width!r}")
         if rows % banks:
             raise ValueError(f"rows must be a multiple of the banks, {banks}, not {rows!r}")
         self.rows, self.width, self.granularity, self.banks = rows, width, granularity, banks
-        self.read_ports, self.write_ports = read_ports, write_ports
+        self.read_ports, self.write_ports, self.ecc = read_ports, write_ports, ecc
         addr_width = ceil_log2(rows)
         write = data.StructLayout({"addr": addr_width, "mask": width // granularity, "data": width})
-        super().__init__(
-            {
-                "read": In(ReadPortSignature(addr_width=addr_width, shape=width)).array(read_ports),
-                "write": In(stream.Signature(write)).array(write_ports),
-                "clear": In(1),
-                "clearing": Out(1),
-            }
-        )
+        port = ReadPortSignature(addr_width=addr_width, shape=width, ecc=ecc)
+        members = {
+            "read": In(port).array(read_ports),
+            "write": In(stream.Signature(write)).array(write_ports),
+            "clear": In(1),
+            "clearing": Out(1),
+        }
+        super().__init__(members | ({"events": Out(ECCEvents())} if ecc else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -62,13 +65,18 @@ class BankedMemory(wiring.Component):
         place_of = data.StructLayout({"bank": bank_bits, "row": addr_bits - bank_bits})
         read_places = [place_of(port.req.payload) for port in self.read]
         write_places = [place_of(port.payload.addr) for port in self.write]
-        readers, writers, row_data = [], [], []  # by bank
+        readers, writers, row_data, memories = [], [], [], []  # by bank
         cleared = clear_walk(m, self, self.rows // self.banks)
         for b in range(self.banks):
             memory = place(
                 m,
                 f"bank{b}",
-                SRAM(width=self.width, depth=self.rows // self.banks, granularity=self.granularity),
+                sram(
+                    width=self.width,
+                    depth=self.rows // self.banks,
+                    granularity=self.granularity,
+                    ecc=self.ecc,
+                ),
             )
             read, write = memory.read, memory.write
             reader = place(m, f"read{b}", RoundRobin(count=self.read_ports))
@@ -93,6 +101,7 @@ class BankedMemory(wiring.Component):
             readers.append(reader)
             writers.append(writer)
             row_data.append(read.data)
+            memories.append(memory)
         for p, port in enumerate(self.read):
             granted = Cat(reader.grant[p] for reader in readers)
             # Not out of the grants, which have much to drive.
@@ -102,6 +111,14 @@ class BankedMemory(wiring.Component):
             m.d.sync += source.eq(granted)
             # Cycle 2: the bank's data to the port.
             m.d.sync += [port.valid.eq(source.any()), port.data.eq(select(source, row_data))]
+            if self.ecc:
+                m.d.sync += port.failed.eq(select(source, [memory.failed.any() for memory in memories]))
+        if self.ecc:
+            asked = Signal(self.banks)  # in the cycle before
+            m.d.sync += [
+                asked.eq(Cat(reader.request.any() for reader in readers)),
+                self.events.eq(uses(*zip(asked, memories))),
+            ]
         for p, port in enumerate(self.write):
             free = word_mux(write_places[p].bank, [w.open[p] for w in writers])
             m.d.comb += port.ready.eq(free & ~self.clearing)

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import TileConfig
+from ..ecc.events import ECCEvents
 from ..interfaces import LocalWrite, block_port, meta_port, vmem_port, word_port
 from ..verilog import place
 from .activation import ActivationMemory
@@ -34,6 +35,7 @@ class LocalMemories(wiring.Component):
     moved : Out(1), a request or a write is transferred in this cycle
     clear : In(1), begin to clear both memories: zeros in all of them, a row of each bank a cycle
     clearing : Out(1), from the next cycle on until they are cleared; no write is taken
+    vmem_events, amem_events : Out(ECCEvents), with ``config.ecc``, of the data that come in this cycle
     """
 
     LATENCY = 2
@@ -42,8 +44,10 @@ class LocalMemories(wiring.Component):
         self.config = config
         local = config.local
         write = stream.Signature(LocalWrite(local))
+        events = {"vmem_events": Out(ECCEvents()), "amem_events": Out(ECCEvents())} if config.ecc else {}
         super().__init__(
-            {
+            events
+            | {
                 "vector_a": In(vmem_port(local)),
                 "vector_b": In(vmem_port(local)),
                 "dma_v": In(vmem_port(local)),
@@ -77,6 +81,7 @@ class LocalMemories(wiring.Component):
                 banks=config.vmem_banks,
                 read_ports=3,
                 write_ports=len(writes),
+                ecc=config.ecc,
             ),
         )
         amem = place(m, "amem", ActivationMemory(local, blocks=config.amem_blocks, write_ports=len(writes)))
@@ -85,6 +90,8 @@ class LocalMemories(wiring.Component):
             amem.clear.eq(self.clear),
             self.clearing.eq(vmem.clearing | amem.clearing),
         ]
+        if config.ecc:
+            m.d.comb += [self.vmem_events.eq(vmem.events), self.amem_events.eq(amem.events)]
         for inside, port in (
             (vmem.read[0], self.vector_a),
             (vmem.read[1], self.vector_b),

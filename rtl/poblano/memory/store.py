@@ -11,6 +11,7 @@ from amaranth.utils import exact_log2
 from ..axi.signature import AXIWriteSignature
 from ..axi.writer import AXIWriter
 from ..config import BLOCK, LINE_BYTES, LocalConfig, MemoryConfig
+from ..ecc.events import ECCEvents, uses
 from ..interfaces import block_port, vmem_port
 from ..isa.commands import COMMAND_BYTES, Opcode
 from ..isa.layout import CommandLayout
@@ -36,6 +37,9 @@ class StoreEngine(wiring.Component):
     reads of the next command begin when those of a command have ended, while its writes are still under
     way. ``error``, ``flush`` and ``idle`` are as in :class:`AXIWriter`.
 
+    With ``config.ecc``, ``poisoned`` is high for a cycle, before ``done``, when a beat has come out of a
+    local memory or of the queue behind them that its check bits could not correct.
+
     Scales and constant words whose rows follow each other in whole beats are written in whole beats,
     constants a beat a cycle.
 
@@ -52,12 +56,14 @@ class StoreEngine(wiring.Component):
     vmem, amem : Out(ReadPortSignature).array(tiles)
     done, error, idle : Out(1)
     flush : In(1)
+    poisoned : Out(1), events : Out(ECCEvents), with ``config.ecc``; events are those of the queue
     """
 
     def __init__(self, config: MemoryConfig, local: LocalConfig, *, tiles):
         self.config, self.local, self.tiles = config, local, tiles
         super().__init__(
-            {
+            ({"poisoned": Out(1), "events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
                 "axi": Out(AXIWriteSignature(config.axi)),
                 "vmem": Out(vmem_port(local)).array(tiles),
@@ -90,7 +96,11 @@ class StoreEngine(wiring.Component):
         )
         walk = place(m, "walk", RegionWalk(width=width))
         reads = place(
-            m, "reads", ReadAhead(request=width, tag=max(row_bits, line_bits), answer=self._beat, depth=ROOM)
+            m,
+            "reads",
+            ReadAhead(
+                request=width, tag=max(row_bits, line_bits), answer=self._beat, depth=ROOM, ecc=memory.ecc
+            ),
         )
         connect(m, writer.axi, flipped(self.axi))
         self._gather(m, reads.o, writer.i)
@@ -100,6 +110,13 @@ class StoreEngine(wiring.Component):
             reads.i.valid.eq(walk.o.valid),
             walk.o.ready.eq(reads.i.ready),
         ]
+        if memory.ecc:
+            given = reads.o.valid & reads.o.ready
+            locals_ = Cat(port.valid & port.failed for port in [*self.vmem, *self.amem]).any()
+            m.d.sync += [
+                self.poisoned.eq(locals_ | given & reads.failed),
+                self.events.eq(uses((given, reads))),
+            ]
         region = self._commands(m, writer, walk, reads, line_bits)
         self._requests(m, reads, region, row_bits, line_bits)
         self._answers(m, reads, region, row_bits, line_bits)

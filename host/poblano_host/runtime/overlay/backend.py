@@ -90,8 +90,8 @@ class OverlayBackend:
     def clear_local(self):
         self.ring.clear_local()
 
-    def clear_memory(self, address, size):
-        self.write(address, bytes(size))
+    def clear(self, first, end):
+        self.write(first, bytes(end - first))
 
     # Runs
 
