@@ -140,11 +140,15 @@ def test_program_never_ends(chip, program, index, unit):
     chip.run()
 
 
-def test_resets(chip):
-    """Of the queue in any cycle, with and without silent memory: the next program is right."""
-    length, rng = chip.run(), np.random.default_rng(1)
-    for n in range(60):
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.nightly)])
+def test_resets(chip, count):
+    """At any time, of the queue, with and without silent memory, and of the chip: the next program is right."""
+    length, rng = chip.run(), np.random.default_rng(count)
+    for n in range(count):
         chip.begin(int(rng.integers(length)))
+        if n % 3 == 2:
+            chip.simulation.reset()
+            chip.ring = Ring(CONFIG, chip.device, *chip.job.ring)
         if n % 3 == 1:
             meddle(chip.simulation, SILENT, int(rng.integers(1, 32)))
             chip.simulation.run(int(rng.integers(100)))

@@ -94,9 +94,9 @@ class GoldenChip:
         for done, _ in enumerate(order):
             if progress is not None:
                 progress(done + 1, len(decoded))
-        for error in (*order.failed.values(), refused):
-            if error is not None:
-                raise error
+        for failure in (*order.failed.values(), refused):
+            if failure is not None:
+                raise failure
 
     def ready(self, command):
         """Whether the command's waits hold."""

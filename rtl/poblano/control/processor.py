@@ -257,16 +257,23 @@ class CommandProcessor(wiring.Component):
             watchdog.resetting.eq(state.resetting),
             watchdog.in_flight.eq(Cat(~port.idle for port in self.units)),
             watchdog.running.eq(Cat(queue.running for queue in queues)),
-            watchdog.stalled.eq(Cat(port.stall_in | port.stall_out for port in self.units)),
             watchdog.queued.eq(Cat(~queue.empty for queue in queues)),
             watchdog.fetching.eq(~fetch.idle),
         ]
+        # When it strikes all has stood for some time: whom it blames may come some cycles late.
+        code, fetches, blamed = Signal(4), Signal(), Signal(self.config.units)
+        m.d.sync += [
+            watchdog.stalled.eq(Cat(port.stall_in | port.stall_out for port in self.units)),
+            code.eq(watchdog.code),
+            fetches.eq(watchdog.fetch),
+            blamed.eq(Mux(watchdog.fetch, 0, 1 << watchdog.unit)),
+        ]
         with m.If(watchdog.strike):
-            with m.If(watchdog.fetch):
-                fail(watchdog.code, values["HEAD"], NO_ERROR_UNIT)
+            with m.If(fetches):
+                fail(code, values["HEAD"], NO_ERROR_UNIT)
             for n, queue in enumerate(queues):
-                with m.If(~watchdog.fetch & (watchdog.unit == n)):
-                    fail(watchdog.code, queue.index, n)
+                with m.If(blamed[n]):
+                    fail(code, queue.index, n)
                     m.d.sync += state.failed[n].eq(1)
         return watchdog.expired
 

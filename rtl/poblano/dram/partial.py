@@ -25,9 +25,10 @@ class PartialWrites(wiring.Component):
     ``returned``.
 
     Writes and their beats pass in order. A read waits until all earlier writes to its place have been
-    issued, and for nothing else; while it does, ``hurry`` is 1. So a burst is read after what was written
-    before, and written before what is written afterwards: parts merge as if bytes were written. A place from
-    ``scrub`` is a write of no byte at all, of one beat, which is not answered.
+    issued, and for nothing else. So a burst is read after what was written before, and written before what
+    is written afterwards: parts merge as if bytes were written. ``hurry`` is 1 while a read waits, and when
+    no more writes can come. A place from ``scrub`` is a write of no byte at all, of one beat, which is not
+    answered.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class PartialWrites(wiring.Component):
     issue : In(1), the next beat's write command is given
     merged : In(1), a beat's old bytes have been used
     request : Out(stream(BurstLayout(upkeep))), reads; returned : In(1), one has come, in order
-    hurry : Out(1), a read waits for a write to its place
+    hurry : Out(1), writes are not to wait any longer
     """
 
     def __init__(self, config: DramConfig):
@@ -132,7 +133,6 @@ class PartialWrites(wiring.Component):
             here.eq((looked[:-1] & there).any() & (scrubs | self.w.valid)),
             partial.eq(scrubs | ~self.w.payload.strb.all()),
             clear.eq(~Cat(passed[n] & each.holds(granule, index) for n, each in enumerate(pending)).any()),
-            self.hurry.eq(here & partial & ~clear & ~checked),
             free.eq(self.beats.ready & flags.i.ready),
             self.request.valid.eq(here & partial & checked & free & (room.left != 0)),
             go.eq(here & Mux(partial, self.request.valid & self.request.ready, free)),
@@ -154,10 +154,14 @@ class PartialWrites(wiring.Component):
         m.d.sync += checked.eq(here & partial & clear & ~go)
         with m.If(go):
             m.d.sync += [at.eq(index + 1), begun.eq(~moves)]
-        self._say(m, flags, go, partial, depth)
+        # Nothing more can come before some are written, when all of as many bursts as there can be is whole.
+        complete = looked[-1] & ~flags.o.valid
+        m.d.comb += self.hurry.eq(complete | here & partial & ~clear & ~checked)
+        self._say(m, flags, go, partial)
 
-    def _say(self, m, flags, go, partial, depth):
+    def _say(self, m, flags, go, partial):
         """Which beats are whole, in order."""
+        depth = self.config.writes
         known = Signal(range(depth + 1))  # reads that have returned, and whose beats are not yet whole
         waits = flags.o.payload
         m.d.comb += [

@@ -17,7 +17,8 @@ class Turnaround(wiring.Component):
     Reads go on until there is none, or ``write_batch`` beats of writes are ready with their row open, or
     some have been ready for ``write_wait`` cycles, or the oldest write is aged, or one is in a ``hurry``.
     Writes then go on until none is ready or, if reads wait, ``write_beats`` have been written. An aged burst
-    of the present direction is served before.
+    of the present direction is served before. With ``config.ecc`` writes whose data are not there yet wait
+    for these cycles too: reads that complete them are made meanwhile.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class Turnaround(wiring.Component):
     beats : In, beats of write data that are there
     write_hit : In(1), the row of the next write is open
     read_aged, write_aged : In(1)
-    hurry : In(1), with ``config.ecc``: something waits for a write
+    hurry : In(1), with ``config.ecc``: writes are not to wait any longer
     issue : In(1), a column command is given in this cycle
     writing : Out(1)
     """
@@ -70,6 +71,6 @@ class Turnaround(wiring.Component):
                 reasons |= self.hurry
             with m.If(ready & reasons & (~self.read_aged | ~self.reads)):
                 m.d.sync += [self.writing.eq(1), count.eq(0)]
-            with m.Elif(ready & ~waited):
+            with m.Elif((self.writes if config.ecc else ready) & ~waited):
                 m.d.sync += count.eq(count + 1)
         return m

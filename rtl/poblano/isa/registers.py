@@ -211,7 +211,7 @@ REGISTERS = {
             0x5C,
             "rw",
             "cycles in which nothing moves until that is an error, and after which QUEUE_RESET does not wait "
-            "for memory; 0: none. Only in chips with a watchdog, whose configuration has the value after a reset",
+            "for memory; 0: none. Only in chips with a watchdog; after a reset it holds the configuration's",
             part="watchdog",
         ),
     )
