@@ -142,7 +142,7 @@ def test_program_never_ends(chip, program, index, unit):
 
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.nightly)])
 def test_resets(chip, count):
-    """At any time, of the queue, with and without silent memory, and of the chip: the next program is right."""
+    """At any time, of the queue, with and without silent memory, and of the chip: the next run is right."""
     length, rng = chip.run(), np.random.default_rng(count)
     for n in range(count):
         chip.begin(int(rng.integers(length)))

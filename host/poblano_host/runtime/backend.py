@@ -57,6 +57,9 @@ class Backend(Protocol):
     def clear_local(self):
         """Zeros in all local memories, for another owner of the chip."""
 
+    def clear(self, first, end):
+        """Zeros in the bytes ``first`` to ``end`` - 1 of memory, multiples of a word, by the chip."""
+
     def close(self):
         """Free the chip."""
 
@@ -98,6 +101,9 @@ class GoldenBackend:
     def clear_local(self):
         self.run(clear_commands(self.config))
 
+    def clear(self, first, end):
+        self.run(_clear(self.config, first, end))
+
     def close(self):
         pass
 
@@ -117,7 +123,9 @@ class DeviceBackend:
         self.ring = Ring(config, device, *ring)
         parts = [*([] if device.zeroed else [(0, ring[0])]), *config.memory.kv_buffers]
         for first, end in parts:
-            self.ring.run(_clear(config, first, end))
+            self.clear(first, end)
+        if not device.zeroed:
+            self.clear_local()
 
     @property
     def memory(self):
@@ -137,6 +145,9 @@ class DeviceBackend:
 
     def clear_local(self):
         self.ring.clear_local()
+
+    def clear(self, first, end):
+        self.ring.run(_clear(self.config, first, end))
 
     def close(self):
         self.device.close()

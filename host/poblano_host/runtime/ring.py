@@ -161,11 +161,27 @@ class Ring:
                 self.issue(command_rows(commands), tick=tick)
             result = self.finish(tick=tick)
         except Stopped as stop:
-            command = command_rows(commands)[stop.index].tobytes()
-            raise ChipError(stop.code, stop.index, stop.unit, command, stop.completed) from None
+            self._residents.clear()  # what failed may be in there
+            raise self._chip_error(stop, commands) from None
         if progress is not None:
             progress(total, total, self._cycles())
         return result
+
+    @staticmethod
+    def _chip_error(stop, commands):
+        """The :class:`ChipError` of a :class:`Stopped`; a chip with a fault can name a command that is not
+        there."""
+        rows = command_rows(commands)
+        if stop.index >= len(rows):
+            return ChipError(stop.code, stop.index, stop.unit, b"", stop.completed)
+        label = commands.template.label(stop.index) if isinstance(commands, Bound) else ""
+        command = rows[stop.index].tobytes()
+        return ChipError(stop.code, stop.index, stop.unit, command, stop.completed, label)
+
+    @property
+    def place(self):
+        """(address, commands) of the ring that the last program was in."""
+        return self._place
 
     def clear_local(self):
         """Zeros in all local memories of the chip, for another owner of it; its queue is reset."""
@@ -289,6 +305,7 @@ class Ring:
             bytes_read=beat * reads,
             bytes_written=beat * writes,
             samples=self._samples,
+            ecc={place: counts for place, counts in self.ecc_counts().items() if counts},
             **events,
         )
 

@@ -346,10 +346,13 @@ class CommandProcessor(wiring.Component):
             counting += [
                 (counters[n][name.upper()], getattr(port, name)) for name in ("busy", "stall_in", "stall_out")
             ]
-        # Events come late in their cycle: they are counted in the next.
-        m.d.sync += cycles.eq(cycles + 1)
+        # That the low half is all ones is known a cycle before: the halves are not in one path.
+        low, high = cycles[:32], cycles[32:]
+        carry = Signal()
+        m.d.sync += [low.eq(low + 1), carry.eq(low == (1 << 32) - 2), high.eq(high + carry)]
         with m.If(clear):
-            m.d.sync += cycles.eq(0)
+            m.d.sync += [cycles.eq(0), carry.eq(0)]
+        # Events come late in their cycle: they are counted in the next.
         for counter, event in counting:
             held = Signal.like(event, name=f"{counter.name}_event")
             m.d.sync += held.eq(event)
