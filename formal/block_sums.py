@@ -15,24 +15,26 @@ class Sums(Harness):
     """Commands of two rows or one, up to two steps, passes and groups. The reader reads only complete
     steps, row by row, and ends each.
 
-    ``apart``: passes of one row do not come in consecutive cycles (an array whose weight tiles take two
-        items or more).
+    ``apart``: a pass begins no sooner than ``items`` cycles after the one before, those of its weights, as
+        from an array; else passes of one row may come in consecutive cycles.
     One arbitrary row of one arbitrary step (of all steps since the reset) is watched: its sums are followed
     on the way in, and what is read for it must be their total. Sums have three bits.
     """
 
     ROWS = 2
 
-    def __init__(self, items, apart):
+    def __init__(self, items, apart, ecc=False):
         super().__init__()
-        self.items, self.apart = items, apart
+        self.items, self.apart, self.ecc = items, apart, ecc
 
     def prove(self, m):
         for field in SUMS_COMMAND:
             SUMS_COMMAND[field] = 2  # bits, of each loop's bound
         arithmetic = SimpleNamespace(sum_layout=data.StructLayout({"value": signed(3), "special": 1}))
         array = SimpleNamespace(items=self.items, cols=1, segments=1, arithmetic=arithmetic)
-        dut = self.add("dut", BlockSums(array, tokens=self.ROWS), driven=["row", "last", "read"])
+        dut = self.add(
+            "dut", BlockSums(array, tokens=self.ROWS, ecc=self.ecc), driven=["row", "last", "read"]
+        )
         command, put = dut.cmd.payload, dut.cmd.valid & dut.cmd.ready
         for field in SUMS_COMMAND:
             self.assume((command[field] != 0) & (command[field] <= 2))
@@ -41,10 +43,13 @@ class Sums(Harness):
         # What comes in: row by row, pass by pass; the number of passes of the step that comes in, from the
         # command taken last.
         accept = dut.i.valid & dut.i.ready
-        if self.apart:
-            # A pass takes at least two cycles, those of its weights' items.
-            self.assume(~(self.past(accept, "accepted") & (rows == 1) & dut.i.valid))
         passes, row_in, pass_in = Signal(2), Signal(2), Signal(2)
+        if self.apart:
+            since = Signal(range(self.items + 1), init=self.items)  # the last pass began
+            m.d.sync += since.eq(
+                Mux(accept & (row_in == 0), 1, Mux(since == self.items, self.items, since + 1))
+            )
+            self.assume(~dut.i.valid | (row_in != 0) | (since == self.items))
         with m.If(put):
             m.d.sync += passes.eq(command.passes)
         last_row, last_pass = row_in == rows - 1, pass_in == passes - 1
@@ -122,7 +127,7 @@ PROPERTIES = (
         frames=24,
         timeout=400,
         mutations=(
-            Mutation("no bank kept", MODULE, "~full.bit_select(fill_bank, 1)", "1"),
+            Mutation("no bank kept", MODULE, "~closed.bit_select(fill_bank, 1)", "1"),
             Mutation(
                 "early completion",
                 MODULE,
@@ -136,6 +141,24 @@ PROPERTIES = (
                 MODULE,
                 "Mux(data_bank, so_far[1], so_far[0])",
                 "Mux(drain_bank, so_far[1], so_far[0])",
+            ),
+        ),
+    ),
+    Property(
+        "check-bits",
+        partial(Sums, 1, False, True),
+        "the same with check bits, where a weight tile is one item",
+        frames=24,
+        timeout=400,
+        mutations=(
+            Mutation("pass behind pass", MODULE, "stage.write & (stage.row == now.row)", "0"),
+            Mutation("closed too late", MODULE, "full | Mux(last.complete, 1 << last.bank, 0)", "full"),
+            Mutation("a pass too soon", MODULE, "last.write & (last.row == now.row)", "0"),
+            Mutation(
+                "of one bank",
+                MODULE,
+                "Mux(stage.bank, so_far[1].as_value(), so_far[0].as_value())",
+                "so_far[0].as_value()",
             ),
         ),
     ),

@@ -34,6 +34,7 @@ class Flips(Harness):
             Cat(decoder.data, decoder.checks).eq(Cat(written, encoder.checks) ^ flipped),
         ]
         self.check("data", two | (decoder.o == written))
+        self.check("check bits", two | (decoder.repaired == encoder.checks))
         self.check("corrected", decoder.corrected == one)
         self.check("failed", decoder.failed == two)
         self.cover("one", one)
@@ -60,6 +61,9 @@ class Columns(Harness):
             m.d.comb += syndrome[check].eq(Cat(ones).xor() ^ decoder.checks[check])
         for n, column in enumerate(code.columns):
             self.check(f"bit {n}", decoder.o[n] == decoder.data[n] ^ (syndrome == column))
+        for n in range(code.checks):
+            flipped = syndrome == 1 << n
+            self.check(f"repaired {n}", decoder.repaired[n] == decoder.checks[n] ^ flipped)
         columns = (*code.columns, *(1 << check for check in range(code.checks)))
         known = Cat(syndrome == column for column in columns).any()
         self.check("corrected", decoder.corrected == known)
@@ -73,6 +77,12 @@ MUTATIONS = (
     Mutation("a column misses a bit", ENCODER, "column >> check & 1", "(column & -2) >> check & 1"),
     Mutation("check bits unseen", DECODER, "flipped.any() | check_flipped.any()", "flipped.any()"),
     Mutation("not corrected", DECODER, "self.o.eq(self.data ^ flipped)", "self.o.eq(self.data)"),
+    Mutation(
+        "check bits not corrected",
+        DECODER,
+        "self.repaired.eq(self.checks ^ check_flipped)",
+        "self.repaired.eq(self.checks)",
+    ),
     Mutation("double unseen", DECODER, "syndrome.any() & ~self.corrected", "0"),
 )
 PROPERTIES = (

@@ -18,6 +18,7 @@ class Queue(Harness):
 
     def prove(self, m):
         dut = self.add("dut", self.kind(shape=1, depth=self.depth))
+        buffered, coded = isinstance(dut, BufferedFIFO), isinstance(dut, Coded)
         put, get = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
         watch = Watch(
             self,
@@ -27,23 +28,38 @@ class Queue(Harness):
             put_data=dut.i.payload,
             get=get,
             get_data=dut.o.payload,
-            capacity=self.depth,
+            capacity=self.depth + coded,
         )
-        buffered = self.kind is BufferedFIFO
         self.check("level", dut.level == watch.held)
         self.check("room", dut.i.ready | (watch.held >= (self.depth - 1 if buffered else self.depth)))
         # A payload is offered in the cycle after it came, by the buffered queue in the one after that, or
-        # before.
+        # before; by the queue with check bits in the next.
         waited = self.past(watch.held != get, "waited")
-        self.check("offered", dut.o.valid | (watch.held == 0) | (~waited if buffered else 0))
+        waits = ~dut.o.valid & (watch.held != 0)
+        if coded:
+            waited_once = self.past(waits, "waited_once")
+            self.check("offered", ~(waits & waited_once & self.past(waited_once, "waited_twice")))
+        else:
+            self.check("offered", ~waits | (~waited if buffered else 0))
+        if coded:
+            self.check("whole", ~dut.o.valid | ~(dut.corrected | dut.failed))
         kept = self.past(dut.o.valid & ~dut.o.ready, "kept")
         self.check("stable", ~kept | (dut.o.valid & (dut.o.payload == self.past(dut.o.payload, "data"))))
-        self.cover("full", watch.held == self.depth)
+        self.cover("full", watch.held == self.depth + coded)
         if self.depth > 1:
             self.cover("both", put & get)
 
 
-MODULE = "amaranth.lib.fifo"
+class Coded(BufferedFIFO):
+    """With check bits, however small it is."""
+
+    coded = True
+
+    def __init__(self, *, shape, depth):
+        super().__init__(shape=shape, depth=depth, ecc=True)
+
+
+MODULE, QUEUE = "amaranth.lib.fifo", "poblano.stream.fifo"
 MUTATIONS = {
     FIFO: (
         Mutation("takes nothing", "poblano.stream.fifo", "queue.w_en.eq(self.i.valid)", "queue.w_en.eq(1)"),
@@ -68,6 +84,11 @@ MUTATIONS = {
             "reads twice", MODULE, "r_port.en.eq(do_inner_read)", "r_port.en.eq(do_inner_read & self.r_en)"
         ),
     ),
+    Coded: (
+        Mutation("drops", QUEUE, "~self.o.valid | self.o.ready", "1"),
+        Mutation("repeats", QUEUE, "with m.If(queue.r_en):", "with m.If(queue.r_rdy):"),
+        Mutation("not decoded", QUEUE, "decoder.i.eq(queue.r_data)", "decoder.i.eq(queue.w_data)"),
+    ),
 }
 
 
@@ -79,6 +100,6 @@ PROPERTIES = tuple(
         frames=2 * depth + 6,
         mutations=MUTATIONS[kind] if depth == 4 else (),
     )
-    for kind, depths in ((FIFO, (2, 4, 8)), (BufferedFIFO, (1, 2, 3, 4, 5, 9)))
+    for kind, depths in ((FIFO, (2, 4, 8)), (BufferedFIFO, (1, 2, 3, 4, 5, 9)), (Coded, (2, 4)))
     for depth in depths
 )

@@ -23,6 +23,11 @@ class Memory(Harness):
         self._m.d.sync += waited.eq(Mux(valid & ~ready & ~restart, waited + 1, 0))
         return waited
 
+    def cleared(self, dut, restart):
+        """Whether clearing ended with the cycle before, not by a reset; it is in progress, or begins."""
+        before = self.past(dut.clearing & ~restart, "was_clearing")
+        return before & ~dut.clearing, dut.clear | dut.clearing
+
     def answers(self, name, request, restart, expected, known):
         """What is expected 2 cycles after ``request``: (valid, value, whether that is known)."""
         m = self._m
@@ -61,6 +66,9 @@ class Banks(Memory):
             port.valid & port.ready & (port.payload.addr == row) & port.payload.mask.bit_select(word, 1)
             for port in dut.write
         ]
+        cleared, clearing = self.cleared(dut, restart)
+        with m.If(cleared | clearing):
+            m.d.sync += [known.eq(cleared & ~clearing), value.eq(0)]
         with m.If(Cat(writes).any()):
             m.d.sync += [
                 known.eq(1),
@@ -78,7 +86,9 @@ class Banks(Memory):
             self.cover(f"read {p}", compare & expected)
             self.cover(f"read waits {p}", waited == self.read_ports - 1)
         for p, port in enumerate(dut.write):
-            waited = self.stream(f"write{p}", port.valid, port.ready, port.payload.as_value(), restart)
+            waited = self.stream(
+                f"write{p}", port.valid, port.ready, port.payload.as_value(), restart | clearing
+            )
             self.check(f"write wait {p}", waited <= self.write_ports - 1)
             self.cover(f"write waits {p}", waited == self.write_ports - 1)
 
@@ -112,6 +122,9 @@ class Activations(Memory):
         data, meta, known = Signal(), Signal(), Signal()
         writes = [port.valid & port.ready & (port.payload.addr == block) for port in dut.write]
         written = [port.payload.data.block for port in dut.write]
+        cleared, clearing = self.cleared(dut, restart)
+        with m.If(cleared | clearing):
+            m.d.sync += [known.eq(cleared & ~clearing), data.eq(0), meta.eq(0)]
         with m.If(Cat(writes).any()):
             m.d.sync += [
                 known.eq(1),
@@ -143,7 +156,7 @@ class Activations(Memory):
             self.cover(f"read {name}", compare & expected.all())
             self.cover(f"waits {name}", waited == 1)
         for p, port in enumerate(dut.write):
-            waited = self.stream(f"write{p}", port.valid, port.ready, port.payload.addr, restart)
+            waited = self.stream(f"write{p}", port.valid, port.ready, port.payload.addr, restart | clearing)
             self.check(f"write wait {p}", waited <= self.write_ports - 1)
             self.cover(f"write waits {p}", waited == self.write_ports - 1)
 
@@ -169,9 +182,12 @@ BANKED_MUTATIONS = (
     Mutation(
         "next word",
         BANKED,
-        "write.addr.eq(place_of(row.addr).row)",
-        "write.addr.eq(place_of(row.addr).row + 1)",
+        "Mux(self.clearing, cleared, place_of(row.addr).row)",
+        "Mux(self.clearing, cleared, place_of(row.addr).row + 1)",
     ),
+    Mutation("last row left", "poblano.memory.clear_walk", "address != depth - 1", "address != depth - 2"),
+    Mutation("not zero", BANKED, "Mux(self.clearing, 0, row.data)", "row.data"),
+    Mutation("writes lost", BANKED, "free & ~self.clearing", "free"),
     Mutation(
         "ready for all",
         BANKED,
@@ -184,9 +200,11 @@ ACTIVATION_MUTATIONS = (
     Mutation(
         "every segment",
         ACTIVATION,
-        "enable.eq(turn.request.any() << target.segment)",
-        "enable.eq(turn.request.any().replicate(segments))",
+        "turn.request.any() << target.segment",
+        "turn.request.any().replicate(segments)",
     ),
+    Mutation("last word left", "poblano.memory.clear_walk", "address != depth - 1", "address != depth - 2"),
+    Mutation("writes lost", ACTIVATION, "turn.open[p] & ~self.clearing", "turn.open[p]"),
     Mutation(
         "blocks first", ACTIVATION, "self.block.req.valid & (blocks_turn | ~others)", "self.block.req.valid"
     ),
@@ -222,7 +240,7 @@ PROPERTIES = (
             partial(Banks, banks, rows, reads, writes),
             "a read shows the word as written last by a transfer before it, exactly 2 cycles later; waits of "
             "reads and writes are bounded; "
-            "a reset at any time keeps the contents",
+            "a reset at any time keeps the contents; what has been cleared is zero",
             mutations=BANKED_MUTATIONS if banks == 2 else (),
         )
         for banks, rows, reads, writes in ((2, 4, 3, 3), (4, 8, 3, 3))
@@ -233,7 +251,7 @@ PROPERTIES = (
             partial(Activations, segments, words, 3),
             "a read of a word, its scales or a block shows the block as written last, exactly 2 cycles "
             "later; each side waits at most one "
-            "cycle; a reset at any time keeps the contents",
+            "cycle; a reset at any time keeps the contents; what has been cleared is zero",
             mutations=ACTIVATION_MUTATIONS if segments == 2 else (),
         )
         for segments, words in ((1, 4), (2, 2))

@@ -74,6 +74,7 @@ class Queue(Harness):
         m.d.sync += count.eq(count + dut.done)
         self.check("count", dut.count == count)
         self.check("empty", dut.empty == ((watch.held == 0) & (inside == 0)))
+        self.check("running", dut.running == (inside != 0))
         # The index of the watched command is shown while it is the oldest in the unit.
         before, running = Signal(range(self.IN_FLIGHT + 1)), Signal()
         with m.If(watch.ends & given):
@@ -115,10 +116,7 @@ PROPERTIES = tuple(
                 "may.eq(queue.o.valid & (pending == 0))",
             ),
             Mutation(
-                "nop overtakes",
-                MODULE,
-                "nop_done.eq(may & nop & (outstanding == 0))",
-                "nop_done.eq(may & nop)",
+                "nop overtakes", MODULE, "nop_done.eq(may & nop & ~self.running)", "nop_done.eq(may & nop)"
             ),
             Mutation(
                 "nop not counted",

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The fields of a configuration and what they are in each preset: the tables of ``docs/presets.md``."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 import inspect
 from pathlib import Path
 import re
@@ -9,7 +9,7 @@ import re
 import document
 
 from poblano.config import PRESETS, ArrayConfig, ChipConfig, MemoryConfig, TileConfig
-from poblano.config_file import toml
+from poblano.config_file import own_fields, toml
 from poblano.dram.config import DramConfig
 
 __all__ = ["NAME", "PAGE", "tables"]
@@ -49,7 +49,7 @@ def tables():
             f"|---|{'|'.join(['--:'] * len(PRESETS))}|",
         ]
         configs = [_of(config, section) for config in PRESETS.values()]
-        for field in fields(config_type):
+        for field in own_fields(config_type):
             values = [None if config is None else getattr(config, field.name) for config in configs]
             if not any(is_dataclass(value) for value in values) and field.name != "name":
                 cells = (

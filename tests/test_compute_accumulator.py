@@ -1,7 +1,10 @@
 """Accumulator in Amaranth's simulator, with segments and passes, fed with block sums directly."""
 
+from dataclasses import replace
 from fractions import Fraction
+import random
 
+from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from poblano.compute.accumulator import Accumulator
 from poblano.config import ArrayConfig, ChipConfig, MemoryConfig, TileConfig
 from poblano.formats.float32_reference import float_add, float_multiply
 from poblano.formats.scale_reference import read_scale
+from tb.common.flips import single_flips
 from tb.compute.configs import CONFIGS
 
 SMALL = {
@@ -82,10 +86,10 @@ class Work:
         self.results = acc.view(np.uint32).reshape(-1, config.tile.scalers).tolist()
 
 
-def simulate(config, works, *, gaps, seed=0):
-    """Returns the cycle of each result."""
+def simulate(config, works, *, gaps, seed=0, flips=False):
+    """Returns the cycle of each result. ``flips``: memories have check bits, and bits of them flip."""
     rng = np.random.default_rng(seed)
-    dut = Accumulator(config.tile)
+    dut = Accumulator(replace(config.tile, ecc=flips))
     lanes = config.tile.scalers
     at, cycle = [], 0
 
@@ -136,8 +140,17 @@ def simulate(config, works, *, gaps, seed=0):
                 got = [payload[k] for k in range(lanes)]
                 assert got == expected, f"sum {len(at) - 1} of {work.command}: {got}, not {expected}"
 
-    simulator = Simulator(dut)
+    async def watch(ctx):
+        async for _, _, events in ctx.tick().sample(dut.events):
+            assert not events.failed
+            corrected.append(events.corrected)
+
+    design, corrected = Fragment.get(dut, None), []
+    simulator = Simulator(design)
     simulator.add_clock(1e-9)
+    if flips:
+        simulator.add_testbench(single_flips(design, random.Random(seed)), background=True)
+        simulator.add_testbench(watch, background=True)
     simulator.add_process(count)
     simulator.add_process(scale_store)
     simulator.add_testbench(sender(dut.cmd, [w.command for w in works], gaps[0]), background=True)
@@ -145,6 +158,7 @@ def simulate(config, works, *, gaps, seed=0):
     simulator.add_testbench(sender(dut.meta, [x for w in works for x in w.meta], gaps[1]), background=True)
     simulator.add_testbench(results)
     simulator.run()
+    assert not flips or sum(corrected) > 3
     return at
 
 
@@ -171,8 +185,25 @@ def test_random(name, gaps):
     simulate(config, works, gaps=gaps)
 
 
+@pytest.mark.parametrize(
+    "name", [n if n == "one_item" else pytest.param(n, marks=pytest.mark.slow) for n in SMALL]
+)
+@pytest.mark.parametrize("gaps", [(0.3, 0.5, 0.3), (0.0, 0.0, 0.0)])
+def test_flips(name, gaps):
+    """The same with a flipped bit in many words of block sums and totals."""
+    config, rng = SMALL[name], np.random.default_rng(4)
+    tokens = config.tile.tokens
+    shapes = ((tokens, 3, 1), (1, 3, 2), (2, 2, 2))
+    works = [
+        Work(rng, config, rows=rows, steps=steps, groups=groups, scaled=True, minimum=True)
+        for rows, steps, groups in shapes
+    ]
+    simulate(config, works, gaps=gaps, flips=True)
+
+
+@pytest.mark.parametrize("flips", [False, True])
 @pytest.mark.parametrize("name", ["one_part", "one_item", "nano"])
-def test_short_steps(name):
+def test_short_steps(name, flips):
     """Steps of one token that pile up behind blocked results: the recurrence holds the next one back."""
     config = SMALL[name]
     rng = np.random.default_rng(2)
@@ -180,6 +211,7 @@ def test_short_steps(name):
         config,
         [Work(rng, config, rows=1, steps=3, groups=20, scaled=True, minimum=True)],
         gaps=(0.0, 0.0, 0.995),
+        flips=flips,
     )
 
 

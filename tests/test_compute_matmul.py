@@ -9,7 +9,7 @@ from tb.bench import MATMUL, SMALL, run
     "name", [n if n in SMALL else pytest.param(n, marks=pytest.mark.nightly) for n in MATMUL.configs]
 )
 def test_matmul_unit(name):
-    assert run(MATMUL, name) == 5
+    assert run(MATMUL, name) == 6
 
 
 @pytest.mark.parametrize("latency", [1, 3])

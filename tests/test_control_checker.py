@@ -62,6 +62,7 @@ BASE = {
     Opcode.STREAM: STREAM,
     Opcode.MATMUL: MATMUL,
     Opcode.VECTOR: VECTOR,
+    Opcode.CLEAR: {},
     Opcode.NOP: {},
 }
 

@@ -11,4 +11,4 @@ NIGHTLY = ("many",)
     "name", [pytest.param(n, marks=pytest.mark.nightly) if n in NIGHTLY else n for n in PROCESSOR.configs]
 )
 def test_processor(name):
-    assert run(PROCESSOR, name) == 9
+    assert run(PROCESSOR, name) == 10

@@ -13,7 +13,8 @@ SOURCES = {"rtl": "rtl", "host": "host", "fpga": "fpga", "formal": "", "tb": "",
 FLOORS = (
     ("poblano.clock_gate",),
     ("poblano.verilog",),
-    ("poblano.formats", "poblano.stream", "poblano.ecc"),
+    ("poblano.formats", "poblano.ecc"),
+    ("poblano.stream",),
     ("poblano.axi",),  # knows nothing of a chip
     ("poblano.dram",),  # nor does this
     ("poblano.isa.header", "poblano.isa.topology"),  # sizes of commands bound those of a chip
@@ -33,6 +34,7 @@ FLOORS = (
     ("poblano_host.compiler", "poblano_host.golden"),
     ("poblano_host.sim", "poblano_host.serial"),
     ("poblano_host.runtime",),
+    ("poblano_host.faults",),
     ("poblano_host.accuracy", "poblano_host.training"),
     ("poblano_fpga", "poblano_flows"),
     ("poblano_cli",),

@@ -220,6 +220,46 @@ def test_hangs(seed):
     run(new(), *[stream(), product()] * 20, shuffle=seed)
 
 
+@pytest.mark.parametrize("seed", [None, 0, 1, 2, 3])
+def test_lengths(seed):
+    """A product whose weights do not end where a STREAM does fails; what does not depend on it goes on."""
+    stream = lambda size: command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=size, rows=1)
+    product = lambda dst: command(Opcode.MATMUL, MATMUL, a=0, rows=1, k_blocks=1, groups=1, dst=dst, tiles=1)
+    word = lambda *waits: command(Opcode.STORE_WORD, DMA, waits, mem_addr=0x8000, value=7, rows=1)
+    for sizes in ((512, 544, 512), (512, 480, 512)):
+        golden = new()
+        golden.memory[0x8000:0x8008] = 0
+        with pytest.raises(
+            CommandError, match="the weights of command 4 end .* before those of a STREAM"
+        ) as e:
+            run(
+                golden,
+                *map(stream, sizes),
+                product(0),
+                product(4),
+                product(8),
+                word((MATMUL, 1)),
+                shuffle=seed,
+            )
+        assert (e.value.code, e.value.index) == (ErrorCode.LENGTH, 4)
+        assert golden.memory[0x8000] == 7 and golden.completed[MATMUL] == 1
+    golden = new()
+    golden.memory[0x8000:0x8008] = 0
+    with pytest.raises(CommandError):
+        run(golden, stream(544), product(0), word((MATMUL, 1)), shuffle=seed)
+    assert golden.memory[0x8000] == 0
+    run(new(), stream(256), stream(256), product(0), shuffle=seed)
+
+
+def test_clear():
+    golden = new(tiles=2)
+    other = golden.tiles[1].vmem.copy()
+    run(golden, command(Opcode.CLEAR, VECTOR))
+    tile = golden.tiles[0]
+    assert not any(memory.any() for memory in (tile.vmem, tile.amem_q, tile.amem_scale, tile.amem_sum))
+    np.testing.assert_array_equal(golden.tiles[1].vmem, other)
+
+
 def test_stream_is_done_when_the_fifo_has_it():
     """A wait for a STREAM larger than the FIFO, by the product that drains it, hangs."""
     stream = command(Opcode.STREAM, STREAM, mem_addr=0, row_bytes=512, rows=8)

@@ -33,9 +33,10 @@ def test_matmul(transpose, scale):
             (np.array([[0, 1], [7, 8], [14, 15]]), w[:, 32:], None if d is None else d[:, 32:]),
         )
     ]
+    group = data.size // 3
     run(
         golden,
-        command(Opcode.STREAM, STREAM, mem_addr=0, mem_stride=0, row_bytes=data.size, rows=1),
+        *(command(Opcode.STREAM, STREAM, mem_addr=n * group, row_bytes=group, rows=1) for n in range(3)),
         command(Opcode.MATMUL, MATMUL, **common, a=10, a_stride=2, rows=3, groups=2, dst=0, dst_stride=4),
         command(Opcode.MATMUL, MATMUL, **common, a=0, a_stride=7, rows=3, groups=1, dst=100, dst_stride=9),
     )

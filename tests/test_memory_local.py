@@ -1,12 +1,14 @@
 """LocalMemories: all ports at once; every space, port and segment; contents survive a reset."""
 
+from dataclasses import replace
 import random
 
-from amaranth.hdl import ResetInserter, Signal, Value
+from amaranth.hdl import Fragment, ResetInserter, Signal, Value
 from amaranth.sim import Simulator
 import pytest
 
 from poblano.memory.local import LocalMemories
+from tb.common.flips import single_flips
 from tb.memory.configs import CONFIGS
 
 
@@ -107,10 +109,14 @@ class Writes:
         self.write = None
 
 
-@pytest.mark.parametrize("name", ["narrow", "desk", "wide"])
-def test_random(name):
-    """All ports at once, with resets: contents, latency, and requesters that wait at most two cycles."""
-    tile = CONFIGS[name].tile
+@pytest.mark.parametrize(
+    "name,ecc",
+    [("narrow", 0), ("desk", 0), ("wide", 0), ("narrow", 1), pytest.param("wide", 1, marks=pytest.mark.slow)],
+)
+def test_random(name, ecc):
+    """All ports at once, with resets: contents, latency, and requesters that wait at most two cycles; with
+    check bits and single flips in all memories too."""
+    tile = replace(CONFIGS[name].tile, ecc=bool(ecc))
     dut = LocalMemories(tile)
     reset = Signal()
     rng = random.Random(name)
@@ -139,9 +145,20 @@ def test_random(name):
                 port.check(ctx, cycle, dut.LATENCY)
             for port in writes:
                 port.check(ctx)
+            if ecc:
+                assert not any(ctx.get(port.port.valid & port.port.failed) for port in reads)
+                corrected.update(
+                    name for name in ("vmem", "amem") if ctx.get(getattr(dut, f"{name}_events").corrected)
+                )
             await ctx.tick()
 
-    simulator = Simulator(ResetInserter(reset)(dut))
+    corrected = set()
+    design = Fragment.get(ResetInserter(reset)(dut), None)
+    simulator = Simulator(design)
     simulator.add_clock(1e-9)
+    if ecc:
+        flips = single_flips(design, random.Random(name), few=16)
+        simulator.add_testbench(flips, background=True)
     simulator.add_testbench(bench)
     simulator.run()
+    assert corrected == ({"vmem", "amem"} if ecc else set())

@@ -73,14 +73,33 @@ def test_never_ends(poblano, files, backend):
             "tile0.stream's commands bring 128\n",
         ),
         (
-            product.replace("row_bytes=256", "row_bytes=1536"),
-            "tile0.stream stands at line 13 (tile0.stream STREAM), which waits for room in the weight FIFO; "
-            "tile0.matmul's commands take 1280 bytes less than are brought\n",
+            "tile0.stream STREAM mem_addr=0 rows=1 row_bytes=1536\n",
+            "tile0.stream stands at line 1 (tile0.stream STREAM), which waits for room in the weight FIFO; "
+            "tile0.matmul's commands take 1536 bytes less than are brought\n",
         ),
     ):
         (files / "p.asm").write_text(text)
         status, _, error = poblano("exec", "p.asm", *NANO, "--backend", backend)
         assert status == 3 and f"poblano: the program never ends: {message}" in error
+
+
+@pytest.mark.parametrize("backend", ["golden", pytest.param("sim", marks=pytest.mark.slow)])
+def test_lengths(poblano, files, backend):
+    """Weights that do not end where their product does, and weights that nothing takes."""
+    product = (EXAMPLES / "matmul.asm").read_text()
+    for text, message in (
+        (
+            product.replace("row_bytes=256", "row_bytes=264"),
+            "chip error LENGTH (weight stream and matrix product differ in length) at command 3 (tile0.",
+        ),
+        (
+            product + "tile0.stream STREAM mem_addr=0 rows=1 row_bytes=64\n",
+            "the program leaves 64 bytes of weights: tile0.stream's commands bring more than tile0.matmul's",
+        ),
+    ):
+        (files / "p.asm").write_text(text)
+        status, _, error = poblano("exec", "p.asm", *NANO, "--backend", backend)
+        assert status == 3 and f"poblano: {message}" in error, error
 
 
 def test_dumps(poblano, files):

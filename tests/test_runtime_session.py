@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from poblano.config import ConfigError
+from poblano.isa.commands import ErrorCode
+from poblano.isa.regions import Access
 from poblano_host.compiler import CompileError
+from poblano_host.compiler.template import Bound
 from poblano_host.models import FloatModel
 from poblano_host.models.operators import Attention
 from poblano_host.runtime.backend import BACKENDS, GoldenBackend
-from poblano_host.runtime.errors import Mismatch
+from poblano_host.runtime.errors import ChipError, Mismatch
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session, Step
 from tests.models_tiny import chip, tiny_model
@@ -141,6 +144,89 @@ def test_check(model, monkeypatch):
         match="positions 0 on: 1 logits differ .* the first for token 9: bits 0x[0-9a-f]{8}, golden 0x",
     ):
         list(Session(model, chip(), backend="wrong", check=True).generate(PROMPT[:3], 2))
+
+
+@pytest.mark.parametrize("code", [ErrorCode.ECC, ErrorCode.AXI_READ, ErrorCode.SILENT, ErrorCode.TIMEOUT])
+def test_retry(model, code):
+    """A step that fails for no fault of its own is run once more, from what it was given: the same bits. The
+    step tells what there was."""
+
+    class Failing(GoldenBackend):
+        failures = []
+
+        def run(self, commands, *, progress=None):
+            result = super().run(commands, progress=progress)
+            if self.failures and isinstance(commands, Bound):
+                start, data = self.inputs
+                self.memory[start : start + len(data)] = 0  # as if it had not come whole
+                raise ChipError(self.failures.pop(), 3, 1, bytes(64), label="layer1.attn_q")
+            return result
+
+        def write(self, address, data):
+            super().write(address, data)
+            self.inputs = address, data
+
+    usual = [step.logits for step, _ in session(model).generate(PROMPT, 3, logits=True)]
+    failing = session(model, Failing)
+    steps = failing.generate(PROMPT, 3, logits=True)
+    found = [next(steps)[0]]
+    Failing.failures = [code]
+    found += [step for step, _ in steps]
+    assert [step.retried and step.retried.code for step in found] == [None, code, None, None]
+    assert "layer1.attn_q" in str(found[1].retried)
+    for step, logits in zip(found[1:], usual[1:]):
+        np.testing.assert_array_equal(step.logits, logits)
+    for failures in ([code, code], [ErrorCode.FIELD]):
+        Failing.failures = failures[:]
+        with pytest.raises(ChipError, match=f"chip error {failures[0].name} .* layer1.attn_q"):
+            failing.step("decode", [1], "last")
+        assert not Failing.failures
+
+
+def test_forget(model):
+    """Another owner: nothing of the one before is left, in memory or in the chip, and the bits are a new
+    session's."""
+    fresh = [step.logits for step, _ in session(model).generate(PROMPT, 3, logits=True)]
+    used = session(model, check=True)
+    list(used.generate(PROMPT[::-1], 4))
+    memory = used.backend.memory
+    used.forget()
+    assert used.position == 0
+    assert all(not memory[first:end].any() for first, end in used.compiled.memory.work)
+    for tile in used.backend.chip.tiles:
+        assert not any(local.any() for local in (tile.vmem, tile.amem_q, tile.amem_scale, tile.amem_sum))
+    for first, data in used.compiled.image:
+        assert bytes(memory[first : first + len(data)]) == bytes(data)
+    after = [step.logits for step, _ in used.generate(PROMPT, 3, logits=True)]
+    for ours, theirs in zip(after, fresh):
+        assert (ours is None) == (theirs is None)
+        assert ours is None or np.array_equal(ours, theirs)
+
+
+def session(model, backend="golden", **options):
+    return Session(model, chip(), backend=backend, **options)
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+def test_runs_twice(model, tokens):
+    """A step writes nothing that it has read before, so that it can be run again."""
+    program = session(model).compiled.step(list(range(tokens)), 7, logits="last")
+    size = session(model).compiled.memory_bytes
+    read, written, bytes_written = np.zeros(size, bool), np.zeros(size, bool), 0
+    for command in program.commands:
+        memory = command.opcode.definition.memory
+        if not memory:
+            continue
+        span = memory.span(command.values)
+        for row in range(span.rows):
+            place = slice(span.base + span.stride * row, span.base + span.stride * row + span.extent)
+            if memory.access is Access.WRITE:
+                assert not read[place].any(), command
+                written[place] = True
+                bytes_written += span.extent
+            else:
+                read[place] |= ~written[place]
+    assert read.any() and bytes_written
 
 
 def test_context(model):

@@ -22,6 +22,7 @@ from .asic import asic
 from .assembler import asm, disasm
 from .chat import chat
 from .execute import execute
+from .faults import faults
 from .formats import formats
 from .fpga import fpga
 from .matmul import matmul
@@ -56,7 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run language models on Poblano, an open inference chip, in simulation.",
 )
-for command in (run, chat, model, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
+for command in (run, chat, faults, model, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
     app.command()(command)
 app.command("exec")(execute)
 

@@ -12,6 +12,7 @@ from poblano_host.models.chat import chat_ids
 from poblano_host.runtime.backend import open_sampled
 from poblano_host.runtime.errors import Mismatch
 from poblano_host.runtime.progress import Progress
+from poblano_host.runtime.reliability import reliability, reliability_lines
 from poblano_host.runtime.report import Run, check_report_path, summarise, use_figures, write_report
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
@@ -179,6 +180,7 @@ class _Decoding:
             tokens=self.tokens,
             bit_exact=exact,
             **{phase: self._summary(phase).as_json() for phase in ("prefill", "decode")},
+            reliability=reliability(self.runs),
             **use_figures(self.runs, self.config),
         )
 
@@ -208,8 +210,8 @@ class _Decoding:
             [self._summary(phase) for phase in phases],
         )
         print_uses(self.runs, self.config)
-        for conversion in self._rounded:
-            print(conversion)
+        for line in [*reliability_lines(self.runs), *self._rounded]:
+            print(line)
 
 
 def _prompt_ids(model, prompt, raw):

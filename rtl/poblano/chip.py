@@ -10,12 +10,16 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .axi.arbiter import AXIReadArbiter
 from .axi.lite import AXILiteSignature
+from .axi.read_guard import AXIReadGuard
 from .axi.signature import AXISignature, connect_write
+from .axi.write_guard import AXIWriteGuard
 from .bus.broadcast import BroadcastBus
 from .bus.network import MemoryNetwork
 from .config import ChipConfig
+from .control.fetch import BURSTS_AHEAD
 from .control.processor import CommandProcessor
 from .dram.controller import DramController
+from .isa.ecc_registers import TILE_PLACES, ecc_places
 from .isa.topology import ReadMaster, UnitKind
 from .memory.dma import DMAUnit
 from .memory.kv_buffer import KVBuffer
@@ -89,7 +93,7 @@ class Chip(wiring.Component):
         connect(m, unit(UnitKind.DMA), dma.unit)
         connect(m, dma.bus, source(UnitKind.DMA))
         for n, tile in enumerate(tiles):
-            m.d.comb += tile.number.eq(n)
+            m.d.comb += [tile.number.eq(n), tile.clear.eq(processor.clear_memories)]
             connect(m, unit(UnitKind.STREAM, n), tile.stream)
             connect(m, unit(UnitKind.MATMUL, n), tile.matmul)
             connect(m, unit(UnitKind.VECTOR, n), tile.vector)
@@ -100,31 +104,82 @@ class Chip(wiring.Component):
             connect(m, dma.amem[n], tile.dma_amem)
 
         connect(m, flipped(self.s_axil), processor.axi_lite)
-        readers = {ReadMaster.FETCH: processor.fetch, ReadMaster.DMA: dma.read}
-        ports = self._memory(m, readers, dma.write, tiles)
+        guarded = lambda name, port, outstanding=config.memory.outstanding: self._guarded(
+            m, name, port, outstanding, clear
+        )
+        readers = {
+            ReadMaster.FETCH: guarded("fetch_guard", processor.fetch, BURSTS_AHEAD),
+            ReadMaster.DMA: guarded("load_guard", dma.read),
+        }
+        streams = [guarded(f"stream_guard{n}", tile.axi) for n, tile in enumerate(tiles)]
+        events = dict(self._events(dma, tiles)) if config.ecc else {}
+        write = self._guarded_write(m, dma.write, clear)
+        ports = self._memory(m, readers, write, streams, processor, events)
         beats = lambda channels: reduce(add, [channel.valid & channel.ready for channel in channels])
         m.d.comb += [
             self.irq.eq(processor.irq),
             self.trace_start.eq(processor.trace_start),
             self.trace_done.eq(processor.trace_done),
+            processor.moved.eq(
+                Cat(
+                    *(tile.moved for tile in tiles),
+                    dma.read.r.valid,
+                    *(channel.valid & channel.ready for channel in (dma.write.aw, dma.write.w, dma.write.b)),
+                ).any()
+            ),
+            processor.clearing.eq(Cat(tile.clearing for tile in tiles).any()),
             processor.read_beats.eq(beats(port.read.r for port in ports)),
             processor.write_beats.eq(beats(port.write.w for port in ports)),
         ]
+        if config.ecc:
+            m.d.comb += [
+                to.eq(events[place.name]) for place, to in zip(ecc_places(config), processor.ecc_events)
+            ]
         return m
 
-    def _memory(self, m, readers, write, tiles):
+    def _events(self, dma, tiles):
+        """The events of words with check bits, by the names of their places."""
+        yield "dma", dma.events
+        for n, tile in enumerate(tiles):
+            yield from ((f"tile{n}.{kind}", of) for kind, of in zip(TILE_PLACES, tile.ecc_events))
+
+    def _guarded(self, m, name, master, outstanding, clear):
+        """A read master's port behind a guard, if there is a watchdog: only it ends a reset early."""
+        if not self.config.watchdog:
+            return master
+        guard = place(m, name, AXIReadGuard(self.config.memory.axi, outstanding=outstanding))
+        connect(m, master, guard.i)
+        m.d.comb += guard.cut.eq(clear)
+        return guard.o
+
+    def _guarded_write(self, m, master, clear):
+        """As :meth:`_guarded`, of the one that writes."""
+        memory = self.config.memory
+        if not self.config.watchdog:
+            return master
+        guard = AXIWriteGuard(
+            memory.axi,
+            outstanding=memory.outstanding_writes,
+            ahead=memory.outstanding,
+            longest=memory.burst_beats,
+        )
+        connect(m, master, place(m, "store_guard", guard).i)
+        m.d.comb += guard.cut.eq(clear)
+        return guard.o
+
+    def _memory(self, m, readers, write, streams, processor, events):
         """Joins ``readers`` and the writing DMA engine with every home, and each tile's stream with its own;
-        the :meth:`_ports`."""
+        the :meth:`_ports`. Adds to ``events``."""
         topology, memory = self.config.topology, self.config.memory
-        ports = self._ports(m)
+        ports = self._ports(m, processor, events)
         if not memory.several and not memory.host_port:
             arbiter = place(
                 m, "read_arbiter", AXIReadArbiter(memory.axi, ports=len(topology.read_masters[0]))
             )
             for kind, reader in readers.items():
                 connect(m, reader, arbiter.i[topology.read_master(kind)])
-            for n, tile in enumerate(tiles):
-                connect(m, tile.axi, arbiter.i[topology.read_master(ReadMaster.STREAM, n)])
+            for n, port in enumerate(streams):
+                connect(m, port, arbiter.i[topology.read_master(ReadMaster.STREAM, n)])
             connect(m, arbiter.o, ports[0].read)
             connect_write(m, write, ports[0].write)
             return ports
@@ -139,13 +194,16 @@ class Chip(wiring.Component):
         for home, port in enumerate(ports):
             connect(m, network.o[home], port)
             for own, n in zip(network.streams[home], topology.tiles_of(home)):
-                connect(m, tiles[n].axi, own)
+                connect(m, streams[n], own)
             if memory.kv_bytes:
-                buffer = place(m, f"kv_buffer{home}", KVBuffer(self.merged, size=memory.kv_bytes))
+                buffer = KVBuffer(self.merged, size=memory.kv_bytes, ecc=memory.ecc)
+                place(m, f"kv_buffer{home}", buffer)
+                if memory.ecc:
+                    events[f"home{home}.kv_buffer"] = buffer.events
                 connect(m, network.kv[home], buffer.axi)
         return ports
 
-    def _ports(self, m):
+    def _ports(self, m, processor, events):
         """What a master of each home's memory connects to: a controller's side, or the chip's port."""
         memory = self.config.memory
         several = lambda member: [member] if memory.homes == 1 else list(member)
@@ -156,6 +214,13 @@ class Chip(wiring.Component):
             controller = place(m, f"dram_controller{n}", DramController(self.dram_config))
             connect(m, controller.dram, flipped(pins))
             ports.append(controller.s_axi)
+            if memory.ecc:
+                events[f"home{n}.dram"] = Cat(controller.corrected, controller.failed)
+                events[f"home{n}.controller"] = controller.events
+                m.d.comb += [
+                    processor.dram_events[n].scrubbed.eq(controller.scrubbed),
+                    processor.dram_events[n].address.eq(controller.address),
+                ]
         return ports
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
-from .config_error import ConfigError, between, power_of_two, require
+from .config_error import FOLLOWS, ConfigError, between, power_of_two, require
 from .config_file import read_config
 from .dram.config import DramConfig
 from .formats.element import Arithmetic
@@ -125,7 +125,7 @@ class TileConfig:
     ``tokens`` is the accumulator's depth: the most activation rows of one matrix command. ``scalers``
     columns of block sums are scaled in a cycle (``lanes`` by default). ``vmem_lines`` (32 bytes each) sizes
     the vector memory, ``amem_blocks`` (32 elements, a scale and a sum each) the activation memory,
-    ``fifo_bytes`` the weight buffer.
+    ``fifo_bytes`` the weight buffer. ``ecc`` is the chip's.
     """
 
     array: ArrayConfig = field(default_factory=ArrayConfig)
@@ -136,6 +136,7 @@ class TileConfig:
     vmem_banks: int = 4
     amem_blocks: int = 4096
     fifo_bytes: int = 8192
+    ecc: bool = field(default=False, metadata=FOLLOWS)
 
     @property
     def vmem_rows(self):
@@ -161,6 +162,7 @@ class TileConfig:
             sum_width=self.array.arithmetic.activation_sum_width,
             vmem_addr_width=(self.vmem_rows - 1).bit_length(),
             amem_addr_width=(self.amem_blocks - 1).bit_length(),
+            ecc=self.ecc,
         )
 
     def __post_init__(self):
@@ -238,9 +240,16 @@ class ChipConfig:
         )
         formats = tuple(self.tile.array.formats if self.formats is None else self.formats)
         object.__setattr__(self, "formats", formats)
-        object.__setattr__(self, "tile", replace(self.tile, array=replace(self.tile.array, formats=formats)))
+        array = replace(self.tile.array, formats=formats)
+        object.__setattr__(self, "tile", replace(self.tile, array=array, ecc=self.ecc))
+        object.__setattr__(self, "memory", replace(self.memory, ecc=self.ecc))
         between("tiles", self.tiles, 1, MOST_TILES)
         power_of_two("queue_depth", self.queue_depth)
+        require(
+            not self.ecc or self.queue_depth <= 8,
+            f"queue_depth must be at most 8 with ecc, not {self.queue_depth}: longer queues are memories "
+            "without check bits",
+        )
         tile, memory = self.tile, self.memory
         require(
             memory.data_width <= 32 * tile.lanes,

@@ -2,7 +2,10 @@
 
 from difflib import get_close_matches
 
-__all__ = ["ConfigError", "between", "did_you_mean", "power_of_two", "require"]
+__all__ = ["FOLLOWS", "ConfigError", "between", "did_you_mean", "power_of_two", "require"]
+
+FOLLOWS = {"follows": True}
+"""Metadata of a field that follows from fields of the chip: a file does not have it."""
 
 
 class ConfigError(ValueError):

@@ -8,9 +8,9 @@ import tomllib
 from types import UnionType
 from typing import get_args, get_type_hints
 
-from .config_error import ConfigError, did_you_mean
+from .config_error import FOLLOWS, ConfigError, did_you_mean
 
-__all__ = ["config_text", "read_config", "toml"]
+__all__ = ["config_text", "own_fields", "read_config", "toml"]
 
 BASE = "base"
 """The key that names the configuration that a file begins from."""
@@ -55,7 +55,7 @@ class _Place:
 
 def _changed(base, table, config_type, place):
     """``base`` (None: the defaults) with what a table says."""
-    kinds, names = get_type_hints(config_type), [f.name for f in fields(config_type)]
+    kinds, names = get_type_hints(config_type), [f.name for f in own_fields(config_type)]
     if not isinstance(table, dict):
         raise place.error(f"{place.section} is a section, [{place.section}], and not {table!r}")
     changes = {}
@@ -142,7 +142,7 @@ def config_text(config):
 
 def _lines(config, section):
     lines, inner = [], []
-    for field in fields(config):
+    for field in own_fields(config):
         value, name = getattr(config, field.name), field.name
         if is_dataclass(value):
             part = f"{section}.{name}" if section else name
@@ -150,6 +150,11 @@ def _lines(config, section):
         elif value is not None and name not in getattr(config, "derived", {}) and name not in _fixed(config):
             lines.append(f"{name} = {toml(value)}")
     return lines + inner
+
+
+def own_fields(config):
+    """The fields that a file may set."""
+    return [field for field in fields(config) if field.metadata != FOLLOWS]
 
 
 def _fixed(config):

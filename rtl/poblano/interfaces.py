@@ -54,8 +54,8 @@ class UnitSignature(wiring.Signature):
         unit starts it.
     done : In(1), high for a cycle when a command has completed with all its effects visible; in command
         order.
-    error : In(1), high for a cycle when a command fails; ``code`` (:class:`ErrorCode`) says why. No
-        ``done`` follows.
+    error : In(1), high for a cycle when a command fails; ``code`` (:class:`ErrorCode`) says why. It comes no
+        later than the command's ``done`` would; from then on nobody looks at ``done``.
     busy, stall_in, stall_out : In(1), for the counters: a command is in progress; this cycle was lost
         waiting for input (memory, weights, operands); this cycle was lost because the output was not
         accepted.
@@ -87,11 +87,12 @@ class ReadPortSignature(wiring.Signature):
 
     ``req`` is a stream of row addresses. Data come back in order, ``valid`` for one cycle each with no
     back-pressure (the requester asks only for what it has room for): exactly ``latency`` cycles after the
-    request's transfer.
+    request's transfer. With ``ecc`` ``failed`` says with ``valid`` that the data are not what was written.
     """
 
-    def __init__(self, *, addr_width, shape):
-        super().__init__({"req": Out(stream.Signature(addr_width)), "valid": In(1), "data": In(shape)})
+    def __init__(self, *, addr_width, shape, ecc=False):
+        members = {"req": Out(stream.Signature(addr_width)), "valid": In(1), "data": In(shape)}
+        super().__init__(members | ({"failed": In(1)} if ecc else {}))
 
 
 class LocalWrite(data.StructLayout):
@@ -123,18 +124,19 @@ class BusWrite(data.StructLayout):
 
 def vmem_port(config: LocalConfig):
     """A read port of vector memory."""
-    return ReadPortSignature(addr_width=config.vmem_addr_width, shape=RowLayout(config))
+    return ReadPortSignature(addr_width=config.vmem_addr_width, shape=RowLayout(config), ecc=config.ecc)
 
 
 def block_port(config: LocalConfig):
     """A read port of activation memory: a block with its scale and sum."""
-    return ReadPortSignature(addr_width=config.amem_addr_width, shape=BlockLayout(config.sum_width))
+    layout = BlockLayout(config.sum_width)
+    return ReadPortSignature(addr_width=config.amem_addr_width, shape=layout, ecc=config.ecc)
 
 
 def word_port(config: LocalConfig):
     """A read port of activation memory: the elements of a word of ``segments`` blocks."""
     return ReadPortSignature(
-        addr_width=config.word_addr_width, shape=data.ArrayLayout(8 * BLOCK, config.segments)
+        addr_width=config.word_addr_width, shape=data.ArrayLayout(8 * BLOCK, config.segments), ecc=config.ecc
     )
 
 
@@ -143,4 +145,5 @@ def meta_port(config: LocalConfig):
     return ReadPortSignature(
         addr_width=config.word_addr_width,
         shape=data.ArrayLayout(MetaLayout(config.sum_width), config.segments),
+        ecc=config.ecc,
     )

@@ -19,7 +19,7 @@ class LocalConfig:
 
     A row of vector memory has ``lanes`` FP32 words, a word of activation memory ``segments`` blocks, each of
     which has a sum of ``sum_width`` bits. ``vmem_addr_width`` are the bits of a row's address,
-    ``amem_addr_width`` those of a block's.
+    ``amem_addr_width`` those of a block's. With ``ecc`` words have check bits.
     """
 
     lanes: int
@@ -27,6 +27,7 @@ class LocalConfig:
     sum_width: int
     vmem_addr_width: int
     amem_addr_width: int
+    ecc: bool = False
 
     @property
     def row_width(self):

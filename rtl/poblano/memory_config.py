@@ -1,6 +1,6 @@
 """The configuration of a chip's memory ports and of what is behind them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from numbers import Rational
 
@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2, exact_log2
 from .axi.bursts import BOUNDARY_BYTES
 from .axi.homes import HomesConfig
 from .axi.signature import AXIConfig
-from .config_error import between, power_of_two, require
+from .config_error import FOLLOWS, between, power_of_two, require
 from .dram.config import DramConfig
 from .local_config import LINE_BYTES
 
@@ -28,7 +28,7 @@ class MemoryConfig:
     buffer, and not behind the port. ``bandwidth`` (bytes per cycle, reads and writes together) and
     ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for the
     roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the port's;
-    both are the DRAM's then.
+    both are the DRAM's then. ``ecc`` is the chip's.
     """
 
     data_width: int = 256
@@ -42,6 +42,7 @@ class MemoryConfig:
     bandwidth: Fraction = Fraction(20)
     latency: int = 60
     dram: DramConfig | None = None
+    ecc: bool = field(default=False, metadata=FOLLOWS)
 
     def __post_init__(self):
         if self.dram is not None:

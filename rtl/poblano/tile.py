@@ -7,7 +7,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from .axi.signature import AXIReadSignature
 from .compute.matmul import MatmulUnit
 from .config import ChipConfig
+from .ecc.events import ECCEvents
 from .interfaces import BusWrite, LocalWrite, UnitSignature, block_port, vmem_port
+from .isa.ecc_registers import TILE_PLACES
 from .memory.local import LocalMemories
 from .memory.stream_unit import StreamUnit
 from .vector.unit import VectorUnit
@@ -34,6 +36,9 @@ class Tile(wiring.Component):
     bus_matmul, bus_vector : Out(stream of BusWrite), results for other tiles.
     bus : In(stream of LocalWrite), writes from the broadcast bus.
     dma_vmem, dma_amem : In(ReadPortSignature), the DMA engine's reads.
+    moved : Out(1), something was transferred inside in the cycle before.
+    clear : In(1), begin to clear the local memories; clearing : Out(1), until they are.
+    ecc_events : Out(ECCEvents()).array, with ``config.ecc``, of each of :data:`TILE_PLACES`.
     """
 
     def __init__(self, config: ChipConfig):
@@ -41,7 +46,8 @@ class Tile(wiring.Component):
         local = config.tile.local
         bus_write = BusWrite(local, tiles=config.tiles)
         super().__init__(
-            {
+            ({"ecc_events": Out(ECCEvents()).array(len(TILE_PLACES))} if config.ecc else {})
+            | {
                 "number": In(5),
                 "stream": In(UnitSignature()),
                 "matmul": In(UnitSignature()),
@@ -52,6 +58,9 @@ class Tile(wiring.Component):
                 "bus": In(stream.Signature(LocalWrite(local))),
                 "dma_vmem": In(vmem_port(local)),
                 "dma_amem": In(block_port(local)),
+                "moved": Out(1),
+                "clear": In(1),
+                "clearing": Out(1),
             }
         )
 
@@ -76,6 +85,12 @@ class Tile(wiring.Component):
         connect(m, flipped(self.vector), vector.unit)
         connect(m, flipped(self.axi), streamer.axi)
         connect(m, streamer.o, matmul.weights)
+        m.d.comb += [
+            matmul.last.eq(streamer.last),
+            memories.clear.eq(self.clear | vector.clear),
+            vector.clearing.eq(memories.clearing),
+            self.clearing.eq(memories.clearing),
+        ]
 
         connect(m, matmul.a, memories.matmul_a)
         connect(m, matmul.meta, memories.matmul_meta)
@@ -87,6 +102,18 @@ class Tile(wiring.Component):
         connect(m, matmul.local, memories.w_matmul)
         connect(m, vector.local, memories.w_vector)
         connect(m, flipped(self.bus), memories.w_bus)
+        words = streamer.o.valid & streamer.o.ready
+        m.d.sync += self.moved.eq(memories.moved | words | self.axi.r.valid)
+        if config.ecc:
+            events = {
+                "vector_memory": memories.vmem_events,
+                "activation_memory": memories.amem_events,
+                "weights": streamer.events,
+                "matmul": matmul.events,
+                "vector": vector.events,
+            }
+            m.d.comb += matmul.weights_failed.eq(streamer.failed)
+            m.d.comb += [to.eq(events[name]) for to, name in zip(self.ecc_events, TILE_PLACES)]
         connect(m, matmul.bus, flipped(self.bus_matmul))
         connect(m, vector.bus, flipped(self.bus_vector))
         return m

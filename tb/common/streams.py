@@ -92,10 +92,12 @@ class _Watch:
                 raise StuckError(self.inside(ctx).report(waits, still))
 
 
-def simulate(dut, *benches, background=(), cycles=CYCLES):
-    """Run ``benches`` on ``dut`` to their ends; those in ``background`` stop with them. It is an error if
-    nothing moves for ``cycles`` cycles while something is offered, or if credit is missing in the end."""
+def simulate(dut, *benches, background=(), cycles=CYCLES, flips=None):
+    """Run ``benches`` on ``dut`` to their ends; those in ``background`` stop with them, and the one that
+    ``flips`` makes of the elaborated design. It is an error if nothing moves for ``cycles`` cycles while
+    something is offered, or if credit is missing in the end."""
     design = Fragment.get(dut, None)
+    background = [*background, *([] if flips is None else [flips(design)])]
     simulator, watch = Simulator(design), _Watch(dut, design, cycles)
     simulator.add_testbench(watch.run, background=True)
     simulator.add_clock(1e-9)

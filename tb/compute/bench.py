@@ -6,6 +6,7 @@ import os
 import cocotb
 import numpy as np
 
+from poblano.isa.errors import ErrorCode
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
 from tb.compute.driver import ARITHMETIC, ARRAY, CONFIG, OWN, TILE, start
 
@@ -64,6 +65,20 @@ async def output_blocked(dut):
         b.stall["local"] = 0.0
         await b.run()
         b.finished()
+
+
+@cocotb.test()
+async def lengths(dut):
+    """A command whose weights do not end where a STREAM does is an error, told when those before it are done
+    and before it is."""
+    b = await start(dut, "lengths")
+    for wrong in range(4):
+        await b.reset()
+        for n in range(4):
+            b.add(rows=1 + n, steps=1 + wrong % 2, groups=1 + n % 2, whole=n != wrong)
+        b.wrong = True
+        await b.run()
+        assert b.errors == [(wrong, ErrorCode.LENGTH)], (wrong, b.errors)
 
 
 @cocotb.test()

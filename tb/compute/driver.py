@@ -78,11 +78,13 @@ class Bench:
                 "unit__done",
                 "unit__busy",
                 "unit__error",
+                "unit__code",
                 "unit__stall_in",
                 "unit__stall_out",
                 "weights__valid",
                 "weights__ready",
                 "weights__payload",
+                "last",
             )
         }
         self.ports = {
@@ -103,6 +105,7 @@ class Bench:
         self.writes = self.to_finish = self.cycle = 0
         self.finish_counts = deque()  # writes after which each command is done
         self.stalls = [0, 0]
+        self.wrong, self.errors = False, []  # whether there may be some; commands done before, and the codes
         self.held = None, None
 
     def answer(self, name, word):
@@ -138,13 +141,18 @@ class Bench:
         tiles=1 << OWN,
         spread=0,
         special=False,
+        whole=True,
     ):
-        """A random command: its weights, and the writes that are expected."""
+        """A random command: its weights, which end where a STREAM does if they are ``whole``, and the writes
+        that are expected."""
         blocks = ARRAY.segments * steps
         w_q, w_scale, w_min = self._weights(blocks, ARRAY.cols * groups, element, scale, minimum, special)
         stream = pack_weights(w_q, w_scale, w_min, CONFIG, element, scale, transpose)
         size = CONFIG.stream_bytes
-        self.words.extend(int.from_bytes(stream[i : i + size], "little") for i in range(0, len(stream), size))
+        words = [int.from_bytes(stream[i : i + size], "little") for i in range(0, len(stream), size)]
+        ends = self.rng.random(len(words)) < 0.1  # a stream may come in parts
+        ends[-1] = whole
+        self.words.extend(zip(words, ends.tolist()))
         a, a_stride = self._place_activations(rows, blocks)
         at = a + a_stride * np.arange(rows)[:, None] + np.arange(blocks)  # (row, block)
         result = matmul(
@@ -298,7 +306,7 @@ class Bench:
             n["unit__cmd__valid"].value = command is not None
             if word is None and self.words and rng.random() >= self.stall["weights"]:
                 word = self.words.popleft()
-                n["weights__payload"].value = word
+                n["weights__payload"].value, n["last"].value = word
             n["weights__valid"].value = word is not None
             for name, port in self.ports.items():
                 queue = self.pending[name]
@@ -332,7 +340,9 @@ class Bench:
             if n["unit__done"].value:
                 self.done_at.append(self.cycle)
                 assert self.finish_counts.popleft() <= self.writes, "done before the last write"
-            assert not n["unit__error"].value
+            if n["unit__error"].value:
+                self.errors.append((len(self.done_at), int(n["unit__code"].value)))
+            assert self.wrong or not self.errors
             self.stalls[0] += int(n["unit__stall_in"].value)
             self.stalls[1] += int(n["unit__stall_out"].value)
             self.cycle += 1

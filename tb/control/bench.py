@@ -28,6 +28,8 @@ STREAM, MATMUL, VECTOR = (
     CONFIG.topology.unit(kind) for kind in (UnitKind.STREAM, UnitKind.MATMUL, UnitKind.VECTOR)
 )
 LENGTH = int(os.environ.get("LENGTH", "150"))
+LIMIT = 400
+"""Of the watchdog; units are faster."""
 
 
 @cocotb.test()
@@ -114,7 +116,8 @@ async def fetch_errors(dut):
 
 @cocotb.test()
 async def unit_errors(dut):
-    """A unit fails: nothing starts any more, and the registers name the command."""
+    """A unit fails: it starts nothing more, what does not wait for it goes on, and the registers name the
+    command."""
     bench = Bench(dut, "unit_errors")
     await bench.start()
     for round in range(6):
@@ -136,7 +139,7 @@ async def unit_errors(dut):
         assert await bench.finish() & Irq.ERROR
         while bench.errors_at is None:
             await bench.cycles(1)
-        await bench.cycles(100)  # run_units checks that nothing starts
+        await bench.settle()
         code = await bench.read("ERROR_CODE")
         if code == ErrorCode.OPCODE:
             assert refused and await bench.read("ERROR_INDEX") == place + 1
@@ -151,31 +154,81 @@ async def unit_errors(dut):
 
 @cocotb.test()
 async def halts(dut):
-    """After a unit's error a queued command does not start, though its wait comes to hold; also if a
-    refused one came first."""
+    """After a unit's error what waits for it and what is behind it does not start, and what does not goes on;
+    also if a refused one came first."""
     bench = Bench(dut, "halts")
     await bench.start()
-    bench.times = {STREAM: 150, MATMUL: 300}
+    bench.times = {STREAM: 300, MATMUL: 600}
     for refused in (False, True):
         bench.fails = STREAM, 0
-        slow, failing, waiting = (
-            valid_command(bench.rng, CONFIG, MEMORY, opcode) for opcode in ("MATMUL", "STREAM", "VECTOR")
+        slow, failing, behind, waiting = (
+            valid_command(bench.rng, CONFIG, MEMORY, opcode)
+            for opcode in ("MATMUL", "STREAM", "STREAM", "VECTOR")
         )
         program = [
             replace(slow, unit=MATMUL, waits=()),
             replace(failing, unit=STREAM, waits=()),
+            replace(behind, unit=STREAM, waits=((MATMUL, 1),)),
             replace(waiting, unit=VECTOR, waits=((MATMUL, 1),)),
-        ]
+            replace(waiting, unit=VECTOR, waits=((STREAM, 1),)),
+        ][: 4 if refused else 5]
         await bench.set_up()
         await bench.submit(program + [b"\xee" * COMMAND_BYTES] * refused)
         await bench.finish()
         assert await bench.read("ERROR_CODE") == (ErrorCode.OPCODE if refused else ErrorCode.AXI_READ)
-        assert await bench.read("ERROR_INDEX") == (3 if refused else 1)
-        await bench.cycles(400)
+        assert await bench.read("ERROR_INDEX") == (4 if refused else 1)
+        await bench.cycles(700)
         assert bench.errors_at is not None and await bench.read("COMPLETED", MATMUL) == 1
-        assert await bench.read("HEAD") == 3 and bench.started[VECTOR] == 0
+        assert await bench.read("HEAD") == len(program)
+        assert bench.started[STREAM] == 1 and bench.completed[VECTOR] == 1
         await bench.reset_queue()
         bench.fails = None
+    await bench.run_program(20)
+
+
+@cocotb.test()
+async def hangs(dut):
+    """What never goes on is an error that names it, and a queue reset ends."""
+    bench = Bench(dut, "hangs")
+    await bench.start()
+    new = lambda opcode, unit, *waits: replace(
+        valid_command(bench.rng, CONFIG, MEMORY, opcode), unit=unit, waits=waits
+    )
+    first = [new("MATMUL", MATMUL), new("VECTOR", VECTOR, (MATMUL, 1)), new("NOP", STREAM, (VECTOR, 1))]
+    cases = (
+        ("a wait", None, first + [new("VECTOR", VECTOR, (STREAM, 2))], ErrorCode.TIMEOUT, 3, VECTOR),
+        ("a NOP's", None, [*first, new("NOP", MATMUL, (0, 1))], ErrorCode.TIMEOUT, 3, MATMUL),
+        ("a unit", (VECTOR, 0, True), first, ErrorCode.TIMEOUT, 1, VECTOR),
+        ("memory", (STREAM, 0, False), [new("STREAM", STREAM), *first], ErrorCode.SILENT, 0, STREAM),
+        ("the fetch", None, first, ErrorCode.SILENT, 0, NO_ERROR_UNIT),
+    )
+    for name, what, program, code, index, unit in cases:
+        await bench.set_up()
+        await bench.write("WATCHDOG", LIMIT)
+        bench.hangs, bench.silent = what, name == "the fetch"
+        began = bench.cycle
+        await bench.submit(program)
+        assert await bench.finish() == Irq.ERROR, name
+        assert LIMIT < bench.cycle - began < 4 * LIMIT, name
+        found = [await bench.read(f"ERROR_{part}") for part in ("CODE", "INDEX", "UNIT")]
+        assert found == [code, index, unit], (name, found)
+        await bench.cycles(2 * LIMIT)
+        assert await bench.read("IRQ_STATUS") == 0, "one error"
+        began = bench.cycle
+        await bench.reset_queue()
+        assert bench.cycle - began < 2 * LIMIT
+        await bench.run_program(10)
+        await bench.reset_queue()
+    # Without a watchdog, and while commands are not to be fetched, nothing happens.
+    for limit, control in ((0, Control.ENABLE), (LIMIT, 0)):
+        await bench.set_up()
+        await bench.write("WATCHDOG", limit)
+        await bench.submit([new("VECTOR", VECTOR, (0, 1))])
+        await bench.cycles(LIMIT // 8)
+        await bench.write("CONTROL", control)
+        await bench.cycles(3 * LIMIT)
+        assert not dut.irq.value
+        await bench.reset_queue()
     await bench.run_program(20)
 
 
@@ -247,7 +300,7 @@ async def latency(dut):
     await bench.start()
     bench.stall = 0
     await bench.set_up()
-    ranges = {"NOP": 0, "STORE_WORD": 1, "STREAM": 1, "VECTOR": 6}
+    ranges = {"NOP": 0, "CLEAR": 0, "STORE_WORD": 1, "STREAM": 1, "VECTOR": 6}
     for opcode in OPCODE_NAMES:
         for waits in range(WAITS + 1):
             command = valid_command(bench.rng, CONFIG, MEMORY, opcode)

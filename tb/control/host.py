@@ -177,6 +177,16 @@ class Bench(Surroundings):
             assert await self.read("COMPLETED", unit) == self.completed[unit] == self.started[unit]
         assert not self.dut.irq.value
 
+    async def settle(self, cycles=300):
+        """Wait until no command has started or ended for so many cycles; then none could start."""
+        before = None
+        while before != (now := (sum(self.started), sum(self.completed), await self.read("HEAD"))):
+            before = now
+            await self.cycles(cycles)
+        for unit, queue in enumerate(self.expected):
+            if queue and self.fails[0] != unit and queue[0][0] < now[2]:
+                assert not self.holds(queue[0][1]) or self.in_unit[unit], f"unit {unit} stands"
+
     async def reset_queue(self):
         clears = self.clears
         await self.write("CONTROL", Control.QUEUE_RESET | Control.ENABLE)
@@ -187,6 +197,7 @@ class Bench(Surroundings):
             raise AssertionError("the reset does not end")
         assert self.clears == clears + 1
         assert self.current is None and not self.reads
+        self.hangs, self.silent = None, False
         self.forget()
         assert await self.read("CONTROL") == Control.ENABLE
         assert await self.read("STATUS") == Status.IDLE
@@ -207,4 +218,4 @@ class Bench(Surroundings):
         await self.cycles(2)
         for name, register in REGISTERS.items():
             if register.access != "ro":
-                assert await self.read(name) == 0, name
+                assert await self.read(name) == (CONFIG.watchdog if name == "WATCHDOG" else 0), name

@@ -64,7 +64,7 @@ class _Operands:
         self.rows = 1 + _pick(rng, rng.choice((0, 7, 0xFFFE)))
 
     def of(self, name):
-        return getattr(self, name.lower())()
+        return getattr(self, name.lower())() if FORMS[name].fields else {}
 
     def local(self, name, size, extent, unit=1, **options):
         base, stride = _region(self.rng, size, self.rows, extent, unit, **options)
@@ -242,7 +242,7 @@ def mutated(rng, data):
         bits ^= 1 << rng.randrange(8 * len(data))
     elif kind == 1:
         at = rng.choice((0, 0, 8, 8, 16, 44, 72, 100))
-        number = rng.choice((0, 1, 2, 3, 0x10, 0x20, 0x30, NO_WAIT, rng.getrandbits(8)))
+        number = rng.choice((0, 1, 2, 3, 0x10, 0x20, 0x30, 0x31, NO_WAIT, rng.getrandbits(8)))
         bits = bits & ~(0xFF << at) | number << at
     elif fields and (kind < 4 or "a" not in fields):
         name = rng.choice(list(fields))

@@ -37,6 +37,9 @@ class Surroundings:
         self.times = {}  # cycles that certain units take
         self.doorbell = 0.1  # how often TAIL is written
         self.fails = None  # (unit, number): its command that ends in an error; the other units go on
+        self.hangs = None  # (unit, number, idle): its command that never ends, with or without transactions
+        self.silent = False  # memory does not take addresses
+        self.failed_index = None
         self.clears = 0
         self.last_start = self.last_beat = 0  # cycles
         self.beats = [0, 0]
@@ -76,7 +79,9 @@ class Surroundings:
             valid, flush = int(dut.cmd_valid.value), int(dut.flush.value)
             assert flush in (0, everyone)
             if dut.clear.value:
-                self._clear(flush == int(dut.idle.value) == everyone)
+                self._clear(
+                    flush == everyone and (self.hangs or self.silent or int(dut.idle.value) == everyone)
+                )
             taken = valid & ready
             assert not (flush and valid)
             if not flush and self.errors_at is None:
@@ -91,17 +96,21 @@ class Surroundings:
 
     def _clear(self, quiet):
         """All units are reset, which must be ``quiet``."""
-        assert quiet and self.current is None and not self.reads
+        assert quiet and (self.silent or self.current is None and not self.reads)
         self.clears += 1
+        self.reads.clear()
+        self.axi_until = [0] * UNITS
         for queue in self.in_unit:
             queue.clear()
 
     def _starts(self, taken, done):
         """Commands that start in this cycle; units have ``taken`` some, and were ``done`` with others."""
         start, trace_done = int(self.dut.trace_start.value), int(self.dut.trace_done.value)
-        assert done & ~trace_done == 0
+        ignored = 0 if self.errors_at is None else 1 << self.fails[0]
+        assert done & ~trace_done & ~ignored == 0 == trace_done & ignored & ~start
         for unit in [unit for unit in range(UNITS) if start >> unit & 1]:
-            assert self.errors_at is None or self.cycle <= self.errors_at, "started after an error"
+            failed = self.errors_at is not None and self.cycle > self.errors_at and self.fails[0] == unit
+            assert not failed, "started after an error"
             index, command = self.expected[unit].popleft()
             assert self.holds(command), f"unit {unit} starts {command} too early"
             self.started[unit] += 1
@@ -129,13 +138,15 @@ class Surroundings:
                     error = 1 << unit
                     self.errors_at, self.failed_index = self.cycle + 1, queue[0][0]
                     queue.clear()
-                else:
+                    done |= self.rng.randrange(2) << unit  # which nobody may look at
+                elif self.hangs is None or self.hangs[:2] != (unit, self.completed[unit]):
                     done |= 1 << unit
                     queue.popleft()
                     self.completed[unit] += 1
             if len(queue) < ROOM[CONFIG.topology.kind_of(unit)] and not flush:
                 ready |= 1 << unit
-            if self.axi_until[unit] <= self.cycle:
+            hangs = self.hangs is not None and self.hangs[:2] == (unit, self.completed[unit]) and bool(queue)
+            if self.hangs[2] if hangs else self.axi_until[unit] <= self.cycle:
                 idle |= 1 << unit
         return done, error, ready, idle
 
@@ -178,7 +189,8 @@ class Surroundings:
                     self.reads.append([at, beats, self.cycle + rng.randrange(30)])
                     waiting = None
             else:
-                assert waiting is None
+                assert waiting is None or self.silent
+                waiting = None
             if offered:
                 self.last_beat = self.cycle
                 assert dut.rready.value, "fetch has no room for what it asked for"
@@ -195,5 +207,5 @@ class Surroundings:
                 )
                 dut.rresp.value = rng.choice((2, 3)) if failed else 0
                 dut.rlast.value = left == 1
-            ready = rng.random() >= self.stall
+            ready = rng.random() >= self.stall and not self.silent
             dut.arready.value = ready

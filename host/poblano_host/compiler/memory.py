@@ -70,6 +70,18 @@ class ModelMemory:
         self.best = image.reserve(LINES * LINE_BYTES * config.tiles)
         self.extents, self.pieces = image.extents, image.pieces
 
+    @property
+    def work(self):
+        """(first, end) of all that programs write and that is not written once: caches, inputs, results."""
+        found = []
+        for first, end in self.extents:
+            at = first
+            stored = sorted((low, low + len(data)) for low, data in self.pieces if first <= low < end)
+            for low, high in [*stored, (end, end)]:
+                found += [(at, low)] if at < low else []
+                at = max(at, high)
+        return found
+
     def place_ring(self, commands):
         """Room for a ring of ``commands`` behind all else: its address, and the bytes of memory with it."""
         address = self._image.reserve(COMMAND_BYTES * commands)

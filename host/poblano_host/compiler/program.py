@@ -57,9 +57,8 @@ class Program:
         return self.words.tobytes()
 
     def label(self, n):
-        """What command ``n`` does."""
-        layer, name = self.names[n]
-        return name if layer is None or layer < 0 else f"layer{layer}.{name}"
+        """What command ``n`` does, and in which layer."""
+        return self.code.template.label(n)
 
     @property
     def commands(self):

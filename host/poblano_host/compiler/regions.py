@@ -29,6 +29,8 @@ def regions(opcode, unit, operands, config):
             found = writes if region.access is Access.WRITE else reads
             span = region.span(o, config)
             found += (Region(region.memory, tile, *span) for tile in _tiles(region.place, o, config))
+    for memory in definition.clears:
+        writes.append(Region(memory, config.topology.tile_of(unit), 0, 0, 1, memory.size(config)))
     return reads, writes
 
 

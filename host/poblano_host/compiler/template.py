@@ -50,6 +50,11 @@ class Template:
         """The template of commands without symbols."""
         return cls(words, np.zeros(0, np.int64), (), np.zeros((0, 0), np.uint64), labels)
 
+    def label(self, n):
+        """What command ``n`` does, and in which layer."""
+        layer, name = self.labels[n]
+        return name if layer is None or layer < 0 else f"layer{layer}.{name}"
+
     @cached_property
     def kinds(self):
         """uint64 (kinds, symbols), the different rows of ``coefficients``; which of them each patch has."""

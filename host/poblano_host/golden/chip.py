@@ -8,7 +8,7 @@ import numpy as np
 
 from poblano.compute.reference import matmul, unpack_weights
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
-from poblano.isa.errors import CommandError
+from poblano.isa.errors import CommandError, ErrorCode
 from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 from poblano.vector import reference
@@ -20,8 +20,7 @@ __all__ = ["GoldenChip", "GoldenError"]
 
 
 class GoldenError(RuntimeError):
-    """A ring that hangs the chip: a wait that never holds, or a weight stream of another length than its
-    matmul."""
+    """A ring that hangs the chip: a wait that never holds, or a matmul whose weights never come."""
 
 
 class _Tile:
@@ -74,7 +73,8 @@ class GoldenChip:
     def run(self, commands, *, shuffle=None, progress=None):
         """Execute ``commands`` (bytes, 64 each). CommandError has the refused command's number in ``index``.
 
-        Commands before a refused one are executed. GoldenError for a ring that would hang the chip.
+        Commands before a refused one are executed; of one that fails in its unit those of other units that do
+        not depend on it, also behind it. GoldenError for a ring that would hang the chip.
         """
         decoded, refused = [], None
         for index in range(len(commands) // ENCODED_BYTES):
@@ -90,11 +90,13 @@ class GoldenChip:
                 error.index = index
                 refused = error
                 break
-        for done, _ in enumerate(_Order(self, decoded, shuffle)):
+        order = _Order(self, decoded, shuffle)
+        for done, _ in enumerate(order):
             if progress is not None:
                 progress(done + 1, len(decoded))
-        if refused is not None:
-            raise refused
+        for failure in (*order.failed.values(), refused):
+            if failure is not None:
+                raise failure
 
     def ready(self, command):
         """Whether the command's waits hold."""
@@ -157,7 +159,8 @@ class GoldenChip:
         self.tiles[tile].fifo.append((o["mem_addr"], data))
 
     def _take(self, index, tile, size):
-        """``size`` bytes from the tile's weight FIFO, and the address of their start."""
+        """``size`` bytes from the tile's weight FIFO, and the address of their start; CommandError if they
+        end inside of a STREAM."""
         parts, address = [], None
         while size > 0:
             if not tile.fifo:
@@ -165,8 +168,8 @@ class GoldenChip:
             at, data = tile.fifo.popleft()
             address = at if address is None else address
             if len(data) > size:
-                tile.fifo.appendleft((at + size, data[size:]))
-                data = data[:size]
+                text = f"the weights of command {index} end {len(data) - size} bytes before those of a STREAM"
+                raise CommandError(ErrorCode.LENGTH, text)
             parts.append(data)
             size -= len(data)
         return address, parts[0] if len(parts) == 1 else b"".join(parts)
@@ -246,6 +249,11 @@ class GoldenChip:
             for target in targets:
                 target.vmem[start : start + len(reduced)] = reduced
 
+    def _clear(self, index, number, o):
+        tile = self.tiles[number]
+        for memory in (tile.vmem, tile.amem_q, tile.amem_scale, tile.amem_sum):
+            memory[:] = 0
+
 
 class _Order:
     """Executes commands on a :class:`GoldenChip` and yields (index, command) as they complete."""
@@ -259,6 +267,7 @@ class _Order:
         config = chip.config
         self.capacity = config.tile.fifo_bytes if self.random is None or self.random.random() < 0.5 else 0
         self.queues = [deque() for _ in range(config.units)]  # dispatched and not completed
+        self.failed = {}  # the errors of units, which do nothing more
         self.started = [0] * config.units  # of these, how many STREAMs have been fetched
         self.streamed = [deque() for _ in range(config.tiles)]  # bytes of each of those
 
@@ -268,6 +277,9 @@ class _Order:
         while completed < len(self.commands):
             while dispatched < len(self.commands):
                 queue = self.queues[self.commands[dispatched].unit]
+                if self.commands[dispatched].unit in self.failed:
+                    dispatched += 1
+                    continue
                 if len(queue) >= depth or self.random is not None and self.random.random() < 0.3:
                     break
                 queue.append((dispatched, self.commands[dispatched]))
@@ -284,6 +296,8 @@ class _Order:
                     and len(self.queues[self.commands[dispatched].unit]) < depth
                 ):
                     continue
+                if self.failed:
+                    return
                 raise GoldenError(self._hang())
             if self.random is None:
                 unit = min(arrived or ready)[1]
@@ -298,7 +312,13 @@ class _Order:
                 self.streamed[self.topology.tile_of(unit)].popleft()
             else:
                 index, command = queue[self.started[unit]]
-                self.chip.execute(index, command)
+                try:
+                    self.chip.execute(index, command)
+                except CommandError as error:
+                    error.index = index
+                    self.failed[unit] = error
+                    queue.clear()
+                    continue
                 if command.opcode == "STREAM":
                     self.started[unit] += 1
                     o = command.operands
@@ -318,7 +338,7 @@ class _Order:
 
     def _can_start(self, unit):
         queue, started = self.queues[unit], self.started[unit]
-        if len(queue) == started or not self.chip.ready(queue[started][1]):
+        if unit in self.failed or len(queue) == started or not self.chip.ready(queue[started][1]):
             return False
         command, tile = queue[started][1], self.topology.tile_of(unit)
         if command.opcode == "MATMUL":

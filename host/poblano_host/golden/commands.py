@@ -97,6 +97,7 @@ FORMS = {
             "imm2": (7, 63, 32),
         },
     ),
+    "CLEAR": Form(0x31, UnitKind.VECTOR, {}),
 }
 """By the opcode's name."""
 NAMES = {form.number: name for name, form in FORMS.items()}

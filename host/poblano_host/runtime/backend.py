@@ -14,7 +14,7 @@ from ..sim.simulation import Simulation
 from .device import SimulatedDevice
 from .errors import ChipError, DeviceError
 from .result import RunResult
-from .ring import Ring, command_rows
+from .ring import Ring, clear_commands, command_rows
 
 __all__ = [
     "BACKENDS",
@@ -54,6 +54,12 @@ class Backend(Protocol):
         ``progress(completed, total, cycles)`` is called from time to time. Raises :class:`ChipError`.
         """
 
+    def clear_local(self):
+        """Zeros in all local memories, for another owner of the chip."""
+
+    def clear(self, first, end):
+        """Zeros in the bytes ``first`` to ``end`` - 1 of memory, multiples of a word, by the chip."""
+
     def close(self):
         """Free the chip."""
 
@@ -92,6 +98,12 @@ class GoldenBackend:
             raise ChipError(error.code, error.index, command[1], command) from None
         return RunResult(commands=len(rows), seconds=time.monotonic() - start)
 
+    def clear_local(self):
+        self.run(clear_commands(self.config))
+
+    def clear(self, first, end):
+        self.run(_clear(self.config, first, end))
+
     def close(self):
         pass
 
@@ -111,7 +123,9 @@ class DeviceBackend:
         self.ring = Ring(config, device, *ring)
         parts = [*([] if device.zeroed else [(0, ring[0])]), *config.memory.kv_buffers]
         for first, end in parts:
-            self.ring.run(_clear(config, first, end))
+            self.clear(first, end)
+        if not device.zeroed:
+            self.clear_local()
 
     @property
     def memory(self):
@@ -128,6 +142,12 @@ class DeviceBackend:
 
     def run(self, commands, *, progress=None):
         return self.ring.run(commands, progress=progress)
+
+    def clear_local(self):
+        self.ring.clear_local()
+
+    def clear(self, first, end):
+        self.ring.run(_clear(self.config, first, end))
 
     def close(self):
         self.device.close()

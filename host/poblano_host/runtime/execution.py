@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from poblano.config import ChipConfig, ConfigError
-from poblano.isa.commands import COMMAND_BYTES
+from poblano.isa.commands import COMMAND_BYTES, ErrorCode
 from poblano.isa.regions import Access
 
 from ..compiler.missing_waits import missing_waits
 from ..compiler.timing import Timing
 from ..golden.chip import GoldenChip, GoldenError
 from .backend import open_backend
-from .errors import DeviceError, HangError, Mismatch
-from .stuck import stuck
+from .errors import ChipError, DeviceError, HangError, Mismatch
+from .stuck import left_weights, stuck
 
 __all__ = ["Execution"]
 
@@ -95,7 +95,7 @@ class Execution:
 
     def run(self, name, *, report=lambda text: None):
         """Run it on the backend called ``name``: the backend, still open, and the result. DeviceError, with
-        the unit and the wait, for a program that never ends."""
+        the unit and the wait, for a program that never ends, and for one that leaves weights."""
         address, count = self.ring
         total = address + COMMAND_BYTES * count
         if total > self.config.memory.most_bytes:
@@ -109,7 +109,14 @@ class Execution:
         for at, data in self.loads:
             backend.write(at, data)
         try:
-            return backend, backend.run(self.code)
+            result = backend.run(self.code)
+            if lines := left_weights(self.commands, self.config):
+                raise DeviceError("\n  ".join(lines))
+            return backend, result
+        except ChipError as error:
+            if error.code is not ErrorCode.TIMEOUT:
+                raise
+            completed, message = error.completed, str(error)
         except GoldenError as error:
             completed, message = backend.chip.completed, str(error)
         except HangError as error:

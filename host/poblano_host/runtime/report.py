@@ -42,17 +42,18 @@ UNIT_COLUMNS = ("at work", "waits for input", "output is not taken", "no command
 @dataclass(frozen=True, eq=False)
 class Run:
     """A program's run: its phase (``prefill``, ``decode``, ``matmul``), tokens, :class:`Program` and
-    :class:`RunResult`."""
+    :class:`RunResult`; the error after which it was ``retried``."""
 
     phase: str
     tokens: int
     program: object
     result: object
+    retried: object = None
 
     @classmethod
     def of_step(cls, step):
         """That of a session's :class:`~poblano_host.runtime.session.Step`."""
-        return cls(step.phase, step.count, step.program, step.result)
+        return cls(step.phase, step.count, step.program, step.result, step.retried)
 
 
 def roofline_cycles(work, config):

@@ -21,6 +21,7 @@ class RunResult:
     cycles from the doorbell, as ``cycles`` does to the interrupt; ``seconds`` is the host's time. A device
     that does not see single cycles has no events, and its cycles are from the start of the run. ``samples``
     are the :data:`SAMPLED` counters in between, if the ring took any: (cycle, array (units, counters)).
+    ``ecc`` has, by place, the :class:`~.ecc.ECCCounts` that are not 0.
     """
 
     commands: int
@@ -31,3 +32,4 @@ class RunResult:
     counters: dict = field(default_factory=dict)
     events: np.ndarray = field(default_factory=lambda: np.zeros(0, EVENT))
     samples: list = field(default_factory=list)
+    ecc: dict = field(default_factory=dict)

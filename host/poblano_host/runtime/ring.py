@@ -4,16 +4,21 @@ import time
 
 import numpy as np
 
-from poblano.isa.commands import COMMAND_BYTES, ErrorCode
+from poblano.isa.commands import COMMAND_BYTES, Command, ErrorCode, Opcode
+from poblano.isa.ecc_registers import COUNT_BITS, dram_registers, ecc_places
 from poblano.isa.registers import COUNTERS, Control, Irq, Status, address, constants
+from poblano.isa.topology import UnitKind
 
 from ..compiler.template import Bound
+from .ecc import ECCCounts
 from .errors import ChipError, DeviceError, HangError
 from .resident import Residents
 from .result import SAMPLED, RunResult
 
-__all__ = ["Ring", "Stopped", "command_rows"]
+__all__ = ["Ring", "Stopped", "clear_commands", "command_rows"]
 
+SLOW_WATCHDOG = 1 << 28
+"""Cycles of the watchdog where the host is slow."""
 LOOKS = 8
 """How often a chip is looked at before it is said to hang."""
 
@@ -25,6 +30,12 @@ def command_rows(commands):
     if isinstance(commands, Bound):
         commands = commands.words
     return np.frombuffer(commands, np.uint8).reshape(-1, COMMAND_BYTES)
+
+
+def clear_commands(config):
+    """A program that clears the local memories of every tile."""
+    units = config.topology.units_of(UnitKind.VECTOR)
+    return b"".join(Command(Opcode.CLEAR, unit, {}).encode() for unit in units)
 
 
 class Stopped(Exception):
@@ -65,6 +76,10 @@ class Ring:
         self._use(address, size)
         self._write_wide("MEMORY_SIZE", device.memory_bytes)
         self._write("IRQ_ENABLE", Irq.DONE | Irq.ERROR)
+        if (
+            config.watchdog and not device.sees_cycles
+        ):  # commands may come long after those that wait for them
+            self._write("WATCHDOG", SLOW_WATCHDOG)
 
     def read(self, name, unit=None):
         """The value of a register, or of a counter of ``unit``."""
@@ -78,6 +93,19 @@ class Ring:
         """The counters of all units, by number and name."""
         values, width = self._several("COMPLETED", len(COUNTERS) * self.config.units, 0), len(COUNTERS)
         return {unit: dict(zip(COUNTERS, values[width * unit :])) for unit in range(self.config.units)}
+
+    def ecc_counts(self):
+        """The :class:`~.ecc.ECCCounts` of each place with check bits since the counters were cleared, by its
+        name; none of a chip without."""
+        read = lambda address: self.device.read_registers(address, 1)[0]
+        counts = {}
+        for place in ecc_places(self.config):
+            value, more = read(place.address), {}
+            if place.kind == "dram":
+                scrubs, low, high = map(read, dram_registers(place.home).values())
+                more = {"scrubs": scrubs, "address": high << 32 | low}
+            counts[place.name] = ECCCounts(value & (1 << COUNT_BITS) - 1, value >> COUNT_BITS, **more)
+        return counts
 
     def _write(self, name, value):
         self.device.write_register(address(name), value)
@@ -133,11 +161,31 @@ class Ring:
                 self.issue(command_rows(commands), tick=tick)
             result = self.finish(tick=tick)
         except Stopped as stop:
-            command = command_rows(commands)[stop.index].tobytes()
-            raise ChipError(stop.code, stop.index, stop.unit, command) from None
+            self._residents.clear()  # what failed may be in there
+            raise self._chip_error(stop, commands) from None
         if progress is not None:
             progress(total, total, self._cycles())
         return result
+
+    @staticmethod
+    def _chip_error(stop, commands):
+        """The :class:`ChipError` of a :class:`Stopped`; a chip with a fault can name a command that is not
+        there."""
+        rows = command_rows(commands)
+        if stop.index >= len(rows):
+            return ChipError(stop.code, stop.index, stop.unit, b"", stop.completed)
+        label = commands.template.label(stop.index) if isinstance(commands, Bound) else ""
+        command = rows[stop.index].tobytes()
+        return ChipError(stop.code, stop.index, stop.unit, command, stop.completed, label)
+
+    @property
+    def place(self):
+        """(address, commands) of the ring that the last program was in."""
+        return self._place
+
+    def clear_local(self):
+        """Zeros in all local memories of the chip, for another owner of it; its queue is reset."""
+        self.run(clear_commands(self.config))
 
     def start(self):
         """Reset the queue and the counters; then commands can be issued."""
@@ -204,10 +252,27 @@ class Ring:
         status = self.read("STATUS")
         if status & Status.ERROR:
             code, index, unit = self._several("ERROR_CODE", 3)
+            self._settle(unit)
             completed = self._completed()
             self._reset(0)
             raise Stopped(ErrorCode(code), index, unit, completed)
         self._running = bool(status & Status.RUNNING)
+
+    def _settle(self, failed):
+        """Let the units other than the ``failed`` one end what does not depend on it."""
+        begun, before = self.device.clock(), None
+        while before != (now := self._work(failed)) and self.device.clock() - begun <= self.device.patience:
+            before = now
+            self._write("IRQ_STATUS", Irq.DONE | Irq.ERROR)
+            self.device.wait(True)
+
+    def _work(self, failed):
+        """What changes while the units other than the ``failed`` one work."""
+        counters = self._counters()
+        counters.pop(failed, None)
+        return self.read("HEAD"), [
+            (of["COMPLETED"], of["BUSY"] - of["STALL_IN"] - of["STALL_OUT"]) for of in counters.values()
+        ]
 
     def _completed(self):
         return [counters["COMPLETED"] for counters in self._counters().values()]
@@ -240,6 +305,7 @@ class Ring:
             bytes_read=beat * reads,
             bytes_written=beat * writes,
             samples=self._samples,
+            ecc={place: counts for place, counts in self.ecc_counts().items() if counts},
             **events,
         )
 

@@ -1,12 +1,14 @@
 """A language model on a chip: prompts in, tokens out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from poblano.isa.commands import ErrorCode
+
 from ..compiler import CompiledModel, Program
 from .backend import GoldenBackend, open_backend
-from .errors import Mismatch
+from .errors import ChipError, Mismatch
 from .result import RunResult
 from .sampler import Sampler
 
@@ -16,7 +18,8 @@ __all__ = ["Session", "Step"]
 @dataclass(frozen=True, eq=False)
 class Step:
     """A program's run: ``count`` tokens from ``position`` on. ``best`` (the chip's argmax) and ``logits``
-    are of the last token, and None inside a prompt; ``logits`` also where nobody asked for them."""
+    are of the last token, and None inside a prompt; ``logits`` also where nobody asked for them. ``retried``
+    is the :class:`ChipError` after which the program was run once more."""
 
     phase: str
     position: int
@@ -25,6 +28,7 @@ class Step:
     result: RunResult
     best: int | None = None
     logits: np.ndarray | None = None
+    retried: ChipError | None = None
 
 
 class Session:
@@ -113,32 +117,50 @@ class Session:
             raise ValueError(f"the session has seen {self.position} tokens; it can't go back to {position}")
         self.position = position
 
+    def forget(self):
+        """Make the chip another owner's: no token has been seen, and of what the tokens before left nothing
+        is in memory or in the chip."""
+        for chip in self._chips():
+            for first, end in self.compiled.memory.work:
+                chip.clear(first, end)
+            chip.clear_local()
+        self.position = 0
+
     def step(self, phase, tokens, logits, *, read=True):
         """Run ``tokens`` after those before; the :class:`Step`. ``phase`` names it, ``logits`` as of
         ``CompiledModel.step``; ``read``: the step has them, if there are any."""
         program = self.compiled.step(tokens, self.position, logits=logits)
-        commands = program.code
-        for chip in self._chips():
-            for address_, data in program.inputs:
-                chip.write(address_, data)
         tell = lambda completed, total, cycles: self.progress(phase, program, completed, cycles)
-        result = self.backend.run(commands, progress=tell)
+        result, retried = self._run(program, tell)
         if self.golden is not None:
-            self.golden.run(commands)
+            self._write_inputs(self.golden, program)
+            self.golden.run(program.code)
             self._compare(program, self.golden)
-        position = self.position
+        step = Step(phase, self.position, len(tokens), program, result, retried=retried)
         self.position += len(tokens)
         if program.logits is None:
-            return Step(phase, position, len(tokens), program, result)
-        return Step(
-            phase,
-            position,
-            len(tokens),
-            program,
-            result,
-            self._best(program),
-            self._logits(self.backend, program) if read else None,
-        )
+            return step
+        logits = self._logits(self.backend, program) if read else None
+        return replace(step, best=self._best(program), logits=logits)
+
+    def _run(self, program, tell):
+        """Run a step's program, and after an error that may pass once more: it writes nothing that it has
+        read before. The result, and the :class:`ChipError` that there was."""
+        self._write_inputs(self.backend, program)
+        try:
+            return self.backend.run(program.code, progress=tell), None
+        except ChipError as error:
+            if not error.transient:
+                raise
+            if error.code is ErrorCode.ECC:
+                self.backend.clear_local()  # a word that the program does not write may be what failed
+            self._write_inputs(self.backend, program)
+            return self.backend.run(program.code, progress=tell), error
+
+    @staticmethod
+    def _write_inputs(chip, program):
+        for address_, data in program.inputs:
+            chip.write(address_, data)
 
     def _logits(self, chip, program):
         start, rows = program.logits

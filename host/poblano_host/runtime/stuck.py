@@ -5,7 +5,7 @@ from poblano.isa.topology import UnitKind
 
 from ..compiler.missing_waits import unit_queues, weights_brought, weights_taken
 
-__all__ = ["stuck"]
+__all__ = ["left_weights", "stuck"]
 
 
 def stuck(commands, completed, config, name="command {}".format):
@@ -32,6 +32,22 @@ def stuck(commands, completed, config, name="command {}".format):
             where = f"{config.topology.name(unit)} stands at {name(n)}"
             (never if lacking else waiting).append(f"{where}, which waits for {', and for '.join(reasons)}")
     return never + waiting
+
+
+def left_weights(commands, config):
+    """A line for each tile whose STREAMs bring more weights than its MATMULs take."""
+    topology, lines = config.topology, []
+    queues = unit_queues(commands, config)
+    for tile in range(config.tiles):
+        stream, matmul = topology.unit(UnitKind.STREAM, tile), topology.unit(UnitKind.MATMUL, tile)
+        left = sum(weights_brought(commands[n]) for n in queues[stream])
+        left -= sum(weights_taken(commands[n], config) for n in queues[matmul])
+        if left > 0:
+            lines.append(
+                f"the program leaves {left} bytes of weights: {topology.name(stream)}'s commands bring more "
+                f"than {topology.name(matmul)}'s take"
+            )
+    return lines
 
 
 def _weights(commands, queues, completed, unit, command, config):

@@ -62,10 +62,14 @@ class Ports {
 
     uint64_t beats_read() const { return sum(&Memory::beats_read); }
     uint64_t beats_written() const { return sum(&Memory::beats_written); }
+    uint64_t responded() const { return sum(&Memory::responded); }
 
     void fault(uint64_t low, uint64_t high) {
         for (Memory& memory : memories) memory.fault(low, high);
     }
+
+    void fail_beat(uint64_t home, bool write, uint64_t number, int code) { memories[home].fail_beat(write, number, code); }
+    void silence(uint64_t home, uint32_t channels, uint64_t cycles) { memories[home].silence(channels, cycles); }
 
     // Its bits are those of its bytes.
     void flip(uint64_t home, uint64_t address, uint64_t bit) { memories[home].flip(address, bit); }

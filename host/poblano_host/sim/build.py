@@ -52,14 +52,17 @@ def is_whole(library):
     return size >= sections + entry * count
 
 
-def build_library(verilog, top, sources, *, no_inline=(), report=lambda text: None):
+def build_library(verilog, top, sources, *, no_inline=(), visible=(), report=lambda text: None):
     """The path of the shared library of the module ``top`` of ``verilog`` and of ``sources`` (texts of C++ by
     their files' names); built once for each content.
 
-    Verilator keeps the modules ``no_inline`` as functions. Processes that want the same library build it
-    once. SimulationError says what failed; ``report`` is called with a line for each slow step.
+    Verilator keeps the modules ``no_inline`` as functions, and registers and memories of ``visible``, pairs
+    of a module's name and theirs, with their names in the model. Processes that want the same library build
+    it once. SimulationError says what failed; ``report`` is called with a line for each slow step.
     """
-    settings = "`verilator_config\n" + "".join(f'no_inline -module "{name}"\n' for name in no_inline)
+    lines = [f'no_inline -module "{name}"' for name in no_inline]
+    lines += [f'public_flat_rd -module "{module}" -var "{name}"' for module, name in visible]
+    settings = "`verilator_config\n" + "".join(f"{line}\n" for line in lines)
     key = digest(verilog, *sources.values(), settings, *FLAGS, *CXXFLAGS, *LINK, FAST, SLOW)
     library = cache_folder() / f"{top}-{key}.so"
     if is_whole(library):

@@ -94,9 +94,13 @@ class Ports {
 
     uint64_t beats_read() const { return sum(RD); }
     uint64_t beats_written() const { return sum(WR); }
+    uint64_t responded() const { return 0; }
     uint64_t commands(uint32_t kind) const { return sum(kind); }
 
+    // A DRAM answers always, and without a response: what goes wrong is a flipped bit.
     void fault(uint64_t, uint64_t) {}
+    void fail_beat(uint64_t, bool, uint64_t, int) {}
+    void silence(uint64_t, uint32_t, uint64_t) {}
 
     // As Dram's, of a home.
     void flip(uint64_t home, uint64_t address, uint64_t bit) { ports[home].dram->flip(address, bit); }

@@ -12,6 +12,7 @@
 namespace poblano {
 
 enum Response : int { OKAY = 0, SLVERR = 2, DECERR = 3 };
+enum Channel : uint32_t { AR = 1, R = 2, AW = 4, W = 8, B = 16 };
 
 struct Address {
     uint64_t id = 0, address = 0, length = 0, size = 0, burst = 1;
@@ -42,11 +43,12 @@ struct MemoryInputs {
 // The first beat of a read comes `latency` cycles after its address, later beats back to back; reads are answered in the
 // order of their addresses. Reads and writes share a token bucket of `bandwidth / denominator` bytes a cycle and take
 // turns; it holds two beats. The response to a write comes `latency` cycles after its last beat. Beats beyond the memory are
-// answered with DECERR, beats of the faulty range with SLVERR; neither is written. The first breach of AXI's rules by the
+// answered with DECERR, beats of the faulty range with SLVERR; neither is written. A beat of read data, or a response, can
+// be made an error, and channels silent: they take and offer nothing, but what is offered stays. The first breach of AXI's rules by the
 // master is kept in `error`. The memory has the addresses from `low` to `high` - 1 of `bytes`, which are its owner's.
 class Memory {
   public:
-    uint64_t beats_read = 0, beats_written = 0;
+    uint64_t beats_read = 0, beats_written = 0, responded = 0;
     std::string error;
 
     Memory(uint8_t* bytes, uint64_t low, uint64_t high, uint64_t beat, uint64_t latency, uint64_t bandwidth,
@@ -61,6 +63,18 @@ class Memory {
         fault_high = high;
     }
 
+    // Beat `number` of the read data from now on, or of the responses to writes, has the error `code`.
+    void fail_beat(bool write, uint64_t number, int code) {
+        (write ? fail_write : fail_read) = (write ? responded : beats_read) + number;
+        fail_code = code;
+    }
+
+    // The channels, bits of Channel, are silent for so many cycles from now on.
+    void silence(uint32_t channels, uint64_t cycles) {
+        silent = channels;
+        silent_until = cycles > ~cycle ? ~0ull : cycle + cycles;
+    }
+
     // Flips a bit of the beat at an address from the memory's start on.
     void flip(uint64_t address, uint64_t bit) {
         const uint64_t at = low + address / beat * beat + bit / 8;
@@ -73,33 +87,34 @@ class Memory {
         writes.clear();
         responses.clear();
         offered = false;
-        held_ar = held_aw = held_w = false;
+        held_ar = held_aw = held_w = held_b = false;
     }
 
     MemoryOutputs outputs() {
         MemoryOutputs o{};
-        o.arready = reads.size() < BURSTS;
-        o.awready = writes.size() < BURSTS;
-        const bool read_due = !offered && !reads.empty() && reads.front().ready_at <= cycle;
-        const bool write_due = held_w && !writes.empty();
+        const uint32_t quiet = cycle < silent_until ? silent : 0;
+        o.arready = !(quiet & AR) && reads.size() < BURSTS;
+        o.awready = !(quiet & AW) && writes.size() < BURSTS;
+        const bool read_due = !offered && !(quiet & R) && !reads.empty() && reads.front().ready_at <= cycle;
+        const bool write_due = held_w && !(quiet & W) && !writes.empty();
         if (read_due && credit >= cost && (credit >= 2 * cost || !write_due || !write_turn)) {
             credit -= cost;
             offered = true;
             if (write_due) write_turn = true;
         }
-        o.wready = !writes.empty() && credit >= cost;
+        o.wready = !(quiet & W) && !writes.empty() && credit >= cost;
         if (offered) {
             const Burst& burst = reads.front();
             o.rvalid = true;
             o.rid = burst.id;
             o.rlast = burst.beats == 1;
-            o.rresp = response(burst.address);
-            o.rdata = o.rresp == DECERR ? zeros.data() : &bytes[burst.address];
+            o.rresp = beats_read == fail_read ? fail_code : response(burst.address);
+            o.rdata = o.rresp == DECERR || beats_read == fail_read ? zeros.data() : &bytes[burst.address];
         }
-        if (!responses.empty() && responses.front().ready_at <= cycle) {
+        if (!responses.empty() && responses.front().ready_at <= cycle && (held_b || !(quiet & B))) {
             o.bvalid = true;
             o.bid = responses.front().id;
-            o.bresp = responses.front().code;
+            o.bresp = responded == fail_write ? fail_code : responses.front().code;
         }
         driven = o;
         return o;
@@ -116,7 +131,11 @@ class Memory {
             if (--burst.beats == 0) reads.pop_front();
         }
         if (o.wready && i.wvalid) write(i);
-        if (o.bvalid && i.bready) responses.pop_front();
+        held_b = o.bvalid && !i.bready;
+        if (o.bvalid && i.bready) {
+            responses.pop_front();
+            responded++;
+        }
         if (o.arready && i.arvalid) reads.push_back(burst(i.ar));
         if (o.awready && i.awvalid) writes.push_back(burst(i.aw));
         credit += bandwidth;
@@ -140,13 +159,16 @@ class Memory {
     uint8_t* bytes;
     uint64_t low, high, beat, latency, bandwidth, cost, beat_log2 = 0;
     uint64_t cycle = 0, credit = 0, fault_low = 0, fault_high = 0;
+    uint64_t fail_read = ~0ull, fail_write = ~0ull, silent_until = 0;
+    uint32_t silent = 0;
+    int fail_code = OKAY;
     std::vector<uint8_t> zeros;
     std::deque<Burst> reads, writes;
     std::deque<WriteResponse> responses;
     bool offered = false;     // the beat at the front of reads is on the bus
     bool write_turn = false;  // the bucket's next beat is a write's if both want it
     MemoryOutputs driven{};
-    bool held_ar = false, held_aw = false, held_w = false;
+    bool held_ar = false, held_aw = false, held_w = false, held_b = false;
     Address last_ar, last_aw;
 
     void fail(const char* what, uint64_t address) {

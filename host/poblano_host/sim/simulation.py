@@ -19,7 +19,7 @@ from .errors import SimulationError
 from .native import NativeObject
 from .stored import check_bit, different
 
-__all__ = ["EVENT", "Simulation", "chip_rtl"]
+__all__ = ["EVENT", "Simulation", "build_chip", "chip_rtl"]
 
 SOURCES = (
     "harness.cpp",
@@ -64,7 +64,7 @@ def chip_rtl(config, *, report=lambda text: None):
     return path.read_text()
 
 
-def _build(verilog, top, sources, **options):
+def build_chip(verilog, top, sources, *, visible=(), **options):
     """:func:`build_library` of ``verilog`` with a register before the reset of ``top``, which reaches so much
     that to look at it whenever an input changes would take a fifth of the model's time."""
     module = re.search(rf"^module {top}\(.*?^endmodule$", verilog, re.MULTILINE | re.DOTALL)
@@ -79,7 +79,8 @@ def _build(verilog, top, sources, **options):
         f"  always @(posedge clk) reset <= rst;\n  inside_{top} inside_{top}({wires});\nendmodule\n"
     )
     inside = re.sub(rf"^module {top}\(", f"module inside_{top}(", verilog, flags=re.MULTILINE)
-    return build_library(f"{inside}\n{registered}", top, sources, **options)
+    visible = [(f"inside_{top}" if name == top else name, register) for name, register in visible]
+    return build_library(f"{inside}\n{registered}", top, sources, visible=visible, **options)
 
 
 _U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
@@ -111,8 +112,12 @@ _FUNCTIONS = {
     "completed": (_U64,),
     "beats_read": (_U64,),
     "beats_written": (_U64,),
+    "responded": (_U64,),
     "error": (ctypes.c_char_p,),
     "fault": (None, _U64, _U64),
+    "tolerate": (None,),
+    "fail_beat": (None, _U64, ctypes.c_int, _U64, ctypes.c_int),
+    "silence": (None, _U64, _U32, _U64),
     "flip": (None, _U64, _U64, _U64),
     "different": (_U64, _U64, _POINTER, _U64),
     "events": (_U64, ctypes.POINTER(_POINTER)),
@@ -170,7 +175,12 @@ class Simulation:
     -------
     memory : uint8 array, shared with the simulation; gone after :meth:`close`
     library : the compiled model, a ctypes.CDLL
+    tolerant : whether a breach of the memory port's rules does not matter
     """
+
+    SOURCES: tuple = SOURCES
+    FUNCTIONS: dict = _FUNCTIONS
+    tolerant = False
 
     def __init__(
         self,
@@ -181,17 +191,16 @@ class Simulation:
         trace=None,
         report=lambda text: None,
         verilog=None,
-        build=_build,
+        build=build_chip,
     ):
         self.config = config
-        sources = {name: Path(__file__).with_name(name).read_text() for name in SOURCES}
+        sources = {name: Path(__file__).with_name(name).read_text() for name in self.SOURCES}
         verilog = chip_rtl(config, report=report) if verilog is None else verilog
         no_inline = [f"poblano_{name}" for name in REPEATED]
         sources["ports.h"] = _ports(config.memory)
         sizes, self._rules = _sizes(config.memory, memory_bytes, check, trace, config.ecc)
-        self._model = NativeObject(
-            build(verilog, "chip", sources, no_inline=no_inline, report=report), "poblano", _FUNCTIONS, sizes
-        )
+        library = build(verilog, "chip", sources, no_inline=no_inline, report=report)
+        self._model = NativeObject(library, "poblano", self.FUNCTIONS, sizes)
         self._call = self._model.call
         self.library = self._model.library
         self.memory = np.ctypeslib.as_array(self._call("memory"), (memory_bytes,))
@@ -227,7 +236,7 @@ class Simulation:
         breach of AXI's rules."""
         cycles = self._call("run", max_cycles)
         error = self._call("error").decode()
-        if error:
+        if error and not self.tolerant:
             raise SimulationError(f"{'AXI protocol' if self.config.memory.dram is None else 'DRAM'}: {error}")
         return cycles
 

@@ -23,7 +23,8 @@ class AXIReadArbiter(wiring.Component):
     The port's number becomes the high bits of the id, and a beat goes back to the port that its id names,
     so that bursts of different ports may come back in any order and interleaved. An address takes one cycle
     more; data pass in the same cycle. At most one burst of each other port comes before a port's. A port
-    that does not take its data blocks the others: every master asks only for what it has room for.
+    that does not take its data blocks the others: every master asks only for what it has room for. A master
+    may withdraw an address that was not taken, when it is reset.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class AXIReadArbiter(wiring.Component):
             turn.accept.eq(free),
         ]
         with m.If(free):
-            m.d.sync += ar.valid.eq(turn.request.any())
+            m.d.sync += ar.valid.eq(turn.grant.any())
             chosen = select(turn.grant, [port.ar.payload for port in self.i])
             number = select(turn.grant, range(len(self.i)))
             address = self.i[0].ar.payload.shape()(chosen)

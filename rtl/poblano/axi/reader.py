@@ -35,20 +35,26 @@ class AXIReader(wiring.Component):
     depth : words, at least 2
     burst_beats : greatest number of beats in a burst, a power of two
     outstanding : most bursts in flight
+    marks : whether the last words of transfers are marked
+    ecc : whether the words in the FIFO have check bits
 
     Members
     -------
     cmd : In(stream(TransferLayout))
     axi : Out(AXIReadSignature)
     o : Out(stream(word_width))
+    last : Out(1), the word offered is its transfer's last; only if it ``marks`` them
     done : Out(1), high for a cycle when a transfer's last word has entered the FIFO; in order
     error : Out(1)
     flush : In(1)
     idle : Out(1), no burst is in flight
     full : Out(1), for the counters: waits for room in the FIFO
+    corrected, failed : Out(1), with ``ecc``, of the word at ``o``
     """
 
-    def __init__(self, config: AXIConfig, *, word_width, depth, burst_beats, outstanding):
+    def __init__(
+        self, config: AXIConfig, *, word_width, depth, burst_beats, outstanding, marks=False, ecc=False
+    ):
         if word_width % config.data_width:
             raise ValueError(
                 f"word_width must be a multiple of data_width {config.data_width}, not {word_width!r}"
@@ -56,12 +62,14 @@ class AXIReader(wiring.Component):
         if depth < 2:
             raise ValueError(f"depth must be at least 2, not {depth!r}")
         self.config, self.word_width, self.depth = config, word_width, depth
-        self.burst_beats, self.outstanding = burst_beats, outstanding
+        self.burst_beats, self.outstanding, self.marks, self.ecc = burst_beats, outstanding, marks, ecc
         super().__init__(
-            {
+            ({"corrected": Out(1), "failed": Out(1)} if ecc else {})
+            | {
                 "cmd": In(stream.Signature(TransferLayout(addr_width=config.addr_width))),
                 "axi": Out(AXIReadSignature(config)),
                 "o": Out(stream.Signature(word_width)),
+                **({"last": Out(1)} if marks else {}),
                 "done": Out(1),
                 "error": Out(1),
                 "flush": In(1),
@@ -89,8 +97,15 @@ class AXIReader(wiring.Component):
         # Of each burst in flight, whether it is its transfer's last.
         in_flight = place(m, "in_flight", FIFO(shape=1, depth=self.outstanding))
         # One more word than there are credits: a BufferedFIFO can refuse its last one for a cycle.
-        words = place(m, "words", BufferedFIFO(shape=self.word_width, depth=self.depth + 1))
-        connect(m, words.o, flipped(self.o))
+        width = self.word_width + self.marks
+        words = place(m, "words", BufferedFIFO(shape=width, depth=self.depth + 1, ecc=self.ecc))
+        m.d.comb += [
+            Cat(self.o.payload, *([self.last] if self.marks else ())).eq(words.o.payload),
+            self.o.valid.eq(words.o.valid),
+            words.o.ready.eq(self.o.ready),
+        ]
+        if self.ecc:
+            m.d.comb += [self.corrected.eq(words.corrected), self.failed.eq(words.failed)]
         self._requests(m, in_flight, stop)
         self._answers(m, in_flight, words, stop, failed)
         return m
@@ -142,18 +157,17 @@ class AXIReader(wiring.Component):
         with m.If(bad):
             m.d.sync += failed.eq(1)
 
+        if self.marks:
+            m.d.comb += words.i.payload[-1].eq(ends & in_flight.o.payload)
+        target = words.i.payload[: self.word_width]
         if self.beats == 1:
-            m.d.comb += [words.i.valid.eq(take), words.i.payload.eq(r.payload.data)]
+            m.d.comb += [words.i.valid.eq(take), target.eq(r.payload.data)]
             return
         beat = Signal(range(self.beats))
         word = Signal(data.ArrayLayout(self.config.data_width, self.beats))
         earlier = Signal(data.ArrayLayout(self.config.data_width, self.beats - 1))
         last = beat == self.beats - 1
-        m.d.comb += [
-            word.eq(Cat(earlier, r.payload.data)),
-            words.i.valid.eq(take & last),
-            words.i.payload.eq(word),
-        ]
+        m.d.comb += [word.eq(Cat(earlier, r.payload.data)), words.i.valid.eq(take & last), target.eq(word)]
         with m.If(take):
             m.d.sync += [
                 beat.eq(Mux(last, 0, beat + 1)),

@@ -5,6 +5,8 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2, exact_log2
 
+from ..ecc.events import ECCEvents, uses
+from ..ecc.memory import ECCMemory
 from ..stream.fifo import FIFO
 from ..verilog import place
 from .bursts import BOUNDARY_BYTES, Bursts, TransferLayout
@@ -33,6 +35,7 @@ class AXIReorderReader(wiring.Component):
     config : AXIConfig, with an id for each of the bursts
     burst_beats : greatest number of beats in a burst, a power of two
     outstanding : most bursts, a power of two
+    ecc : whether kept beats have check bits; one that failed is as an error response
 
     Members
     -------
@@ -44,14 +47,17 @@ class AXIReorderReader(wiring.Component):
     flush : In(1)
     idle : Out(1), no burst is in flight
     full : Out(1), for the counters: waits for room
+    events : Out(ECCEvents), with ``ecc``
     """
 
-    def __init__(self, config: AXIConfig, *, burst_beats, outstanding):
+    def __init__(self, config: AXIConfig, *, burst_beats, outstanding, ecc=False):
         if 1 << config.id_width < outstanding:
             raise ValueError(f"ids of {config.id_width} bits are too few for {outstanding!r} bursts")
         self.config, self.burst_beats, self.outstanding = config, burst_beats, outstanding
+        self.ecc = ecc
         super().__init__(
-            {
+            ({"events": Out(ECCEvents())} if ecc else {})
+            | {
                 "cmd": In(stream.Signature(TransferLayout(addr_width=config.addr_width))),
                 "axi": Out(AXIReadSignature(config)),
                 "o": Out(stream.Signature(config.data_width)),
@@ -126,39 +132,52 @@ class AXIReorderReader(wiring.Component):
         """Keeps beats, each in its place, and gives them in order."""
         r = self.axi.r
         beat = data.StructLayout({"data": self.config.data_width, "bad": 1})
-        m.submodules.beats = beats = memory.Memory(shape=beat, depth=self.outstanding * self.longest, init=[])
-        write, read = beats.write_port(), beats.read_port()
+        write, read, flags = self._beats(m, beat)
         beat_bits = exact_log2(self.longest)
         turn, index = Signal(ceil_log2(self.outstanding)), Signal(beat_bits)  # of the next beat
         counts = Array(come)
         there, take, ends = Signal(), Signal(), Signal()
         kept, fresh, last = Signal(), Signal(), Signal()  # of the beat that was read last
+        got, bad = beat(read.data), Signal()
         place_of = lambda burst, beat: Cat(beat[:beat_bits], burst[: len(turn)])
         m.d.comb += [
             r.ready.eq(1),
             write.en.eq(r.valid),
             write.addr.eq(place_of(r.payload.id, counts[r.payload.id[: len(turn)]])),
-            write.data.data.eq(r.payload.data),
-            write.data.bad.eq(r.payload.resp[1]),
+            beat(write.data).data.eq(r.payload.data),
+            beat(write.data).bad.eq(r.payload.resp[1]),
+            bad.eq(got.bad if flags is None else got.bad | flags.failed),
             there.eq(begun.o.valid & (counts[turn] > index)),
-            take.eq(there & (~kept | self.o.ready) & ~stop & ~(fresh & read.data.bad)),
+            take.eq(there & (~kept | self.o.ready) & ~stop & ~(fresh & bad)),
             ends.eq(index == begun.o.payload.len),
             begun.o.ready.eq(take & ends),
             read.en.eq(take),
             read.addr.eq(place_of(turn, index)),
-            self.o.valid.eq(kept & ~read.data.bad),
-            self.o.payload.eq(read.data.data),
+            self.o.valid.eq(kept & ~bad),
+            self.o.payload.eq(got.data),
         ]
         m.d.sync += [
             fresh.eq(take),
-            kept.eq(take | kept & ~(self.o.ready | read.data.bad)),
+            kept.eq(take | kept & ~(self.o.ready | bad)),
             last.eq(ends & begun.o.payload.last),
-            self.error.eq(fresh & read.data.bad & ~stop),
-            self.done.eq(fresh & ~read.data.bad & last & ~stop),
+            self.error.eq(fresh & bad & ~stop),
+            self.done.eq(fresh & ~bad & last & ~stop),
         ]
         with m.If(take):
             m.d.sync += index.eq(Mux(ends, 0, index + 1))
             with m.If(ends):
                 m.d.sync += turn.eq(turn + 1)
-        with m.If(fresh & read.data.bad):
+        with m.If(fresh & bad):
             m.d.sync += failed.eq(1)
+        if flags is not None:
+            m.d.sync += self.events.eq(uses((fresh & ~stop, flags)))
+
+    def _beats(self, m, beat):
+        """The write and the read port of the memory of beats, and what has their ``corrected`` and ``failed``
+        with ``ecc``."""
+        depth = self.outstanding * self.longest
+        if self.ecc:
+            beats = place(m, "beats", ECCMemory(width=beat.size, depth=depth))
+            return beats.write, beats.read, beats
+        m.submodules.beats = beats = memory.Memory(shape=beat.size, depth=depth, init=[])
+        return beats.write_port(), beats.read_port(), None

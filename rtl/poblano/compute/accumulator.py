@@ -9,11 +9,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import TileConfig
+from ..ecc.events import ECCEvents, uses
 from ..formats.element import Activation, Arithmetic
 from ..formats.float32 import FixedToFloat, FloatAdd
 from ..formats.scale import ONE, SCALE, FloatScale, IntegerScale, scale_of_float32
 from ..interfaces import MetaLayout
-from ..memory.sram import SRAM
+from ..memory.sram import sram
 from ..stream.broadcast import Broadcast
 from ..stream.delay import delay, history
 from ..stream.loop_walk import LoopWalk
@@ -189,7 +190,7 @@ class Accumulator(wiring.Component):
     ``scalers`` columns of a token a cycle, tokens in order; a step's drain runs while the next step's sums
     come in, and steps follow each other without a gap (short ones, of fewer than :attr:`recurrence` cycles,
     start only that long after the one before). Results come after the last step of each group; a result that
-    is not accepted stops the drain, and then the sums.
+    is not accepted stops the drain, and then the sums. With ``config.ecc`` sums and totals have check bits.
 
     Members
     -------
@@ -198,6 +199,7 @@ class Accumulator(wiring.Component):
     meta : In(stream of MetaLayout for each segment), for each group, step and row
     scales : Out(ScalePortSignature)
     o : Out(stream of ``scalers`` FP32), for each group, row and part of ``scalers`` columns
+    events : Out(ECCEvents), with ``config.ecc``, of sums, totals and scales
     """
 
     def __init__(self, config: TileConfig):
@@ -205,7 +207,8 @@ class Accumulator(wiring.Component):
         self.cycles = LaneCycles(config.array.arithmetic)
         meta = MetaLayout(config.array.arithmetic.activation_sum_width)
         super().__init__(
-            {
+            ({"events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "cmd": In(stream.Signature(data.StructLayout(ACCUMULATOR_COMMAND))),
                 "sums": In(stream.Signature(SumsLayout(config.array))),
                 "meta": In(stream.Signature(data.ArrayLayout(meta, config.array.segments))),
@@ -217,7 +220,7 @@ class Accumulator(wiring.Component):
     @property
     def recurrence(self):
         """Cycles from a read of the FP32 memory to the first read that sees its result."""
-        return 2 + FloatAdd.LATENCY * self.config.array.segments
+        return 2 + self.config.ecc + FloatAdd.LATENCY * self.config.array.segments
 
     @property
     def latency(self):
@@ -227,7 +230,7 @@ class Accumulator(wiring.Component):
         m = Module()
         array, parts = self.config.array, self.config.array.cols // self.config.scalers
         fork = place(m, "fork", Broadcast(shape=data.StructLayout(ACCUMULATOR_COMMAND), count=2))
-        sums = place(m, "block_sums", BlockSums(array, tokens=self.config.tokens))
+        sums = place(m, "block_sums", BlockSums(array, tokens=self.config.tokens, ecc=self.config.ecc))
         walk = place(
             m,
             "walk",
@@ -247,13 +250,20 @@ class Accumulator(wiring.Component):
         ages = Cat(history(m, en, "flight", issue, self.latency))
         self._reads(m, en, issue, ages[1 : self.recurrence], sums, walk)
         factors = self._factors(m, en, walk.o.payload.command)
-        before, totals = self._memory(m, en, ages, walk.o.payload)
+        before, totals, used = self._memory(m, en, ages, walk.o.payload)
         clock = gated_clock(m, "lanes", en & ages[1 : self.latency].any())
         active = [self._active(ages, s) for s in range(array.segments)]
         flag = lambda name, value: delay(m, en, name, value, 1)
         at, command = walk.o.payload, walk.o.payload.command
         part = flag("part", at.index.part)
         flags = {name: flag(name, command[name]) for name in ("scaled", "minimum", "e8m0")}
+        if self.config.ecc:
+            fresh = en & ages[1]
+            of_scales = (
+                (fresh & flags["scaled"], self.scales.scales_flags),
+                (fresh & flags["minimum"], self.scales.minima_flags),
+            )
+            m.d.sync += self.events.eq(sums.events.as_value() | uses(used, *of_scales))
         for lane in range(self.config.scalers):
             total = before[lane]
             for s, of_segment in enumerate(factors):
@@ -337,7 +347,7 @@ class Accumulator(wiring.Component):
 
     def _memory(self, m, en, ages, at):
         """The FP32 memory, of which all columns' accumulators are read in cycle VALUE - 1: the totals so far,
-        0 in a first step, and the new ones, to be driven."""
+        0 in a first step, and the new ones, to be driven; with ``config.ecc``, what :func:`uses` takes."""
         lanes, parts = self.config.scalers, self.config.array.cols // self.config.scalers
         depth = self.config.tokens * parts
         # Travels with the numbers: which of the totals, whether it begins, and whether it ends.
@@ -347,10 +357,12 @@ class Accumulator(wiring.Component):
             flow.first.eq(at.first.step),
             flow.last.eq(at.last.step),
         ]
-        at_read = delay(m, en, "flow_read", flow, self.cycles.value - 1)
-        at_value = delay(m, en, "flow_value", at_read, 1)
+        ecc = self.config.ecc
+        # With check bits a cycle before: what was corrected comes from a register.
+        at_read = delay(m, en, "flow_read", flow, self.cycles.value - 1 - ecc)
+        at_value = delay(m, en, "flow_value", at_read, 1 + ecc)
         at_result = delay(m, en, "flow_result", at_value, self.latency - self.cycles.value)
-        memory = place(m, "memory", SRAM(width=32 * lanes, depth=depth))
+        memory = place(m, "memory", sram(width=32 * lanes, depth=depth, ecc=ecc, write_back=False))
         read_port, write_port = memory.read, memory.write
         totals = Signal(data.ArrayLayout(32, lanes))
         m.d.comb += [
@@ -363,8 +375,12 @@ class Accumulator(wiring.Component):
             self.o.valid.eq(ages[-1] & at_result.last),
             en.eq(self.o.ready | ~self.o.valid),
         ]
-        kept = totals.shape()(read_port.data)
-        return [Mux(at_value.first, 0, kept[lane]) for lane in range(lanes)], totals
+        kept, used = totals.shape()(read_port.data), None
+        if ecc:
+            kept = totals.shape()(delay(m, en, "kept", read_port.data, 1))
+            flags = ECCEvents()(delay(m, en, "flags", Cat(memory.corrected, memory.failed), 1))
+            used = en & ages[self.cycles.value] & ~at_value.first, flags
+        return [Mux(at_value.first, 0, kept[lane]) for lane in range(lanes)], totals, used
 
     def _lane(self, m, en, lane, s, flags, shared, clock):
         """Cycle 1: the lane of a column and segment, with its scale; ``number`` and ``total`` are to be

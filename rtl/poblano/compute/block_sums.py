@@ -1,10 +1,15 @@
 """Sums of the passes of a block, in two banks: one is filled while the other is drained."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import ArrayConfig
+from ..ecc.events import ECCEvents, uses
+from ..ecc.memory import ECCMemory
+from ..stream.delay import delay, history
 from ..stream.loop_walk import LoopWalk
 from ..verilog import place
 from .array import SumsLayout
@@ -24,11 +29,15 @@ class BlockSums(wiring.Component):
     Takes a beat a cycle; a beat of a new step waits while its token in the bank still has to be drained,
     without ``early`` while any has.
 
+    With ``ecc`` rows have check bits, and ``full`` comes a cycle later; a beat comes no sooner than 3 cycles
+    after that of the same row in the pass before.
+
     Parameters
     ----------
     config : ArrayConfig
     tokens : most rows of a command
     early : whether rows are taken for a new step before all of the bank has been drained
+    ecc : whether there are check bits
 
     Members
     -------
@@ -40,13 +49,15 @@ class BlockSums(wiring.Component):
     last : In(1), with ``read``: and that ends the step
     en : In(1), the reader's clock enable: ``read`` counts, and ``data`` is used up, only while it is 1
     data : Out(SumsLayout), from the cycle after ``read`` to the next cycle with ``en``
+    events : Out(ECCEvents), with ``ecc``
     """
 
-    def __init__(self, config: ArrayConfig, *, tokens, early=True):
-        self.config, self.tokens, self.early = config, tokens, early
+    def __init__(self, config: ArrayConfig, *, tokens, early=True, ecc=False):
+        self.config, self.tokens, self.early, self.ecc = config, tokens, early, ecc
         sums = SumsLayout(config)
         super().__init__(
-            {
+            ({"events": Out(ECCEvents())} if ecc else {})
+            | {
                 "cmd": In(stream.Signature(data.StructLayout(SUMS_COMMAND))),
                 "i": In(stream.Signature(sums)),
                 "full": Out(1),
@@ -75,18 +86,22 @@ class BlockSums(wiring.Component):
         drain_bank, data_bank, ended = self._drain(m)
         fill_row = at.index.row[: self.row.shape().width]
         free, accept = Signal(), Signal()
+        # With check bits sums are written a cycle later: a bank is closed before it is full, and a beat may
+        # come too soon for the sum of its row in the pass before.
+        closed, soon = (Signal.like(full), Signal()) if self.ecc else (full, C(0))
+        may = free & ~soon if self.ecc else free
         m.d.comb += [
             # Rows that have been read are overwritten early, but not so that the bank is read or completed
             # again.
             free.eq(
-                ~full.bit_select(fill_bank, 1)
+                ~closed.bit_select(fill_bank, 1)
                 | (
                     at.first.pass_ & ~at.last.row & Mux(drain_bank == fill_bank, fill_row < self.row, ended)
                     if self.early
                     else 0
                 )
             ),
-            self.i.ready.eq(walk.o.valid & free),
+            self.i.ready.eq(walk.o.valid & may),
             accept.eq(self.i.valid & self.i.ready),
             walk.o.ready.eq(accept),
         ]
@@ -105,31 +120,55 @@ class BlockSums(wiring.Component):
         ]
         with m.If(accept & at.last.pass_ & at.last.row):
             m.d.sync += fill_bank.eq(~fill_bank)
-
-        totals = Signal(self.i.payload.shape())
-        so_far = []
-        for b in range(2):
-            adding = Signal(name=f"adding{b}")
-            read_port, write_port = self._bank(m, f"bank{b}", len(totals.as_value()))
-            m.d.comb += [
-                adding.eq(accept & ~at.first.pass_ & (fill_bank == b)),
-                read_port.en.eq(adding | (self.en & self.read & (drain_bank == b))),
-                read_port.addr.eq(Mux(adding, fill_row, self.row)),
-                write_port.en.eq(write & (write_bank == b)),
-                write_port.addr.eq(write_row),
-                write_port.data.eq(totals),
-            ]
-            so_far.append(data.View(totals.shape(), read_port.data))
-            with m.If(complete & (write_bank == b)):
-                m.d.sync += full[b].eq(1)
-            with m.Elif(self.en & ended & (drain_bank != b)):
-                m.d.sync += full[b].eq(0)
-        self._add(m, totals, beat, first, write_bank, so_far)
+        now = SimpleNamespace(accept=accept, first=at.first.pass_, bank=fill_bank, row=fill_row)
+        stage = SimpleNamespace(
+            beat=beat, first=first, complete=complete, write=write, bank=write_bank, row=write_row
+        )
+        so_far = self._banks(m, now, stage, full, drain_bank, ended, closed, soon)
         m.d.comb += [
             self.full.eq(full.bit_select(drain_bank, 1)),
             self.data.eq(Mux(data_bank, so_far[1], so_far[0])),
         ]
         return m
+
+    def _banks(self, m, now, stage, full, drain_bank, ended, closed, soon):
+        """The banks: what is read in cycle 0, what is added and written in cycle 1, with check bits in cycle
+        2; what is read of each bank."""
+        so_far, used = [], []
+        totals = Signal(self.i.payload.shape())
+        last = self._late(m, stage) if self.ecc else stage
+        for b in range(2):
+            adding = Signal(name=f"adding{b}")
+            bank, read_port, write_port = self._bank(m, f"bank{b}", len(totals.as_value()))
+            m.d.comb += [
+                adding.eq(now.accept & ~now.first & (now.bank == b)),
+                read_port.en.eq(adding | (self.en & self.read & (drain_bank == b))),
+                read_port.addr.eq(Mux(adding, now.row, self.row)),
+                write_port.en.eq(last.write & (last.bank == b)),
+                write_port.addr.eq(last.row),
+                write_port.data.eq(totals),
+            ]
+            so_far.append(data.View(totals.shape(), read_port.data))
+            if self.ecc:
+                used.append((history(m, 1, f"read{b}", read_port.en, 1)[1], bank))
+            with m.If(last.complete & (last.bank == b)):
+                m.d.sync += full[b].eq(1)
+            with m.Elif(self.en & ended & (drain_bank != b)):
+                m.d.sync += full[b].eq(0)
+        before = so_far
+        if self.ecc:
+            m.d.sync += self.events.eq(uses(*used))
+            corrected = Mux(stage.bank, so_far[1].as_value(), so_far[0].as_value())
+            before = [totals.shape()(delay(m, 1, "corrected", corrected, 1))] * 2
+            same = stage.write & (stage.row == now.row) | last.write & (last.row == now.row)
+            m.d.comb += [soon.eq(same & ~now.first), closed.eq(full | Mux(last.complete, 1 << last.bank, 0))]
+        self._add(m, totals, last.beat, last.first, last.bank, before)
+        return so_far
+
+    def _late(self, m, stage):
+        """The signals of ``stage`` a cycle later."""
+        late = lambda name, value: delay(m, 1, f"late_{name}", value, 1, reset_less=name == "beat")
+        return SimpleNamespace(**{name: late(name, value) for name, value in vars(stage).items()})
 
     def _drain(self, m):
         """The bank that is read next; the one that ``data`` comes from; whether the last row of the bank that
@@ -146,12 +185,15 @@ class BlockSums(wiring.Component):
         return drain_bank, data_bank, ended
 
     def _bank(self, m, name, width):
-        """The read port and the write port of a bank, whose rows have ``width`` bits."""
+        """A bank, whose rows have ``width`` bits, its read port and its write port."""
+        if self.ecc:
+            bank = place(m, name, ECCMemory(width=width, depth=self.tokens))
+            return bank, bank.read, bank.write
         m.submodules[name] = bank = memory.Memory(shape=width, depth=self.tokens, init=[])
         write_port = bank.write_port()
         # A row of consecutive passes comes at least a tile's items apart.
         read_port = bank.read_port(transparent_for=(write_port,) if self.config.items < 2 else ())
-        return read_port, write_port
+        return bank, read_port, write_port
 
     def _add(self, m, totals, beat, first, bank, so_far):
         """Makes ``totals``: the beat's sums, and, but in the first pass, those so far of ``bank``."""

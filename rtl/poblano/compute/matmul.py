@@ -1,13 +1,17 @@
 """The matmul unit: executes MATMUL commands on the systolic array."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import TileConfig
+from ..ecc.events import ECCEvents
 from ..interfaces import BusWrite, LocalWrite, UnitSignature, meta_port, word_port
-from ..isa.commands import Opcode
+from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
 from ..isa.weight_stream import Activation, Element, ScaleFormat, weight_quantum
 from ..stream.broadcast import Broadcast
@@ -30,7 +34,11 @@ class MatmulUnit(wiring.Component):
     activations, accumulating, writing) start as soon as they are done with the command before, so that
     commands overlap; results and ``done`` come in command order. A command is transferred when the last
     part of the one before has started, a NOP when nothing is in progress. Words of the weight stream are
-    taken only for a command that is there.
+    taken only for a command that is there. The last word of a command must be the last of one of the stream
+    unit's: the error is LENGTH otherwise.
+
+    With ``config.ecc``, the use of a word that check bits could not correct is an error: of the weight
+    stream, of its command, elsewhere of the oldest command in progress.
 
     With weights and outputs always available a command of M rows, P passes of I items (array rows, columns
     with transpose, divided by ``load_rows``) takes groups * steps * P * max(M, I) cycles, if this covers
@@ -47,18 +55,23 @@ class MatmulUnit(wiring.Component):
     tile : In(5), the own tile's number; constant
     unit : In(UnitSignature())
     weights : In(stream(8 * stream_bytes))
+    last : In(1), the word at ``weights`` is the last of a STREAM
+    weights_failed : In(1), with ``config.ecc``, beside it: the word is not what memory gave
     a, meta : Out(ReadPortSignature), words of activation memory: elements; scales and sums. Latency 1 to 3.
     local, bus : Out(stream of LocalWrite, of BusWrite)
+    events : Out(ECCEvents), with ``config.ecc``, of the unit's own memories
     """
 
     def __init__(self, config: TileConfig, *, tiles, stream_bytes):
         self.config, self.tiles, self.stream_bytes = config, tiles, stream_bytes
         local = config.local
         super().__init__(
-            {
+            ({"weights_failed": In(1), "events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "tile": In(5),
                 "unit": In(UnitSignature()),
                 "weights": In(stream.Signature(8 * stream_bytes)),
+                "last": In(1),
                 "a": Out(word_port(local)),
                 "meta": Out(meta_port(local)),
                 "local": Out(stream.Signature(LocalWrite(local))),
@@ -94,7 +107,9 @@ class MatmulUnit(wiring.Component):
             writer.tile.eq(self.tile),
         ]
         parts = (loader.cmd, reader.cmd, meta.cmd, accumulator.cmd, writer.cmd)
+        failed = self._failed(m, loader, accumulator, writer) if self.config.ecc else None
         self._commands(m, parts, writer.done)
+        self._errors(m, loader.ends, writer.done, failed)
 
         starved = reader.active & ~(array.a.valid & array.a.ready) & ~(array.o.valid & ~array.o.ready)
         m.d.comb += [
@@ -107,6 +122,35 @@ class MatmulUnit(wiring.Component):
             ),
         ]
         return m
+
+    def _errors(self, m, ends, completed, failed):
+        """The error of a command whose weights do not end where a STREAM does, or failed, when all before it
+        are done; and that of what else has ``failed``."""
+        # Commands that have all their weights; those before the wrong one.
+        loaded, before = Signal(4), Signal(4)
+        wrong, left = Signal(), Signal(4)
+        bad, error, code = ends & ~self.last, wrong & (before == 0), Value.cast(ErrorCode.LENGTH)
+        if failed is not None:
+            weights, of_weights, late = Signal(), Signal(), Signal()
+            m.d.comb += weights.eq(self.weights.valid & self.weights.ready & self.weights_failed)
+            m.d.sync += late.eq(failed)
+            with m.If(~wrong):
+                m.d.sync += of_weights.eq(weights)
+            bad, error = bad | weights, error | late
+            code = Mux(late | of_weights, ErrorCode.ECC, ErrorCode.LENGTH)
+        m.d.comb += [left.eq(loaded - completed), self.unit.error.eq(error), self.unit.code.eq(code)]
+        m.d.sync += loaded.eq(left + ends)
+        with m.If(~wrong):
+            m.d.sync += [wrong.eq(bad), before.eq(left)]
+        with m.Elif(before == 0):
+            m.d.sync += wrong.eq(0)
+        with m.Else():
+            m.d.sync += before.eq(before - completed)
+
+    def _failed(self, m, *parts):
+        """Whether a word failed, of activation memory or of the memories of ``parts``."""
+        m.d.comb += self.events.eq(reduce(or_, [Value.cast(part.events) for part in parts]))
+        return self.events.failed | (self.a.valid & self.a.failed) | (self.meta.valid & self.meta.failed)
 
     def _commands(self, m, parts, completed):
         """Decodes commands, hands them to the parts, and counts those in progress."""

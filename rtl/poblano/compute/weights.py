@@ -5,10 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import BLOCK, TileConfig
+from ..ecc.events import ECCEvents, uses
 from ..formats.element import Element, decode_operand, operand_layout
 from ..formats.scale import SCALE, scale_of_float16, scale_of_float32, scale_of_power
 from ..isa.weight_stream import ScaleFormat
-from ..memory.sram import SRAM
+from ..memory.sram import sram
 from ..stream.fifo import BufferedFIFO
 from ..stream.loop_walk import LoopWalk
 from ..stream.select import word_mux
@@ -38,12 +39,16 @@ class ScalePortSignature(wiring.Signature):
     part : Out, which ``scalers`` columns
     release : Out(1), with ``en``: this was the oldest step's last read
     scales, minima : In(SCALE for each segment and scaler), from the cycle after ``en`` until the next ``en``
+    scales_flags, minima_flags : In(ECCEvents), with ``config.ecc``: whether a bit of those of all columns was
+        corrected, whether they are not what was stored
     """
 
     def __init__(self, config: TileConfig):
         values = data.ArrayLayout(data.ArrayLayout(SCALE, config.scalers), config.array.segments)
+        flags = In(ECCEvents())
         super().__init__(
-            {
+            ({"scales_flags": flags, "minima_flags": flags} if config.ecc else {})
+            | {
                 "en": Out(1),
                 "part": Out((config.array.cols // config.scalers - 1).bit_length()),
                 "release": Out(1),
@@ -112,17 +117,21 @@ class WeightLoader(wiring.Component):
     o : Out(stream(WeightItemLayout))
     scales : In(ScalePortSignature)
     active : Out(1), there are words to take
+    ends : Out(1), the word that is taken is a command's last
+    events : Out(ECCEvents), with ``config.ecc``, of words taken ahead
     """
 
     def __init__(self, config: TileConfig, *, stream_bytes):
         self.config, self.stream_bytes = config, stream_bytes
         super().__init__(
-            {
+            ({"events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "cmd": In(stream.Signature(data.StructLayout(LOADER_COMMAND))),
                 "i": In(stream.Signature(8 * stream_bytes)),
                 "o": Out(stream.Signature(WeightItemLayout(config.array))),
                 "scales": In(ScalePortSignature(config)),
                 "active": Out(1),
+                "ends": Out(1),
             }
         )
 
@@ -151,7 +160,9 @@ class WeightLoader(wiring.Component):
         array, word_bytes = self.config.array, self.stream_bytes
         blocks = array.segments * array.cols
         line = data.StructLayout({"word": WordLayout(word_bytes), "transpose": 1, "element": Element})
-        lines = place(m, "lines", BufferedFIFO(shape=line, depth=self.lines))
+        lines = place(m, "lines", BufferedFIFO(shape=line, depth=self.lines, ecc=self.config.ecc))
+        if self.config.ecc:
+            m.d.sync += self.events.eq(uses((lines.o.valid & lines.o.ready, lines)))
 
         # Parse: a step is its scales, its minima, its elements; section counts those that are complete.
         section = Signal(range(3))
@@ -181,6 +192,7 @@ class WeightLoader(wiring.Component):
             self.i.ready.eq(walk.o.valid & room & (lines.i.ready | ~in_elements)),
             taken.eq(self.i.valid & self.i.ready),
             walk.o.ready.eq(taken & in_elements & last),
+            self.ends.eq(walk.o.ready & walk.o.payload.last.as_value().all()),
             lines.i.valid.eq(taken & in_elements),
             lines.i.payload.word.eq(self.i.payload),
             lines.i.payload.transpose.eq(format.transpose),
@@ -237,9 +249,11 @@ class WeightLoader(wiring.Component):
             ("scale_store", write_scales, port.scales),
             ("minimum_store", write_minima, port.minima),
         ):
-            memory = place(
-                m, name, SRAM(width=SCALE.size * total, depth=slots, granularity=SCALE.size * count)
-            )
+            memory = sram(width=SCALE.size * total, depth=slots, granularity=SCALE.size * count, ecc=tile.ecc)
+            place(m, name, memory)
+            if tile.ecc:
+                flags = port.scales_flags if target is port.scales else port.minima_flags
+                m.d.comb += [flags.corrected.eq(memory.corrected.any()), flags.failed.eq(memory.failed.any())]
             write_port, read_port = memory.write, memory.read
             m.d.comb += [
                 write_port.addr.eq(newest),

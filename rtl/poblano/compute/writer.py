@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import LINE_WORDS, LocalConfig, TileConfig
+from ..ecc.events import ECCEvents, uses
 from ..interfaces import BusWrite, LocalWrite, RowLayout
 from ..stream.fifo import BufferedFIFO
 from ..stream.loop_walk import LoopWalk
@@ -46,12 +47,14 @@ class ResultWriter(wiring.Component):
     i : In(stream of ``scalers`` FP32)
     local, bus : Out(stream of LocalWrite, of BusWrite)
     done : Out(1)
+    events : Out(ECCEvents), with ``config.ecc``, of results that wait
     """
 
     def __init__(self, config: TileConfig, *, tiles):
         self.config, self.tiles = config, tiles
         super().__init__(
-            {
+            ({"events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "cmd": In(stream.Signature(data.StructLayout(writer_command(config.local, tiles=tiles)))),
                 "tile": In(5),
                 "i": In(stream.Signature(data.ArrayLayout(32, config.scalers))),
@@ -85,7 +88,9 @@ class ResultWriter(wiring.Component):
         # goes on.
         late = tile.tokens * parts // pieces * (pieces - 1) // pieces
         rows = data.ArrayLayout(data.ArrayLayout(32, tile.lanes), pieces)
-        results = place(m, "results", BufferedFIFO(shape=rows, depth=late + 4))
+        results = place(m, "results", BufferedFIFO(shape=rows, depth=late + 4, ecc=tile.ecc))
+        if tile.ecc:
+            m.d.sync += self.events.eq(uses((results.o.valid & results.o.ready, results)))
         m.d.comb += [
             results.i.payload.eq(self.i.payload),
             results.i.valid.eq(self.i.valid),

@@ -7,12 +7,13 @@ from amaranth.utils import exact_log2
 
 from ..axi.signature import AXIReadSignature
 from ..config import MemoryConfig
+from ..ecc.events import ECCEvents, uses
 from ..isa.commands import COMMAND_BYTES
 from ..stream.credit import Credit
 from ..stream.fifo import BufferedFIFO
 from ..verilog import place
 
-__all__ = ["BURST_COMMANDS", "CommandFetch", "FetchedLayout"]
+__all__ = ["BURSTS_AHEAD", "BURST_COMMANDS", "CommandFetch", "FetchedLayout"]
 
 BURST_COMMANDS = 4
 """Most commands in a burst; the ring is aligned to as many, so that no burst crosses 4 KiB."""
@@ -20,7 +21,8 @@ BURSTS_AHEAD = 2
 
 
 class FetchedLayout(data.StructLayout):
-    """A command, and whether memory answered the read of any part of it with an error."""
+    """A command, and whether memory answered the read of any part of it with an error, or check bits
+    could not correct one."""
 
     def __init__(self):
         super().__init__({"command": 8 * COMMAND_BYTES, "error": 1})
@@ -48,12 +50,14 @@ class CommandFetch(wiring.Component):
     idle : Out(1), no read in flight
     o : Out(stream of FetchedLayout)
     axi : Out(AXIReadSignature)
+    events : Out(ECCEvents), with ``config.ecc``, of beats that wait
     """
 
     def __init__(self, config: MemoryConfig):
         self.config = config
         super().__init__(
-            {
+            ({"events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "base": In(config.addr_width),
                 "size": In(32),
                 "tail": In(32),
@@ -70,7 +74,9 @@ class CommandFetch(wiring.Component):
         beats = COMMAND_BYTES // self.config.data_bytes
         depth = BURSTS_AHEAD * BURST_COMMANDS * beats
         beat = data.StructLayout({"data": self.config.data_width, "error": 1})
-        fifo = place(m, "fifo", BufferedFIFO(shape=beat, depth=depth))
+        fifo = place(m, "fifo", BufferedFIFO(shape=beat, depth=depth, ecc=self.config.ecc))
+        if self.config.ecc:
+            m.d.sync += self.events.eq(uses((fifo.o.valid & fifo.o.ready, fifo)))
         self._requests(m, fifo, beats, depth)
         self._commands(m, fifo, beats)
         return m
@@ -124,6 +130,7 @@ class CommandFetch(wiring.Component):
     def _commands(self, m, fifo, beats):
         """Collects the beats of a command."""
         words, error = Signal(data.ArrayLayout(self.config.data_width, beats)), Signal()
+        bad = fifo.o.payload.error | fifo.failed if self.config.ecc else fifo.o.payload.error
         have = Signal(range(beats + 1))
         given = Signal()
         m.d.comb += [
@@ -138,6 +145,6 @@ class CommandFetch(wiring.Component):
         with m.If(fifo.o.valid & fifo.o.ready):
             m.d.sync += [
                 words.eq(Cat(*(words[k] for k in range(1, beats)), fifo.o.payload.data)),
-                error.eq(fifo.o.payload.error | error & ~given),
+                error.eq(bad | error & ~given),
                 have.eq(Mux(given, 1, have + 1)),
             ]

@@ -7,14 +7,15 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..axi.lite import AXILiteSignature, AXILiteSlave
 from ..axi.signature import AXIReadSignature
 from ..config import ChipConfig
+from ..ecc.events import ECCEvents
 from ..interfaces import UnitSignature
 from ..isa.commands import COMMAND_BYTES, ErrorCode
+from ..isa.ecc_registers import ecc_places
 from ..isa.layout import CommandLayout
 from ..isa.regions import usable
 from ..isa.registers import (
     COUNTERS,
     NO_ERROR_UNIT,
-    REGISTERS,
     RING_ALIGNMENT,
     SMALLEST_RING,
     Control,
@@ -22,11 +23,14 @@ from ..isa.registers import (
     Status,
     address,
     constants,
+    registers_of,
 )
 from ..verilog import place
 from .checker import CommandChecker
+from .ecc_counters import DramEvents, ECCCounters
 from .fetch import CommandFetch
 from .queue import UnitQueue
+from .watchdog import Watchdog
 
 __all__ = ["CommandProcessor"]
 
@@ -38,12 +42,14 @@ registered."""
 class _State:
     """What the processor's parts share."""
 
-    def __init__(self):
+    def __init__(self, units):
         self.enable = Signal()
         self.resetting = Signal()  # the queue is being reset
         self.restart = Signal()  # resets fetch, checker, queues and units
-        self.error = Signal()  # nothing more is fetched or dispatched
-        self.halted = Signal()  # nothing more is started either
+        self.booting = Signal(init=1)  # memories are being cleared after a reset
+        self.error = Signal()  # ERROR_* hold one
+        self.stopped = Signal()  # nothing more is fetched or dispatched
+        self.failed = Signal(units)  # units that start nothing more, and complete nothing
         self.new_error = Signal()
         self.waiting = Signal(32)  # commands up to TAIL that are not dispatched
 
@@ -55,9 +61,14 @@ class CommandProcessor(wiring.Component):
     checked, and one more for each wait.
 
     Commands go to their units' queues in the ring's order, waiting where a queue is full. The first that is
-    refused or could not be fetched stops this: ERROR_* describe it, and the commands before it are
-    completed. An error of a unit, also after that, stops the start of commands already queued as well. A
-    TAIL written during a queue reset is lost.
+    refused or could not be fetched stops this, and the commands before it are completed. A unit that has an
+    error starts and completes nothing more, whatever it does, and its commands do not wait for a place; what
+    does not depend on it goes on. ERROR_* describe the first error. A TAIL written during a queue reset is
+    lost.
+
+    With a :class:`.watchdog.Watchdog`, a queue reset does not wait longer than its time for memory, and what
+    is between the chip's masters and memory has to keep old answers away. Nothing starts before the local
+    memories have been cleared, with ``config.clear_at_reset``.
 
     Parameters
     ----------
@@ -69,20 +80,35 @@ class CommandProcessor(wiring.Component):
         of a read-only register, and any access of an address without a register, is answered with SLVERR.
     fetch : Out(AXIReadSignature)
     units : Out(UnitSignature()).array(units)
-    clear : Out(1), high for a cycle: synchronous reset of all units, after they are idle
+    clear : Out(1), high for a cycle: synchronous reset of all units, which are idle or have had their time
+    moved : In(1), something was transferred between units, local memories or memory (not looked at without a
+        watchdog)
+    clear_memories : Out(1), high for a cycle after a reset: clear all local memories
+    clearing : In(1), local memories are being cleared
     irq : Out(1), an enabled bit of IRQ_STATUS is set
     trace_start, trace_done : Out(units), a command of the unit starts or completes in this cycle
     read_beats, write_beats : In, the beats that pass the memory ports in this cycle
+    ecc_events : In(ECCEvents()).array(n), with ``config.ecc``, of each place but the last, which is inside
+    dram_events : In(DramEvents).array(homes), with ``config.ecc`` and DRAM controllers
     """
 
     def __init__(self, config: ChipConfig):
         self.config = config
+        ecc = {}
+        if config.ecc:
+            ecc["ecc_events"] = In(ECCEvents()).array(len(ecc_places(config)) - 1)
+            if config.memory.dram is not None:
+                ecc["dram_events"] = In(DramEvents(config)).array(config.memory.homes)
         super().__init__(
-            {
+            ecc
+            | {
                 "axi_lite": In(AXILiteSignature()),
                 "fetch": Out(AXIReadSignature(config.memory.axi)),
                 "units": Out(UnitSignature()).array(config.units),
                 "clear": Out(1),
+                "moved": In(1),
+                "clear_memories": Out(1),
+                "clearing": In(1),
                 "irq": Out(1),
                 "trace_start": Out(config.units),
                 "trace_done": Out(config.units),
@@ -94,12 +120,16 @@ class CommandProcessor(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         count = self.config.units
-        values = {name: Signal(register.width, name=name.lower()) for name, register in REGISTERS.items()}
+        values = {
+            name: Signal(r.width, name=name.lower(), init=getattr(self.config, r.part) if r.part else 0)
+            for name, r in registers_of(self.config).items()
+        }
         counters = [
             {name: Signal(32, name=f"unit{n}_{name.lower()}") for name in COUNTERS} for n in range(count)
         ]
-        written, word, cycles_read = self._registers(m, values, counters)
-        state = _State()
+        ecc = place(m, "ecc_counters", ECCCounters(self.config)) if self.config.ecc else None
+        written, word, cycles_read = self._registers(m, values, counters, ecc)
+        state = _State(count)
         m.d.comb += self.clear.eq(state.restart)
         fetch = place(m, "command_fetch", CommandFetch(self.config.memory), reset=state.restart)
         checker = place(m, "checker", CommandChecker(self.config), reset=state.restart)
@@ -110,11 +140,17 @@ class CommandProcessor(wiring.Component):
         connect(m, flipped(self.fetch), fetch.axi)
         ring_bad = self._ring(m, values, state, fetch, checker)
         self._dispatch(m, values, state, checker, queues)
-        self._errors(m, values, state, fetch, checker, queues, ring_bad)
+        expired = self._errors(m, values, state, fetch, checker, queues, ring_bad)
         self._interrupts(m, values, state, queues, written["IRQ_STATUS"], word)
-        clear_counters = self._control(m, values, state, fetch, written["CONTROL"], word)
+        clear_counters = self._control(m, values, state, fetch, expired, written["CONTROL"], word)
+        self._boot(m, state)
         self._count(m, values, counters, queues, clear_counters, cycles_read)
         m.d.comb += [values[name].eq(value) for name, value in constants(self.config).items()]
+        if ecc is not None:
+            m.d.comb += [to.eq(of) for to, of in zip(ecc.events, [*self.ecc_events, fetch.events])]
+            m.d.comb += ecc.clear.eq(clear_counters)
+            if self.config.memory.dram is not None:
+                m.d.comb += [to.eq(of) for to, of in zip(ecc.dram, self.dram_events)]
         return m
 
     def _ring(self, m, values, state, fetch, checker):
@@ -134,7 +170,7 @@ class CommandProcessor(wiring.Component):
             fetch.base.eq(base),
             fetch.size.eq(size),
             fetch.tail.eq(values["TAIL"]),
-            fetch.enable.eq(state.enable & ~state.error & ~ring_bad),
+            fetch.enable.eq(state.enable & ~state.stopped & ~ring_bad),
             fetch.flush.eq(state.resetting),
             checker.memory_size.eq(memory_size),
             checker.i.payload.eq(fetch.o.payload.command),
@@ -149,56 +185,108 @@ class CommandProcessor(wiring.Component):
         unit = CommandLayout()(command).unit
         may_dispatch, dispatched = Signal(), Signal()
         m.d.comb += may_dispatch.eq(
-            checker.o.valid & (checker.o.payload.code == ErrorCode.NONE) & ~state.error & ~state.resetting
+            checker.o.valid & (checker.o.payload.code == ErrorCode.NONE) & ~state.stopped & ~state.resetting
         )
         for n, (port, queue) in enumerate(zip(self.units, queues)):
             m.d.comb += [
                 queue.i.payload.command.eq(command),
                 queue.i.payload.index.eq(values["HEAD"]),
                 queue.i.valid.eq(may_dispatch & (unit == n)),
-                queue.hold.eq(state.halted | state.resetting),
+                queue.hold.eq(state.failed[n] | state.resetting | state.booting),
                 port.cmd.payload.eq(queue.cmd.payload),
                 port.cmd.valid.eq(queue.cmd.valid),
                 queue.cmd.ready.eq(port.cmd.ready),
-                queue.unit_done.eq(port.done),
+                queue.unit_done.eq(port.done & ~port.error & ~state.failed[n]),
                 port.flush.eq(state.resetting),
                 self.trace_start[n].eq(queue.start),
                 self.trace_done[n].eq(queue.done),
             ]
             m.d.comb += [queue.counts[k].eq(other.count) for k, other in enumerate(queues)]
-            with m.If(queue.i.valid & queue.i.ready):
+            with m.If(queue.i.valid & (queue.i.ready | state.failed[n])):
                 m.d.comb += dispatched.eq(1)
         m.d.comb += checker.o.ready.eq(dispatched)
         with m.If(dispatched):
             m.d.sync += values["HEAD"].eq(values["HEAD"] + 1)
 
     def _errors(self, m, values, state, fetch, checker, queues, ring_bad):
-        """The first error is kept; of several in one cycle a unit's, the lowest unit's."""
+        """The first error is kept; of several in one cycle a unit's, the lowest unit's, then the watchdog's.
+        Whether a reset has had its time."""
 
         def fail(code, index, unit):
-            m.d.comb += state.new_error.eq(1)
-            m.d.sync += [
-                values["ERROR_CODE"].eq(code),
-                values["ERROR_INDEX"].eq(index),
-                values["ERROR_UNIT"].eq(unit),
-            ]
+            with m.If(~state.error & ~state.resetting):
+                m.d.comb += state.new_error.eq(1)
+                m.d.sync += [
+                    values["ERROR_CODE"].eq(code),
+                    values["ERROR_INDEX"].eq(index),
+                    values["ERROR_UNIT"].eq(unit),
+                ]
+
+        def stop(code, unit):
+            fail(code, values["HEAD"], unit)
+            m.d.sync += state.stopped.eq(1)
 
         code, unit = checker.o.payload.code, CommandLayout()(checker.o.payload.command).unit
         fetch_failed = fetch.o.valid & fetch.o.payload.error & checker.i.ready  # all before it are dispatched
-        with m.If(~state.error & ~state.resetting):
-            with m.If(checker.o.valid & (code != ErrorCode.NONE)):
-                fail(code, values["HEAD"], unit)
-            with m.Elif(fetch_failed):
-                fail(ErrorCode.FETCH, values["HEAD"], NO_ERROR_UNIT)
-            with m.Elif(state.enable & (state.waiting != 0) & ring_bad):
-                fail(ErrorCode.FIELD, values["HEAD"], NO_ERROR_UNIT)
-            for n, (port, queue) in reversed(list(enumerate(zip(self.units, queues)))):
-                with m.If(port.error):
-                    fail(port.code, queue.index, n)
+        with m.If(checker.o.valid & (code != ErrorCode.NONE)):
+            stop(code, unit)
+        with m.Elif(fetch_failed):
+            stop(ErrorCode.FETCH, NO_ERROR_UNIT)
+        with m.Elif(state.enable & (state.waiting != 0) & ring_bad):
+            stop(ErrorCode.FIELD, NO_ERROR_UNIT)
+        expired = self._watchdog(m, values, state, fetch, queues, fail) if self.config.watchdog else C(0)
+        for n, (port, queue) in reversed(list(enumerate(zip(self.units, queues)))):
+            with m.If(port.error & ~state.failed[n]):
+                fail(port.code, queue.index, n)
+                m.d.sync += state.failed[n].eq(1)
         with m.If(state.new_error):
             m.d.sync += state.error.eq(1)
-        with m.If(Cat(port.error for port in self.units).any() & ~state.resetting):
-            m.d.sync += state.halted.eq(1)
+        return expired
+
+    def _watchdog(self, m, values, state, fetch, queues, fail):
+        """The error of a chip on which nothing moves; whether a reset has had its time."""
+        watchdog = place(m, "watchdog_timer", Watchdog(units=self.config.units))
+        moved = Signal()  # late in its cycle, like what is counted
+        m.d.sync += moved.eq(
+            self.moved | self.fetch.r.valid | Cat(Cat(queue.start, queue.done) for queue in queues).any()
+        )
+        idle = Cat(queue.empty for queue in queues).all()
+        m.d.comb += [
+            watchdog.limit.eq(values["WATCHDOG"]),
+            watchdog.moved.eq(moved | state.booting),
+            watchdog.due.eq(state.enable & ~state.error & ((state.waiting != 0) | ~idle)),
+            watchdog.resetting.eq(state.resetting),
+            watchdog.in_flight.eq(Cat(~port.idle for port in self.units)),
+            watchdog.running.eq(Cat(queue.running for queue in queues)),
+            watchdog.queued.eq(Cat(~queue.empty for queue in queues)),
+            watchdog.fetching.eq(~fetch.idle),
+        ]
+        # When it strikes all has stood for some time: whom it blames may come some cycles late.
+        code, fetches, blamed = Signal(4), Signal(), Signal(self.config.units)
+        m.d.sync += [
+            watchdog.stalled.eq(Cat(port.stall_in | port.stall_out for port in self.units)),
+            code.eq(watchdog.code),
+            fetches.eq(watchdog.fetch),
+            blamed.eq(Mux(watchdog.fetch, 0, 1 << watchdog.unit)),
+        ]
+        with m.If(watchdog.strike):
+            with m.If(fetches):
+                fail(code, values["HEAD"], NO_ERROR_UNIT)
+            for n, queue in enumerate(queues):
+                with m.If(blamed[n]):
+                    fail(code, queue.index, n)
+                    m.d.sync += state.failed[n].eq(1)
+        return watchdog.expired
+
+    def _boot(self, m, state):
+        """Has the local memories cleared after a reset, if they are to be."""
+        if not self.config.clear_at_reset:
+            m.d.comb += state.booting.eq(0)
+            return
+        begun = Signal()
+        m.d.sync += begun.eq(1)
+        m.d.comb += self.clear_memories.eq(~begun)
+        with m.If(begun & ~self.clearing):
+            m.d.sync += state.booting.eq(0)
 
     def _interrupts(self, m, values, state, queues, cleared, word):
         """Completion, STATUS and the interrupt; ``cleared``: IRQ_STATUS is written with ``word``."""
@@ -221,9 +309,9 @@ class CommandProcessor(wiring.Component):
             ),
         ]
 
-    def _control(self, m, values, state, fetch, written, word):
-        """CONTROL, and the queue's reset: AXI transactions end, then the units and all that belongs to the
-        queue are reset. Whether the counters are cleared."""
+    def _control(self, m, values, state, fetch, expired, written, word):
+        """CONTROL, and the queue's reset: AXI transactions end, or the watchdog's time, then the units and
+        all that belongs to the queue are reset. Whether the counters are cleared."""
         clear_counters = Signal()
         with m.If(written):
             m.d.sync += state.enable.eq((word & Control.ENABLE).any())
@@ -232,11 +320,12 @@ class CommandProcessor(wiring.Component):
                 m.d.sync += state.resetting.eq(1)
         settle = Signal(range(SETTLE))
         with m.If(state.resetting):
-            quiet = Cat(port.idle for port in self.units).all() & fetch.idle
+            quiet = Cat(port.idle for port in self.units).all() & fetch.idle & ~state.booting
             m.d.sync += settle.eq(Mux(quiet, settle + 1, 0))
-            with m.If(quiet & (settle == SETTLE - 1)):
+            with m.If(quiet & (settle == SETTLE - 1) | expired & ~state.booting):
                 m.d.comb += state.restart.eq(1)
-                m.d.sync += [state.resetting.eq(0), settle.eq(0), state.error.eq(0), state.halted.eq(0)]
+                m.d.sync += [state.resetting.eq(0), settle.eq(0)]
+                m.d.sync += [state.error.eq(0), state.stopped.eq(0), state.failed.eq(0)]
                 m.d.sync += [
                     values[name].eq(0)
                     for name in ("HEAD", "TAIL", "ERROR_CODE", "ERROR_INDEX", "ERROR_UNIT", "IRQ_STATUS")
@@ -257,10 +346,13 @@ class CommandProcessor(wiring.Component):
             counting += [
                 (counters[n][name.upper()], getattr(port, name)) for name in ("busy", "stall_in", "stall_out")
             ]
-        # Events come late in their cycle: they are counted in the next.
-        m.d.sync += cycles.eq(cycles + 1)
+        # That the low half is all ones is known a cycle before: the halves are not in one path.
+        low, high = cycles[:32], cycles[32:]
+        carry = Signal()
+        m.d.sync += [low.eq(low + 1), carry.eq(low == (1 << 32) - 2), high.eq(high + carry)]
         with m.If(clear):
-            m.d.sync += cycles.eq(0)
+            m.d.sync += [cycles.eq(0), carry.eq(0)]
+        # Events come late in their cycle: they are counted in the next.
         for counter, event in counting:
             held = Signal.like(event, name=f"{counter.name}_event")
             m.d.sync += held.eq(event)
@@ -269,14 +361,14 @@ class CommandProcessor(wiring.Component):
             with m.If(clear):
                 m.d.sync += [counter.eq(0), held.eq(0)]
 
-    def _registers(self, m, values, counters):
+    def _registers(self, m, values, counters, ecc):
         """The registers on AXI4-Lite: for those with side effects, by name, whether they are written in
         this cycle; the word written; whether CYCLES_LO is read."""
         slave = place(m, "axi_lite_slave", AXILiteSlave())
         connect(m, flipped(self.axi_lite), slave.axi)
         written = {name: Signal(name=f"write_{name.lower()}") for name in ("CONTROL", "IRQ_STATUS")}
         with m.Switch(slave.write_address):
-            for name, register in REGISTERS.items():
+            for name, register in registers_of(self.config).items():
                 if register.access != "ro":
                     with m.Case(register.address):
                         m.d.comb += slave.write_ok.eq(1)
@@ -285,7 +377,7 @@ class CommandProcessor(wiring.Component):
                         else:
                             with m.If(slave.write):
                                 m.d.sync += values[name].eq(slave.write_data)
-        readable = {register.address: values[name] for name, register in REGISTERS.items()}
+        readable = {r.address: values[name] for name, r in registers_of(self.config).items()}
         readable |= {
             address(name, n): signal for n, of_unit in enumerate(counters) for name, signal in of_unit.items()
         }
@@ -293,4 +385,8 @@ class CommandProcessor(wiring.Component):
             for at, value in readable.items():
                 with m.Case(at):
                     m.d.comb += [slave.read_ok.eq(1), slave.read_data.eq(value)]
+            if ecc is not None:
+                with m.Default():
+                    m.d.comb += [slave.read_ok.eq(ecc.known), slave.read_data.eq(ecc.data)]
+                m.d.comb += ecc.address.eq(slave.read_address)
         return written, slave.write_data, slave.read & (slave.read_address == address("CYCLES_LO"))

@@ -45,7 +45,8 @@ class UnitQueue(wiring.Component):
     unit_done : In(1), the unit completed a command
     start, done : Out(1), a command (or NOP) starts or completes in this cycle
     count : Out(COUNT_BITS), commands completed since the reset
-    index : Out(32), index of the oldest command in the unit
+    index : Out(32), index of the oldest command in the unit; if none is, of the first in the queue
+    running : Out(1), a command is in the unit
     empty : Out(1), nothing is queued or in progress
     """
 
@@ -63,6 +64,7 @@ class UnitQueue(wiring.Component):
                 "done": Out(1),
                 "count": Out(COUNT_BITS),
                 "index": Out(32),
+                "running": Out(1),
                 "empty": Out(1),
             }
         )
@@ -100,15 +102,16 @@ class UnitQueue(wiring.Component):
             self.cmd.payload.eq(head.command),
             self.cmd.valid.eq(may & ~nop & indices.i.ready),
             given.eq(self.cmd.valid & self.cmd.ready),
-            nop_done.eq(may & nop & (outstanding == 0)),
+            nop_done.eq(may & nop & ~self.running),
             self.start.eq(given | nop_done),
             self.done.eq(self.unit_done | nop_done),
             queue.o.ready.eq(self.start),
             indices.i.payload.eq(head.index),
             indices.i.valid.eq(given),
             indices.o.ready.eq(self.unit_done),
-            self.index.eq(indices.o.payload),
-            self.empty.eq((queue.level == 0) & (outstanding == 0)),
+            self.index.eq(Mux(self.running, indices.o.payload, head.index)),
+            self.running.eq(outstanding != 0),
+            self.empty.eq((queue.level == 0) & ~self.running),
         ]
         m.d.sync += outstanding.eq(outstanding + given - self.unit_done)
         with m.If(self.done):

@@ -8,6 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi.signature import AXISignature
+from ..ecc.events import ECCEvents
 from ..stream.select import number_of
 from ..verilog import place
 from .address import AddressMap
@@ -65,6 +66,8 @@ class DramController(wiring.Component):
     failed : Out(1), a burst was read with a word that is not known
     scrubbed : Out(1), a burst was read to be written again, as something was wrong with it
     address : Out(bits of an AXI address), of the burst in that cycle
+
+    events : Out(ECCEvents), of the beats that waited in the controller
     """
 
     def __init__(self, config: DramConfig):
@@ -72,7 +75,7 @@ class DramController(wiring.Component):
         members = {"s_axi": In(AXISignature(config.axi)), "dram": Out(self.pins_of(config))}
         if config.ecc:
             members |= {name: Out(1) for name in ("corrected", "failed", "scrubbed")}
-            members["address"] = Out(config.axi.addr_width)
+            members |= {"address": Out(config.axi.addr_width), "events": Out(ECCEvents())}
         super().__init__(members)
 
     @staticmethod
@@ -184,6 +187,7 @@ class DramController(wiring.Component):
             partial.returned.eq(read_data.old.valid),
             write_data.whole.eq(partial.whole),
             write_data.old.eq(read_data.old),
+            self.events.as_value().eq(read_data.events.as_value() | write_data.events.as_value()),
             own.i.valid.eq(partial.request.valid | scrubber.read.valid),
             own.i.payload.eq(Mux(partial.request.valid, partial.request.payload, scrubber.read.payload)),
             partial.request.ready.eq(own.i.ready),

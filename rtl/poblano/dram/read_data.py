@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..axi.signature import AXIReadSignature
+from ..ecc.events import ECCEvents, uses
 from ..stream.credit import Credit
 from ..stream.delay import history
 from ..stream.fifo import FIFO, BufferedFIFO
@@ -48,6 +49,7 @@ class ReadData(wiring.Component):
     place : In(place), purpose : In(Purpose), of the command's beat
     old : Out({valid, data, failed}), a beat that was read for a write, and which of its words are not known
     found : Out(Found), what the beat of this cycle was like; all 0 if there is none
+    events : Out(ECCEvents), of beats that waited for AXI
     """
 
     def __init__(self, config: DramConfig):
@@ -68,6 +70,7 @@ class ReadData(wiring.Component):
                 "purpose": In(Purpose),
                 "old": Out(data.StructLayout(old)),
                 "found": Out(Found(config)),
+                "events": Out(ECCEvents()),
             }
         super().__init__(members)
 
@@ -81,14 +84,17 @@ class ReadData(wiring.Component):
             beat["failed"] = 1
         flight = cycles.read_latency + cycles.burst
         tags = place(m, "tags", FIFO(shape=data.StructLayout(tag), depth=flight + 1))
-        beats = place(m, "beats", BufferedFIFO(shape=data.StructLayout(beat), depth=config.read_beats))
+        beats = place(
+            m, "beats", BufferedFIFO(shape=data.StructLayout(beat), depth=config.read_beats, ecc=config.ecc)
+        )
         room = place(m, "room_left", Credit(total=config.read_beats))
         arrives = history(m, 1, "flight", self.issue, flight)[-1]
         burst = self._burst(m, "data", self.pins.data)
         beat, entering = beats.o.payload, beats.i.payload
         if config.ecc:
             enters = self._check(m, arrives, tags, burst, beats)
-            m.d.comb += self.r.payload.resp.eq(Mux(beat.failed, SLVERR, 0))
+            m.d.comb += self.r.payload.resp.eq(Mux(beat.failed | beats.failed, SLVERR, 0))
+            m.d.sync += self.events.eq(uses((self.r.valid & self.r.ready, beats)))
             takes = self.issue & (self.purpose == Purpose.MASTER)
         else:
             enters = [beats.i.valid.eq(arrives), entering.tag.eq(tags.o.payload), entering.data.eq(burst)]

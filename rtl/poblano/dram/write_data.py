@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..axi.signature import AXIWriteSignature
 from ..ecc.encoder import ECCEncoder
+from ..ecc.events import ECCEvents, uses
 from ..stream.credit import Credit
 from ..stream.delay import delay, history
 from ..stream.fifo import FIFO, BufferedFIFO
@@ -46,6 +47,7 @@ class WriteData(wiring.Component):
     whole : In(1), the next beat, or all that it does not write, is known
     old : In({valid, data, failed}), the next beat with strobes missing before it is written
     merged : Out(1), an ``old`` has been used
+    events : Out(ECCEvents), of beats that waited for their commands
     """
 
     def __init__(self, config: DramConfig):
@@ -70,6 +72,7 @@ class WriteData(wiring.Component):
                 "whole": In(1),
                 "old": In(data.StructLayout({"valid": 1, "data": width, "failed": config.code.words})),
                 "merged": Out(1),
+                "events": Out(ECCEvents()),
             }
         super().__init__(members)
 
@@ -78,7 +81,7 @@ class WriteData(wiring.Component):
         config, cycles = self.config, self.config.cycles
         width = config.axi.data_width
         beat = data.StructLayout({"data": width, "strb": width // 8})
-        beats = place(m, "beats_kept", BufferedFIFO(shape=beat, depth=config.write_beats))
+        beats = place(m, "beats_kept", BufferedFIFO(shape=beat, depth=config.write_beats, ecc=config.ecc))
         answers = place(m, "answers", FIFO(shape=config.id_width, depth=config.writes))
         room = place(m, "room_left", Credit(total=config.writes))
         enters = self.w.valid & self.w.ready
@@ -131,10 +134,14 @@ class WriteData(wiring.Component):
             m,
             "old",
             BufferedFIFO(
-                shape=data.StructLayout({"data": width, "failed": words.words}), depth=config.writes + 1
+                shape=data.StructLayout({"data": width, "failed": words.words}),
+                depth=config.writes + 1,
+                ecc=True,
             ),
         )
-        partial = Signal()
+        # Not out of strobes that may have failed: then all beats behind would get the bytes of others.
+        partials = place(m, "partials", FIFO(shape=1, depth=config.write_beats + 1))
+        partial = partials.o.payload
         new, old = beats.o.payload, kept.o.payload
         burst = Signal(width)
         poison, odd = Signal(words.words), Signal()
@@ -142,7 +149,9 @@ class WriteData(wiring.Component):
             kept.i.valid.eq(self.old.valid),
             kept.i.payload.data.eq(self.old.data),
             kept.i.payload.failed.eq(self.old.failed),
-            partial.eq(~new.strb.all()),
+            partials.i.payload.eq(~beats.i.payload.strb.all()),
+            partials.i.valid.eq(beats.i.valid & beats.i.ready),
+            partials.o.ready.eq(pops),
             beats.o.ready.eq(pops),
             self.merged.eq(pops & partial),
             kept.o.ready.eq(self.merged),
@@ -153,7 +162,8 @@ class WriteData(wiring.Component):
             m.d.sync += burst.word_select(n, 8).eq(byte)
         for n in range(words.words):
             missing = ~new.strb.word_select(n, words.bytes).all()
-            m.d.sync += poison[n].eq(missing & old.failed[n])
+            m.d.sync += poison[n].eq(beats.failed | missing & (old.failed[n] | kept.failed))
+        m.d.sync += self.events.eq(uses((pops, beats), (self.merged, kept)))
         word = Signal(data.StructLayout({"data": width, "sideband": config.timing.sideband_bits}))
         after = Signal(word.shape())
         m.d.comb += [after.data.eq(burst), after.sideband.eq(self._sideband(m, burst, poison, odd))]

@@ -16,8 +16,8 @@ class ECCDecoder(wiring.Component):
     Latency: combinational.
 
     If one bit of a word or of its check bits has flipped, or none, ``o`` is what was written; ``corrected``
-    says that one has. If two have flipped, ``failed`` is 1, and ``o`` is ``data`` as it is. An odd number of
-    more may be taken for one.
+    says that one has, and ``repaired`` are the check bits of ``o``. If two have flipped, ``failed`` is 1, and
+    ``o`` and ``repaired`` are ``data`` and ``checks`` as they are. More may be taken for one.
 
     Parameters
     ----------
@@ -28,6 +28,7 @@ class ECCDecoder(wiring.Component):
     data : In(code.data)
     checks : In(code.checks)
     o : Out(code.data)
+    repaired : Out(code.checks)
     corrected : Out(1)
     failed : Out(1)
     """
@@ -39,6 +40,7 @@ class ECCDecoder(wiring.Component):
                 "data": In(code.data),
                 "checks": In(code.checks),
                 "o": Out(code.data),
+                "repaired": Out(code.checks),
                 "corrected": Out(1),
                 "failed": Out(1),
             }
@@ -54,6 +56,7 @@ class ECCDecoder(wiring.Component):
             flipped.eq(Cat(syndrome == column for column in code.columns)),
             check_flipped.eq(Cat(syndrome == 1 << check for check in range(code.checks))),
             self.o.eq(self.data ^ flipped),
+            self.repaired.eq(self.checks ^ check_flipped),
             self.corrected.eq(flipped.any() | check_flipped.any()),
             self.failed.eq(syndrome.any() & ~self.corrected),
         ]

@@ -51,6 +51,7 @@ class Definition:
     field divided by another and rounded up: divisions that gates take some cycles for, so that only the
     fifth region and those after it can use them. ``terms`` name still more, each an expression of the
     operands before it, of so many bits, that gates take a cycle for: they are for these regions too.
+    ``clears`` are memories of the unit's own tile that are written as a whole.
     """
 
     number: int
@@ -64,6 +65,7 @@ class Definition:
     """(name, dividend, divisor)"""
     terms: tuple = ()
     """(name, bits, function of the operands)"""
+    clears: tuple = ()
 
     def operands(self, values, divide, keep=lambda name, width, value: value):
         """The operands that expressions want, of ``values`` by name, as attributes; ``divide(a, b)`` is the

@@ -7,6 +7,16 @@ import sys
 from .assembly import EXAMPLE, FORM, NOTES, line_form
 from .check import ORDER
 from .commands import ErrorCode, Opcode
+from .ecc_registers import (
+    CHIP_BASE,
+    CHIP_PLACES,
+    DRAM_REGISTERS,
+    ECC_BASE,
+    HOME_BASE,
+    HOME_PLACES,
+    STRIDE,
+    TILE_PLACES,
+)
 from .header import COMMAND_BYTES, COUNT_BITS, NO_UNIT, OPCODE_BITS, UNIT_BITS, WAITS, wait_offset
 from .regions import Place
 from .registers import COUNTER_BASE, COUNTER_STRIDE, COUNTERS, REGISTERS
@@ -199,6 +209,29 @@ def commands_document():
     return "\n\n".join(parts) + "\n"
 
 
+def _ecc_registers():
+    """The parts about registers that only chips with check bits have."""
+    rows = [
+        (f"0x{base + 4 * n:03x}{step}", name, meaning)
+        for base, step, names in (
+            (ECC_BASE, f" + {STRIDE}*t", TILE_PLACES),
+            (HOME_BASE, f" + {STRIDE}*h", HOME_PLACES | DRAM_REGISTERS),
+            (CHIP_BASE, "", CHIP_PLACES),
+        )
+        for n, (name, meaning) in enumerate(names.items())
+    ]
+    return (
+        "## Counts of check bits",
+        "A chip with `ecc` counts, for each place where words have check bits, the words with one flipped "
+        "bit, which are corrected, and those with more, which fail. For example, bits 15:0 of the register "
+        f"at 0x{ECC_BASE:03x} are the words corrected in the vector memory of tile 0, and bits 31:16 those "
+        "that failed there. Only words that are used count, at most one of a place in a cycle. A count of "
+        "65535 stays so. CONTROL.clear_counters clears these registers, which are read only. A chip has "
+        "those of the places that it has. In the table t is a tile and h a home.",
+        _table(("address", "place", "meaning"), rows),
+    )
+
+
 def registers_document():
     """The text of ``docs/registers.md``."""
     parts = [
@@ -221,6 +254,7 @@ def registers_document():
             ("offset", "name", "meaning"),
             [(4 * k, name, doc) for k, (name, doc) in enumerate(COUNTERS.items())],
         ),
+        *_ecc_registers(),
         "## Use",
         "1. Write commands into the ring, RING_BASE, RING_SIZE, MEMORY_SIZE and IRQ_ENABLE; set "
         "CONTROL.enable.\n"

@@ -23,6 +23,7 @@ __all__ = [
     "VERSION_NUMBER",
     "address",
     "constants",
+    "registers_of",
 ]
 
 IDENTITY = int.from_bytes(b"PBLN", "big")
@@ -84,7 +85,8 @@ def _bits(flags, **docs):
 class Register:
     """A register: ``access`` is ro, rw or w1c (a written 1 clears the bit). Bits from ``width`` on read 0.
 
-    ``fields`` are those of a register of several; ``doc`` is completed by what they mean.
+    ``fields`` are those of a register of several; ``doc`` is completed by what they mean. ``part`` names the
+    field of the configuration that is not 0 in a chip with the register, and that it holds after a reset.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Register:
     doc: str
     width: int = 32
     fields: tuple = ()
+    part: str = ""
 
     def __post_init__(self):
         if self.fields:
@@ -203,6 +206,14 @@ REGISTERS = {
                 Field("tokens", 24, 8),
             ),
         ),
+        Register(
+            "WATCHDOG",
+            0x5C,
+            "rw",
+            "cycles in which nothing moves until that is an error, and after which QUEUE_RESET does not wait "
+            "for memory; 0: none. Only in chips with a watchdog; after a reset it holds the configuration's",
+            part="watchdog",
+        ),
     )
 }
 
@@ -223,6 +234,11 @@ def address(name, unit=None):
     if unit is None:
         return REGISTERS[name].address
     return COUNTER_BASE + unit * COUNTER_STRIDE + 4 * list(COUNTERS).index(name)
+
+
+def registers_of(config):
+    """The registers that a chip has, by their names."""
+    return {name: r for name, r in REGISTERS.items() if not r.part or getattr(config, r.part)}
 
 
 def constants(config):

@@ -1,5 +1,6 @@
 """The register map of a chip as SystemRDL, from the table of registers."""
 
+from .ecc_registers import COUNT_BITS, DRAM_REGISTERS, dram_registers, ecc_places
 from .registers import COUNTER_BASE, COUNTER_STRIDE, COUNTERS, REGISTERS, constants
 
 __all__ = ["ADDRMAP", "systemrdl"]
@@ -27,6 +28,20 @@ def _register(name, doc, access, fields, place, reset=0, indent="    "):
     return "".join(f"{indent}{line}\n" for line in [*lines, f"}} {name} @ 0x{place:x};"])
 
 
+def _ecc(config):
+    """The registers of places with check bits."""
+    text = ""
+    for place in ecc_places(config):
+        name = f"ECC_{place.name}".replace(".", "_").upper()
+        fields = [("CORRECTED", "", 0, COUNT_BITS), ("FAILED", "", COUNT_BITS, 32 - COUNT_BITS)]
+        text += _register(name, "words with check bits", "ro", fields, place.address)
+        if place.kind == "dram":
+            for part, address in dram_registers(place.home).items():
+                doc = DRAM_REGISTERS[part]
+                text += _register(f"{name}_{part}", doc, "ro", [("VALUE", "", 0, 32)], address)
+    return text
+
+
 def systemrdl(config):
     """SystemRDL 2.0 of the registers of a chip; the counters of its units are the array ``unit``."""
     values = constants(config)
@@ -48,6 +63,7 @@ def systemrdl(config):
             register.address,
             values.get(register.name, 0),
         )
+    text += _ecc(config)
     units = ", ".join(f"{n} {config.topology.name(n)}" for n in range(config.units))
     text += f"\n    regfile {{\n        desc = {_text(f'Counters of a unit: {units}.')};\n"
     for offset, (name, doc) in enumerate(COUNTERS.items()):

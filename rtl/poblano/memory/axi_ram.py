@@ -2,16 +2,17 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
 from ..axi.signature import AXIConfig, AXIReadSignature, AXIWriteSignature
+from ..ecc.events import ECCEvents, uses
 from ..stream.round_robin import RoundRobin
 from ..stream.select import select
-from .sram import SRAM
+from .sram import sram
 
 __all__ = ["AXIRam"]
 
-OKAY, DECERR = 0, 3
+OKAY, SLVERR, DECERR = 0, 2, 3
 BYTE = 8
 
 
@@ -33,14 +34,16 @@ class AXIRam(wiring.Component):
     size : bytes, a power of two of beats
     addr_width, data_width : of all ports
     id_widths : of each port
+    ecc : whether every byte has check bits; a beat of which one failed is answered with SLVERR
 
     Members
     -------
     read0, read1, ... : In(AXIReadSignature)
     write0, write1, ... : In(AXIWriteSignature)
+    events : Out(ECCEvents), with ``ecc``
     """
 
-    def __init__(self, *, size, addr_width, data_width=32, id_widths=(1, 1)):
+    def __init__(self, *, size, addr_width, data_width=32, id_widths=(1, 1), ecc=False):
         beats = size // (data_width // BYTE)
         if beats < 2 or beats & beats - 1 or size * BYTE % data_width:
             raise ValueError(
@@ -54,7 +57,8 @@ class AXIRam(wiring.Component):
             data_width,
             tuple(id_widths),
         )
-        members = {}
+        self.ecc = ecc
+        members = {"events": Out(ECCEvents())} if ecc else {}
         for n, id_width in enumerate(self.id_widths):
             axi = AXIConfig(addr_width=addr_width, data_width=data_width, id_width=id_width)
             members |= {f"read{n}": In(AXIReadSignature(axi)), f"write{n}": In(AXIWriteSignature(axi))}
@@ -62,10 +66,12 @@ class AXIRam(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.ram = ram = SRAM(
-            width=self.data_width, depth=self.size * BYTE // self.data_width, granularity=BYTE
-        )
-        self._reads(m, ram.read)
+        depth = self.size * BYTE // self.data_width
+        m.submodules.ram = ram = sram(width=self.data_width, depth=depth, granularity=BYTE, ecc=self.ecc)
+        self._reads(m, ram.read, ram.failed.any() if self.ecc else None)
+        if self.ecc:
+            fresh = Signal()
+            m.d.sync += [fresh.eq(ram.read.en), self.events.eq(uses((fresh, ram)))]
         self._writes(m, ram.write)
         return m
 
@@ -107,7 +113,7 @@ class AXIRam(wiring.Component):
     def _outside(self, burst, memory):
         return burst.beat[len(memory.addr) :].any()
 
-    def _reads(self, m, memory):
+    def _reads(self, m, memory, failed):
         ports = [getattr(self, f"read{n}") for n in range(len(self.id_widths))]
         active, issue, free = Signal(name="reading"), Signal(), Signal(name="read_free")
         answer = Signal(
@@ -141,7 +147,11 @@ class AXIRam(wiring.Component):
             m.d.comb += [
                 port.r.valid.eq(answer.port[n]),
                 port.r.payload.id.eq(answer.id),
-                port.r.payload.resp.eq(answer.resp),
+                port.r.payload.resp.eq(
+                    answer.resp
+                    if failed is None
+                    else Mux(failed & (answer.resp == OKAY), SLVERR, answer.resp)
+                ),
                 port.r.payload.last.eq(answer.last),
                 port.r.payload.data.eq(memory.data),
             ]

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi.signature import AXIReadSignature, AXIWriteSignature
 from ..config import LocalConfig, MemoryConfig
+from ..ecc.events import ECCEvents
 from ..interfaces import BusWrite, UnitSignature, block_port, vmem_port
 from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
@@ -27,6 +28,8 @@ class DMAUnit(wiring.Component):
     Commands that go the same way overlap; a command that goes the other way, or a NOP, begins when all
     before it are done.
 
+    With ``config.ecc``, a word that check bits could not correct is an error of the oldest command.
+
     Parameters
     ----------
     config : MemoryConfig
@@ -40,12 +43,14 @@ class DMAUnit(wiring.Component):
     write : Out(AXIWriteSignature)
     bus : Out(stream(BusWrite))
     vmem, amem : Out(ReadPortSignature).array(tiles)
+    events : Out(ECCEvents), with ``config.ecc``, of the engines' own queues
     """
 
     def __init__(self, config: MemoryConfig, local: LocalConfig, *, tiles):
         self.config, self.local, self.tiles = config, local, tiles
         super().__init__(
-            {
+            ({"events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "unit": In(UnitSignature()),
                 "read": Out(AXIReadSignature(config.axi)),
                 "write": Out(AXIWriteSignature(config.axi)),
@@ -73,6 +78,12 @@ class DMAUnit(wiring.Component):
         loading = Signal()  # the pending commands are LOADs
         pending = Signal(range(MOST_PENDING + 1))
         may, taken, failed, nop_done, done = Signal(), Signal(), Signal(), Signal(), Signal()
+        error, code = load.error | store.error, Mux(load.error, ErrorCode.AXI_READ, ErrorCode.AXI_WRITE)
+        ends = load.done | store.done | nop_done
+        if self.config.ecc:
+            poisoned = load.poisoned | store.poisoned
+            error, code, ends = error | poisoned, Mux(poisoned, ErrorCode.ECC, code), ends & ~poisoned
+            m.d.comb += self.events.as_value().eq(load.events.as_value() | store.events.as_value())
         m.d.comb += [
             may.eq(
                 ~unit.flush
@@ -85,7 +96,7 @@ class DMAUnit(wiring.Component):
             store.cmd.valid.eq(unit.cmd.valid & may & ~is_load & ~is_nop),
             unit.cmd.ready.eq(may & (is_nop | Mux(is_load, load.cmd.ready, store.cmd.ready))),
             taken.eq(unit.cmd.valid & unit.cmd.ready),
-            done.eq((load.done | store.done | nop_done) & ~failed),
+            done.eq(ends & ~failed),
             load.flush.eq(unit.flush | failed),
             store.flush.eq(unit.flush | failed),
             unit.done.eq(done),
@@ -94,13 +105,13 @@ class DMAUnit(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += loading.eq(is_load)
-        with m.If(load.error | store.error):
+        with m.If(error):
             m.d.sync += failed.eq(1)
         m.d.sync += [
             nop_done.eq(taken & is_nop),
             pending.eq(pending + taken - done),
-            unit.error.eq((load.error | store.error) & ~failed),
-            unit.code.eq(Mux(load.error, ErrorCode.AXI_READ, ErrorCode.AXI_WRITE)),
+            unit.error.eq(error & ~failed),
+            unit.code.eq(code),
         ]
         # A LOAD waits for memory or for the bus; a STORE for local memories or for memory to take its writes.
         reading = Cat(port.req.valid & ~port.req.ready for port in [*self.vmem, *self.amem]).any()

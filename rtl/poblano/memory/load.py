@@ -9,6 +9,7 @@ from ..axi.reader import AXIReader
 from ..axi.reorder_reader import AXIReorderReader
 from ..axi.signature import AXIReadSignature
 from ..config import LINE_BYTES, LocalConfig, MemoryConfig
+from ..ecc.events import ECCEvents, uses
 from ..interfaces import BusWrite
 from ..isa.commands import COMMAND_BYTES, Opcode
 from ..isa.layout import CommandLayout
@@ -32,7 +33,8 @@ class LoadEngine(wiring.Component):
     ``done`` is high in the cycle after the bus took a command's last beat; in order. The reads of the
     next commands overlap the writes of a command. ``error`` is high for a cycle after ``done`` of all
     commands before the one that failed; from then on, and while ``flush`` is high, no read is begun. Only a
-    reset ends this, to be given when ``idle``.
+    reset ends this, to be given when ``idle``. With ``config.ecc``, ``poisoned`` is high for a cycle, that of
+    ``done`` at the latest, when a beat has been written that its check bits could not correct.
 
     Parameters
     ----------
@@ -47,12 +49,14 @@ class LoadEngine(wiring.Component):
     bus : Out(stream(BusWrite))
     done, error, idle : Out(1)
     flush : In(1)
+    poisoned : Out(1), events : Out(ECCEvents), with ``config.ecc``
     """
 
     def __init__(self, config: MemoryConfig, local: LocalConfig, *, tiles):
         self.config, self.local, self.tiles = config, local, tiles
         super().__init__(
-            {
+            ({"poisoned": Out(1), "events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
                 "axi": Out(AXIReadSignature(config.axi)),
                 "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
@@ -110,28 +114,29 @@ class LoadEngine(wiring.Component):
         with m.If(queue.o.valid & walk.cmd.ready):
             m.d.sync += mask.eq(following.tiles)
 
-        self._write(m, reader.o, walk.o, mask)
+        self._write(m, reader, walk.o, mask)
         return m
 
     def _reader(self):
         """What reads from the one memory, or from several."""
         memory = self.config
-        bursts = dict(burst_beats=memory.burst_beats, outstanding=memory.outstanding)
+        bursts = dict(burst_beats=memory.burst_beats, outstanding=memory.outstanding, ecc=memory.ecc)
         if memory.several:
             return AXIReorderReader(memory.axi, **bursts)
         depth = max(2, memory.outstanding * memory.burst_beats)
         return AXIReader(memory.axi, word_width=memory.data_width, depth=depth, **bursts)
 
-    def _write(self, m, beats, places, mask):
-        """Writes the beats to their places, of the tiles of ``mask``, with a register between the walk and
-        the bus's readiness."""
-        lanes = self.local.lanes
+    def _write(self, m, reader, places, mask):
+        """Writes the reader's beats to their places, of the tiles of ``mask``, with a register between the
+        walk and the bus's readiness."""
+        lanes, beats, ecc = self.local.lanes, reader.o, self.config.ecc
         row_beats = 4 * lanes // self.config.data_bytes
         row_bits = exact_log2(row_beats)
         beat_lanes = lanes // row_beats
         index, last = places.payload.index, places.payload.last
         at = data.StructLayout({"beat": row_bits, "row": len(index) - row_bits})
-        beat = data.StructLayout({"at": at, "data": self.config.data_width, "tiles": self.tiles, "last": 1})
+        members = {"at": at, "data": self.config.data_width, "tiles": self.tiles, "last": 1}
+        beat = data.StructLayout(members | ({"failed": 1} if ecc else {}))
         queue = place(m, "beats", Skid(shape=beat))
         put, out, write = queue.i.payload, queue.o.payload, self.bus.payload.write
         m.d.comb += [
@@ -151,3 +156,11 @@ class LoadEngine(wiring.Component):
             write.data.row.eq(out.data.replicate(row_beats)),
         ]
         m.d.sync += self.done.eq(queue.o.valid & queue.o.ready & out.last)
+        if ecc and self.config.several:
+            m.d.comb += self.events.eq(reader.events)  # a beat that failed is an error response
+        elif ecc:
+            m.d.comb += put.failed.eq(reader.failed)
+            m.d.sync += [
+                self.poisoned.eq(queue.o.valid & queue.o.ready & out.failed),
+                self.events.eq(uses((beats.valid & beats.ready, reader))),
+            ]

@@ -7,7 +7,16 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["SRAM"]
+from ..ecc.memory import ECCMemory
+
+__all__ = ["SRAM", "sram"]
+
+
+def sram(*, width, depth, granularity=None, ecc=False, write_back=True):
+    """An :class:`SRAM`, or with ``ecc`` the :class:`~poblano.ecc.memory.ECCMemory` of the same size."""
+    if not ecc:
+        return SRAM(width=width, depth=depth, granularity=granularity)
+    return ECCMemory(width=width, depth=depth, granularity=granularity, write_back=write_back)
 
 
 class SRAM(wiring.Component):

@@ -11,6 +11,7 @@ from amaranth.utils import exact_log2
 from ..axi.signature import AXIWriteSignature
 from ..axi.writer import AXIWriter
 from ..config import BLOCK, LINE_BYTES, LocalConfig, MemoryConfig
+from ..ecc.events import ECCEvents, uses
 from ..interfaces import block_port, vmem_port
 from ..isa.commands import COMMAND_BYTES, Opcode
 from ..isa.layout import CommandLayout
@@ -36,7 +37,11 @@ class StoreEngine(wiring.Component):
     reads of the next command begin when those of a command have ended, while its writes are still under
     way. ``error``, ``flush`` and ``idle`` are as in :class:`AXIWriter`.
 
-    Scales and constant words whose rows follow each other in whole beats are written in whole beats.
+    With ``config.ecc``, ``poisoned`` is high for a cycle, before ``done``, when a beat has come out of a
+    local memory or of the queue behind them that its check bits could not correct.
+
+    Scales and constant words whose rows follow each other in whole beats are written in whole beats,
+    constants a beat a cycle.
 
     Parameters
     ----------
@@ -51,12 +56,14 @@ class StoreEngine(wiring.Component):
     vmem, amem : Out(ReadPortSignature).array(tiles)
     done, error, idle : Out(1)
     flush : In(1)
+    poisoned : Out(1), events : Out(ECCEvents), with ``config.ecc``; events are those of the queue
     """
 
     def __init__(self, config: MemoryConfig, local: LocalConfig, *, tiles):
         self.config, self.local, self.tiles = config, local, tiles
         super().__init__(
-            {
+            ({"poisoned": Out(1), "events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
                 "axi": Out(AXIWriteSignature(config.axi)),
                 "vmem": Out(vmem_port(local)).array(tiles),
@@ -89,7 +96,11 @@ class StoreEngine(wiring.Component):
         )
         walk = place(m, "walk", RegionWalk(width=width))
         reads = place(
-            m, "reads", ReadAhead(request=width, tag=max(row_bits, line_bits), answer=self._beat, depth=ROOM)
+            m,
+            "reads",
+            ReadAhead(
+                request=width, tag=max(row_bits, line_bits), answer=self._beat, depth=ROOM, ecc=memory.ecc
+            ),
         )
         connect(m, writer.axi, flipped(self.axi))
         self._gather(m, reads.o, writer.i)
@@ -99,6 +110,13 @@ class StoreEngine(wiring.Component):
             reads.i.valid.eq(walk.o.valid),
             walk.o.ready.eq(reads.i.ready),
         ]
+        if memory.ecc:
+            given = reads.o.valid & reads.o.ready
+            locals_ = Cat(port.valid & port.failed for port in [*self.vmem, *self.amem]).any()
+            m.d.sync += [
+                self.poisoned.eq(locals_ | given & reads.failed),
+                self.events.eq(uses((given, reads))),
+            ]
         region = self._commands(m, writer, walk, reads, line_bits)
         self._requests(m, reads, region, row_bits, line_bits)
         self._answers(m, reads, region, row_bits, line_bits)
@@ -164,7 +182,7 @@ class StoreEngine(wiring.Component):
             walk.cmd.valid.eq(self.cmd.valid & self.cmd.ready),
             walk.cmd.payload.base.eq(at(store.src) + first[beat_bits:]),
             walk.cmd.payload.stride.eq(at(store.src_stride)),
-            walk.cmd.payload.rows.eq(store.rows),
+            walk.cmd.payload.rows.eq(Mux(parts & is_constant, store.rows >> word_bits, store.rows)),
             walk.cmd.payload.count.eq(Mux(row_bytes < beat_bytes, 1, row_bytes[beat_bits:])),
             writer.flush.eq(self.flush),
             self.done.eq(writer.done),
@@ -191,7 +209,7 @@ class StoreEngine(wiring.Component):
                 region.scale.eq(is_scale),
                 region.constant.eq(is_constant),
                 region.value.eq(constant.value),
-                region.parts.eq(parts),
+                region.parts.eq(parts & ~is_constant),
                 region.tile.eq(Cat(store.tile == t for t in range(self.tiles))),
                 region.length.eq(Mux(is_store, 0, row_bytes)),
                 region.offset.eq(first[:beat_bits]),

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..axi.reader import AXIReader
 from ..axi.signature import AXIReadSignature
 from ..config import MemoryConfig
+from ..ecc.events import ECCEvents, uses
 from ..interfaces import UnitSignature
 from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
@@ -37,22 +38,27 @@ class StreamUnit(wiring.Component):
     unit : In(UnitSignature())
     axi : Out(AXIReadSignature)
     o : Out(stream(8 * stream_bytes)), the FIFO's words
+    last : Out(1), the word that is offered is its command's last
+    failed : Out(1), with ``config.ecc``: the word at ``o`` is not what memory gave
+    events : Out(ECCEvents), with ``config.ecc``, of the words that ``o`` gave
     """
 
     def __init__(self, config: MemoryConfig, *, stream_bytes, fifo_bytes):
         self.config, self.stream_bytes, self.fifo_bytes = config, stream_bytes, fifo_bytes
         super().__init__(
-            {
+            ({"failed": Out(1), "events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "unit": In(UnitSignature()),
                 "axi": Out(AXIReadSignature(config.axi)),
                 "o": Out(stream.Signature(8 * stream_bytes)),
+                "last": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         memory, unit = self.config, self.unit
-        # A word that comes or goes moves the FIFO for two cycles more.
+        # A word that comes or goes moves the FIFO for two cycles more, with check bits for three.
         moves = Signal()
         m.d.comb += moves.eq(
             unit.busy | unit.cmd.valid | unit.flush | ~unit.idle | self.o.valid & self.o.ready
@@ -66,11 +72,17 @@ class StreamUnit(wiring.Component):
                 depth=self.fifo_bytes // self.stream_bytes,
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding,
+                marks=True,
+                ecc=memory.ecc,
             ),
-            clock=gated_clock(m, "reader", Cat(history(m, 1, "moved", moves, 2)).any()),
+            clock=gated_clock(m, "reader", Cat(history(m, 1, "moved", moves, 2 + memory.ecc)).any()),
         )
         connect(m, reader.axi, flipped(self.axi))
         connect(m, reader.o, flipped(self.o))
+        m.d.comb += self.last.eq(reader.last)
+        if memory.ecc:
+            m.d.comb += self.failed.eq(reader.failed)
+            m.d.sync += self.events.eq(uses((self.o.valid & self.o.ready, reader)))
 
         command = CommandLayout(Opcode.STREAM)(unit.cmd.payload)
         nop = command.opcode == Opcode.NOP

@@ -29,6 +29,7 @@ class ReadAhead(wiring.Component):
     request, tag, answer : shapes; all are only carried. ``tag`` may have no bits
     depth : requests, with a BufferedFIFO at least 3
     queue : what answers wait in: BufferedFIFO, FIFO or BypassFIFO
+    ecc : whether a BufferedFIFO has check bits
 
     Members
     -------
@@ -38,18 +39,20 @@ class ReadAhead(wiring.Component):
     tag : Out(tag), the tag of the oldest request that has not been answered
     answer : In(answer), what is kept, with ``answered``
     o : Out(stream(answer))
+    corrected, failed : Out(1), with ``ecc``, of the answer at ``o``
     """
 
-    def __init__(self, *, request, answer, depth, tag=0, queue=BufferedFIFO):
+    def __init__(self, *, request, answer, depth, tag=0, queue=BufferedFIFO, ecc=False):
         least = 3 if queue is BufferedFIFO else 1
         if not isinstance(depth, int) or depth < least:
             raise ValueError(f"depth must be at least {least}, not {depth!r}")
-        self.depth, self.queue = depth, queue
+        self.depth, self.queue, self.ecc = depth, queue, ecc
         self.request_width, self.tag_width, self.answer_width = (
             Shape.cast(shape).width for shape in (request, tag, answer)
         )
         super().__init__(
-            {
+            ({"corrected": Out(1), "failed": Out(1)} if ecc else {})
+            | {
                 "i": In(stream.Signature(data.StructLayout({"request": request, "tag": tag}))),
                 "req": Out(stream.Signature(request)),
                 "answered": In(1),
@@ -62,7 +65,10 @@ class ReadAhead(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         credit = place(m, "credit", Credit(total=self.depth))
-        answers = place(m, "answers", self.queue(shape=self.answer_width, depth=self.depth))
+        coded = {"ecc": True} if self.ecc else {}
+        answers = place(m, "answers", self.queue(shape=self.answer_width, depth=self.depth, **coded))
+        if self.ecc:
+            m.d.comb += [self.corrected.eq(answers.corrected), self.failed.eq(answers.failed)]
         may, asked = Signal(), Signal()
         m.d.comb += [
             may.eq(credit.left != 0),

@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 import numpy as np
 
 from ..config import BLOCK
+from ..ecc.events import ECCEvents, uses
 from ..formats.element import Activation, Arithmetic
 from ..formats.encoder import ElementEncoder, select
 from ..formats.float32 import FloatMultiply, FloatToInt8
@@ -126,6 +127,7 @@ class Quantiser(wiring.Component):
     lanes : numbers in a beat, a power of two from 2 to 32
     arithmetic : there is hardware for its ``activations``; blocks are INT8 with an FP32 scale or of an MX
         format
+    ecc : whether beats that wait have check bits
 
     Members
     -------
@@ -133,17 +135,19 @@ class Quantiser(wiring.Component):
         is anything inside
     i : In(stream of ``lanes`` FP32)
     o : Out(stream of :class:`BlockLayout`)
+    events : Out(ECCEvents), with ``ecc``, of beats that waited
     """
 
     ELEMENT = IntegerLane.LATENCY
     """Cycles from an element and its scale to the code."""
 
-    def __init__(self, lanes, arithmetic: Arithmetic):
+    def __init__(self, lanes, arithmetic: Arithmetic, *, ecc=False):
         if not isinstance(lanes, int) or not 2 <= lanes <= BLOCK or lanes & (lanes - 1):
             raise ValueError(f"lanes must be a power of two from 2 to {BLOCK}, not {lanes!r}")
-        self.lanes, self.arithmetic = lanes, arithmetic
+        self.lanes, self.arithmetic, self.ecc = lanes, arithmetic, ecc
         super().__init__(
-            {
+            ({"events": Out(ECCEvents())} if ecc else {})
+            | {
                 "activation": In(3),
                 "i": In(stream.Signature(data.ArrayLayout(32, lanes))),
                 "o": Out(stream.Signature(BlockLayout(arithmetic.activation_sum_width))),
@@ -276,7 +280,10 @@ class Quantiser(wiring.Component):
 
     def _elements(self, m, scales):
         """Encodes and collects elements."""
-        elements = place(m, "elements", BufferedFIFO(shape=self.i.payload.shape(), depth=self.depth))
+        queue = BufferedFIFO(shape=self.i.payload.shape(), depth=self.depth, ecc=self.ecc)
+        elements = place(m, "elements", queue)
+        if self.ecc:
+            m.d.comb += self.events.as_value().eq(uses((elements.o.valid & elements.o.ready, elements)))
         connect(m, flipped(self.i), elements.i)
 
         # The next beat, and its block's scale, in registers.

@@ -210,6 +210,7 @@ class SharedPort(wiring.Component):
             m.d.comb += [
                 port.req.ready.eq(turn.open[n] & self.o.req.ready),
                 port.data.eq(self.o.data),
+                *([port.failed.eq(self.o.failed)] if self.config.ecc else []),
                 port.valid.eq(self.o.valid & (asked.o.payload == n)),
             ]
         return m

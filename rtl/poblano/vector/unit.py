@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from ..config import LINE_WORDS, TileConfig
+from ..ecc.events import ECCEvents
 from ..interfaces import BusWrite, LocalWrite, UnitSignature, vmem_port
-from ..isa.commands import Opcode
+from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
 from ..isa.vector_ops import Reduce, Select, Sink
 from ..verilog import gated_clock, place
@@ -30,11 +31,13 @@ class VectorUnit(wiring.Component):
     Latency: 3 cycles from one ``done`` to the next, the memory's, the lanes', and the longer of the
     quantiser's and the reduction's.
 
-    Takes VECTOR and NOP commands, which have been checked, one after the other. A command's last write is in
-    memory before ``done``, and the next command is transferred in that cycle at the earliest: its reads begin
-    a cycle later. With operands and outputs always available a command takes its latency and a cycle for
-    each ``lanes`` elements; row scalars one more, and beside operand b, with which they share port b, one for
-    each group of rows. All operands of an element are read before it is written.
+    Takes VECTOR, CLEAR and NOP commands, which have been checked, one after the other. A command's last write
+    is in memory before ``done``, and the next command is transferred in that cycle at the earliest: its reads
+    begin a cycle later. With operands and outputs always available a command takes its latency and a cycle
+    for each ``lanes`` elements; row scalars one more, and beside operand b, with which they share port b, one
+    for each group of rows. All operands of an element are read before it is written.
+
+    With ``config.ecc``, the use of a word that check bits could not correct is an error of the command.
 
     If there are more than 8 lanes, the elements of sums are walked in groups of rows, :class:`.walk.RowWalk`.
 
@@ -49,26 +52,32 @@ class VectorUnit(wiring.Component):
     unit : In(UnitSignature())
     a, b : Out(ReadPortSignature), rows of vector memory. Latency 1 to 4.
     local, bus : Out(stream of LocalWrite, of BusWrite), ``local`` if only the own tile is written
+    clear : Out(1), high for a cycle: clear the tile's memories
+    clearing : In(1), they are being cleared; a CLEAR is done when they no longer are
+    events : Out(ECCEvents), with ``config.ecc``, of the unit's own memories
     """
 
     def __init__(self, config: TileConfig, *, tiles):
         self.config, self.tiles = config, tiles
         local = config.local
         super().__init__(
-            {
+            ({"events": Out(ECCEvents())} if config.ecc else {})
+            | {
                 "tile": In(5),
                 "unit": In(UnitSignature()),
                 "a": Out(vmem_port(local)),
                 "b": Out(vmem_port(local)),
                 "local": Out(stream.Signature(LocalWrite(local))),
                 "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
+                "clear": Out(1),
+                "clearing": In(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         writer = place(m, "writer", VectorWriter(self.config.local, tiles=self.tiles))
-        start, begin, command = self._commands(m, writer.finished)
+        start, begin, command = self._commands(m, writer.finished & ~self.clearing)
         lanes = place(m, "lanes", VectorLanes(self.config.lanes))
         self._read(m, start, begin, command, lanes)
         m.d.comb += [
@@ -85,7 +94,9 @@ class VectorUnit(wiring.Component):
                 (self.local.valid & ~self.local.ready) | (self.bus.valid & ~self.bus.ready)
             ),
         ]
-        self._take(m, command, lanes.o, writer)
+        quantiser = self._take(m, command, lanes.o, writer)
+        if self.config.ecc:
+            self._errors(m, quantiser)
         connect(m, writer.local, flipped(self.local))
         connect(m, writer.bus, flipped(self.bus))
         return m
@@ -107,7 +118,17 @@ class VectorUnit(wiring.Component):
         with m.Elif(finished):
             m.d.sync += running.eq(0)
         opcode = CommandLayout()(unit.cmd.payload).opcode
+        m.d.comb += self.clear.eq(transfer & (opcode == Opcode.CLEAR))
         return transfer & works(begin) & (opcode == Opcode.VECTOR), begin, command
+
+    def _errors(self, m, quantiser):
+        """Words that failed are errors."""
+        failed = Signal()
+        m.d.comb += [
+            failed.eq(quantiser.events.failed | self.a.valid & self.a.failed | self.b.valid & self.b.failed),
+            self.unit.code.eq(ErrorCode.ECC),
+        ]
+        m.d.sync += [self.events.eq(quantiser.events), self.unit.error.eq(failed)]
 
     def _read(self, m, start, begin, command, lanes):
         """Operands a and b and row scalars from memory to the lanes; only those that the command uses."""
@@ -143,12 +164,14 @@ class VectorUnit(wiring.Component):
                 m.d.comb += reader.together.eq(adds_rows(command))
 
     def _take(self, m, command, beats, writer):
-        """Hands each beat to all its takers at once, and their results to the writer."""
+        """Hands each beat to all its takers at once, and their results to the writer; the quantiser."""
         lanes = self.config.lanes
         is_argmax, quantises = command.reduce == Reduce.ARGMAX, command.sink == Sink.QUANTISE
         reduces = (command.reduce != Reduce.NONE) & ~is_argmax
         clocked = lambda name, part, used: place(m, name, part, clock=gated_clock(m, name, used))
-        quantiser = clocked("quantiser", Quantiser(lanes, self.config.array.arithmetic), quantises)
+        quantiser = clocked(
+            "quantiser", Quantiser(lanes, self.config.array.arithmetic, ecc=self.config.ecc), quantises
+        )
         reducer, argmax = (
             clocked("reducer", Reducer(lanes), reduces),
             clocked("argmax", Argmax(lanes), is_argmax),
@@ -181,3 +204,4 @@ class VectorUnit(wiring.Component):
             reducer.o.ready.eq(writer.i_result.ready),
             argmax.o.ready.eq(writer.i_result.ready),
         ]
+        return quantiser

@@ -6,7 +6,7 @@ in the output. Memories of some size become instances of ``poblano_sram``.
 """
 
 from .emission import Placed, VerilogModule, emit, emit_modules
-from .placement import arguments, emitting, gated_clock, place, source
+from .placement import arguments, emitting, gated_clock, is_sram, place, source
 from .ports import pins
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "emit_modules",
     "emitting",
     "gated_clock",
+    "is_sram",
     "pins",
     "place",
     "source",

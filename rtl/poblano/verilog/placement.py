@@ -26,6 +26,7 @@ __all__ = [
     "arguments",
     "emitting",
     "gated_clock",
+    "is_sram",
     "name_ports",
     "place",
     "source",
@@ -37,6 +38,11 @@ others are flip-flops."""
 SRAM_FILE = Path(__file__).parents[1] / "memory" / "sram.v"
 
 _emitter: contextvars.ContextVar = contextvars.ContextVar("emitter", default=None)
+
+
+def is_sram(width, depth):
+    """Whether a memory of ``depth`` words of ``width`` bits with the ports of a ``poblano_sram`` is one."""
+    return width * depth >= SRAM_BITS and depth >= SRAM_DEPTH
 
 
 def name_ports(component, prefix):
@@ -187,8 +193,7 @@ class SRAMPlatform:
         width, depth = Shape.cast(memory.shape).width, memory.depth
         reads, writes = memory.read_ports, memory.write_ports
         if not (
-            width * depth >= SRAM_BITS
-            and depth >= SRAM_DEPTH
+            is_sram(width, depth)
             and len(reads) == len(writes) == 1
             and not any(memory.init)
             and reads[0].domain == writes[0].domain == "sync"

@@ -24,6 +24,7 @@ class Opcode(enum.IntEnum):
     STREAM = transfers.STREAM
     MATMUL = matmul.MATMUL
     VECTOR = vector.VECTOR
+    CLEAR = vector.CLEAR
 
     definition: Definition
 

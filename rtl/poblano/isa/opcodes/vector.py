@@ -11,7 +11,7 @@ from ..topology import MOST_TILES, UnitKind
 from ..vector_ops import NO_LIMIT, AluOp, Fill, Reduce, Select, SfuOp, Sink
 from ..weight_stream import Activation
 
-__all__ = ["MAX_BLOCKS", "VECTOR"]
+__all__ = ["CLEAR", "MAX_BLOCKS", "VECTOR"]
 
 MAX_BLOCKS = 2047
 """Blocks in a row, so that element numbers stay below the limit that means none."""
@@ -176,4 +176,11 @@ VECTOR = Definition(
         ("sharing", 8, lambda o: least(o.rows, o.share) - 1),
         ("inside", 15, lambda o: o.dst_step * o.sharing),
     ),
+)
+
+CLEAR = Definition(
+    0x31,
+    UnitKind.VECTOR,
+    "Zeros in all of the tile's vector memory and activation memory.",
+    clears=(Memory.VECTOR, Memory.ACTIVATION),
 )
