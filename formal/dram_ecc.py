@@ -133,36 +133,30 @@ class Merges(_Ecc):
             m.d.sync += [seen.eq(1), watching.eq(1), ahead.eq(held - get)]
         with m.Elif(get & watching):
             m.d.sync += [ahead.eq(ahead - 1), watching.eq(ahead != 0)]
-        self.watching = watching
+        self.watching, self.ahead, self.held = watching, ahead, held
         return ends, chosen
 
 
 class Partial(Merges):
-    """Writes, scrubs and beats when they like; commands only for beats that are whole; reads come when they
-    like, in order. One arbitrary beat is watched."""
+    """Writes, scrubs and beats when they like; commands only for beats that have passed. One arbitrary beat
+    is watched."""
 
     def prove(self, m):
         config = self.config
-        dut = self.add("dut", PartialWrites(config))
+        dut, inside = self.peek("dut", PartialWrites(config))
         passes = dut.beats.valid & dut.beats.ready
         asks = dut.request.valid & dut.request.ready
         lacks = ~dut.beats.payload.strb.all()
         w = dut.w
         before = self.past(w.valid & ~w.ready, "w_before")
         self.assume(~before | (w.valid & (w.payload.as_value() == self.past(w.payload.as_value(), "w_was"))))
-        whole, asked, old = Signal(range(8)), Signal(range(8)), Signal(range(8))
-        self.assume(~dut.issue | (whole != 0))
-        self.assume(~dut.returned | (asked != 0))
-        self.assume(~dut.merged | (old != 0))
-        m.d.sync += [
-            whole.eq(whole + dut.whole - dut.issue),
-            asked.eq(asked + asks - dut.returned),
-            old.eq(old + dut.returned - dut.merged),
-        ]
+        passed = Signal(range(16))
+        self.assume(~dut.issue | (passed != 0))
+        m.d.sync += passed.eq(passed + passes - dut.issue)
         burst = dut.i.payload  # within a granule
         first = Cat(burst.place.group, burst.place.column)
         self.assume(~dut.i.valid | (first + burst.len < 1 << len(first)))
-        place = self._next_place(m, dut, passes)
+        place, bursts, count = self._next_place(m, dut, passes)
         ends, chosen = self._watch(m, passes, dut.issue)
         mine = Signal.like(place)
         with m.If(chosen):
@@ -171,9 +165,47 @@ class Partial(Merges):
         self.check("place", ~asks | (dut.request.payload.place.as_value() == place))
         self.check("a beat that lacks bytes is read", ~passes | (asks == lacks))
         self.check("only for beats", ~asks | passes)
-        self.check("room", asked + old <= config.writes)
+        self._follow(inside, passed, bursts, count, mine, len(first))
         self.cover("asks", self.watching & asks & (self.past(place, "place_before") == place))
         self.cover("ends", ends)
+
+    def _follow(self, inside, passed, bursts, count, mine, index_bits):
+        """Where in the block's registers the bursts and the watched beat are."""
+        depth = self.config.writes + 1
+        of = lambda name: [inside[f"pending{n}_{name}"] for n in range(depth)]
+        granule, after, last, left = (of(name) for name in ("granule", "next", "last", "left"))
+        looked, there, index = inside["looked"], inside["count"], inside["index"]
+        one_hot = lambda bits: (bits != 0) & ((bits & (bits - 1)) == 0)
+        self.check("bursts", one_hot(looked) & one_hot(there) & (looked <= there))
+        found, sums = [], [C(0, 5)]
+        for n in range(depth):
+            here = there[n + 1 :].any()
+            self.check(f"begun {n}", ~looked[n] | here | ~inside["begun"])
+            self.check(f"left {n}", ~here | (last[n] == after[n] + left[n]))
+            self.check(f"passed {n}", ~looked[n] | (passed == sums[n] + Mux(here, index - after[n], 0)))
+            self.check(f"index {n}", ~(looked[n] & here) | ((after[n] <= index) & (index <= last[n])))
+            self.check(f"count {n}", ~looked[n] | (count <= depth - n))
+            for k in range(depth - n):
+                where, beats = bursts[k]
+                start = index if k == 0 else after[n + k]
+                same = (where == Cat(start, granule[n + k])) & (beats == last[n + k] - start)
+                inside_too = there[n + k + 1 :].any()
+                self.check(f"burst {n} {k}", ~looked[n] | ((count > k) == inside_too) & (~inside_too | same))
+            at = mine[:index_bits]
+            gone = Mux(looked[n], at < index, looked[n + 1 :].any())
+            found.append(
+                here
+                & gone
+                & (Cat(at, granule[n]) == mine)
+                & (after[n] <= at)
+                & (at <= last[n])
+                & (self.ahead == sums[n] + (at - after[n]))
+            )
+            sums.append((sums[n] + left[n] + 1)[:5])
+        none_left = (passed == sums[depth]) & ~inside["begun"] & (count == 0)
+        self.check("all passed", ~looked[depth] | none_left)
+        self.check("held", self.held == passed)
+        self.check("mine", ~self.watching | Cat(found).any())
 
     def _next_place(self, m, dut, passes):
         """That of the next beat to pass, from the bursts that have come out: a queue of what is left."""
@@ -195,7 +227,7 @@ class Partial(Merges):
             with m.If(comes & (count - gone == n)):
                 m.d.sync += [where.eq(dut.o.payload.place), beats.eq(dut.o.payload.len)]
         self.check("beats have bursts", ~passes | (count != 0))
-        return at
+        return at, bursts, count
 
 
 class Entries(_Ecc):
@@ -226,9 +258,11 @@ class Whole(Merges):
         dut = self.add("dut", PartialWrites(self.config))
         passes = dut.beats.valid & dut.beats.ready
         asks = dut.request.valid & dut.request.ready
-        asked = Signal(range(8))
+        asked, old = Signal(range(8)), Signal(range(8))
         self.assume(~dut.returned | (asked != 0))
-        m.d.sync += asked.eq(asked + asks - dut.returned)
+        self.assume(~dut.merged | (old != 0))
+        m.d.sync += [asked.eq(asked + asks - dut.returned), old.eq(old + dut.returned - dut.merged)]
+        self.check("room", asked + old <= self.config.writes)
         ends, chosen = self._watch(m, passes, dut.whole)
         missing, here = Signal(), Signal(range(8))
         with m.If(chosen):
@@ -341,12 +375,6 @@ PARTIAL_MUTATIONS = (
     Mutation(
         "scrub reads nothing", PARTIAL, "scrubs | ~self.w.payload.strb.all()", "~self.w.payload.strb.all()"
     ),
-    Mutation(
-        "no room",
-        PARTIAL,
-        "here & partial & checked & free & (room.left != 0)",
-        "here & partial & checked & free",
-    ),
 )
 ENTRY_MUTATIONS = (
     Mutation("answered", PARTIAL, "burst.last.eq(0)", "burst.last.eq(1)"),
@@ -354,6 +382,12 @@ ENTRY_MUTATIONS = (
     Mutation("both", PARTIAL, "self.o.ready & ~full & ~scrubs", "self.o.ready & ~full"),
 )
 WHOLE_MUTATIONS = (
+    Mutation(
+        "no room",
+        PARTIAL,
+        "here & partial & checked & free & (room.left != 0)",
+        "here & partial & checked & free",
+    ),
     Mutation("not waited for", PARTIAL, "flags.o.valid & (~waits | (known != 0))", "flags.o.valid"),
     Mutation("waits once", PARTIAL, "known + self.returned - (self.whole & waits)", "known + self.returned"),
 )
@@ -387,12 +421,15 @@ PROPERTIES = (
         "of each beat the bytes with strobes and the others' old ones are on the pins at their time, all "
         "written, with their sideband; they are poison exactly if an old one is used that is not known",
         mutations=MERGE_MUTATIONS,
+        timeout=1500,
     ),
     Property(
         "partial-byte",
         partial(Partial, BYTE),
         "a beat without all strobes, and no other, has its own place read, after every earlier write to it "
         "has been issued",
+        method="induction",
+        depth=2,
         mutations=PARTIAL_MUTATIONS,
     ),
     Property(

@@ -207,6 +207,19 @@ def test_partial_writes_wait_for_reads_only():
     assert both.longest_write < 2 * (QUIET.write_wait + 60)
 
 
+def test_writes_do_not_wait_for_reads_that_nobody_takes():
+    """While reads with rows in all banks wait for AXI, parts of bursts in other rows are written."""
+    sim = loaded(QUIET)
+    reads = sequential(0, 1 << 15, beat=32)  # rows 0 and 1 of all banks
+    reads = np.concatenate([reads, reads, reads])
+    reads["beats"] = 6
+    writes = bursts_of(*(((1 << 15) + 1056 * n, 1) for n in range(30)))
+    stalls = Stalls(read=0.999)
+    counts = sim.run(np.concatenate([reads, writes]), stalls=stalls, partial=1.0, max_cycles=MOST)
+    assert counts.cycles > 100_000 and counts.longest_write < 2000
+    assert not sim.violations()
+
+
 def test_off_is_free():
     """Without ecc there is nothing of it."""
     text = verilog(DramConfig())

@@ -115,11 +115,12 @@ class DramController(wiring.Component):
         free = ~refresher.hold
         yields = Signal()  # the controller's own reads go last
         needed = Mux(writing, writes.needed, any_of("needed", readers))
+        may_activate = of_banks("may_activate") & by_group(windows.may_activate) & free
         for queue in queues:
             m.d.comb += [
                 queue.open.eq(of_banks("open")),
                 *(queue.rows[n].eq(bank.row) for n, bank in enumerate(banks)),
-                queue.may_activate.eq(of_banks("may_activate") & by_group(windows.may_activate) & free),
+                queue.may_activate.eq(may_activate),
                 queue.may_precharge.eq(of_banks("may_precharge") & free),
                 queue.kept_open.eq(needed),
             ]
@@ -128,6 +129,7 @@ class DramController(wiring.Component):
             m.d.comb += [
                 reads.released.eq(Mux(yields, 0, own[0].lacks)),
                 own[0].released.eq(Mux(yields, reads.lacks, 0)),
+                own[0].may_activate.eq(may_activate & ~own[0].released),
             ]
         write_now = (write_data.beats != 0) & write_data.room & writing
         for queue, now in zip(readers, (read_data.room & ~writing, ~writing)):
@@ -148,7 +150,7 @@ class DramController(wiring.Component):
         if own:
             self._keep_up(m, reads, writes, own[0], partial, read_data, write_data, turnaround)
         column = self._column(m, banks, windows, reads, writes, own, read_data, write_data, turnaround)
-        self._row(m, banks, windows, queues, writing, yields, refresher, column)
+        self._row(m, banks, windows, queues, writing, refresher, column)
         return m
 
     def _connect_axi(self, m, reads, writes, read_data, write_data):
@@ -254,7 +256,7 @@ class DramController(wiring.Component):
         ]
         return read
 
-    def _row(self, m, banks, windows, queues, writing, yields, refresher, column):
+    def _row(self, m, banks, windows, queues, writing, refresher, column):
         """The row command: the refresher's, or of the queues, that of the present direction first."""
         dram, config = self.dram, self.config
         timing, together = config.timing, not config.refreshes_banks
@@ -287,9 +289,6 @@ class DramController(wiring.Component):
         with m.Else():
             for queue in (writes, reads, *own):
                 propose(queue)
-        if own:
-            with m.If(yields):  # a master has waited for too long
-                propose(reads)
         activates = reduce(or_, [queue.activate.valid for queue in queues]) & ~refresher.urgent
         with m.If(~activates & (refresher.precharge | refresher.refresh)):
             close = RowOp.PRECHARGE_ALL if together else RowOp.PRECHARGE

@@ -119,8 +119,10 @@ class PartialWrites(wiring.Component):
         flags = place(m, "partial_beats", FIFO(shape=1, depth=self.config.write_beats))
         room = place(m, "room_left", Credit(total=depth))
         mine = lambda name: select(looked, [getattr(each, name) for each in pending])
-        here, begun, at = Signal(), Signal(), Signal.like(pending[0].next)
-        index, last, scrubs = Signal.like(at), Signal.like(at), Signal()
+        here, at = Signal(), Signal.like(pending[0].next)
+        begun = Signal()  # some of its beats have passed, and the next one is that at `at`
+        index = Signal.like(at)
+        last, scrubs = Signal.like(at), Signal()
         partial, clear, checked, free, go = Signal(), Signal(), Signal(), Signal(), Signal()
         there = Cat(count[n + 1 :].any() for n in range(len(pending)))  # bursts
         passed = Cat(looked[n + 1 :].any() for n in range(len(pending)))  # those whose beats have passed
