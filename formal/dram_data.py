@@ -128,8 +128,8 @@ READ_MUTATIONS = (
     Mutation(
         "last cycle first",
         READ,
-        "beats.i.payload.data.eq(Cat(bursts))",
-        "beats.i.payload.data.eq(Cat(bursts[::-1]))",
+        "return Cat(parts)",
+        "return Cat(parts[::-1])",
     ),
 )
 WRITE_MUTATIONS = (
