@@ -45,7 +45,7 @@ class ModelMemory:
 
     def __init__(self, model, sizes, config, *, context, slots, tokens):
         self.model, self.graph, self.sizes, self.config = model, model.graph, sizes, config
-        self._places, self._caches = {}, {}
+        self._places, self._caches, self.slots = {}, {}, slots
         self._image = image = Image(f"{model.config.name}:", config)
         norms = [[node for node in layer if isinstance(node, Norm)] for layer in self.graph.layers]
         self._norms = [*norms, [node for node in self.graph.epilogue if isinstance(node, Norm)]]

@@ -7,7 +7,7 @@ from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 from poblano.isa.weight_stream import ScaleFormat
 
 from ..cache import SCALE_BYTES
-from ..symbols import FIRST, before, granules, position, skipped, slot, span
+from ..symbols import FIRST, before, granules, position, skipped, span
 from .caches import cache_names, store
 from .projections import project, query
 from .step import Quantised, local
@@ -77,7 +77,7 @@ class _Piece:
         self.s, self.node, self.tile, self.item, self.label = s, node, tile, item, local(node)
         plan, sizes, window = s.plan, s.sizes, node.window
         places, home = s.memory.cache(node), s.config.topology.home_of(tile)
-        self.layout, self.base = places.layout, slot.of(item.part) * places.layout.size + places.address[home]
+        self.layout, self.base = places.layout, s.caches(item.part, places.layout) + places.address[home]
         self.kv = item.kv - places.heads[home][0]
         self.span, self.spans = span, _ = spans
         self.windowed = plan.windowed(window)

@@ -3,7 +3,7 @@
 from poblano.config import BLOCK
 
 from ..cache import SCALE_BYTES
-from ..symbols import column, group, position, slot
+from ..symbols import column, group, position
 from .step import local
 
 __all__ = ["cache_names", "store"]
@@ -34,7 +34,7 @@ def _store(s, node, tile, linear, kind, source, part, tokens):
         for base, head, own, heads in places.runs(run, count):
             of_head = source + head * s.sizes.head_blocks + block - first
             names = [(kind, node.name, kv, tile, tokens) for kv in range(head, head + heads)]
-            slots = slot.of(number) * places.layout.size + base
+            slots = s.caches(number, places.layout) + base
             for piece in pieces(own, block):
                 for token, rows, address, stride in _rows(s, number, at, end, piece):
                     s.builder.store_block(
