@@ -66,7 +66,7 @@ def weights(chip, matmul):
 def last_command(rng, config, data_bytes):
     """A changed command: bytes, and the command if it is valid."""
     while True:
-        streams = ("STREAM", "VECTOR", "VECTOR") if config.memory.homes > 1 else ()
+        streams = ("STREAM",) * 4 if config.memory.homes > 1 else ()
         opcode = rng.choice(("VECTOR", "VECTOR", "MATMUL", None, *streams))
         data = mutated(rng, valid_command(rng, config, data_bytes, opcode).encode())
         try:
@@ -115,7 +115,7 @@ def same_cycles(results):
     [pytest.param(n, marks=pytest.mark.nightly if n == LARGEST else pytest.mark.slow) for n in SETTINGS],
 )
 def test_random_commands(setting):
-    rng = random.Random(8)
+    rng = random.Random(13)
     config, data_bytes, programs = SETTINGS[setting]
     ring, dump_at = (data_bytes, RING), data_bytes + 64 * RING
     dumping, end = dump(config, dump_at)
