@@ -85,6 +85,8 @@ MUTATIONS = (
     ),
     Mutation("double unseen", CORRECTOR, "syndrome.any() & ~self.corrected", "0"),
 )
+USED = (8, 32, 33, 38, 40, 45, 50, 51, 52, 53, 56, 57, 58, 60, 61, 64, 258)
+"""The data bits of all codes of the presets: of memories and queues, and of DRAM."""
 PROPERTIES = (
     *(
         Property(
@@ -108,6 +110,6 @@ PROPERTIES = (
             frames=2,
             mutations=MUTATIONS if data == 64 else (),
         )
-        for data in (64, 258)
+        for data in USED
     ),
 )
