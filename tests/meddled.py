@@ -1,6 +1,7 @@
 """A chip in simulation whose memory can be made silent, and whose units can be made to hang."""
 
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from unittest import mock
 
@@ -28,7 +29,9 @@ PROCESSOR = chips.CommandProcessor
 
 
 def config(**changes):
-    return replace(preset("nano"), watchdog=LIMIT, **changes)
+    """``nano`` with a memory of a beat a cycle."""
+    nano = preset("nano")
+    return replace(nano.with_memory(bandwidth=Fraction(nano.memory.data_bytes)), watchdog=LIMIT, **changes)
 
 
 def meddle(simulation, at, mask):

@@ -14,6 +14,7 @@ from tests import meddled
 from tests.meddled import CHANNELS, LIMIT, LOST, SILENT, TAKEN, meddle
 from tests.test_first_light import dump
 
+pytestmark = pytest.mark.slow
 CONFIG = meddled.config(clear_at_reset=True)
 DMA, STREAM, MATMUL, VECTOR = range(4)
 RESET = LIMIT + 100
@@ -218,6 +219,20 @@ def test_clear(chip):
     chip.simulation.run(200)
     chip.ring.clear_local()
     assert not local_memories(chip)
+    chip.run()
+
+
+def test_clear_memory(chip):
+    """A beat a cycle, and not a byte more."""
+    size = 16384
+    chip.device.write_memory(0, bytes([7]) * (2 * size))
+    rows = dict(mem_stride=4, rows=size // 4, value=0)
+    cycles = chip.ring.run(command(Opcode.STORE_WORD, DMA, mem_addr=size // 2, **rows)).cycles
+    found = np.frombuffer(chip.device.read_memory(0, 2 * size), np.uint8)
+    assert (found == 0).sum() == size and not found[size // 2 : size * 3 // 2].any()
+    assert cycles < size // CONFIG.memory.data_bytes * 1.1 + 200
+    for address, data in chip.job.image + chip.job.program.inputs:
+        chip.device.write_memory(address, data)
     chip.run()
 
 

@@ -87,6 +87,12 @@ class OverlayBackend:
     def close(self):
         self.device.close()
 
+    def clear_local(self):
+        self.ring.clear_local()
+
+    def clear(self, first, end):
+        self.write(first, bytes(end - first))
+
     # Runs
 
     def run(self, commands, *, progress=None):
