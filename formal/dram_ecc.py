@@ -263,6 +263,7 @@ PROPERTIES = (
         depth=16,
         mutations=MERGE_MUTATIONS,
     ),
+    Property("merges-pair-any", partial(Merges, PAIR), "the same at any time", timeout=1500, covers=False),
     Property(
         "scrubs-byte",
         partial(Scrubs, BYTE, scrub_interval=5),
