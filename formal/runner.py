@@ -61,6 +61,7 @@ FILES = (
     "ecc_memory",
     "dram_data",
     "dram_ecc",
+    "dram_partial",
     "dram_queue",
     "dram_refresh",
     "dram_times",

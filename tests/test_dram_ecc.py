@@ -187,8 +187,8 @@ def test_latency():
     read = bursts_of((0, 0))
     closed = sim.run(read).longest_read
     opened = sim.run(read).longest_read
-    assert opened == 7 + cycles.read_latency and closed == opened - 1 + cycles.act_to_read
-    assert QUIET.latency == DramConfig().latency + 1
+    assert opened == 8 + cycles.read_latency and closed == opened - 1 + cycles.act_to_read
+    assert QUIET.latency == DramConfig().latency + 2
 
 
 def test_partial_writes_wait_for_reads_only():

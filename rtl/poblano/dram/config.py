@@ -14,8 +14,8 @@ __all__ = ["OPEN", "Cycles", "DramConfig"]
 
 PIPELINE = 6
 """Cycles that a read spends in the controller."""
-CHECK = 1
-"""Cycles that it takes to correct a read."""
+CHECK = 2
+"""Cycles that it takes to correct a read when it comes, and again when it has waited for AXI."""
 OPEN = 3
 """Cycles from an activation to the first row command of its bank that knows of it and of the bursts that want
 the row: with less, two bursts could close each other's rows for ever."""

@@ -36,7 +36,7 @@ class DramController(wiring.Component):
     """Serves AXI4 bursts from the DRAM behind it: one row command and one column command a cycle.
 
     Latency: of a read from an idle DRAM with its row open 6 + ``Cycles.read_latency`` + ``Cycles.burst``
-    cycles from its address to its first beat, with ``config.ecc`` 7.
+    cycles from its address to its first beat, with ``config.ecc`` 8.
 
     Reads with one id are answered in order, those with different ids in any order, and their beats may be
     interleaved. Writes are done in the order of their addresses, and answered when whatever is read

@@ -27,7 +27,7 @@ class ReadData(wiring.Component):
     """Takes the data of read commands from the pins when they come, and keeps them until AXI takes them.
 
     Latency: ``Cycles.read_latency`` + ``Cycles.burst`` + 2 cycles from a command to its beat, with
-    ``config.ecc`` 3.
+    ``config.ecc`` 4.
 
     With ``config.ecc`` bursts are corrected by their sidebands. A beat for AXI has an error response if a
     word of it is not known; the controller's own reads give ``old``, which does not wait.
