@@ -21,12 +21,16 @@ RESULTS := build/run
 override PROMPT := $(value PROMPT)
 export PROMPT
 
-.PHONY: run test fast nightly bench lint formal verilog fpga asic tools shared-python clean
+.PHONY: run serve test fast nightly bench lint formal verilog fpga asic tools shared-python clean
 
 run: $(VENV)/.run
 	@mkdir -p $(RESULTS)
 	@$(BIN)/poblano run --prompt "$$PROMPT" --tokens $(TOKENS) --model "$(MODEL)" --preset "$(PRESET)" \
 	  --json $(RESULTS)/figures.json --trace $(RESULTS)/trace.json --report $(RESULTS)/report.html $(ARGS)
+
+# A model behind OpenAI's API on port 8000: make serve MODEL=smollm2 ARGS="--backend golden".
+serve: $(VENV)/.serve
+	@$(BIN)/poblano serve --model "$(MODEL)" --preset "$(PRESET)" $(ARGS)
 
 test: $(VENV)/.test shared-python
 	$(BIN)/pytest -n 2 --dist worksteal -q
@@ -90,8 +94,12 @@ $(VENV)/.fpga: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check -e ".[test]"
-	@touch $@ $(VENV)/.run
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[test,serve]"
+	@touch $@ $(VENV)/.run $(VENV)/.serve
+
+$(VENV)/.serve: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[serve]"
+	@touch $@
 
 clean:
 	rm -rf build $(VENV)

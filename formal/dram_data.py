@@ -125,12 +125,7 @@ READ_MUTATIONS = (
     ),
     Mutation("no room", READ, "self.room.eq(room.left != 0)", "self.room.eq(1)"),
     Mutation("room too soon", READ, "room.give.eq(self.r.valid & self.r.ready)", "room.give.eq(arrives)"),
-    Mutation(
-        "last cycle first",
-        READ,
-        "beats.i.payload.data.eq(Cat(bursts))",
-        "beats.i.payload.data.eq(Cat(bursts[::-1]))",
-    ),
+    Mutation("last cycle first", READ, "return Cat(parts)", "return Cat(parts[::-1])"),
 )
 WRITE_MUTATIONS = (
     Mutation(

@@ -111,17 +111,18 @@ class Merges(_Ecc):
             Mux(strb[n], data.word_select(n, 8), before.data.word_select(n, 8)) for n in range(bits // 8)
         )
         poison = lacked & before.failed[0]
-        sideband = self.encoded(m, "encoder", Cat(written, poison, where.as_value().xor()))
         line = Signal(2 + latency)
         m.d.comb += line[0].eq(ends)
         m.d.sync += line[1:].eq(line[:-1])
-        now = line[1 + latency]
+        now, there = line[1 + latency], words.sideband(dut.pins.sideband)
         self.check("data", ~now | (dut.pins.data == written))
         self.check("all bytes", ~now | dut.pins.strb.all())
-        self.check("sideband", ~now | (dut.pins.sideband == sideband))
+        self.check("poison", ~now | (there.poison == poison))
+        self.check("parity", ~now | (there.parity == where.as_value().xor()))
+        word = Cat(dut.pins.data, there.poison, there.parity)
+        self.check("check bits", dut.pins.sideband == self.encoded(m, "encoder", word))
         self.cover("merged", now & lacked & strb.any() & (data != 0))
         self.cover("poison", now & poison)
-        del words
 
     def _watch(self, m, put, get):
         """Whether the watched element leaves in this cycle, enters in this cycle."""
@@ -348,9 +349,16 @@ MERGE_MUTATIONS = (
         "Mux(new.strb[n], new.data.word_select(n, 8), old.data.word_select(n, 8))",
         "Mux(new.strb[n], old.data.word_select(n, 8), new.data.word_select(n, 8))",
     ),
-    Mutation("no poison", WRITE, "poison[n].eq(missing & old.failed[n])", "poison[n].eq(0)"),
+    Mutation("no poison", WRITE, "missing & (old.failed[n] | kept.failed)", "0"),
     Mutation(
-        "poison of another", WRITE, "poison[n].eq(missing & old.failed[n])", "poison[n].eq(old.failed[n])"
+        "poison of another", WRITE, "missing & (old.failed[n] | kept.failed)", "old.failed[n] | kept.failed"
+    ),
+    Mutation("old of another", WRITE, "pops & partial", "pops"),
+    Mutation(
+        "parity unseen",
+        WRITE,
+        "Cat(burst.word_select(n, 8 * words.bytes), poison[n], odd)",
+        "Cat(burst.word_select(n, 8 * words.bytes), poison[n], 0)",
     ),
     Mutation("parity too early", WRITE, "m.d.sync += odd.eq(parity)", "m.d.comb += odd.eq(parity)"),
     Mutation("old stays", WRITE, "kept.o.ready.eq(self.merged)", "kept.o.ready.eq(0)"),

@@ -72,18 +72,18 @@ class Columns(Harness):
         self.cover("failed", decoder.failed)
 
 
-ENCODER, DECODER = "poblano.ecc.encoder", "poblano.ecc.decoder"
+ENCODER, DECODER, CORRECTOR = (f"poblano.ecc.{name}" for name in ("encoder", "decoder", "corrector"))
 MUTATIONS = (
     Mutation("a column misses a bit", ENCODER, "column >> check & 1", "(column & -2) >> check & 1"),
-    Mutation("check bits unseen", DECODER, "flipped.any() | check_flipped.any()", "flipped.any()"),
-    Mutation("not corrected", DECODER, "self.o.eq(self.data ^ flipped)", "self.o.eq(self.data)"),
+    Mutation("check bits unseen", CORRECTOR, "flipped.any() | self.check_flipped.any()", "flipped.any()"),
+    Mutation("not corrected", CORRECTOR, "self.o.eq(self.data ^ flipped)", "self.o.eq(self.data)"),
     Mutation(
         "check bits not corrected",
         DECODER,
-        "self.repaired.eq(self.checks ^ check_flipped)",
+        "self.repaired.eq(self.checks ^ corrector.check_flipped)",
         "self.repaired.eq(self.checks)",
     ),
-    Mutation("double unseen", DECODER, "syndrome.any() & ~self.corrected", "0"),
+    Mutation("double unseen", CORRECTOR, "syndrome.any() & ~self.corrected", "0"),
 )
 PROPERTIES = (
     *(

@@ -137,7 +137,7 @@ PROPERTIES = (
             Mutation(
                 "flip kept",
                 DECODER,
-                "self.repaired.eq(self.checks ^ check_flipped)",
+                "self.repaired.eq(self.checks ^ corrector.check_flipped)",
                 "self.repaired.eq(self.checks)",
             ),
             Mutation(

@@ -67,6 +67,9 @@ class InstantChip:
     def clock(self):
         return 0
 
+    def completed(self):
+        return None
+
 
 class Host:
     """A model on an :class:`InstantChip`."""

@@ -8,7 +8,7 @@ after the other, and strictly in order. Fails if the RTL misses a bar.
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import json
 from pathlib import Path
 import sys
@@ -38,7 +38,7 @@ MAX_CYCLES = 20_000_000
 PAGE = Path(__file__).parents[1] / "docs" / "dram.md"
 
 
-def config_of(name, *, bank_refresh=True):
+def config_of(name, *, bank_refresh=True, ecc=False):
     """The :class:`DramConfig` of one of :data:`KINDS`, at its full clock."""
     timing = TIMING_SETS[KINDS[name]]
     return DramConfig(
@@ -46,6 +46,7 @@ def config_of(name, *, bank_refresh=True):
         clock_mhz=1000 / timing.clock_ns / timing.ratio,
         rows=min(ROWS, timing.rows),
         bank_refresh=bank_refresh,
+        ecc=ecc,
     )
 
 
@@ -88,10 +89,11 @@ class Case:
     beats: int = 1 << 17
     bank_refresh: bool = True
     drift: int = 0
+    ecc: bool = False
 
     @property
     def config(self):
-        return config_of(self.kind, bank_refresh=self.bank_refresh)
+        return config_of(self.kind, bank_refresh=self.bank_refresh, ecc=self.ecc)
 
 
 def all_bank_bound(config):
@@ -114,6 +116,8 @@ def cases():
         "hbm3/read_write_2_1": Case("hbm3", read_write, 0.88, drift=6),
         "hbm3e/sequential": Case("hbm3e", one_stream, 0.98),
     }
+    for name in ("sequential", "random_64", "read_write_2_1"):
+        found[f"hbm3/{name}_ecc"] = replace(found[f"hbm3/{name}"], ecc=True)
     for kind, others in KINDS.items():
         if others.startswith("HBM3-"):
             continue

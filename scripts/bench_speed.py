@@ -43,7 +43,7 @@ class Sizes:
             layers=1,
             head_dim=64,
             vocab=512,
-            context=512,
+            context=1 << 15,
             rope_base=10000.0,
             norm_eps=1e-5,
         )
@@ -111,7 +111,11 @@ CASES = {
     "desk8/prefill48": Case("desk", 48, layers=1, tiles=8, bandwidth=Fraction(32), bar=0.75),
     "desk/decode": Case("desk", 1, position=64, bar=0.95),
     "desk/prefill64": Case("desk", 64, bar=0.88),
+    "desk/decode4096": Case("desk", 1, position=4095, bar=0.90),
+    "desk/decode8192": Case("desk", 1, position=8191, layers=3, bar=0.90),
+    "desk/prefill64_from_1984": Case("desk", 64, position=1984, layers=1, bar=0.75),
     "quad/decode": Case("quad", 1, position=64, layers=1, sizes=LLAMA_1B, bar=0.92),
+    "quad/decode32768": Case("quad", 1, position=32767, layers=1, sizes=LLAMA_1B, bar=0.90),
     "quad/prefill256": Case("quad", 256, layers=1, sizes=LLAMA_1B, bar=0.92),
     "quad1/prefill64": Case("quad", 64, layers=1, tiles=1, homes=1, sizes=LLAMA_1B),
     **{f"desk{n}/scaled_prefill32": scaled(n, 32) for n in (1, 2, 4, 8)},
@@ -129,7 +133,10 @@ def measure(case, model, *, check):
         model = case.sizes.model()
     elif case.layers is not None:
         model = model.shortened(case.layers)
-    session = Session(model, config, check=check, report=lambda line: print(line, file=sys.stderr))
+    end = case.position + case.tokens
+    context = None if end <= 2048 else end
+    report = lambda line: print(line, file=sys.stderr)
+    session = Session(model, config, context=context, check=check, report=report)
     session.position = case.position
     tokens = [n % model.config.vocab for n in range(case.tokens)]
     step = session.step("prefill", tokens, "last" if case.layers is None else "none")

@@ -14,6 +14,7 @@ from tests import meddled
 from tests.meddled import CHANNELS, LIMIT, LOST, SILENT, TAKEN, meddle
 from tests.test_first_light import dump
 
+pytestmark = pytest.mark.slow
 CONFIG = meddled.config(clear_at_reset=True)
 DMA, STREAM, MATMUL, VECTOR = range(4)
 RESET = LIMIT + 100

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from poblano_host.accuracy import compare
-from poblano_host.compiler import CompiledModel
+from poblano_host.compiler import CompiledModel, plan
+from poblano_host.compiler import model as compiled_model
 from poblano_host.compiler.symbols import before, granules, skipped
 from poblano_host.models import FloatModel
 from poblano_host.models.padding import padded_heads
@@ -67,3 +68,20 @@ def test_size_of_heads(family, head_dim, formats, config):
     accuracy = compare(reference, expected, TOKENS)
     assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1, accuracy
     np.testing.assert_array_equal(Run(compiled).steps(TOKENS, [16, 16, 1, 7]), expected)
+
+
+@pytest.mark.parametrize("family, tiles", [("llama", 1), ("gemma3", 2), ("qwen3", 3)])
+def test_spans(family, tiles, monkeypatch):
+    """Attention to more positions than a span: the same bits in steps of any length, which end in a span,
+    with one, or begin in one and end in the next; beside layers with windows."""
+    for module in (plan, compiled_model):
+        monkeypatch.setattr(module, "SPAN", 64)
+    model = model_of(family, **SMALL_SIZES | dict(context=256, layers=2))
+    tokens = np.random.default_rng(3).integers(0, 101, 230).tolist()
+    config = chip(vmem_lines=16384, amem_blocks=2048, tokens=64, tiles=tiles)
+    run = lambda lengths: Run(CompiledModel(model, config)).steps(tokens, lengths)
+    expected = run([1] * 230)
+    accuracy = compare(FloatModel(model).forward(tokens), expected, tokens)
+    assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1
+    np.testing.assert_array_equal(run([50, 64, 64, 3, 1, 1, 9, 1, 37]), expected)
+    np.testing.assert_array_equal(run([64, 63, 2, 64, 37]), expected)

@@ -34,7 +34,7 @@ FLOORS = (
     ("poblano_host.compiler", "poblano_host.golden"),
     ("poblano_host.sim", "poblano_host.serial"),
     ("poblano_host.runtime",),
-    ("poblano_host.faults",),
+    ("poblano_host.faults", "poblano_host.serve"),
     ("poblano_host.accuracy", "poblano_host.training"),
     ("poblano_fpga", "poblano_flows"),
     ("poblano_cli",),

@@ -17,7 +17,7 @@ from systemrdl.node import RegNode
 from poblano.clock_gate import CLOCK_GATE, CLOCK_GATE_FILE, clock_gate_pass
 from poblano.compute.array import SystolicArray
 from poblano.config import PRESETS, ArrayConfig, preset
-from poblano.isa.registers import COUNTERS, REGISTERS, Control, Irq, Status, address, constants
+from poblano.isa.registers import COUNTERS, REGISTERS, Control, Irq, Status, address, registers_of, resets
 from poblano.verilog import emit
 from poblano_flows import export
 from poblano_flows.asic.synthesis import run_yosys
@@ -174,7 +174,7 @@ def test_flows(nano, tmp_path):
 
 def expected_registers(config):
     """Addresses and reset values by name, from the table."""
-    registers = {name: (address(name), constants(config).get(name, 0)) for name in REGISTERS}
+    registers = {name: (address(name), resets(config).get(name, 0)) for name in registers_of(config)}
     return registers | {
         f"unit[{n}].{name}": (address(name, n), 0) for n in range(config.units) for name in COUNTERS
     }

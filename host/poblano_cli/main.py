@@ -29,6 +29,7 @@ from .matmul import matmul
 from .model import model
 from .presets import presets
 from .run import run
+from .serve import serve
 from .verilog import verilog
 
 __all__ = ["app", "main"]
@@ -57,7 +58,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run language models on Poblano, an open inference chip, in simulation.",
 )
-for command in (run, chat, faults, model, matmul, area, asic, fpga, verilog, presets, formats, asm, disasm):
+for command in (
+    run,
+    chat,
+    serve,
+    faults,
+    model,
+    matmul,
+    area,
+    asic,
+    fpga,
+    verilog,
+    presets,
+    formats,
+    asm,
+    disasm,
+):
     app.command()(command)
 app.command("exec")(execute)
 

@@ -4,10 +4,11 @@ from .conversions import conversions
 from .errors import CompileError
 from .integers import IntegerProduct, integer_weights, is_integer
 from .matmul import MatmulJob
-from .model import CompiledModel
+from .model import Chunk, CompiledModel
 from .program import LayerWork, Program
 
 __all__ = [
+    "Chunk",
     "CompileError",
     "CompiledModel",
     "IntegerProduct",

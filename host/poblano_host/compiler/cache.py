@@ -144,7 +144,7 @@ class KVPlaces:
     ----------
     layout : :class:`KVLayout` of a home's heads
     heads : for each home its KV heads (first, end)
-    address : for each home that of its caches
+    address : for each home that of its caches, those of the next sequence ``layout.size`` bytes further
     """
 
     layout: KVLayout
@@ -152,8 +152,9 @@ class KVPlaces:
     address: tuple
 
     @classmethod
-    def place(cls, image, attention, context, config):
-        """Room in ``image`` for the caches of an Attention over ``context`` positions."""
+    def place(cls, image, attention, context, slots, config):
+        """Room in ``image`` for the caches of an Attention over ``context`` positions of ``slots``
+        sequences."""
         if config.memory.homes == 1:
             heads = [(0, attention.kv_heads)]
         else:
@@ -163,7 +164,7 @@ class KVPlaces:
                 for home in range(config.memory.homes)
             ]
         layout = KVLayout(config, max(end - first for first, end in heads), attention.head_dim, context)
-        return cls(layout, tuple(heads), tuple(image.reserve_caches(layout.size)))
+        return cls(layout, tuple(heads), tuple(image.reserve_caches(slots * layout.size)))
 
     def in_memory(self, config):
         """The part of the caches that lies in memory, not in KV buffers, from 0 to 1."""

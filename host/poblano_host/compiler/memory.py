@@ -32,7 +32,8 @@ class ModelMemory:
     ----------
     model : Model
     sizes : :class:`.sizes.Sizes`
-    context : positions in the caches
+    context : positions in the caches of a sequence
+    slots : sequences that have caches
     tokens : the most tokens of a step
 
     Members
@@ -42,9 +43,9 @@ class ModelMemory:
     pitch : bytes from a layer to the next, but of caches at the ends of homes, None if they differ
     """
 
-    def __init__(self, model, sizes, config, *, context, tokens):
+    def __init__(self, model, sizes, config, *, context, slots, tokens):
         self.model, self.graph, self.sizes, self.config = model, model.graph, sizes, config
-        self._places, self._caches = {}, {}
+        self._places, self._caches, self.slots = {}, {}, slots
         self._image = image = Image(f"{model.config.name}:", config)
         norms = [[node for node in layer if isinstance(node, Norm)] for layer in self.graph.layers]
         self._norms = [*norms, [node for node in self.graph.epilogue if isinstance(node, Norm)]]
@@ -57,11 +58,11 @@ class ModelMemory:
         starts = []
         for layer in self.graph.layers:
             starts.append(image.level())
-            self._place(layer, context)
+            self._place(layer, context, slots)
         starts.append(image.level())
         gaps = {b - a for a, b in zip(starts, starts[1:])}
         self.pitch = gaps.pop() if len(gaps) == 1 else None
-        self._place(self.graph.epilogue, context)
+        self._place(self.graph.epilogue, context, slots)
         self.ropes = self._rope_tables(align(context, sizes.key_granule))
         self.input = image.reserve(4 * tokens * sizes.dim)
         (self._head,) = [node for node in self.graph.epilogue if type(node).__name__ == "Head"]
@@ -101,6 +102,11 @@ class ModelMemory:
     def cache(self, attention):
         """The :class:`.cache.KVPlaces` of an Attention."""
         return self._caches[attention.name]
+
+    @property
+    def caches(self):
+        """The :class:`.cache.KVPlaces` of every Attention."""
+        return tuple(self._caches.values())
 
     def norm_index(self, node):
         """The number of a norm in its layer."""
@@ -153,7 +159,7 @@ class ModelMemory:
             return self.gain(self._norms[-1][index])
         return self.gain(self._norms[0][index]) + (layer + 1) * self.pitch
 
-    def _place(self, nodes, context):
+    def _place(self, nodes, context, slots):
         """Everything of some operators that is not there yet."""
         row = lambda values, width: self._image.array(np.pad(values, (0, width - len(values))))
         vector = lambda name: np.asarray(self.model.tensors[name], np.float32)
@@ -172,7 +178,7 @@ class ModelMemory:
                 raise CompileError(f"{self.sizes.name}: tensor {node.weight}: {error}") from None
         for node in nodes:
             if isinstance(node, Attention):
-                self._caches[node.name] = KVPlaces.place(self._image, node, context, self.config)
+                self._caches[node.name] = KVPlaces.place(self._image, node, context, slots, self.config)
 
     def _ranges(self, linears):
         """For each of ``linears`` the tiles' columns: those of one input that end in one attention go

@@ -7,6 +7,8 @@ the split nor on the other tokens of a step: the same tokens give the same bits 
 any configuration.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from poblano.isa.vector_ops import NO_LIMIT
@@ -16,14 +18,16 @@ from .assemble import COMPILED_LAYERS, assemble
 from .builder import Builder
 from .errors import CompileError
 from .formats import ActivationFormats
+from .image import align
 from .lower import lower_graph
 from .memory import ModelMemory
-from .plan import Plan, Shape
+from .plan import SPAN, Part, Plan, Shape
 from .program import Program
 from .sizes import Sizes
+from .symbols import Kind
 from .work import Work
 
-__all__ = ["CompiledModel"]
+__all__ = ["Chunk", "CompiledModel"]
 
 TOKENS = (256, 192, 128, 112, 96, 80, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Lengths of the longest step that are tried."""
@@ -31,8 +35,19 @@ RINGS = (1 << 16, 1 << 17, 1 << 18)
 """Commands of the command ring: the least of these that holds a step."""
 SURELY = 512
 """Layers times tokens whose commands the least ring surely holds."""
+ROWS = {"last": 1, "all": -1, "none": 0}
+"""Rows of logits by their names."""
 WAITING = 0.1
 """Commands that are added for their waits alone, at most, of all others."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Tokens (ids) of the sequence whose caches are number ``slot``, at ``position`` and those after it."""
+
+    slot: int
+    position: int
+    tokens: tuple
 
 
 class CompiledModel:
@@ -44,6 +59,7 @@ class CompiledModel:
         and heads are padded to blocks of 32.
     config : ChipConfig
     context : positions of the KV caches; the model's, at most 2048, by default.
+    slots : sequences that have KV caches, each of its own
     activations : the format of the activations, see :class:`.formats.ActivationFormats`
 
     Members
@@ -56,8 +72,9 @@ class CompiledModel:
     Raises :class:`CompileError`.
     """
 
-    def __init__(self, model, config, *, context=None, activations=None):
+    def __init__(self, model, config, *, context=None, slots=1, activations=None):
         self.model, self.config, c = padded_heads(model), config, model.config
+        self.slots = slots
         self.formats = ActivationFormats.choose(activations, config)
         self.sizes = Sizes.of(self.model, config)
         self.context = min(c.context, 2048) if context is None else context
@@ -68,7 +85,7 @@ class CompiledModel:
         self._plans, self._templates = {}, {}
         self.max_tokens = self._fit()
         self.memory = ModelMemory(
-            self.model, self.sizes, config, context=self.context, tokens=self.max_tokens
+            self.model, self.sizes, config, context=self.context, slots=slots, tokens=self.max_tokens
         )
         self.max_tokens, commands = self._fit_ring()
         address, self.memory_bytes = self.memory.place_ring(commands)
@@ -80,42 +97,80 @@ class CompiledModel:
         return self.memory.vocab_stride
 
     def step(self, tokens, position, *, logits="last"):
-        """The program that runs ``tokens`` (token ids) at positions ``position`` on, given all before were
-        run.
+        """The program that runs ``tokens`` (token ids) of the first sequence at positions ``position`` on,
+        given all before were run.
 
         ``logits``: "last" (and the argmax of the last token), "all", or "none".
         """
-        tokens = list(tokens)
-        if not 1 <= len(tokens) <= self.max_tokens:
-            raise CompileError(f"a step takes 1 to {self.max_tokens} tokens, not {len(tokens)}")
-        if position < 0 or position + len(tokens) > self.context:
-            raise CompileError(
-                f"positions {position} to {position + len(tokens) - 1} pass the context of {self.context}"
-            )
-        if logits not in ("last", "all", "none"):
-            raise ValueError(f"logits must be last, all or none, not {logits!r}")
-        shape = self._shape(len(tokens), position, logits)
+        if logits not in ROWS:
+            raise ValueError(f"logits must be {', '.join(ROWS)}, not {logits!r}")
+        return self.batch([Chunk(0, position, tuple(tokens))], logits=ROWS[logits])
+
+    def batch(self, chunks, *, logits):
+        """The program that runs :class:`Chunk` s of several sequences, given all before were run, each of
+        another sequence.
+
+        ``logits`` is how many rows of logits are wanted, of the last tokens of the last chunks; -1: of all.
+        """
+        count = sum(len(chunk.tokens) for chunk in chunks)
+        if not all(chunk.tokens for chunk in chunks) or not 1 <= count <= self.max_tokens:
+            raise CompileError(f"a step takes 1 to {self.max_tokens} tokens, not {count}")
+        if len({chunk.slot for chunk in chunks}) < len(chunks):
+            raise CompileError("two chunks of a step are of one sequence")
+        for chunk in chunks:
+            self._check(chunk)
+        shape = self._shape([(len(chunk.tokens), chunk.position) for chunk in chunks], logits)
         template, results, work = self._template(shape)
-        code = template.bind({symbol: self._value(symbol, position) for symbol in template.symbols})
-        embedded = np.ascontiguousarray(self.model.embed(tokens, position), np.float32)
-        return Program(code, [(self.memory.input, embedded.tobytes())], work=work.at(position), **results)
+        code = template.bind(
+            {symbol: self._value(symbol, chunks[symbol.part]) for symbol in template.symbols}
+        )
+        rows = [self.model.embed(list(chunk.tokens), chunk.position) for chunk in chunks]
+        embedded = np.ascontiguousarray(np.concatenate(rows), np.float32)
+        work = work.at(*(chunk.position for chunk in chunks))
+        return Program(code, [(self.memory.input, embedded.tobytes())], work=work, **results)
+
+    def _check(self, chunk):
+        """:class:`CompileError` for a chunk without a place in the caches."""
+        if not 0 <= chunk.slot < self.slots:
+            raise CompileError(f"there are caches of {self.slots} sequences, not of number {chunk.slot}")
+        first, end = chunk.position, chunk.position + len(chunk.tokens)
+        if first < 0 or end > self.context:
+            raise CompileError(f"positions {first} to {end - 1} pass the context of {self.context}")
 
     def work(self, count, position, *, logits="last"):
         """The least work of a step of ``count`` tokens: what its program's ``work`` says."""
-        return Work(self.memory, self._shape(count, position, logits)).at(position)
+        return Work(self.memory, self._shape([(count, position)], ROWS[logits])).at(position)
 
-    def _shape(self, count, position, logits):
-        """The :class:`.plan.Shape` of a step: the least bucket of contexts, a power of two of granules,
-        that holds it."""
-        end, granule = position + count, self.sizes.key_granule
-        if count == 1 and self._plan(Shape(1, 0, self.context, logits)).buffers >= 2:
-            return Shape(1, 0, self.context, logits)
-        buckets = (granule << n for n in range(32))
-        context = min(self.context, next(bucket for bucket in buckets if bucket >= end))
-        return Shape(count, position % self.config.tile.array.cols if count > 1 else 0, context, logits)
+    def _shape(self, places, logits):
+        """The :class:`.plan.Shape` of a step of chunks at ``places``, (tokens, first position)."""
+        count = sum(count for count, _ in places)
+        rows = count if logits < 0 else min(logits, count)
+        if len(places) == 1 and count == 1:
+            # One program for all positions up to a span, if there is room for its longest.
+            context = min(self.context, SPAN) if None in self.sizes.windows else self.context
+            shape = Shape((Part(1, 0, context),), rows)
+            if places[0][1] < context and self._plan(shape).buffers >= 2:
+                return shape
+        several = len(places) > 1
+        return Shape(tuple(self._part(count, position, several) for count, position in places), rows)
+
+    def _part(self, count, position, several):
+        """The :class:`.plan.Part` of a chunk: the least bucket of contexts that holds it.
+
+        Buckets are powers of two of granules up to a span, then whole spans; where windows alone are attended
+        to, powers of two. Where there are ``several`` chunks, single tokens are of whole spans, so that there
+        are few shapes.
+        """
+        end = position + count
+        if None in self.sizes.windows and (end > SPAN or several and count == 1):
+            context = align(end, SPAN)
+        else:
+            context = next(bucket for n in range(32) if (bucket := self.sizes.key_granule << n) >= end)
+        column = position % self.config.tile.array.cols if count > 1 else 0
+        return Part(count, column, min(self.context, context))
 
     def _plan(self, shape):
-        key = shape.count, shape.context
+        key = tuple((part.count, part.context) for part in shape.parts), max(shape.logits, 1)
         if key not in self._plans:
             self._plans[key] = Plan(self.sizes, shape, self.config)
         return self._plans[key]
@@ -125,7 +180,7 @@ class CompiledModel:
         for tokens in TOKENS:
             if tokens <= self.config.tile.tokens:
                 try:
-                    self._plan(Shape(tokens, 0, self.context, "last"))
+                    self._plan(Shape((Part(tokens, 0, self.context),), 1))
                 except CompileError as problem:
                     error = problem
                 else:
@@ -139,7 +194,7 @@ class CompiledModel:
         if layers * self.max_tokens <= SURELY:
             return self.max_tokens, RINGS[0]
         for tokens in (n for n in TOKENS if n <= self.max_tokens):
-            shape = Shape(tokens, 0, self.context, "none")
+            shape = Shape((Part(tokens, 0, self.context),), 0)
             first, second = (len(self._lower(shape, n).builder.ops) for n in (1, 2))
             needed = (first + (layers - 1) * (second - first)) * (1 + WAITING)
             if needed <= RINGS[-1]:
@@ -171,14 +226,15 @@ class CompiledModel:
     def _lower(self, shape, layers):
         """The state after lowering the first ``layers`` layers of the graph, and what is around them."""
         plan = self._plan(shape)
-        last = shape.context - shape.count  # the largest position
+        last = [part.context - part.count for part in shape.parts]  # the largest positions
         cols, granule = self.config.tile.array.cols, self.sizes.key_granule
-        bounds = _Bounds(lambda symbol: symbol.most(last, cols, granule))
+        bounds = _Bounds(lambda symbol: symbol.most(last[symbol.part], cols, granule))
         return lower_graph(shape, plan, self.memory, Builder(self.config, bounds), self.formats, layers)
 
-    def _value(self, symbol, position):
-        """What a symbol stands for in a step from ``position`` on."""
-        return symbol.value(position, self.config.tile.array.cols, self.sizes.key_granule)
+    def _value(self, symbol, chunk):
+        """What a symbol of a :class:`Chunk` stands for."""
+        place = chunk.slot if symbol.kind is Kind.SLOT else chunk.position
+        return symbol.value(place, self.config.tile.array.cols, self.sizes.key_granule)
 
 
 class _Bounds(dict):

@@ -1,6 +1,8 @@
 """Who works on what, and where it lies in the local memories, for steps of one shape."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 from poblano.config import BLOCK, LINE_WORDS
 
@@ -8,7 +10,7 @@ from .cache import attended_heads
 from .errors import CompileError
 from .image import Allocator, align
 
-__all__ = ["LINES", "PIECE", "Chunks", "Groups", "Item", "Plan", "Shape"]
+__all__ = ["LINES", "PIECE", "Chunks", "Groups", "Item", "Part", "Plan", "Shape"]
 
 LINES = BLOCK // LINE_WORDS
 """Lines of a block of FP32 words."""
@@ -26,20 +28,56 @@ CHUNK_CYCLES = 1500
 overlap."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What a program is compiled for.
+SPAN = 512
+"""Positions that attention sees at once. The softmax goes from one *span* to the next, which begin at
+multiples of this: it is a part of what a model's bits are, and depends neither on the chip nor on the
+step."""
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """Tokens of one sequence in a step.
 
     count : tokens
     column : of several tokens, the first position modulo the array's columns: where they begin in the K cache
-    context : the most positions that a step sees, its own tokens included
-    logits : "last", "all" or "none"
+    context : the most positions that they see, themselves included
     """
 
     count: int
     column: int
     context: int
-    logits: str
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a program is compiled for: the ``parts`` of a step, one behind the other, and of how many tokens,
+    the last ones, the ``logits`` are wanted."""
+
+    parts: tuple
+    logits: int
+
+    @cached_property
+    def count(self):
+        """Tokens of the step."""
+        return sum(part.count for part in self.parts)
+
+    @cached_property
+    def context(self):
+        """The most positions that a token sees."""
+        return max(part.context for part in self.parts)
+
+    @cached_property
+    def firsts(self):
+        """The first token of each part."""
+        return tuple(accumulate((part.count for part in self.parts), initial=0))[:-1]
+
+    def split(self, first, end):
+        """(number of the part, first, end) of the parts' tokens among ``first`` to ``end``."""
+        spans = (
+            (n, max(at, first), min(at + part.count, end))
+            for n, (at, part) in enumerate(zip(self.firsts, self.parts))
+        )
+        return [span for span in spans if span[1] < span[2]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +141,7 @@ class Chunks:
 @dataclass(frozen=True)
 class Item:
     """A piece of a tile's attention: query heads ``head`` to ``head_end`` of a KV head, tokens ``first`` to
-    ``end``.
+    ``end`` of the step, which are of its part ``part``.
 
     Its rows are (token, head), the head fastest.
     """
@@ -111,6 +149,7 @@ class Item:
     kv: int
     head: int
     head_end: int
+    part: int
     first: int
     end: int
 
@@ -186,6 +225,10 @@ class Plan:
         scalars = align(max(count * sizes.group, BLOCK), BLOCK)
         scalars = min(scalars, self.config.tile.tokens)
         self.maxima, self.sums = ([take(scalars) for _ in range(BUFFERS)] for _ in range(2))
+        if None in sizes.windows and self._spanned(None):
+            self.highest, self.factors, self.totals = (
+                [take(scalars) for _ in range(BUFFERS)] for _ in range(3)
+            )
         self.best = take(BLOCK)
         if sizes.layer_norms:
             self.means, self.centred = take(BLOCK), take(min(PIECE, own) * sizes.dim)
@@ -266,31 +309,36 @@ class Plan:
         self.item_room_blocks = self.probability_blocks // self.buffers // segments * segments
         self.items = [
             [
-                Item(kv, head, head_end, at, min(at + size, end))
-                for kv, head, head_end, first, end in mine
+                Item(kv, head, head_end, part, at, min(at + size, end))
+                for kv, head, head_end, part, first, end in mine
                 for at in range(first, end, size)
             ]
             for mine in work
         ]
 
     def _attention_work(self):
-        """For each tile (KV head, first and last query head of it, tokens) that it attends for."""
+        """For each tile (KV head, first and last query head of it, part, tokens) that it attends for."""
+        split = self.shape.split
         sizes, count, tiles, groups = self.sizes, self.shape.count, self.config.tiles, self.groups
         dealt = attended_heads(sizes.heads, sizes.kv_heads, tiles)
         if self.config.memory.homes > 1:
-            return [[(*part, *span) for span in groups.bounds for part in mine] for mine in dealt]
+            spans = [span for bounds in groups.bounds for span in split(*bounds)]
+            return [[(*heads, *span) for span in spans for heads in mine] for mine in dealt]
         if count >= tiles and count > 1:
             owned = [[groups.owned(g, tile) for g in range(len(groups.bounds))] for tile in range(tiles)]
             return [
                 [
                     (kv, 0, sizes.group, *span)
-                    for span in mine
-                    if span[1] > span[0]
+                    for bounds in mine
+                    for span in split(*bounds)
                     for kv in range(sizes.kv_heads)
                 ]
                 for mine in owned
             ]
-        return [[(*part, t, t + 1) for part in mine for t in range(count)] for mine in dealt]
+        return [
+            [(*heads, *span) for heads in mine for t in range(count) for span in split(t, t + 1)]
+            for mine in dealt
+        ]
 
     def together(self, head):
         """(first, number, tiles): the query heads that are attended with together with ``head``, and by whom.
@@ -324,35 +372,59 @@ class Plan:
         )
         return next((n for n in range(most, 0, -1) if fits(n)), 0)
 
-    @property
-    def positions(self):
-        """Positions that attention covers at most."""
-        return align(self.shape.context, self.sizes.key_granule)
+    def spans(self, window, context):
+        """How many spans attention to all of ``context`` positions (``window`` None) sees; a window is
+        one."""
+        return 1 if window is not None else -(-context // SPAN)
+
+    def _spanned(self, window):
+        """Whether there are several."""
+        return self.spans(window, self.shape.context) > 1
+
+    def span(self, window):
+        """Positions of a span of attention to all positions or to a ``window``, whole granules."""
+        shape, granule = self.shape, self.sizes.key_granule
+        positions = align(shape.context, granule)
+        if window is None:
+            return min(positions, align(SPAN, granule))
+        return min(positions, align(window + shape.count + granule, granule))
+
+    def ahead(self, tokens, window):
+        """Words before each row of scores of ``tokens`` tokens: the last span begins after some of them, and
+        their limits are in these words."""
+        return align(tokens - 1, BLOCK) if self._spanned(window) else 0
 
     def item_lines(self, tokens, heads):
-        """Lines for the scores of ``heads`` heads of ``tokens`` tokens, which the output takes the place of,
-        the scales of V, and the mask of a window."""
-        words = tokens * heads * self.score_words + self.sizes.head_blocks * self.positions
-        if any(self.windowed(window) for window in self.sizes.windows):
-            words += tokens * sum(self.mask_words(tokens))
-        return words // LINE_WORDS
+        """The most lines that an item of ``tokens`` tokens of ``heads`` heads needs in a layer."""
+        return max(self._item_words(tokens, heads, window) for window in self.sizes.windows) // LINE_WORDS
 
-    @property
-    def score_words(self):
-        """Words of a row of scores."""
-        return max(self.positions, self.sizes.out_words)
+    def _item_words(self, tokens, heads, window):
+        """Words for the scores, which the output takes the place of, the scales of V, the sum of the outputs
+        of several spans, and the mask of a window."""
+        span = self.span(window)
+        words = self.sizes.head_blocks * span
+        words += tokens * heads * (self.ahead(tokens, window) + self.score_words(window))
+        if self._spanned(window):
+            words += tokens * heads * self.sizes.out_words
+        if self.windowed(window):
+            words += tokens * sum(self.mask_words(tokens, window))
+        return words
+
+    def score_words(self, window):
+        """Words of a row of scores, or of outputs in its place."""
+        return max(self.span(window), self.sizes.out_words)
 
     def windowed(self, window):
         """Whether a step's tokens see fewer positions of a ``window`` (or None) than there are."""
         return window is not None and window < self.shape.context
 
-    def mask_words(self, tokens):
+    def mask_words(self, tokens, window):
         """(words before the first position, words) of each of ``tokens`` tokens' mask of the positions before
         its window, which end in the first granule of the first token or as many further as there are other
         tokens."""
         others = tokens - 1
-        return align(others, BLOCK), min(align(self.sizes.key_granule + others, BLOCK), self.positions)
+        return align(others, BLOCK), min(align(self.sizes.key_granule + others, BLOCK), self.span(window))
 
     def item_blocks(self, rows):
         """Blocks for the probabilities, once for each block of a head."""
-        return self.sizes.head_blocks * rows * self.positions // BLOCK
+        return self.sizes.head_blocks * rows * max(map(self.span, self.sizes.windows)) // BLOCK

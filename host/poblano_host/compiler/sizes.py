@@ -48,7 +48,7 @@ class Sizes:
     head_granule : columns of queries and keys that are kept together: whole heads if they are normalised
     norms : norms of a layer; vectors : room for each of a layer's :func:`vector_of`, in words
     ropes : tables of rotary embeddings
-    windows : of the layers' attention
+    windows : of the layers' attention, of each the positions or None
     pair, spare : matrices whose products the feed-forward network takes side by side, and 1 if its function
         needs room beside them
     added_norms : whether what is added to the residual is normalised
@@ -132,7 +132,7 @@ class Sizes:
             norms=max(len(nodes) for nodes in of_layer(Norm)),
             vectors=tuple(max(words) for words in zip_longest(*vectors, fillvalue=0)),
             ropes=len({(rope.frequencies, rope.scale) for rope in graph.of(Rope)}),
-            windows=tuple({a.window for a in graph.of(Attention) if a.window is not None}),
+            windows=tuple({a.window for a in graph.of(Attention)}),
             pair=1 + any(isinstance(node, Gated) for node in activations),
             spare=int(any(node.function == "gelu" for node in activations)),
             added_norms=any(node.name in residuals for node in graph.of(Norm)),

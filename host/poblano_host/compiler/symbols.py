@@ -5,7 +5,7 @@ one kind of patch. What a symbol stands for is computed from the step's position
 processor with a few registers can apply the patches as well as the host does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import enum
 
 __all__ = [
@@ -19,6 +19,8 @@ __all__ = [
     "group",
     "position",
     "skipped",
+    "slot",
+    "span",
 ]
 
 
@@ -38,6 +40,11 @@ class Kind(enum.IntEnum):
     """The whole granules before position p + ``lower``."""
     BEFORE = 5
     """The positions before p + ``lower``."""
+    SLOT = 6
+    """The number of the part's sequence in the caches."""
+    SPAN = 7
+    """Of the granules that hold the first p + ``argument`` positions those from granule ``lower`` on, but at
+    least one and at most ``limit``."""
 
 
 FIRST = -(1 << 32)
@@ -46,16 +53,20 @@ FIRST = -(1 << 32)
 
 @dataclass(frozen=True, order=True)
 class Symbol:
-    """A symbol; ``argument`` and ``lower`` belong to its :class:`Kind`."""
+    """A symbol of the step's part ``part``; ``argument``, ``lower`` and ``limit`` belong to its
+    :class:`Kind`."""
 
     kind: Kind
     argument: int = 0
     lower: int = FIRST
+    limit: int = 0
+    part: int = 0
 
     def value(self, position, cols, granule):
-        """What it stands for in a step from ``position`` on, of arrays of ``cols`` columns."""
+        """What it stands for where its part begins at ``position``, of arrays of ``cols`` columns; of SLOT it
+        is ``position``."""
         before = max(position + self.lower, 0)
-        if self.kind is Kind.POSITION:
+        if self.kind in (Kind.POSITION, Kind.SLOT):
             return position
         if self.kind is Kind.GROUP:
             return position // cols
@@ -63,6 +74,8 @@ class Symbol:
             return position % cols
         if self.kind is Kind.GRANULES:
             return -(-(position + self.argument) // granule) - before // granule
+        if self.kind is Kind.SPAN:
+            return min(max(-(-(position + self.argument) // granule) - self.lower, 1), self.limit)
         return before // granule if self.kind is Kind.SKIPPED else before
 
     def most(self, last, cols, granule):
@@ -92,6 +105,10 @@ class Affine:
 
     __radd__, __rmul__ = __add__, __mul__
 
+    def of(self, part):
+        """The same of a step's part ``part``."""
+        return Affine(self.constant, tuple((replace(symbol, part=part), c) for symbol, c in self.terms))
+
     def at(self, values):
         """The integer for the symbols' ``values``, a mapping."""
         return self.constant + sum(coefficient * values[symbol] for symbol, coefficient in self.terms)
@@ -102,16 +119,24 @@ def affine(value):
     return value if isinstance(value, Affine) else Affine(value)
 
 
-def _symbol(kind, argument=0, lower=FIRST):
-    return Affine(0, ((Symbol(kind, argument, lower), 1),))
+def _symbol(kind, argument=0, lower=FIRST, limit=0):
+    return Affine(0, ((Symbol(kind, argument, lower, limit), 1),))
 
 
-position, group, column = (_symbol(kind) for kind in (Kind.POSITION, Kind.GROUP, Kind.COLUMN))
+position, group, column, slot = (
+    _symbol(kind) for kind in (Kind.POSITION, Kind.GROUP, Kind.COLUMN, Kind.SLOT)
+)
 
 
 def granules(positions, lower=FIRST):
     """The granules that hold the step's position plus ``positions``, but for those :func:`skipped`."""
     return _symbol(Kind.GRANULES, positions, lower)
+
+
+def span(positions, first, limit):
+    """Of the granules that hold the step's position plus ``positions`` those from granule ``first`` on, but
+    at least one and at most ``limit``."""
+    return _symbol(Kind.SPAN, positions, first, limit)
 
 
 def skipped(lower):

@@ -14,26 +14,32 @@ class Work:
     def __init__(self, memory, shape):
         self.memory, self.graph, self.shape = memory, memory.graph, shape
 
-    def at(self, position):
-        """A list of :class:`.program.LayerWork`: the layers', and the logits'."""
+    def at(self, *positions):
+        """A list of :class:`.program.LayerWork`: the layers', and the logits', where the parts' tokens begin
+        at ``positions``."""
         count, works = self.shape.count, []
         for n, layer in enumerate(self.graph.layers):
             macs, weight_bytes, other = self._linear(layer, count), self._bytes(layer), 0
             for node in layer:
                 if isinstance(node, Attention):
-                    window = node.window or position + count
-                    keys = sum(min(position + n + 1, window) for n in range(count))
-                    macs += 2 * keys * node.heads * node.head_dim
-                    places = self.memory.cache(node)
-                    seen = min(position + count, window + count - 1)
-                    moved = places.layout.token_bytes(seen, node.kv_heads)
-                    other += round(moved * places.in_memory(self.memory.config))
+                    for position, part in zip(positions, self.shape.parts, strict=True):
+                        keys, moved = self._attention(node, position, part.count)
+                        macs += 2 * keys * node.heads * node.head_dim
+                        other += moved
             works.append(LayerWork(f"layer{n}", macs, weight_bytes, other))
-        if self.shape.logits != "none":
-            rows = 1 if self.shape.logits == "last" else count
+        if rows := self.shape.logits:
             heads = [node for node in self.graph.epilogue if isinstance(node, Head)]
             works.append(LayerWork("output", self._linear(heads, rows), self._bytes(heads)))
         return works
+
+    def _attention(self, node, position, count):
+        """Positions that ``count`` tokens of a sequence see, together, and bytes of K and V from memory."""
+        window = node.window or position + count
+        places = self.memory.cache(node)
+        seen = min(position + count, window + count - 1)
+        moved = places.layout.token_bytes(seen, node.kv_heads)
+        keys = sum(min(position + n + 1, window) for n in range(count))
+        return keys, round(moved * places.in_memory(self.memory.config))
 
     def _linear(self, nodes, rows):
         shapes = [node.tensors[node.weight] for node in nodes if isinstance(node, Linear)]

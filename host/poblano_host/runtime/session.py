@@ -12,7 +12,7 @@ from .errors import ChipError, Mismatch
 from .result import RunResult
 from .sampler import Sampler
 
-__all__ = ["Session", "Step"]
+__all__ = ["Session", "Step", "run_program"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +131,9 @@ class Session:
         ``CompiledModel.step``; ``read``: the step has them, if there are any."""
         program = self.compiled.step(tokens, self.position, logits=logits)
         tell = lambda completed, total, cycles: self.progress(phase, program, completed, cycles)
-        result, retried = self._run(program, tell)
+        result, retried = run_program(self.backend, program, progress=tell)
         if self.golden is not None:
-            self._write_inputs(self.golden, program)
+            write_inputs(self.golden, program)
             self.golden.run(program.code)
             self._compare(program, self.golden)
         step = Step(phase, self.position, len(tokens), program, result, retried=retried)
@@ -142,25 +142,6 @@ class Session:
             return step
         logits = self._logits(self.backend, program) if read else None
         return replace(step, best=self._best(program), logits=logits)
-
-    def _run(self, program, tell):
-        """Run a step's program, and after an error that may pass once more: it writes nothing that it has
-        read before. The result, and the :class:`ChipError` that there was."""
-        self._write_inputs(self.backend, program)
-        try:
-            return self.backend.run(program.code, progress=tell), None
-        except ChipError as error:
-            if not error.transient:
-                raise
-            if error.code is ErrorCode.ECC:
-                self.backend.clear_local()  # a word that the program does not write may be what failed
-            self._write_inputs(self.backend, program)
-            return self.backend.run(program.code, progress=tell), error
-
-    @staticmethod
-    def _write_inputs(chip, program):
-        for address_, data in program.inputs:
-            chip.write(address_, data)
 
     def _logits(self, chip, program):
         start, rows = program.logits
@@ -202,3 +183,24 @@ class Session:
                     f"{n}: bits 0x{ours[n]:08x}, golden 0x{its[n]:08x}"
                 )
         raise Mismatch(f"{where}: memory differs from the golden model's, the first byte is at 0x{first:x}")
+
+
+def run_program(backend, program, *, progress=None):
+    """Write a step's inputs and run it, after an error that may pass once more: it writes nothing that it has
+    read before. The result, and the :class:`ChipError` that there was."""
+    write_inputs(backend, program)
+    try:
+        return backend.run(program.code, progress=progress), None
+    except ChipError as error:
+        if not error.transient:
+            raise
+        if error.code is ErrorCode.ECC:
+            backend.clear_local()  # a word that the program does not write may be what failed
+        write_inputs(backend, program)
+        return backend.run(program.code, progress=progress), error
+
+
+def write_inputs(chip, program):
+    """Write what a program reads and the host knows."""
+    for address, data in program.inputs:
+        chip.write(address, data)

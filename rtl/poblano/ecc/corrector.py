@@ -24,6 +24,7 @@ class ECCCorrector(wiring.Component):
     data : In(code.data)
     syndrome : In(code.checks)
     o : Out(code.data), ``corrected`` : Out(1), ``failed`` : Out(1) : those of the decoder
+    check_flipped : Out(code.checks), the check bit that has flipped
     """
 
     def __init__(self, code: HsiaoCode):
@@ -33,6 +34,7 @@ class ECCCorrector(wiring.Component):
                 "data": In(code.data),
                 "syndrome": In(code.checks),
                 "o": Out(code.data),
+                "check_flipped": Out(code.checks),
                 "corrected": Out(1),
                 "failed": Out(1),
             }
@@ -41,12 +43,12 @@ class ECCCorrector(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         code, syndrome = self.code, self.syndrome
-        flipped, check_flipped = Signal(code.data), Signal(code.checks)
+        flipped = Signal(code.data)
         m.d.comb += [
             flipped.eq(Cat(syndrome == column for column in code.columns)),
-            check_flipped.eq(Cat(syndrome == 1 << check for check in range(code.checks))),
+            self.check_flipped.eq(Cat(syndrome == 1 << check for check in range(code.checks))),
             self.o.eq(self.data ^ flipped),
-            self.corrected.eq(flipped.any() | check_flipped.any()),
+            self.corrected.eq(flipped.any() | self.check_flipped.any()),
             self.failed.eq(syndrome.any() & ~self.corrected),
         ]
         return m

@@ -4,6 +4,8 @@ from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..verilog import place
+from .corrector import ECCCorrector
 from .encoder import parities
 from .hsiao import HsiaoCode
 
@@ -48,16 +50,13 @@ class ECCDecoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        code = self.code
-        syndrome = Signal(code.checks)
-        flipped, check_flipped = Signal(code.data), Signal(code.checks)
+        corrector = place(m, "corrector", ECCCorrector(self.code))
         m.d.comb += [
-            syndrome.eq(parities(code, self.data) ^ self.checks),
-            flipped.eq(Cat(syndrome == column for column in code.columns)),
-            check_flipped.eq(Cat(syndrome == 1 << check for check in range(code.checks))),
-            self.o.eq(self.data ^ flipped),
-            self.repaired.eq(self.checks ^ check_flipped),
-            self.corrected.eq(flipped.any() | check_flipped.any()),
-            self.failed.eq(syndrome.any() & ~self.corrected),
+            corrector.data.eq(self.data),
+            corrector.syndrome.eq(parities(self.code, self.data) ^ self.checks),
+            self.o.eq(corrector.o),
+            self.repaired.eq(self.checks ^ corrector.check_flipped),
+            self.corrected.eq(corrector.corrected),
+            self.failed.eq(corrector.failed),
         ]
         return m

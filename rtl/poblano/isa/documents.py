@@ -242,7 +242,7 @@ def registers_document():
         "These accesses are answered with SLVERR: writes of less than a register, writes of a read-only "
         "register, and accesses of other addresses. In the column *access*, ro means read only, rw read and "
         "write, and w1c that a written 1 clears the bit. All registers are 0 after reset, but for those that "
-        "describe the chip. This file is written by `python -m poblano.isa.documents docs`.",
+        "describe the chip, and WATCHDOG. This file is written by `python -m poblano.isa.documents docs`.",
         _table(
             ("address", "name", "access", "meaning"),
             [(f"0x{r.address:03x}", r.name, r.access, r.doc) for r in REGISTERS.values()],

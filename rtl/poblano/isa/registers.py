@@ -24,6 +24,7 @@ __all__ = [
     "address",
     "constants",
     "registers_of",
+    "resets",
 ]
 
 IDENTITY = int.from_bytes(b"PBLN", "big")
@@ -254,3 +255,9 @@ def constants(config):
         name: sum(n << field.lsb for field, n in zip(REGISTERS[name].fields, numbers, strict=True))
         for name, numbers in values.items()
     }
+
+
+def resets(config):
+    """What the registers of a chip hold after a reset, by their names; the others hold 0."""
+    parts = {name: getattr(config, r.part) for name, r in registers_of(config).items() if r.part}
+    return constants(config) | parts

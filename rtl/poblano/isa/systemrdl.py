@@ -1,7 +1,7 @@
 """The register map of a chip as SystemRDL, from the table of registers."""
 
 from .ecc_registers import COUNT_BITS, DRAM_REGISTERS, dram_registers, ecc_places
-from .registers import COUNTER_BASE, COUNTER_STRIDE, COUNTERS, REGISTERS, constants
+from .registers import COUNTER_BASE, COUNTER_STRIDE, COUNTERS, registers_of, resets
 
 __all__ = ["ADDRMAP", "systemrdl"]
 
@@ -44,14 +44,14 @@ def _ecc(config):
 
 def systemrdl(config):
     """SystemRDL 2.0 of the registers of a chip; the counters of its units are the array ``unit``."""
-    values = constants(config)
+    values = resets(config)
     text = (
         f"// The registers of Poblano {config.name}, see docs/registers.md.\n"
         f"addrmap {ADDRMAP} {{\n"
         f"    name = {_text('Poblano ' + config.name)};\n"
         "    default regwidth = 32;\n    default accesswidth = 32;\n\n"
     )
-    for register in REGISTERS.values():
+    for register in registers_of(config).values():
         fields = [(f.name.upper(), f.doc, f.lsb, f.width) for f in register.fields] or [
             ("VALUE", "", 0, register.width)
         ]

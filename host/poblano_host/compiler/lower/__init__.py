@@ -52,7 +52,7 @@ def lower_graph(shape, plan, memory, builder, formats, layers):
         builder.layer = n
         _lower(s, graph.layers[n])
     builder.layer = None
-    if shape.logits != "none":
+    if shape.logits:
         for compiled, last in zip(graph.layers[layers - 1], graph.layers[-1]):
             s.rename(compiled.name, last.name)
         _lower(s, graph.epilogue)

@@ -7,7 +7,7 @@ from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 from poblano.isa.weight_stream import ScaleFormat
 
 from ..cache import SCALE_BYTES
-from ..symbols import FIRST, before, granules, position, skipped
+from ..symbols import FIRST, before, granules, position, skipped, span
 from .caches import cache_names, store
 from .projections import project, query
 from .step import Quantised, local
@@ -37,48 +37,93 @@ def lower(s, node):
     s.clear_padding(
         plan.normed, s.count, sizes.attended_blocks, node.width // BLOCK, s.formats.linear, f"{name}.padding"
     )
-    for n, several in enumerate(zip_longest(*plan.items)):
-        pieces = [_Piece(s, node, tile, item, n) for tile, item in enumerate(several) if item is not None]
-        _load_scales(pieces)
-        for piece in pieces:
-            piece.emit()
+    begun = [0] * len(s.tiles)  # pieces of each tile
+    for several in zip_longest(*plan.items):
+        tiles = [tile for tile, item in enumerate(several) if item is not None]
+        spans = {tile: plan.spans(node.window, s.shape.parts[several[tile].part].context) for tile in tiles}
+        for number in range(max(spans.values())):
+            pieces = [
+                _Piece(s, node, tile, several[tile], (number, spans[tile]), begun[tile] + number)
+                for tile in tiles
+                if number < spans[tile]
+            ]
+            _load_scales(pieces)
+            for piece in pieces:
+                piece.emit()
+        for tile in tiles:
+            begun[tile] += spans[tile]
     s.values[node.name] = Quantised(plan.normed, sizes.attended_blocks)
 
 
 def _load_scales(pieces):
-    """The scales of V for items that are under way at once: in one command for the tiles with one KV head
-    and first position."""
+    """The scales of V for items that are under way at once: in one command for the tiles with one KV head,
+    part and first position."""
     alike = {}
     for piece in pieces:
-        alike.setdefault((piece.item.kv, piece.lower), []).append(piece)
+        alike.setdefault((piece.item.kv, piece.item.part, piece.lower), []).append(piece)
     for several in alike.values():
         tiles, last = [piece.tile for piece in several], max(several, key=lambda piece: piece.item.end)
         last.load_scales(tiles)
 
 
 class _Piece:
-    """The commands of an :class:`..plan.Item`, the ``n``-th of its tile."""
+    """The commands of a span of an :class:`..plan.Item`, the ``n``-th piece of its tile.
 
-    def __init__(self, s, node, tile, item, n):
+    Each piece has room of its own for scores, probabilities and scalars for a time, so that several are
+    under way at once; the sum of outputs lies where the item's first piece has room for it.
+    """
+
+    def __init__(self, s, node, tile, item, spans, n):
         self.s, self.node, self.tile, self.item, self.label = s, node, tile, item, local(node)
-        plan, sizes = s.plan, s.sizes
+        plan, sizes, window = s.plan, s.sizes, node.window
         places, home = s.memory.cache(node), s.config.topology.home_of(tile)
-        self.layout, self.base = places.layout, places.address[home]
+        self.layout, self.base = places.layout, s.caches(item.part, places.layout) + places.address[home]
         self.kv = item.kv - places.heads[home][0]
-        window = node.window
+        self.span, self.spans = span, _ = spans
         self.windowed = plan.windowed(window)
-        self.lower = item.first + 1 - window if self.windowed else FIRST
-        self.skipped = skipped(self.lower) if self.windowed else 0
-        self.granules = granules(item.end, self.lower)
+        part = s.shape.firsts[item.part]
+        self.token, self.end, self.tokens = item.first - part, item.end - part, s.shape.parts[item.part].count
+        self.lower = self.token + 1 - window if self.windowed else FIRST
+        self._positions()
         self.blocks = self.granules * (sizes.key_granule // BLOCK)
-        self.key_blocks = plan.positions // BLOCK
-        self.stride = plan.positions // LINE_WORDS
+        self.key_blocks = plan.span(window) // BLOCK
+        self.ahead = plan.ahead(item.count, window)
+        self.stride = (self.ahead + plan.span(window)) // LINE_WORDS
+        self.scales_stride = plan.span(window) // LINE_WORDS
         self.out_stride = sizes.out_words // LINE_WORDS
-        buffer = n % plan.buffers
-        self.value_scales = plan.attention_line + buffer * plan.item_room
-        self.line = self.value_scales + sizes.head_blocks * self.stride
-        self.probabilities = plan.probabilities + buffer * plan.item_room_blocks
-        self.maximum, self.sum = plan.maxima[buffer], plan.sums[buffer]
+        room = lambda number: plan.attention_line + number % plan.buffers * plan.item_room
+        self.value_scales = room(n)
+        self.line = self.value_scales + sizes.head_blocks * self.scales_stride + self.ahead // LINE_WORDS
+        words = item.rows * (self.ahead + plan.score_words(window))
+        behind = sizes.head_blocks * self.scales_stride + words // LINE_WORDS
+        self.behind = room(n) + behind
+        self.outputs = room(n - self.span) + behind if self.spans > 1 else self.line
+        self.probabilities = plan.probabilities + n % plan.buffers * plan.item_room_blocks
+        of = lambda places, number: places[number % len(places)]
+        self.maximum, self.sum = of(plan.maxima, n), of(plan.sums, n)
+        self.highest, self.total = self.maximum, self.sum
+        if self.span:
+            self.highest, self.total, self.factor = (
+                of(places, n) for places in (plan.highest, plan.totals, plan.factors)
+            )
+            last = (plan.maxima, plan.sums) if self.span == 1 else (plan.highest, plan.totals)
+            self.before = tuple(of(places, n - 1) for places in last)
+
+    def _positions(self):
+        """The granules that the piece sees, the first of them, and whether tokens of this step are there."""
+        s, of = self.s, self._of
+        self.fresh = self.span >= self.spans - (1 if self.tokens == 1 else 2)
+        if self.spans == 1:
+            self.first = of(skipped(self.lower)) if self.windowed else 0
+            self.granules = of(granules(self.end, self.lower))
+            return
+        most = s.plan.span(None) // s.sizes.key_granule
+        self.first = self.span * most
+        self.granules = of(span(self.end, self.first, most)) if self.fresh else most
+
+    def _of(self, symbol):
+        """A symbol of this sequence."""
+        return symbol.of(self.item.part)
 
     def emit(self):
         self._rank()
@@ -87,7 +132,10 @@ class _Piece:
             self._mask()
         self._softmax()
         self._output()
-        self._normalise()
+        if self.span:
+            self._add()
+        if self.span == self.spans - 1:
+            self._normalise()
         self.s.builder.group = self.s.builder.head = 0
 
     def _rank(self):
@@ -103,8 +151,8 @@ class _Piece:
         s.builder.matmul(
             self.tile,
             [self.tile],
-            dict(mem_addr=self.base + offset + self.skipped * self.layout.key_granule_bytes, row_bytes=size),
-            reads=cache_names(s, self.node, "keys", item),
+            dict(mem_addr=self.base + offset + self.first * self.layout.key_granule_bytes, row_bytes=size),
+            reads=self._names("keys"),
             a=query(s, item.first, item.kv * s.sizes.group + item.head),
             a_stride=s.sizes.head_steps,
             rows=item.rows,
@@ -120,21 +168,24 @@ class _Piece:
         )
 
     def load_scales(self, tiles):
-        """V's scales of the positions that this item covers, to ``tiles``."""
+        """V's scales of the positions that this piece sees, to ``tiles``."""
         s = self.s
         offset, stride = self.layout.value_scales(self.kv)
         self._rank()
         s.builder.load(
             tiles,
-            self.base + offset + self.skipped * (SCALE_BYTES * s.sizes.key_granule),
+            self.base + offset + self.first * (SCALE_BYTES * s.sizes.key_granule),
             stride,
             self.value_scales,
-            self.stride,
+            self.scales_stride,
             s.sizes.head_blocks,
             self.granules * (s.sizes.key_granule // LINE_WORDS),
-            reads=cache_names(s, self.node, "values", self.item),
+            reads=self._names("values"),
             label=f"{self.label}.v_scales",
         )
+
+    def _names(self, kind):
+        return cache_names(self.s, self.node, kind, self.item) if self.fresh else ()
 
     def _mask(self):
         """Scores of positions before a token's window become negligible.
@@ -143,15 +194,15 @@ class _Piece:
         -0 from it on. As the limit can't be negative, rows begin before the first position.
         """
         s, item, lines = self.s, self.item, LINE_WORDS
-        ahead, words = s.plan.mask_words(item.count)
-        mask = self.line + item.rows * s.plan.score_words // lines
+        ahead, words = s.plan.mask_words(item.count, self.node.window)
+        mask = self.behind
         stride = (ahead + words) // lines
         self._vector(
             rows=item.count,
             blocks=(ahead + words) // BLOCK,
             a=self.line - ahead // lines,
             a_stride=item.heads * self.stride,
-            limit=before(self.lower + ahead) + self.skipped * -s.sizes.key_granule,
+            limit=self._of(before(self.lower + ahead)) + self.first * -s.sizes.key_granule,
             limit_step=1,
             fill=Fill.MINUS_INFINITY,
             op1=AluOp.ADD,
@@ -182,22 +233,64 @@ class _Piece:
             label="mask",
         )
 
-    def _softmax(self):
-        """Of each row (token, head); a token sees one position more than the one before."""
+    def _seen(self):
+        """Operands of the scores that each row (token, head) sees, in its place; a token sees one position
+        more than the one before.
+
+        As a limit can't be negative, rows of the last span, which may begin after some tokens, begin with
+        ``ahead`` words of minus infinity.
+        """
         s, item = self.s, self.item
-        scores = dict(rows=item.rows, blocks=self.blocks, a=self.line, a_stride=self.stride)
-        limit = position + (item.first + 1) + self.skipped * -s.sizes.key_granule
+        rows = dict(rows=item.rows, a_stride=self.stride)
+        if not self.fresh:
+            return dict(rows, a=self.line, blocks=self.blocks)
+        ahead = self.ahead if self.span and self.span == self.spans - 1 else 0
+        place = self.line - ahead // LINE_WORDS
+        if ahead:
+            self._vector(
+                **rows,
+                a=place,
+                blocks=ahead // BLOCK,
+                limit=0,
+                fill=Fill.MINUS_INFINITY,
+                sink=Sink.VMEM,
+                dst=place,
+                dst_stride=self.stride,
+                label="ahead",
+            )
+        if self.spans > 1:
+            limit = self._of(before(self.token + 1 + ahead - self.span * s.plan.span(None)))
+        else:
+            limit = self._of(position) + (self.token + 1) + self.first * -s.sizes.key_granule
         seen = dict(limit=limit, limit_step=1, share=item.heads, fill=Fill.MINUS_INFINITY)
-        self._vector(**scores, **seen, reduce=Reduce.MAXIMUM, r=self.maximum, label="max")
+        return dict(rows, a=place, blocks=self.blocks + ahead // BLOCK, **seen)
+
+    def _softmax(self):
+        """Of each row, with the maximum of this span and those before."""
+        s, item, seen = self.s, self.item, self._seen()
+        self._vector(**seen, reduce=Reduce.MAXIMUM, r=self.maximum, label="max")
+        if self.span:
+            highest, _ = self.before
+            self._scalars(
+                a=self.maximum, op1=AluOp.MAX, sel1=Select.B, b=highest, dst=self.highest, label="highest"
+            )
+            self._scalars(
+                a=highest,
+                op1=AluOp.SUB,
+                sel1=Select.B,
+                b=self.highest,
+                sfu=SfuOp.EXP2,
+                dst=self.factor,
+                label="factor",
+            )
         self._vector(
-            **scores,
             **seen,
             op1=AluOp.SUB,
             sel1=Select.ROW,
-            c=self.maximum,
+            c=self.highest,
             sfu=SfuOp.EXP2,
             sink=Sink.VMEM,
-            dst=self.line,
+            dst=seen["a"],
             dst_stride=self.stride,
             reduce=Reduce.SUM,
             r=self.sum,
@@ -205,8 +298,11 @@ class _Piece:
         )
         for block in range(s.sizes.head_blocks):
             self._vector(
-                **scores,
-                b=self.value_scales + block * self.stride,
+                rows=item.rows,
+                blocks=self.blocks,
+                a=self.line,
+                a_stride=self.stride,
+                b=self.value_scales + block * self.scales_stride,
                 op1=AluOp.MUL,
                 sel1=Select.B,
                 sink=Sink.QUANTISE,
@@ -216,59 +312,91 @@ class _Piece:
                 label="p_quantise",
             )
 
+    def _scalars(self, **operands):
+        """An operation on a number for each row."""
+        self._vector(blocks=-(-self.item.rows // BLOCK), sink=Sink.VMEM, **operands)
+
     def _probabilities(self, block):
         return self.probabilities + block * self.item.rows * self.key_blocks
 
     def _output(self):
-        """Takes the place of the scores: a granule of columns for each block of the head."""
+        """Takes the place of the scores, or of an item's first piece that of the sum of outputs: a granule of
+        columns for each block of the head."""
         s, item = self.s, self.item
+        place = self.line if self.span else self.outputs
         for block in range(s.sizes.head_blocks):
             offset, size, rows, stride = self.layout.values(self.kv, block, self.granules)
-            offset += self.skipped * (s.sizes.key_granule * s.array.cols)
+            offset += self.first * (s.sizes.key_granule * s.array.cols)
             s.builder.matmul(
                 self.tile,
                 [self.tile],
                 dict(mem_addr=self.base + offset, row_bytes=size, rows=rows, mem_stride=stride),
-                reads=cache_names(s, self.node, "values", item),
+                reads=self._names("values"),
                 a=self._probabilities(block),
                 a_stride=self.key_blocks,
                 rows=item.rows,
                 k_blocks=self.blocks,
                 groups=rows,
-                dst=self.line + block * s.sizes.granule // LINE_WORDS,
+                dst=place + block * s.sizes.granule // LINE_WORDS,
                 dst_stride=self.out_stride,
                 activation=s.formats.attention,
                 element=s.formats.attention.element,
                 label=f"{self.label}.output",
             )
 
+    def _add(self):
+        """Outputs and sums of the spans so far, times what the maximum's growth makes of them, plus this
+        one's."""
+        _, total = self.before
+        self._scalars(a=total, op1=AluOp.MUL, sel1=Select.B, b=self.factor, dst=self.total, label="rescale")
+        self._scalars(a=self.total, op1=AluOp.ADD, sel1=Select.B, b=self.sum, dst=self.total, label="total")
+        self._vector(
+            rows=self.item.rows,
+            blocks=self.s.sizes.out_words // BLOCK,
+            a=self.outputs,
+            a_stride=self.out_stride,
+            op1=AluOp.MUL,
+            sel1=Select.ROW,
+            c=self.factor,
+            op2=AluOp.ADD,
+            sel2=Select.B,
+            b=self.line,
+            b_stride=self.out_stride,
+            sink=Sink.VMEM,
+            dst=self.outputs,
+            dst_stride=self.out_stride,
+            label="accumulate",
+        )
+
     def _normalise(self):
-        """The output times 1/sum, quantised and broadcast; a block is a part of a wide array's columns."""
+        """The output times 1/sum, quantised and broadcast; a block is a part of a wide array's columns.
+
+        Whether spans after a token's position are seen makes a difference for the sign of a zero alone, which
+        no product sees.
+        """
         s, item, sizes = self.s, self.item, self.s.sizes
         quantum = s.formats.cache_quantum
-        self._vector(
-            blocks=-(-item.rows // BLOCK),
-            a=self.sum,
+        self._scalars(
+            a=self.total,
             sfu=SfuOp.RECIPROCAL,
             **({} if quantum == 1 else dict(op2=AluOp.MUL, sel2=Select.IMMEDIATE, imm2=quantum)),
-            sink=Sink.VMEM,
-            dst=self.sum,
+            dst=self.total,
             label="reciprocal",
         )
         head = item.kv * sizes.group + item.head
         whole = s.array.cols <= BLOCK
         for block in range(1 if whole else sizes.head_blocks):
-            part = block * sizes.granule + (0 if whole else block * BLOCK % s.array.cols)
+            at = block * sizes.granule + (0 if whole else block * BLOCK % s.array.cols)
             self._vector(
                 s.tiles,
                 rows=item.rows,
                 share=item.heads,
                 blocks=sizes.head_blocks if whole else 1,
-                a=self.line + part // LINE_WORDS,
+                a=self.outputs + at // LINE_WORDS,
                 a_stride=self.out_stride,
                 op1=AluOp.MUL,
                 sel1=Select.ROW,
-                c=self.sum,
+                c=self.total,
                 sink=Sink.QUANTISE,
                 activation=s.formats.linear,
                 dst=s.plan.normed + item.first * sizes.attended_blocks + head * sizes.head_blocks + block,

@@ -17,51 +17,58 @@ def cache_names(s, node, kind, item):
 
 def store(s, node, k, v, tokens):
     """K and V of ``tokens`` of the Attention ``node``, the results of the Linears ``k`` and ``v``."""
-    places = s.memory.cache(node)
-    layout = places.layout
-    parts = (("keys", k, s.plan.keys, layout.key_pieces), ("values", v, s.plan.values, layout.value_pieces))
+    kinds = (("keys", k, s.plan.keys), ("values", v, s.plan.values))
     for tile in s.tiles:
-        for kind, linear, source, pieces in parts:
-            first, end = s.memory.matrix(linear.weight).ranges[tile]
-            for run, block, count in _runs(s, first // BLOCK, end // BLOCK):
-                for base, head, own, heads in places.runs(run, count):
-                    at = source + head * s.sizes.head_blocks + block - first // BLOCK
-                    names = [(kind, node.name, kv, tile, tokens) for kv in range(head, head + heads)]
-                    for piece in pieces(own, block):
-                        blocks, label = (end - first) // BLOCK, local(linear)
-                        _store(s, tile, tokens, at, blocks, heads, piece, base, names, label)
+        for kind, linear, source in kinds:
+            for part in s.shape.split(*tokens):
+                _store(s, node, tile, linear, kind, source, part, tokens)
 
 
-def _store(s, tile, tokens, source, blocks, heads, piece, base, names, label):
-    """A piece of a block for several tokens, or of a single token for ``heads`` heads."""
-    emit = lambda src, src_stride, rows, address, stride: s.builder.store_block(
-        tile,
-        src,
-        src_stride,
-        rows,
-        piece.offset,
-        piece.length,
-        address,
-        stride,
-        writes=names,
-        label=f"{label}.store",
-    )
-    address = position * piece.position + group * piece.group + column * piece.column + (base + piece.address)
-    if s.count == 1:
-        emit(source, s.sizes.head_blocks, heads, address, piece.head)
+def _store(s, node, tile, linear, kind, source, part, tokens):
+    """Those columns of a part's tokens that a tile has; of a single token several heads at once."""
+    places, (number, at, end) = s.memory.cache(node), part
+    single = s.shape.parts[number].count == 1
+    pieces = places.layout.key_pieces if kind == "keys" else places.layout.value_pieces
+    first, last = (column // BLOCK for column in s.memory.matrix(linear.weight).ranges[tile])
+    for run, block, count in _runs(s, first, last, single):
+        for base, head, own, heads in places.runs(run, count):
+            of_head = source + head * s.sizes.head_blocks + block - first
+            names = [(kind, node.name, kv, tile, tokens) for kv in range(head, head + heads)]
+            slots = s.caches(number, places.layout) + base
+            for piece in pieces(own, block):
+                for token, rows, address, stride in _rows(s, number, at, end, piece):
+                    s.builder.store_block(
+                        tile,
+                        of_head + token * (last - first),
+                        s.sizes.head_blocks if single else last - first,
+                        heads if single else rows,
+                        piece.offset,
+                        piece.length,
+                        address + slots,
+                        piece.head if single else stride,
+                        writes=names,
+                        label=f"{local(linear)}.store",
+                    )
+
+
+def _rows(s, number, first, end, piece):
+    """(first token, tokens, address for position 0 of slot 0, stride) of commands that store a piece of
+    tokens ``first`` to ``end``, of the part ``number``."""
+    part, begin, cols = s.shape.parts[number], s.shape.firsts[number], s.array.cols
+    by_position, by_group = position.of(number) * piece.position, group.of(number) * piece.group
+    if part.count == 1:
+        yield first, 1, by_position + by_group + column.of(number) * piece.column + piece.address, 0
         return
-    cols, (at, end) = s.array.cols, tokens
+    at = first
     while at < end:
-        run, address = end - at, position * piece.position + (base + piece.address + at * piece.position)
-        before, inside = divmod(s.shape.column + at, cols)
+        run, address = end - at, by_position + (piece.address + (at - begin) * piece.position)
+        before, inside = divmod(part.column + at - begin, cols)
         if piece.group:  # up to the end of a group of the K cache
             run = min(run, cols - inside)
-            address = group * piece.group + (
-                base + piece.address + before * piece.group + inside * piece.column
-            )
+            address = by_group + (piece.address + before * piece.group + inside * piece.column)
         if not piece.length:
             run = _scales(inside, run, s.config.memory.data_bytes // SCALE_BYTES)
-        emit(source + at * blocks, blocks, run, address, piece.column or piece.position)
+        yield at, run, address, piece.column or piece.position
         at += run
 
 
@@ -73,12 +80,13 @@ def _scales(first, count, words):
     return count if whole <= 0 else before or whole
 
 
-def _runs(s, first, end):
-    """(KV head, block of the head, number of heads) of a tile's blocks: of a single token, runs of heads."""
+def _runs(s, first, end, single):
+    """(KV head, block of the head, number of heads) of a tile's blocks: of a ``single`` token, runs of
+    heads."""
     places = sorted((n % s.sizes.head_blocks, n // s.sizes.head_blocks) for n in range(first, end))
     runs = []
     for block, kv in places:
-        if s.count == 1 and runs and runs[-1][1] == block and runs[-1][0] + runs[-1][2] == kv:
+        if single and runs and runs[-1][1] == block and runs[-1][0] + runs[-1][2] == kv:
             runs[-1][2] += 1
         else:
             runs.append([kv, block, 1])

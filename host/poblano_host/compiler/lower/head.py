@@ -1,4 +1,4 @@
-"""Logits of the last or of all tokens, and each tile's best."""
+"""Logits of the last tokens, and of a single one each tile's best."""
 
 from itertools import zip_longest
 
@@ -22,9 +22,8 @@ def lower(s, node):
 def finish(s, name):
     """The logits that the value ``name`` is, in memory."""
     product, plan, memory = s.values[name], s.plan, s.memory
-    node, last = product.node, s.shape.logits == "last"
-    rows = (s.count - 1, s.count) if last else (0, s.count)
-    count = rows[1] - rows[0]
+    node, count = product.node, s.shape.logits
+    rows = s.count - count, s.count
     chunks = plan.chunks(count, COLUMNS)
     pieces = [ranges(s, node, tile, chunks.columns) for tile in s.tiles]
     for n, several in enumerate(zip_longest(*pieces)):
@@ -38,7 +37,7 @@ def finish(s, name):
             add_bias(s, node, tile, line, stride, count, span)
             for operator in product.after:
                 _apply(s, operator, tile, line, stride, count, blocks)
-            if last:
+            if count == 1:
                 limit = dict(limit=end - first, fill=Fill.MINUS_INFINITY) if (end - first) % BLOCK else {}
                 s.builder.vector(
                     tile,
@@ -62,7 +61,7 @@ def finish(s, name):
                 label=f"{local(node)}.store",
             )
     best = []
-    for tile in s.tiles if last else ():
+    for tile in s.tiles if count == 1 else ():
         if pieces[tile]:
             address = memory.best + LINES * LINE_BYTES * tile
             s.builder.store(tile, plan.best, 0, 1, LINES, address, 0, label=f"{local(node)}.best")

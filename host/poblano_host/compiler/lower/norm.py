@@ -97,7 +97,7 @@ def sizes_of(s, first):
 def load_next_gain(s, node):
     """The gain of the next layer's norm in place of that of ``node``, which has been used."""
     following, name = s.memory.following_gain(node, s.last), local(node)
-    if following is not None and (s.shape.logits != "none" or s.graph.layer(node.name) < s.last):
+    if following is not None and (s.shape.logits or s.graph.layer(node.name) < s.last):
         _load_gain(s, s.memory.norm_index(node), following, f"{name}.next_gain")
 
 
@@ -116,7 +116,7 @@ def _load_gain(s, index, address, label):
 
 def _one(s, node):
     """Whether only the last of several tokens is wanted."""
-    return s.shape.logits == "last" and s.count > 1 and s.graph.layer(node.name) is None
+    return s.shape.logits == 1 and s.count > 1 and s.graph.layer(node.name) is None
 
 
 def parts(s, node):

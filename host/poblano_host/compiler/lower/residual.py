@@ -46,7 +46,7 @@ def _squares_wanted(s, node):
         node = s.graph.node(f"layer{len(s.graph.layers) - 1}.{local(node)}")
     norms = [user for user in s.graph.consumers(node.name) if type(user) is Norm]
     inside = any(s.graph.layer(norm.name) is not None for norm in norms)
-    return bool(norms) and (inside or s.shape.logits == "all" or s.shape.logits == "last" and s.count == 1)
+    return bool(norms) and (inside or s.shape.logits > 1 or s.shape.logits == s.count)
 
 
 def _row_sets(s, y):

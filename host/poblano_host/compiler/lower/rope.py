@@ -15,8 +15,9 @@ def load_tables(s):
     if not s.builder.awaited:  # between the embeddings of the first group and of the second
         s.builder.group = 1 - 2 * len(s.groups.bounds)
     for table, place in zip(s.memory.ropes.values(), s.plan.ropes):
-        address = position * (4 * row) + table
-        s.builder.load(s.tiles, address, 4 * row, place, lines, s.count, lines, label="rope.table")
+        for n, (first, part) in enumerate(zip(s.shape.firsts, s.shape.parts)):
+            address, at = position.of(n) * (4 * row) + table, place + first * lines
+            s.builder.load(s.tiles, address, 4 * row, at, lines, part.count, lines, label="rope.table")
     s.builder.group = 0
 
 

@@ -10,6 +10,7 @@ from ..builder import Builder
 from ..formats import ActivationFormats
 from ..memory import ModelMemory
 from ..plan import PIECE, Plan, Shape
+from ..symbols import slot
 
 __all__ = ["Product", "Quantised", "Residual", "Results", "Step", "local", "row_pieces"]
 
@@ -120,6 +121,10 @@ class Step:
         """The rank of matrix commands of attention: by KV head, of some tokens after the others' if they are
         projected apart."""
         return head + sum(token >= end for _, end in self.plan.projected) * self.sizes.kv_heads
+
+    def caches(self, part, layout):
+        """Bytes from the first sequence's caches to those of a part's sequence."""
+        return slot.of(part) * layout.size if self.memory.slots > 1 else 0
 
     def product(self, node, tile, columns, rows, x, dst, stride, *, tiles=None, spread=0):
         """Rows ``rows`` of the product of ``x`` with columns ``columns`` of a Linear's weight, in ``tile``.

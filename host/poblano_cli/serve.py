@@ -1,0 +1,42 @@
+"""The command ``poblano serve``: a model on the chip behind OpenAI's API."""
+
+import typer
+
+from poblano.config import ConfigError
+from poblano_host.models import load_model
+
+from .display import note
+from .options import BACKEND, FORMATS, PRESET, chip_config
+
+__all__ = ["serve"]
+
+
+def serve(
+    model: str = typer.Option("default", help="default, smollm2, a .gguf file or a directory."),
+    preset_name: str = PRESET,
+    backend: str = BACKEND,
+    sequences: int = typer.Option(8, min=1, max=64, help="The most sequences that are served at once."),
+    context: int = typer.Option(None, min=2, help="Positions of each; the model's, at most 2048."),
+    waiting: int = typer.Option(256, min=1, help="The most requests that wait or run."),
+    formats_: str = FORMATS,
+    host: str = typer.Option("127.0.0.1", help="The address to listen on."),
+    port: int = typer.Option(8000, min=0, max=65535, help="The port; 0: any that is free."),
+):
+    """Serve a model to many at once, by OpenAI's API: /v1/chat/completions and /v1/completions."""
+    try:
+        import uvicorn
+
+        from poblano_host.serve.engine import Engine
+        from poblano_host.serve.server import create_app
+        from poblano_host.serve.service import Service
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is missing; install it with: pip install 'poblano[serve]'") from None
+    config = chip_config(preset_name, formats=formats_)
+    loaded = load_model(model)
+    engine = Engine(loaded, config, backend=backend, sequences=sequences, context=context, report=note)
+    app = create_app(Service(engine, waiting=waiting), model)
+    note(
+        f"{loaded.config.name} on {config.name}: {engine.compiled.slots} sequences of "
+        f"{engine.compiled.context} positions"
+    )
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=600)

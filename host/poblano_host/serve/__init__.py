@@ -1,0 +1,1 @@
+"""Serves many requests at once on a chip."""

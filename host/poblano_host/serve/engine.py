@@ -1,0 +1,227 @@
+"""Requests on a chip: the scheduler's steps, run, and the tokens that are chosen from their logits."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..compiler import Chunk, CompiledModel
+from ..runtime.backend import open_backend
+from ..runtime.sampler import Sampler
+from ..runtime.session import run_program
+from .caches import copy, extents
+from .pages import PagePool
+from .request import Ending
+from .scheduler import Refused, Scheduler
+
+__all__ = ["Answered", "Chosen", "Engine", "Started"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A token of answer ``index`` to request ``id``, in the step that ended at ``cycle`` of the chip's.
+
+    ``logprobs`` are the natural logarithms of the probabilities of the ``token`` and of the likeliest tokens,
+    the best first, as far as the request asked for them: (token, its logarithm) of each, or empty.
+    """
+
+    id: str
+    index: int
+    token: int
+    cycle: int
+    logprobs: tuple = ()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer has ended."""
+
+    id: str
+    index: int
+    ending: Ending
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first step with tokens of a request begins at ``cycle`` of the chip's; the first ``cached`` tokens
+    of the prompt had been computed for others."""
+
+    id: str
+    cycle: int
+    cached: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What a :class:`Sampler` chooses from: the logits of a token and the first of the largest."""
+
+    position: int
+    count: int
+    best: int
+    logits: np.ndarray
+
+
+class Engine:
+    """A model on a chip, and the requests that it serves.
+
+    Each sequence has caches for ``context`` positions of its own. A step's bits do not depend on what else is
+    in it, so that each answer is what it would be alone.
+
+    Parameters
+    ----------
+    model : Model
+    config : ChipConfig
+    backend : name of the backend, or a function that makes it: see :func:`open_backend`
+    sequences : the most that are served at once
+    context : positions of each sequence
+    report : called with a line for each slow step of the start
+
+    Members
+    -------
+    cycles : of the chip, in steps so far; the golden model knows nothing of time
+    steps, tokens : that the chip has run so far
+    retries : steps that were run once more after an error that passed
+    rows : tokens of the last step
+    busy : the part of the last step's cycles in which each unit had a command, by the unit's name
+    """
+
+    def __init__(self, model, config, *, backend="sim", sequences=8, context=None, report=lambda text: None):
+        self.model, self.config = model, config
+        report("compiling the model")
+        self.compiled = CompiledModel(model, config, context=context, slots=sequences)
+        size, ring = self.compiled.memory_bytes, self.compiled.ring
+        self.backend = open_backend(backend, config, size, ring, report=report)
+        for address, data in self.compiled.image:
+            self.backend.write(address, data)
+        rows = self.compiled.max_tokens
+        pool = PagePool(pages=sequences, positions=self.compiled.context)
+        self.scheduler = Scheduler(
+            pool, rows=rows, sequences=min(rows, sequences), context=self.compiled.context
+        )
+        self.cycles = self.steps = self.tokens = self.rows = self.retries = 0
+        self.busy: dict = {}
+        self._begun: set = set()
+        self._samplers: dict = {}  # (Sampler, logprobs) by request
+
+    def close(self):
+        self.backend.close()
+
+    def add(self, request, sampler=Sampler(), *, logprobs=None):
+        """A request; :class:`Refused` if it can't be served.
+
+        ``logprobs``: of how many of the likeliest tokens the probabilities are wanted beside the chosen
+        token's, None for none at all.
+        """
+        vocab = self.model.config.vocab
+        bad = [token for token in request.prompt if not 0 <= token < vocab]
+        if bad:
+            raise Refused(f"request {request.id}: there is no token {bad[0]}; the model has {vocab}")
+        self.scheduler.add(request)
+        self._samplers[request.id] = sampler, logprobs
+
+    def cancel(self, name):
+        """Nobody wants the rest of a request."""
+        self.scheduler.cancel(name)
+        self._forget()
+
+    def _forget(self):
+        """What is known of requests that have ended."""
+        self._samplers = {name: own for name, own in self._samplers.items() if name in self.scheduler}
+        self._begun &= self._samplers.keys()
+
+    def step(self, now=None):
+        """Run a step; what has come of it, a list of :class:`Started`, :class:`Chosen` and :class:`Answered`
+        in their order.
+
+        None if there was nothing to do. Requests end whose deadline is ``now`` or before.
+        """
+        late = [] if now is None else self.scheduler.expire(now)
+        events: list = [Answered(s.request.id, s.index, s.ending) for s in late]
+        step = self.scheduler.plan()
+        if step is None:
+            self._forget()
+            self.rows, self.busy = 0, {}
+            return events or None
+        for part in step.parts:
+            if part.request.id not in self._begun:
+                self._begun.add(part.request.id)
+                events.append(Started(part.request.id, self.cycles, part.first))
+        self._prepare(step)
+        rows = self._run(step)
+        self.steps, self.tokens, self.rows = self.steps + 1, self.tokens + step.rows, step.rows
+        chosen = {}
+        for part, row in rows.items():
+            for index in part.choices:
+                token, logprobs = self._choose(part.request, index, row)
+                chosen[part.request.id, index] = token
+                events.append(Chosen(part.request.id, index, token, self.cycles, logprobs))
+        ended = self.scheduler.finish(step, chosen)
+        self._forget()
+        return events + [Answered(s.request.id, s.index, s.ending) for s in ended]
+
+    def status(self):
+        """What runs, for people who watch: plain numbers."""
+        scheduler, pool = self.scheduler, self.scheduler.pool
+        return {
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "cycles": self.cycles,
+            "rows": self.rows,
+            "running": [
+                {"id": s.request.id, "index": s.index, "tokens": len(s.tokens), "left": s.left}
+                for s in scheduler.running
+            ],
+            "waiting": len(scheduler.waiting),
+            "pages": [pool.holders(page) for page in range(pool.pages)],
+            "busy": self.busy,
+        }
+
+    def _prepare(self, step):
+        """Clear and copy caches."""
+        for source, page in step.prepared:
+            if source is not None:
+                self.cycles += self.backend.run(copy(self.compiled, source, page)).cycles
+                continue
+            for start, size in extents(self.compiled, page):
+                self.backend.clear(start, start + size)
+
+    def _run(self, step):
+        """Run a step's parts; of those with choices the :class:`_Row`."""
+        # The rows of logits are the last ones: parts that are decoded go behind prompts that end.
+        parts = sorted(step.parts, key=lambda part: (len(part.choices) > 0, -len(part.tokens)))
+        ending = [len(part.tokens) for part in parts if part.choices]
+        wanted = sum(ending[1:], 1) if ending else 0
+        chunks = [Chunk(part.pages[0], part.first, part.tokens) for part in parts]
+        program = self.compiled.batch(chunks, logits=wanted)
+        result, retried = run_program(self.backend, program)
+        self.retries += retried is not None
+        self.cycles += result.cycles
+        name = self.config.topology.name
+        self.busy = {name(unit): c["BUSY"] / result.cycles for unit, c in result.counters.items()}
+        if not wanted:
+            return {}
+        stride, (start, _) = self.compiled.vocab_stride, program.logits
+        rows, at = {}, 0
+        for part in parts:
+            if part.choices:
+                data = self.backend.read(start + at * stride, stride)
+                logits = np.frombuffer(data, np.float32)[: self.model.config.vocab].copy()
+                rows[part] = _Row(part.first, len(part.tokens), _best(logits), logits)
+                after = parts.index(part) + 1
+                at += len(parts[after].tokens) if after < len(parts) else 0
+        return rows
+
+    def _choose(self, request, index, row):
+        """The token that follows, and the probabilities that the request wants."""
+        sampler, count = self._samplers[request.id]
+        token = (sampler if not index else sampler.other(index)).choose(row)
+        if count is None:
+            return token, ()
+        shifted = row.logits.astype(np.float64) - np.float64(row.logits[row.best])
+        logs = shifted - np.log(np.exp(shifted).sum())
+        best = np.argsort(-row.logits, kind="stable")[:count]
+        return token, tuple((int(n), float(logs[n])) for n in (token, *best))
+
+
+def _best(logits):
+    """The first of the largest logits, as the chip finds it; token 0 if all are NaN."""
+    return 0 if np.isnan(logits).all() else int(np.nanargmax(logits))

@@ -1,0 +1,89 @@
+"""Bodies of requests to the server: those of OpenAI's API that it answers.
+
+Source: https://platform.openai.com/docs/api-reference (completions and chat).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["ChatBody", "CompletionBody"]
+
+MOST_STOPS, MOST_ANSWERS, MOST_LOGPROBS = 4, 16, 20
+Stop = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    include_usage: bool = False
+
+
+class Body(BaseModel):
+    """What both kinds of requests have. ``user``, ``metadata`` and ``store`` are not looked at."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: str
+    temperature: Annotated[float, Field(ge=0, le=2, strict=False)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1, strict=False)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    n: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] = 1
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    timeout: Annotated[float, Field(gt=0, strict=False)] | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    presence_penalty: Annotated[float, Field(ge=0, le=0, strict=False)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=0, le=0, strict=False)] | None = None
+
+    @property
+    def stops(self):
+        """The strings that end an answer."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+
+class CompletionBody(Body):
+    """``POST /v1/completions``: a prompt, text or token ids, that is gone on from."""
+
+    prompt: str | list[int]
+    max_tokens: Annotated[int, Field(ge=1)] = 16
+    logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+
+
+class TextPart(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """A turn of a conversation, of text alone."""
+
+    model_config = ConfigDict(extra="forbid")
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+    name: str | None = None
+
+    @property
+    def turn(self):
+        """The turn as a chat template takes it."""
+        content = self.content
+        text = content if isinstance(content, str) else "".join(part.text for part in content)
+        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+
+
+class ChatBody(Body):
+    """``POST /v1/chat/completions``: a conversation whose next turn is wanted."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+
+    @property
+    def most(self):
+        """The most tokens of an answer, None for as many as there is room for."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Steps of several sequences: cycles on the RTL against the roofline and against one sequence, logits that
+differ from those of each sequence alone, and the host's time for a step.
+
+``desk/batchN_...`` are decode steps of SmolLM2 on ``desk`` at positions around 256, which differ from
+sequence to sequence: ``cycles`` of the step, ``roofline`` (the part of it), ``speedup`` (tokens a cycle over
+those of one sequence). Cycles do not depend on the numbers in weights and caches, so that a step at a
+position needs none before it. ``different_logits`` counts rows of logits of the default model on the golden
+chip, in random batches, that are not those of the sequence alone. ``host_ms_per_step32`` is the CPU time from
+a step of 32 sequences to its commands in memory, without compiling its shape. ``--quick`` takes three layers
+of SmolLM2 and few sequences.
+"""
+
+import argparse
+import json
+from pathlib import Path
+import statistics
+import sys
+import time
+
+from bench_host import InstantChip
+import numpy as np
+
+from poblano.config import preset
+from poblano_host.compiler import Chunk, CompiledModel
+from poblano_host.models import load_model
+from poblano_host.runtime.backend import GoldenBackend, open_backend
+from poblano_host.runtime.report import Run, summarise
+from poblano_host.runtime.ring import Ring
+from poblano_host.runtime.session import Step
+
+BATCHES = (1, 8, 32)
+BARS = {"different_logits": 0, "host_ms_per_step32": 10.0}
+CONTEXT = 512
+
+
+def around(count, seed=0):
+    """A token of each of ``count`` sequences, at positions around 256."""
+    positions = 256 + np.random.default_rng(seed).integers(-40, 41, count)
+    return [Chunk(n, int(position), (5 + n,)) for n, position in enumerate(positions)]
+
+
+def speed(model, batches, figures):
+    """Cycles of decode steps on the RTL."""
+    config = preset("desk")
+    compiled = CompiledModel(model, config, context=CONTEXT, slots=max(batches))
+    report = lambda line: print(line, file=sys.stderr)
+    backend = open_backend("sim", config, compiled.memory_bytes, compiled.ring, report=report)
+    for address, data in compiled.image:
+        backend.write(address, data)
+    for count in batches:
+        program = compiled.batch(around(count), logits=-1)
+        for address, data in program.inputs:
+            backend.write(address, data)
+        result = backend.run(program.code)
+        step = Step("decode", 256, count, program, result)
+        name, cycles = f"desk/batch{count}", result.cycles
+        figures[f"{name}_cycles"] = cycles
+        figures[f"{name}_roofline"] = round(summarise([Run.of_step(step)], config).roofline_fraction, 4)
+        speedup = count * figures["desk/batch1_cycles"] / cycles
+        figures[f"{name}_speedup"] = round(speedup, 3)
+    backend.close()
+
+
+def different(count, seed, figures):
+    """Rows of logits that depend on what else is in their steps."""
+    model, config = load_model("default"), preset("desk")
+    generator = np.random.default_rng(seed)
+    texts = [
+        generator.integers(0, model.config.vocab, generator.integers(4, 120)).tolist() for _ in range(count)
+    ]
+    compiled = CompiledModel(model, config, slots=count)
+    rows = lambda backend, program: np.frombuffer(
+        backend.read(program.logits[0], program.logits[1] * compiled.vocab_stride), np.uint32
+    ).reshape(program.logits[1], -1)
+
+    def run(backend, chunks):
+        program = compiled.batch(chunks, logits=-1)
+        for address, data in program.inputs:
+            backend.write(address, data)
+        backend.run(program.code)
+        return rows(backend, program)
+
+    fresh = lambda: _filled(GoldenBackend(config, compiled.memory_bytes, compiled.ring), compiled)
+    wrong = total = 0
+    together, done, seen = fresh(), [0] * count, [[] for _ in texts]
+    while any(len(text) > at for text, at in zip(texts, done)):
+        left, chunks = compiled.max_tokens, []
+        for n in generator.permutation(count):
+            most = min(left, len(texts[n]) - done[n], int(generator.choice([1, 1, 5, 30])))
+            if most > 0:
+                chunks.append(Chunk(int(n), done[n], tuple(texts[n][done[n] : done[n] + most])))
+                left, done[n] = left - most, done[n] + most
+        found, at = run(together, chunks), 0
+        for chunk in chunks:
+            seen[chunk.slot].append(found[at : at + len(chunk.tokens)])
+            at += len(chunk.tokens)
+    for text, parts in zip(texts, seen):
+        alone = fresh()
+        steps = range(0, len(text), compiled.max_tokens)
+        expected = [run(alone, [Chunk(0, at, tuple(text[at : at + compiled.max_tokens]))]) for at in steps]
+        wrong += int((np.concatenate(parts) != np.concatenate(expected)).any(axis=1).sum())
+        total += len(text)
+    figures |= {"different_logits": wrong, "compared_logits": total}
+
+
+def _filled(backend, compiled):
+    for address, data in compiled.image:
+        backend.write(address, data)
+    return backend
+
+
+def host(model, figures):
+    """CPU time of a step of 32 sequences."""
+    config = preset("desk")
+    compiled = CompiledModel(model, config, context=CONTEXT, slots=32)
+    chip = InstantChip(config, compiled.memory_bytes)
+    ring, seconds = Ring(config, chip, *compiled.ring), []
+    for n in range(12):
+        begun = time.process_time()
+        program = compiled.batch(around(32, n), logits=-1)
+        for address, data in program.inputs:
+            chip.write_memory(address, data)
+        ring.run(program.code)
+        seconds.append(chip.issued - begun)
+    figures["host_ms_per_step32"] = round(1000 * statistics.median(seconds[2:]), 3)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="three layers, few sequences")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, by their names")
+    arguments = parser.parse_args()
+    model, figures = load_model("smollm2"), {}
+    if arguments.quick:
+        model = model.shortened(3)
+    speed(model, BATCHES[:2] if arguments.quick else BATCHES, figures)
+    different(4 if arguments.quick else 24, arguments.seed, figures)
+    host(model, figures)
+    missed = []
+    for name, value in figures.items():
+        bar = BARS.get(name)
+        print(f"{name}: {value}" + ("" if bar is None else f" (bar {bar})"))
+        if bar is not None and value > bar:
+            missed.append(name)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if missed:
+        sys.exit(f"missed: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Steps of several sequences: each has the bits that it has alone."""
+
+import numpy as np
+import pytest
+
+from poblano_host.compiler import Chunk, CompiledModel, CompileError, plan
+from poblano_host.compiler import model as compiled_model
+from tests.models_families import SMALL_SIZES, model_of
+from tests.models_tiny import Run, chip
+
+LENGTHS = 140, 100, 20, 75, 9
+
+
+def chunks_of(generator, texts, done, most):
+    """Chunks of random lengths of some of the sequences, in any order."""
+    chunks, left = [], most
+    for n in generator.permutation(len(texts)):
+        count = min(left, len(texts[n]) - done[n], int(generator.choice([0, 1, 1, 1, 2, 7, 30])))
+        if count > 0:
+            chunks.append(Chunk(int(n), done[n], tuple(texts[n][done[n] : done[n] + count])))
+            left -= count
+    return chunks
+
+
+@pytest.mark.parametrize(
+    "family, tiles, homes",
+    [
+        ("llama", 1, 1),
+        pytest.param("gemma3", 2, 1, marks=pytest.mark.slow),
+        pytest.param("llama", 4, 2, marks=pytest.mark.slow),
+        pytest.param("qwen3", 3, 1, marks=pytest.mark.slow),
+        pytest.param("gpt2", 2, 1, marks=pytest.mark.slow),
+        pytest.param("phi3", 2, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_each_sequence_has_its_own_bits(family, tiles, homes, monkeypatch):
+    """Chunks of prompts beside tokens that are decoded, over spans and windows, commands in any order that
+    their waits allow."""
+    for module in (plan, compiled_model):
+        monkeypatch.setattr(module, "SPAN", 64)
+    generator = np.random.default_rng(tiles)
+    model = model_of(family, **SMALL_SIZES | dict(context=160, layers=2))
+    config = chip(vmem_lines=16384, amem_blocks=2048, tokens=64, tiles=tiles, homes=homes)
+    texts = [generator.integers(0, 101, length).tolist() for length in LENGTHS]
+    single = CompiledModel(model, config)
+    alone = [Run(single).steps(text, [64] * (len(text) // 64) + [len(text) % 64]) for text in texts]
+    compiled = CompiledModel(model, config, slots=len(texts))
+    run, done, steps = Run(compiled), [0] * len(texts), 0
+    while any(at < len(text) for at, text in zip(done, texts)):
+        chunks = chunks_of(generator, texts, done, compiled.max_tokens)
+        if not chunks:
+            continue
+        logits, _ = run.run(compiled.batch(chunks, logits=-1), shuffle=steps)
+        at = 0
+        for chunk in chunks:
+            first, count = chunk.position, len(chunk.tokens)
+            expected = alone[chunk.slot][first : first + count]
+            np.testing.assert_array_equal(logits[at : at + count], expected)
+            done[chunk.slot], at = first + count, at + count
+        steps += 1
+
+
+def test_the_last_rows_of_logits():
+    """As many as are wanted, of the last tokens."""
+    model = model_of("llama", **SMALL_SIZES | dict(context=64, layers=1))
+    compiled = CompiledModel(model, chip(tokens=32, vmem_lines=8192, amem_blocks=2048), slots=3)
+    chunks = [Chunk(0, 0, (1, 2, 3)), Chunk(2, 0, (4, 5)), Chunk(1, 0, (6,))]
+    every, _ = Run(compiled).run(compiled.batch(chunks, logits=-1))
+    for rows in (1, 2, 4):
+        some, best = Run(compiled).run(compiled.batch(chunks, logits=rows))
+        np.testing.assert_array_equal(some, every[-rows:])
+        assert len(best) == (2 if rows == 1 else 0)
+    assert Run(compiled).run(compiled.batch(chunks, logits=0))[0] is None
+
+
+@pytest.mark.parametrize(
+    "chunks, message",
+    [
+        ([], "a step takes 1 to 32 tokens, not 0"),
+        ([Chunk(0, 0, ())], "a step takes 1 to 32 tokens, not 0"),
+        ([Chunk(0, 0, (1,) * 20), Chunk(1, 0, (1,) * 13)], "a step takes 1 to 32 tokens, not 33"),
+        ([Chunk(0, 0, (1,)), Chunk(0, 1, (1,))], "two chunks of a step are of one sequence"),
+        ([Chunk(3, 0, (1,))], "there are caches of 3 sequences, not of number 3"),
+        ([Chunk(0, 63, (1, 2))], "positions 63 to 64 pass the context of 64"),
+    ],
+)
+def test_chunks_that_there_can_not_be(chunks, message):
+    model = model_of("llama", **SMALL_SIZES | dict(context=64, layers=1))
+    compiled = CompiledModel(model, chip(tokens=32, vmem_lines=8192, amem_blocks=2048), slots=3)
+    with pytest.raises(CompileError, match=message):
+        compiled.batch(chunks, logits=0)

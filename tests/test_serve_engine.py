@@ -1,0 +1,114 @@
+"""Requests in batches on a chip: each answer and its logits are what they are alone."""
+
+import numpy as np
+import pytest
+
+from poblano_host.runtime.sampler import Sampler
+from poblano_host.runtime.session import Session
+from poblano_host.serve.engine import Answered, Chosen, Engine, Started
+from poblano_host.serve.request import Ending, Request
+from poblano_host.serve.scheduler import Refused
+from tests.models_tiny import chip, tiny_model
+
+MODEL = tiny_model()
+
+
+def engine(sequences=4, **changes):
+    config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048, **changes)
+    return Engine(MODEL, config, backend="golden", sequences=sequences, context=64)
+
+
+def alone(request, sampler, index):
+    """The tokens of an answer by a session of its own."""
+    config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048)
+    session = Session(MODEL, config, backend="golden", context=64)
+    chosen = sampler if not index else sampler.other(index)
+    steps = session.generate(list(request.prompt), request.tokens, chosen, stop=request.stop)
+    return [token for _, token in steps if token is not None]
+
+
+def serve(engine, arrivals):
+    """Run requests, (before which step, request, sampler); tokens of each answer, endings."""
+    answers, endings, number = {}, {}, 0
+    while True:
+        for at, request, sampler in arrivals:
+            if at == number:
+                engine.add(request, sampler)
+        events = engine.step()
+        number += 1
+        if events is None and number > max(at for at, *_ in arrivals):
+            return answers, endings
+        for event in events or ():
+            if isinstance(event, Chosen):
+                answers.setdefault((event.id, event.index), []).append(event.token)
+            elif isinstance(event, Answered):
+                endings[event.id, event.index] = event.ending
+
+
+@pytest.mark.parametrize("tiles, seed", [(1, 0), (2, 1)])
+def test_answers_are_those_of_each_request_alone(tiles, seed):
+    """Prompts in chunks beside tokens of others, several answers to one prompt, and more requests than
+    places."""
+    generator = np.random.default_rng(seed)
+    arrivals = []
+    for n in range(8):
+        prompt = tuple(generator.integers(0, 72, generator.integers(1, 50)).tolist())
+        request = Request(id=f"r{n}", prompt=prompt, tokens=int(generator.integers(1, 8)), count=1 + (n == 3))
+        sampler = Sampler(temperature=float(n % 2), seed=n)
+        arrivals.append((int(generator.integers(0, 12)), request, sampler))
+    served = engine(tiles=tiles)
+    answers, endings = serve(served, arrivals)
+    for _, request, sampler in arrivals:
+        for index in range(request.count):
+            assert answers[request.id, index] == alone(request, sampler, index), (request, index)
+            assert endings[request.id, index] is Ending.LENGTH
+    assert served.scheduler.pool.free == 4
+
+
+def test_another_owner_finds_nothing(monkeypatch):
+    """The caches of a sequence that has ended are zero when another one gets them."""
+    served = engine(sequences=1)
+    seen = []
+    run = served._run
+
+    def spy(step):
+        (part,) = step.parts
+        if part.first == 0:
+            places = served.compiled.memory.caches
+            parts = [(place, home) for place in places for home in place.address]
+            seen.append(any(np.any(served.backend.memory[at : at + p.layout.size]) for p, at in parts))
+        return run(step)
+
+    monkeypatch.setattr(served, "_run", spy)
+    arrivals = [(n, Request(id=f"r{n}", prompt=(1, 2, n), tokens=3), Sampler()) for n in range(3)]
+    serve(served, arrivals)
+    assert seen == [False] * 3
+
+
+def test_probabilities():
+    """Natural logarithms, of the chosen token and of the likeliest ones; all of them add up to one."""
+    served = engine()
+    served.add(Request(id="r", prompt=(5, 6), tokens=1), logprobs=72)
+    events = served.step()
+    assert events[0] == Started("r", 0, 0)
+    (token, own), *others = events[1].logprobs
+    assert events[1].token == token == others[0][0] and own == others[0][1]
+    assert np.exp([value for _, value in others]).sum() == pytest.approx(1)
+    assert [value for _, value in others] == sorted((value for _, value in others), reverse=True)
+    assert events[2:] == [Answered("r", 0, Ending.LENGTH)]
+
+
+def test_cancelled_requests_free_their_place():
+    served = engine(sequences=1)
+    served.add(Request(id="a", prompt=(1,), tokens=30))
+    served.add(Request(id="b", prompt=(2,), tokens=1))
+    served.step()
+    served.cancel("a")
+    events = served.step()
+    assert [event.id for event in events] == ["b"] * 3
+    assert served.step() is None and served.scheduler.pool.free == 1
+
+
+def test_tokens_that_there_are_not():
+    with pytest.raises(Refused, match="request r: there is no token 72; the model has 72"):
+        engine().add(Request(id="r", prompt=(1, 72), tokens=1))
