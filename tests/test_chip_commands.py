@@ -37,7 +37,7 @@ LARGEST = "two homes of two tiles"
 SETTINGS = {
     "one home": (_chip(2), 1 << 16, 120),
     "two homes": (_homes(2), HOME + (1 << 15), 60),
-    "check bits": (replace(_homes(2), ecc=True, clear_at_reset=True), HOME + (1 << 15), 30),
+    "check bits": (replace(_homes(2), ecc=True, clear_at_reset=True), HOME + (1 << 15), 60),
     LARGEST: (_homes(4), HOME + (1 << 15), 60),
 }
 """Configurations, the bytes of memory that commands use, and programs; behind the bytes are the ring and what
