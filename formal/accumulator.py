@@ -76,7 +76,7 @@ class Totals(Harness):
             accumulator.ACCUMULATOR_COMMAND[field] = block_sums.SUMS_COMMAND[field] = 2
         accumulator.BlockSums = Sums
         array = SimpleNamespace(cols=self.parts, segments=1, arithmetic=Arithmetic(("int8",)))
-        return accumulator.Accumulator(SimpleNamespace(array=array, scalers=1, tokens=self.ROWS))
+        return accumulator.Accumulator(SimpleNamespace(array=array, scalers=1, tokens=self.ROWS, ecc=False))
 
     def prove(self, m):
         ports = {"number": "sums__payload", "scale": "scales__scales", "factor": "meta__payload"}
@@ -165,8 +165,8 @@ PROPERTIES = (
             Mutation(
                 "one cycle short",
                 MODULE,
-                "2 + FloatAdd.LATENCY * self.config.array.segments",
-                "1 + FloatAdd.LATENCY * self.config.array.segments",
+                "2 + self.config.ecc + FloatAdd.LATENCY * self.config.array.segments",
+                "1 + self.config.ecc + FloatAdd.LATENCY * self.config.array.segments",
             ),
             Mutation(
                 "goes on from the last group",

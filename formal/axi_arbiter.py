@@ -109,9 +109,7 @@ MUTATIONS = (
         "ar.payload.id.eq(Cat(C(0, 1), number))",
     ),
     Mutation("any ready", MODULE, "with m.If(owner == p):", "with m.If(owner != p):"),
-    Mutation(
-        "repeats", MODULE, "ar.valid.eq(turn.request.any())", "ar.valid.eq(turn.request.any() | ar.valid)"
-    ),
+    Mutation("repeats", MODULE, "ar.valid.eq(turn.grant.any())", "ar.valid.eq(turn.grant.any() | ar.valid)"),
 )
 PROPERTIES = tuple(
     Property(

@@ -235,8 +235,8 @@ AGED_MUTATIONS = (
     Mutation(
         "kept",
         MODULE,
-        "m.d.sync += self.needed.eq(self._banks_of(slots, lambda slot: slot.kept) & ~claimed)",
-        "m.d.sync += self.needed.eq(self._banks_of(slots, lambda slot: slot.kept))",
+        "self._banks_of(slots, lambda slot: slot.kept) & ~claimed",
+        "self._banks_of(slots, lambda slot: slot.kept)",
     ),
     Mutation(
         "any bank",

@@ -227,8 +227,8 @@ FIRST_MUTATIONS = (
     Mutation(
         "activations first",
         CONTROLLER,
-        "(reads.activate.valid | writes.activate.valid) & ~refresher.urgent",
-        "reads.activate.valid | writes.activate.valid",
+        "reduce(or_, [queue.activate.valid for queue in queues]) & ~refresher.urgent",
+        "reduce(or_, [queue.activate.valid for queue in queues])",
     ),
     Mutation(
         "not asked",

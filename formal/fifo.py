@@ -62,7 +62,9 @@ class Coded(BufferedFIFO):
 MODULE, QUEUE = "amaranth.lib.fifo", "poblano.stream.fifo"
 MUTATIONS = {
     FIFO: (
-        Mutation("takes nothing", "poblano.stream.fifo", "queue.w_en.eq(self.i.valid)", "queue.w_en.eq(1)"),
+        Mutation(
+            "loses data", "poblano.stream.fifo", "queue.w_data.eq(self.i.payload)", "queue.w_data.eq(0)"
+        ),
         Mutation("overflows", MODULE, "self.w_rdy.eq(self.level != self.depth)", "self.w_rdy.eq(1)"),
         Mutation("reads empty", MODULE, "self.r_rdy.eq(self.level != 0)", "self.r_rdy.eq(self.level != 1)"),
         Mutation(

@@ -91,7 +91,7 @@ def test_groups_that_are_projected_apart(homes, seed):
     compiled = CompiledModel(model, config)
     for lengths in ([64], [7, 48, 9]):
         if homes == 2:
-            assert len(compiled._plan(compiled._shape(max(lengths), 0, "all")).projected) == 2
+            assert len(compiled._plan(compiled._shape([(max(lengths), 0)], -1)).projected) == 2
         got = Run(compiled).steps(tokens, lengths, shuffle=10 * seed)
         np.testing.assert_array_equal(got, expected)
 

@@ -325,7 +325,7 @@ def test_errors(model):
         match="tiny: attention over 30000 positions needs [0-9]+ lines of vector memory and "
         "[0-9]+ blocks of activation memory; there are [0-9]+ and [0-9]+ beside 1 token$",
     ):
-        CompiledModel(model, chip(), context=30000)
+        CompiledModel(model, chip(vmem_lines=256), context=30000)
     with pytest.raises(CompileError, match="tiny: a context of 0 positions"):
         CompiledModel(model, chip(), context=0)
     with pytest.raises(CompileError, match="tiny: needs [0-9]+ bytes of memory; 16 address bits reach 65536"):

@@ -7,7 +7,7 @@ import pytest
 
 from poblano.config import LINE_BYTES, preset
 from poblano_host.compiler import CompiledModel
-from poblano_host.compiler.plan import Groups, Plan, Shape
+from poblano_host.compiler.plan import Groups, Part, Plan, Shape
 from poblano_host.compiler.sizes import Sizes
 from poblano_host.golden.rules import check
 from poblano_host.models import Model, ModelConfig
@@ -81,7 +81,7 @@ def test_big_models_fit_tiles_of_64_by_64(sizes, tokens, tiles):
     assert config.tile.vmem_lines * LINE_BYTES == 1 << 20 and config.tile.amem_blocks == 1 << 16
     of_model = Sizes.of(big_model(*sizes), config)
     for context in (256, 2048):
-        plan = Plan(of_model, Shape(tokens, 0, max(context, tokens), "last"), config)
+        plan = Plan(of_model, Shape((Part(tokens, 0, max(context, tokens)),), 1), config)
         assert sum(len(mine) for mine in plan.items) > 0
         # The residual is kept once: every tile has the rows of its own tokens alone.
         assert plan.groups.own <= -(-tokens // tiles) + len(plan.groups.bounds)
@@ -113,7 +113,7 @@ def test_attention_covers_every_head_of_every_token(name):
     config, model = CONFIGS.get(name, chip()), tiny_model()
     compiled = CompiledModel(model, config)
     for count in (1, min(3, compiled.max_tokens), compiled.max_tokens):
-        plan = compiled._plan(Shape(count, 0, compiled.context, "last"))
+        plan = compiled._plan(Shape((Part(count, 0, compiled.context),), 1))
         done = np.zeros((count, model.config.heads), int)
         for item in (item for mine in plan.items for item in mine):
             group = model.config.heads // model.config.kv_heads

@@ -103,7 +103,7 @@ class CompiledModel:
         ``logits``: "last" (and the argmax of the last token), "all", or "none".
         """
         if logits not in ROWS:
-            raise ValueError(f"logits must be {', '.join(ROWS)}, not {logits!r}")
+            raise ValueError(f"logits must be last, all or none, not {logits!r}")
         return self.batch([Chunk(0, position, tuple(tokens))], logits=ROWS[logits])
 
     def batch(self, chunks, *, logits):
