@@ -64,7 +64,7 @@ class Totals(Harness):
         from poblano.compute import accumulator, block_sums
 
         class Sums(wiring.Component):
-            def __init__(self, config, *, tokens):
+            def __init__(self, config, *, tokens, ecc):
                 super().__init__(dict(block_sums.BlockSums(config, tokens=tokens).signature.members))
 
             def elaborate(self, platform):
