@@ -33,11 +33,11 @@ def _homes(tiles):
     return _chip(tiles).with_memory(homes=2, home_bytes=HOME, bandwidth=Fraction(11, 2), latency=23)
 
 
-LARGEST = "two homes of two tiles"
+CHECKED, LARGEST = LONG = "check bits", "two homes of two tiles"
 SETTINGS = {
     "one home": (_chip(2), 1 << 16, 120),
     "two homes": (_homes(2), HOME + (1 << 15), 60),
-    "check bits": (replace(_homes(2), ecc=True, clear_at_reset=True), HOME + (1 << 15), 60),
+    CHECKED: (replace(_homes(2), ecc=True, clear_at_reset=True), HOME + (1 << 15), 60),
     LARGEST: (_homes(4), HOME + (1 << 15), 60),
 }
 """Configurations, the bytes of memory that commands use, and programs; behind the bytes are the ring and what
@@ -112,7 +112,7 @@ def same_cycles(results):
 
 @pytest.mark.parametrize(
     "setting",
-    [pytest.param(n, marks=pytest.mark.nightly if n == LARGEST else pytest.mark.slow) for n in SETTINGS],
+    [pytest.param(n, marks=pytest.mark.nightly if n in LONG else pytest.mark.slow) for n in SETTINGS],
 )
 def test_random_commands(setting):
     rng = random.Random(13)
