@@ -181,6 +181,8 @@ class DramController(wiring.Component):
         connect(m, scrubber.scrub, partial.scrub)
         m.d.sync += found.eq(read_data.found)
         m.d.comb += [
+            # Writes are gathered while others' reads are on their way, as if masters read.
+            turnaround.reads.eq(~reads.empty | ~own.empty | partial.reading),
             turnaround.hurry.eq(partial.hurry),
             partial.issue.eq(write_data.issue),
             partial.merged.eq(write_data.merged),

@@ -44,6 +44,7 @@ class PartialWrites(wiring.Component):
     merged : In(1), a beat's old bytes have been used
     request : Out(stream(BurstLayout(upkeep))), reads; returned : In(1), one has come, in order
     hurry : Out(1), writes are not to wait any longer
+    reading : Out(1), a read has been asked for and has not returned
     """
 
     def __init__(self, config: DramConfig):
@@ -64,6 +65,7 @@ class PartialWrites(wiring.Component):
                 "request": Out(stream.Signature(BurstLayout(upkeep(config)))),
                 "returned": In(1),
                 "hurry": Out(1),
+                "reading": Out(1),
             }
         )
 
@@ -164,6 +166,7 @@ class PartialWrites(wiring.Component):
     def _say(self, m, flags, go, partial):
         """Which beats are whole, in order."""
         depth = self.config.writes
+        unread = Signal(range(depth + 1))  # reads that have not returned
         known = Signal(range(depth + 1))  # reads that have returned, and whose beats are not yet whole
         waits = flags.o.payload
         m.d.comb += [
@@ -171,7 +174,9 @@ class PartialWrites(wiring.Component):
             flags.i.payload.eq(partial),
             self.whole.eq(flags.o.valid & (~waits | (known != 0))),
             flags.o.ready.eq(self.whole),
+            self.reading.eq(unread != 0),
         ]
+        m.d.sync += unread.eq(unread + (go & partial) - self.returned)
         m.d.sync += known.eq(known + self.returned - (self.whole & waits))
 
 
