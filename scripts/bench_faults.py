@@ -19,7 +19,7 @@ from document import rewrite
 
 from poblano.config import preset
 from poblano_host.faults.campaign import Campaign
-from poblano_host.faults.summary import COLUMNS, Summary
+from poblano_host.faults.summary import COLUMNS
 from poblano_host.models import load_model
 
 PROMPT = "And God said unto Moses,"
@@ -44,7 +44,7 @@ class Case:
     def config(self):
         config = preset(self.preset)
         config = config.with_axi_ports() if self.axi and config.memory.dram is not None else config
-        return replace(config, ecc=self.ecc, clear_at_reset=None)
+        return config.with_ecc(self.ecc)
 
 
 FULL = {
@@ -71,7 +71,7 @@ BY_BLOCK = ("flip-flop",)
 
 
 def measure(cases, model, prompt, *, seed=0, jobs=1, report=lambda text: None):
-    """The figures of ``cases``, and a :class:`Summary` of each."""
+    """The figures of ``cases``, and a Summary of each."""
     summaries = {}
     for name, case in cases.items():
         campaign = Campaign(model, case.config, prompt, report=report)
@@ -81,7 +81,7 @@ def measure(cases, model, prompt, *, seed=0, jobs=1, report=lambda text: None):
             for fault in campaign.faults(kind, count, seed, bits=case.bits)
         ]
         outcomes = campaign.run(faults, jobs=jobs)
-        summaries[name] = Summary(outcomes, {k: places.blocks() for k, places in campaign.places.items()})
+        summaries[name] = campaign.summary(outcomes)
         campaign.close()
         report(f"{name}: {len(outcomes)} faults in a step of {campaign.golden.cycles} cycles")
     return figures(summaries), summaries

@@ -72,17 +72,21 @@ class InstantChip:
 
 
 class Host:
-    """A model on an :class:`InstantChip`."""
+    """A model on an :class:`InstantChip`; ``options`` are those of CompiledModel."""
 
-    def __init__(self, model, config):
-        self.compiled = CompiledModel(model, config)
+    def __init__(self, model, config, **options):
+        self.compiled = CompiledModel(model, config, **options)
         self.chip = InstantChip(config, self.compiled.memory_bytes)
         self.ring = Ring(config, self.chip, *self.compiled.ring)
 
     def step(self, tokens, position):
-        """CPU seconds from the request to the last write of TAIL."""
+        """:meth:`time` of a step of one sequence."""
+        return self.time(lambda: self.compiled.step(tokens, position, logits="last"))
+
+    def time(self, compile_step):
+        """CPU seconds from the request, whose program ``compile_step()`` gives, to the last write of TAIL."""
         begun = time.process_time()
-        program = self.compiled.step(tokens, position, logits="last")
+        program = compile_step()
         for where, data in program.inputs:
             self.chip.write_memory(where, data)
         self.ring.run(program.code)

@@ -16,18 +16,16 @@ import json
 from pathlib import Path
 import statistics
 import sys
-import time
 
-from bench_host import InstantChip
+from bench_host import Host
 import numpy as np
 
 from poblano.config import preset
 from poblano_host.compiler import Chunk, CompiledModel
 from poblano_host.models import load_model
-from poblano_host.runtime.backend import GoldenBackend, open_backend
+from poblano_host.runtime.backend import GoldenBackend, open_backend, write_pieces
 from poblano_host.runtime.report import Run, summarise
-from poblano_host.runtime.ring import Ring
-from poblano_host.runtime.session import Step
+from poblano_host.runtime.session import Step, run_program
 
 BATCHES = (1, 8, 32)
 BARS = {"different_logits": 0, "host_ms_per_step32": 10.0}
@@ -46,13 +44,10 @@ def speed(model, batches, figures):
     compiled = CompiledModel(model, config, context=CONTEXT, slots=max(batches))
     report = lambda line: print(line, file=sys.stderr)
     backend = open_backend("sim", config, compiled.memory_bytes, compiled.ring, report=report)
-    for address, data in compiled.image:
-        backend.write(address, data)
+    write_pieces(backend, compiled.image)
     for count in batches:
         program = compiled.batch(around(count), logits=-1)
-        for address, data in program.inputs:
-            backend.write(address, data)
-        result = backend.run(program.code)
+        result, _ = run_program(backend, program)
         step = Step("decode", 256, count, program, result)
         name, cycles = f"desk/batch{count}", result.cycles
         figures[f"{name}_cycles"] = cycles
@@ -76,12 +71,14 @@ def different(count, seed, figures):
 
     def run(backend, chunks):
         program = compiled.batch(chunks, logits=-1)
-        for address, data in program.inputs:
-            backend.write(address, data)
-        backend.run(program.code)
+        run_program(backend, program)
         return rows(backend, program)
 
-    fresh = lambda: _filled(GoldenBackend(config, compiled.memory_bytes, compiled.ring), compiled)
+    def fresh():
+        backend = GoldenBackend(config, compiled.memory_bytes, compiled.ring)
+        write_pieces(backend, compiled.image)
+        return backend
+
     wrong = total = 0
     together, done, seen = fresh(), [0] * count, [[] for _ in texts]
     while any(len(text) > at for text, at in zip(texts, done)):
@@ -104,25 +101,11 @@ def different(count, seed, figures):
     figures |= {"different_logits": wrong, "compared_logits": total}
 
 
-def _filled(backend, compiled):
-    for address, data in compiled.image:
-        backend.write(address, data)
-    return backend
-
-
 def host(model, figures):
     """CPU time of a step of 32 sequences."""
-    config = preset("desk")
-    compiled = CompiledModel(model, config, context=CONTEXT, slots=32)
-    chip = InstantChip(config, compiled.memory_bytes)
-    ring, seconds = Ring(config, chip, *compiled.ring), []
-    for n in range(12):
-        begun = time.process_time()
-        program = compiled.batch(around(32, n), logits=-1)
-        for address, data in program.inputs:
-            chip.write_memory(address, data)
-        ring.run(program.code)
-        seconds.append(chip.issued - begun)
+    chip = Host(model, preset("desk"), context=CONTEXT, slots=32)
+    step = lambda n: chip.time(lambda: chip.compiled.batch(around(32, n), logits=-1))
+    seconds = [step(n) for n in range(12)]
     figures["host_ms_per_step32"] = round(1000 * statistics.median(seconds[2:]), 3)
 
 

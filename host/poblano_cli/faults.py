@@ -1,6 +1,5 @@
 """The command ``poblano faults``: a decode step in which bits flip, memory fails or the chip is reset."""
 
-from dataclasses import replace
 import os
 
 from rich.console import Console
@@ -11,7 +10,7 @@ from poblano.config import ConfigError
 from poblano_host.faults.campaign import Campaign
 from poblano_host.faults.faults import KINDS
 from poblano_host.faults.places import KINDS_OF_BITS
-from poblano_host.faults.summary import COLUMNS, Summary
+from poblano_host.faults.summary import COLUMNS
 from poblano_host.models import load_model
 
 from .display import note, print_table
@@ -47,8 +46,7 @@ def faults(
     memory that do not answer (silent), resets by the pin (reset) and by the host (queue-reset).
     """
     check_outputs(json_file)
-    config = chip_config(preset_name, bandwidth, latency)
-    config = replace(config, ecc=ecc, clear_at_reset=None)
+    config = chip_config(preset_name, bandwidth, latency).with_ecc(ecc)
     chosen = [kind.strip() for kind in kinds.split(",")]
     for kind in chosen:
         if kind not in KINDS:
@@ -65,7 +63,7 @@ def faults(
         share = flips // len(chosen) + (n < flips % len(chosen))
         planned += campaign.faults(kind, share, seed, bits=bits)
     note(f"{len(planned):,} faults in a step of {campaign.golden.cycles:,} cycles")
-    summary = Summary(_run(campaign, planned, jobs), {k: p.blocks() for k, p in campaign.places.items()})
+    summary = campaign.summary(_run(campaign, planned, jobs))
     campaign.close()
     settings = dict(model=loaded.config.name, preset=config.name, ecc=ecc, seed=seed, bits=bits)
     write_json(json_file, settings | {"step": vars(campaign.golden)} | summary.as_json())

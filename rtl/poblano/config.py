@@ -293,6 +293,10 @@ class ChipConfig:
         """This chip with AXI4 ports instead of DRAM controllers, for a memory of other kinds."""
         return self.with_memory(dram=None, addr_width=32, bandwidth=Fraction(bandwidth), latency=latency)
 
+    def with_ecc(self, ecc=True):
+        """This chip with check bits in its memories, which are then cleared at reset, or without."""
+        return replace(self, ecc=ecc, clear_at_reset=None)
+
     def with_memory(self, **changes):
         """This chip with another memory behind it."""
         return replace(self, memory=replace(self.memory, **changes))

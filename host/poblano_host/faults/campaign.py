@@ -26,6 +26,7 @@ from .device import FaultyDevice
 from .faults import KINDS, BeatError, Flip, Interrupted, QueueReset, Reset, Silence, draw
 from .outcome import Outcome
 from .places import KINDS_OF_BITS, Places, memory_places, register_places
+from .summary import Summary
 
 __all__ = ["Campaign", "Golden"]
 
@@ -115,6 +116,10 @@ class Campaign:
         shares = [ordered[n::jobs] for n in range(min(jobs, len(ordered)))]
         lines = _shares([lambda sink, s=share: self._share(s, sink) for share in shares], progress)
         return Outcome.decode_all(b"".join(lines))
+
+    def summary(self, outcomes):
+        """The :class:`.summary.Summary` of what became of faults."""
+        return Summary(outcomes, {kind: places.blocks() for kind, places in self.places.items()})
 
     def _watch(self):
         if self.config.watchdog:

@@ -26,6 +26,7 @@ __all__ = [
     "open_backend",
     "open_sampled",
     "run_job",
+    "write_pieces",
 ]
 
 
@@ -62,6 +63,12 @@ class Backend(Protocol):
 
     def close(self):
         """Free the chip."""
+
+
+def write_pieces(chip, pieces):
+    """Write ``pieces``, (address, bytes), to the memory of a backend."""
+    for address, data in pieces:
+        chip.write(address, data)
 
 
 def check_range(address, size, memory_bytes):
@@ -215,7 +222,6 @@ def open_backend(name, config, memory_bytes, ring, *, report=lambda text: None):
 
 def run_job(job, backend, *, progress=None):
     """Run a compiled :class:`MatmulJob`: its product, and the :class:`RunResult`."""
-    for address_, data in job.image + job.program.inputs:
-        backend.write(address_, data)
+    write_pieces(backend, job.image + job.program.inputs)
     result = backend.run(job.program.encode(), progress=progress)
     return job.product(backend.read), result

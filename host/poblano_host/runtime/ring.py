@@ -76,9 +76,8 @@ class Ring:
         self._use(address, size)
         self._write_wide("MEMORY_SIZE", device.memory_bytes)
         self._write("IRQ_ENABLE", Irq.DONE | Irq.ERROR)
-        if (
-            config.watchdog and not device.sees_cycles
-        ):  # commands may come long after those that wait for them
+        if config.watchdog and not device.sees_cycles:
+            # Commands may come long after those that wait for them.
             self._write("WATCHDOG", SLOW_WATCHDOG)
 
     def read(self, name, unit=None):

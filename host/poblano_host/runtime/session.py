@@ -7,7 +7,7 @@ import numpy as np
 from poblano.isa.commands import ErrorCode
 
 from ..compiler import CompiledModel, Program
-from .backend import GoldenBackend, open_backend
+from .backend import GoldenBackend, open_backend, write_pieces
 from .errors import ChipError, Mismatch
 from .result import RunResult
 from .sampler import Sampler
@@ -69,8 +69,7 @@ class Session:
         self.backend = open_backend(backend, config, size, ring, report=report)
         self.golden = GoldenBackend(config, size, ring) if check else None
         for chip in self._chips():
-            for address_, data in self.compiled.image:
-                chip.write(address_, data)
+            write_pieces(chip, self.compiled.image)
         self.position = 0
 
     def _chips(self):
@@ -133,7 +132,7 @@ class Session:
         tell = lambda completed, total, cycles: self.progress(phase, program, completed, cycles)
         result, retried = run_program(self.backend, program, progress=tell)
         if self.golden is not None:
-            write_inputs(self.golden, program)
+            write_pieces(self.golden, program.inputs)
             self.golden.run(program.code)
             self._compare(program, self.golden)
         step = Step(phase, self.position, len(tokens), program, result, retried=retried)
@@ -188,7 +187,7 @@ class Session:
 def run_program(backend, program, *, progress=None):
     """Write a step's inputs and run it, after an error that may pass once more: it writes nothing that it has
     read before. The result, and the :class:`ChipError` that there was."""
-    write_inputs(backend, program)
+    write_pieces(backend, program.inputs)
     try:
         return backend.run(program.code, progress=progress), None
     except ChipError as error:
@@ -196,11 +195,5 @@ def run_program(backend, program, *, progress=None):
             raise
         if error.code is ErrorCode.ECC:
             backend.clear_local()  # a word that the program does not write may be what failed
-        write_inputs(backend, program)
+        write_pieces(backend, program.inputs)
         return backend.run(program.code, progress=progress), error
-
-
-def write_inputs(chip, program):
-    """Write what a program reads and the host knows."""
-    for address, data in program.inputs:
-        chip.write(address, data)

@@ -1,11 +1,12 @@
 """Requests on a chip: the scheduler's steps, run, and the tokens that are chosen from their logits."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
 from ..compiler import Chunk, CompiledModel
-from ..runtime.backend import open_backend
+from ..runtime.backend import open_backend, write_pieces
 from ..runtime.sampler import Sampler
 from ..runtime.session import run_program
 from .caches import copy, extents
@@ -60,6 +61,16 @@ class _Row:
     logits: np.ndarray
 
 
+@dataclass
+class _Asked:
+    """How a request's tokens are chosen, of how many tokens it wants the probabilities, and whether a step
+    has had tokens of it."""
+
+    sampler: Sampler
+    logprobs: int | None
+    begun: bool = False
+
+
 class Engine:
     """A model on a chip, and the requests that it serves.
 
@@ -90,8 +101,7 @@ class Engine:
         self.compiled = CompiledModel(model, config, context=context, slots=sequences)
         size, ring = self.compiled.memory_bytes, self.compiled.ring
         self.backend = open_backend(backend, config, size, ring, report=report)
-        for address, data in self.compiled.image:
-            self.backend.write(address, data)
+        write_pieces(self.backend, self.compiled.image)
         rows = self.compiled.max_tokens
         pool = PagePool(pages=sequences, positions=self.compiled.context)
         self.scheduler = Scheduler(
@@ -99,8 +109,7 @@ class Engine:
         )
         self.cycles = self.steps = self.tokens = self.rows = self.retries = 0
         self.busy: dict = {}
-        self._begun: set = set()
-        self._samplers: dict = {}  # (Sampler, logprobs) by request
+        self._asked: dict = {}  # :class:`_Asked` by the request's id
 
     def close(self):
         self.backend.close()
@@ -116,17 +125,11 @@ class Engine:
         if bad:
             raise Refused(f"request {request.id}: there is no token {bad[0]}; the model has {vocab}")
         self.scheduler.add(request)
-        self._samplers[request.id] = sampler, logprobs
+        self._asked[request.id] = _Asked(sampler, logprobs)
 
     def cancel(self, name):
         """Nobody wants the rest of a request."""
         self.scheduler.cancel(name)
-        self._forget()
-
-    def _forget(self):
-        """What is known of requests that have ended."""
-        self._samplers = {name: own for name, own in self._samplers.items() if name in self.scheduler}
-        self._begun &= self._samplers.keys()
 
     def step(self, now=None):
         """Run a step; what has come of it, a list of :class:`Started`, :class:`Chosen` and :class:`Answered`
@@ -137,13 +140,14 @@ class Engine:
         late = [] if now is None else self.scheduler.expire(now)
         events: list = [Answered(s.request.id, s.index, s.ending) for s in late]
         step = self.scheduler.plan()
+        self._asked = {name: asked for name, asked in self._asked.items() if name in self.scheduler}
         if step is None:
-            self._forget()
             self.rows, self.busy = 0, {}
             return events or None
         for part in step.parts:
-            if part.request.id not in self._begun:
-                self._begun.add(part.request.id)
+            asked = self._asked[part.request.id]
+            if not asked.begun:
+                asked.begun = True
                 events.append(Started(part.request.id, self.cycles, part.first))
         self._prepare(step)
         rows = self._run(step)
@@ -155,7 +159,6 @@ class Engine:
                 chosen[part.request.id, index] = token
                 events.append(Chosen(part.request.id, index, token, self.cycles, logprobs))
         ended = self.scheduler.finish(step, chosen)
-        self._forget()
         return events + [Answered(s.request.id, s.index, s.ending) for s in ended]
 
     def status(self):
@@ -188,37 +191,37 @@ class Engine:
         """Run a step's parts; of those with choices the :class:`_Row`."""
         # The rows of logits are the last ones: parts that are decoded go behind prompts that end.
         parts = sorted(step.parts, key=lambda part: (len(part.choices) > 0, -len(part.tokens)))
-        ending = [len(part.tokens) for part in parts if part.choices]
-        wanted = sum(ending[1:], 1) if ending else 0
+        ends = list(accumulate(len(part.tokens) for part in parts))
+        choosing = [(part, end - 1) for part, end in zip(parts, ends) if part.choices]
+        first = choosing[0][1] if choosing else step.rows  # the first row of logits
         chunks = [Chunk(part.pages[0], part.first, part.tokens) for part in parts]
-        program = self.compiled.batch(chunks, logits=wanted)
+        program = self.compiled.batch(chunks, logits=step.rows - first)
         result, retried = run_program(self.backend, program)
         self.retries += retried is not None
         self.cycles += result.cycles
         name = self.config.topology.name
         self.busy = {name(unit): c["BUSY"] / result.cycles for unit, c in result.counters.items()}
-        if not wanted:
-            return {}
-        stride, (start, _) = self.compiled.vocab_stride, program.logits
-        rows, at = {}, 0
-        for part in parts:
-            if part.choices:
-                data = self.backend.read(start + at * stride, stride)
-                logits = np.frombuffer(data, np.float32)[: self.model.config.vocab].copy()
-                rows[part] = _Row(part.first, len(part.tokens), _best(logits), logits)
-                after = parts.index(part) + 1
-                at += len(parts[after].tokens) if after < len(parts) else 0
+        rows = {}
+        for part, row in choosing:
+            logits = self._logits(program, row - first)
+            rows[part] = _Row(part.first, len(part.tokens), _best(logits), logits)
         return rows
+
+    def _logits(self, program, row):
+        """A row of the logits that a program has left in memory."""
+        start, stride = program.logits[0], self.compiled.vocab_stride
+        data = self.backend.read(start + row * stride, stride)
+        return np.frombuffer(data, np.float32)[: self.model.config.vocab].copy()
 
     def _choose(self, request, index, row):
         """The token that follows, and the probabilities that the request wants."""
-        sampler, count = self._samplers[request.id]
-        token = (sampler if not index else sampler.other(index)).choose(row)
-        if count is None:
+        asked = self._asked[request.id]
+        token = (asked.sampler.other(index) if index else asked.sampler).choose(row)
+        if asked.logprobs is None:
             return token, ()
         shifted = row.logits.astype(np.float64) - np.float64(row.logits[row.best])
         logs = shifted - np.log(np.exp(shifted).sum())
-        best = np.argsort(-row.logits, kind="stable")[:count]
+        best = np.argsort(-row.logits, kind="stable")[: asked.logprobs]
         return token, tuple((int(n), float(logs[n])) for n in (token, *best))
 
 

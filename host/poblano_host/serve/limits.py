@@ -1,8 +1,13 @@
-"""Bodies of requests that are not too large."""
+"""Bodies of requests that are not too large, and the API's errors."""
 
-import json
+from starlette.responses import JSONResponse
 
-__all__ = ["BodyLimit"]
+__all__ = ["BodyLimit", "error_object"]
+
+
+def error_object(message, kind="invalid_request_error", param=None, code=None):
+    """An error as the API answers it."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 class BodyLimit:
@@ -23,7 +28,8 @@ class BodyLimit:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self.most:
-                await self._refuse(send)
+                error = error_object(f"a request has at most {self.most} bytes")
+                await JSONResponse(error, 413, {"connection": "close"})(scope, receive, send)
                 return
         given = False
 
@@ -35,11 +41,3 @@ class BodyLimit:
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self.app(scope, again, send)
-
-    async def _refuse(self, send):
-        text = f"a request has at most {self.most} bytes"
-        error = {"message": text, "type": "invalid_request_error", "param": None, "code": None}
-        data = json.dumps({"error": error}).encode()
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": data})

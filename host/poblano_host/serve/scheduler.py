@@ -1,12 +1,17 @@
 """Which tokens of which requests the next step computes: continuous batching."""
 
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from .pages import PagePool
 from .request import Ending, Request, Sequence
 
 __all__ = ["Part", "Refused", "Scheduler", "Step"]
+
+
+_ORDER = attrgetter("order")
 
 
 class Refused(ValueError):
@@ -126,14 +131,11 @@ class Scheduler:
     def plan(self):
         """The next :class:`Step`; None if there is nothing to do."""
         step = _Draft(self)
-        for sequence in [s for s in self.running if s.left == 1]:
-            step.add(sequence, may_preempt=True)
-        for sequence in [s for s in self.running if s.left > 1]:
+        for sequence in sorted(self.running, key=lambda s: s.left > 1):
             step.add(sequence, may_preempt=True)
         while self.waiting and step.left and self._admits(self.waiting[0]):
             sequence = self.waiting.popleft()
-            self.running.append(sequence)
-            self.running.sort(key=lambda s: s.order)
+            insort(self.running, sequence, key=_ORDER)
             step.add(sequence, may_preempt=False)
         return step.done()
 
@@ -163,8 +165,7 @@ class Scheduler:
         """A running sequence gives its pages back, and waits in its place."""
         self._give(sequence)
         self.running.remove(sequence)
-        self.waiting.append(sequence)
-        self.waiting = deque(sorted(self.waiting, key=lambda s: s.order))
+        insort(self.waiting, sequence, key=_ORDER)
 
     def finish(self, step, chosen):
         """The step has been computed: ``chosen`` has a token for each (request's id, number of the answer)
@@ -219,9 +220,8 @@ class Scheduler:
         for other in others:
             for page in other.pages:
                 self.pool.share(page)
+            insort(self.running, other, key=_ORDER)
         self._live[sequence.request.id] += others
-        self.running += others
-        self.running.sort(key=lambda s: s.order)
         return others
 
     def _end(self, sequence, ending):

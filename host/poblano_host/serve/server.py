@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException as StarletteError
 from poblano.config import ConfigError
 
 from .answers import Call, chat_call, completion_call
-from .limits import BodyLimit
+from .limits import BodyLimit, error_object
 from .metrics import Metrics
 from .scheduler import Refused
 from .schemas import ChatBody, CompletionBody
@@ -59,18 +59,12 @@ def create_app(service: Service, name):
             raise _error(400, str(error)) from None
         made.cycles["arrived"] = engine.cycles
         events = service.answers(made.request, made.sampler, logprobs=made.logprobs)
+        # An error from before the first event is an answer of a stream too, not a piece of it.
+        pieces = _pieces(made, engine, metrics, await anext(events), events)
         if body.stream:
-            # Errors from before the first event are answers, not events.
-            first = await _first(events)
-            return EventSourceResponse(_stream(made, engine, metrics, first, events), sep="\n")
-        async with aclosing(events):
-            event = await _first(events)
-            while event is not None:
-                made.take(event, engine.cycles)
-                if made.finished:
-                    break
-                event = await anext(events, None)
-        metrics.answered(made)
+            return EventSourceResponse(_stream(made, pieces), sep="\n")
+        async for _ in pieces:
+            pass
         return made.whole()
 
     @app.post("/v1/chat/completions")
@@ -112,7 +106,7 @@ def _watch(app, service, name, metrics):
     @app.get("/health")
     async def health():
         if service.failure is not None:
-            raise _error(503, service.failure, kind="server_error")
+            raise Failed(service.failure)
         return {"status": "ok"}
 
     @app.get("/metrics")
@@ -120,47 +114,37 @@ def _watch(app, service, name, metrics):
         return PlainTextResponse(metrics.text(), media_type=metrics.CONTENT_TYPE)
 
 
-async def _first(events):
-    """The first event of a request; the API's error if there is none."""
-    try:
-        return await anext(events)
-    except Refused as error:
-        raise _error(400, str(error), "messages", "context_length_exceeded") from None
-    except Busy as error:
-        raise _error(429, str(error), kind="rate_limit_error") from None
-    except Failed as error:
-        raise _error(503, str(error), kind="server_error") from None
+async def _pieces(made: Call, engine, metrics, event, events):
+    """What ``event`` and the ``events`` behind it add to the answers, until these are finished."""
+    async with aclosing(events):
+        while event is not None:
+            for piece in made.take(event, engine.cycles):
+                yield piece
+            if made.finished:
+                break
+            event = await anext(events, None)
+    metrics.answered(made)
 
 
-async def _stream(made: Call, engine, metrics, first, events):
+async def _stream(made: Call, pieces):
     """The pieces of a streamed answer."""
     if made.chat:
         for index in range(made.body.n):
             yield json.dumps(made.opening(index))
-    async with aclosing(events):
-        event = first
+    async with aclosing(pieces):
         try:
-            while event is not None:
-                for piece in made.take(event, engine.cycles):
-                    yield json.dumps(made.chunk(*piece))
-                if made.finished:
-                    break
-                event = await anext(events, None)
+            async for piece in pieces:
+                yield json.dumps(made.chunk(*piece))
         except Failed as error:
-            yield json.dumps({"error": _body(str(error), "server_error")})
+            yield json.dumps(error_object(str(error), "server_error"))
             return
-    metrics.answered(made)
     if made.body.stream_options is not None and made.body.stream_options.include_usage:
         yield json.dumps(made.last())
     yield "[DONE]"
 
 
-def _body(message, kind="invalid_request_error", param=None, code=None):
-    return {"message": message, "type": kind, "param": param, "code": code}
-
-
-def _error(status, message, param=None, code=None, kind="invalid_request_error"):
-    return HTTPException(status, _body(message, kind, param, code))
+def _error(status, message, param=None, code=None):
+    return HTTPException(status, error_object(message, param=param, code=code))
 
 
 def _errors(app):
@@ -168,12 +152,24 @@ def _errors(app):
 
     @app.exception_handler(StarletteError)
     async def http(request: Request, error: StarletteError):
-        known = error.detail if isinstance(error.detail, dict) else _body(str(error.detail))
-        return JSONResponse({"error": known}, error.status_code, headers=error.headers)
+        known = error.detail if isinstance(error.detail, dict) else error_object(str(error.detail))
+        return JSONResponse(known, error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError):
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
         message = f"{where}: {first['msg']}" if where else first["msg"]
-        return JSONResponse({"error": _body(message, param=where or None)}, 400)
+        return JSONResponse(error_object(message, param=where or None), 400)
+
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused):
+        return JSONResponse(error_object(str(error), param="messages", code="context_length_exceeded"), 400)
+
+    @app.exception_handler(Busy)
+    async def busy(request: Request, error: Busy):
+        return JSONResponse(error_object(str(error), "rate_limit_error"), 429)
+
+    @app.exception_handler(Failed)
+    async def failed(request: Request, error: Failed):
+        return JSONResponse(error_object(str(error), "server_error"), 503)

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 
-from .engine import Answered, Chosen, Engine, Started
+from .engine import Answered, Engine
 from .scheduler import Refused
 
 __all__ = ["Busy", "Failed", "Service"]
@@ -26,7 +26,6 @@ class _Caller:
 
     loop: asyncio.AbstractEventLoop
     events: asyncio.Queue
-    answers: int
 
     def tell(self, event):
         self.loop.call_soon_threadsafe(self.events.put_nowait, event)
@@ -63,7 +62,7 @@ class Service:
         :class:`Refused` if it can't be served, :class:`Busy` if too many wait, :class:`Failed` if the chip
         fails. A caller that leaves ends the request.
         """
-        caller = _Caller(asyncio.get_running_loop(), asyncio.Queue(), request.count)
+        caller = _Caller(asyncio.get_running_loop(), asyncio.Queue())
         with self._lock:
             if not self._open or self.failure is not None:
                 raise Failed(self.failure or "the server is being stopped")
@@ -114,7 +113,7 @@ class Service:
                 self._fail(error)
                 return
             for event in events or ():
-                if isinstance(event, Chosen | Answered | Started) and (caller := self._callers.get(event.id)):
+                if caller := self._callers.get(event.id):
                     caller.tell(event)
             self.status, idle = self.engine.status(), events is None
             if idle and not self._open and not self._callers and self._inbox.empty():

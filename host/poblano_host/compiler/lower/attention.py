@@ -79,7 +79,7 @@ class _Piece:
         places, home = s.memory.cache(node), s.config.topology.home_of(tile)
         self.layout, self.base = places.layout, s.caches(item.part, places.layout) + places.address[home]
         self.kv = item.kv - places.heads[home][0]
-        self.span, self.spans = span, _ = spans
+        self.span, self.spans = spans
         self.windowed = plan.windowed(window)
         part = s.shape.firsts[item.part]
         self.token, self.end, self.tokens = item.first - part, item.end - part, s.shape.parts[item.part].count
