@@ -82,6 +82,10 @@ class Run:
         for address, data in compiled.image:
             self.memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
         self.chip = GoldenChip(compiled.config, self.memory)
+        if compiled.pages is not None:
+            self.chip.tables.use(compiled.pages.first, compiled.pages.bytes)
+            for slot, pages in enumerate(compiled.whole_tables):
+                self.chip.tables.set(slot, pages)
 
     def step(self, tokens, position, *, logits="all", shuffle=None):
         """The logits (rows, vocab) and the argmax results [(value, index)] of each tile."""

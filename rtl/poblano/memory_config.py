@@ -1,6 +1,6 @@
 """The configuration of a chip's memory ports and of what is behind them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from numbers import Rational
 
@@ -12,6 +12,7 @@ from .axi.signature import AXIConfig
 from .config_error import FOLLOWS, between, power_of_two, require
 from .dram.config import DramConfig
 from .local_config import LINE_BYTES
+from .paging_config import WINDOW_BIT, PagingConfig
 
 __all__ = ["MemoryConfig"]
 
@@ -28,7 +29,8 @@ class MemoryConfig:
     buffer, and not behind the port. ``bandwidth`` (bytes per cycle, reads and writes together) and
     ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for the
     roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the port's;
-    both are the DRAM's then. ``ecc`` is the chip's.
+    both are the DRAM's then. With ``paging`` addresses of the window go through page tables. ``ecc`` is the
+    chip's.
     """
 
     data_width: int = 256
@@ -42,6 +44,7 @@ class MemoryConfig:
     bandwidth: Fraction = Fraction(20)
     latency: int = 60
     dram: DramConfig | None = None
+    paging: PagingConfig | None = None
     ecc: bool = field(default=False, metadata=FOLLOWS)
 
     def __post_init__(self):
@@ -70,6 +73,10 @@ class MemoryConfig:
             )
         if self.dram is not None:
             self._check_dram(self.dram.timing)
+        require(
+            self.paging is None or not self.kv_bytes and self.homes == 1 and self.addr_width <= WINDOW_BIT,
+            f"paging needs one home without a KV buffer, and a memory addr_width of at most {WINDOW_BIT}",
+        )
         require(
             isinstance(self.bandwidth, Rational) and 0 < self.bandwidth <= self.data_bytes,
             f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not "
@@ -134,6 +141,12 @@ class MemoryConfig:
         of memory, which answer in any order, there is an id for each burst in flight."""
         ids = ceil_log2(self.outstanding_writes) if self.several else 1
         return AXIConfig(addr_width=self.addr_width, data_width=self.data_width, id_width=ids)
+
+    @property
+    def command_axi(self):
+        """The :class:`~poblano.axi.signature.AXIConfig` of the masters that execute commands, whose addresses
+        may be of the window."""
+        return self.axi if self.paging is None else replace(self.axi, addr_width=WINDOW_BIT + 1)
 
     @property
     def home_map(self):

@@ -1,9 +1,9 @@
-"""Where the keys and values of attention lie in memory: contiguous for each KV head, in the homes of the
-tiles that stream them."""
+"""Where the keys and values of attention lie in memory: in pages of positions, in the homes of the tiles that
+stream them."""
 
 from dataclasses import dataclass
 
-from poblano.config import BLOCK
+from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.weight_stream import ScaleFormat, step_bytes
 
 from .image import align
@@ -32,8 +32,8 @@ def attended_heads(heads, kv_heads, tiles):
 class Piece:
     """Bytes ``offset`` to ``offset + length`` of a block of a token's K or V, or its scale (``length`` 0).
 
-    It lies at ``address``, bytes from the cache's start, for position 0; ``position`` bytes are added for
-    each position or, in K, ``group`` for each group of positions and ``column`` for each in the group;
+    It lies at ``address``, bytes from the page's start, for its first position; ``position`` bytes are added
+    for each position or, in K, ``group`` for each group of positions and ``column`` for each in the group;
     ``head`` from a KV head to the next.
     """
 
@@ -47,9 +47,12 @@ class Piece:
 
 
 class KVLayout:
-    """The caches of one attention operator in one home: all address arithmetic of K and V.
+    """A page of the caches of one attention operator in one home: all address arithmetic of K and V.
 
-    **K** of a KV head is a transposed weight stream with F32 scales: positions in groups of the array's C
+    A page holds K and V of :attr:`page` positions of all KV heads. With page tables it is a granule, and pages
+    follow each other in the window; else there is one page, of the whole context.
+
+    In a page, **K** of a KV head is a transposed weight stream with F32 scales: positions in groups of the array's C
     columns; a group holds, for each step of S blocks of the head, ``S*C`` scales and then, for each pass, C
     positions of R bytes. **V** of a KV head is a weight stream without scales: groups of C elements of the
     head, C bytes for each position. V's scales lie ``[block of the head][position]``.
@@ -62,13 +65,15 @@ class KVLayout:
     Parameters
     ----------
     heads : KV heads in the home; head_dim : elements of a head, a multiple of 32
-    positions : positions in the cache, a multiple of :attr:`granule`
+    context : positions of a sequence at most
 
     Members
     -------
     granule : positions that a product covers at least: whole blocks of 32, steps and array columns
-    key_granule_bytes : bytes of a granule of a KV head's K
-    size : bytes of all heads' caches
+    positions : of a sequence, a multiple of :attr:`granule`
+    page : positions of a page; paged : whether there are page tables
+    pitch : with page tables, bytes from a page to the next in the window, else 0
+    size : bytes of all heads in a page
     """
 
     def __init__(self, config, heads, head_dim, context):
@@ -76,34 +81,60 @@ class KVLayout:
         self.array, self.heads, self.blocks = array, heads, head_dim // BLOCK
         self.granule = max(BLOCK * array.segments, array.cols)
         self.positions = align(context, self.granule)
+        paging = config.memory.paging
+        self.paged = paging is not None
+        self.page, self.pitch = (self.granule, paging.stride) if self.paged else (self.positions, 0)
         self.steps = align(self.blocks, array.segments)
         self.step_bytes = step_bytes(config, scale=ScaleFormat.F32)
         self.group_bytes = self.step_bytes * self.steps // array.segments
-        self.key_granule_bytes = self.granule // array.cols * self.group_bytes
-        self.key_bytes = align(self.group_bytes * self.positions // array.cols, LINE)
-        self.value_bytes = align(align(head_dim, array.cols) * self.positions, LINE)
-        self.scale_bytes = SCALE_BYTES * self.positions * self.blocks
+        self.key_bytes = align(self.group_bytes * self.page // array.cols, LINE)
+        self.value_bytes = align(align(head_dim, array.cols) * self.page, LINE)
+        self.scale_bytes = SCALE_BYTES * self.page * self.blocks
         self._values = heads * self.key_bytes
         self._scales = self._values + heads * self.value_bytes
         self.size = self._scales + heads * self.scale_bytes
 
-    # Streams and loads: offsets from the cache's start and sizes; ``granules`` may be an Affine.
+    # Streams and loads, addresses from the cache's start. Granules may be Affine.
 
-    def keys(self, head, granules):
-        """(offset, bytes, groups) of the stream of K of the first ``granules`` granules of positions."""
-        groups = granules * (self.granule // self.array.cols)
-        return head * self.key_bytes, groups * self.group_bytes, groups
+    def keys(self, head, first, granules):
+        """(groups, operands of the STREAM) of K of ``granules`` granules of positions from number ``first``
+        on."""
+        groups = self.granule // self.array.cols
+        rows = self._rows(head * self.key_bytes, groups * self.group_bytes, first, granules)
+        return granules * groups, rows
 
-    def values(self, head, block, granules):
-        """(offset, bytes of a row, rows, stride) of the stream of a block of V."""
+    def values(self, head, block, first, granules):
+        """Operands of the STREAMs of a block of V, for as many groups of columns as each has, (groups,
+        operands)."""
         cols = self.array.cols
-        row = self.positions * cols
+        row = self.page * cols
         offset = self._values + head * self.value_bytes + block * BLOCK // cols * row
-        return offset, granules * (self.granule * cols), max(1, BLOCK // cols), row
+        groups, size = max(1, BLOCK // cols), self.granule * cols
+        if self.paged:
+            return [(1, self._rows(offset + n * row, size, first, granules)) for n in range(groups)]
+        rows = self._rows(offset, size, first, granules)
+        return [(groups, rows | dict(rows=groups, mem_stride=row))]
 
-    def value_scales(self, head):
-        """(offset, stride from a block's to the next block's) of V's scales."""
-        return self._scales + head * self.scale_bytes, SCALE_BYTES * self.positions
+    def _rows(self, offset, size, first, granules):
+        """Operands of a command that reads ``size`` bytes of each granule, the first page's at ``offset``."""
+        if self.paged:
+            return dict(
+                mem_addr=offset + first * self.pitch, row_bytes=size, rows=granules, mem_stride=self.pitch
+            )
+        return dict(mem_addr=offset + first * size, row_bytes=granules * size)
+
+    def value_scales(self, head, first, granules):
+        """V's scales, (block, address, stride, rows, lines of a row) of each LOAD: with page tables a row for
+        each granule of a block, else for each block from number ``block`` on."""
+        offset = self._scales + head * self.scale_bytes
+        block, lines = SCALE_BYTES * self.page, self.granule // LINE_WORDS
+        if self.paged:
+            address = offset + first * self.pitch
+            return [
+                (n, address + n * block, self.pitch, granules, lines) for n in range(self.blocks)
+            ]
+        address = offset + first * (SCALE_BYTES * self.granule)
+        return [(0, address, block, self.blocks, granules * lines)]
 
     # Stores of a token
 
@@ -122,12 +153,12 @@ class KVLayout:
     def value_pieces(self, head, block):
         """The :class:`Piece` s of a block of V: its scale, then its bytes for each group of columns."""
         cols, length = self.array.cols, min(self.array.cols, BLOCK)
-        offset, stride = self.value_scales(head)
-        yield Piece(offset + block * stride, 0, 0, self.scale_bytes, position=SCALE_BYTES)
+        scales = self._scales + head * self.scale_bytes + block * SCALE_BYTES * self.page
+        yield Piece(scales, 0, 0, self.scale_bytes, position=SCALE_BYTES)
         base = self._values + head * self.value_bytes
         for part in range(BLOCK // length):
             group, column = divmod(block * BLOCK + part * length, cols)
-            at = base + column + group * self.positions * cols
+            at = base + column + group * self.page * cols
             yield Piece(at, part * length, length, self.value_bytes, position=cols)
 
     def token_bytes(self, tokens, heads):
@@ -144,12 +175,14 @@ class KVPlaces:
     ----------
     layout : :class:`KVLayout` of a home's heads
     heads : for each home its KV heads (first, end)
-    address : for each home that of its caches, those of the next sequence ``layout.size`` bytes further
+    address : for each home that of the first page of the first sequence; of the window, with page tables
+    pitch : bytes from a sequence's first page to the next sequence's
     """
 
     layout: KVLayout
     heads: tuple
     address: tuple
+    pitch: int
 
     @classmethod
     def place(cls, image, attention, context, slots, config):
@@ -164,7 +197,10 @@ class KVPlaces:
                 for home in range(config.memory.homes)
             ]
         layout = KVLayout(config, max(end - first for first, end in heads), attention.head_dim, context)
-        return cls(layout, tuple(heads), tuple(image.reserve_caches(slots * layout.size)))
+        paging = config.memory.paging
+        if paging is None:
+            return cls(layout, tuple(heads), tuple(image.reserve_caches(slots * layout.size)), layout.size)
+        return cls(layout, tuple(heads), (image.reserve_in_page(layout.size),), paging.pages * paging.stride)
 
     def in_memory(self, config):
         """The part of the caches that lies in memory, not in KV buffers, from 0 to 1."""

@@ -6,6 +6,9 @@ from .errors import CompileError
 
 __all__ = ["Allocator", "Image", "align"]
 
+CACHE_UNIT = 64
+"""Bytes to which each layer's part of a page is aligned."""
+
 
 def align(value, unit):
     """``value`` rounded up to a multiple of ``unit``."""
@@ -39,6 +42,7 @@ class Image:
     Members
     -------
     pieces : list of (address, bytes); everything else is zero
+    page_bytes : of a page of all that :meth:`reserve_in_page` was asked for
     """
 
     def __init__(self, what, config):
@@ -46,6 +50,7 @@ class Image:
         self.unit = max(4096, config.stream_bytes)
         self.pieces = []
         self._used, self._cached = [0] * config.memory.homes, 0
+        self.page_bytes = 0
 
     def reserve(self, size, home=0):
         """Address of ``size`` zero bytes."""
@@ -62,8 +67,21 @@ class Image:
         self._cached += align(size, self.memory.data_bytes)
         return [(home + 1) * self.memory.bytes_of_home - self._cached for home in homes]
 
+    def reserve_in_page(self, size):
+        """Address, in the window of page tables, of ``size`` bytes of the first page of the first slot."""
+        paging, at = self.memory.paging, self.page_bytes
+        self.page_bytes += align(size, CACHE_UNIT)
+        if self.page_bytes > paging.stride:
+            raise CompileError(
+                f"{self.what} needs pages of at least {self.page_bytes} bytes; the chip's have at most "
+                f"{paging.stride}"
+            )
+        return paging.address(0, 0, at)
+
     def cached(self, address):
-        """Whether an address is of :meth:`reserve_caches`, where these are apart from all else."""
+        """Whether an address is of the caches, where these are apart from all else."""
+        if self.memory.paging is not None:
+            return self.memory.paging.inside(address)
         size = self.memory.bytes_of_home
         return address % size >= size - self._cached
 

@@ -1,12 +1,13 @@
 """A model in the chip's memory: weights, gains, tables and caches, and the places of inputs and results."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 
 from poblano.config import BLOCK, LINE_BYTES
 from poblano.isa.commands import COMMAND_BYTES
+from poblano.paging_config import PAGE_ALIGNMENT
 
 from ..models.operators import Attention, HeadNorm, Linear, Norm, Residual, Rope
 from .cache import KVPlaces
@@ -16,7 +17,19 @@ from .plan import LINES
 from .sizes import vector_of
 from .weights import TiledMatrix, block_tensor, split_columns
 
-__all__ = ["ModelMemory"]
+__all__ = ["ModelMemory", "PageRoom"]
+
+
+@dataclass(frozen=True)
+class PageRoom:
+    """Where pages lie in memory: ``count`` of ``bytes`` bytes, from ``first`` on."""
+
+    first: int
+    bytes: int
+    count: int
+
+    def address(self, page):
+        return self.first + page * self.bytes
 
 
 class ModelMemory:
@@ -83,10 +96,14 @@ class ModelMemory:
                 at = max(at, high)
         return found
 
-    def place_ring(self, commands):
-        """Room for a ring of ``commands`` behind all else: its address, and the bytes of memory with it."""
-        address = self._image.reserve(COMMAND_BYTES * commands)
-        return address, self._image.size
+    def place_ring(self, commands, pages):
+        """Room for a ring of ``commands`` behind all else, and for ``pages`` pages: its address, the
+        :class:`PageRoom`, None without page tables, and the bytes of memory with them."""
+        address, room = self._image.reserve(COMMAND_BYTES * commands), None
+        if self.config.memory.paging is not None and self._caches:
+            size = align(self._image.page_bytes, PAGE_ALIGNMENT)
+            room = PageRoom(self._image.reserve(pages * size), size, pages)
+        return address, room, self._image.size
 
     def pitch_at(self, address):
         """Bytes from what a layer has at an address to what the next one has, if they are :attr:`alike`."""

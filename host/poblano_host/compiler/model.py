@@ -60,6 +60,8 @@ class CompiledModel:
     config : ChipConfig
     context : positions of the KV caches; the model's, at most 2048, by default.
     slots : sequences that have KV caches, each of its own
+    pages : of a chip with page tables, pages that all sequences have together; by default enough for whole
+        contexts
     activations : the format of the activations, see :class:`.formats.ActivationFormats`
 
     Members
@@ -67,12 +69,14 @@ class CompiledModel:
     image : list of (address, bytes) to write once; everything else up to ``memory_bytes`` starts at zero.
     memory_bytes : size of the memory, the ring at its end included.
     ring : (address, commands) of the command ring.
+    pages : the :class:`.memory.PageRoom` of a chip with page tables, else None
+    page_positions : positions of a page; without page tables a sequence has one page
     max_tokens : the most tokens of a :meth:`step`.
 
     Raises :class:`CompileError`.
     """
 
-    def __init__(self, model, config, *, context=None, slots=1, activations=None):
+    def __init__(self, model, config, *, context=None, slots=1, pages=None, activations=None):
         self.model, self.config, c = padded_heads(model), config, model.config
         self.slots = slots
         self.formats = ActivationFormats.choose(activations, config)
@@ -88,8 +92,23 @@ class CompiledModel:
             self.model, self.sizes, config, context=self.context, slots=slots, tokens=self.max_tokens
         )
         self.max_tokens, commands = self._fit_ring()
-        address, self.memory_bytes = self.memory.place_ring(commands)
+        table = -(-self.context // self.sizes.key_granule)
+        address, self.pages, self.memory_bytes = self.memory.place_ring(
+            commands, slots * table if pages is None else pages
+        )
         self.image, self.ring = self.memory.pieces, (address, commands)
+
+    @property
+    def whole_tables(self):
+        """For each sequence the addresses of the pages of its whole context, in their order in memory."""
+        count = -(-self.context // self.page_positions)
+        return [
+            [self.pages.address(slot * count + n) for n in range(count)] for slot in range(self.slots)
+        ]
+
+    @property
+    def page_positions(self):
+        return self.context if self.pages is None else self.sizes.key_granule
 
     @property
     def vocab_stride(self):
@@ -166,7 +185,9 @@ class CompiledModel:
             context = align(end, SPAN)
         else:
             context = next(bucket for n in range(32) if (bucket := self.sizes.key_granule << n) >= end)
-        column = position % self.config.tile.array.cols if count > 1 else 0
+        paged = self.config.memory.paging is not None
+        unit = self.sizes.key_granule if paged else self.config.tile.array.cols
+        column = position % unit if count > 1 else 0
         return Part(count, column, min(self.context, context))
 
     def _plan(self, shape):

@@ -39,7 +39,8 @@ class Part:
     """Tokens of one sequence in a step.
 
     count : tokens
-    column : of several tokens, the first position modulo the array's columns: where they begin in the K cache
+    column : of several tokens, the first position modulo the array's columns, or with page tables modulo the
+        positions of a page: where they begin in the K cache
     context : the most positions that they see, themselves included
     """
 

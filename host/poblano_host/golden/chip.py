@@ -14,6 +14,7 @@ from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_byt
 from poblano.vector import reference
 
 from .commands import ENCODED_BYTES
+from .pages import PageTables
 from .rules import check
 
 __all__ = ["GoldenChip", "GoldenError"]
@@ -60,6 +61,7 @@ class GoldenChip:
         self.memory = memory
         self.tiles = [_Tile(config) for _ in range(config.tiles)]
         self.completed = [0] * config.units
+        self.tables = PageTables(config, len(memory))
         self._weights = {}
 
     def reset_queue(self):
@@ -83,7 +85,8 @@ class GoldenChip:
                     check(
                         commands[index * ENCODED_BYTES : (index + 1) * ENCODED_BYTES],
                         self.config,
-                        len(self.memory),
+                        self.tables.memory_bytes,
+                        self.tables,
                     )
                 )
             except CommandError as error:
@@ -125,15 +128,19 @@ class GoldenChip:
     def _load(self, index, _, o):
         size = LINE_BYTES * o["lines"]
         for row in range(o["rows"]):
-            at, to = o["mem_addr"] + row * o["mem_stride"], LINE_WORDS * (o["dst"] + row * o["dst_stride"])
+            at, to = self._place(o, row), LINE_WORDS * (o["dst"] + row * o["dst_stride"])
             words = np.frombuffer(self.memory[at : at + size].tobytes(), np.float32)
             for tile in self._selected(o["tiles"]):
                 tile.vmem[to : to + size // 4] = words
 
+    def _place(self, o, row):
+        """Where a row of memory is."""
+        return self.tables.translate(o["mem_addr"] + row * o["mem_stride"])
+
     def _store_rows(self, o, rows):
         """Write the bytes ``rows`` (rows, n) to memory."""
         for row, data in enumerate(rows):
-            at = o["mem_addr"] + row * o["mem_stride"]
+            at = self._place(o, row)
             self.memory[at : at + len(data)] = data
 
     def _store(self, index, _, o):
@@ -154,7 +161,7 @@ class GoldenChip:
         self._store_rows(o, [np.array([o["value"]], "<u4").view(np.uint8)] * o["rows"])
 
     def _stream(self, index, tile, o):
-        starts = o["mem_addr"] + o["mem_stride"] * np.arange(o["rows"])
+        starts = [self._place(o, row) for row in range(o["rows"])]
         data = b"".join(self.memory[start : start + o["row_bytes"]].tobytes() for start in starts)
         self.tiles[tile].fifo.append((o["mem_addr"], data))
 

@@ -7,6 +7,7 @@ from poblano.formats.element import Activation, Element
 from poblano.isa.errors import CommandError, ErrorCode
 
 from .commands import FORMS, NAMES, decode
+from .pages import PageTables
 
 __all__ = ["check"]
 
@@ -32,9 +33,10 @@ def _names(formats):
     return ", ".join(form.name for form in formats)
 
 
-def check(data, config, memory_bytes):
+def check(data, config, memory_bytes, tables=None):
     """The :class:`~.commands.DecodedCommand` of 64 bytes that ``config``'s chip with ``memory_bytes`` of
-    memory executes; :class:`CommandError` for others."""
+    memory, and with the :class:`~.pages.PageTables` ``tables`` (none: empty ones), executes;
+    :class:`CommandError` for others."""
     units = config.topology.units
     name = NAMES.get(data[0])
     if name is None:
@@ -54,7 +56,7 @@ def check(data, config, memory_bytes):
     own = units[command.unit][1]
     opcode = RULES.get(name)
     if opcode is not None:
-        rules = opcode(o, config, own)
+        rules = opcode(o, config, own, tables or PageTables(config, memory_bytes))
         rules.fields()
         rules.alignment()
         rules.local_ranges()
@@ -79,10 +81,11 @@ def _check_fields(o, config):
 
 
 class _Rules:
-    """What an opcode's commands must obey beyond what all do; ``own`` is the unit's tile."""
+    """What an opcode's commands must obey beyond what all do; ``own`` is the unit's tile, ``tables`` are the
+    chip's :class:`~.pages.PageTables`."""
 
-    def __init__(self, o, config, own):
-        self.o, self.config, self.own = o, config, own
+    def __init__(self, o, config, own, tables):
+        self.o, self.config, self.own, self.tables = o, config, own, tables
         self.lines, self.blocks = config.tile.vmem_lines, config.tile.amem_blocks
         self.row_lines = max(1, config.tile.lanes // 8)
 
@@ -129,6 +132,10 @@ class _Rules:
             self.multiple("mem_addr", unit)
             if o["rows"] > 1:
                 self.multiple("mem_stride", unit)
+            return
+        if self.tables.split(o["mem_addr"]) is not None:
+            problem = self.tables.problem(o["mem_addr"], o["mem_stride"], o["rows"], row_bytes)
+            _require(problem is None, ErrorCode.MEMORY_RANGE, f"memory: {problem}")
             return
         end = o["mem_addr"] + (o["rows"] - 1) * o["mem_stride"] + row_bytes
         _require(
@@ -224,8 +231,8 @@ class _Stream(_Rules):
 
 
 class _Matmul(_Rules):
-    def __init__(self, o, config, own):
-        super().__init__(o, config, own)
+    def __init__(self, o, config, own, tables):
+        super().__init__(o, config, own, tables)
         self.row = -(-o["groups"] * config.tile.array.cols // 8)  # lines of a result
         self.rows_of_a_tile = min(o["rows"], o["spread"]) if o["spread"] else o["rows"]
 
@@ -271,8 +278,8 @@ class _Matmul(_Rules):
 
 
 class _Vector(_Rules):
-    def __init__(self, o, config, own):
-        super().__init__(o, config, own)
+    def __init__(self, o, config, own, tables):
+        super().__init__(o, config, own, tables)
         self.row = 4 * o["blocks"]  # lines of a row of elements
         selected = [o[f"sel{n}"] for n in (1, 2) if o[f"op{n}"] != 0]
         self.reads_b, self.reads_c = B in selected, ROW in selected

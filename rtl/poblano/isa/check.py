@@ -5,7 +5,7 @@ The codes come in the order of :data:`ORDER`: the first rule that fails decides.
 
 from .commands import Command, CommandError, ErrorCode, Opcode
 from .header import COMMAND_BYTES
-from .regions import usable
+from .regions import PageLimits
 
 __all__ = ["ORDER", "check"]
 
@@ -34,18 +34,27 @@ def _check_unit(opcode, unit, config):
         _fail(ErrorCode.UNIT, f"unit {unit} ({topology.name(unit)}) does not execute {opcode.name}")
 
 
-def _check_ranges(definition, o, config, memory_bytes):
+def _check_ranges(definition, o, config, memory_bytes, limits):
     for region in definition.local:
         end, size = region.span(o, config).end, region.memory.size(config)
         if region.used(o, config) and end > size:
             _fail(ErrorCode.LOCAL_RANGE, f"{region.name} ends at {end}; the memory ends at {size}")
     if definition.memory:
         end = definition.memory.span(o).end
-        if end > memory_bytes:
+        (span, size), *pages = definition.memory.within(o, config, memory_bytes, limits)
+        where = "memory bytes" if not pages or span.base == o.mem_addr else "the page's bytes"
+        if span.end > size:
             _fail(
                 ErrorCode.MEMORY_RANGE,
-                f"memory bytes 0x{o.mem_addr:x} to 0x{end:x} pass the end at 0x{memory_bytes:x}",
+                f"{where} 0x{span.base:x} to 0x{span.end:x} pass the end at 0x{size:x}",
             )
+        for numbers, count in pages:
+            if numbers.end > count:
+                _fail(
+                    ErrorCode.MEMORY_RANGE,
+                    f"pages {numbers.base} to {numbers.end - 1} are named of slot "
+                    f"{config.memory.paging.slot(o.mem_addr)}, which has {count}",
+                )
         home = definition.home_span(o, config)
         if home and home.end > config.memory.home_bytes:
             _fail(
@@ -77,9 +86,20 @@ def _check_overlaps(definition, o, config):
                 )
 
 
-def check(data, config, memory_bytes):
+def _limits(o, config, page_bytes, page_counts):
+    """The :class:`~.regions.PageLimits` of a command's operands, None without page tables."""
+    if config.memory.paging is None or not hasattr(o, "mem_addr"):
+        return None
+    slot = config.memory.paging.slot(o.mem_addr)
+    return PageLimits(page_bytes, page_counts[slot] if slot < len(page_counts) else 0)
+
+
+def check(data, config, memory_bytes, *, page_bytes=0, page_counts=()):
     """The decoded command of ``data`` (64 bytes) if ``config``'s chip with ``memory_bytes`` of memory
     executes it; memory that the port can't address does not count.
+
+    A chip with page tables has pages of ``page_bytes``, and in each slot's table so many as ``page_counts``
+    says; the slots behind have none.
 
     Raises :class:`CommandError` with the code of the first rule that fails.
     """
@@ -97,6 +117,6 @@ def check(data, config, memory_bytes):
     for rule in opcode.definition.checks:
         if rule.broken(o, config):
             _fail(rule.code, rule.message(o, config))
-    _check_ranges(opcode.definition, o, config, usable(memory_bytes, config))
+    _check_ranges(opcode.definition, o, config, memory_bytes, _limits(o, config, page_bytes, page_counts))
     _check_overlaps(opcode.definition, o, config)
     return command

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .expressions import choose, least
 
-__all__ = ["Access", "LocalRegion", "Memory", "MemoryRegion", "Place", "Range", "Span", "usable"]
+__all__ = ["Access", "LocalRegion", "Memory", "MemoryRegion", "PageLimits", "Place", "Range", "Span", "usable"]
 
 
 class Access(enum.Enum):
@@ -82,6 +82,13 @@ class Range(NamedTuple):
         return (self.base == other.base) & (self.rows == other.rows) & strides
 
 
+class PageLimits(NamedTuple):
+    """What page tables allow a command: the bytes of a page, and the pages of the slot that it names."""
+
+    bytes: Any
+    count: Any
+
+
 def usable(memory_bytes, c):
     """Bytes of memory that commands and the ring may use, of ``memory_bytes`` (a number or a Value): those
     that the ports can address."""
@@ -146,6 +153,33 @@ class MemoryRegion:
         """The :class:`Span` that operands give it, in bytes."""
         row = getattr(o, self.count) * self.scale if self.count else self.scale
         return Span(o.mem_addr, o.mem_stride, o.rows, row)
+
+    def within(self, o, c, memory_bytes, limits):
+        """(span, size) of all that must end within so much: of memory of ``memory_bytes``, or of the window
+        of page tables, where either every row is in the page behind the one before, or all are in one page,
+        within :class:`PageLimits`."""
+        span, size, paging = self.span(o), usable(memory_bytes, c), c.memory.paging
+        if paging is None:
+            return [(span, size)]
+        inside, by_page = paging.inside(span.base), span.stride == paging.stride
+        return [
+            (
+                span._replace(
+                    base=choose(inside, paging.offset(span.base), span.base),
+                    stride=choose(inside & by_page, 0, span.stride),
+                ),
+                choose(inside, limits.bytes, size),
+            ),
+            (
+                Span(
+                    choose(inside, paging.page(span.base), 0),
+                    choose(inside & by_page, 1, 0),
+                    span.rows,
+                    choose(inside, 1, 0),
+                ),
+                choose(inside, limits.count, 0),
+            ),
+        ]
 
     def span_at_home(self, o, c, units):
         """The :meth:`span` with addresses that count from the start of the home of the unit's tile, as seen

@@ -87,7 +87,8 @@ class Register:
     """A register: ``access`` is ro, rw or w1c (a written 1 clears the bit). Bits from ``width`` on read 0.
 
     ``fields`` are those of a register of several; ``doc`` is completed by what they mean. ``part`` names the
-    field of the configuration that is not 0 in a chip with the register, and that it holds after a reset.
+    field of the configuration that is not 0 in a chip with the register, and that it holds after a reset;
+    ``paging``: only chips with page tables have it.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Register:
     width: int = 32
     fields: tuple = ()
     part: str = ""
+    paging: bool = False
 
     def __post_init__(self):
         if self.fields:
@@ -215,6 +217,37 @@ REGISTERS = {
             "for memory; 0: none. Only in chips with a watchdog; after a reset it holds the configuration's",
             part="watchdog",
         ),
+        Register(
+            "PAGE_BYTES",
+            0x60,
+            "rw",
+            "bytes of a page, at most those of a page in the window. Only in chips with page tables, as are the "
+            "next three",
+            paging=True,
+        ),
+        Register(
+            "PAGE_INDEX",
+            0x64,
+            "rw",
+            "the entry of all page tables that is written next: the slot times the entries of a table, plus the "
+            "page",
+            paging=True,
+        ),
+        Register(
+            "PAGE_ENTRY",
+            0x68,
+            "rw",
+            "writing it writes the entry at PAGE_INDEX, the page's address in memory divided by 4,096, and adds 1 "
+            "to PAGE_INDEX",
+            paging=True,
+        ),
+        Register(
+            "PAGE_COUNT",
+            0x6C,
+            "rw",
+            "writing it says how many pages the table of PAGE_INDEX's slot has; 0 after a reset",
+            paging=True,
+        ),
     )
 }
 
@@ -239,7 +272,11 @@ def address(name, unit=None):
 
 def registers_of(config):
     """The registers that a chip has, by their names."""
-    return {name: r for name, r in REGISTERS.items() if not r.part or getattr(config, r.part)}
+    return {
+        name: r
+        for name, r in REGISTERS.items()
+        if (not r.part or getattr(config, r.part)) and (not r.paging or config.memory.paging is not None)
+    }
 
 
 def constants(config):

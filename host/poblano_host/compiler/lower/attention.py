@@ -77,7 +77,7 @@ class _Piece:
         self.s, self.node, self.tile, self.item, self.label = s, node, tile, item, local(node)
         plan, sizes, window = s.plan, s.sizes, node.window
         places, home = s.memory.cache(node), s.config.topology.home_of(tile)
-        self.layout, self.base = places.layout, s.caches(item.part, places.layout) + places.address[home]
+        self.layout, self.base = places.layout, s.caches(item.part, places) + places.address[home]
         self.kv = item.kv - places.heads[home][0]
         self.span, self.spans = spans
         self.windowed = plan.windowed(window)
@@ -147,11 +147,11 @@ class _Piece:
 
     def _scores(self):
         s, item = self.s, self.item
-        offset, size, groups = self.layout.keys(self.kv, self.granules)
+        groups, keys = self.layout.keys(self.kv, self.first, self.granules)
         s.builder.matmul(
             self.tile,
             [self.tile],
-            dict(mem_addr=self.base + offset + self.first * self.layout.key_granule_bytes, row_bytes=size),
+            self._stream(keys),
             reads=self._names("keys"),
             a=query(s, item.first, item.kv * s.sizes.group + item.head),
             a_stride=s.sizes.head_steps,
@@ -170,19 +170,25 @@ class _Piece:
     def load_scales(self, tiles):
         """V's scales of the positions that this piece sees, to ``tiles``."""
         s = self.s
-        offset, stride = self.layout.value_scales(self.kv)
         self._rank()
-        s.builder.load(
-            tiles,
-            self.base + offset + self.first * (SCALE_BYTES * s.sizes.key_granule),
-            stride,
-            self.value_scales,
-            self.scales_stride,
-            s.sizes.head_blocks,
-            self.granules * (s.sizes.key_granule // LINE_WORDS),
-            reads=self._names("values"),
-            label=f"{self.label}.v_scales",
-        )
+        for block, address, stride, rows, lines in self.layout.value_scales(
+            self.kv, self.first, self.granules
+        ):
+            s.builder.load(
+                tiles,
+                self.base + address,
+                stride,
+                self.value_scales + block * self.scales_stride,
+                lines if self.layout.paged else self.scales_stride,
+                rows,
+                lines,
+                reads=self._names("values"),
+                label=f"{self.label}.v_scales",
+            )
+
+    def _stream(self, rows):
+        """Operands of a STREAM of ``rows`` of this sequence's caches."""
+        return rows | dict(mem_addr=self.base + rows["mem_addr"])
 
     def _names(self, kind):
         return cache_names(self.s, self.node, kind, self.item) if self.fresh else ()
@@ -325,24 +331,25 @@ class _Piece:
         s, item = self.s, self.item
         place = self.line if self.span else self.outputs
         for block in range(s.sizes.head_blocks):
-            offset, size, rows, stride = self.layout.values(self.kv, block, self.granules)
-            offset += self.first * (s.sizes.key_granule * s.array.cols)
-            s.builder.matmul(
-                self.tile,
-                [self.tile],
-                dict(mem_addr=self.base + offset, row_bytes=size, rows=rows, mem_stride=stride),
-                reads=self._names("values"),
-                a=self._probabilities(block),
-                a_stride=self.key_blocks,
-                rows=item.rows,
-                k_blocks=self.blocks,
-                groups=rows,
-                dst=place + block * s.sizes.granule // LINE_WORDS,
-                dst_stride=self.out_stride,
-                activation=s.formats.attention,
-                element=s.formats.attention.element,
-                label=f"{self.label}.output",
-            )
+            line = place + block * s.sizes.granule // LINE_WORDS
+            for groups, rows in self.layout.values(self.kv, block, self.first, self.granules):
+                s.builder.matmul(
+                    self.tile,
+                    [self.tile],
+                    self._stream(rows),
+                    reads=self._names("values"),
+                    a=self._probabilities(block),
+                    a_stride=self.key_blocks,
+                    rows=item.rows,
+                    k_blocks=self.blocks,
+                    groups=groups,
+                    dst=line,
+                    dst_stride=self.out_stride,
+                    activation=s.formats.attention,
+                    element=s.formats.attention.element,
+                    label=f"{self.label}.output",
+                )
+                line += groups * s.array.cols // LINE_WORDS
 
     def _add(self):
         """Outputs and sums of the spans so far, times what the maximum's growth makes of them, plus this

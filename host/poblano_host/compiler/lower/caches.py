@@ -3,7 +3,7 @@
 from poblano.config import BLOCK
 
 from ..cache import SCALE_BYTES
-from ..symbols import column, group, position
+from ..symbols import column, group, position, skipped
 from .step import local
 
 __all__ = ["cache_names", "store"]
@@ -34,9 +34,9 @@ def _store(s, node, tile, linear, kind, source, part, tokens):
         for base, head, own, heads in places.runs(run, count):
             of_head = source + head * s.sizes.head_blocks + block - first
             names = [(kind, node.name, kv, tile, tokens) for kv in range(head, head + heads)]
-            slots = s.caches(number, places.layout) + base
+            slots = s.caches(number, places) + base
             for piece in pieces(own, block):
-                for token, rows, address, stride in _rows(s, number, at, end, piece):
+                for token, rows, address, stride in _rows(s, places.layout, number, at, end, piece):
                     s.builder.store_block(
                         tile,
                         of_head + token * (last - first),
@@ -51,21 +51,31 @@ def _store(s, node, tile, linear, kind, source, part, tokens):
                     )
 
 
-def _rows(s, number, first, end, piece):
-    """(first token, tokens, address for position 0 of slot 0, stride) of commands that store a piece of
-    tokens ``first`` to ``end``, of the part ``number``."""
+def _rows(s, layout, number, first, end, piece):
+    """(first token, tokens, address for slot 0, stride) of commands that store a piece of tokens ``first`` to
+    ``end``, of the part ``number``."""
     part, begin, cols = s.shape.parts[number], s.shape.firsts[number], s.array.cols
     by_position, by_group = position.of(number) * piece.position, group.of(number) * piece.group
+    page = skipped(0).of(number) if layout.paged else 0
     if part.count == 1:
-        yield first, 1, by_position + by_group + column.of(number) * piece.column + piece.address, 0
+        inside = layout.page * piece.position + layout.page // cols * piece.group
+        by_page = page * (layout.pitch - inside) if layout.paged else 0
+        yield first, 1, by_position + by_group + by_page + column.of(number) * piece.column + piece.address, 0
         return
     at = first
     while at < end:
-        run, address = end - at, by_position + (piece.address + (at - begin) * piece.position)
-        before, inside = divmod(part.column + at - begin, cols)
+        place, run = part.column + at - begin, end - at
+        if layout.paged:
+            pages, place = divmod(place, layout.page)
+            run = min(run, layout.page - place)
+            address = (page + pages) * layout.pitch + (piece.address + place * piece.position)
+        else:
+            address = by_position + (piece.address + (at - begin) * piece.position)
+        before, inside = divmod(place, cols)
         if piece.group:  # up to the end of a group of the K cache
             run = min(run, cols - inside)
-            address = by_group + (piece.address + before * piece.group + inside * piece.column)
+            groups = piece.address + before * piece.group + inside * piece.column
+            address = ((page + pages) * layout.pitch if layout.paged else by_group) + groups
         if not piece.length:
             run = _scales(inside, run, s.config.memory.data_bytes // SCALE_BYTES)
         yield at, run, address, piece.column or piece.position

@@ -122,9 +122,9 @@ class Step:
         projected apart."""
         return head + sum(token >= end for _, end in self.plan.projected) * self.sizes.kv_heads
 
-    def caches(self, part, layout):
+    def caches(self, part, places):
         """Bytes from the first sequence's caches to those of a part's sequence."""
-        return slot.of(part) * layout.size if self.memory.slots > 1 else 0
+        return slot.of(part) * places.pitch if self.memory.slots > 1 else 0
 
     def product(self, node, tile, columns, rows, x, dst, stride, *, tiles=None, spread=0):
         """Rows ``rows`` of the product of ``x`` with columns ``columns`` of a Linear's weight, in ``tile``.

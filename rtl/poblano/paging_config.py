@@ -1,0 +1,71 @@
+"""The configuration of a chip's page tables, and the addresses that they translate."""
+
+from dataclasses import dataclass
+
+from amaranth.utils import exact_log2
+
+from .config_error import power_of_two, require
+
+__all__ = ["PAGE_ALIGNMENT", "WINDOW_BIT", "PagingConfig"]
+
+WINDOW_BIT = 39
+"""The bit of an address that is 1 in the window that page tables translate, and 0 in all other addresses."""
+PAGE_ALIGNMENT = 4096
+"""Pages begin at multiples of this in memory, so that no burst of a page is cut."""
+MOST_OFFSET_BITS = 31
+"""A stride, which is a page at most, has 32 bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PagingConfig:
+    """Page tables: ``slots`` of them, each with room for ``pages`` pages; both are powers of two.
+
+    An address of the window has, from the lowest bit on, the offset in a page, the number of the page in its
+    slot's table, and the slot. A sequence that is served has a slot: its keys and values of a few positions
+    in all layers are a page, which can lie anywhere in memory, and be shared with other sequences.
+    """
+
+    slots: int = 32
+    pages: int = 256
+
+    def __post_init__(self):
+        power_of_two("paging slots", self.slots)
+        power_of_two("paging pages", self.pages)
+        require(
+            self.offset_bits >= exact_log2(PAGE_ALIGNMENT),
+            f"paging: {self.slots} slots of {self.pages} pages leave {self.offset_bits} bits for a page",
+        )
+
+    @property
+    def entries(self):
+        """Pages in all tables."""
+        return self.slots * self.pages
+
+    @property
+    def offset_bits(self):
+        return min(MOST_OFFSET_BITS, WINDOW_BIT - exact_log2(self.entries))
+
+    @property
+    def stride(self):
+        """Bytes from a page to the next one in the window."""
+        return 1 << self.offset_bits
+
+    def address(self, slot, page=0, offset=0):
+        """An address of the window."""
+        return 1 << WINDOW_BIT | (slot * self.pages + page) << self.offset_bits | offset
+
+    # Expressions of an address, see :mod:`.isa.expressions`.
+
+    def inside(self, address):
+        """Whether an address is in the window."""
+        return (address >> WINDOW_BIT) == 1
+
+    def offset(self, address):
+        return address & (self.stride - 1)
+
+    def page(self, address):
+        return (address >> self.offset_bits) & (self.pages - 1)
+
+    def slot(self, address):
+        """Of an address of the window."""
+        return (address >> (self.offset_bits + exact_log2(self.pages))) & (self.slots - 1)
