@@ -23,7 +23,7 @@ import numpy as np
 from poblano.config import preset
 from poblano_host.compiler import Chunk, CompiledModel
 from poblano_host.models import load_model
-from poblano_host.runtime.backend import GoldenBackend, open_backend, write_pieces
+from poblano_host.runtime.backend import GoldenBackend, open_backend, place_model
 from poblano_host.runtime.report import Run, summarise
 from poblano_host.runtime.session import Step, run_program
 
@@ -44,7 +44,7 @@ def speed(model, batches, figures):
     compiled = CompiledModel(model, config, context=CONTEXT, slots=max(batches))
     report = lambda line: print(line, file=sys.stderr)
     backend = open_backend("sim", config, compiled.memory_bytes, compiled.ring, report=report)
-    write_pieces(backend, compiled.image)
+    place_model(backend, compiled)
     for count in batches:
         program = compiled.batch(around(count), logits=-1)
         result, _ = run_program(backend, program)
@@ -76,7 +76,7 @@ def different(count, seed, figures):
 
     def fresh():
         backend = GoldenBackend(config, compiled.memory_bytes, compiled.ring)
-        write_pieces(backend, compiled.image)
+        place_model(backend, compiled)
         return backend
 
     wrong = total = 0

@@ -9,8 +9,8 @@ from poblano.config import BLOCK
 from poblano.vector.reference import quantise
 
 from .compiler import CompiledModel
-from .golden.chip import GoldenChip
 from .models import FloatModel, ModelError, quantise_model
+from .runtime.backend import GoldenBackend, place_model, write_pieces
 
 __all__ = [
     "Accuracy",
@@ -109,19 +109,15 @@ CASES = {
 def golden_logits(compiled, tokens, *, progress=None):
     """float32 logits (len(tokens), vocab) of the golden chip: steps of at most ``compiled.max_tokens``
     tokens from position 0."""
-    memory = np.zeros(compiled.memory_bytes, np.uint8)
-    for address, data in compiled.image:
-        memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
-    chip = GoldenChip(compiled.config, memory)
+    backend = GoldenBackend(compiled.config, compiled.memory_bytes, compiled.ring)
+    place_model(backend, compiled)
     vocab, logits = compiled.model.config.vocab, []
     for start in range(0, len(tokens), compiled.max_tokens):
         program = compiled.step(tokens[start : start + compiled.max_tokens], start, logits="all")
-        for address, data in program.inputs:
-            memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
-        chip.reset_queue()
-        chip.run(program.encode())
+        write_pieces(backend, program.inputs)
+        backend.run(program.code)
         address, rows = program.logits
-        stored = memory[address : address + rows * compiled.vocab_stride].view(np.float32)
+        stored = backend.memory[address : address + rows * compiled.vocab_stride].view(np.float32)
         logits.append(stored.reshape(rows, -1)[:, :vocab].copy())
         if progress is not None:
             progress(start + rows, len(tokens))

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .axi.arbiter import AXIReadArbiter
 from .axi.lite import AXILiteSignature
+from .axi.page_translators import AXIReadTranslator, AXIWriteTranslator
 from .axi.read_guard import AXIReadGuard
 from .axi.signature import AXISignature, connect_write
 from .axi.write_guard import AXIWriteGuard
@@ -23,6 +24,7 @@ from .isa.ecc_registers import TILE_PLACES, ecc_places
 from .isa.topology import ReadMaster, UnitKind
 from .memory.dma import DMAUnit
 from .memory.kv_buffer import KVBuffer
+from .memory.page_table import PageTable
 from .tile import Tile
 from .verilog import emit, place
 
@@ -107,13 +109,14 @@ class Chip(wiring.Component):
         guarded = lambda name, port, outstanding=config.memory.outstanding: self._guarded(
             m, name, port, outstanding, clear
         )
+        events = dict(self._events(dma, tiles)) if config.ecc else {}
+        (load, *streams), write = self._translated(m, dma, tiles, processor, events)
         readers = {
             ReadMaster.FETCH: guarded("fetch_guard", processor.fetch, BURSTS_AHEAD),
-            ReadMaster.DMA: guarded("load_guard", dma.read),
+            ReadMaster.DMA: guarded("load_guard", load),
         }
-        streams = [guarded(f"stream_guard{n}", tile.axi) for n, tile in enumerate(tiles)]
-        events = dict(self._events(dma, tiles)) if config.ecc else {}
-        write = self._guarded_write(m, dma.write, clear)
+        streams = [guarded(f"stream_guard{n}", port) for n, port in enumerate(streams)]
+        write = self._guarded_write(m, write, clear)
         ports = self._memory(m, readers, write, streams, processor, events)
         beats = lambda channels: reduce(add, [channel.valid & channel.ready for channel in channels])
         m.d.comb += [
@@ -142,6 +145,36 @@ class Chip(wiring.Component):
         yield "dma", dma.events
         for n, tile in enumerate(tiles):
             yield from ((f"tile{n}.{kind}", of) for kind, of in zip(TILE_PLACES, tile.ecc_events))
+
+    def _translated(self, m, dma, tiles, processor, events):
+        """The ports of what executes commands, those that read and the one that writes, behind page tables if
+        there are any. Adds to ``events``."""
+        memory, reads = self.config.memory, [dma.read, *(tile.axi for tile in tiles)]
+        if memory.paging is None:
+            return reads, dma.write
+        table = PageTable(memory.paging, addr_width=memory.addr_width, ports=len(reads) + 1, ecc=memory.ecc)
+        place(m, "page_table", table, reset=processor.clear)
+        widths = memory.command_axi, memory.axi, memory.paging
+        outside = []
+        for n, port in enumerate([*reads, dma.write]):
+            kind = AXIWriteTranslator if n == len(reads) else AXIReadTranslator
+            translator = place(m, f"translator{n}", kind(*widths, ecc=memory.ecc), reset=processor.clear)
+            connect(m, port, translator.i)
+            connect(m, translator.lookup, table.lookup[n])
+            m.d.comb += [
+                translator.answer.eq(table.answer),
+                translator.answered.eq(table.answered[n]),
+                translator.forget.eq(processor.page_write.valid),
+            ]
+            outside.append(translator.o)
+        m.d.comb += [
+            table.write.eq(processor.page_write.valid),
+            table.index.eq(processor.page_write.index),
+            table.entry.eq(processor.page_write.entry),
+        ]
+        if memory.ecc:
+            events["pages"] = table.events
+        return outside[:-1], outside[-1]
 
     def _guarded(self, m, name, master, outstanding, clear):
         """A read master's port behind a guard, if there is a watchdog: only it ends a reset early."""

@@ -52,7 +52,7 @@ class Tile(wiring.Component):
                 "stream": In(UnitSignature()),
                 "matmul": In(UnitSignature()),
                 "vector": In(UnitSignature()),
-                "axi": Out(AXIReadSignature(config.memory.axi)),
+                "axi": Out(AXIReadSignature(config.memory.command_axi)),
                 "bus_matmul": Out(stream.Signature(bus_write)),
                 "bus_vector": Out(stream.Signature(bus_write)),
                 "bus": In(stream.Signature(LocalWrite(local))),

@@ -10,7 +10,7 @@ from poblano.config import ConfigError
 from poblano_host.compiler import CompiledModel
 from poblano_host.compiler.program import Program
 from poblano_host.models import load_model
-from poblano_host.runtime.backend import GoldenBackend, SimulationBackend
+from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, place_model
 from poblano_host.runtime.errors import Mismatch
 from poblano_host.sim.simulation import Simulation
 
@@ -79,8 +79,7 @@ def run(workload, config, flat, *, report=lambda text: None):
     :class:`Activity` counted from the program's start to its end. Mismatch if their memories differ."""
     size, ring = workload.compiled.memory_bytes, workload.compiled.ring
     before = GoldenBackend(config, size, ring)
-    for address, data in workload.compiled.image:
-        before.write(address, data)
+    place_model(before, workload.compiled)
     for program in workload.before:
         _write(before, program)
         before.run(program.encode())
@@ -90,7 +89,8 @@ def run(workload, config, flat, *, report=lambda text: None):
     chip = SimulationBackend(config, size, ring, report=report, simulation=simulation)
     try:
         for backend in (chip, golden):
-            backend.memory[: ring[0]] = before.memory[: ring[0]]
+            place_model(backend, workload.compiled)
+            backend.memory[:] = before.memory
             _write(backend, workload.program)
         activity = Activity(flat, chip.simulation.library)
         activity.clear()

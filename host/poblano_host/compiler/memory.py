@@ -28,6 +28,11 @@ class PageRoom:
     bytes: int
     count: int
 
+    @property
+    def extent(self):
+        """(first, end) address."""
+        return self.first, self.address(self.count)
+
     def address(self, page):
         return self.first + page * self.bytes
 
@@ -52,7 +57,7 @@ class ModelMemory:
     Members
     -------
     pieces : list of (address, bytes) to write once; everything else is zero at first
-    extents : for each home the (first, end) address of all but the ring
+    extents : for each home the (first, end) address of all but the ring and pages; then that of pages
     pitch : bytes from a layer to the next, but of caches at the ends of homes, None if they differ
     """
 
@@ -82,13 +87,14 @@ class ModelMemory:
         self.vocab_stride = 4 * align(self._head.width, sizes.granule)
         self.logits = image.reserve(tokens * self.vocab_stride)
         self.best = image.reserve(LINES * LINE_BYTES * config.tiles)
-        self.extents, self.pieces = image.extents, image.pieces
+        self.extents, self._own, self.pieces = image.extents, image.extents, image.pieces
 
     @property
     def work(self):
-        """(first, end) of all that programs write and that is not written once: caches, inputs, results."""
+        """(first, end) of all that programs write and that is not written once, but for pages: caches, inputs,
+        results."""
         found = []
-        for first, end in self.extents:
+        for first, end in self._own:
             at = first
             stored = sorted((low, low + len(data)) for low, data in self.pieces if first <= low < end)
             for low, high in [*stored, (end, end)]:
@@ -103,6 +109,7 @@ class ModelMemory:
         if self.config.memory.paging is not None and self._caches:
             size = align(self._image.page_bytes, PAGE_ALIGNMENT)
             room = PageRoom(self._image.reserve(pages * size), size, pages)
+            self.extents = [*self.extents, room.extent]
         return address, room, self._image.size
 
     def pitch_at(self, address):

@@ -107,6 +107,16 @@ class CompiledModel:
         ]
 
     @property
+    def written(self):
+        """(first, end) addresses, for commands, of all that programs write and that is not written once."""
+        paging, found = self.config.memory.paging, list(self.memory.work)
+        if self.pages is not None:
+            for slot, pages in enumerate(self.whole_tables):
+                starts = (paging.address(slot, page) for page in range(len(pages)))
+                found += [(start, start + self.pages.bytes) for start in starts]
+        return found
+
+    @property
     def page_positions(self):
         return self.context if self.pages is None else self.sizes.key_granule
 

@@ -146,6 +146,8 @@ class Campaign:
         regions = [("commands", ring, ring + COMMAND_BYTES * count)]
         regions += [("weights", first, first + len(data)) for first, data in compiled.image]
         regions += [("activations", first, end) for first, end in compiled.memory.work]
+        if compiled.pages is not None:
+            regions.append(("activations", *compiled.pages.extent))
         found += memory_places(regions, self.config)
         return {kind: Places(p for p in found if p.kind == kind) for kind in KINDS_OF_BITS}
 

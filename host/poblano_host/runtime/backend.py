@@ -23,6 +23,7 @@ __all__ = [
     "GoldenBackend",
     "SimulationBackend",
     "check_range",
+    "place_model",
     "open_backend",
     "open_sampled",
     "run_job",
@@ -61,8 +62,25 @@ class Backend(Protocol):
     def clear(self, first, end):
         """Zeros in the bytes ``first`` to ``end`` - 1 of memory, multiples of a word, by the chip."""
 
+    def use_pages(self, first, page_bytes):
+        """Memory from ``first`` on is for pages of ``page_bytes``, which commands reach through page tables
+        alone."""
+
+    def set_pages(self, slot, addresses):
+        """The page table of a slot: the addresses of its pages in memory, multiples of 4 KiB."""
+
     def close(self):
         """Free the chip."""
+
+
+def place_model(chip, compiled):
+    """Write the image of a :class:`~poblano_host.compiler.CompiledModel` to the memory of a backend, and give
+    each sequence the pages of its whole context."""
+    write_pieces(chip, compiled.image)
+    if compiled.pages is not None:
+        chip.use_pages(compiled.pages.first, compiled.pages.bytes)
+        for slot, addresses in enumerate(compiled.whole_tables):
+            chip.set_pages(slot, addresses)
 
 
 def write_pieces(chip, pieces):
@@ -111,6 +129,12 @@ class GoldenBackend:
     def clear(self, first, end):
         self.run(_clear(self.config, first, end))
 
+    def use_pages(self, first, page_bytes):
+        self.chip.tables.use(first, page_bytes)
+
+    def set_pages(self, slot, addresses):
+        self.chip.tables.set(slot, addresses)
+
     def close(self):
         pass
 
@@ -155,6 +179,12 @@ class DeviceBackend:
 
     def clear(self, first, end):
         self.ring.run(_clear(self.config, first, end))
+
+    def use_pages(self, first, page_bytes):
+        self.ring.use_pages(first, page_bytes)
+
+    def set_pages(self, slot, addresses):
+        self.ring.set_pages(slot, addresses)
 
     def close(self):
         self.device.close()

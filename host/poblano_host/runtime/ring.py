@@ -8,6 +8,7 @@ from poblano.isa.commands import COMMAND_BYTES, Command, ErrorCode, Opcode
 from poblano.isa.ecc_registers import COUNT_BITS, dram_registers, ecc_places
 from poblano.isa.registers import COUNTERS, Control, Irq, Status, address, constants
 from poblano.isa.topology import UnitKind
+from poblano.paging_config import PAGE_ALIGNMENT
 
 from ..compiler.template import Bound
 from .ecc import ECCCounts
@@ -176,6 +177,19 @@ class Ring:
         label = commands.template.label(stop.index) if isinstance(commands, Bound) else ""
         command = rows[stop.index].tobytes()
         return ChipError(stop.code, stop.index, stop.unit, command, stop.completed, label)
+
+    def use_pages(self, first, page_bytes):
+        """Memory from ``first`` on is for pages of ``page_bytes``, which commands reach through page tables
+        alone."""
+        self._write_wide("MEMORY_SIZE", first)
+        self._write("PAGE_BYTES", page_bytes)
+
+    def set_pages(self, slot, addresses):
+        """The page table of a slot."""
+        self._write("PAGE_INDEX", slot * self.config.memory.paging.pages)
+        self._write("PAGE_COUNT", len(addresses))
+        for address in addresses:
+            self._write("PAGE_ENTRY", address // PAGE_ALIGNMENT)
 
     @property
     def place(self):

@@ -7,7 +7,7 @@ import numpy as np
 from poblano.isa.commands import ErrorCode
 
 from ..compiler import CompiledModel, Program
-from .backend import GoldenBackend, open_backend, write_pieces
+from .backend import GoldenBackend, open_backend, place_model, write_pieces
 from .errors import ChipError, Mismatch
 from .result import RunResult
 from .sampler import Sampler
@@ -69,7 +69,7 @@ class Session:
         self.backend = open_backend(backend, config, size, ring, report=report)
         self.golden = GoldenBackend(config, size, ring) if check else None
         for chip in self._chips():
-            write_pieces(chip, self.compiled.image)
+            place_model(chip, self.compiled)
         self.position = 0
 
     def _chips(self):
@@ -120,7 +120,7 @@ class Session:
         """Make the chip another owner's: no token has been seen, and of what the tokens before left nothing
         is in memory or in the chip."""
         for chip in self._chips():
-            for first, end in self.compiled.memory.work:
+            for first, end in self.compiled.written:
                 chip.clear(first, end)
             chip.clear_local()
         self.position = 0

@@ -6,7 +6,7 @@ from itertools import accumulate
 import numpy as np
 
 from ..compiler import Chunk, CompiledModel
-from ..runtime.backend import open_backend, write_pieces
+from ..runtime.backend import open_backend, place_model
 from ..runtime.sampler import Sampler
 from ..runtime.session import run_program
 from .caches import copy, extents
@@ -101,7 +101,7 @@ class Engine:
         self.compiled = CompiledModel(model, config, context=context, slots=sequences)
         size, ring = self.compiled.memory_bytes, self.compiled.ring
         self.backend = open_backend(backend, config, size, ring, report=report)
-        write_pieces(self.backend, self.compiled.image)
+        place_model(self.backend, self.compiled)
         rows = self.compiled.max_tokens
         pool = PagePool(pages=sequences, positions=self.compiled.context)
         self.scheduler = Scheduler(

@@ -11,10 +11,11 @@ from ..isa.commands import COMMAND_BYTES, NO_UNIT, ErrorCode, Opcode
 from ..isa.expressions import none_of, some
 from ..isa.header import LOCAL_BITS
 from ..isa.layout import CommandLayout
-from ..isa.regions import Range, Span, usable
+from ..isa.regions import PageLimits, Range, Span
 from ..stream.select import select
 from ..verilog import place
 from .divider import Divider
+from .page_registers import PageLimitsLayout
 
 __all__ = ["CheckedLayout", "CommandChecker"]
 
@@ -61,14 +62,17 @@ class CommandChecker(wiring.Component):
     Members
     -------
     memory_size : In(41), bytes of memory; stable while a command is checked.
+    pages : In(PageLimitsLayout), with page tables: the bytes of a page, and the pages of each slot; stable too
     i : In(stream of 512 bits), the command.
     o : Out(stream of CheckedLayout)
     """
 
     def __init__(self, config: ChipConfig):
         self.config = config
+        paging = config.memory.paging
         super().__init__(
-            {
+            ({} if paging is None else {"pages": In(PageLimitsLayout(paging))})
+            | {
                 "memory_size": In(SIZE_BITS),
                 "i": In(stream.Signature(8 * COMMAND_BYTES)),
                 "o": Out(stream.Signature(CheckedLayout())),
@@ -78,9 +82,10 @@ class CommandChecker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         command, code = Signal(8 * COMMAND_BYTES), Signal(4)
+        limits = None if self.config.memory.paging is None else self._limits(m, command)
         fresh = Signal()  # the first cycle of a command
         operands = {opcode: self._operands(m, opcode, command) for opcode in Opcode}
-        steps = {opcode: self._steps(opcode, o) for opcode, o in operands.items()}
+        steps = {opcode: self._steps(opcode, o, limits) for opcode, o in operands.items()}
         step = Signal(range(max(map(len, steps.values())) + AHEAD + 1))
         busy = Signal()  # a command is checked
         more, late, crowded, end = self._range(m, command, steps, step, busy)
@@ -113,6 +118,15 @@ class CommandChecker(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "IDLE"
         return m
+
+    def _limits(self, m, command):
+        """The :class:`~..isa.regions.PageLimits` of the slot that a command names."""
+        paging, counts = self.config.memory.paging, self.pages.counts
+        address = CommandLayout(Opcode.STREAM)(command).mem_addr  # all commands of memory have it there
+        slot, count = Signal(range(paging.slots)), Signal(counts.shape().elem_shape)
+        m.d.comb += slot.eq(paging.slot(address))
+        m.d.sync += count.eq(counts[slot])
+        return PageLimits(self.pages.bytes, count)
 
     def _code_before_ranges(self, command, operands):
         """The code of the first rule that fails; the ranges come after these."""
@@ -160,7 +174,7 @@ class CommandChecker(wiring.Component):
 
         return opcode.definition.operands({name: view[name] for name in ("unit", *names)}, divide, keep)
 
-    def _steps(self, opcode, o):
+    def _steps(self, opcode, o, limits):
         """The opcode's :class:`_Step` s in the order in which they are checked."""
         definition, c = opcode.definition, self.config
         kept = sorted({pair.first for pair in definition.pairs})
@@ -184,8 +198,8 @@ class CommandChecker(wiring.Component):
                 )
             )
         if definition.memory:
-            size = usable(self.memory_size, c)
-            steps.append(_Step(definition.memory.span(o), size, ErrorCode.MEMORY_RANGE))
+            parts = definition.memory.within(o, c, self.memory_size, limits)
+            steps += [_Step(span, size, ErrorCode.MEMORY_RANGE) for span, size in parts]
         if home := definition.home_span(o, c):
             steps.append(_Step(home, c.memory.home_bytes, ErrorCode.HOME))
         return steps

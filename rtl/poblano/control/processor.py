@@ -29,11 +29,14 @@ from ..verilog import place
 from .checker import CommandChecker
 from .ecc_counters import DramEvents, ECCCounters
 from .fetch import CommandFetch
+from .page_registers import PageRegisters, PageWrite
 from .queue import UnitQueue
 from .watchdog import Watchdog
 
 __all__ = ["CommandProcessor"]
 
+EFFECTS = ("CONTROL", "IRQ_STATUS", "PAGE_ENTRY", "PAGE_COUNT")
+"""Registers of which not only what they hold matters, but that they are written."""
 SETTLE = 4
 """Cycles in a row in which all must be idle before a queue reset ends: their AXI outputs may be
 registered."""
@@ -88,6 +91,7 @@ class CommandProcessor(wiring.Component):
     irq : Out(1), an enabled bit of IRQ_STATUS is set
     trace_start, trace_done : Out(units), a command of the unit starts or completes in this cycle
     read_beats, write_beats : In, the beats that pass the memory ports in this cycle
+    page_write : Out(PageWrite), with page tables: an entry of them is written
     ecc_events : In(ECCEvents()).array(n), with ``config.ecc``, of each place but the last, which is inside
     dram_events : In(DramEvents).array(homes), with ``config.ecc`` and DRAM controllers
     """
@@ -99,8 +103,10 @@ class CommandProcessor(wiring.Component):
             ecc["ecc_events"] = In(ECCEvents()).array(len(ecc_places(config)) - 1)
             if config.memory.dram is not None:
                 ecc["dram_events"] = In(DramEvents(config)).array(config.memory.homes)
+        paging = config.memory.paging
         super().__init__(
             ecc
+            | ({} if paging is None else {"page_write": Out(PageWrite(config.memory))})
             | {
                 "axi_lite": In(AXILiteSignature()),
                 "fetch": Out(AXIReadSignature(config.memory.axi)),
@@ -138,6 +144,8 @@ class CommandProcessor(wiring.Component):
             for n in range(count)
         ]
         connect(m, flipped(self.fetch), fetch.axi)
+        if self.config.memory.paging is not None:
+            self._pages(m, values, written, word, checker)
         ring_bad = self._ring(m, values, state, fetch, checker)
         self._dispatch(m, values, state, checker, queues)
         expired = self._errors(m, values, state, fetch, checker, queues, ring_bad)
@@ -152,6 +160,21 @@ class CommandProcessor(wiring.Component):
             if self.config.memory.dram is not None:
                 m.d.comb += [to.eq(of) for to, of in zip(ecc.dram, self.dram_events)]
         return m
+
+    def _pages(self, m, values, written, word, checker):
+        """The registers of page tables; PAGE_INDEX goes on with each entry."""
+        pages = place(m, "page_registers", PageRegisters(self.config.memory))
+        m.d.comb += [
+            pages.index.eq(values["PAGE_INDEX"]),
+            pages.bytes.eq(values["PAGE_BYTES"]),
+            pages.word.eq(word),
+            pages.entry.eq(written["PAGE_ENTRY"]),
+            pages.count.eq(written["PAGE_COUNT"]),
+            checker.pages.eq(pages.limits),
+            self.page_write.eq(pages.write),
+        ]
+        with m.If(written["PAGE_ENTRY"]):
+            m.d.sync += values["PAGE_INDEX"].eq(values["PAGE_INDEX"] + 1)
 
     def _ring(self, m, values, state, fetch, checker):
         """Commands from the ring to the checker; whether there can't be such a ring."""
@@ -366,7 +389,7 @@ class CommandProcessor(wiring.Component):
         this cycle; the word written; whether CYCLES_LO is read."""
         slave = place(m, "axi_lite_slave", AXILiteSlave())
         connect(m, flipped(self.axi_lite), slave.axi)
-        written = {name: Signal(name=f"write_{name.lower()}") for name in ("CONTROL", "IRQ_STATUS")}
+        written = {name: Signal(name=f"write_{name.lower()}") for name in EFFECTS}
         with m.Switch(slave.write_address):
             for name, register in registers_of(self.config).items():
                 if register.access != "ro":
@@ -374,7 +397,7 @@ class CommandProcessor(wiring.Component):
                         m.d.comb += slave.write_ok.eq(1)
                         if name in written:
                             m.d.comb += written[name].eq(slave.write)
-                        else:
+                        if name not in ("CONTROL", "IRQ_STATUS"):
                             with m.If(slave.write):
                                 m.d.sync += values[name].eq(slave.write_data)
         readable = {r.address: values[name] for name, r in registers_of(self.config).items()}

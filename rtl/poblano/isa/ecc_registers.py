@@ -36,7 +36,11 @@ HOME_PLACES = {
     "kv_buffer": "the KV buffer, of a home with one",
     "controller": "queues of the DRAM controller, of a home with one",
 }
-CHIP_PLACES = {"dma": "queues of the DMA engine", "fetch": "the fetched commands' queue"}
+CHIP_PLACES = {
+    "dma": "queues of the DMA engine",
+    "fetch": "the fetched commands' queue",
+    "pages": "page tables, of a chip with them",
+}
 DRAM_REGISTERS = {
     "SCRUBS": "bursts that the scrubber wrote again, or all 1 if they were more",
     "ADDRESS_LO": "address in the home of the last DRAM burst that failed, or else that was corrected",
@@ -91,7 +95,7 @@ def ecc_places(config):
     return (
         *(Place(kind, tile=tile) for tile in range(config.tiles) for kind in TILE_PLACES),
         *(Place(kind, home=home) for home in range(memory.homes) for kind in kinds),
-        *(Place(kind) for kind in CHIP_PLACES),
+        *(Place(kind) for kind in ("dma", *["pages"] * (memory.paging is not None), "fetch")),
     )
 
 

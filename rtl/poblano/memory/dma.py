@@ -52,8 +52,8 @@ class DMAUnit(wiring.Component):
             ({"events": Out(ECCEvents())} if config.ecc else {})
             | {
                 "unit": In(UnitSignature()),
-                "read": Out(AXIReadSignature(config.axi)),
-                "write": Out(AXIWriteSignature(config.axi)),
+                "read": Out(AXIReadSignature(config.command_axi)),
+                "write": Out(AXIWriteSignature(config.command_axi)),
                 "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
                 "vmem": Out(vmem_port(local)).array(tiles),
                 "amem": Out(block_port(local)).array(tiles),

@@ -58,7 +58,7 @@ class LoadEngine(wiring.Component):
             ({"poisoned": Out(1), "events": Out(ECCEvents())} if config.ecc else {})
             | {
                 "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
-                "axi": Out(AXIReadSignature(config.axi)),
+                "axi": Out(AXIReadSignature(config.command_axi)),
                 "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
                 "done": Out(1),
                 "error": Out(1),
@@ -122,9 +122,9 @@ class LoadEngine(wiring.Component):
         memory = self.config
         bursts = dict(burst_beats=memory.burst_beats, outstanding=memory.outstanding, ecc=memory.ecc)
         if memory.several:
-            return AXIReorderReader(memory.axi, **bursts)
+            return AXIReorderReader(memory.command_axi, **bursts)
         depth = max(2, memory.outstanding * memory.burst_beats)
-        return AXIReader(memory.axi, word_width=memory.data_width, depth=depth, **bursts)
+        return AXIReader(memory.command_axi, word_width=memory.data_width, depth=depth, **bursts)
 
     def _write(self, m, reader, places, mask):
         """Writes the reader's beats to their places, of the tiles of ``mask``, with a register between the

@@ -65,7 +65,7 @@ class StoreEngine(wiring.Component):
             ({"poisoned": Out(1), "events": Out(ECCEvents())} if config.ecc else {})
             | {
                 "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
-                "axi": Out(AXIWriteSignature(config.axi)),
+                "axi": Out(AXIWriteSignature(config.command_axi)),
                 "vmem": Out(vmem_port(local)).array(tiles),
                 "amem": Out(block_port(local)).array(tiles),
                 "done": Out(1),
@@ -87,7 +87,7 @@ class StoreEngine(wiring.Component):
             m,
             "writer",
             AXIWriter(
-                memory.axi,
+                memory.command_axi,
                 burst_beats=memory.burst_beats,
                 outstanding=memory.outstanding_writes,
                 ahead=memory.outstanding,

@@ -49,7 +49,7 @@ class StreamUnit(wiring.Component):
             ({"failed": Out(1), "events": Out(ECCEvents())} if config.ecc else {})
             | {
                 "unit": In(UnitSignature()),
-                "axi": Out(AXIReadSignature(config.axi)),
+                "axi": Out(AXIReadSignature(config.command_axi)),
                 "o": Out(stream.Signature(8 * stream_bytes)),
                 "last": Out(1),
             }
@@ -67,7 +67,7 @@ class StreamUnit(wiring.Component):
             m,
             "reader",
             AXIReader(
-                memory.axi,
+                memory.command_axi,
                 word_width=8 * self.stream_bytes,
                 depth=self.fifo_bytes // self.stream_bytes,
                 burst_beats=memory.burst_beats,

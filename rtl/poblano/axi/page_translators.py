@@ -1,0 +1,112 @@
+"""Ports whose addresses page tables translate."""
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..paging_config import PagingConfig
+from ..verilog import place
+from .signature import AXIConfig, AXIReadSignature, AXIWriteSignature
+from .translator import AddressTranslator, PageAnswer
+
+__all__ = ["AXIReadTranslator", "AXIWriteTranslator"]
+
+SLVERR = 2
+
+
+def _members(physical, paging):
+    """What both have of page tables, see :class:`AddressTranslator`."""
+    return {
+        "lookup": Out(stream.Signature(range(paging.entries))),
+        "answer": In(PageAnswer(physical.addr_width)),
+        "answered": In(1),
+        "forget": In(1),
+    }
+
+
+def _translate(m, port, inside, outside, ecc):
+    """Puts an :class:`AddressTranslator` into a ``port``'s channel; whether an entry has failed."""
+    addresses = AddressTranslator(port.virtual, port.physical, port.paging)
+    place(m, "addresses", addresses)
+    connect(m, flipped(inside), addresses.i)
+    connect(m, addresses.o, flipped(outside))
+    connect(m, addresses.lookup, flipped(port.lookup))
+    m.d.comb += [
+        addresses.answer.eq(port.answer),
+        addresses.answered.eq(port.answered),
+        addresses.forget.eq(port.forget),
+    ]
+    failed = Signal()
+    if ecc:
+        with m.If(addresses.failed):
+            m.d.sync += failed.eq(1)
+    return failed
+
+
+class AXIReadTranslator(wiring.Component):
+    """A read master's port with the addresses of memory in place of those of the window.
+
+    Latency: as :class:`AddressTranslator`; data pass in the same cycle.
+
+    With ``ecc``, from an entry on that check bits could not correct all data have an error response, until a
+    reset.
+
+    Parameters
+    ----------
+    virtual, physical : AXIConfig of the master and of memory
+    paging : PagingConfig
+    ecc : whether entries have check bits
+
+    Members
+    -------
+    i : In(AXIReadSignature(virtual)), o : Out(AXIReadSignature(physical))
+    lookup, answer, answered, forget : as of :class:`AddressTranslator`
+    """
+
+    def __init__(self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig, *, ecc=False):
+        self.virtual, self.physical, self.paging, self.ecc = virtual, physical, paging, ecc
+        ports = {"i": In(AXIReadSignature(virtual)), "o": Out(AXIReadSignature(physical))}
+        super().__init__(ports | _members(physical, paging))
+
+    def elaborate(self, platform):
+        m = Module()
+        failed = _translate(m, self, self.i.ar, self.o.ar, self.ecc)
+        connect(m, flipped(self.o.r), flipped(self.i.r))
+        with m.If(failed):
+            m.d.comb += self.i.r.payload.resp.eq(SLVERR)
+        return m
+
+
+class AXIWriteTranslator(wiring.Component):
+    """A write master's port with the addresses of memory in place of those of the window.
+
+    Latency: as :class:`AddressTranslator`; data and answers pass in the same cycle.
+
+    With ``ecc``, from an entry on that check bits could not correct nothing is written, and all answers are
+    errors, until a reset.
+
+    Parameters
+    ----------
+    virtual, physical : AXIConfig of the master and of memory
+    paging : PagingConfig
+    ecc : whether entries have check bits
+
+    Members
+    -------
+    i : In(AXIWriteSignature(virtual)), o : Out(AXIWriteSignature(physical))
+    lookup, answer, answered, forget : as of :class:`AddressTranslator`
+    """
+
+    def __init__(self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig, *, ecc=False):
+        self.virtual, self.physical, self.paging, self.ecc = virtual, physical, paging, ecc
+        ports = {"i": In(AXIWriteSignature(virtual)), "o": Out(AXIWriteSignature(physical))}
+        super().__init__(ports | _members(physical, paging))
+
+    def elaborate(self, platform):
+        m = Module()
+        failed = _translate(m, self, self.i.aw, self.o.aw, self.ecc)
+        connect(m, flipped(self.i.w), flipped(self.o.w))
+        connect(m, flipped(self.o.b), flipped(self.i.b))
+        with m.If(failed):
+            m.d.comb += [self.o.w.payload.strb.eq(0), self.i.b.payload.resp.eq(SLVERR)]
+        return m
