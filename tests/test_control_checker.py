@@ -15,7 +15,14 @@ from poblano.isa.topology import LARGEST, UnitKind
 from poblano_host.golden import rules as golden_rules
 from tb.bench import CHECKER, run
 from tb.control.configs import CHECKED
-from tb.control.random_commands import OPCODE_NAMES, mutated, valid_command
+from tb.control.random_commands import (
+    OPCODE_NAMES,
+    PAGE_BYTES,
+    mutated,
+    page_counts,
+    page_tables,
+    valid_command,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = 1 << 24
@@ -215,7 +222,10 @@ CASES = [
 
 def code_of(data, config=DESK, memory_bytes=MEMORY, check=check):
     try:
-        check(data, config, memory_bytes)
+        if check is golden_rules.check:
+            check(data, config, memory_bytes, page_tables(config, memory_bytes))
+        else:
+            check(data, config, memory_bytes, page_bytes=PAGE_BYTES, page_counts=page_counts(config))
     except CommandError as error:
         return error.code.name
     return None
@@ -325,7 +335,7 @@ def test_random_valid_commands(config):
     memory = 1 << min(config.memory.addr_width, 36)
     for opcode in OPCODE_NAMES * 100:
         command = valid_command(rng, config, memory, opcode)
-        assert check(command.encode(), config, memory).unit == command.unit
+        assert code_of(command.encode(), config, memory) is None
 
 
 SIZES = (1 << 16, 40960, 12345678, 1 << 30, (1 << 40) - 64, 1 << 40)
@@ -348,7 +358,8 @@ def test_two_readings(config):
         assert code == code_of(data, config, memory, golden_rules.check), (data.hex(), memory)
         seen[code] += 1
         if code is None:
-            ours, golden = check(data, config, memory), golden_rules.check(data, config, memory)
+            ours = check(data, config, memory, page_bytes=PAGE_BYTES, page_counts=page_counts(config))
+            golden = golden_rules.check(data, config, memory, page_tables(config, memory))
             assert (ours.opcode.name, ours.unit, ours.waits) == (golden.opcode, golden.unit, golden.waits)
             assert ours.operands.keys() == golden.operands.keys()
             for name, value in ours.operands.items():

@@ -19,6 +19,7 @@ from .isa.header import LOCAL_BITS
 from .isa.topology import MOST_TILES, Topology
 from .local_config import BLOCK, LINE_BYTES, LINE_WORDS, LocalConfig
 from .memory_config import MemoryConfig
+from .paging_config import PagingConfig
 
 __all__ = [
     "BLOCK",
@@ -375,9 +376,8 @@ def _desk():
         amem_blocks=4096,
         fifo_bytes=8192,
     )
-    return ChipConfig(
-        tiles=2, tile=tile, memory=MemoryConfig(data_width=256, addr_width=29, dram=DramConfig())
-    )
+    memory = MemoryConfig(data_width=256, addr_width=29, dram=DramConfig(), paging=PagingConfig())
+    return ChipConfig(tiles=2, tile=tile, memory=memory)
 
 
 def _one_tile64():

@@ -67,5 +67,5 @@ class PagingConfig:
         return (address >> self.offset_bits) & (self.pages - 1)
 
     def slot(self, address):
-        """Of an address of the window."""
-        return (address >> (self.offset_bits + exact_log2(self.pages))) & (self.slots - 1)
+        """Of an address of the window; there may be none of this number."""
+        return (address & ((1 << WINDOW_BIT) - 1)) >> (self.offset_bits + exact_log2(self.pages))

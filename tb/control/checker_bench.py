@@ -13,7 +13,7 @@ from poblano.isa.errors import CommandError, ErrorCode
 from poblano_host.golden.commands import ENCODED_BYTES, NAMES
 from poblano_host.golden.rules import check
 from tb.control.configs import CHECKED
-from tb.control.random_commands import mutated, valid_command
+from tb.control.random_commands import mutated, page_tables, valid_command
 
 COUNT = int(os.environ.get("COUNT", "10000"))
 SEED = os.environ.get("SEED", "1")
@@ -23,7 +23,7 @@ SIZES = (1 << 16, 40960, 12345678, 1 << 30, (1 << 40) - 64, 1 << 40)
 
 def expected(data, config, memory_bytes):
     try:
-        check(data, config, memory_bytes)
+        check(data, config, memory_bytes, page_tables(config, memory_bytes))
     except CommandError as error:
         return error.code
     return ErrorCode.NONE

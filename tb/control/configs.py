@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from poblano.config import PRESETS, ArrayConfig, ChipConfig, MemoryConfig, TileConfig
 from poblano.formats.element import FORMATS
+from poblano.paging_config import PagingConfig
 
 __all__ = ["CHECKED", "CONFIGS"]
 
@@ -73,8 +74,9 @@ CHECKED = (
         "least", tiles=1, rows=2, cols=2, lanes=2, width=32, vmem_lines=16, amem_blocks=16, addr_width=16
     ),
     _config("wide", tiles=1, lanes=16, width=512),
+    _config("pages", tiles=2).with_memory(paging=PagingConfig(slots=4, pages=16)),
     _config("homes", tiles=4).with_memory(homes=2, home_bytes=1 << 15),
 )
 """The checker's: fewer and more lanes than a line has words, several segments, the smallest and the largest
-memories, all formats and two, beats of two lines, and
+memories, all formats and two, beats of two lines, page tables, and
 two homes."""

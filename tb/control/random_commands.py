@@ -8,13 +8,31 @@ from poblano.formats.element import Element
 from poblano.isa.errors import CommandError, ErrorCode
 from poblano.isa.topology import UnitKind
 from poblano_host.golden.commands import FORMS, NAMES, NO_WAIT, DecodedCommand
+from poblano_host.golden.pages import PageTables
 from poblano_host.golden.rules import check
 
-__all__ = ["OPCODE_NAMES", "mutated", "valid_command"]
+__all__ = ["OPCODE_NAMES", "PAGE_BYTES", "mutated", "page_counts", "page_tables", "valid_command"]
 
 OPCODE_NAMES = tuple(FORMS)
 BLOCK, LINE_BYTES, LINE_WORDS = 32, 32, 8
 MAX_BLOCKS = 2047
+PAGE_BYTES = 12288
+"""Of a page of chips with page tables."""
+
+
+def page_counts(config):
+    """How many pages each slot of a chip with page tables has: one as many as there can be, one none."""
+    paging = config.memory.paging
+    return [] if paging is None else [paging.pages, 3, 0, 1][: paging.slots]
+
+
+def page_tables(config, memory_bytes):
+    """The golden chip's page tables of so many pages."""
+    tables = PageTables(config, memory_bytes)
+    tables.page_bytes = PAGE_BYTES
+    for slot, count in enumerate(page_counts(config)):
+        tables.set(slot, [0] * count)
+    return tables
 
 
 def _pick(rng, most):
@@ -71,7 +89,22 @@ class _Operands:
         return {name: base, f"{name}_stride": stride}
 
     def memory(self, row_bytes, unit):
+        if self.config.memory.paging is not None and row_bytes <= PAGE_BYTES and self.rng.random() < 0.5:
+            return self.paged(row_bytes, unit) | dict(rows=self.rows)
         return _memory(self.rng, self.memory_bytes, self.rows, row_bytes, unit) | dict(rows=self.rows)
+
+    def paged(self, row_bytes, unit):
+        """Rows in the window of page tables: of one page, or one of each page."""
+        rng, paging = self.rng, self.config.memory.paging
+        slot, count = rng.choice([(n, count) for n, count in enumerate(page_counts(self.config)) if count])
+        by_page = self.rows <= count and rng.random() < 0.5
+        page = _pick(rng, count - (self.rows if by_page else 1))
+        offset, stride = _region(rng, PAGE_BYTES, 1 if by_page else self.rows, row_bytes, unit)
+        if by_page:
+            stride = paging.stride
+        elif self.rows == 1:
+            stride = rng.getrandbits(32)
+        return dict(mem_addr=paging.address(slot, page, offset), mem_stride=stride)
 
     def nop(self):
         return {}
@@ -106,6 +139,8 @@ class _Operands:
         word = self.config.stream_bytes
         size = min(self.memory_bytes - self.home, self.home_bytes)
         row_bytes = word * (1 + _pick(self.rng, min(size, (1 << 32) - 1) // word - 1))
+        if self.config.memory.homes == 1:
+            return self.memory(row_bytes, word) | dict(row_bytes=row_bytes)
         operands = _memory(self.rng, size, self.rows, row_bytes, word)
         operands["mem_addr"] += self.home
         return operands | dict(rows=self.rows, row_bytes=row_bytes)
@@ -198,7 +233,7 @@ class _Operands:
 
 def valid_command(rng, config, memory_bytes, opcode=None):
     """A :class:`~poblano_host.golden.commands.DecodedCommand` that ``config``'s chip with ``memory_bytes``
-    of memory takes; ``opcode`` is a name."""
+    of memory, and with :func:`page_tables`, takes; ``opcode`` is a name."""
     opcode = rng.choice(OPCODE_NAMES) if opcode is None else opcode
     kind = FORMS[opcode].kind
     if kind is None:
@@ -215,7 +250,7 @@ def valid_command(rng, config, memory_bytes, opcode=None):
         operands = _Operands(rng, config, memory_bytes, tile).of(opcode)
         command = DecodedCommand(opcode, unit, operands, waits)
         try:
-            check(command.encode(), config, memory_bytes)
+            check(command.encode(), config, memory_bytes, page_tables(config, memory_bytes))
             return command
         except CommandError as error:
             if error.code is not ErrorCode.OVERLAP:

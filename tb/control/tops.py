@@ -9,6 +9,7 @@ from poblano.control.checker import CommandChecker
 from poblano.control.processor import CommandProcessor
 from poblano.isa.commands import COMMAND_BYTES
 from poblano.verilog import place
+from tb.control.random_commands import PAGE_BYTES, page_counts
 
 __all__ = ["CheckerTop", "ProcessorTop"]
 
@@ -41,7 +42,11 @@ class CheckerTop(wiring.Component):
             self.o.eq(checkers[-1].o.payload.command),
             self.code.eq(Cat(checker.o.payload.code for checker in checkers)),
         ]
-        for checker in checkers:
+        for config, checker in zip(self.configs, checkers):
+            if config.memory.paging is not None:
+                m.d.comb += checker.pages.bytes.eq(PAGE_BYTES)
+                for slot, count in enumerate(page_counts(config)):
+                    m.d.comb += checker.pages.counts[slot].eq(count)
             m.d.comb += [
                 checker.memory_size.eq(self.memory_size),
                 checker.i.payload.eq(self.i),

@@ -177,7 +177,7 @@ class MemoryRegion:
                     span.rows,
                     choose(inside, 1, 0),
                 ),
-                choose(inside, limits.count, 0),
+                choose(inside & (paging.slot(span.base) < paging.slots), limits.count, 0),
             ),
         ]
 
