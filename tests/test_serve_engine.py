@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from poblano.paging_config import PagingConfig
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
 from poblano_host.serve.engine import Answered, Chosen, Engine, Started
@@ -13,9 +14,12 @@ from tests.models_tiny import chip, tiny_model
 MODEL = tiny_model()
 
 
-def engine(sequences=4, **changes):
-    config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048, **changes)
-    return Engine(MODEL, config, backend="golden", sequences=sequences, context=64)
+PAGES = PagingConfig(slots=4, pages=4)
+
+
+def engine(sequences=4, *, paging=None, pages=None, **changes):
+    config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048, **changes).with_memory(paging=paging)
+    return Engine(MODEL, config, backend="golden", sequences=sequences, context=64, pages=pages)
 
 
 def alone(request, sampler, index):
@@ -45,10 +49,12 @@ def serve(engine, arrivals):
                 endings[event.id, event.index] = event.ending
 
 
-@pytest.mark.parametrize("tiles, seed", [(1, 0), (2, 1)])
-def test_answers_are_those_of_each_request_alone(tiles, seed):
+@pytest.mark.parametrize(
+    "tiles, paging, pages, seed", [(1, None, None, 0), (2, None, None, 1), (1, PAGES, None, 2), (2, PAGES, 5, 3)]
+)
+def test_answers_are_those_of_each_request_alone(tiles, paging, pages, seed):
     """Prompts in chunks beside tokens of others, several answers to one prompt, and more requests than
-    places."""
+    places; with few pages sequences are preempted."""
     generator = np.random.default_rng(seed)
     arrivals = []
     for n in range(8):
@@ -56,33 +62,53 @@ def test_answers_are_those_of_each_request_alone(tiles, seed):
         request = Request(id=f"r{n}", prompt=prompt, tokens=int(generator.integers(1, 8)), count=1 + (n == 3))
         sampler = Sampler(temperature=float(n % 2), seed=n)
         arrivals.append((int(generator.integers(0, 12)), request, sampler))
-    served = engine(tiles=tiles)
+    served = engine(tiles=tiles, paging=paging, pages=pages)
     answers, endings = serve(served, arrivals)
     for _, request, sampler in arrivals:
         for index in range(request.count):
             assert answers[request.id, index] == alone(request, sampler, index), (request, index)
             assert endings[request.id, index] is Ending.LENGTH
-    assert served.scheduler.pool.free == 4
+    assert served.scheduler.pool.free == served.caches.pages
 
 
-def test_another_owner_finds_nothing(monkeypatch):
+def test_what_two_have_in_common_is_computed_once():
+    """The second request's prompt begins like the first's: pages are found, and the bits are the same."""
+    served = engine(paging=PAGES)
+    prompt = tuple(range(1, 45))
+    arrivals = [
+        (at, Request(id=name, prompt=prompt[:length], tokens=5), Sampler())
+        for at, name, length in ((0, "a", 44), (3, "b", 44), (3, "c", 40), (20, "d", 33))
+    ]
+    begun = []
+    step = served.step
+    served.step = lambda: [begun.append(e) if isinstance(e, Started) else e for e in step() or ()] or None
+    answers, _ = serve(served, arrivals)
+    for _, request, sampler in arrivals:
+        assert answers[request.id, 0] == alone(request, sampler, 0)
+    assert {event.id: event.cached for event in begun} == {"a": 0, "b": 32, "c": 32, "d": 32}
+
+
+@pytest.mark.parametrize("paging", [None, PAGES])
+def test_another_owner_finds_nothing(monkeypatch, paging):
     """The caches of a sequence that has ended are zero when another one gets them."""
-    served = engine(sequences=1)
-    seen = []
+    served = engine(sequences=1, paging=paging, pages=2)
+    memory, compiled, seen = served.backend.memory, served.compiled, []
     run = served._run
 
     def spy(step):
         (part,) = step.parts
         if part.first == 0:
-            places = served.compiled.memory.caches
-            parts = [(place, home) for place in places for home in place.address]
-            seen.append(any(np.any(served.backend.memory[at : at + p.layout.size]) for p, at in parts))
+            places = compiled.memory.caches
+            extents = [(at, place.layout.size) for place in places for at in place.address]
+            if paging is not None:
+                extents = [(compiled.pages.address(page), compiled.pages.bytes) for page in part.pages]
+            seen.append(any(np.any(memory[at : at + size]) for at, size in extents))
         return run(step)
 
     monkeypatch.setattr(served, "_run", spy)
-    arrivals = [(n, Request(id=f"r{n}", prompt=(1, 2, n), tokens=3), Sampler()) for n in range(3)]
+    arrivals = [(n, Request(id=f"r{n}", prompt=(1, 2, n), tokens=3), Sampler()) for n in range(5)]
     serve(served, arrivals)
-    assert seen == [False] * 3
+    assert seen == [False] * 5
 
 
 def test_probabilities():

@@ -25,7 +25,7 @@ class PagingConfig:
     in all layers are a page, which can lie anywhere in memory, and be shared with other sequences.
     """
 
-    slots: int = 32
+    slots: int = 64
     pages: int = 256
 
     def __post_init__(self):

@@ -102,12 +102,14 @@ class ModelMemory:
                 at = max(at, high)
         return found
 
-    def place_ring(self, commands, pages):
-        """Room for a ring of ``commands`` behind all else, and for ``pages`` pages: its address, the
-        :class:`PageRoom`, None without page tables, and the bytes of memory with them."""
+    def place_ring(self, commands, pages, least):
+        """Room for a ring of ``commands`` behind all else, and for ``pages`` pages or as many as fit,
+        but at least ``least``: its address, the :class:`PageRoom`, None without page tables, and the bytes of memory with them."""
         address, room = self._image.reserve(COMMAND_BYTES * commands), None
         if self.config.memory.paging is not None and self._caches:
             size = align(self._image.page_bytes, PAGE_ALIGNMENT)
+            left = self.config.memory.most_bytes - self._image.size
+            pages = max(least, min(pages, left // size))
             room = PageRoom(self._image.reserve(pages * size), size, pages)
             self.extents = [*self.extents, room.extent]
         return address, room, self._image.size

@@ -60,8 +60,8 @@ class CompiledModel:
     config : ChipConfig
     context : positions of the KV caches; the model's, at most 2048, by default.
     slots : sequences that have KV caches, each of its own
-    pages : of a chip with page tables, pages that all sequences have together; by default enough for whole
-        contexts
+    pages : of a chip with page tables, the most pages that all sequences have together; by default enough for
+        whole contexts. If memory has no room for so many there are fewer, but at least those of one context.
     activations : the format of the activations, see :class:`.formats.ActivationFormats`
 
     Members
@@ -86,6 +86,7 @@ class CompiledModel:
             raise CompileError(
                 f"{c.name}: a context of {self.context} positions; vectors hold at most {NO_LIMIT - 1}"
             )
+        self._check_tables(slots)
         self._plans, self._templates = {}, {}
         self.max_tokens = self._fit()
         self.memory = ModelMemory(
@@ -94,16 +95,29 @@ class CompiledModel:
         self.max_tokens, commands = self._fit_ring()
         table = -(-self.context // self.sizes.key_granule)
         address, self.pages, self.memory_bytes = self.memory.place_ring(
-            commands, slots * table if pages is None else pages
+            commands, slots * table if pages is None else pages, table
         )
         self.image, self.ring = self.memory.pieces, (address, commands)
 
+    def _check_tables(self, slots):
+        """:class:`CompileError` for more sequences or positions than page tables have room for."""
+        paging, name = self.config.memory.paging, self.model.config.name
+        if paging is None:
+            return
+        if slots > paging.slots:
+            raise CompileError(f"{name}: {slots} sequences; the chip has page tables for {paging.slots}")
+        most = paging.pages * self.sizes.key_granule
+        if self.context > most:
+            raise CompileError(f"{name}: a context of {self.context} positions; page tables reach {most}")
+
     @property
     def whole_tables(self):
-        """For each sequence the addresses of the pages of its whole context, in their order in memory."""
+        """For each sequence, as far as there are pages, the addresses of those of its whole context, in their
+        order in memory."""
         count = -(-self.context // self.page_positions)
         return [
-            [self.pages.address(slot * count + n) for n in range(count)] for slot in range(self.slots)
+            [self.pages.address(slot * count + n) for n in range(count)]
+            for slot in range(min(self.slots, self.pages.count // count))
         ]
 
     @property

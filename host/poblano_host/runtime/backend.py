@@ -23,6 +23,7 @@ __all__ = [
     "GoldenBackend",
     "SimulationBackend",
     "check_range",
+    "clear_memory",
     "place_model",
     "open_backend",
     "open_sampled",
@@ -127,7 +128,7 @@ class GoldenBackend:
         self.run(clear_commands(self.config))
 
     def clear(self, first, end):
-        self.run(_clear(self.config, first, end))
+        self.run(clear_memory(self.config, first, end))
 
     def use_pages(self, first, page_bytes):
         self.chip.tables.use(first, page_bytes)
@@ -178,7 +179,7 @@ class DeviceBackend:
         self.ring.clear_local()
 
     def clear(self, first, end):
-        self.ring.run(_clear(self.config, first, end))
+        self.ring.run(clear_memory(self.config, first, end))
 
     def use_pages(self, first, page_bytes):
         self.ring.use_pages(first, page_bytes)
@@ -190,7 +191,7 @@ class DeviceBackend:
         self.device.close()
 
 
-def _clear(config, start, end):
+def clear_memory(config, start, end):
     """Commands that write zeros to the bytes ``start`` to ``end`` - 1 of memory, multiples of a word."""
     unit, words = config.topology.unit(UnitKind.DMA), (end - start) // WORD
     form = dict(mem_stride=WORD, value=0)

@@ -9,7 +9,7 @@ from ..compiler import Chunk, CompiledModel
 from ..runtime.backend import open_backend, place_model
 from ..runtime.sampler import Sampler
 from ..runtime.session import run_program
-from .caches import copy, extents
+from .caches import open_caches
 from .pages import PagePool
 from .request import Ending
 from .scheduler import Refused, Scheduler
@@ -74,8 +74,9 @@ class _Asked:
 class Engine:
     """A model on a chip, and the requests that it serves.
 
-    Each sequence has caches for ``context`` positions of its own. A step's bits do not depend on what else is
-    in it, so that each answer is what it would be alone.
+    The keys and values of a sequence lie in pages, which it gets as it grows; equal beginnings of sequences
+    share them. On a chip without page tables each has one page of its own, for its whole context. A step's
+    bits do not depend on what else is in it, so that each answer is what it would be alone.
 
     Parameters
     ----------
@@ -84,6 +85,7 @@ class Engine:
     backend : name of the backend, or a function that makes it: see :func:`open_backend`
     sequences : the most that are served at once
     context : positions of each sequence
+    pages : of a chip with page tables, the most pages; by default enough for all contexts, if there is memory
     report : called with a line for each slow step of the start
 
     Members
@@ -95,15 +97,26 @@ class Engine:
     busy : the part of the last step's cycles in which each unit had a command, by the unit's name
     """
 
-    def __init__(self, model, config, *, backend="sim", sequences=8, context=None, report=lambda text: None):
+    def __init__(
+        self,
+        model,
+        config,
+        *,
+        backend="sim",
+        sequences=8,
+        context=None,
+        pages=None,
+        report=lambda text: None,
+    ):
         self.model, self.config = model, config
         report("compiling the model")
-        self.compiled = CompiledModel(model, config, context=context, slots=sequences)
+        self.compiled = CompiledModel(model, config, context=context, slots=sequences, pages=pages)
         size, ring = self.compiled.memory_bytes, self.compiled.ring
         self.backend = open_backend(backend, config, size, ring, report=report)
         place_model(self.backend, self.compiled)
         rows = self.compiled.max_tokens
-        pool = PagePool(pages=sequences, positions=self.compiled.context)
+        self.caches = open_caches(self.backend, self.compiled)
+        pool = PagePool(pages=self.caches.pages, positions=self.caches.positions)
         self.scheduler = Scheduler(
             pool, rows=rows, sequences=min(rows, sequences), context=self.compiled.context
         )
@@ -149,7 +162,9 @@ class Engine:
             if not asked.begun:
                 asked.begun = True
                 events.append(Started(part.request.id, self.cycles, part.first))
-        self._prepare(step)
+        self.caches.keep(self.scheduler.running)
+        if step.prepared:
+            self.cycles += self.caches.prepare(step.prepared)
         rows = self._run(step)
         self.steps, self.tokens, self.rows = self.steps + 1, self.tokens + step.rows, step.rows
         chosen = {}
@@ -178,15 +193,6 @@ class Engine:
             "busy": self.busy,
         }
 
-    def _prepare(self, step):
-        """Clear and copy caches."""
-        for source, page in step.prepared:
-            if source is not None:
-                self.cycles += self.backend.run(copy(self.compiled, source, page)).cycles
-                continue
-            for start, size in extents(self.compiled, page):
-                self.backend.clear(start, start + size)
-
     def _run(self, step):
         """Run a step's parts; of those with choices the :class:`_Row`."""
         # The rows of logits are the last ones: parts that are decoded go behind prompts that end.
@@ -194,7 +200,8 @@ class Engine:
         ends = list(accumulate(len(part.tokens) for part in parts))
         choosing = [(part, end - 1) for part, end in zip(parts, ends) if part.choices]
         first = choosing[0][1] if choosing else step.rows  # the first row of logits
-        chunks = [Chunk(part.pages[0], part.first, part.tokens) for part in parts]
+        slots = [self.caches.slot(part.sequence, part.pages) for part in parts]
+        chunks = [Chunk(slot, part.first, part.tokens) for slot, part in zip(slots, parts)]
         program = self.compiled.batch(chunks, logits=step.rows - first)
         result, retried = run_program(self.backend, program)
         self.retries += retried is not None
