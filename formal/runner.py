@@ -33,6 +33,7 @@ BUILD = ROOT / "build" / "formal"
 FILES = (
     "fifo",
     "skid",
+    "pages",
     "credit",
     "read_ahead",
     "broadcast",

@@ -1,0 +1,166 @@
+"""Page tables: what the rules of commands let through stays in the pages of one slot, and an address of the
+window becomes the one that the table says."""
+
+from functools import partial
+from types import SimpleNamespace
+
+from amaranth.hdl import *
+
+from poblano.axi.signature import AXIConfig
+from poblano.axi.translator import AddressTranslator
+from poblano.isa.opcodes import Opcode
+from poblano.isa.regions import PageLimits
+from poblano.paging_config import WINDOW_BIT, PagingConfig
+
+from .harness import Harness, Mutation, Property, Watch
+
+ROW_BITS = 3
+"""Of the number of rows: of more the product of stride and rows would be as large, and harder."""
+
+
+class Rows(Harness):
+    """Commands of an opcode whose rows all end where :meth:`MemoryRegion.within` says: any byte of any row."""
+
+    def __init__(self, opcode, paging):
+        super().__init__()
+        self.opcode, self.paging = opcode, paging
+
+    def prove(self, m):
+        paging, region = self.paging, self.opcode.definition.memory
+        config = SimpleNamespace(memory=SimpleNamespace(paging=paging, most_bytes=1 << 32))
+        o = SimpleNamespace(
+            mem_addr=self.free("address", 40), mem_stride=self.free("stride", 32), rows=self.free("rows", ROW_BITS)
+        )
+        if region.count:
+            setattr(o, region.count, self.free(region.count, 20))
+        limits = PageLimits(self.free("bytes", 32), self.free("count", range(paging.pages + 1)))
+        size = self.free("size", WINDOW_BIT)
+        self.assume((o.rows != 0) & (limits.bytes <= paging.stride) & (limits.count <= paging.pages))
+        allowed = Cat(span.end <= end for span, end in region.within(o, config, size, limits)).all()
+        span = region.span(o)
+        row, byte = self.free("row", ROW_BITS), self.free("byte", 32)
+        self.assume((row < o.rows) & (byte < span.extent))
+        address, ahead, most = Signal(64), Signal(64), Signal(64)  # wide enough for all rows of all commands
+        m.d.comb += [
+            ahead.eq(o.mem_stride * row),
+            most.eq(o.mem_stride * (o.rows - 1)),
+            address.eq(o.mem_addr + ahead + byte),
+        ]
+        self.assume(ahead <= most)  # as row < rows: a product grows with its factors, which solvers find hard
+        window = paging.inside(o.mem_addr)
+        mine = (address >> WINDOW_BIT) == 1
+        inside = paging.offset(address) < limits.bytes
+        slot = paging.slot(o.mem_addr)
+        self.check("memory", ~allowed | window | (address < size))
+        self.check("window", ~allowed | ~window | mine)
+        self.check("slot", ~allowed | ~window | (slot < paging.slots) & (paging.slot(address) == slot))
+        self.check("page", ~allowed | ~window | (paging.page(address) < limits.count))
+        self.check("offset", ~allowed | ~window | inside)
+        self.cover("a row of each page", allowed & window & (row == 2) & (paging.page(address) == 2))
+        self.cover("the end of a page", allowed & window & (paging.offset(address) == limits.bytes - 1))
+
+
+class Translates(Harness):
+    """Tables of two pages; a lookup is answered when it likes. Entries change only while there are no
+    addresses inside."""
+
+    PAGING = PagingConfig(slots=1, pages=2)
+    VIRTUAL = AXIConfig(addr_width=WINDOW_BIT + 1, data_width=8)
+    PHYSICAL = AXIConfig(addr_width=14, data_width=8)
+
+    def prove(self, m):
+        paging = self.PAGING
+        dut = self.add(
+            "dut", AddressTranslator(self.VIRTUAL, self.PHYSICAL, paging), driven=("answer", "i__payload")
+        )
+        table = [self.constant(f"entry{n}", 2) for n in range(paging.entries)]
+        burst, window = dut.i.payload, self.free("window")
+        page, offset = self.free("page"), self.free("offset", 14)
+        m.d.comb += [
+            burst.addr.eq(Mux(window, Cat(offset, C(0, paging.offset_bits - 14), page), offset)),
+            burst.addr[WINDOW_BIT].eq(window),
+            burst.id.eq(self.free("id")),
+            burst.len.eq(self.free("length", 2)),
+        ]
+        # Offered addresses stay, and a lookup is answered once.
+        waits = self.past(dut.i.valid & ~dut.i.ready, "waits")
+        was = self.past(burst.as_value(), "was")
+        self.assume(~waits | dut.i.valid & (burst.as_value() == was))
+        looking, number = Signal(), Signal()
+        asks = dut.lookup.valid & dut.lookup.ready
+        with m.If(asks):
+            m.d.sync += [looking.eq(1), number.eq(dut.lookup.payload)]
+        with m.Elif(dut.answered):
+            m.d.sync += looking.eq(0)
+        self.assume(~dut.answered | looking)
+        m.d.comb += dut.answer.entry.eq(Mux(number, table[1], table[0]))
+        self.assume(~dut.forget | ~dut.i.valid & ~looking)
+        self.check("one at a time", ~asks | ~looking)
+
+        expected = Mux(window, Cat(C(0, 12), Mux(page, table[1], table[0])) + offset, offset)[:14]
+        put, get = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+        sent = dut.o.payload
+        watch = Watch(
+            self,
+            m,
+            "watch",
+            put=put,
+            put_data=Cat(burst.id, expected, burst.len),
+            get=get,
+            get_data=Cat(sent.id, sent.addr, sent.len),
+            capacity=2,
+        )
+        self.check("offered", dut.o.valid == (watch.held != 0))
+        # Nothing waits but for its entry or for room.
+        self.check("no other wait", ~dut.i.valid | dut.i.ready | window | (watch.held == 2))
+        second = Signal()  # the second page has been used
+        with m.If(put & window & page):
+            m.d.sync += second.eq(1)
+        self.cover("two pages", second & put & window & ~page)
+        self.cover("a burst a cycle", self.past(put & window, "before") & put & window)
+
+
+REGIONS, TRANSLATOR = "poblano.isa.regions", "poblano.axi.translator"
+WITHIN = (
+    Mutation("any stride", REGIONS, "span.stride == paging.stride", "span.stride != 0"),
+    Mutation("rows not counted", REGIONS, "choose(inside & by_page, 1, 0)", "0"),
+    Mutation("offset left out", REGIONS, "choose(inside, paging.offset(span.base), span.base)", "choose(inside, 0, span.base)"),
+    Mutation("any page", REGIONS, "choose(inside, paging.page(span.base), 0)", "0"),
+    Mutation("any slot", REGIONS, "inside & (paging.slot(span.base) < paging.slots)", "inside"),
+    Mutation("memory's end", REGIONS, "choose(inside, limits.bytes, size)", "choose(inside, limits.bytes, limits.bytes)"),
+)
+TRANSLATES = (
+    Mutation("another's page", TRANSLATOR, "known & (number == wanted)", "known"),
+    Mutation(
+        "not awaited",
+        TRANSLATOR,
+        "~inside | known & (number == wanted)",
+        "~inside | (known | asked) & (number == wanted)",
+    ),
+    Mutation("offset left out", TRANSLATOR, "page + burst.addr[:bits]", "page"),
+    Mutation("all translated", TRANSLATOR, "Mux(inside, page + burst.addr[:bits], burst.addr)", "page + burst.addr[:bits]"),
+    Mutation("asked twice", TRANSLATOR, "self.i.valid & ~usable & ~asked", "self.i.valid & ~usable"),
+)
+PAGING = PagingConfig(slots=4, pages=8)
+PROPERTIES = (
+    *(
+        Property(
+            f"{opcode.name.lower()}",
+            partial(Rows, opcode, PAGING),
+            f"of a {opcode.name} that is let through every byte is of memory that it may use, or in a page that "
+            "its slot has",
+            method="bounded",
+            depth=2,
+            frames=2,
+            mutations=WITHIN if opcode is Opcode.STREAM else (),
+        )
+        for opcode in (Opcode.STREAM, Opcode.LOAD, Opcode.STORE_WORD)
+    ),
+    Property(
+        "translator",
+        Translates,
+        "bursts leave in order, once, those of the window at the address that the table says; none waits but for "
+        "an entry or room",
+        mutations=TRANSLATES,
+    ),
+)
