@@ -13,15 +13,15 @@ from tests.models_tiny import chip, tiny_model
 MODEL = tiny_model()
 
 
-def engine(sequences=4, **changes):
+def engine(sequences=4, model=MODEL, **changes):
     config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048, **changes)
-    return Engine(MODEL, config, backend="golden", sequences=sequences, context=64)
+    return Engine(model, config, backend="golden", sequences=sequences, context=64)
 
 
-def alone(request, sampler, index):
+def alone(request, sampler, index=0, model=MODEL):
     """The tokens of an answer by a session of its own."""
     config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048)
-    session = Session(MODEL, config, backend="golden", context=64)
+    session = Session(model, config, backend="golden", context=64)
     chosen = sampler if not index else sampler.other(index)
     steps = session.generate(list(request.prompt), request.tokens, chosen, stop=request.stop)
     return [token for _, token in steps if token is not None]
@@ -63,6 +63,22 @@ def test_answers_are_those_of_each_request_alone(tiles, seed):
             assert answers[request.id, index] == alone(request, sampler, index), (request, index)
             assert endings[request.id, index] is Ending.LENGTH
     assert served.scheduler.pool.free == 4
+
+
+def test_rows_of_logits_are_not_read_whole(monkeypatch):
+    """But for a sampler that looks at all of them, the largest of each block say what to read."""
+    model = tiny_model(vocab=1024)
+    served, reads = engine(model=model), []
+    read = served.backend.read
+    monkeypatch.setattr(served.backend, "read", lambda at, size: reads.append(size) or read(at, size))
+    samplers = [Sampler(), Sampler(0.8, 5, 1), Sampler(0.8, 5, 2, 0.7), Sampler(0.8, 0, 3)]
+    requests = [Request(id=f"r{n}", prompt=(n, 7), tokens=4) for n in range(4)]
+    answers, _ = serve(served, [(0, request, sampler) for request, sampler in zip(requests, samplers)])
+    for request, sampler in zip(requests, samplers):
+        assert answers[request.id, 0] == alone(request, sampler, model=model)
+    blocks, rows = reads.count(4 * 32), reads.count(4 * 1024)
+    assert (blocks, rows) == (4 * (1 + 5 + 5), 4)
+    assert len(reads) == 4 + blocks + rows  # the largest of all blocks are read once in a step
 
 
 def test_another_owner_finds_nothing(monkeypatch):
