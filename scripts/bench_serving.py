@@ -130,6 +130,7 @@ def leave_logits(compiled, memory, count):
     program = compiled.batch(around(count), logits=-1)
     start, stride = program.logits[0], compiled.vocab_stride
     rows = np.random.default_rng(0).normal(0, 3, (count, stride // 4)).astype(np.float32)
+    rows[:, compiled.model.config.vocab :] = -np.inf
     memory[start : start + count * stride] = rows.view(np.uint8).ravel()
     maxima, at = rows.reshape(count, -1, BLOCK).max(-1), 0
     for piece in program.maxima:

@@ -272,14 +272,14 @@ class Plan:
         count = max(least, min(slots, room // size - spare))
         return Chunks(self.pool, size, count, granules * granule)
 
-    def logits(self):
-        """:class:`Chunks` of the rows of logits, and behind them, if there are several rows, as many of their
-        blocks' maxima."""
-        if self.shape.logits == 1:
+    def logits(self, rows):
+        """:class:`Chunks` of ``rows`` rows of logits, and if there are several rows, behind them as many of
+        their blocks' maxima, else None."""
+        if rows == 1:
             return self.chunks(1, COLUMNS), None
         # A word for each block of logits, and what is stored at once begins and ends with a block of words.
         room = (self.pool_lines - SLOTS * LINES) * BLOCK // (BLOCK + 1)
-        chunks = self.chunks(self.shape.logits, COLUMNS, lines=room)
+        chunks = self.chunks(rows, COLUMNS, lines=room)
         lines = align(-(-chunks.lines // BLOCK), LINES)
         behind = self.pool + chunks.count * chunks.lines
         return chunks, Chunks(behind, lines, chunks.count, chunks.columns // BLOCK)

@@ -26,7 +26,7 @@ def finish(s, name):
     product, plan, memory = s.values[name], s.plan, s.memory
     node, count = product.node, s.shape.logits
     rows = s.count - count, s.count
-    chunks, maxima = plan.logits()
+    chunks, maxima = plan.logits(count)
     pieces = [ranges(s, node, tile, chunks.columns) for tile in s.tiles]
     found, address = {}, memory.maxima
     for n, several in enumerate(zip_longest(*pieces)):
