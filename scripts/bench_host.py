@@ -41,6 +41,7 @@ class InstantChip:
         self.memory_bytes = memory_bytes
         self.memory = np.zeros(memory_bytes, np.uint8)
         self._registers = {address(name): value for name, value in constants(config).items()}
+        self._registers[address("CYCLES_LO")] = 1
         self.issued = 0.0
 
     def read_registers(self, where, count):
@@ -57,6 +58,9 @@ class InstantChip:
     def write_memory(self, where, data):
         data = np.frombuffer(data, np.uint8)
         self.memory[where : where + len(data)] = data
+
+    def read_memory(self, where, size):
+        return self.memory[where : where + size].tobytes()
 
     def patch(self, table, count, values):
         apply_patches(self.memory, table, count, values)

@@ -6,9 +6,10 @@ differ from those of each sequence alone, and the host's time for a step.
 sequence to sequence: ``cycles`` of the step, ``roofline`` (the part of it), ``speedup`` (tokens a cycle over
 those of one sequence). Cycles do not depend on the numbers in weights and caches, so that a step at a
 position needs none before it. ``different_logits`` counts rows of logits of the default model on the golden
-chip, in random batches, that are not those of the sequence alone. ``host_ms_per_step32`` is the CPU time from
-a step of 32 sequences to its commands in memory, without compiling its shape. ``--quick`` takes three layers
-of SmolLM2 and few sequences.
+chip, in random batches, that are not those of the sequence alone. ``host_ms_per_step32`` is the CPU time of a
+step of 32 sequences, from the choice of its tokens to the choice of those that follow, without compiling its
+shape: half of the requests are at temperature 0, half at 0.8 with top-k 40, on a chip that completes all
+commands at once and has random logits. ``--quick`` takes three layers of SmolLM2 and few sequences.
 """
 
 import argparse
@@ -16,16 +17,20 @@ import json
 from pathlib import Path
 import statistics
 import sys
+import time
 
-from bench_host import Host
+from bench_host import InstantChip
 import numpy as np
 
-from poblano.config import preset
+from poblano.config import BLOCK, preset
 from poblano_host.compiler import Chunk, CompiledModel
 from poblano_host.models import load_model
-from poblano_host.runtime.backend import GoldenBackend, open_backend, place_model
+from poblano_host.runtime.backend import DeviceBackend, GoldenBackend, open_backend, place_model
 from poblano_host.runtime.report import Run, summarise
+from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Step, run_program
+from poblano_host.serve.engine import Engine
+from poblano_host.serve.request import Request
 
 BATCHES = (1, 8, 32)
 BARS = {"different_logits": 0, "host_ms_per_step32": 10.0}
@@ -103,10 +108,36 @@ def different(count, seed, figures):
 
 def host(model, figures):
     """CPU time of a step of 32 sequences."""
-    chip = Host(model, preset("desk"), context=CONTEXT, slots=32)
-    step = lambda n: chip.time(lambda: chip.compiled.batch(around(32, n), logits=-1))
-    seconds = [step(n) for n in range(12)]
+    open_chip = lambda config, size, ring, report: DeviceBackend(
+        config, size, ring, InstantChip(config, size)
+    )
+    engine = Engine(model, preset("desk"), backend=open_chip, sequences=32, context=CONTEXT)
+    leave_logits(engine.compiled, engine.backend.device.memory, 32)
+    for n in range(32):
+        request = Request(id=str(n), prompt=(5 + n,), tokens=20)
+        engine.add(request, Sampler(temperature=0.8 * (n % 2), top_k=40, seed=n))
+    seconds = []
+    for _ in range(12):
+        begun = time.process_time()
+        engine.step()
+        seconds.append(time.process_time() - begun)
+        assert engine.rows == 32
     figures["host_ms_per_step32"] = round(1000 * statistics.median(seconds[2:]), 3)
+
+
+def leave_logits(compiled, memory, count):
+    """Random logits in the memory of a chip, as steps of ``count`` sequences leave them."""
+    program = compiled.batch(around(count), logits=-1)
+    start, stride = program.logits[0], compiled.vocab_stride
+    rows = np.random.default_rng(0).normal(0, 3, (count, stride // 4)).astype(np.float32)
+    rows[:, compiled.model.config.vocab :] = -np.inf
+    memory[start : start + count * stride] = rows.view(np.uint8).ravel()
+    maxima, at = rows.reshape(count, -1, BLOCK).max(-1), 0
+    for piece in program.maxima:
+        part = np.zeros((count, piece.stride), np.float32)
+        part[:, : piece.blocks] = maxima[:, at : at + piece.blocks]
+        memory[piece.address : piece.address + part.nbytes] = part.view(np.uint8).ravel()
+        at += piece.blocks
 
 
 def main():

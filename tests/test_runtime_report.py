@@ -67,7 +67,7 @@ def run(phase, tokens, cycles=100):
     )
     words = np.frombuffer(b"".join(c.encode() for c in COMMANDS), np.uint64).reshape(-1, 8)
     template = Template.constant(words, [(None, c.label) for c in COMMANDS])
-    return Run(phase, tokens, Program(template.bind({}), work=WORK), result)
+    return Run(phase, tokens, Program(template.bind({}), count_work=lambda: WORK), result)
 
 
 def test_slices():

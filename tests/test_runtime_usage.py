@@ -55,7 +55,9 @@ def run(phase="prefill", samples=()):
         events=np.array(sorted(times), EVENT),
         samples=list(samples),
     )
-    return Run(phase, 1, Program(template.bind({}), work=[LayerWork("layer", 160, 100)]), result)
+    return Run(
+        phase, 1, Program(template.bind({}), count_work=lambda: [LayerWork("layer", 160, 100)]), result
+    )
 
 
 def test_units():

@@ -17,15 +17,15 @@ MODEL = tiny_model()
 PAGES = PagingConfig(slots=4, pages=4)
 
 
-def engine(sequences=4, *, paging=None, pages=None, **changes):
+def engine(sequences=4, model=MODEL, *, paging=None, pages=None, **changes):
     config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048, **changes).with_memory(paging=paging)
-    return Engine(MODEL, config, backend="golden", sequences=sequences, context=64, pages=pages)
+    return Engine(model, config, backend="golden", sequences=sequences, context=64, pages=pages)
 
 
-def alone(request, sampler, index):
+def alone(request, sampler, index=0, model=MODEL):
     """The tokens of an answer by a session of its own."""
     config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048)
-    session = Session(MODEL, config, backend="golden", context=64)
+    session = Session(model, config, backend="golden", context=64)
     chosen = sampler if not index else sampler.other(index)
     steps = session.generate(list(request.prompt), request.tokens, chosen, stop=request.stop)
     return [token for _, token in steps if token is not None]
@@ -86,6 +86,22 @@ def test_what_two_have_in_common_is_computed_once():
     for _, request, sampler in arrivals:
         assert answers[request.id, 0] == alone(request, sampler, 0)
     assert {event.id: event.cached for event in begun} == {"a": 0, "b": 32, "c": 32, "d": 32}
+
+
+def test_rows_of_logits_are_not_read_whole(monkeypatch):
+    """But for a sampler that looks at all of them, the largest of each block say what to read."""
+    model = tiny_model(vocab=1024)
+    served, reads = engine(model=model), []
+    read = served.backend.read
+    monkeypatch.setattr(served.backend, "read", lambda at, size: reads.append(size) or read(at, size))
+    samplers = [Sampler(), Sampler(0.8, 5, 1), Sampler(0.8, 5, 2, 0.7), Sampler(0.8, 0, 3)]
+    requests = [Request(id=f"r{n}", prompt=(n, 7), tokens=4) for n in range(4)]
+    answers, _ = serve(served, [(0, request, sampler) for request, sampler in zip(requests, samplers)])
+    for request, sampler in zip(requests, samplers):
+        assert answers[request.id, 0] == alone(request, sampler, model=model)
+    blocks, rows = reads.count(4 * 32), reads.count(4 * 1024)
+    assert (blocks, rows) == (4 * (1 + 5 + 5), 4)
+    assert len(reads) == 4 + blocks + rows  # the largest of all blocks are read once in a step
 
 
 @pytest.mark.parametrize("paging", [None, PAGES])

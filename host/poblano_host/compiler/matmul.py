@@ -85,7 +85,7 @@ class MatmulJob:
         template = assemble(self.builder)
         macs, values = self.shape[0] * self.shape[1] * a.shape[1], a.shape[0] * (k + n)
         work = LayerWork("matmul", macs, self.matrix.size, 4 * values)
-        self.program = Program(template.bind({}), work=[work])
+        self.program = Program(template.bind({}), count_work=lambda: [work])
         if len(self.program) > self.RING:
             raise CompileError(f"the product has {len(self.program)} commands; the ring holds {self.RING}")
         self.ring = (image.reserve(64 * self.RING), self.RING)

@@ -58,6 +58,8 @@ class ModelMemory:
     -------
     pieces : list of (address, bytes) to write once; everything else is zero at first
     extents : for each home the (first, end) address of all but the ring and pages; then that of pages
+    maxima : where programs leave the largest of each block of logits; None where there is one sequence,
+        of which one row of logits is looked at
     pitch : bytes from a layer to the next, but of caches at the ends of homes, None if they differ
     """
 
@@ -87,6 +89,10 @@ class ModelMemory:
         self.vocab_stride = 4 * align(self._head.width, sizes.granule)
         self.logits = image.reserve(tokens * self.vocab_stride)
         self.best = image.reserve(LINES * LINE_BYTES * config.tiles)
+        self.maxima = None
+        if slots > 1:  # tiles have whole granules of columns, and what is stored at once is whole blocks
+            granules = self._head.width // sizes.granule + config.tiles
+            self.maxima = image.reserve(granules * 4 * align(tokens * sizes.granule // BLOCK, BLOCK))
         self.extents, self._own, self.pieces = image.extents, image.extents, image.pieces
 
     @property

@@ -169,8 +169,9 @@ class CompiledModel:
         )
         rows = [self.model.embed(list(chunk.tokens), chunk.position) for chunk in chunks]
         embedded = np.ascontiguousarray(np.concatenate(rows), np.float32)
-        work = work.at(*(chunk.position for chunk in chunks))
-        return Program(code, [(self.memory.input, embedded.tobytes())], work=work, **results)
+        count_work = lambda: work.at(*(chunk.position for chunk in chunks))
+        inputs = [(self.memory.input, embedded.tobytes())]
+        return Program(code, inputs, count_work=count_work, **results)
 
     def _check(self, chunk):
         """:class:`CompileError` for a chunk without a place in the caches."""

@@ -235,7 +235,9 @@ class Plan:
             self.means, self.centred = take(BLOCK), take(min(PIECE, own) * sizes.dim)
         self.pool, self.pool_lines = vmem.used, vmem.size - vmem.used
         added = self.lines(own, sizes.dim) if sizes.added_norms else 0
-        vmem.take(max((2 + sizes.spare) * sizes.pair * self.lines(count, sizes.granule), added))
+        chunk = self.lines(count, sizes.granule)
+        logits = 2 * chunk + -(-2 * chunk // BLOCK) + SLOTS * LINES if count > 1 else 0
+        vmem.take(max((2 + sizes.spare) * sizes.pair * chunk, added, logits))
 
     def _activation_memory(self, amem):
         sizes, count = self.sizes, self.shape.count
@@ -270,6 +272,18 @@ class Plan:
         size = granules * unit
         count = max(least, min(slots, room // size - spare))
         return Chunks(self.pool, size, count, granules * granule)
+
+    def logits(self, rows):
+        """:class:`Chunks` of ``rows`` rows of logits, and if there are several rows, behind them as many of
+        their blocks' maxima, else None."""
+        if rows == 1:
+            return self.chunks(1, COLUMNS), None
+        # A word for each block of logits, and what is stored at once begins and ends with a block of words.
+        room = (self.pool_lines - SLOTS * LINES) * BLOCK // (BLOCK + 1)
+        chunks = self.chunks(rows, COLUMNS, lines=room)
+        lines = align(-(-chunks.lines // BLOCK), LINES)
+        behind = self.pool + chunks.count * chunks.lines
+        return chunks, Chunks(behind, lines, chunks.count, chunks.columns // BLOCK)
 
     # Attention
 

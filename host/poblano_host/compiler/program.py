@@ -1,12 +1,14 @@
 """Programs: commands for one run of the chip, what to write before and what to read after."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from poblano.isa.commands import COMMAND_BYTES, Command
 
 from .template import Bound
 
-__all__ = ["LayerWork", "Program"]
+__all__ = ["LayerWork", "Maxima", "Program"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,16 @@ class LayerWork:
     other_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Maxima:
+    """The largest of each of ``blocks`` blocks of 32 logits, FP32, for each row of logits: the first row's at
+    ``address``, those of the next row ``stride`` words on."""
+
+    address: int
+    blocks: int
+    stride: int
+
+
 @dataclass
 class Program:
     """Commands for one run of the chip.
@@ -29,18 +41,26 @@ class Program:
     code : :class:`.template.Bound`, the commands
     inputs : list of (address, bytes) to write before
     logits : (address, rows) or None
-    best : addresses of each tile's argmax (value, index), or empty
-    work : list of :class:`LayerWork`
+    best : addresses of each tile's argmax (value, index) if there is one row of logits, else empty
+    maxima : :class:`Maxima` of the blocks of the vocabulary, in its order, if there are several rows of
+        several sequences, else empty
+    count_work : gives the list of :class:`LayerWork`, which reports alone want
     """
 
     code: Bound
     inputs: list = field(default_factory=list)
     logits: tuple | None = None
     best: list = field(default_factory=list)
-    work: list = field(default_factory=list)
+    maxima: list = field(default_factory=list)
+    count_work: Callable = list
 
     def __len__(self):
         return len(self.code)
+
+    @cached_property
+    def work(self):
+        """The list of :class:`LayerWork`."""
+        return self.count_work()
 
     @property
     def words(self):

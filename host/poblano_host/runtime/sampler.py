@@ -37,11 +37,12 @@ class Sampler:
         return replace(self, seed=(self.seed, number))
 
     def choose(self, step):
-        """The token that follows a :class:`Step`."""
+        """The token that follows a :class:`Step`, or what has ``position``, ``count`` and of its logits
+        ``best`` and ``top`` like it."""
         if self.temperature == 0:
             return step.best
-        order = np.argsort(-step.logits, kind="stable")[: self.top_k or None]
-        logits = step.logits[order].astype(np.float64)
+        order, logits = step.top(self.top_k or None)
+        logits = logits.astype(np.float64)
         if not np.isfinite(logits[0]):
             return step.best
         with np.errstate(over="ignore"):  # of a low temperature only the best remain

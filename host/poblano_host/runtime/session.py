@@ -9,6 +9,7 @@ from poblano.isa.commands import ErrorCode
 from ..compiler import CompiledModel, Program
 from .backend import GoldenBackend, open_backend, place_model, write_pieces
 from .errors import ChipError, Mismatch
+from .logits import Logits, largest
 from .result import RunResult
 from .sampler import Sampler
 
@@ -29,6 +30,12 @@ class Step:
     best: int | None = None
     logits: np.ndarray | None = None
     retried: ChipError | None = None
+
+    def top(self, count=None):
+        """(tokens, logits) of the ``count`` (all) largest logits, in the order of :func:`.logits.largest`."""
+        assert self.logits is not None
+        tokens = largest(self.logits, count)
+        return tokens, self.logits[tokens]
 
 
 class Session:
@@ -139,28 +146,12 @@ class Session:
         self.position += len(tokens)
         if program.logits is None:
             return step
-        logits = self._logits(self.backend, program) if read else None
-        return replace(step, best=self._best(program), logits=logits)
+        row = self._last(self.backend, program)
+        return replace(step, best=row.best, logits=row.values if read else None)
 
-    def _logits(self, chip, program):
-        start, rows = program.logits
-        stride = self.compiled.vocab_stride
-        return np.frombuffer(chip.read(start + (rows - 1) * stride, stride), np.float32)[
-            : self.model.config.vocab
-        ].copy()
-
-    def _best(self, program):
-        """The first of the largest of the tiles' results; token 0 if all are NaN."""
-        results = [
-            np.frombuffer(
-                self.backend.read(place, 8), np.dtype([("value", np.float32), ("token", np.uint32)])
-            )[0]
-            for place in program.best
-        ]
-        found = [
-            (-result["value"], int(result["token"])) for result in results if not np.isnan(result["value"])
-        ]
-        return min(found, default=(0, 0))[1]
+    def _last(self, chip, program):
+        """The :class:`.logits.LogitsRow` of the last token."""
+        return Logits(chip, self.compiled, program)[program.logits[1] - 1]
 
     def _compare(self, program, golden):
         for start, end in self.compiled.memory.extents:
@@ -173,7 +164,7 @@ class Session:
         """Raise :class:`Mismatch`; the first byte of memory that differs is at ``first``."""
         where = f"positions {self.position} on"
         if program.logits is not None:
-            ours, its = (self._logits(chip, program).view(np.uint32) for chip in (self.backend, golden))
+            ours, its = (self._last(chip, program).values.view(np.uint32) for chip in (self.backend, golden))
             different = np.nonzero(ours != its)[0]
             if len(different):
                 n = int(different[0])

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..compiler import Chunk, CompiledModel
 from ..runtime.backend import open_backend, place_model
+from ..runtime.logits import Logits, LogitsRow
 from ..runtime.sampler import Sampler
 from ..runtime.session import run_program
 from .caches import open_caches
@@ -51,14 +52,20 @@ class Started:
     cached: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Row:
-    """What a :class:`Sampler` chooses from: the logits of a token and the first of the largest."""
+    """What a :class:`Sampler` chooses from: the logits that follow ``count`` tokens from ``position`` on."""
 
     position: int
     count: int
-    best: int
-    logits: np.ndarray
+    logits: LogitsRow
+
+    @property
+    def best(self):
+        return self.logits.best
+
+    def top(self, count=None):
+        return self.logits.top(count)
 
 
 @dataclass
@@ -208,17 +215,8 @@ class Engine:
         self.cycles += result.cycles
         name = self.config.topology.name
         self.busy = {name(unit): c["BUSY"] / result.cycles for unit, c in result.counters.items()}
-        rows = {}
-        for part, row in choosing:
-            logits = self._logits(program, row - first)
-            rows[part] = _Row(part.first, len(part.tokens), _best(logits), logits)
-        return rows
-
-    def _logits(self, program, row):
-        """A row of the logits that a program has left in memory."""
-        start, stride = program.logits[0], self.compiled.vocab_stride
-        data = self.backend.read(start + row * stride, stride)
-        return np.frombuffer(data, np.float32)[: self.model.config.vocab].copy()
+        logits = Logits(self.backend, self.compiled, program)
+        return {part: _Row(part.first, len(part.tokens), logits[row - first]) for part, row in choosing}
 
     def _choose(self, request, index, row):
         """The token that follows, and the probabilities that the request wants."""
@@ -226,12 +224,8 @@ class Engine:
         token = (asked.sampler.other(index) if index else asked.sampler).choose(row)
         if asked.logprobs is None:
             return token, ()
-        shifted = row.logits.astype(np.float64) - np.float64(row.logits[row.best])
+        values = row.logits.values
+        shifted = values.astype(np.float64) - np.float64(values[row.best])
         logs = shifted - np.log(np.exp(shifted).sum())
-        best = np.argsort(-row.logits, kind="stable")[: asked.logprobs]
+        best, _ = row.top(asked.logprobs)
         return token, tuple((int(n), float(logs[n])) for n in (token, *best))
-
-
-def _best(logits):
-    """The first of the largest logits, as the chip finds it; token 0 if all are NaN."""
-    return 0 if np.isnan(logits).all() else int(np.nanargmax(logits))

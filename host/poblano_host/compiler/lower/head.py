@@ -1,13 +1,15 @@
-"""Logits of the last tokens, and of a single one each tile's best."""
+"""Logits of the last tokens, and where the largest are: of one token each tile's best, of several the
+largest of each block."""
 
 from itertools import zip_longest
 
-from poblano.config import BLOCK, LINE_BYTES
+from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 
 from ...models.operators import Scale, Softcap
 from ..image import align
-from ..plan import COLUMNS, LINES
+from ..plan import LINES
+from ..program import Maxima
 from .linear import add_bias, quantised, ranges
 from .step import Product, local
 
@@ -24,8 +26,9 @@ def finish(s, name):
     product, plan, memory = s.values[name], s.plan, s.memory
     node, count = product.node, s.shape.logits
     rows = s.count - count, s.count
-    chunks = plan.chunks(count, COLUMNS)
+    chunks, maxima = plan.logits(count)
     pieces = [ranges(s, node, tile, chunks.columns) for tile in s.tiles]
+    found, address = {}, memory.maxima
     for n, several in enumerate(zip_longest(*pieces)):
         for tile, span in enumerate(several):
             if span is None:
@@ -38,18 +41,10 @@ def finish(s, name):
             for operator in product.after:
                 _apply(s, operator, tile, line, stride, count, blocks)
             if count == 1:
-                limit = dict(limit=end - first, fill=Fill.MINUS_INFINITY) if (end - first) % BLOCK else {}
-                s.builder.vector(
-                    tile,
-                    blocks=blocks,
-                    a=line,
-                    reduce=Reduce.ARGMAX,
-                    first=int(n == 0),
-                    index=first,
-                    r=plan.best,
-                    label=f"{local(node)}.argmax",
-                    **limit,
-                )
+                _search(s, node, tile, span, line, fresh=n == 0)
+            elif memory.maxima is not None:
+                found[first] = Maxima(address, blocks, stride // LINES)
+                address += _store_maxima(s, node, tile, span, line, stride, maxima.place(n), address)
             s.builder.store(
                 tile,
                 line,
@@ -63,10 +58,65 @@ def finish(s, name):
     best = []
     for tile in s.tiles if count == 1 else ():
         if pieces[tile]:
-            address = memory.best + LINES * LINE_BYTES * tile
-            s.builder.store(tile, plan.best, 0, 1, LINES, address, 0, label=f"{local(node)}.best")
-            best.append(address)
-    s.results |= {"logits": (memory.logits, count), "best": best}
+            place = memory.best + LINES * LINE_BYTES * tile
+            s.builder.store(tile, plan.best, 0, 1, LINES, place, 0, label=f"{local(node)}.best")
+            best.append(place)
+    in_order = [found[first] for first in sorted(found)]
+    s.results |= {"logits": (memory.logits, count), "best": best, "maxima": in_order}
+
+
+def _search(s, node, tile, span, line, *, fresh):
+    """Goes on with the tile's search for the largest logit, or begins a ``fresh`` one."""
+    first, end = span
+    limit = dict(limit=end - first, fill=Fill.MINUS_INFINITY) if (end - first) % BLOCK else {}
+    s.builder.vector(
+        tile,
+        blocks=align(end - first, BLOCK) // BLOCK,
+        a=line,
+        reduce=Reduce.ARGMAX,
+        first=int(fresh),
+        index=first,
+        r=s.plan.best,
+        label=f"{local(node)}.argmax",
+        **limit,
+    )
+
+
+def _store_maxima(s, node, tile, span, line, stride, place, address):
+    """The largest of each block of the logits of ``span`` in memory, by way of the lines from ``place`` on;
+    the bytes that they take."""
+    columns, rows = span[1] - span[0], s.shape.logits
+    blocks, rest = divmod(columns, BLOCK)
+    if rest:  # what is behind the last logit is not to be the largest
+        last = line + blocks * LINES
+        s.builder.vector(
+            tile,
+            rows=rows,
+            blocks=1,
+            a=last,
+            a_stride=stride,
+            limit=rest,
+            fill=Fill.MINUS_INFINITY,
+            sink=Sink.VMEM,
+            dst=last,
+            dst_stride=stride,
+            label=f"{local(node)}.end",
+        )
+    # One row of the command for each block, so that a command finds all of them.
+    words = rows * stride // LINES
+    s.builder.vector(
+        tile,
+        rows=words,
+        blocks=1,
+        a=line,
+        a_stride=LINES,
+        reduce=Reduce.MAXIMUM,
+        r=place,
+        label=f"{local(node)}.maxima",
+    )
+    lines = align(words, BLOCK) // LINE_WORDS
+    s.builder.store(tile, place, 0, 1, lines, address, 0, label=f"{local(node)}.store_maxima")
+    return lines * LINE_BYTES
 
 
 def _apply(s, operator, tile, line, stride, rows, blocks):
