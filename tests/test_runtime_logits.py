@@ -7,7 +7,7 @@ import pytest
 
 from poblano.config import BLOCK, LINE_BYTES, preset
 from poblano_host.compiler import Chunk, CompiledModel
-from poblano_host.runtime.backend import GoldenBackend, open_backend, write_pieces
+from poblano_host.runtime.backend import GoldenBackend, open_backend, place_model, write_pieces
 from poblano_host.runtime.logits import Logits, LogitsRow, first_largest, largest
 from tests.models_tiny import Run, chip, tiny_model
 from tests.test_compiler_model import CONFIGS
@@ -151,7 +151,8 @@ def test_one_row_is_searched_by_the_tiles():
     program = compiled.batch(CHUNKS, logits=1)
     assert program.best and not program.maxima
     backend = GoldenBackend(compiled.config, compiled.memory_bytes, compiled.ring)
-    write_pieces(backend, compiled.image + program.inputs)
+    place_model(backend, compiled)
+    write_pieces(backend, program.inputs)
     backend.run(program.code)
     row = Logits(backend, compiled, program)[0]
     assert row.chosen == row.best == row.values.argmax()
@@ -185,7 +186,8 @@ def test_rtl():
     chips = [open_backend(name, config, compiled.memory_bytes, compiled.ring) for name in ("sim", "golden")]
     found = []
     for backend in chips:
-        write_pieces(backend, compiled.image + program.inputs)
+        place_model(backend, compiled)
+        write_pieces(backend, program.inputs)
         backend.run(program.code)
         logits = Logits(backend, compiled, program)
         found.append(np.stack([logits[n].values for n in range(4)]))
