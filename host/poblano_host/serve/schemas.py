@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["ChatBody", "CompletionBody"]
+__all__ = ["ChatBody", "CompletionBody", "TraceBody"]
 
 MOST_STOPS, MOST_ANSWERS, MOST_LOGPROBS = 4, 16, 20
+LATEST = 1 << 53
+"""Cycles that a number of JSON holds in any language."""
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -50,6 +52,22 @@ class CompletionBody(Body):
     prompt: str | list[int]
     max_tokens: Annotated[int, Field(ge=1)] = 16
     logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+
+
+class TracedBody(CompletionBody):
+    """A request of a trace: it arrives ``arrival`` cycles of the chip's clock after the trace begins."""
+
+    arrival: Annotated[int, Field(ge=0, lt=LATEST)]
+    stream: Literal[False] = False
+    stop: None = None
+    timeout: None = None
+
+
+class TraceBody(BaseModel):
+    """``POST /trace``: requests that arrive by the chip's clock."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    requests: Annotated[list[TracedBody], Field(min_length=1)]
 
 
 class TextPart(BaseModel):
