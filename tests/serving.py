@@ -10,10 +10,10 @@ import urllib.request
 
 import openai
 
-from poblano_host.runtime.ring import command_rows
 from poblano_host.models.framing import Framing
 from poblano_host.models.tokenizer import Tokenizer
 from poblano_host.runtime.backend import GoldenBackend
+from poblano_host.runtime.ring import command_rows
 from poblano_host.runtime.session import Session
 from poblano_host.serve.engine import Engine
 from poblano_host.serve.limits import http_server

@@ -115,8 +115,9 @@ def _watch(app, service, name, metrics):
 
     @app.get("/status")
     async def status():
-        template = model.tokenizer.framing.template is not None
+        template, dram = model.tokenizer.framing.template is not None, engine.config.memory.dram
         about = {"model": name, "name": model.config.name, "preset": engine.config.name, "template": template}
+        about["clock_mhz"] = None if dram is None else float(dram.clock_mhz)
         return about | service.status
 
     @app.get("/health")

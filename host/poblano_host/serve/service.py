@@ -169,10 +169,10 @@ class Service:
             except Exception as error:  # whatever it is, nobody may wait for ever
                 self._fail(error)
                 return
+            self.status, idle = self.engine.status(), events is None
             for event in events or ():
                 if caller := self._callers.get(event.id):
                     caller.tell(event)
-            self.status, idle = self.engine.status(), events is None
             if idle and self._coming:
                 self._idle = max(self._idle, self._coming[0][0] - self.engine.cycles)
             elif idle and not self._open and not self._callers and self._inbox.empty():
