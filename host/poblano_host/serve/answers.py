@@ -60,7 +60,7 @@ class Call:
             prompt=tuple(tokens),
             tokens=1 << 20 if most is None else most,
             count=body.n,
-            stop=frozenset(model.ends),
+            stop=frozenset(() if body.ignore_eos else model.ends),
             deadline=None if body.timeout is None else time.monotonic() + body.timeout,
         )
         self.asked = Asked(request, Sampler(body.temperature, body.top_k, seed, body.top_p), logprobs)

@@ -8,6 +8,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = ["BodyLimit", "error_object", "http_server"]
 
+MOST_HEADERS = 1 << 15
+"""Bytes of a request's headers."""
+
 
 def error_object(message, kind="invalid_request_error", param=None, code=None):
     """An error as the API answers it."""
@@ -43,7 +46,7 @@ class _Impatient(H11Protocol):
 
 class BodyLimit:
     """ASGI middleware: a request of more than ``most`` bytes is answered with 413, and not kept, one that has
-    not come after ``seconds`` with 408."""
+    not come after ``seconds`` with 408, one with long headers with 431."""
 
     def __init__(self, app, *, most, seconds):
         self.app, self.most, self.seconds = app, most, seconds
@@ -53,6 +56,9 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         refuse = lambda text, status: JSONResponse(error_object(text), status, {"connection": "close"})
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADERS:
+            await refuse(f"headers have at most {MOST_HEADERS} bytes", 431)(scope, receive, send)
+            return
         try:
             async with asyncio.timeout(self.seconds):
                 body = await self._body(receive)

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = ["ChatBody", "CompletionBody", "TraceBody"]
 
 MOST_STOPS, MOST_ANSWERS, MOST_LOGPROBS = 4, 16, 20
-LATEST = 1 << 53
-"""Cycles that a number of JSON holds in any language."""
+LARGE = 1 << 53
+"""Integers below are numbers of JSON in any language."""
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -21,16 +21,18 @@ class StreamOptions(BaseModel):
 
 
 class Body(BaseModel):
-    """What both kinds of requests have. ``user``, ``metadata`` and ``store`` are not looked at."""
+    """What both kinds of requests have. ``user``, ``metadata`` and ``store`` are not looked at;
+    ``ignore_eos``, which is not OpenAI's, goes on behind a token that would end the answer."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     model: str
     temperature: Annotated[float, Field(ge=0, le=2, strict=False)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1, strict=False)] = 1.0
-    top_k: Annotated[int, Field(ge=0)] = 0
+    top_k: Annotated[int, Field(ge=0, lt=LARGE)] = 0
     n: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] = 1
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
+    ignore_eos: bool = False
     stream: bool = False
     stream_options: StreamOptions | None = None
     timeout: Annotated[float, Field(gt=0, strict=False)] | None = None
@@ -50,14 +52,14 @@ class CompletionBody(Body):
     """``POST /v1/completions``: a prompt, text or token ids, that is gone on from."""
 
     prompt: str | list[int]
-    max_tokens: Annotated[int, Field(ge=1)] = 16
+    max_tokens: Annotated[int, Field(ge=1, lt=LARGE)] = 16
     logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
 
 
 class TracedBody(CompletionBody):
     """A request of a trace: it arrives ``arrival`` cycles of the chip's clock after the trace begins."""
 
-    arrival: Annotated[int, Field(ge=0, lt=LATEST)]
+    arrival: Annotated[int, Field(ge=0, lt=LARGE)]
     stream: Literal[False] = False
     stop: None = None
     timeout: None = None
@@ -96,8 +98,8 @@ class ChatBody(Body):
     """``POST /v1/chat/completions``: a conversation whose next turn is wanted."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, lt=LARGE)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, lt=LARGE)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
 

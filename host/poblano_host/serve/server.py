@@ -41,7 +41,7 @@ def create_app(service: Service, name, *, body_seconds=BODY_SECONDS):
         yield
         await asyncio.to_thread(service.stop)
 
-    app = FastAPI(title="Poblano", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     app.add_middleware(BodyLimit, most=MOST_BODY, seconds=body_seconds)
     engine, model, metrics = service.engine, service.engine.model, Metrics(service)
     begun = int(time.time())

@@ -29,10 +29,12 @@ class Trace:
         generator = np.random.default_rng(seed)
         gaps = generator.exponential(size=count)
         requests = []
-        for n in range(count):
+        for _ in range(count):
             words, tokens = generator.integers(4, 25), generator.integers(4, 33)
             prompt = " ".join(generator.choice(WORDS, words))
-            requests.append({"prompt": prompt, "max_tokens": int(tokens), "temperature": 0, "seed": n})
+            requests.append(
+                {"prompt": prompt, "max_tokens": int(tokens), "ignore_eos": True, "temperature": 0}
+            )
         return cls(tuple(requests), tuple((np.cumsum(gaps) - gaps[0]).tolist()))
 
     @classmethod
