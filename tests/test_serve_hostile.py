@@ -101,7 +101,7 @@ class Hostile:
             "logprobs presence_penalty".split()
         )
         value = self._value()
-        if (field, value) in [("seed", -1), ("stop", [HALF]), ("stream_options", {})]:
+        if (field, value) in [("seed", -1), ("stream_options", {})]:
             value = [[]]  # those can be
         return self._send(message(GOOD | {field: value}))
 
@@ -131,6 +131,7 @@ class Hostile:
                 dict(timeout=0),
                 dict(model="x" * 99999),
                 dict(model=self._text()),
+                dict(prompt=self._text() + HALF),
             ]
         )
         return self._send(message(GOOD | fields))
@@ -143,6 +144,8 @@ class Hostile:
                 turn,
                 [turn | {"role": self._text()}],
                 [turn | {"content": self._value()}],
+                [turn | {"content": HALF}],
+                [turn | {"content": [{"type": "text", "text": HALF}]}],
                 [turn | {"content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}],
                 [turn | {"tool_calls": []}],
                 [turn] * 500,

@@ -141,6 +141,8 @@ GOOD = dict(model="tiny", prompt="so", max_tokens=2)
         (GOOD | dict(max_tokens="2"), "/v1/completions", 400, "max_tokens"),
         (GOOD | dict(temperature=-1), "/v1/completions", 400, "temperature"),
         (GOOD | dict(prompt=[]), "/v1/completions", 400, "no token"),
+        (GOOD | dict(prompt="\ud800"), "/v1/completions", 400, '"prompt: Value error, half of a character'),
+        (GOOD | dict(prompt=[1, 2.5]), "/v1/completions", 400, "prompt"),
         (GOOD | dict(prompt=[1, 400]), "/v1/completions", 400, "there is no token 400"),
         (GOOD | dict(prompt="so " * 400), "/v1/completions", 400, "the context holds 96"),
         (GOOD | dict(prompt="so", n=9), "/v1/completions", 400, "9 answers"),

@@ -14,9 +14,7 @@ MOST_HEADERS = 1 << 15
 
 def error_object(message, kind="invalid_request_error", param=None, code=None):
     """An error as the API answers it."""
-    # What a client sent, and is told again, can have halves of characters, which UTF-8 has not.
-    known = lambda text: text and text.encode(errors="backslashreplace").decode()
-    return {"error": {"message": known(message), "type": kind, "param": known(param), "code": code}}
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def http_server(app, *, patience=15, **options):

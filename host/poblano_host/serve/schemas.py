@@ -3,16 +3,28 @@
 Source: https://platform.openai.com/docs/api-reference (completions and chat).
 """
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = ["ChatBody", "CompletionBody", "TraceBody"]
 
 MOST_STOPS, MOST_ANSWERS, MOST_LOGPROBS = 4, 16, 20
 LARGE = 1 << 53
 """Integers below are numbers of JSON in any language."""
-Stop = Annotated[str, Field(min_length=1, max_length=256)]
+HALVES = re.compile("[\ud800-\udfff]")
+
+
+def _whole(text):
+    if HALVES.search(text):
+        raise ValueError("half of a character is no text")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+"""JSON can hold halves of characters, which UTF-8 and tokenizers have not."""
+Stop = Annotated[Text, Field(min_length=1, max_length=256)]
 
 
 class StreamOptions(BaseModel):
@@ -51,7 +63,7 @@ class Body(BaseModel):
 class CompletionBody(Body):
     """``POST /v1/completions``: a prompt, text or token ids, that is gone on from."""
 
-    prompt: str | list[int]
+    prompt: Text | list[int]
     max_tokens: Annotated[int, Field(ge=1, lt=LARGE)] = 16
     logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
 
@@ -75,7 +87,7 @@ class TraceBody(BaseModel):
 class TextPart(BaseModel):
     model_config = ConfigDict(extra="forbid")
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class Message(BaseModel):
@@ -83,7 +95,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Text | list[TextPart]
     name: str | None = None
 
     @property

@@ -208,7 +208,8 @@ def _errors(app):
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError):
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][1:])
+        name, *rest = [str(part) for part in first["loc"][1:]] or [""]
+        where = ".".join([name, *(part for part in rest if "[" not in part)])  # not which type of several
         message = f"{where}: {first['msg']}" if where else first["msg"]
         return JSONResponse(error_object(message, param=where or None), 400)
 
