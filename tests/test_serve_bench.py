@@ -2,7 +2,9 @@
 
 import http.server
 import json
+import socket
 import threading
+import time
 import urllib.request
 
 import numpy as np
@@ -59,6 +61,19 @@ def test_a_late_arrival_keeps_nobody_waiting(server):
     status = json.loads(server.get("/status"))
     found = replay(server, [dict(prompt="so", max_tokens=2, arrival=n << 52) for n in range(2)])
     assert len(found) == 2 and json.loads(server.get("/status"))["cycles"] - status["cycles"] < 1 << 20
+
+
+def test_a_client_that_leaves_takes_its_trace_with_it(server):
+    """Also what has not arrived."""
+    steps = server.engine.steps
+    one = dict(model="tiny", prompt="so", max_tokens=90, ignore_eos=True)
+    body = json.dumps({"requests": [one | dict(arrival=at) for at in (0, 10**6, 10**6)]}).encode()
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        head = f"POST /trace HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        client.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        while not server.engine.scheduler.running:
+            time.sleep(0.001)
+    assert server.idle() and server.engine.steps - steps < 80
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,14 @@ def create_app(service: Service, name, *, body_seconds=BODY_SECONDS):
             pass
         return made.whole()
 
+    async def replay(body):
+        calls = [await prepare(completion_call, one) for one in body.requests]
+        for made, one in zip(calls, body.requests):
+            made.asked.arrival = one.arrival
+        events = service.answers([made.asked for made in calls])
+        lines = _traced(calls, metrics, await anext(events), events)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
     @app.post("/v1/chat/completions")
     async def chat(body: ChatBody, request: Request):
         return await _unless_gone(request, call(chat_call, body))
@@ -83,13 +91,7 @@ def create_app(service: Service, name, *, body_seconds=BODY_SECONDS):
 
     @app.post("/trace")
     async def trace(body: TraceBody, request: Request):
-        calls = [await prepare(completion_call, one) for one in body.requests]
-        for made, one in zip(calls, body.requests):
-            made.asked.arrival = one.arrival
-        events = service.answers([made.asked for made in calls])
-        first = await _unless_gone(request, anext(events))
-        lines = _traced(calls, metrics, first, events)
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        return await _unless_gone(request, replay(body))
 
     _watch(app, service, name, metrics)
 
