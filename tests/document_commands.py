@@ -148,6 +148,11 @@ def _poblano(words: list[str], in_text: bool) -> None:
     if len(words) < 2 or words[1] not in names:
         raise Complaint(f"poblano has no command {' '.join(words[1:2])!r}")
     command = names[words[1]]
+    if hasattr(command, "commands"):  # a group of others
+        words = words[1:]
+        if len(words) < 2 or words[1] not in command.commands:
+            raise Complaint(f"poblano {words[0]} has no command {' '.join(words[1:2])!r}")
+        command = command.commands[words[1]]
     if in_text:
         for parameter in command.params:
             parameter.required = False

@@ -3,7 +3,6 @@
 import concurrent.futures
 import json
 import socket
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -11,82 +10,10 @@ import urllib.request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 import numpy as np
-import openai
 import pytest
-import uvicorn
 
-from poblano_host.models.framing import Framing
-from poblano_host.models.tokenizer import Tokenizer
-from poblano_host.runtime.session import Session
-from poblano_host.serve.engine import Engine
-from poblano_host.serve.server import MOST_BODY, create_app
-from poblano_host.serve.service import Service
-from tests.models_files import tiny_tokenizer
-from tests.models_tiny import chip, tiny_model
-
-TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}"
-SIZES = dict(vocab=400, eos_id=399, layers=1)
-
-
-def small_model():
-    tokenizer = Tokenizer(tiny_tokenizer(), "qwen2", Framing(template=TEMPLATE))
-    return tiny_model(**SIZES, tokenizer=tokenizer)
-
-
-class Server:
-    """A server in a thread of this process, on a port of its own."""
-
-    def __init__(self, **limits):
-        config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048)
-        self.model = small_model()
-        self.engine = Engine(self.model, config, backend="golden", sequences=4, context=96)
-        self.service = Service(self.engine, **limits)
-        config = uvicorn.Config(create_app(self.service, "tiny"), port=0, log_level="error")
-        self.uvicorn = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.uvicorn.run)
-        self.thread.start()
-        while not self.uvicorn.started:
-            time.sleep(0.01)
-        self.port = self.uvicorn.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
-
-    def post(self, body, path="/v1/completions"):
-        """(status, answer) of a request with any body."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-
-    def get(self, path):
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
-            return answer.read().decode()
-
-    def idle(self):
-        """Wait until nothing runs: whether all pages are back."""
-        pool = self.engine.scheduler.pool
-        for _ in range(2000):
-            if not self.service.requests and pool.free == pool.pages:
-                return True
-            time.sleep(0.01)
-        return False
-
-    def alone(self, prompt, count):
-        """The text that a session of its own gives."""
-        config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048)
-        session = Session(self.model, config, backend="golden", context=96)
-        tokens = self.model.framed(prompt)
-        steps = session.generate(tokens, count, stop=self.model.ends)
-        stream = self.model.tokenizer.stream()
-        chosen = [token for _, token in steps if token is not None and token not in self.model.ends]
-        return "".join(map(stream.push, chosen)) + stream.flush()
-
-    def stop(self):
-        self.uvicorn.should_exit = True
-        self.thread.join()
+from poblano_host.serve.server import MOST_BODY
+from tests.serving import Server
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +141,8 @@ GOOD = dict(model="tiny", prompt="so", max_tokens=2)
         (GOOD | dict(max_tokens="2"), "/v1/completions", 400, "max_tokens"),
         (GOOD | dict(temperature=-1), "/v1/completions", 400, "temperature"),
         (GOOD | dict(prompt=[]), "/v1/completions", 400, "no token"),
+        (GOOD | dict(prompt="\ud800"), "/v1/completions", 400, '"prompt: Value error, half of a character'),
+        (GOOD | dict(prompt=[1, 2.5]), "/v1/completions", 400, "prompt"),
         (GOOD | dict(prompt=[1, 400]), "/v1/completions", 400, "there is no token 400"),
         (GOOD | dict(prompt="so " * 400), "/v1/completions", 400, "the context holds 96"),
         (GOOD | dict(prompt="so", n=9), "/v1/completions", 400, "9 answers"),

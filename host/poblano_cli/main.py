@@ -20,6 +20,7 @@ from poblano_host.sim.errors import SimulationError
 from .area import area
 from .asic import asic
 from .assembler import asm, disasm
+from .bench import bench
 from .chat import chat
 from .execute import execute
 from .faults import faults
@@ -76,6 +77,7 @@ for command in (
 ):
     app.command()(command)
 app.command("exec")(execute)
+app.add_typer(bench, name="bench")
 
 
 def main():

@@ -1,5 +1,7 @@
 """The command ``poblano serve``: a model on the chip behind OpenAI's API."""
 
+import socket
+
 import typer
 
 from poblano.config import ConfigError
@@ -24,13 +26,13 @@ def serve(
 ):
     """Serve a model to many at once, by OpenAI's API: /v1/chat/completions and /v1/completions."""
     try:
-        import uvicorn
-
         from poblano_host.serve.engine import Engine
+        from poblano_host.serve.limits import http_server
         from poblano_host.serve.server import create_app
         from poblano_host.serve.service import Service
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing; install it with: pip install 'poblano[serve]'") from None
+    place = _bind(host, port)
     config = chip_config(preset_name, formats=formats_)
     loaded = load_model(model)
     engine = Engine(loaded, config, backend=backend, sequences=sequences, context=context, report=note)
@@ -39,4 +41,17 @@ def serve(
         f"{loaded.config.name} on {config.name}: {engine.compiled.slots} sequences of "
         f"{engine.compiled.context} positions"
     )
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=600)
+    shown = f"[{host}]" if ":" in host else host
+    note(f"listening on http://{shown}:{place.getsockname()[1]}")
+    http_server(app, log_level="warning").run([place])
+
+
+def _bind(host, port):
+    """A socket at an address; ConfigError if it is taken, or none of this machine's."""
+    place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind((host, port))
+    except OSError as error:
+        raise ConfigError(f"can't listen on {host}, port {port}: {error.strerror}") from None
+    return place

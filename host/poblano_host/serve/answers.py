@@ -9,6 +9,7 @@ from ..runtime.sampler import Sampler
 from .engine import Answered, Chosen, Started
 from .request import Ending, Request
 from .schemas import ChatBody, CompletionBody
+from .service import Asked
 from .stop_text import AnswerText
 
 __all__ = ["Call", "chat_call", "completion_call"]
@@ -38,55 +39,50 @@ class _Answer:
     text: AnswerText
     written: str = ""
     logprobs: list = field(default_factory=list)
-    tokens: int = 0
+    cycles: list = field(default_factory=list)  # of the chip, at which each token was there
     finished: str | None = None
 
 
 class Call:
     """A request of the API while it is answered.
 
-    ``request``, ``sampler`` and ``logprobs`` are for the engine; :meth:`take` gives what an event of it adds
-    to the answers.
+    ``asked`` is for the service; :meth:`take` gives what an event of it adds to the answers.
     """
 
     def __init__(self, model, body, tokens, most, logprobs):
-        self.model, self.body, self.logprobs = model, body, logprobs
+        self.model, self.body = model, body
         self.chat = isinstance(body, ChatBody)
         kind = "chatcmpl" if self.chat else "cmpl"
         self.id, self.created = f"{kind}-{uuid.uuid4().hex}", int(time.time())
         seed = uuid.uuid4().int >> 65 if body.seed is None else body.seed & (1 << 63) - 1
-        self.sampler = Sampler(body.temperature, body.top_k, seed, body.top_p)
-        self.prompt = tuple(tokens)
-        self.request = Request(
+        request = Request(
             id=self.id,
-            prompt=self.prompt,
+            prompt=tuple(tokens),
             tokens=1 << 20 if most is None else most,
             count=body.n,
-            stop=frozenset(model.ends),
+            stop=frozenset(() if body.ignore_eos else model.ends),
             deadline=None if body.timeout is None else time.monotonic() + body.timeout,
         )
+        self.asked = Asked(request, Sampler(body.temperature, body.top_k, seed, body.top_p), logprobs)
         stream = lambda: AnswerText(model.tokenizer.stream(), body.stops)
         self.answers = [_Answer(stream()) for _ in range(body.n)]
-        self.cycles = {}
+        self.started = None
 
-    def take(self, event, cycle):
-        """[(index, text, logprobs, why it has finished or None)] that an event adds; ``cycle``: the chip's
-        now."""
+    def take(self, event):
+        """[(index, text, logprobs, why it has finished or None)] that an event adds."""
         if isinstance(event, Started):
-            self.cycles |= {"started": event.cycle, "cached": event.cached}
+            self.started = event
             return []
         answer = self.answers[event.index]
         if isinstance(event, Answered):
-            self.cycles["ended"] = cycle
             if answer.finished is not None:
                 return []
             answer.finished = FINISHED.get(event.ending, "stop")
             return [self._add(event.index, answer.text.flush(), [])]
         if answer.finished is not None:
             return []
-        self.cycles.setdefault("first", event.cycle)
-        answer.tokens += 1
-        text = "" if event.token in self.request.stop else answer.text.push(event.token)
+        answer.cycles.append(event.cycle)
+        text = "" if event.token in self.asked.request.stop else answer.text.push(event.token)
         if answer.text.stopped:
             answer.finished = "stop"
         return [self._add(event.index, text, self._logprobs(event))]
@@ -119,22 +115,27 @@ class Call:
     @property
     def usage(self):
         """Tokens, and the chip's time: cycles from the request's arrival on until its first step, until its
-        first token, until its end."""
-        prompt, answer = len(self.prompt), sum(answer.tokens for answer in self.answers)
-        arrived, ended = self.cycles["arrived"], self.cycles.get("ended", self.cycles["arrived"])
-        started = self.cycles.get("started", ended)
-        first = self.cycles.get("first", ended)
+        first token, until its last."""
+        prompt, cycles = len(self.asked.request.prompt), [n for one in self.answers for n in one.cycles]
+        arrived = self.asked.arrived
+        started = arrived if self.started is None else self.started.cycle
+        first, last = min(cycles, default=started), max(cycles, default=started)
         return {
             "prompt_tokens": prompt,
-            "completion_tokens": answer,
-            "total_tokens": prompt + answer,
-            "prompt_tokens_details": {"cached_tokens": self.cycles.get("cached", 0)},
+            "completion_tokens": len(cycles),
+            "total_tokens": prompt + len(cycles),
+            "prompt_tokens_details": {"cached_tokens": self.started.cached if self.started else 0},
             "chip_cycles": {
                 "queueing": started - arrived,
                 "prefill": first - started,
-                "decode": ended - first,
+                "decode": last - first,
             },
         }
+
+    @property
+    def token_cycles(self):
+        """Cycles from the request's arrival until each token of each answer."""
+        return [[cycle - self.asked.arrived for cycle in answer.cycles] for answer in self.answers]
 
     def whole(self):
         """The answer to a request that is not streamed."""
@@ -168,10 +169,13 @@ class Call:
     def _choice(self, index, text, logprobs, finished, streamed):
         choice = {"index": index, "finish_reason": finished}
         if self.chat:
-            listed = {"content": logprobs} if self.logprobs is not None else None
+            listed = {"content": logprobs} if self.asked.logprobs is not None else None
             said = {"content": text} if streamed else {"role": "assistant", "content": text, "refusal": None}
             return choice | {"delta" if streamed else "message": said, "logprobs": listed}
-        return choice | {"text": text, "logprobs": _legacy(logprobs) if self.logprobs is not None else None}
+        return choice | {
+            "text": text,
+            "logprobs": _legacy(logprobs) if self.asked.logprobs is not None else None,
+        }
 
 
 def _legacy(logprobs):

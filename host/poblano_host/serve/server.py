@@ -8,8 +8,9 @@ import time
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from sse_starlette import EventSourceResponse
+from sse_starlette.sse import AppStatus
 from starlette.exceptions import HTTPException as StarletteError
 
 from poblano.config import ConfigError
@@ -18,7 +19,7 @@ from .answers import Call, chat_call, completion_call
 from .limits import BodyLimit, error_object
 from .metrics import Metrics
 from .scheduler import Refused
-from .schemas import ChatBody, CompletionBody
+from .schemas import ChatBody, CompletionBody, TraceBody
 from .service import Busy, Failed, Service
 
 __all__ = ["create_app"]
@@ -26,19 +27,22 @@ __all__ = ["create_app"]
 PAGE = Path(__file__).with_name("page.html")
 MOST_BODY = 1 << 20
 """Bytes of a request."""
+BODY_SECONDS = 30
+"""That they may take."""
 
 
-def create_app(service: Service, name):
+def create_app(service: Service, name, *, body_seconds=BODY_SECONDS):
     """The application that serves the engine of ``service`` as the model ``name``; when it is shut down it
     stops the service."""
+    AppStatus.disable_automatic_graceful_drain()  # streams end by themselves; a signal would cut them off
 
     @asynccontextmanager
     async def lifespan(app):
         yield
         await asyncio.to_thread(service.stop)
 
-    app = FastAPI(title="Poblano", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.add_middleware(BodyLimit, most=MOST_BODY)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
+    app.add_middleware(BodyLimit, most=MOST_BODY, seconds=body_seconds)
     engine, model, metrics = service.engine, service.engine.model, Metrics(service)
     begun = int(time.time())
     entry = {"id": name, "object": "model", "created": begun, "owned_by": "poblano"}
@@ -51,29 +55,43 @@ def create_app(service: Service, name):
                 404, f"the model {asked!r} does not exist; there is {name!r}", "model", "model_not_found"
             )
 
-    async def call(make, body):
+    async def prepare(make, body):
         known(body.model)
         try:
-            made = await asyncio.to_thread(make, model, body)
+            return await asyncio.to_thread(make, model, body)
         except (ConfigError, ValueError) as error:  # a model without a template, a prompt without a token
             raise _error(400, str(error)) from None
-        made.cycles["arrived"] = engine.cycles
-        events = service.answers(made.request, made.sampler, logprobs=made.logprobs)
+
+    async def call(make, body):
+        made = await prepare(make, body)
+        events = service.answers([made.asked])
         # An error from before the first event is an answer of a stream too, not a piece of it.
-        pieces = _pieces(made, engine, metrics, await anext(events), events)
+        pieces = _pieces(made, metrics, await anext(events), events)
         if body.stream:
             return EventSourceResponse(_stream(made, pieces), sep="\n")
         async for _ in pieces:
             pass
         return made.whole()
 
+    async def replay(body):
+        calls = [await prepare(completion_call, one) for one in body.requests]
+        for made, one in zip(calls, body.requests):
+            made.asked.arrival = one.arrival
+        events = service.answers([made.asked for made in calls])
+        lines = _traced(calls, metrics, await anext(events), events)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
     @app.post("/v1/chat/completions")
-    async def chat(body: ChatBody):
-        return await call(chat_call, body)
+    async def chat(body: ChatBody, request: Request):
+        return await _unless_gone(request, call(chat_call, body))
 
     @app.post("/v1/completions")
-    async def completions(body: CompletionBody):
-        return await call(completion_call, body)
+    async def completions(body: CompletionBody, request: Request):
+        return await _unless_gone(request, call(completion_call, body))
+
+    @app.post("/trace")
+    async def trace(body: TraceBody, request: Request):
+        return await _unless_gone(request, replay(body))
 
     _watch(app, service, name, metrics)
 
@@ -99,8 +117,9 @@ def _watch(app, service, name, metrics):
 
     @app.get("/status")
     async def status():
-        template = model.tokenizer.framing.template is not None
+        template, dram = model.tokenizer.framing.template is not None, engine.config.memory.dram
         about = {"model": name, "name": model.config.name, "preset": engine.config.name, "template": template}
+        about["clock_mhz"] = None if dram is None else float(dram.clock_mhz)
         return about | service.status
 
     @app.get("/health")
@@ -114,16 +133,49 @@ def _watch(app, service, name, metrics):
         return PlainTextResponse(metrics.text(), media_type=metrics.CONTENT_TYPE)
 
 
-async def _pieces(made: Call, engine, metrics, event, events):
+async def _pieces(made: Call, metrics, event, events):
     """What ``event`` and the ``events`` behind it add to the answers, until these are finished."""
     async with aclosing(events):
         while event is not None:
-            for piece in made.take(event, engine.cycles):
+            for piece in made.take(event):
                 yield piece
             if made.finished:
                 break
             event = await anext(events, None)
     metrics.answered(made)
+
+
+async def _traced(calls, metrics, event, events):
+    """A line for each request of a trace when it has been answered."""
+    numbers = {made.asked.request.id: n for n, made in enumerate(calls)}
+    async with aclosing(events):
+        try:
+            while event is not None:
+                n = numbers[event.id]
+                made = calls[n]
+                if not made.finished:
+                    made.take(event)
+                    if made.finished:
+                        metrics.answered(made)
+                        line = {"index": n, "answer": made.whole(), "token_cycles": made.token_cycles}
+                        yield json.dumps(line) + "\n"
+                event = await anext(events, None)
+        except (Failed, Refused) as error:
+            yield json.dumps(error_object(str(error))) + "\n"
+
+
+async def _unless_gone(request, work):
+    """What ``work`` gives; it is cancelled when the client goes away."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(request.receive())  # the body is read: what is left to come is the end
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        return Response(status_code=499)  # to nobody
+    finally:
+        gone.cancel()
+        task.cancel()
 
 
 async def _stream(made: Call, pieces):
@@ -158,7 +210,8 @@ def _errors(app):
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError):
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][1:])
+        name, *rest = [str(part) for part in first["loc"][1:]] or [""]
+        where = ".".join([name, *(part for part in rest if "[" not in part)])  # not which type of several
         message = f"{where}: {first['msg']}" if where else first["msg"]
         return JSONResponse(error_object(message, param=where or None), 400)
 
