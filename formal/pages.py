@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 from amaranth.hdl import *
 
+from poblano.axi.paging import WINDOW_BIT, PagingConfig
 from poblano.axi.signature import AXIConfig
 from poblano.axi.translator import AddressTranslator
 from poblano.isa.opcodes import Opcode
 from poblano.isa.regions import PageLimits
-from poblano.paging_config import WINDOW_BIT, PagingConfig
 
 from .harness import Harness, Mutation, Property, Watch
 
@@ -19,7 +19,7 @@ ROWS = (1, 2, 4)
 
 
 class Rows(Harness):
-    """Commands of an opcode whose rows all end where :meth:`MemoryRegion.within` says: any byte of any row."""
+    """Commands of an opcode that :meth:`MemoryRegion.within` lets through: any byte of any row."""
 
     def __init__(self, opcode, paging):
         super().__init__()
@@ -122,10 +122,20 @@ REGIONS, TRANSLATOR = "poblano.isa.regions", "poblano.axi.translator"
 WITHIN = (
     Mutation("any stride", REGIONS, "span.stride == paging.stride", "span.stride != 0"),
     Mutation("rows not counted", REGIONS, "choose(inside & by_page, 1, 0)", "0"),
-    Mutation("offset left out", REGIONS, "choose(inside, paging.offset(span.base), span.base)", "choose(inside, 0, span.base)"),
+    Mutation(
+        "offset left out",
+        REGIONS,
+        "choose(inside, paging.offset(span.base), span.base)",
+        "choose(inside, 0, span.base)",
+    ),
     Mutation("any page", REGIONS, "choose(inside, paging.page(span.base), 0)", "0"),
     Mutation("any slot", REGIONS, "inside & (paging.slot(span.base) < paging.slots)", "inside"),
-    Mutation("memory's end", REGIONS, "choose(inside, limits.bytes, size)", "choose(inside, limits.bytes, limits.bytes)"),
+    Mutation(
+        "memory's end",
+        REGIONS,
+        "choose(inside, limits.bytes, size)",
+        "choose(inside, limits.bytes, limits.bytes)",
+    ),
 )
 TRANSLATES = (
     Mutation("another's page", TRANSLATOR, "known & (number == wanted)", "known"),
@@ -136,7 +146,12 @@ TRANSLATES = (
         "~inside | (known | asked) & (number == wanted)",
     ),
     Mutation("offset left out", TRANSLATOR, "page + burst.addr[:bits]", "page"),
-    Mutation("all translated", TRANSLATOR, "Mux(inside, page + burst.addr[:bits], burst.addr)", "page + burst.addr[:bits]"),
+    Mutation(
+        "all translated",
+        TRANSLATOR,
+        "Mux(inside, page + burst.addr[:bits], burst.addr)",
+        "page + burst.addr[:bits]",
+    ),
     Mutation("asked twice", TRANSLATOR, "self.i.valid & ~usable & ~asked", "self.i.valid & ~usable"),
 )
 PAGING = PagingConfig(slots=4, pages=8)
@@ -145,8 +160,8 @@ PROPERTIES = (
         Property(
             f"{opcode.name.lower()}",
             partial(Rows, opcode, PAGING),
-            f"of a {opcode.name} that is let through every byte is of memory that it may use, or in a page that "
-            "its slot has",
+            f"of a {opcode.name} that is let through every byte is of memory that it may use, or in a page "
+            "that its slot has",
             frames=2,
             mutations=WITHIN if opcode is Opcode.STREAM else (),
         )
@@ -155,8 +170,8 @@ PROPERTIES = (
     Property(
         "translator",
         Translates,
-        "bursts leave in order, once, those of the window at the address that the table says; none waits but for "
-        "an entry or room",
+        "bursts leave in order, once, those of the window at the address that the table says; none waits "
+        "but for an entry or room",
         mutations=TRANSLATES,
     ),
 )

@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 
+from poblano.config import PagingConfig
 from poblano.isa.errors import CommandError
-from poblano.paging_config import PagingConfig
 from poblano_host.golden.rules import check
 from poblano_host.runtime.backend import open_backend
 from tb.control.random_commands import PAGE_BYTES, page_counts, valid_command
@@ -17,9 +17,9 @@ from tests.models_tiny import chip
 from tests.test_chip_commands import run, short
 from tests.test_first_light import dump
 
-PAGED = chip(
-    4, 4, lanes=2, tiles=2, data_width=64, vmem_lines=512, amem_blocks=128
-).with_memory(paging=PagingConfig(slots=4, pages=4))
+PAGED = chip(4, 4, lanes=2, tiles=2, data_width=64, vmem_lines=512, amem_blocks=128).with_memory(
+    paging=PagingConfig(slots=4, pages=4)
+)
 SETTINGS = {"page tables": PAGED, "with check bits": PAGED.with_ecc()}
 DATA, RING = 1 << 16, 64
 """Bytes that programs reach without page tables, and commands in the ring."""
@@ -33,13 +33,17 @@ def hostile(rng, config):
     o = command.operands | {name: 0 for name in ("src", "dst") if name in command.operands}
     o |= {name: rng.choice((1, 8)) for name in ("lines", "src_stride", "dst_stride") if name in o}
     row = 32 * o["lines"] if "lines" in o else o.get("length", 4)
-    near = rng.choice((PAGE_BYTES - row, PAGE_BYTES - row, PAGE_BYTES, row * rng.randrange(PAGE_BYTES // row)))
+    near = rng.choice(
+        (PAGE_BYTES - row, PAGE_BYTES - row, PAGE_BYTES, row * rng.randrange(PAGE_BYTES // row))
+    )
     offset = rng.choice((0, near, near, near + 8, rng.getrandbits(paging.offset_bits)))
     address = paging.address(rng.choice((0, 0, 1, 1, 2, 3, 4)), rng.randrange(5), offset)
     address = address // row * row if rng.random() < 0.9 else address
     strides = (0, row, row, -row, PAGE_BYTES, *[paging.stride] * 4, paging.stride + row)
     stride, rows = rng.choice(strides) % (1 << 32), rng.choice((1, 1, 2, 3, 6))
-    return replace(command, operands=o | dict(mem_addr=address % (1 << 40), mem_stride=stride, rows=rows), waits=())
+    return replace(
+        command, operands=o | dict(mem_addr=address % (1 << 40), mem_stride=stride, rows=rows), waits=()
+    )
 
 
 class Chips:
@@ -55,7 +59,9 @@ class Chips:
         pages = rng.sample(range(sum(counts) + 6), sum(counts))
         size = first + PAGE_BYTES * (sum(counts) + 6)
         self.sim, self.golden = (open_backend(name, config, size, ring) for name in ("sim", "golden"))
-        self.extents = [(first + PAGE_BYTES * n, first + PAGE_BYTES * (n + 1)) for n in range(sum(counts) + 6)]
+        self.extents = [
+            (first + PAGE_BYTES * n, first + PAGE_BYTES * (n + 1)) for n in range(sum(counts) + 6)
+        ]
         self.owned = [self.extents[n] for n in pages]
         self.others = [extent for extent in self.extents if extent not in self.owned]
         contents = rng.randbytes(DATA), [rng.randbytes(PAGE_BYTES) for _ in self.owned]

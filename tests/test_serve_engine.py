@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from poblano.paging_config import PagingConfig
+from poblano.config import PagingConfig
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
 from poblano_host.serve.engine import Answered, Chosen, Engine, Started
@@ -50,7 +50,8 @@ def serve(engine, arrivals):
 
 
 @pytest.mark.parametrize(
-    "tiles, paging, pages, seed", [(1, None, None, 0), (2, None, None, 1), (1, PAGES, None, 2), (2, PAGES, 5, 3)]
+    "tiles, paging, pages, seed",
+    [(1, None, None, 0), (2, None, None, 1), (1, PAGES, None, 2), (2, PAGES, 5, 3)],
 )
 def test_answers_are_those_of_each_request_alone(tiles, paging, pages, seed):
     """Prompts in chunks beside tokens of others, several answers to one prompt, and more requests than

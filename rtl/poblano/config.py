@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
+from .axi.paging import PAGE_ALIGNMENT, PagingConfig
 from .config_error import FOLLOWS, ConfigError, between, power_of_two, require
 from .config_file import read_config
 from .dram.config import DramConfig
@@ -19,7 +20,6 @@ from .isa.header import LOCAL_BITS
 from .isa.topology import MOST_TILES, Topology
 from .local_config import BLOCK, LINE_BYTES, LINE_WORDS, LocalConfig
 from .memory_config import MemoryConfig
-from .paging_config import PagingConfig
 
 __all__ = [
     "BLOCK",
@@ -30,7 +30,9 @@ __all__ = [
     "ConfigError",
     "LocalConfig",
     "MemoryConfig",
+    "PAGE_ALIGNMENT",
     "PRESETS",
+    "PagingConfig",
     "TileConfig",
     "preset",
 ]

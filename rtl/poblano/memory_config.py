@@ -8,11 +8,11 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from .axi.bursts import BOUNDARY_BYTES
 from .axi.homes import HomesConfig
+from .axi.paging import WINDOW_BIT, PagingConfig
 from .axi.signature import AXIConfig
 from .config_error import FOLLOWS, between, power_of_two, require
 from .dram.config import DramConfig
 from .local_config import LINE_BYTES
-from .paging_config import WINDOW_BIT, PagingConfig
 
 __all__ = ["MemoryConfig"]
 

@@ -3,9 +3,8 @@
 from dataclasses import replace
 from fractions import Fraction
 
-from poblano.config import PRESETS, ArrayConfig, ChipConfig, MemoryConfig, TileConfig
+from poblano.config import PRESETS, ArrayConfig, ChipConfig, MemoryConfig, PagingConfig, TileConfig
 from poblano.formats.element import FORMATS
-from poblano.paging_config import PagingConfig
 
 __all__ = ["CHECKED", "CONFIGS"]
 

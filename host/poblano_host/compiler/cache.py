@@ -49,11 +49,11 @@ class Piece:
 class KVLayout:
     """A page of the caches of one attention operator in one home: all address arithmetic of K and V.
 
-    A page holds K and V of :attr:`page` positions of all KV heads. With page tables it is a granule, and pages
-    follow each other in the window; else there is one page, of the whole context.
+    A page holds K and V of :attr:`page` positions of all KV heads. With page tables it is a granule, and
+    pages follow each other in the window; else there is one page, of the whole context.
 
-    In a page, **K** of a KV head is a transposed weight stream with F32 scales: positions in groups of the array's C
-    columns; a group holds, for each step of S blocks of the head, ``S*C`` scales and then, for each pass, C
+    In a page, **K** of a KV head is a transposed weight stream with F32 scales: positions in groups of the
+    array's C columns; a group holds, for each step of S blocks of the head, ``S*C`` scales and then, for each pass, C
     positions of R bytes. **V** of a KV head is a weight stream without scales: groups of C elements of the
     head, C bytes for each position. V's scales lie ``[block of the head][position]``.
 
@@ -130,9 +130,7 @@ class KVLayout:
         block, lines = SCALE_BYTES * self.page, self.granule // LINE_WORDS
         if self.paged:
             address = offset + first * self.pitch
-            return [
-                (n, address + n * block, self.pitch, granules, lines) for n in range(self.blocks)
-            ]
+            return [(n, address + n * block, self.pitch, granules, lines) for n in range(self.blocks)]
         address = offset + first * (SCALE_BYTES * self.granule)
         return [(0, address, block, self.blocks, granules * lines)]
 

@@ -5,9 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from poblano.config import BLOCK, LINE_BYTES
+from poblano.config import BLOCK, LINE_BYTES, PAGE_ALIGNMENT
 from poblano.isa.commands import COMMAND_BYTES
-from poblano.paging_config import PAGE_ALIGNMENT
 
 from ..models.operators import Attention, HeadNorm, Linear, Norm, Residual, Rope
 from .cache import KVPlaces
@@ -97,8 +96,8 @@ class ModelMemory:
 
     @property
     def work(self):
-        """(first, end) of all that programs write and that is not written once, but for pages: caches, inputs,
-        results."""
+        """(first, end) of all that programs write and that is not written once, but for pages: caches,
+        inputs, results."""
         found = []
         for first, end in self._own:
             at = first
@@ -109,8 +108,9 @@ class ModelMemory:
         return found
 
     def place_ring(self, commands, pages, least):
-        """Room for a ring of ``commands`` behind all else, and for ``pages`` pages or as many as fit,
-        but at least ``least``: its address, the :class:`PageRoom`, None without page tables, and the bytes of memory with them."""
+        """Room for a ring of ``commands`` behind all else, and for ``pages`` pages or as many as fit, but at
+        least ``least``: its address, the :class:`PageRoom`, None without page tables, and the bytes of
+        memory with them."""
         address, room = self._image.reserve(COMMAND_BYTES * commands), None
         if self.config.memory.paging is not None and self._caches:
             size = align(self._image.page_bytes, PAGE_ALIGNMENT)

@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 
+from poblano.config import PAGE_ALIGNMENT
 from poblano.isa.commands import COMMAND_BYTES, Command, ErrorCode, Opcode
 from poblano.isa.ecc_registers import COUNT_BITS, dram_registers, ecc_places
 from poblano.isa.registers import COUNTERS, Control, Irq, Status, address, constants
 from poblano.isa.topology import UnitKind
-from poblano.paging_config import PAGE_ALIGNMENT
 
 from ..compiler.template import Bound
 from .ecc import ECCCounts
@@ -188,8 +188,8 @@ class Ring:
         """The page table of a slot."""
         self._write("PAGE_INDEX", slot * self.config.memory.paging.pages)
         self._write("PAGE_COUNT", len(addresses))
-        for address in addresses:
-            self._write("PAGE_ENTRY", address // PAGE_ALIGNMENT)
+        for place in addresses:
+            self._write("PAGE_ENTRY", place // PAGE_ALIGNMENT)
 
     @property
     def place(self):

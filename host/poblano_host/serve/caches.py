@@ -31,11 +31,15 @@ class Caches:
         commands = b""
         for source, page in prepared:
             if source is None:
-                parts = [clear_memory(self.compiled.config, at, at + size) for at, size in self._extents(page)]
+                parts = [
+                    clear_memory(self.compiled.config, at, at + size) for at, size in self._extents(page)
+                ]
                 commands += b"".join(parts)
             else:
                 pairs = zip(self._extents(source), self._extents(page))
-                commands += _copy(self.compiled.config, [(first, to, size) for (first, size), (to, _) in pairs])
+                commands += _copy(
+                    self.compiled.config, [(first, to, size) for (first, size), (to, _) in pairs]
+                )
         return self.backend.run(commands).cycles if commands else 0
 
     def _extents(self, slot):

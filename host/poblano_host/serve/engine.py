@@ -105,15 +105,7 @@ class Engine:
     """
 
     def __init__(
-        self,
-        model,
-        config,
-        *,
-        backend="sim",
-        sequences=8,
-        context=None,
-        pages=None,
-        report=lambda text: None,
+        self, model, config, *, backend="sim", sequences=8, context=None, pages=None, report=lambda text: None
     ):
         self.model, self.config = model, config
         report("compiling the model")

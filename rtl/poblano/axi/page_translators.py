@@ -4,8 +4,8 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..paging_config import PagingConfig
 from ..verilog import place
+from .paging import PagingConfig
 from .signature import AXIConfig, AXIReadSignature, AXIWriteSignature
 from .translator import AddressTranslator, PageAnswer
 

@@ -5,9 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..paging_config import PAGE_ALIGNMENT, WINDOW_BIT, PagingConfig
 from ..stream.skid import Skid
 from ..verilog import place
+from .paging import PAGE_ALIGNMENT, WINDOW_BIT, PagingConfig
 from .signature import AXIConfig
 
 __all__ = ["AddressTranslator", "PageAnswer"]

@@ -62,7 +62,7 @@ class CommandChecker(wiring.Component):
     Members
     -------
     memory_size : In(41), bytes of memory; stable while a command is checked.
-    pages : In(PageLimitsLayout), with page tables: the bytes of a page, and the pages of each slot; stable too
+    pages : In(PageLimitsLayout), with page tables: what a page and each slot have; stable too
     i : In(stream of 512 bits), the command.
     o : Out(stream of CheckedLayout)
     """
@@ -82,7 +82,8 @@ class CommandChecker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         command, code = Signal(8 * COMMAND_BYTES), Signal(4)
-        limits = None if self.config.memory.paging is None else self._limits(m, command)
+        paging = self.config.memory.paging
+        limits = None if paging is None else self._limits(m, command, paging)
         fresh = Signal()  # the first cycle of a command
         operands = {opcode: self._operands(m, opcode, command) for opcode in Opcode}
         steps = {opcode: self._steps(opcode, o, limits) for opcode, o in operands.items()}
@@ -119,9 +120,9 @@ class CommandChecker(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _limits(self, m, command):
+    def _limits(self, m, command, paging):
         """The :class:`~..isa.regions.PageLimits` of the slot that a command names."""
-        paging, counts = self.config.memory.paging, self.pages.counts
+        counts = self.pages.counts
         address = CommandLayout(Opcode.STREAM)(command).mem_addr  # all commands of memory have it there
         slot, count = Signal(range(paging.slots)), Signal(counts.shape().elem_shape)
         m.d.comb += slot.eq(paging.slot(address))

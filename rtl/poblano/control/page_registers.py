@@ -5,8 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..config import MemoryConfig
-from ..paging_config import PAGE_ALIGNMENT, PagingConfig
+from ..axi.paging import PAGE_ALIGNMENT, PagingConfig
 
 __all__ = ["PageLimitsLayout", "PageRegisters", "PageWrite"]
 
@@ -22,9 +21,9 @@ class PageWrite(data.StructLayout):
     """An entry of the page tables that is written in this cycle, if ``valid``: its number, and the page's
     address divided by 4,096."""
 
-    def __init__(self, config: MemoryConfig):
-        entry = config.addr_width - exact_log2(PAGE_ALIGNMENT)
-        super().__init__({"valid": 1, "index": range(config.paging.entries), "entry": entry})
+    def __init__(self, paging: PagingConfig, *, addr_width):
+        entry = addr_width - exact_log2(PAGE_ALIGNMENT)
+        super().__init__({"valid": 1, "index": range(paging.entries), "entry": entry})
 
 
 class PageRegisters(wiring.Component):
@@ -36,7 +35,8 @@ class PageRegisters(wiring.Component):
 
     Parameters
     ----------
-    config : MemoryConfig, with page tables
+    paging : PagingConfig
+    addr_width : of an address in memory
 
     Members
     -------
@@ -46,8 +46,8 @@ class PageRegisters(wiring.Component):
     write : Out(PageWrite)
     """
 
-    def __init__(self, config: MemoryConfig):
-        self.config = config
+    def __init__(self, paging: PagingConfig, *, addr_width):
+        self.paging, self.addr_width = paging, addr_width
         super().__init__(
             {
                 "index": In(32),
@@ -55,14 +55,14 @@ class PageRegisters(wiring.Component):
                 "word": In(32),
                 "entry": In(1),
                 "count": In(1),
-                "limits": Out(PageLimitsLayout(config.paging)),
-                "write": Out(PageWrite(config)),
+                "limits": Out(PageLimitsLayout(paging)),
+                "write": Out(PageWrite(paging, addr_width=addr_width)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        paging, counts = self.config.paging, self.limits.counts
+        paging, counts = self.paging, self.limits.counts
         slot = self.index[exact_log2(paging.pages) :][: exact_log2(paging.slots)]
         m.d.comb += self.limits.bytes.eq(self.bytes)
         m.d.sync += [

@@ -103,10 +103,16 @@ class CommandProcessor(wiring.Component):
             ecc["ecc_events"] = In(ECCEvents()).array(len(ecc_places(config)) - 1)
             if config.memory.dram is not None:
                 ecc["dram_events"] = In(DramEvents(config)).array(config.memory.homes)
-        paging = config.memory.paging
+        memory, pages = config.memory, {}
+        if memory.paging is not None:
+            pages["page_write"] = Out(PageWrite(memory.paging, addr_width=memory.addr_width))
         super().__init__(
             ecc
-            | ({} if paging is None else {"page_write": Out(PageWrite(config.memory))})
+            | (
+                {}
+                if paging is None
+                else {"page_write": Out(PageWrite(paging, addr_width=config.memory.addr_width))}
+            )
             | {
                 "axi_lite": In(AXILiteSignature()),
                 "fetch": Out(AXIReadSignature(config.memory.axi)),
@@ -144,8 +150,8 @@ class CommandProcessor(wiring.Component):
             for n in range(count)
         ]
         connect(m, flipped(self.fetch), fetch.axi)
-        if self.config.memory.paging is not None:
-            self._pages(m, values, written, word, checker)
+        if (paging := self.config.memory.paging) is not None:
+            self._pages(m, values, written, word, checker, paging)
         ring_bad = self._ring(m, values, state, fetch, checker)
         self._dispatch(m, values, state, checker, queues)
         expired = self._errors(m, values, state, fetch, checker, queues, ring_bad)
@@ -161,9 +167,10 @@ class CommandProcessor(wiring.Component):
                 m.d.comb += [to.eq(of) for to, of in zip(ecc.dram, self.dram_events)]
         return m
 
-    def _pages(self, m, values, written, word, checker):
+    def _pages(self, m, values, written, word, checker, paging):
         """The registers of page tables; PAGE_INDEX goes on with each entry."""
-        pages = place(m, "page_registers", PageRegisters(self.config.memory))
+        pages = PageRegisters(paging, addr_width=self.config.memory.addr_width)
+        place(m, "page_registers", pages)
         m.d.comb += [
             pages.index.eq(values["PAGE_INDEX"]),
             pages.bytes.eq(values["PAGE_BYTES"]),

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 
 from .expressions import choose, least
 
-__all__ = ["Access", "LocalRegion", "Memory", "MemoryRegion", "PageLimits", "Place", "Range", "Span", "usable"]
+__all__ = [
+    "Access",
+    "LocalRegion",
+    "Memory",
+    "MemoryRegion",
+    "PageLimits",
+    "Place",
+    "Range",
+    "Span",
+    "usable",
+]
 
 
 class Access(enum.Enum):

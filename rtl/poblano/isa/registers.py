@@ -221,24 +221,24 @@ REGISTERS = {
             "PAGE_BYTES",
             0x60,
             "rw",
-            "bytes of a page, at most those of a page in the window. Only in chips with page tables, as are the "
-            "next three",
+            "bytes of a page, at most those of a page in the window. Only in chips with page tables, as are "
+            "the next three",
             paging=True,
         ),
         Register(
             "PAGE_INDEX",
             0x64,
             "rw",
-            "the entry of all page tables that is written next: the slot times the entries of a table, plus the "
-            "page",
+            "the entry of all page tables that is written next: the slot times the entries of a table, plus "
+            "the page",
             paging=True,
         ),
         Register(
             "PAGE_ENTRY",
             0x68,
             "rw",
-            "writing it writes the entry at PAGE_INDEX, the page's address in memory divided by 4,096, and adds 1 "
-            "to PAGE_INDEX",
+            "writing it writes the entry at PAGE_INDEX, the page's address in memory divided by 4,096, and "
+            "adds 1 to PAGE_INDEX",
             paging=True,
         ),
         Register(

@@ -5,9 +5,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from ..axi.paging import PAGE_ALIGNMENT, PagingConfig
 from ..axi.translator import PageAnswer
 from ..ecc.events import ECCEvents, uses
-from ..paging_config import PAGE_ALIGNMENT, PagingConfig
 from ..stream.round_robin import RoundRobin
 from ..verilog import place
 from .sram import sram

@@ -6,7 +6,6 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 from poblano.isa.weight_stream import ScaleFormat
 
-from ..cache import SCALE_BYTES
 from ..symbols import FIRST, before, granules, position, skipped, span
 from .caches import cache_names, store
 from .projections import project, query

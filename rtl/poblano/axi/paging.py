@@ -1,10 +1,8 @@
-"""The configuration of a chip's page tables, and the addresses that they translate."""
+"""The sizes of page tables, and the addresses that they translate."""
 
 from dataclasses import dataclass
 
 from amaranth.utils import exact_log2
-
-from .config_error import power_of_two, require
 
 __all__ = ["PAGE_ALIGNMENT", "WINDOW_BIT", "PagingConfig"]
 
@@ -29,12 +27,13 @@ class PagingConfig:
     pages: int = 256
 
     def __post_init__(self):
-        power_of_two("paging slots", self.slots)
-        power_of_two("paging pages", self.pages)
-        require(
-            self.offset_bits >= exact_log2(PAGE_ALIGNMENT),
-            f"paging: {self.slots} slots of {self.pages} pages leave {self.offset_bits} bits for a page",
-        )
+        for name, value in (("slots", self.slots), ("pages", self.pages)):
+            if not isinstance(value, int) or value < 1 or value & (value - 1):
+                raise ValueError(f"paging {name} must be a power of two of at least 1, not {value!r}")
+        if self.offset_bits < exact_log2(PAGE_ALIGNMENT):
+            raise ValueError(
+                f"paging: {self.slots} slots of {self.pages} pages leave {self.offset_bits} bits for a page"
+            )
 
     @property
     def entries(self):
