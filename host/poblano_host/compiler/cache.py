@@ -53,8 +53,8 @@ class KVLayout:
     pages follow each other in the window; else there is one page, of the whole context.
 
     In a page, **K** of a KV head is a transposed weight stream with F32 scales: positions in groups of the
-    array's C columns; a group holds, for each step of S blocks of the head, ``S*C`` scales and then, for each pass, C
-    positions of R bytes. **V** of a KV head is a weight stream without scales: groups of C elements of the
+    array's C columns; a group holds, for each step of S blocks of the head, ``S*C`` scales and then, for each
+    pass, C positions of R bytes. **V** of a KV head is a weight stream without scales: groups of C elements of the
     head, C bytes for each position. V's scales lie ``[block of the head][position]``.
 
     A token is written in pieces of ``min(R, 32)`` (K) and ``min(C, 32)`` (V) bytes and scales of 4: whole

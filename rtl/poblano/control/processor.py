@@ -108,11 +108,7 @@ class CommandProcessor(wiring.Component):
             pages["page_write"] = Out(PageWrite(memory.paging, addr_width=memory.addr_width))
         super().__init__(
             ecc
-            | (
-                {}
-                if paging is None
-                else {"page_write": Out(PageWrite(paging, addr_width=config.memory.addr_width))}
-            )
+            | pages
             | {
                 "axi_lite": In(AXILiteSignature()),
                 "fetch": Out(AXIReadSignature(config.memory.axi)),
