@@ -54,8 +54,8 @@ class KVLayout:
 
     In a page, **K** of a KV head is a transposed weight stream with F32 scales: positions in groups of the
     array's C columns; a group holds, for each step of S blocks of the head, ``S*C`` scales and then, for each
-    pass, C positions of R bytes. **V** of a KV head is a weight stream without scales: groups of C elements of the
-    head, C bytes for each position. V's scales lie ``[block of the head][position]``.
+    pass, C positions of R bytes. **V** of a KV head is a weight stream without scales: groups of C elements
+    of the head, C bytes for each position. V's scales lie ``[block of the head][position]``.
 
     A token is written in pieces of ``min(R, 32)`` (K) and ``min(C, 32)`` (V) bytes and scales of 4: whole
     lines of 32 bytes from arrays of 32 rows and columns on, less on smaller arrays, because a stream has
