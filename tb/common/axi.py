@@ -29,12 +29,13 @@ class ReadMaster:
     """Reads ``bursts`` (address, beats), up to ``ids`` at a time, each with an id that no other in flight
     has; with ``ids`` 0 all have id 0, and two are in flight.
 
-    Always takes data, and checks them. ``finished`` counts bursts, ``waited`` is the longest time from a
-    burst's offer to its taking.
+    Always takes data, and checks them: they are those of ``place(address)``. ``finished`` counts bursts,
+    ``waited`` is the longest time from a burst's offer to its taking.
     """
 
-    def __init__(self, port, bursts, *, ids, beat_bytes, rng, stall=0.0):
+    def __init__(self, port, bursts, *, ids, beat_bytes, rng, stall=0.0, place=lambda address: address):
         self.port, self.bursts, self.ids, self.rng, self.stall = port, bursts, ids, rng, stall
+        self.place = place
         self.beat_bytes, self.finished, self.waited = beat_bytes, 0, 0
 
     @property
@@ -56,7 +57,7 @@ class ReadMaster:
             waits += 1
             if valid:
                 address, left = flying[beat.id][0]
-                assert beat.data == beat_at(address, len(self.port.r.payload.data))
+                assert beat.data == beat_at(self.place(address), len(self.port.r.payload.data))
                 assert beat.last == (left == 1)
                 flying[beat.id][0] = address + self.beat_bytes, left - 1
                 if left == 1:
