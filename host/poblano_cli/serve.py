@@ -19,6 +19,7 @@ def serve(
     backend: str = BACKEND,
     sequences: int = typer.Option(8, min=1, max=64, help="The most sequences that are served at once."),
     context: int = typer.Option(None, min=2, help="Positions of each; the model's, at most 2048."),
+    pages: int = typer.Option(None, min=1, help="Pages of keys and values, of a chip with page tables."),
     waiting: int = typer.Option(256, min=1, help="The most requests that wait or run."),
     formats_: str = FORMATS,
     host: str = typer.Option("127.0.0.1", help="The address to listen on."),
@@ -35,7 +36,7 @@ def serve(
     place = _bind(host, port)
     config = chip_config(preset_name, formats=formats_)
     loaded = load_model(model)
-    engine = Engine(loaded, config, backend=backend, sequences=sequences, context=context, report=note)
+    engine = Engine(loaded, config, backend=backend, sequences=sequences, context=context, pages=pages, report=note)
     app = create_app(Service(engine, waiting=waiting), model)
     note(
         f"{loaded.config.name} on {config.name}: {engine.compiled.slots} sequences of "
