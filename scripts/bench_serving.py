@@ -5,14 +5,18 @@ differ from those of each sequence alone, and the host's time for a step.
 ``desk/batchN_...`` are decode steps of SmolLM2 on ``desk`` at positions around 256, which differ from
 sequence to sequence: ``cycles`` of the step, ``roofline`` (the part of it), ``speedup`` (tokens a cycle over
 those of one sequence). Cycles do not depend on the numbers in weights and caches, so that a step at a
-position needs none before it. ``different_logits`` counts rows of logits of the default model on the golden
-chip, in random batches, that are not those of the sequence alone. ``host_ms_per_step32`` is the CPU time of a
+position needs none before it. ``different_logits`` counts rows of logits, of random requests on the golden
+chip, that are not those of the request alone: in random batches with shared beginnings and preemption, on 1, 2
+and 4 tiles. ``kv_waste`` is the part of the memory of pages that is reserved and not used, of 64 sequences of
+64 to 2,048 positions, and ``kv_waste_256`` of 64 to 448. ``host_ms_per_step32`` is the CPU time of a
 step of 32 sequences, from the choice of its tokens to the choice of those that follow, without compiling its
 shape: half of the requests are at temperature 0, half at 0.8 with top-k 40, on a chip that completes all
 commands at once and has random logits. ``--quick`` takes three layers of SmolLM2 and few sequences.
 """
 
 import argparse
+from dataclasses import replace
+from itertools import zip_longest
 import json
 from pathlib import Path
 import statistics
@@ -25,16 +29,26 @@ import numpy as np
 from poblano.config import BLOCK, preset
 from poblano_host.compiler import Chunk, CompiledModel
 from poblano_host.models import load_model
-from poblano_host.runtime.backend import DeviceBackend, GoldenBackend, open_backend, place_model
+from poblano_host.runtime.backend import DeviceBackend, open_backend, place_model
 from poblano_host.runtime.report import Run, summarise
 from poblano_host.runtime.sampler import Sampler
-from poblano_host.runtime.session import Step, run_program
-from poblano_host.serve.engine import Engine
+from poblano_host.runtime.session import Session, Step, run_program
+from poblano_host.serve.engine import Engine, Started
+from poblano_host.serve.pages import PagePool
 from poblano_host.serve.request import Request
+from poblano_host.serve.scheduler import Scheduler
 
 BATCHES = (1, 8, 32)
-BARS = {"different_logits": 0, "host_ms_per_step32": 10.0}
+BARS = {
+    "different_logits": 0,
+    "smollm2/different_logits": 0,
+    "host_ms_per_step32": 10.0,
+    "kv_waste": 0.04,
+    "kv_waste_256": 0.08,
+}
 CONTEXT = 512
+CHOSEN_CONTEXT, CHOSEN_PAGES, CHOSEN_TOKENS = 256, 20, 40
+"""Positions of a sequence, pages of eight of them, so few that some are preempted, and tokens of answers."""
 
 
 def around(count, seed=0):
@@ -62,48 +76,87 @@ def speed(model, batches, figures):
     backend.close()
 
 
-def different(count, seed, figures):
-    """Rows of logits that depend on what else is in their steps."""
-    model, config = load_model("default"), preset("desk")
-    generator = np.random.default_rng(seed)
-    texts = [
-        generator.integers(0, model.config.vocab, generator.integers(4, 120)).tolist() for _ in range(count)
-    ]
-    compiled = CompiledModel(model, config, slots=count)
-    rows = lambda backend, program: np.frombuffer(
-        backend.read(program.logits[0], program.logits[1] * compiled.vocab_stride), np.uint32
-    ).reshape(program.logits[1], -1)
+class Recorded(Engine):
+    """An engine that keeps the logits that each token was chosen from, by request and answer."""
 
-    def run(backend, chunks):
-        program = compiled.batch(chunks, logits=-1)
-        run_program(backend, program)
-        return rows(backend, program)
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.seen: dict = {}
+        self.preempted = 0
 
-    def fresh():
-        backend = GoldenBackend(config, compiled.memory_bytes, compiled.ring)
-        place_model(backend, compiled)
-        return backend
+    def _choose(self, request, index, row):
+        self.seen.setdefault((request.id, index), []).append(row.logits.values.tobytes())
+        return super()._choose(request, index, row)
 
-    wrong = total = 0
-    together, done, seen = fresh(), [0] * count, [[] for _ in texts]
-    while any(len(text) > at for text, at in zip(texts, done)):
-        left, chunks = compiled.max_tokens, []
-        for n in generator.permutation(count):
-            most = min(left, len(texts[n]) - done[n], int(generator.choice([1, 1, 5, 30])))
-            if most > 0:
-                chunks.append(Chunk(int(n), done[n], tuple(texts[n][done[n] : done[n] + most])))
-                left, done[n] = left - most, done[n] + most
-        found, at = run(together, chunks), 0
-        for chunk in chunks:
-            seen[chunk.slot].append(found[at : at + len(chunk.tokens)])
-            at += len(chunk.tokens)
-    for text, parts in zip(texts, seen):
-        alone = fresh()
-        steps = range(0, len(text), compiled.max_tokens)
-        expected = [run(alone, [Chunk(0, at, tuple(text[at : at + compiled.max_tokens]))]) for at in steps]
-        wrong += int((np.concatenate(parts) != np.concatenate(expected)).any(axis=1).sum())
-        total += len(text)
-    figures |= {"different_logits": wrong, "compared_logits": total}
+    def _run(self, step):
+        self.preempted += len(step.preempted)
+        return super()._run(step)
+
+
+def random_requests(model, count, generator):
+    """(before which step, request, sampler): prompts of which many begin alike, at random times."""
+    tokens = lambda n: generator.integers(0, model.config.vocab, n).tolist()
+    beginnings = [tokens(n) for n in (40, 70, 100)]
+    arrivals = []
+    for n in range(count):
+        shared = beginnings[generator.integers(3)][: generator.integers(1, 100)]
+        prompt = (shared if generator.random() < 0.6 else []) + tokens(generator.integers(1, 40))
+        request = Request(id=f"r{n}", prompt=tuple(prompt), tokens=int(generator.integers(1, CHOSEN_TOKENS)))
+        sampler = Sampler(temperature=float(generator.choice([0, 0.8])), seed=n)
+        arrivals.append((int(generator.integers(0, count)), request, sampler))
+    return arrivals
+
+
+def different(model, config, count, seed, figures, *, tiles=(1, 2, 4), name="different_logits"):
+    """Rows of logits, that tokens were chosen from, that are not those of the request alone: on chips of so
+    many tiles, in batches with others, with shared beginnings and preemption."""
+    arrivals = random_requests(model, count, np.random.default_rng(seed))
+    alone, expected = Session(model, config, backend="golden", context=CHOSEN_CONTEXT), {}
+    for _, request, sampler in arrivals:
+        alone.rewind(0)
+        steps = alone.generate(list(request.prompt), request.tokens, sampler, logits=True)
+        expected[request.id, 0] = [step.logits.tobytes() for step, token in steps if token is not None]
+    wrong = total = cached = preempted = 0
+    for number in tiles:
+        engine = Recorded(
+            model,
+            replace(config, tiles=number),
+            backend="golden",
+            sequences=8,
+            context=CHOSEN_CONTEXT,
+            pages=CHOSEN_PAGES,
+        )
+        waiting, step = sorted(arrivals, key=lambda arrival: arrival[0]), 0
+        while waiting or engine.scheduler.running or engine.scheduler.waiting:
+            while waiting and waiting[0][0] <= step:
+                engine.add(*waiting.pop(0)[1:])
+            events = engine.step() or ()
+            cached += sum(event.cached for event in events if isinstance(event, Started))
+            step += 1
+        for key, rows in expected.items():
+            found = engine.seen[key]
+            wrong += sum(a != b for a, b in zip_longest(found, rows))
+            total += len(rows)
+        preempted += engine.preempted
+    figures |= {name: wrong, "compared_logits": total, "cached_tokens": cached, "preempted": preempted}
+
+
+def kv_waste(lengths, compiled, figures, name):
+    """Memory of pages that is reserved and not used by sequences of so many positions, while they are
+    decoded: parts of pages that they do not fill, and what pages are aligned to."""
+    positions, used = compiled.page_positions, compiled.pages.used / compiled.pages.bytes
+    pool = PagePool(pages=sum(-(-n // positions) for n in lengths), positions=positions)
+    scheduler = Scheduler(pool, rows=4 * len(lengths), sequences=len(lengths), context=max(lengths) + 1)
+    for n, length in enumerate(lengths):
+        # Of different beginnings: nothing is shared.
+        scheduler.add(Request(id=str(n), prompt=tuple(range(n, n + length - 16)), tokens=16))
+    reserved = filled = 0
+    while (step := scheduler.plan()) is not None:
+        chosen = {(part.request.id, index): -1 for part in step.parts for index in part.choices}
+        scheduler.finish(step, chosen)
+        reserved += (pool.pages - pool.free) * positions
+        filled += sum(sequence.computed for sequence in scheduler.running)
+    figures[name] = round(1 - used * filled / reserved, 4)
 
 
 def host(model, figures):
@@ -152,8 +205,15 @@ def main():
     if arguments.quick:
         model = model.shortened(3)
     speed(model, BATCHES[:2] if arguments.quick else BATCHES, figures)
-    different(4 if arguments.quick else 24, arguments.seed, figures)
+    quick, compiled = arguments.quick, CompiledModel(model, preset("desk"), context=2048)
+    generator = np.random.default_rng(arguments.seed)
+    kv_waste(generator.integers(64, 2049, 64).tolist(), compiled, figures, "kv_waste")
+    kv_waste(generator.integers(64, 449, 64).tolist(), compiled, figures, "kv_waste_256")
     host(model, figures)
+    different(load_model("default"), preset("desk"), 6 if quick else 200, arguments.seed, figures)
+    if not quick:  # its attention and widths; all 30 layers would take hours
+        small = load_model("smollm2").shortened(2)
+        different(small, preset("desk"), 20, 1, figures, tiles=(1, 4), name="smollm2/different_logits")
     missed = []
     for name, value in figures.items():
         bar = BARS.get(name)

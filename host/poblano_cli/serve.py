@@ -36,7 +36,9 @@ def serve(
     place = _bind(host, port)
     config = chip_config(preset_name, formats=formats_)
     loaded = load_model(model)
-    engine = Engine(loaded, config, backend=backend, sequences=sequences, context=context, pages=pages, report=note)
+    engine = Engine(
+        loaded, config, backend=backend, sequences=sequences, context=context, pages=pages, report=note
+    )
     app = create_app(Service(engine, waiting=waiting), model)
     note(
         f"{loaded.config.name} on {config.name}: {engine.compiled.slots} sequences of "

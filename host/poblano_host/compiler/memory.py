@@ -21,11 +21,13 @@ __all__ = ["ModelMemory", "PageRoom"]
 
 @dataclass(frozen=True)
 class PageRoom:
-    """Where pages lie in memory: ``count`` of ``bytes`` bytes, from ``first`` on."""
+    """Where pages lie in memory: ``count`` of ``bytes`` bytes, ``used`` of which hold something, from
+    ``first`` on."""
 
     first: int
     bytes: int
     count: int
+    used: int
 
     @property
     def extent(self):
@@ -116,7 +118,7 @@ class ModelMemory:
             size = align(self._image.page_bytes, PAGE_ALIGNMENT)
             left = self.config.memory.most_bytes - self._image.size
             pages = max(least, min(pages, left // size))
-            room = PageRoom(self._image.reserve(pages * size), size, pages)
+            room = PageRoom(self._image.reserve(pages * size), size, pages, self._image.page_bytes)
             self.extents = [*self.extents, room.extent]
         return address, room, self._image.size
 
