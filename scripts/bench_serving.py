@@ -6,9 +6,9 @@ differ from those of each sequence alone, and the host's time for a step.
 sequence to sequence: ``cycles`` of the step, ``roofline`` (the part of it), ``speedup`` (tokens a cycle over
 those of one sequence). Cycles do not depend on the numbers in weights and caches, so that a step at a
 position needs none before it. ``different_logits`` counts rows of logits, of random requests on the golden
-chip, that are not those of the request alone: in random batches with shared beginnings and preemption, on 1, 2
-and 4 tiles. ``kv_waste`` is the part of the memory of pages that is reserved and not used, of 64 sequences of
-64 to 2,048 positions, and ``kv_waste_256`` of 64 to 448. ``host_ms_per_step32`` is the CPU time of a
+chip, that are not those of the request alone: in random batches with shared beginnings and preemption, on 1,
+2 and 4 tiles. ``kv_waste`` is the part of the memory of pages that is reserved and not used, of 64 sequences
+of 64 to 2,048 positions, and ``kv_waste_256`` of 64 to 448. ``host_ms_per_step32`` is the CPU time of a
 step of 32 sequences, from the choice of its tokens to the choice of those that follow, without compiling its
 shape: half of the requests are at temperature 0, half at 0.8 with top-k 40, on a chip that completes all
 commands at once and has random logits. ``--quick`` takes three layers of SmolLM2 and few sequences.
