@@ -87,6 +87,8 @@ def test_what_two_have_in_common_is_computed_once():
     for _, request, sampler in arrivals:
         assert answers[request.id, 0] == alone(request, sampler, 0)
     assert {event.id: event.cached for event in begun} == {"a": 0, "b": 32, "c": 32, "d": 32}
+    computed = sum(len(request.prompt) - 32 * (request.id != "a") + 4 for _, request, _ in arrivals)
+    assert served.tokens == computed  # no weight is read for the others
 
 
 def test_rows_of_logits_are_not_read_whole(monkeypatch):

@@ -35,6 +35,9 @@ class Metrics:
             Gauge(f"poblano_{name}", text, registry=self.registry).set_function(value)
         self._requests = Counter("poblano_requests", "Requests that were answered", registry=self.registry)
         self._tokens = Counter("poblano_tokens", "Tokens of answers", registry=self.registry)
+        self._cached = Counter(
+            "poblano_cached_tokens", "Tokens of prompts found in the caches", registry=self.registry
+        )
         self._times = {
             part: Histogram(
                 f"poblano_{part}_cycles",
@@ -50,6 +53,7 @@ class Metrics:
         usage = call.usage
         self._requests.inc()
         self._tokens.inc(usage["completion_tokens"])
+        self._cached.inc(usage["prompt_tokens_details"]["cached_tokens"])
         for part, cycles in usage["chip_cycles"].items():
             self._times[part].observe(cycles)
 
