@@ -75,7 +75,8 @@ class MemoryConfig:
             self._check_dram(self.dram.timing)
         require(
             self.paging is None or not self.kv_bytes and self.homes == 1 and self.addr_width <= WINDOW_BIT,
-            f"paging needs one home without a KV buffer, and a memory addr_width of at most {WINDOW_BIT}",
+            f"paging needs one home without a KV buffer (paging = false takes the page tables away), and a "
+            f"memory addr_width of at most {WINDOW_BIT}",
         )
         require(
             isinstance(self.bandwidth, Rational) and 0 < self.bandwidth <= self.data_bytes,
