@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from poblano.config import preset
+from poblano.config import PagingConfig, preset
 from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
 from poblano.isa.topology import LARGEST, UnitKind
@@ -316,6 +316,10 @@ def test_rtl_errors(monkeypatch):
         OverlayError, match="a chip with a KV buffer has no overlays: its caches would not stay"
     ):
         OverlayBackend(SMALL.with_memory(kv_bytes=4096), 1 << 16, (1 << 15, 8), device)
+    with pytest.raises(
+        OverlayError, match="a chip with page tables has no overlays: its pages stay in memory"
+    ):
+        OverlayBackend(SMALL.with_memory(paging=PagingConfig()), 1 << 16, (1 << 15, 8), device)
     with pytest.raises(OverlayError, match="a chip of 2 homes has no overlays: pages would not stay at home"):
         OverlayBackend(chip(tiles=2, homes=2), 1 << 16, (1 << 15, 8), device)
     device.close()

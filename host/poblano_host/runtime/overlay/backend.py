@@ -51,6 +51,8 @@ class OverlayBackend:
     def __init__(self, config, memory_bytes, ring, device, *, page_bytes=None, report=None):
         if config.memory.kv_bytes:
             raise OverlayError("a chip with a KV buffer has no overlays: its caches would not stay there")
+        if config.memory.paging is not None:
+            raise OverlayError("a chip with page tables has no overlays: its pages stay in memory")
         if config.memory.homes > 1:
             raise OverlayError(
                 f"a chip of {config.memory.homes} homes has no overlays: pages would not stay at home"
