@@ -12,12 +12,12 @@ from poblano.isa.registers import (
     COUNTERS,
     IDENTITY,
     NO_ERROR_UNIT,
-    REGISTERS,
     VERSION_NUMBER,
     Control,
     Irq,
     Status,
     address,
+    registers_of,
 )
 from poblano.isa.topology import UnitKind
 from tb.control.host import Bench, random_program, random_program_after
@@ -27,9 +27,18 @@ from tb.control.surroundings import CONFIG, MEMORY, UNITS
 STREAM, MATMUL, VECTOR = (
     CONFIG.topology.unit(kind) for kind in (UnitKind.STREAM, UnitKind.MATMUL, UnitKind.VECTOR)
 )
+STORES = ("STORE", "STORE_BLOCK", "STORE_SCALE", "STORE_WORD")
 LENGTH = int(os.environ.get("LENGTH", "150"))
 LIMIT = 400
 """Of the watchdog; units are faster."""
+
+
+def command_of(rng, opcode, unit, waits=()):
+    """A valid command of a unit: of another tile's it may overlap."""
+    while True:
+        command = valid_command(rng, CONFIG, MEMORY, opcode)
+        if command.unit == unit or opcode == "NOP":
+            return replace(command, unit=unit, waits=waits)
 
 
 @cocotb.test()
@@ -161,16 +170,12 @@ async def halts(dut):
     bench.times = {STREAM: 300, MATMUL: 600}
     for refused in (False, True):
         bench.fails = STREAM, 0
-        slow, failing, behind, waiting = (
-            valid_command(bench.rng, CONFIG, MEMORY, opcode)
-            for opcode in ("MATMUL", "STREAM", "STREAM", "VECTOR")
-        )
         program = [
-            replace(slow, unit=MATMUL, waits=()),
-            replace(failing, unit=STREAM, waits=()),
-            replace(behind, unit=STREAM, waits=((MATMUL, 1),)),
-            replace(waiting, unit=VECTOR, waits=((MATMUL, 1),)),
-            replace(waiting, unit=VECTOR, waits=((STREAM, 1),)),
+            command_of(bench.rng, "MATMUL", MATMUL),
+            command_of(bench.rng, "STREAM", STREAM),
+            command_of(bench.rng, "STREAM", STREAM, ((MATMUL, 1),)),
+            command_of(bench.rng, "VECTOR", VECTOR, ((MATMUL, 1),)),
+            command_of(bench.rng, "VECTOR", VECTOR, ((STREAM, 1),)),
         ][: 4 if refused else 5]
         await bench.set_up()
         await bench.submit(program + [b"\xee" * COMMAND_BYTES] * refused)
@@ -191,9 +196,7 @@ async def hangs(dut):
     """What never goes on is an error that names it, and a queue reset ends."""
     bench = Bench(dut, "hangs")
     await bench.start()
-    new = lambda opcode, unit, *waits: replace(
-        valid_command(bench.rng, CONFIG, MEMORY, opcode), unit=unit, waits=waits
-    )
+    new = lambda opcode, unit, *waits: command_of(bench.rng, opcode, unit, waits)
     first = [new("MATMUL", MATMUL), new("VECTOR", VECTOR, (MATMUL, 1)), new("NOP", STREAM, (VECTOR, 1))]
     cases = (
         ("a wait", None, first + [new("VECTOR", VECTOR, (STREAM, 2))], ErrorCode.TIMEOUT, 3, VECTOR),
@@ -306,7 +309,8 @@ async def latency(dut):
             command = valid_command(bench.rng, CONFIG, MEMORY, opcode)
             await bench.submit([replace(command, waits=((0, 0),) * waits)])
             assert await bench.finish() == Irq.DONE
-            cycles = 10 + ranges.get(opcode, 2) + waits - (CONFIG.queue_depth == 1)
+            paged = CONFIG.memory.paging is not None and opcode in ("STREAM", "LOAD") + STORES
+            cycles = 10 + ranges.get(opcode, 2) + paged + waits - (CONFIG.queue_depth == 1)
             assert bench.last_start - bench.last_beat == cycles, opcode
 
 
@@ -331,7 +335,7 @@ async def registers(dut):
         | log2(tile.tokens) << 24
     )
     written = {}
-    for name, register in REGISTERS.items():
+    for name, register in registers_of(CONFIG).items():
         if register.access == "ro":
             assert (await bench.host.write(register.address, bytes(4))).resp == AxiResp.SLVERR, name
         elif name not in ("CONTROL", "IRQ_STATUS"):
@@ -340,9 +344,11 @@ async def registers(dut):
             written[name] = value & (1 << register.width) - 1
             for part in (b"\1", b"\1\2\3"):
                 assert (await bench.host.write(register.address, part)).resp == AxiResp.SLVERR, name
+    if "PAGE_ENTRY" in written:  # an entry was written behind the index
+        written["PAGE_INDEX"] = (written["PAGE_INDEX"] + 1) % (1 << 32)
     for name, value in written.items():
         assert await bench.read(name) == value, name
-    mapped = {r.address for r in REGISTERS.values()} | {
+    mapped = {r.address for r in registers_of(CONFIG).values()} | {
         address(name, n) for name in COUNTERS for n in range(UNITS)
     }
     for at in [a for a in range(0, 0x1000, 4) if a not in mapped][::23] + [max(mapped) + 4]:

@@ -9,9 +9,9 @@ from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from poblano.isa.commands import COMMAND_BYTES, NO_UNIT, WAITS
-from poblano.isa.registers import REGISTERS, Control, Irq, Status, address
+from poblano.isa.registers import Control, Irq, Status, address, registers_of
 from tb.common.monitor import Monitor
-from tb.control.random_commands import valid_command
+from tb.control.random_commands import PAGE_BYTES, page_counts, valid_command
 from tb.control.surroundings import CONFIG, MEMORY, UNITS, Surroundings
 
 __all__ = ["Bench", "random_program", "random_program_after"]
@@ -121,8 +121,17 @@ class Bench(Surroundings):
         await self.write("RING_SIZE", ring)
         await self.write("MEMORY_SIZE_LO", MEMORY)
         await self.write("MEMORY_SIZE_HI", 0)
+        if CONFIG.memory.paging is not None:
+            await self.set_pages(CONFIG.memory.paging)
         await self.write("IRQ_ENABLE", Irq.DONE | Irq.ERROR)
         await self.write("CONTROL", Control.ENABLE)
+
+    async def set_pages(self, paging):
+        """As many pages as random commands name; what the entries are does not matter here."""
+        await self.write("PAGE_BYTES", PAGE_BYTES)
+        for slot, count in enumerate(page_counts(CONFIG)):
+            await self.write("PAGE_INDEX", slot * paging.pages)
+            await self.write("PAGE_COUNT", count)
 
     def place(self, index, data):
         at = self.base + index % self.ring * COMMAND_BYTES
@@ -216,6 +225,6 @@ class Bench(Surroundings):
         self.resetting = False
         self.forget()
         await self.cycles(2)
-        for name, register in REGISTERS.items():
+        for name, register in registers_of(CONFIG).items():
             if register.access != "ro":
                 assert await self.read(name) == (CONFIG.watchdog if name == "WATCHDOG" else 0), name
