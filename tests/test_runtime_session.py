@@ -133,7 +133,8 @@ def test_check(model, monkeypatch):
     assert len(list(session.generate(PROMPT, 2))) == 3
     attention = session.model.graph.of(Attention)[1]
     caches = session.compiled.memory.cache(attention)
-    Wrong.where = caches.address[0] + caches.layout.values(0, 0, 1)[0] + 5
+    (_, values), *_ = caches.layout.values(0, 0, 0, 1)
+    Wrong.where = caches.address[0] + values["mem_addr"] + 5
     with pytest.raises(
         Mismatch, match=f"positions 0 on: memory differs .* the first byte is at 0x{Wrong.where:x}$"
     ):

@@ -100,7 +100,7 @@ def test_what_it_shows(page, server):
         for row, (unit, part) in zip(page.locator("#units tr").all()[1:], busy.items()):
             assert row.inner_text().strip() == unit and 0 < part <= 1
             assert row.locator(".bar").get_attribute("title") == f"{100 * part:.1f} %"
-            assert row.locator("b").evaluate("bar => bar.offsetWidth > 0")
+            assert row.locator("b").evaluate("bar => bar.getBoundingClientRect().width > 0")
         server.gate.give(1000)
         assert others.result()[0] == 200
     expect(page.locator("#stop")).to_be_disabled()

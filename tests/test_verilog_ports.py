@@ -52,7 +52,7 @@ def test_chip():
 
 def test_chip_with_homes():
     """A port for each home, with numbers, in the place of the one; ids for the bursts of all masters."""
-    chip = Chip(preset("desk").with_axi_ports().with_memory(homes=2, outstanding=2))
+    chip = Chip(preset("desk").with_axi_ports().with_memory(paging=None, homes=2, outstanding=2))
     chip._MustUse__used = True
     got = [(name, len(value)) for name, value, _ in pins(chip)]
     ports = [[(name, width) for name, width in got if name.startswith(f"m_axi{n}_")] for n in range(2)]

@@ -9,7 +9,7 @@ import numpy as np
 from poblano.config import preset
 from poblano_host.compiler import CompiledModel, MatmulJob
 from poblano_host.models import load_model
-from poblano_host.runtime.backend import GoldenBackend, run_job
+from poblano_host.runtime.backend import GoldenBackend, place_model, run_job, write_pieces
 from poblano_host.runtime.errors import Mismatch
 
 __all__ = ["check_engine", "check_layer", "check_matmul", "matmul_on", "token_products"]
@@ -76,8 +76,8 @@ def check_layer(device, *, prompt=PROMPT):
         GoldenBackend(config, compiled.memory_bytes, compiled.ring),
     ]
     for chip in chips:
-        for address, data in [*compiled.image, *program.inputs]:
-            chip.write(address, data)
+        place_model(chip, compiled)
+        write_pieces(chip, program.inputs)
         chip.run(program.words)
     ours, golden = chips
     pairs = [("memory", ours.memory, golden.memory)]
@@ -107,12 +107,10 @@ def token_products(position=64):
         return np.zeros((a.shape[1] // 32, a.shape[0], w.shape[1]), np.int32)
 
     chip = GoldenBackend(config, compiled.memory_bytes, compiled.ring)
-    for address, data in compiled.image:
-        chip.write(address, data)
+    place_model(chip, compiled)
     chip.chip.block_sums = note
     program = compiled.step([1], position, logits="last")
-    for address, data in program.inputs:
-        chip.write(address, data)
+    write_pieces(chip, program.inputs)
     chip.run(program.words)
     return products
 

@@ -105,7 +105,9 @@ class PagePool:
         return known
 
     def forget(self):
-        """Find nothing again of what has been kept so far."""
+        """Find nothing again of what has been kept so far, and take no page for a clean one: what follows
+        does not depend on what was before."""
+        self._used.update(range(self.pages))
         self._empty += self._kept
         self._kept.clear()
         self._known.clear()
