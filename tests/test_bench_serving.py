@@ -51,10 +51,11 @@ def test_a_sum_in_another_order_is_seen(monkeypatch):
 
 
 def test_waste_of_pages():
-    """Of one sequence of 40 positions in pages of 32: it is decoded from 25 to 39, with two pages from 33."""
+    """Of one sequence of 40 positions in pages of 32: a prompt of 24 tokens, 4 a step, and then 15 tokens;
+    from 33 on it has two pages."""
     compiled, figures = CompiledModel(tiny_model(), PAGED), {}
     bench_serving.kv_waste([40], compiled, figures, "waste")
-    filled, reserved = sum(range(24, 40)), 32 * (9 + 2 * 7)
+    filled, reserved = sum(range(4, 24, 4)) + sum(range(24, 39)), 32 * (5 + 9 + 2 * 6)
     used = compiled.pages.used / compiled.pages.bytes
     assert figures["waste"] == round(1 - used * filled / reserved, 4)
 
