@@ -123,13 +123,16 @@ class KVLayout:
             )
         return dict(mem_addr=offset + first * size, row_bytes=granules * size)
 
-    def value_scales(self, head, first, granules):
+    def value_scales(self, head, first, granules, *, together=False):
         """V's scales, (block, address, stride, rows, lines of a row) of each LOAD: with page tables a row for
-        each granule of a block, else for each block from number ``block`` on."""
+        each granule of a block, or with ``together`` of all blocks, else for each block from number ``block``
+        on."""
         offset = self._scales + head * self.scale_bytes
         block, lines = SCALE_BYTES * self.page, self.granule // LINE_WORDS
         if self.paged:
             address = offset + first * self.pitch
+            if together:
+                return [(0, address, self.pitch, granules, self.blocks * lines)]
             return [(n, address + n * block, self.pitch, granules, lines) for n in range(self.blocks)]
         address = offset + first * (SCALE_BYTES * self.granule)
         return [(0, address, block, self.blocks, granules * lines)]

@@ -80,6 +80,8 @@ class _Piece:
         self.kv = item.kv - places.heads[home][0]
         self.span, self.spans = spans
         self.windowed = plan.windowed(window)
+        # Of a single token V's scales come page by page, as they lie: fewer and longer rows of memory.
+        self.by_page = self.layout.paged and item.count == 1
         part = s.shape.firsts[item.part]
         self.token, self.end, self.tokens = item.first - part, item.end - part, s.shape.parts[item.part].count
         self.lower = self.token + 1 - window if self.windowed else FIRST
@@ -171,7 +173,7 @@ class _Piece:
         s = self.s
         self._rank()
         for block, address, stride, rows, lines in self.layout.value_scales(
-            self.kv, self.first, self.granules
+            self.kv, self.first, self.granules, together=self.by_page
         ):
             s.builder.load(
                 tiles,
@@ -302,19 +304,42 @@ class _Piece:
             label="exp",
         )
         for block in range(s.sizes.head_blocks):
-            self._vector(
+            self._quantise(block)
+
+    def _quantise(self, block):
+        """The probabilities times V's scales of a block of the head."""
+        s, item = self.s, self.item
+        emit = lambda **operands: self._vector(
+            **operands,
+            op1=AluOp.MUL,
+            sel1=Select.B,
+            sink=Sink.QUANTISE,
+            activation=s.formats.attention,
+            label="p_quantise",
+        )
+        scales, to = self.value_scales + block * self.scales_stride, self._probabilities(block)
+        if not self.by_page:
+            emit(
                 rows=item.rows,
                 blocks=self.blocks,
                 a=self.line,
                 a_stride=self.stride,
-                b=self.value_scales + block * self.scales_stride,
-                op1=AluOp.MUL,
-                sel1=Select.B,
-                sink=Sink.QUANTISE,
-                activation=s.formats.attention,
-                dst=self._probabilities(block),
+                b=scales,
+                dst=to,
                 dst_stride=self.key_blocks,
-                label="p_quantise",
+            )
+            return
+        lines = self.layout.granule // LINE_WORDS
+        for head in range(item.heads):
+            emit(
+                rows=self.granules,
+                blocks=self.layout.granule // BLOCK,
+                a=self.line + head * self.stride,
+                a_stride=lines,
+                b=self.value_scales + block * lines,
+                b_stride=s.sizes.head_blocks * lines,
+                dst=to + head * self.key_blocks,
+                dst_stride=self.layout.granule // BLOCK,
             )
 
     def _scalars(self, **operands):
