@@ -81,7 +81,7 @@ class _Piece:
         self.span, self.spans = spans
         self.windowed = plan.windowed(window)
         # Of a single token V's scales come page by page, as they lie: fewer and longer rows of memory.
-        self.by_page = self.layout.paged and item.count == 1
+        self.by_page = self.layout.paged and item.count == 1 and sizes.head_blocks > 1
         part = s.shape.firsts[item.part]
         self.token, self.end, self.tokens = item.first - part, item.end - part, s.shape.parts[item.part].count
         self.lower = self.token + 1 - window if self.windowed else FIRST
