@@ -80,11 +80,11 @@ class _Piece:
         self.kv = item.kv - places.heads[home][0]
         self.span, self.spans = spans
         self.windowed = plan.windowed(window)
-        # Of a single token V's scales come page by page, as they lie: fewer and longer rows of memory.
-        self.by_page = self.layout.paged and item.count == 1 and sizes.head_blocks > 1
         part = s.shape.firsts[item.part]
         self.token, self.end, self.tokens = item.first - part, item.end - part, s.shape.parts[item.part].count
         self.lower = self.token + 1 - window if self.windowed else FIRST
+        # Of a single token V's scales come page by page, as they lie: fewer and longer rows of memory.
+        self.by_page = self.layout.paged and self.tokens == 1 and sizes.head_blocks > 1
         self._positions()
         self.blocks = self.granules * (sizes.key_granule // BLOCK)
         self.key_blocks = plan.span(window) // BLOCK
@@ -274,7 +274,7 @@ class _Piece:
 
     def _softmax(self):
         """Of each row, with the maximum of this span and those before."""
-        s, item, seen = self.s, self.item, self._seen()
+        s, seen = self.s, self._seen()
         self._vector(**seen, reduce=Reduce.MAXIMUM, r=self.maximum, label="max")
         if self.span:
             highest, _ = self.before
