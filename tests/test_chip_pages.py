@@ -12,6 +12,7 @@ from poblano.config import PagingConfig
 from poblano.isa.errors import CommandError
 from poblano_host.golden.rules import check
 from poblano_host.runtime.backend import open_backend
+from poblano_host.runtime.ring import Ring
 from tb.control.random_commands import PAGE_BYTES, page_counts, valid_command
 from tests.models_tiny import chip
 from tests.test_chip_commands import run, short
@@ -140,6 +141,11 @@ def test_tables_are_empty_at_first_and_after_a_reset():
     command = valid_command(random.Random(1), config, DATA, "STORE_WORD")
     first = config.memory.paging.address(0)
     code = replace(command, operands=dict(mem_addr=first, mem_stride=4, rows=1, value=1), waits=()).encode()
+    assert chips.run(code) is None
+    chips.sim.simulation.reset()
+    chips.sim.ring = Ring(config, chips.sim.device, DATA, RING)
+    assert run(chips.sim, code)[0].name == "MEMORY_RANGE"
+    chips.sim.open_ring()  # gives the chip its tables back
     assert chips.run(code) is None
     for backend in (chips.sim, chips.golden):
         backend.set_pages(0, [])

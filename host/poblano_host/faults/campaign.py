@@ -19,7 +19,6 @@ from poblano.isa.registers import address
 from ..compiler.plan import LINES
 from ..runtime.backend import DeviceBackend
 from ..runtime.errors import ChipError, DeviceError
-from ..runtime.ring import Ring
 from ..runtime.session import Session
 from ..sim.errors import SimulationError
 from .device import FaultyDevice
@@ -216,7 +215,7 @@ class Campaign:
             if result == "hang":
                 device.simulation.reset()
             if result == "hang" or isinstance(fault, Reset):
-                backend.ring = Ring(self.config, device, *self.session.compiled.ring)
+                backend.open_ring()
                 self._watch()
             if isinstance(fault, Flip) and fault.kind in ("dram", "flip-flop"):
                 self._bring_again()

@@ -152,7 +152,8 @@ class DeviceBackend:
                 f"the device has {device.memory_bytes} bytes of memory; {memory_bytes} are needed"
             )
         self.config, self.device, self._size = config, device, memory_bytes
-        self.ring = Ring(config, device, *ring)
+        self._place, self._pages, self._tables = ring, None, {}
+        self.open_ring()
         parts = [*([] if device.zeroed else [(0, ring[0])]), *config.memory.kv_buffers]
         for first, end in parts:
             self.clear(first, end)
@@ -181,10 +182,20 @@ class DeviceBackend:
     def clear(self, first, end):
         self.ring.run(clear_memory(self.config, first, end))
 
+    def open_ring(self):
+        """Open the chip's ring, at first and after a reset of the chip, which forgets its page tables too."""
+        self.ring = Ring(self.config, self.device, *self._place)
+        if self._pages is not None:
+            self.ring.use_pages(*self._pages)
+        for slot, addresses in self._tables.items():
+            self.ring.set_pages(slot, addresses)
+
     def use_pages(self, first, page_bytes):
+        self._pages = first, page_bytes
         self.ring.use_pages(first, page_bytes)
 
     def set_pages(self, slot, addresses):
+        self._tables[slot] = list(addresses)
         self.ring.set_pages(slot, addresses)
 
     def close(self):
