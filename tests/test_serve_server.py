@@ -114,6 +114,7 @@ def test_models_health_and_metrics(server):
     assert [model.id for model in server.client.models.list()] == ["tiny"]
     assert server.client.models.retrieve("tiny").max_model_len == 96
     assert json.loads(server.get("/health")) == {"status": "ok"}
+    assert server.post(GOOD)[0] == 200
     figures = dict(
         line.rsplit(" ", 1) for line in server.get("/metrics").splitlines() if not line.startswith("#")
     )
