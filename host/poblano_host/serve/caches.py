@@ -28,18 +28,11 @@ class Caches:
 
     def prepare(self, prepared):
         """Make pages, (from, to) in this order, copies of others or, from None, zero; the chip's cycles."""
-        commands = b""
-        for source, page in prepared:
-            if source is None:
-                parts = [
-                    clear_memory(self.compiled.config, at, at + size) for at, size in self._extents(page)
-                ]
-                commands += b"".join(parts)
-            else:
-                pairs = zip(self._extents(source), self._extents(page))
-                commands += _copy(
-                    self.compiled.config, [(first, to, size) for (first, size), (to, _) in pairs]
-                )
+        extents = self._extents
+        commands = b"".join(
+            _filled(self.compiled.config, None if source is None else extents(source), extents(page))
+            for source, page in prepared
+        )
         return self.backend.run(commands).cycles if commands else 0
 
     def _extents(self, slot):
@@ -85,11 +78,8 @@ class PagedCaches:
             self._set(0, [page for source, to in some for page in (to if source is None else source, to)])
             commands = b""
             for n, (source, _) in enumerate(some):
-                first, to = (self.paging.address(0, 2 * n + k) for k in (0, 1))
-                if source is None:
-                    commands += clear_memory(self.compiled.config, to, to + size)
-                else:
-                    commands += _copy(self.compiled.config, [(first, to, size)])
+                first, to = ([(self.paging.address(0, 2 * n + k), size)] for k in (0, 1))
+                commands += _filled(self.compiled.config, None if source is None else first, to)
             cycles += self.backend.run(commands).cycles
         self._set(0, before)
         return cycles
@@ -114,12 +104,15 @@ class PagedCaches:
             self.backend.set_pages(slot, [self.compiled.pages.address(page) for page in pages])
 
 
-def _copy(config, pieces):
-    """Commands (bytes) that copy ``pieces``, (from, to, bytes), by way of the first tile's vector memory, of
-    which nothing is kept from step to step."""
+def _filled(config, source, target):
+    """Commands (bytes) that make ``target`` a copy of ``source``, or zero if that is None; both are lists of
+    (address, bytes). Copies go by way of the first tile's vector memory, of which nothing is kept from step
+    to step."""
+    if source is None:
+        return b"".join(clear_memory(config, first, first + size) for first, size in target)
     dma, most = config.topology.unit(UnitKind.DMA), config.tile.vmem_lines
     commands = []
-    for start, end, size in pieces:
+    for (start, size), (end, _) in zip(source, target):
         for first in range(0, size // LINE_BYTES, most):
             form = dict(mem_stride=0, rows=1, lines=min(most, size // LINE_BYTES - first))
             load = form | dict(mem_addr=start + LINE_BYTES * first, dst=0, dst_stride=0, tiles=1)

@@ -14,36 +14,44 @@ __all__ = ["AXIReadTranslator", "AXIWriteTranslator"]
 SLVERR = 2
 
 
-def _members(physical, paging):
-    """What both have of page tables, see :class:`AddressTranslator`."""
-    return {
-        "lookup": Out(stream.Signature(range(paging.entries))),
-        "answer": In(PageAnswer(physical.addr_width)),
-        "answered": In(1),
-        "forget": In(1),
-    }
+class _PageTranslator(wiring.Component):
+    """What both have: the ports, and an :class:`AddressTranslator` in the channel of addresses."""
+
+    SIGNATURE: type
+
+    def __init__(self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig, *, ecc=False):
+        self.virtual, self.physical, self.paging, self.ecc = virtual, physical, paging, ecc
+        super().__init__(
+            {
+                "i": In(self.SIGNATURE(virtual)),
+                "o": Out(self.SIGNATURE(physical)),
+                "lookup": Out(stream.Signature(range(paging.entries))),
+                "answer": In(PageAnswer(physical.addr_width)),
+                "answered": In(1),
+                "forget": In(1),
+            }
+        )
+
+    def _translate(self, m, inside, outside):
+        """Translates the addresses of channel ``inside``; whether an entry has failed."""
+        addresses = AddressTranslator(self.virtual, self.physical, self.paging)
+        place(m, "addresses", addresses)
+        connect(m, flipped(inside), addresses.i)
+        connect(m, addresses.o, flipped(outside))
+        connect(m, addresses.lookup, flipped(self.lookup))
+        m.d.comb += [
+            addresses.answer.eq(self.answer),
+            addresses.answered.eq(self.answered),
+            addresses.forget.eq(self.forget),
+        ]
+        failed = Signal()
+        if self.ecc:
+            with m.If(addresses.failed):
+                m.d.sync += failed.eq(1)
+        return failed
 
 
-def _translate(m, port, inside, outside, ecc):
-    """Puts an :class:`AddressTranslator` into a ``port``'s channel; whether an entry has failed."""
-    addresses = AddressTranslator(port.virtual, port.physical, port.paging)
-    place(m, "addresses", addresses)
-    connect(m, flipped(inside), addresses.i)
-    connect(m, addresses.o, flipped(outside))
-    connect(m, addresses.lookup, flipped(port.lookup))
-    m.d.comb += [
-        addresses.answer.eq(port.answer),
-        addresses.answered.eq(port.answered),
-        addresses.forget.eq(port.forget),
-    ]
-    failed = Signal()
-    if ecc:
-        with m.If(addresses.failed):
-            m.d.sync += failed.eq(1)
-    return failed
-
-
-class AXIReadTranslator(wiring.Component):
+class AXIReadTranslator(_PageTranslator):
     """A read master's port with the addresses of memory in place of those of the window.
 
     Latency: as :class:`AddressTranslator`; data pass in the same cycle.
@@ -63,21 +71,18 @@ class AXIReadTranslator(wiring.Component):
     lookup, answer, answered, forget : as of :class:`AddressTranslator`
     """
 
-    def __init__(self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig, *, ecc=False):
-        self.virtual, self.physical, self.paging, self.ecc = virtual, physical, paging, ecc
-        ports = {"i": In(AXIReadSignature(virtual)), "o": Out(AXIReadSignature(physical))}
-        super().__init__(ports | _members(physical, paging))
+    SIGNATURE = AXIReadSignature
 
     def elaborate(self, platform):
         m = Module()
-        failed = _translate(m, self, self.i.ar, self.o.ar, self.ecc)
+        failed = self._translate(m, self.i.ar, self.o.ar)
         connect(m, flipped(self.o.r), flipped(self.i.r))
         with m.If(failed):
             m.d.comb += self.i.r.payload.resp.eq(SLVERR)
         return m
 
 
-class AXIWriteTranslator(wiring.Component):
+class AXIWriteTranslator(_PageTranslator):
     """A write master's port with the addresses of memory in place of those of the window.
 
     Latency: as :class:`AddressTranslator`; data and answers pass in the same cycle.
@@ -97,14 +102,11 @@ class AXIWriteTranslator(wiring.Component):
     lookup, answer, answered, forget : as of :class:`AddressTranslator`
     """
 
-    def __init__(self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig, *, ecc=False):
-        self.virtual, self.physical, self.paging, self.ecc = virtual, physical, paging, ecc
-        ports = {"i": In(AXIWriteSignature(virtual)), "o": Out(AXIWriteSignature(physical))}
-        super().__init__(ports | _members(physical, paging))
+    SIGNATURE = AXIWriteSignature
 
     def elaborate(self, platform):
         m = Module()
-        failed = _translate(m, self, self.i.aw, self.o.aw, self.ecc)
+        failed = self._translate(m, self.i.aw, self.o.aw)
         connect(m, flipped(self.i.w), flipped(self.o.w))
         connect(m, flipped(self.o.b), flipped(self.i.b))
         with m.If(failed):
