@@ -141,7 +141,7 @@ class Dram {
     // The address of a burst.
     uint64_t address(int64_t group, int64_t bank, uint64_t row, uint64_t column) const {
         const uint64_t number = group + shape.groups * bank, sets = shape.sets();
-        const uint64_t set = (number / shape.ways + sets - row % sets) % sets;
+        const uint64_t set = (number / shape.ways + sets - shape.turn(row) % sets) % sets;
         return (((row * sets + set) * shape.columns + column) * shape.ways + number % shape.ways) * shape.burst_bytes;
     }
 
@@ -190,7 +190,7 @@ class Dram {
         left /= shape.ways;
         const uint64_t column = left % shape.columns;
         left /= shape.columns;
-        const uint64_t row = left / sets, set = (left + row) % sets;
+        const uint64_t row = left / sets, set = (left + shape.turn(row)) % sets;
         return __builtin_parityll(way) ^ __builtin_parityll(column) ^ __builtin_parityll(set) ^ __builtin_parityll(row);
     }
 

@@ -73,7 +73,7 @@ class ReferenceController {
         const uint64_t sets = shape.sets();
         const uint64_t way = beat % shape.ways, column = beat / shape.ways % shape.columns;
         const uint64_t rest = beat / shape.ways / shape.columns, row = rest / sets % shape.rows;
-        const uint64_t number = way + shape.ways * ((rest + row) % sets);
+        const uint64_t number = way + shape.ways * ((rest + shape.turn(row)) % sets);
         return {int64_t(number % shape.groups * shape.banks + number / shape.groups), int64_t(row), int64_t(column)};
     }
 

@@ -8,10 +8,13 @@ from .timing import TimingSet
 
 __all__ = ["AddressMap"]
 
+PARTS = 3
+"""Parts of a row that are added to its sets' numbers."""
+
 
 class AddressMap:
-    """From low to high: byte of a burst, way, column, set, row; the set is that of the address plus the row,
-    modulo the sets.
+    """From low to high: byte of a burst, way, column, set, row; the set is that of the address plus the parts
+    of the row (:meth:`turn`), modulo the sets.
 
     A *set* is ``timing.ways`` banks in as many bank groups, its *ways*: the fewest that bursts have to go
     round so that one can follow the other at once. The number of a bank is that of its group plus ``groups``
@@ -19,10 +22,11 @@ class AddressMap:
     set, is contiguous: whoever reads a part of it opens no rows in other sets, where others may read
     meanwhile.
 
-    The row is added so that streams at a distance of a power of two do not meet in one set for ever. A sum
-    and not an exclusive or, as after the last set of a row comes another set, one that was left long ago,
-    whatever the row: a stream comes back to a set after all but one of the others at the earliest. Of a
-    chip's address the pseudo-channel has been taken out before.
+    The row is added so that streams at a distance of a power of two do not meet in one set for ever: three
+    parts of it, each of as many bits as the set has, as matrices and pages are at distances of megabytes. A
+    sum and not an exclusive or, as after the last set of a row comes another set, one that was left long
+    ago, whatever the row: a stream comes back to a set after all but three of the others at the earliest,
+    and mostly all but one. Of a chip's address the pseudo-channel has been taken out before.
 
     Parameters
     ----------
@@ -46,6 +50,10 @@ class AddressMap:
         self.place = data.StructLayout({name: bits for name, bits in self.bits.items() if name != "byte"})
         self.granule = data.StructLayout({name: self.bits[name] for name in ("set", "row")})
 
+    def turn(self, row):
+        """By how much, modulo the sets, those of a ``row`` (a Python int or a Value) are turned."""
+        return sum(row >> part * self.bits["set"] for part in range(PARTS))
+
     def split(self, address):
         """Python: a dict of byte, group, column, bank and row of the address."""
         fields = {}
@@ -53,14 +61,14 @@ class AddressMap:
             fields[name] = address & (1 << bits) - 1
             address >>= bits
         timing = self.timing
-        number = fields["way"] + timing.ways * ((fields["set"] + fields["row"]) & timing.sets - 1)
+        number = fields["way"] + timing.ways * ((fields["set"] + self.turn(fields["row"])) & timing.sets - 1)
         bank, group = divmod(number, timing.groups)
         return {name: fields[name] for name in ("byte", "column", "row")} | dict(group=group, bank=bank)
 
     def join(self, *, byte=0, group, column, bank, row):
         """Python: the address of a place; the inverse of :meth:`split`."""
         places, way = divmod(group + self.timing.groups * bank, self.timing.ways)
-        fields = dict(byte=byte, way=way, column=column, set=(places - row) & self.timing.sets - 1, row=row)
+        fields = dict(byte=byte, way=way, column=column, set=(places - self.turn(row)) & self.timing.sets - 1, row=row)
         address = shift = 0
         for name, bits in self.bits.items():
             address |= fields[name] << shift
@@ -74,10 +82,10 @@ class AddressMap:
         for name, bits in self.bits.items():
             fields[name] = address[low : low + bits]
             low += bits
-        number = (fields["set"] + fields["row"])[: self.bits["set"]]
+        number = (fields["set"] + self.turn(fields["row"]))[: self.bits["set"]]
         return self.place(Cat(fields["way"], fields["column"], number, fields["row"]))
 
     def address_of(self, place):
         """In gates: the address of the burst at a ``place``, combinational."""
-        number = (place.set - place.row)[: self.bits["set"]]
+        number = (place.set - self.turn(place.row))[: self.bits["set"]]
         return Cat(C(0, self.bits["byte"]), place.way, place.column, number, place.row)
