@@ -35,7 +35,7 @@ struct DramShape {
     int64_t all_banks() const { return groups * banks; }
     int64_t sets() const { return all_banks() / ways; }
     // By how much the sets of a row are turned.
-    uint64_t turn(uint64_t row) const { return row + row / sets() + row / sets() / sets(); }
+    uint64_t turn(uint64_t row) const { return row - row / sets() + row / sets() / sets(); }
     int64_t row_clock(int64_t cycle) const { return cycle * ratio + row_phase; }
     int64_t column_clock(int64_t cycle) const { return cycle * ratio + column_phase; }
 };

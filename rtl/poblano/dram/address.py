@@ -8,13 +8,10 @@ from .timing import TimingSet
 
 __all__ = ["AddressMap"]
 
-PARTS = 3
-"""Parts of a row that are added to its sets' numbers."""
-
 
 class AddressMap:
-    """From low to high: byte of a burst, way, column, set, row; the set is that of the address plus the parts
-    of the row (:meth:`turn`), modulo the sets.
+    """From low to high: byte of a burst, way, column, set, row; the set is that of the address plus the row's
+    :meth:`turn`, modulo the sets.
 
     A *set* is ``timing.ways`` banks in as many bank groups, its *ways*: the fewest that bursts have to go
     round so that one can follow the other at once. The number of a bank is that of its group plus ``groups``
@@ -22,11 +19,11 @@ class AddressMap:
     set, is contiguous: whoever reads a part of it opens no rows in other sets, where others may read
     meanwhile.
 
-    The row is added so that streams at a distance of a power of two do not meet in one set for ever: three
-    parts of it, each of as many bits as the set has, as matrices and pages are at distances of megabytes. A
-    sum and not an exclusive or, as after the last set of a row comes another set, one that was left long
-    ago, whatever the row: a stream comes back to a set after all but three of the others at the earliest,
-    and mostly all but one. Of a chip's address the pseudo-channel has been taken out before.
+    The row is added so that streams at a distance of a power of two do not meet in one set for ever: parts of
+    it, each of as many bits as the set has, as matrices and pages are at distances of megabytes. Sums and
+    not exclusive or, and one of them subtracted, as after the last set of a row comes another set, one that
+    was left long ago, whatever the row: a stream comes back to a set after all but one of the others at the
+    earliest. Of a chip's address the pseudo-channel has been taken out before.
 
     Parameters
     ----------
@@ -52,7 +49,8 @@ class AddressMap:
 
     def turn(self, row):
         """By how much, modulo the sets, those of a ``row`` (a Python int or a Value) are turned."""
-        return sum(row >> part * self.bits["set"] for part in range(PARTS))
+        bits = self.bits["set"]
+        return row - (row >> bits) + (row >> 2 * bits)
 
     def split(self, address):
         """Python: a dict of byte, group, column, bank and row of the address."""
@@ -61,7 +59,7 @@ class AddressMap:
             fields[name] = address & (1 << bits) - 1
             address >>= bits
         timing = self.timing
-        number = fields["way"] + timing.ways * ((fields["set"] + self.turn(fields["row"])) & timing.sets - 1)
+        number = fields["way"] + timing.ways * (fields["set"] + self.turn(fields["row"]) & timing.sets - 1)
         bank, group = divmod(number, timing.groups)
         return {name: fields[name] for name in ("byte", "column", "row")} | dict(group=group, bank=bank)
 
