@@ -40,7 +40,9 @@ class Places(Harness):
         self.check("split group", fields["group"] == _rest(number, timing.groups))
         self.check("split bank", fields["bank"] == _divide(number, timing.groups))
         self.check("join", mapping.join(**fields) == address)
-        self.check("address", mapping.address_of(place) == _divide(address, timing.burst_bytes) * timing.burst_bytes)
+        self.check(
+            "address", mapping.address_of(place) == _divide(address, timing.burst_bytes) * timing.burst_bytes
+        )
         burst = _divide(address, timing.burst_bytes)
         self.check("way", place.way == _rest(burst, timing.ways))
         self.check("column", place.column == _rest(_divide(burst, timing.ways), timing.columns))
@@ -115,8 +117,8 @@ ADDRESS_MUTATIONS = (
     Mutation(
         "split",
         ADDRESS,
-        "fields['set'] + self.turn(fields['row'])) & timing.sets - 1",
-        "fields['set']) & timing.sets - 1",
+        "fields['set'] + self.turn(fields['row']) & timing.sets - 1",
+        "fields['set'] & timing.sets - 1",
     ),
     Mutation(
         "column first",

@@ -59,14 +59,19 @@ class AddressMap:
             fields[name] = address & (1 << bits) - 1
             address >>= bits
         timing = self.timing
-        number = fields["way"] + timing.ways * (fields["set"] + self.turn(fields["row"]) & timing.sets - 1)
-        bank, group = divmod(number, timing.groups)
+        number = fields["way"] + (
+            (fields["set"] + self.turn(fields["row"]) & timing.sets - 1) << self.bits["way"]
+        )
+        group, bank = number & timing.groups - 1, number >> exact_log2(timing.groups)
         return {name: fields[name] for name in ("byte", "column", "row")} | dict(group=group, bank=bank)
 
     def join(self, *, byte=0, group, column, bank, row):
         """Python: the address of a place; the inverse of :meth:`split`."""
-        places, way = divmod(group + self.timing.groups * bank, self.timing.ways)
-        fields = dict(byte=byte, way=way, column=column, set=(places - self.turn(row)) & self.timing.sets - 1, row=row)
+        timing, number = self.timing, group + (bank << exact_log2(self.timing.groups))
+        way, places = number & timing.ways - 1, number >> self.bits["way"]
+        fields = dict(
+            byte=byte, way=way, column=column, set=places - self.turn(row) & timing.sets - 1, row=row
+        )
         address = shift = 0
         for name, bits in self.bits.items():
             address |= fields[name] << shift

@@ -220,7 +220,11 @@ class DramController(wiring.Component):
                 part.last.eq(column.last),
             ]
             if self.config.ecc:
-                m.d.comb += [part.place[name].eq(column[name]) for name in part.place.shape().members]
+                m.d.comb += [
+                    Cat(part.place.way, part.place.set).eq(column.bank),
+                    part.place.column.eq(column.column),
+                    part.place.row.eq(column.row),
+                ]
             on_pins = dram.column.op == (ColumnOp.READ if name == "read" else ColumnOp.WRITE)
             m.d.comb += getattr(windows, name).eq(on_pins)
             for n, bank in enumerate(banks):
