@@ -207,7 +207,7 @@ class DramController(wiring.Component):
 
     def _column(self, m, banks, windows, reads, writes, own, read_data, write_data, turnaround):
         """The column command; whether there is one."""
-        dram, timing = self.dram, self.config.timing
+        dram = self.dram
         read = self._own_first(m, reads.column, own[0].column, read_data) if own else reads.column
         for queue, part, name, column in (
             (reads, read_data, "read", read),
