@@ -2,6 +2,7 @@
 
 from fnmatch import fnmatchcase
 import json
+import re
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -90,14 +91,19 @@ def save_directory(model, tokenizer, folder):
             heads = tensor.reshape(-1, config.head_dim, *tensor.shape[1:])
             tensor = np.concatenate((heads[:, 0::2], heads[:, 1::2]), axis=1).reshape(tensor.shape)
         tensors[name] = tensor
+    for name, experts in model.graph.stacks().items():
+        stem, _, ending = name.rpartition(".")
+        parts = np.split(tensors.pop(name), experts)
+        tensors |= {f"{stem}.{n}.{ending}": part for n, part in enumerate(parts)}
     stored = {}
     for name, tensor in family.fuse(config, tensors).items():
         if any(fnmatchcase(name, pattern) for pattern in family.transposed):
             tensor = tensor.T
         if any(fnmatchcase(name, pattern) for pattern in family.shifted):
             tensor = tensor - np.float32(1)
-        layer = name.split(".")[1] if name.startswith("blk.") else ""
-        pattern = name.replace(f"blk.{layer}.", "blk.*.")
-        stored[names[pattern].replace("*", layer)] = np.ascontiguousarray(tensor)
+        numbers = iter(re.findall(r"(?<=\.)\d+(?=\.)", name))
+        theirs = names[re.sub(r"(?<=\.)\d+(?=\.)", "*", name)]
+        theirs = re.sub(r"\*", lambda star, numbers=numbers: next(numbers), theirs)
+        stored[theirs] = np.ascontiguousarray(tensor)
     save_file(stored, folder / "model.safetensors")
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -35,6 +35,17 @@ def vector_of(node):
     return (node.bias, node.width) if isinstance(node, LayerNorm) else None
 
 
+def _refuse(graph):
+    """CompileError for an operator of attention that no command computes."""
+    for node in graph.of(Attention):
+        if node.sinks is not None:
+            raise CompileError(f"{node.name}: sinks of attention can't be compiled")
+    for rope in graph.of(Rope):
+        node = graph.node(rope.inputs[0])
+        if isinstance(node, Norm):
+            raise CompileError(f"{node.name}: a norm of all heads together can't be compiled")
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Sizes of a model in blocks and granules of a chip.
@@ -87,7 +98,9 @@ class Sizes:
 
     @classmethod
     def of(cls, model, config):
-        """Those of a model; CompileError if its layers have attention of different heads."""
+        """Those of a model; CompileError if its layers have attention of different heads, or of a kind that
+        no command computes."""
+        _refuse(model.graph)
         name, graph, array = model.config.name, model.graph, config.tile.array
         steps = lambda elements: align(-(-elements // BLOCK), array.segments)
         most = lambda kind: max((node.width for node in graph.of(kind)), default=0)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .arch import FAMILIES, find_family
 from .config import ModelError, stored_fields
-from .gguf_file import read_gguf
+from .gguf_file import StoredTensor, read_gguf
 from .gguf_types import tensor_of
 from .metadata import Metadata
 from .model import BlockTensor, Model, interleaved_rows
@@ -23,7 +23,7 @@ def load_gguf(path):
     values, stored = read_gguf(path)
     fields = Metadata(path, "gguf", values)
     try:
-        family = find_family(fields.get("general.architecture"), path, of="gguf_name")
+        family = find_family(fields.get("general.architecture"), path, of="gguf_name", fields=values)
         tokens = fields.get("tokenizer.ggml.tokens")
         value = lambda name: tensor_of(stored.pop(name), f"{path}: tensor {name}")
         config = replace(fields, prefix=f"{family.gguf_name or family.name}.").config(
@@ -40,9 +40,25 @@ def load_gguf(path):
         raise
     except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ModelError(f"{path}: truncated or corrupt GGUF: {error}") from None
+    stored = {name: _flat(path, name, tensor, config) for name, tensor in stored.items()}
     tensors = {name: tensor_of(tensor, f"{path}: tensor {name}") for name, tensor in stored.items()}
     kinds = {name: tensor.kind.name for name, tensor in stored.items()}
     return Model.of_file(path, config, tensors, tokenizer, halves=family.gguf_halves, stored=kinds)
+
+
+def _flat(path, name, tensor, config):
+    """A :class:`~.gguf_file.StoredTensor` with the matrices or biases of all experts below each other, and
+    the scores of a shared expert as a matrix of one row."""
+    part, shape = name.split(".")[-2:-1], tensor.shape
+    if part == ["ffn_gate_inp_shexp"] and len(shape) == 1:
+        return replace(tensor, shape=(1, *shape))
+    if not (part and part[0].endswith("_exps")):
+        return tensor
+    experts, matrix = getattr(config, "experts", None), 3 if name.endswith(".weight") else 2
+    if len(shape) != matrix or shape[0] != experts:
+        raise ModelError(f"{path}: tensor {name} has shape {shape}, which is not of {experts} experts")
+    flat = (shape[0] * shape[1], *shape[2:])
+    return StoredTensor(tensor.kind, flat, tensor.data if matrix == 3 else tensor.data.reshape(1, -1))
 
 
 def export_gguf(model, path):
@@ -64,12 +80,12 @@ def export_gguf(model, path):
     writer.add_vocab_size(config.vocab)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     _add_tokenizer(writer, config, tokenizer)
-    rotated = model.graph.rotated() if family.gguf_halves else {}
+    rotated, stacks = model.graph.rotated() if family.gguf_halves else {}, model.graph.stacks()
     for name, tensor in model.tensors.items():
         data = tensor.dequantise() if isinstance(tensor, BlockTensor) else tensor
         if name in rotated:
             data = data[np.argsort(interleaved_rows(len(data), rotated[name]))]
-        tensors[name] = data
+        tensors[name] = data.reshape(stacks[name], -1, *data.shape[1:]) if name in stacks else data
     for name, tensor in family.fuse(config, tensors).items():
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()
