@@ -34,6 +34,9 @@ CASES = {
     ),
     "gpt2": dict(family="gpt2", kv_heads=4, tied=True),
     "mixtral": dict(family="mixtral", experts=4, used=2),
+    "gpt_oss": dict(
+        family="gpt_oss", experts=8, used=3, window=3, limit=7.0, slope=1.702, tied=False, rope=YARN
+    ),
     "olmoe": dict(family="olmoe", kv_heads=4, experts=8, used=3, renormalise=False, tied=False),
     "qwen3moe": dict(family="qwen3moe", dim=96, experts=8, used=3, renormalise=True),
     "qwen2moe": dict(family="qwen2moe", experts=8, used=4, shared_dim=64, renormalise=False, tied=False),

@@ -65,6 +65,28 @@ def tiny_tokenizer(size=400):
     return tokenizer
 
 
+def _join_experts(stacks, tensors):
+    """The experts' ``tensors`` as in gpt-oss's files without blocks: gate and up in one, columns before
+    rows."""
+    for name, experts in stacks.items():
+        parts, joined = [name], name
+        if "_up_" in name:
+            continue
+        if "_gate_" in name:
+            parts, joined = [name, name.replace("_gate_", "_up_")], name.replace("_gate_", "_gate_up_")
+        parts = [tensors.pop(part) for part in parts]
+        tensor = np.stack(parts, 1).reshape(experts, -1, *parts[0].shape[1:])
+        tensors[joined] = tensor if tensor.ndim == 2 else tensor.swapaxes(1, 2)
+
+
+def _split_experts(stacks, tensors):
+    """Each of the experts' ``tensors`` by itself."""
+    for name, experts in stacks.items():
+        stem, _, ending = name.rpartition(".")
+        parts = np.split(tensors.pop(name), experts)
+        tensors |= {f"{stem}.{n}.{ending}": part for n, part in enumerate(parts)}
+
+
 def save_directory(model, tokenizer, folder):
     """Write ``model`` as Hugging Face does, with the library's ``tokenizer``; matrices become float32."""
     config, family = model.config, FAMILIES[model.config.architecture]
@@ -91,10 +113,7 @@ def save_directory(model, tokenizer, folder):
             heads = tensor.reshape(-1, config.head_dim, *tensor.shape[1:])
             tensor = np.concatenate((heads[:, 0::2], heads[:, 1::2]), axis=1).reshape(tensor.shape)
         tensors[name] = tensor
-    for name, experts in model.graph.stacks().items():
-        stem, _, ending = name.rpartition(".")
-        parts = np.split(tensors.pop(name), experts)
-        tensors |= {f"{stem}.{n}.{ending}": part for n, part in enumerate(parts)}
+    (_join_experts if family.name == "gpt_oss" else _split_experts)(model.graph.stacks(), tensors)
     stored = {}
     for name, tensor in family.fuse(config, tensors).items():
         if any(fnmatchcase(name, pattern) for pattern in family.transposed):

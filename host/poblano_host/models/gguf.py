@@ -69,9 +69,12 @@ def export_gguf(model, path):
         raise ModelError(f"{path}: GGUF has no name for how {config.name}'s tokenizer splits text")
     for name in config.unsaid("gguf"):
         raise ModelError(f"{path}: GGUF can't state {name} {getattr(config, name)!r} of {family.name}")
+    try:
+        scaling, tensors = config.rope.gguf(config.rope_base, config.head_dim)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     writer = gguf.GGUFWriter(path, family.gguf_name or family.name)
     writer.add_name(config.name)
-    scaling, tensors = config.rope.gguf(config.rope_base, config.head_dim)
     fields = {field.metadata["gguf"]: getattr(config, field.name) for field in stored_fields(type(config))}
     plain = {k: v for k, v in family.gguf(config).items() if k in _WRITTEN}
     for key, value in (fields | scaling | plain).items():

@@ -10,6 +10,7 @@ from poblano.config import BLOCK
 
 from .config import ModelError
 from .model import BlockTensor
+from .mxfp4 import FORMAT, exponents
 from .quantise import quantise_in_parts
 
 __all__ = ["TYPES", "StoredType", "tensor_of"]
@@ -67,11 +68,8 @@ def _iq4_nl(blocks):
 
 
 def _mxfp4(blocks):
-    """E2M1's codes are the chip's; a scale of 255 is NaN."""
-    exponent = blocks[..., 0].astype(np.int32)
-    with np.errstate(over="ignore"):
-        scale = np.where(exponent == 255, np.float32(np.nan), np.ldexp(np.float32(1), exponent - 127))
-    return _nibbles(blocks[..., 1:]), scale.astype(np.float32), None
+    """E2M1's codes are the chip's."""
+    return _nibbles(blocks[..., 1:]), exponents(blocks[..., 0]), None
 
 
 def _q4_k(blocks):
@@ -105,7 +103,7 @@ TYPES = {
     _TYPES.Q5_K: StoredType("q8_0", "quantised"),
     _TYPES.Q6_K: StoredType("q8_0", "quantised"),
     _TYPES.IQ4_NL: StoredType("q8_0", "exact", _iq4_nl),
-    _TYPES.MXFP4: StoredType("mxfp4_e2m1", "exact", _mxfp4),
+    _TYPES.MXFP4: StoredType(FORMAT, "exact", _mxfp4),
 }
 """What is read."""
 

@@ -9,6 +9,7 @@ from .config import ModelError
 from .json_file import read_json
 from .metadata import Metadata, hugging_face_rope
 from .model import Model
+from .mxfp4 import unpacked
 from .text_files import folder_text
 
 __all__ = ["load_directory"]
@@ -51,6 +52,7 @@ def _canonical(path, family, arrays, kinds):
         canonical: family.of_hugging_face(canonical, arrays[name]) for name, canonical in names.items()
     }
     kinds = {canonical: kinds[name] for name, canonical in names.items()}
+    tensors, kinds = unpacked(path, tensors, kinds)
     return family.gathered(path, tensors, kinds)
 
 

@@ -23,6 +23,7 @@ FAMILIES = {
         "olmoe",
         "qwen3moe",
         "qwen2moe",
+        "gpt_oss",
     )
 }
 """The known families by name."""
