@@ -87,6 +87,15 @@ def _split_experts(stacks, tensors):
         tensors |= {f"{stem}.{n}.{ending}": part for n, part in enumerate(parts)}
 
 
+def _join_heads(config, tensors):
+    """The keys' and values' matrices of each head of DeepSeek's ``tensors`` in one."""
+    for layer in range(config.layers):
+        k, v = (tensors.pop(f"blk.{layer}.attn_{part}_b.weight") for part in "kv")
+        k = k.reshape(config.heads, config.rank, -1).swapaxes(1, 2)
+        v = v.reshape(config.heads, -1, config.rank)
+        tensors[f"blk.{layer}.attn_kv_b.weight"] = np.concatenate((k, v), 1).reshape(-1, config.rank)
+
+
 def save_directory(model, tokenizer, folder):
     """Write ``model`` as Hugging Face does, with the library's ``tokenizer``; matrices become float32."""
     config, family = model.config, FAMILIES[model.config.architecture]
@@ -103,8 +112,6 @@ def save_directory(model, tokenizer, folder):
         "rope_scaling": config.rope.hugging_face(),
         "_name_or_path": config.name,
     }
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(content))
     names = {ours: theirs for theirs, ours in family.names.items()}
     rotated, tensors = model.graph.rotated(), {}
     for name, tensor in model.tensors.items():
@@ -113,7 +120,11 @@ def save_directory(model, tokenizer, folder):
             heads = tensor.reshape(-1, config.head_dim, *tensor.shape[1:])
             tensor = np.concatenate((heads[:, 0::2], heads[:, 1::2]), axis=1).reshape(tensor.shape)
         tensors[name] = tensor
-    (_join_experts if family.name == "gpt_oss" else _split_experts)(model.graph.stacks(), tensors)
+    stacks = {name: count for name, count in model.graph.stacks().items() if "_exps" in name}
+    (_join_experts if family.name == "gpt_oss" else _split_experts)(stacks, tensors)
+    if family.name == "deepseek":
+        content["qk_nope_head_dim"] = content.pop("qk_head_dim") - config.rope_dim
+        _join_heads(config, tensors)
     stored = {}
     for name, tensor in family.fuse(config, tensors).items():
         if any(fnmatchcase(name, pattern) for pattern in family.transposed):
@@ -124,5 +135,7 @@ def save_directory(model, tokenizer, folder):
         theirs = names[re.sub(r"(?<=\.)\d+(?=\.)", "*", name)]
         theirs = re.sub(r"\*", lambda star, numbers=numbers: next(numbers), theirs)
         stored[theirs] = np.ascontiguousarray(tensor)
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(content))
     save_file(stored, folder / "model.safetensors")
     tokenizer.save(str(folder / "tokenizer.json"))

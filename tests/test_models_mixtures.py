@@ -86,8 +86,9 @@ def test_refused_experts(changed, message, tmp_path):
         load_directory(written(tmp_path, "mixtral", tensors=changed))
 
 
-def rewritten(path, model, changed):
-    """``model`` as a GGUF file, whose tensors of experts ``changed`` has changed."""
+def rewritten(path, model, changed, fields=lambda writer: None):
+    """``model`` as a GGUF file, whose tensors ``changed`` has changed, and whose ``fields`` a function of the
+    writer."""
     export_gguf(model, path.with_suffix(".whole"))
     reader = gguf.GGUFReader(path.with_suffix(".whole"))
     arch = reader.fields["general.architecture"].contents()
@@ -97,6 +98,7 @@ def rewritten(path, model, changed):
             continue
         kinds = field.types
         writer.add_key_value(name, field.contents(), kinds[0], kinds[-1] if len(kinds) > 1 else None)
+    fields(writer)
     for tensor in reader.tensors:
         data, kind = changed(tensor.name, np.array(tensor.data))
         writer.add_tensor(tensor.name, data, raw_dtype=kind)

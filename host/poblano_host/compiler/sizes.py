@@ -6,6 +6,7 @@ from math import lcm
 
 from poblano.config import BLOCK
 
+from ..models.latent_attention import LatentAttention
 from ..models.operators import (
     Activation,
     Attention,
@@ -40,9 +41,11 @@ def _refuse(graph):
     for node in graph.of(Attention):
         if node.sinks is not None:
             raise CompileError(f"{node.name}: sinks of attention can't be compiled")
+    for node in graph.of(LatentAttention):
+        raise CompileError(f"{node.name}: latent attention can't be compiled")
     for rope in graph.of(Rope):
         node = graph.node(rope.inputs[0])
-        if isinstance(node, Norm):
+        if type(node) is Norm:
             raise CompileError(f"{node.name}: a norm of all heads together can't be compiled")
 
 

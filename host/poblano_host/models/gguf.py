@@ -47,16 +47,20 @@ def load_gguf(path):
 
 
 def _flat(path, name, tensor, config):
-    """A :class:`~.gguf_file.StoredTensor` with the matrices or biases of all experts below each other, and
-    the scores of a shared expert as a matrix of one row."""
+    """A :class:`~.gguf_file.StoredTensor` with the matrices or biases of all experts or heads below each
+    other, and the scores of a shared expert as a matrix of one row."""
     part, shape = name.split(".")[-2:-1], tensor.shape
     if part == ["ffn_gate_inp_shexp"] and len(shape) == 1:
         return replace(tensor, shape=(1, *shape))
-    if not (part and part[0].endswith("_exps")):
+    if part and part[0].endswith("_exps"):
+        count, what = getattr(config, "experts", None), "experts"
+    elif part and part[0] in ("attn_k_b", "attn_v_b"):
+        count, what = config.heads, "heads"
+    else:
         return tensor
-    experts, matrix = getattr(config, "experts", None), 3 if name.endswith(".weight") else 2
-    if len(shape) != matrix or shape[0] != experts:
-        raise ModelError(f"{path}: tensor {name} has shape {shape}, which is not of {experts} experts")
+    matrix = 3 if name.endswith(".weight") else 2
+    if len(shape) != matrix or shape[0] != count:
+        raise ModelError(f"{path}: tensor {name} has shape {shape}, which is not of {count} {what}")
     flat = (shape[0] * shape[1], *shape[2:])
     return StoredTensor(tensor.kind, flat, tensor.data if matrix == 3 else tensor.data.reshape(1, -1))
 
@@ -97,12 +101,12 @@ def export_gguf(model, path):
     writer.close()
 
 
-_WRITTEN = ("attention.value_length", "rope.dimension_count")
+_WRITTEN = ("attention.key_length", "attention.value_length", "rope.dimension_count", "expert_gating_func")
 """Fields of features that no operator has which llama.cpp wants to see."""
 
 
 def _add(writer, key, value):
-    kinds = {float: writer.add_float32, str: writer.add_string, int: writer.add_uint32}
+    kinds = {float: writer.add_float32, str: writer.add_string, int: writer.add_uint32, bool: writer.add_bool}
     kinds[type(value)](key, value)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .experts import Experts
+from .latent_attention import LatentAttention
 from .operators import (
     Activation,
     Attention,
@@ -81,11 +82,13 @@ class Graph:
         return heads
 
     def stacks(self):
-        """The experts of the tensors that have the matrices or the biases of all of them, by name."""
+        """The experts or heads of each tensor that has the matrices or the biases of all of them, by name."""
         found = {}
         for node in self.of(Experts):
             names = node.gate, node.up, node.down, node.gate_bias, node.up_bias, node.down_bias
             found |= {name: node.experts for name in names if name is not None}
+        for node in self.of(LatentAttention):
+            found |= {node.key: node.heads, node.value: node.heads}
         return found
 
     @cached_property
@@ -178,6 +181,13 @@ class GraphBuilder:
         sizes = dict(heads=heads, kv_heads=kv_heads, head_dim=head_dim)
         tensor = self._tensor + f"{name}_sinks.weight" if sinks else None
         return self._append(Attention, name, q, k, v, **sizes, scale=scale, window=window, sinks=tensor)
+
+    def latent_attention(self, name, q, latent, **fields):
+        """With the tensors ``NAME_kv_a_norm``, ``NAME_k_b`` and ``NAME_v_b``; ``fields`` are
+        :class:`~.latent_attention.LatentAttention`'s."""
+        tensors = {"gain": "kv_a_norm", "key": "k_b", "value": "v_b"}
+        named = {part: f"{self._tensor}{name}_{tensor}.weight" for part, tensor in tensors.items()}
+        return self._append(LatentAttention, name, q, latent, **named, **fields)
 
     def experts(self, name, x, *, biases=False, selection_bias=False, **fields):
         """A mixture of the experts of the tensors ``ffn_gate_exps`` and so on, and of the router

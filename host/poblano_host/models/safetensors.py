@@ -40,7 +40,7 @@ def _packed(path, family, raw):
     return bool(quantised)
 
 
-def _canonical(path, family, arrays, kinds):
+def _canonical(path, family, config, arrays, kinds):
     """Arrays and stored types by canonical name."""
     names = {name: family.canonical(name) for name in arrays if not family.unused(name)}
     for name, canonical in names.items():
@@ -53,7 +53,7 @@ def _canonical(path, family, arrays, kinds):
     }
     kinds = {canonical: kinds[name] for name, canonical in names.items()}
     tensors, kinds = unpacked(path, tensors, kinds)
-    return family.gathered(path, tensors, kinds)
+    return family.gathered(config, path, tensors, kinds)
 
 
 def load_directory(folder):
@@ -81,7 +81,7 @@ def load_directory(folder):
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(f"{path}: a size or constant is no number: {error}") from None
     path, arrays, kinds = read_checkpoint(folder, packed=packed)
-    tensors, stored = _canonical(path, family, arrays, kinds)
+    tensors, stored = _canonical(path, family, config, arrays, kinds)
     if tied:
         tensors.pop("output.weight", None)
     elif "output.weight" not in tensors:

@@ -24,6 +24,7 @@ FAMILIES = {
         "qwen3moe",
         "qwen2moe",
         "gpt_oss",
+        "deepseek",
     )
 }
 """The known families by name."""

@@ -94,7 +94,7 @@ EXPERT = re.compile(r"(blk\.\d+\.ffn_\w+_exps)\.(0|[1-9]\d*)\.(weight|bias)")
 """The canonical name of the tensor of one expert."""
 
 
-def stacked_experts(where, tensors, kinds):
+def stacked_experts(config, where, tensors, kinds):
     """Arrays and stored types by canonical name, those of an expert each as one of all experts."""
     tensors, kinds, stacks = dict(tensors), dict(kinds), {}
     for name in sorted(tensors):
@@ -136,8 +136,8 @@ class Family:
     transposed, shifted : patterns of tensors that Hugging Face has as (K, N), and as gains less 1.
     unused_tensors : patterns of Hugging Face's tensors that are none of the model's.
     of_gguf : of GGUF's fields, whether a file of ``gguf_name`` is of this family.
-    gathered : of (the file, its arrays and stored types by canonical name) those of the graph's tensors,
-        where Hugging Face's files have them in parts.
+    gathered : of (the configuration, the file, its arrays and stored types by canonical name) those of the
+        graph's tensors, where Hugging Face's files have them in parts.
     quantised : the ``quant_method`` that ``config.json`` may have; the files then have bytes too.
     """
 

@@ -46,7 +46,7 @@ def graph(c):
     return b.graph()
 
 
-def gathered(where, tensors, kinds):
+def gathered(config, where, tensors, kinds):
     """Gate and up have turns in the rows of one tensor, and matrices that are in no blocks are (E, K, N)."""
     found, stored = {}, {}
     for name, tensor in tensors.items():
