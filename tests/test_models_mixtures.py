@@ -8,8 +8,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from poblano_host.compiler import CompiledModel, CompileError
-from poblano_host.models import ModelError
+from poblano_host.models import BlockTensor, ModelError
 from poblano_host.models.gguf import export_gguf, load_gguf
+from poblano_host.models.quantise import quantise_q8_0
 from poblano_host.models.safetensors import load_directory
 from tests.models_families import SMALL_SIZES, model_of
 from tests.models_files import save_directory, tiny_tokenizer
@@ -171,3 +172,37 @@ def test_dense_models_have_no_experts(tmp_path):
 def test_what_is_not_compiled(case, message):
     with pytest.raises(CompileError, match=f"^layer0.{message} can't be compiled$"):
         CompiledModel(model_of(case, **SMALL_SIZES), chip(vmem_lines=4096)).step([1, 2, 3], 0)
+
+
+@pytest.mark.parametrize("case", ["mixtral", "qwen3moe", "deepseek", "phi3"])
+def test_export_in_blocks(case, tmp_path):
+    """Blocks are written as they are, so that the file is read as the same model; GGUF's own library has the
+    same elements. Phi-3's files have some matrices joined, and become F32."""
+    formats = ("q8_0", "q4_0", "q4_1", "mxfp4_e2m1")
+    model, path = model_of(case, formats=formats), tmp_path / "model.gguf"
+    export_gguf(model, path, blocks=True)
+    again = load_gguf(path)
+    for name, tensor in model.tensors.items():
+        if not isinstance(tensor, BlockTensor) or case == "phi3":
+            assert isinstance(again.tensors[name], np.ndarray)
+            continue
+        assert again.tensors[name].format == tensor.format
+        np.testing.assert_array_equal(again.tensors[name].dequantise(), tensor.dequantise())
+    rotated = model.graph.rotated()
+    for stored in gguf.GGUFReader(path).tensors:
+        tensor = model.tensors.get(stored.name)
+        if isinstance(tensor, BlockTensor) and stored.name not in rotated and case != "phi3":
+            values = gguf.dequantize(stored.data, stored.tensor_type)
+            np.testing.assert_array_equal(values.reshape(tensor.shape), tensor.dequantise())
+
+
+def test_scales_that_gguf_can_not_have(tmp_path):
+    """A matrix whose scales F16 does not hold becomes F32."""
+    model, name = model_of("mixtral"), "blk.0.ffn_up_exps.weight"
+    tiny = np.full(model.tensors[name].shape, 2.0**-30, np.float32)
+    model.tensors[name] = quantise_q8_0(tiny)
+    assert model.tensors[name].scale.dtype == np.float32
+    export_gguf(model, tmp_path / "model.gguf", blocks=True)
+    np.testing.assert_array_equal(
+        load_gguf(tmp_path / "model.gguf").tensors[name], model.tensors[name].dequantise()
+    )

@@ -8,9 +8,9 @@ import numpy as np
 from .arch import FAMILIES, find_family
 from .config import ModelError, stored_fields
 from .gguf_file import StoredTensor, read_gguf
-from .gguf_types import tensor_of
+from .gguf_types import packed, tensor_of
 from .metadata import Metadata
-from .model import BlockTensor, Model, interleaved_rows
+from .model import BlockTensor, Model, interleaved_rows, rows_of
 from .rope import GGUF_TENSORS
 from .text_files import gguf_tokenizer
 from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
@@ -65,8 +65,9 @@ def _flat(path, name, tensor, config):
     return StoredTensor(tensor.kind, flat, tensor.data if matrix == 3 else tensor.data.reshape(1, -1))
 
 
-def export_gguf(model, path):
-    """Write ``model``, dequantised to F32, as a GGUF file that llama.cpp runs."""
+def export_gguf(model, path, *, blocks=False):
+    """Write ``model`` as a GGUF file that llama.cpp runs, dequantised to F32; with ``blocks`` the matrices in
+    blocks that GGUF has a type for stay as they are, but for families whose files have some joined."""
     config, tokenizer = model.config, model.tokenizer
     family = FAMILIES[config.architecture]
     if tokenizer.pre is None:
@@ -85,16 +86,20 @@ def export_gguf(model, path):
         if key is not None and value is not None:
             _add(writer, f"{writer.arch}.{key}", value)
     writer.add_vocab_size(config.vocab)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    blocks = blocks and not family.fused(config)
+    writer.add_file_type(gguf.LlamaFileType.GUESSED if blocks else gguf.LlamaFileType.ALL_F32)
     _add_tokenizer(writer, config, tokenizer)
     rotated, stacks = model.graph.rotated() if family.gguf_halves else {}, model.graph.stacks()
+    kinds = {}
     for name, tensor in model.tensors.items():
-        data = tensor.dequantise() if isinstance(tensor, BlockTensor) else tensor
         if name in rotated:
-            data = data[np.argsort(interleaved_rows(len(data), rotated[name]))]
+            tensor = rows_of(tensor, np.argsort(interleaved_rows(tensor.shape[0], rotated[name])))
+        data = tensor
+        if isinstance(tensor, BlockTensor):
+            kinds[name], data = blocks and packed(tensor) or (None, tensor.dequantise())
         tensors[name] = data.reshape(stacks[name], -1, *data.shape[1:]) if name in stacks else data
     for name, tensor in family.fuse(config, tensors).items():
-        writer.add_tensor(name, tensor)
+        writer.add_tensor(name, tensor, raw_dtype=kinds.get(name))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
