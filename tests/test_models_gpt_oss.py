@@ -1,5 +1,6 @@
 """gpt-oss's files: experts in MXFP4 as both kinds of files have them, and what is refused."""
 
+from dataclasses import replace
 import json
 import math
 
@@ -16,6 +17,7 @@ from poblano_host.models.safetensors import load_directory
 from tests.models_families import SMALL_SIZES, model_of
 from tests.models_files import save_directory, tiny_tokenizer
 from tests.models_tiny import chip
+from tests.test_models import check_against_llama_cpp
 from tests.test_models_mixtures import rewritten
 
 MXFP4 = gguf.GGMLQuantizationType.MXFP4
@@ -92,6 +94,17 @@ def test_gguf_in_mxfp4(folder):
             np.testing.assert_array_equal(again.tensors[name].dequantise(), tensor.dequantise())
     expected = FloatModel(model).forward(tokens)
     np.testing.assert_allclose(FloatModel(again).forward(tokens), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_clamped_elements_against_llama_cpp(tmp_path):
+    """Biases that take some gates and ups past the limit, above and below."""
+    model, tokens = model_of("gpt_oss"), [5, 6, 7, 300, 2]
+    for layer in range(2):
+        for part in ("gate", "up"):
+            model.tensors[f"blk.{layer}.ffn_{part}_exps.bias"] *= 12
+    wider = replace(model, config=replace(model.config, limit=100.0))
+    assert np.abs(FloatModel(model).forward(tokens) - FloatModel(wider).forward(tokens)).max() > 0.1
+    check_against_llama_cpp(model, tmp_path / "model.gguf", 200)
 
 
 def without(name):
