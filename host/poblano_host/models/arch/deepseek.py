@@ -11,7 +11,7 @@ from ..config import ModelError, stored
 from ..graph import GraphBuilder
 from .family import NAMES, Family, stacked_experts
 from .mixture import EXPERT_NAMES, SmallMixtureConfig, mixture
-from .parts import gated_network
+from .parts import added, gated_network
 
 __all__ = ["FAMILY"]
 
@@ -83,14 +83,16 @@ def latent_attention(b, c, y):
     )
 
 
-def network(b, c, y):
-    """The experts' sum and the shared experts', which are one network."""
+def network(b, c, y, dense):
+    """The experts' sum and the shared ones', which are one network; of a layer without experts, its own."""
+    if dense:
+        return gated_network(b, c, y, hidden=c.dense_dim)
     options = dict(scoring="sigmoid", renormalise=c.renormalise, factor=c.factor)
     groups = dict(groups=c.groups, used_groups=min(c.groups, c.used_groups))
     chosen = mixture(b, c, y, selection_bias=True, **options, **groups)
     if not c.shared:
         return chosen
-    return b.residual("ffn_sum", chosen, gated_network(b, c, y, ending="_shexp", hidden=c.shared * c.ffn_dim))
+    return chosen, gated_network(b, c, y, ending="_shexp", hidden=c.shared * c.ffn_dim)
 
 
 def graph(c):
@@ -100,10 +102,7 @@ def graph(c):
         y = latent_attention(b, c, b.norm("attn_norm", x, eps=c.norm_eps))
         x = b.residual("attn_residual", x, b.linear("attn_output", y, c.dim))
         y = b.norm("ffn_norm", x, eps=c.norm_eps)
-        dense = n < c.dense_layers
-        x = b.residual(
-            "ffn_residual", x, gated_network(b, c, y, hidden=c.dense_dim) if dense else network(b, c, y)
-        )
+        x = added(b, x, network(b, c, y, n < c.dense_layers))
     x = b.norm("output_norm", x, eps=c.norm_eps)
     b.head("output", x, c.vocab, weight="token_embd.weight" if c.tied else "output.weight")
     return b.graph()

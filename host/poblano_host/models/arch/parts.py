@@ -1,6 +1,6 @@
 """What the layers of most families are made of."""
 
-__all__ = ["attention", "gated_network"]
+__all__ = ["added", "attention", "gated_network"]
 
 
 def attention(
@@ -36,6 +36,15 @@ def attention(
         k = b.rope("attn_k_rope", k, **of_k, frequencies=frequencies, scale=rope_scale)
     scale = c.head_dim**-0.5 if scale is None else scale
     return b.attention("attn", q, k, v, kv_heads=c.kv_heads, **of_q, scale=scale, window=window, sinks=sinks)
+
+
+def added(b, x, values):
+    """The residual ``x`` with what the feed-forward networks of a layer give: a value, or several, which are
+    added one after the other."""
+    values = (values,) if isinstance(values, str) else values
+    for name, value in zip(("ffn_residual", "shared_residual"), values, strict=False):
+        x = b.residual(name, x, value)
+    return x
 
 
 def gated_network(b, c, y, function="silu", *, ending="", hidden=None):

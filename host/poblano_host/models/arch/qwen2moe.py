@@ -32,11 +32,11 @@ class Qwen2MoEConfig(SmallMixtureConfig):
 
 
 def network(b, c, y):
-    """The experts, and the shared one times the sigmoid of its score."""
+    """The experts' sum, and the shared one times the sigmoid of its score."""
     chosen = mixture(b, c, y, renormalise=c.renormalise)
     shared = gated_network(b, c, y, ending=SHARED, hidden=c.shared_dim)
     score = b.linear(f"ffn_gate_inp{SHARED}", y, 1)
-    return b.residual("ffn_sum", chosen, b.sigmoid_scaled(f"ffn_scaled{SHARED}", shared, score))
+    return chosen, b.sigmoid_scaled(f"ffn_scaled{SHARED}", shared, score)
 
 
 def biased(c):
