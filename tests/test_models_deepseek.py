@@ -126,6 +126,16 @@ def test_refused_gguf(tmp_path):
             load_gguf(path)
 
 
+def test_windows_of_dots1(tmp_path):
+    """Layers behind some number attend to a window, if there are as many."""
+    save_directory(model_of("dots1"), tiny_tokenizer(), tmp_path)
+    edit(tmp_path, sliding_window=64, max_window_layers=3)
+    load_directory(tmp_path)
+    edit(tmp_path, max_window_layers=2)
+    with pytest.raises(ModelError, match="config.json: max_window_layers 2 is not supported, only 3$"):
+        load_directory(tmp_path)
+
+
 def test_latent_attention_is_not_compiled():
     with pytest.raises(CompileError, match="^layer0.attn: latent attention can't be compiled$"):
         CompiledModel(model_of("deepseek", **SMALL_SIZES), chip(vmem_lines=4096))

@@ -25,6 +25,7 @@ FAMILIES = {
         "qwen2moe",
         "gpt_oss",
         "deepseek",
+        "dots1",
     )
 }
 """The known families by name."""

@@ -1,26 +1,21 @@
-"""DeepSeek-V3 (DeepSeek-AI, 2024): latent attention, experts that a sigmoid scores and a bias helps to select
-from groups, and shared ones; the first layers have a network without experts."""
+"""DeepSeek-V3 (DeepSeek-AI, 2024): latent attention, and experts from groups beside shared ones."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from poblano.config import BLOCK
 
 from ..config import ModelError, stored
-from ..graph import GraphBuilder
-from .family import NAMES, Family, stacked_experts
-from .mixture import EXPERT_NAMES, SmallMixtureConfig, mixture
-from .parts import added, gated_network
+from .family import Family, stacked_experts
+from .grouped import GROUPED_NAMES, SIGMOID, GroupedConfig, check_scoring, grouped_graph
 
 __all__ = ["FAMILY"]
 
-SIGMOID = 2
-"""GGUF's number of this scoring."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class DeepSeekConfig(SmallMixtureConfig):
+class DeepSeekConfig(GroupedConfig):
     """``head_dim`` is a query's, and ``kv_heads`` is 1: all heads share the latent."""
 
     kv_heads: int = stored("attention.head_count_kv", None, 1)
@@ -29,14 +24,6 @@ class DeepSeekConfig(SmallMixtureConfig):
     value_dim: int = stored("attention.value_length_mla", "v_head_dim")
     rank: int = stored("attention.kv_lora_rank", "kv_lora_rank")
     query_rank: int | None = stored("attention.q_lora_rank", "q_lora_rank", None)
-    experts: int = stored("expert_count", "n_routed_experts")
-    shared: int = stored("expert_shared_count", "n_shared_experts", 0)
-    dense_layers: int = stored("leading_dense_block_count", "first_k_dense_replace", 0)
-    dense_dim: int = stored("feed_forward_length", "intermediate_size")
-    factor: float = stored("expert_weights_scale", "routed_scaling_factor", 1.0)
-    renormalise: bool = stored("expert_weights_norm", "norm_topk_prob", False)
-    groups: int = stored("expert_group_count", "n_group", 1)
-    used_groups: int = stored("expert_group_used_count", "topk_group", 1)
 
     def check(self, where):
         super().check(where)
@@ -44,7 +31,7 @@ class DeepSeekConfig(SmallMixtureConfig):
             raise ModelError(
                 f"{where}: latent attention of {self.kv_heads} KV heads is not supported, only 1"
             )
-        for name, unit in (("rope_dim", 2), ("value_dim", BLOCK), ("rank", BLOCK), ("dense_dim", BLOCK)):
+        for name, unit in (("rope_dim", 2), ("value_dim", BLOCK), ("rank", BLOCK)):
             value = getattr(self, name)
             if type(value) is not int or value < 1 or value % unit:
                 raise ModelError(f"{where}: {name} {value!r} is not a multiple of {unit}")
@@ -53,15 +40,9 @@ class DeepSeekConfig(SmallMixtureConfig):
                 f"{where}: {self.rope_dim} elements of heads of {self.head_dim} rotate; the others must be a "
                 f"multiple of {BLOCK}"
             )
-        for name in ("shared", "dense_layers", "query_rank"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 0):
-                raise ModelError(f"{where}: {name} is {value!r}")
-        groups = self.groups, self.used_groups
-        if any(type(value) is not int or value < 1 for value in groups) or self.experts % self.groups:
-            raise ModelError(f"{where}: {self.experts} experts in {groups[1]!r} of {groups[0]!r} groups")
-        if self.used > self.experts // self.groups * min(groups):
-            raise ModelError(f"{where}: {self.used} experts of a token are more than its groups have")
+        value = self.query_rank
+        if value is not None and (type(value) is not int or value < 0):
+            raise ModelError(f"{where}: query_rank is {value!r}")
         if self.rope.kind != "none":
             raise ModelError(
                 f"{where}: RoPE scaling {self.rope.kind!r} of latent attention is not supported, only none"
@@ -83,37 +64,10 @@ def latent_attention(b, c, y):
     )
 
 
-def network(b, c, y, dense):
-    """The experts' sum and the shared ones', which are one network; of a layer without experts, its own."""
-    if dense:
-        return gated_network(b, c, y, hidden=c.dense_dim)
-    options = dict(scoring="sigmoid", renormalise=c.renormalise, factor=c.factor)
-    groups = dict(groups=c.groups, used_groups=min(c.groups, c.used_groups))
-    chosen = mixture(b, c, y, selection_bias=True, **options, **groups)
-    if not c.shared:
-        return chosen
-    return chosen, gated_network(b, c, y, ending="_shexp", hidden=c.shared * c.ffn_dim)
-
-
-def graph(c):
-    b = GraphBuilder()
-    x = b.embedding("token_embd", c.vocab, c.dim)
-    for n in b.layers(c.layers):
-        y = latent_attention(b, c, b.norm("attn_norm", x, eps=c.norm_eps))
-        x = b.residual("attn_residual", x, b.linear("attn_output", y, c.dim))
-        y = b.norm("ffn_norm", x, eps=c.norm_eps)
-        x = added(b, x, network(b, c, y, n < c.dense_layers))
-    x = b.norm("output_norm", x, eps=c.norm_eps)
-    b.head("output", x, c.vocab, weight="token_embd.weight" if c.tied else "output.weight")
-    return b.graph()
-
-
 def normalise(where, form, fields):
     """DeepSeek-V2's GGUF files say of a softmax, or nothing; ``config.json`` has the parts of a query."""
-    scoring = fields.get("expert_gating_func")
     if form == "gguf":
-        if scoring != SIGMOID:
-            raise ModelError(f"{where}: expert_gating_func {scoring!r} is not supported, only {SIGMOID}")
+        check_scoring(where, fields)
         return fields
     parts = [fields.get(f"qk_{part}_head_dim") for part in ("nope", "rope")]
     return fields | {"qk_head_dim": None if None in parts else sum(parts)}
@@ -160,19 +114,13 @@ FAMILY = Family(
     name="deepseek",
     gguf_name="deepseek2",
     model_type="deepseek_v3",
-    graph=graph,
+    graph=partial(grouped_graph, attend=latent_attention),
     config_type=DeepSeekConfig,
-    names=NAMES
-    | EXPERT_NAMES
+    names=GROUPED_NAMES
     | {
         f"model.layers.*.self_attn.{theirs}.weight": f"blk.*.{ours}.weight"
         for theirs, ours in ATTENTION.items()
-    }
-    | {
-        f"model.layers.*.mlp.shared_experts.{x}_proj.weight": f"blk.*.ffn_{x}_shexp.weight"
-        for x in ("gate", "up", "down")
-    }
-    | {"model.layers.*.mlp.gate.e_score_correction_bias": "blk.*.exp_probs_b.bias"},
+    },
     gguf=plain_latents,
     hugging_face=lambda c: {
         "hidden_act": "silu",
