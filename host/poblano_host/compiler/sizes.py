@@ -18,6 +18,7 @@ from ..models.operators import (
     Norm,
     Residual,
     Rope,
+    SigmoidScaled,
 )
 from .errors import CompileError
 from .image import align
@@ -37,12 +38,14 @@ def vector_of(node):
 
 
 def _refuse(graph):
-    """CompileError for an operator of attention that no command computes."""
+    """CompileError for an operator that no commands compute, before anything is placed."""
     for node in graph.of(Attention):
         if node.sinks is not None:
             raise CompileError(f"{node.name}: sinks of attention can't be compiled")
     for node in graph.of(LatentAttention):
         raise CompileError(f"{node.name}: latent attention can't be compiled")
+    for node in graph.of(SigmoidScaled):
+        raise CompileError(f"{node.name}: a shared expert's score can't be compiled")
     for rope in graph.of(Rope):
         node = graph.node(rope.inputs[0])
         if type(node) is Norm:
