@@ -38,6 +38,7 @@ FLOORS = (
     ("poblano_host.accuracy", "poblano_host.training"),
     ("poblano_fpga", "poblano_flows"),
     ("poblano_market",),
+    ("poblano_explore",),
     ("poblano_cli",),
     ("formal", "tb"),
     ("scripts",),

@@ -25,6 +25,7 @@ from .bench import bench
 from .chat import chat
 from .compare import compare
 from .execute import execute
+from .explore import explore
 from .faults import faults
 from .formats import formats
 from .fpga import fpga
@@ -75,6 +76,7 @@ for command in (
     presets,
     formats,
     compare,
+    explore,
     asm,
     disasm,
 ):
