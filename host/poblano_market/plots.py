@@ -71,16 +71,16 @@ def _batches(axes, comparison):
     axes.legend(fontsize="small")
 
 
-def _stacked(axes, rows, parts, label):
+def _stacked(axes, rows, parts, label, colours=None):
     """A bar for each row, of ``parts(row)``: {name: length}."""
     names = [row.key for row in rows]
     starts = [0.0] * len(rows)
     for number, kind in enumerate(parts(rows[0])):
         lengths = [parts(row)[kind] for row in rows]
-        axes.barh(names, lengths, left=starts, label=kind, color=COLOURS.get(kind, f"C{number}"))
+        axes.barh(names, lengths, left=starts, label=kind, color=(colours or {}).get(kind, f"C{number}"))
         starts = [start + length for start, length in zip(starts, lengths)]
     axes.set(xlabel=label)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper right")
 
 
 def _bounds(axes, comparison):
@@ -91,6 +91,7 @@ def _bounds(axes, comparison):
             kind: 100 * part / row.served["mid"].step for kind, part in row.served["mid"].bound.items()
         },
         "% of the time of a step",
+        COLOURS,
     )
 
 
