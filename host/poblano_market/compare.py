@@ -174,8 +174,9 @@ def formats_for(wanted, shape):
 
 
 def compare(wanted, keys=None, path=CHIPS):
-    """The :class:`Comparison` of chips of a file; of :data:`DEFAULT_CHIPS`, or all of another file, by default. With a split or a batch that is given,
-    :class:`MarketError` if a chip can't do it; else such chips are left out with the reason."""
+    """The :class:`Comparison` of chips of a file; of :data:`DEFAULT_CHIPS`, or all of another file, by
+    default. With a split or a batch that is given, :class:`MarketError` if a chip can't do it; else such
+    chips are left out with the reason."""
     chips, sources = read_chips(path)
     shape = named("model", wanted.check().model, read_shapes())
     keys = keys or (DEFAULT_CHIPS if Path(path) == CHIPS else chips)
