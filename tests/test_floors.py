@@ -37,6 +37,8 @@ FLOORS = (
     ("poblano_host.faults", "poblano_host.serve"),
     ("poblano_host.accuracy", "poblano_host.training"),
     ("poblano_fpga", "poblano_flows"),
+    ("poblano_market",),
+    ("poblano_explore",),
     ("poblano_cli",),
     ("formal", "tb"),
     ("scripts",),
