@@ -33,12 +33,12 @@ class Order:
         while True:
             self._dispatch()
             ready = [
-                (queue[self.started[unit]].index, unit)
+                (queue[self.started[unit]].number, unit)
                 for unit, queue in enumerate(self.queues)
                 if self._can_start(unit)
             ]
             arrived = [
-                (queue[0].index, unit) for unit, queue in enumerate(self.queues) if self._arrived(unit)
+                (queue[0].number, unit) for unit, queue in enumerate(self.queues) if self._arrived(unit)
             ]
             if not ready and not arrived:
                 if self._next_fits():
@@ -60,7 +60,7 @@ class Order:
                 continue
             queued = self.queues[unit].popleft()
             self.chip.completed[unit] += queued.counts
-            yield queued.index, queued.command
+            yield queued.number, queued.command
 
     def _execute(self, unit):
         """Executes a unit's first command that has not started; whether that completes it."""

@@ -2,7 +2,7 @@
 and without those that are passed over."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from poblano.isa.errors import CommandError
 
@@ -19,7 +19,7 @@ class Queued(NamedTuple):
     """A command in a unit's queue: its number in the ring, and what its completion adds to the unit's
     count."""
 
-    index: int
+    number: int
     command: DecodedCommand
     counts: int = 1
 
@@ -38,8 +38,10 @@ class Program:
         self.chip, self.data = chip, data
         self.count = len(data) // ENCODED_BYTES
         self.index, self.refused = 0, None
-        self._next = None
-        self._expert = None  # (number, rows, line of its list, bytes to its memory), of the commands left
+        self._next: Any = None
+        self._expert: Any = (
+            None  # (number, rows, line of its list, bytes to its memory), of the commands left
+        )
         self._left = 0
         self._read()
 

@@ -19,6 +19,20 @@ from .sorter import Sorter
 __all__ = ["Router"]
 
 
+class _Row:
+    """Where the sequence is: the row's ``number``, the addresses of its ``values`` and ``weights`` and the
+    ``word`` of the first weight that is kept; the ``expert`` whose value comes next, ``words`` of the answer
+    from it on, the ``place`` of the next weight."""
+
+    def __init__(self, local, config):
+        self.number = Signal(16, name="row")
+        self.values, self.weights = (Signal(local.vmem_addr_width, name=n) for n in ("values", "weights"))
+        self.word = Signal(local.line_addr_width + exact_log2(LINE_WORDS), name="word")
+        self.expert = Signal(range(config.experts), name="expert")
+        self.words = Signal(local.row_width, name="words")
+        self.place = Signal(range(config.used + 1), name="place_of")
+
+
 class Router(wiring.Component):
     """Selects the experts of each row, keeps their weights, and sorts rows into a list for each expert;
     :mod:`.reference` is exact about them.
@@ -101,33 +115,14 @@ class Router(wiring.Component):
 
     def _sequence(self, m, command, selector, sorter, write):
         """Row by row: its values, then the weights of its experts; then the lists."""
-        local, port = self.local_config, self.port
-        lanes, lane_bits = local.lanes, exact_log2(local.lanes)
-        words = Signal(local.row_width)
-        row, number = Signal(16), Signal(range(self.config.experts))
-        lane = number[:lane_bits]
-        values, weights = Signal(local.vmem_addr_width), Signal(local.vmem_addr_width)  # of this row
-        word = Signal(local.line_addr_width + exact_log2(LINE_WORDS))  # of the row's first weight
-        place_of = Signal(range(self.config.used))
-        kept = word + place_of
-        entry = sorter.o.payload
+        local = self.local_config
+        row, entry = _Row(local, self.config), sorter.o.payload
         m.d.comb += [
             self.active.eq(1),
-            selector.value.eq(words[:32]),
+            selector.value.eq(row.words[:32]),
             sorter.i.payload.expert.eq(selector.number),
-            sorter.i.payload.weight.eq(words[:32]),
+            sorter.i.payload.weight.eq(row.words[:32]),
         ]
-
-        def put(address, data, mask):
-            m.d.comb += [
-                write.payload.addr.eq(address >> lane_bits),
-                write.payload.mask.eq(mask << address[:lane_bits]),
-                write.payload.data.row.eq(data.replicate(local.row_width // len(data))),
-            ]
-
-        def shifted(by):
-            return Value.cast(port.data) >> (by << 5)
-
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [self.active.eq(0), self.cmd.ready.eq(1), sorter.start.eq(1)]
@@ -135,61 +130,29 @@ class Router(wiring.Component):
                 m.d.comb += selector.start.eq(1)
                 m.d.sync += [
                     command.eq(self.cmd.payload),
-                    row.eq(0),
-                    values.eq(self._rows(begin.a)),
-                    weights.eq(self._rows(begin.b)),
-                    word.eq(begin.dst << exact_log2(LINE_WORDS)),
+                    row.number.eq(0),
+                    row.values.eq(self._rows(begin.a)),
+                    row.weights.eq(self._rows(begin.b)),
+                    row.word.eq(begin.dst << exact_log2(LINE_WORDS)),
                 ]
                 with m.If(self.cmd.valid):
                     m.next = "ASK"
-            with m.State("ASK"):
-                m.d.comb += [port.req.valid.eq(1), port.req.payload.eq(values + (number >> lane_bits))]
-                with m.If(port.req.ready):
-                    m.next = "ANSWER"
-            with m.State("ANSWER"):
-                m.d.sync += words.eq(port.data)
-                with m.If(port.valid):
-                    m.next = "SELECT"
-            with m.State("SELECT"):
-                m.d.comb += selector.valid.eq(1)
-                m.d.sync += [words.eq(words >> 32), number.eq(number + 1)]
-                with m.If(number == command.experts - 1):
-                    m.d.sync += [number.eq(0), place_of.eq(0)]
-                    m.next = "ASK_WEIGHT"
-                with m.Elif(lane == lanes - 1):
-                    m.next = "ASK"
-            with m.State("ASK_WEIGHT"):
-                at = weights + (selector.number >> lane_bits)
-                m.d.comb += [port.req.valid.eq(1), port.req.payload.eq(at)]
-                with m.If(port.req.ready):
-                    m.next = "WEIGHT"
-            with m.State("WEIGHT"):
-                m.d.sync += words.eq(shifted(selector.number[:lane_bits]))
-                with m.If(port.valid):
-                    m.next = "KEEP"
-            with m.State("KEEP"):
-                put(kept, words[:32], 1)
-                m.d.comb += write.valid.eq(1)
-                with m.If(write.ready):
-                    m.d.comb += [sorter.i.valid.eq(1), selector.take.eq(1)]
-                    m.d.sync += place_of.eq(place_of + 1)
-                    m.next = "ASK_WEIGHT"
-                    with m.If(selector.last):
-                        m.next = "NEXT"
+            self._select(m, command, selector, row)
+            self._keep(m, selector, sorter, row, write)
             with m.State("NEXT"):
                 m.d.comb += selector.start.eq(1)
                 m.d.sync += [
-                    row.eq(row + 1),
-                    values.eq(values + self._rows(command.a_stride)),
-                    weights.eq(weights + self._rows(command.b_stride)),
-                    word.eq(word + (command.dst_stride << exact_log2(LINE_WORDS))),
+                    row.number.eq(row.number + 1),
+                    row.values.eq(row.values + self._rows(command.a_stride)),
+                    row.weights.eq(row.weights + self._rows(command.b_stride)),
+                    row.word.eq(row.word + (command.dst_stride << exact_log2(LINE_WORDS))),
                 ]
                 m.next = "ASK"
-                with m.If(row == (command.rows - 1)[:16]):
+                with m.If(row.number == (command.rows - 1)[:16]):
                     m.d.comb += sorter.sort.eq(1)
                     m.next = "LISTS"
             with m.State("LISTS"):
-                put(entry.pair << 1, Cat(entry.row, C(0, 16), entry.weight), 3)
+                self._put(m, write, entry.pair << 1, Cat(entry.row, C(0, 16), entry.weight), 3)
                 m.d.comb += [write.valid.eq(sorter.o.valid), sorter.o.ready.eq(write.ready)]
                 with m.If(sorter.done):
                     m.next = "DRAIN"
@@ -197,3 +160,57 @@ class Router(wiring.Component):
                 with m.If(~self.local.valid & ~self.bus.valid):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
+
+    def _put(self, m, write, address, data, mask):
+        """The write of ``data`` to the word ``address`` and those behind it, as ``mask`` says."""
+        local = self.local_config
+        lane_bits = exact_log2(local.lanes)
+        m.d.comb += [
+            write.payload.addr.eq(address >> lane_bits),
+            write.payload.mask.eq(mask << address[:lane_bits]),
+            write.payload.data.row.eq(data.replicate(local.row_width // len(data))),
+        ]
+
+    def _ask(self, m, address, following):
+        m.d.comb += [self.port.req.valid.eq(1), self.port.req.payload.eq(address)]
+        with m.If(self.port.req.ready):
+            m.next = following
+
+    def _select(self, m, command, selector, row):
+        """Gives the row's values to the selector."""
+        lane_bits = exact_log2(self.local_config.lanes)
+        expert = row.expert
+        with m.State("ASK"):
+            self._ask(m, row.values + (expert >> lane_bits), "ANSWER")
+        with m.State("ANSWER"):
+            m.d.sync += row.words.eq(self.port.data)
+            with m.If(self.port.valid):
+                m.next = "SELECT"
+        with m.State("SELECT"):
+            m.d.comb += selector.valid.eq(1)
+            m.d.sync += [row.words.eq(row.words >> 32), expert.eq(expert + 1)]
+            with m.If(expert == command.experts - 1):
+                m.d.sync += [expert.eq(0), row.place.eq(0)]
+                m.next = "ASK_WEIGHT"
+            with m.Elif(expert[:lane_bits].all()):
+                m.next = "ASK"
+
+    def _keep(self, m, selector, sorter, row, write):
+        """Reads the weights of the row's experts, writes them, and gives them to the sorter."""
+        lane_bits = exact_log2(self.local_config.lanes)
+        number = selector.number
+        with m.State("ASK_WEIGHT"):
+            self._ask(m, row.weights + (number >> lane_bits), "WEIGHT")
+        with m.State("WEIGHT"):
+            m.d.sync += row.words.eq(Value.cast(self.port.data) >> (number[:lane_bits] << 5))
+            with m.If(self.port.valid):
+                m.next = "KEEP"
+        with m.State("KEEP"):
+            self._put(m, write, (row.word + row.place)[: len(row.word)], row.words[:32], 1)
+            m.d.comb += write.valid.eq(1)
+            with m.If(write.ready):
+                m.d.comb += [sorter.i.valid.eq(1), selector.take.eq(1)]
+                m.d.sync += row.place.eq(row.place + 1)
+                m.next = "ASK_WEIGHT"
+                with m.If(selector.last):
+                    m.next = "NEXT"

@@ -1,5 +1,7 @@
 """Commands of mixtures of experts: routing, rows by a list, and what depends on an expert."""
 
+from dataclasses import replace
+
 from ...config import BLOCK, LINE_WORDS
 from ...experts_config import MOST_EXPERTS, MOST_USED
 from ..definition import Definition, Rule
@@ -86,11 +88,15 @@ ROUTE = Definition(
     part=PART,
 )
 
-LISTED = ("sfu", "op1", "op2", "swap", "sink", "fill", "sel1", "sel2", "activation", "tiles")
-LISTED += ("a", "b", "dst", "a_stride", "b_stride", "dst_stride")
+LISTED = (
+    *("sfu", "op1", "op2", "swap", "sink", "fill", "sel1", "sel2", "activation", "tiles"),
+    *("a", "b", "dst", "a_stride", "b_stride", "dst_stride"),
+)
+"""Fields that are those of a VECTOR command."""
 SAME = {field.name: field for field in VECTOR.fields}
+DOCS = {"tiles": "the tiles that get the result", "dst_stride": "lines or blocks from a row to the next"}
 LISTED_FIELDS = (
-    *(SAME[name] for name in LISTED),
+    *(replace(SAME[name], doc=DOCS.get(name, SAME[name].doc)) for name in LISTED),
     Field("c", 5, 0, LOCAL_BITS, "line of the list; the weight of entry r is the row scalar of row r"),
     Field("numbers", 5, 2 * LOCAL_BITS, 16, "what the numbers of rows in the list are below", SOME),
     *(SAME[name] for name in ("rows", "blocks")),
