@@ -6,6 +6,7 @@ from math import lcm
 
 from poblano.config import BLOCK
 
+from ..models.latent_attention import LatentAttention
 from ..models.operators import (
     Activation,
     Attention,
@@ -33,6 +34,19 @@ def vector_of(node):
     if isinstance(node, HeadNorm):
         return node.gain, node.head_dim
     return (node.bias, node.width) if isinstance(node, LayerNorm) else None
+
+
+def _refuse(graph):
+    """CompileError for an operator of attention that no command computes."""
+    for node in graph.of(Attention):
+        if node.sinks is not None:
+            raise CompileError(f"{node.name}: sinks of attention can't be compiled")
+    for node in graph.of(LatentAttention):
+        raise CompileError(f"{node.name}: latent attention can't be compiled")
+    for rope in graph.of(Rope):
+        node = graph.node(rope.inputs[0])
+        if type(node) is Norm:
+            raise CompileError(f"{node.name}: a norm of all heads together can't be compiled")
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,9 @@ class Sizes:
 
     @classmethod
     def of(cls, model, config):
-        """Those of a model; CompileError if its layers have attention of different heads."""
+        """Those of a model; CompileError if its layers have attention of different heads, or of a kind that
+        no command computes."""
+        _refuse(model.graph)
         name, graph, array = model.config.name, model.graph, config.tile.array
         steps = lambda elements: align(-(-elements // BLOCK), array.segments)
         most = lambda kind: max((node.width for node in graph.of(kind)), default=0)
