@@ -43,7 +43,7 @@ class Order:
             if not ready and not arrived:
                 if self._next_fits():
                     continue
-                if self.failed or self.program.ended and not any(self.queues):
+                if self.failed or self.program.refused or self.program.ended and not any(self.queues):
                     return
                 raise GoldenError(self._hang())
             if self.random is None:
