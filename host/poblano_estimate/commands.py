@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from poblano.isa.commands import Opcode, raw_waits
+from poblano.isa.commands import NO_UNIT, Opcode, raw_waits
 
 __all__ = ["decode"]
 
@@ -17,7 +17,9 @@ def decode(words):
     opcodes = (words[:, 0] & np.uint64(0xFF)).astype(np.int64)
     units = (words[:, 0] >> np.uint64(8) & np.uint64(0xFF)).tolist()
     headers = zip(words[:, 0].tolist(), words[:, 1].tolist())
-    waits = [raw_waits(low | high << WORD_BITS) for low, high in headers]
+    waits = [
+        [wait for wait in raw_waits(low | high << WORD_BITS) if wait[0] != NO_UNIT] for low, high in headers
+    ]
     found = [None] * len(words)
     for opcode in Opcode:
         places = np.flatnonzero(opcodes == opcode)

@@ -1,31 +1,37 @@
-"""The DMA engine."""
+"""The DMA engine: commands that load and commands that store."""
 
 from collections import deque
 
+from poblano.axi.writer import AXIWriter
 from poblano.config import LINE_BYTES
 from poblano.isa.commands import Opcode
 from poblano.memory.dma import MOST_PENDING
-from poblano.memory.load import QUEUED
+from poblano.memory.load import QUEUED, LoadEngine
+from poblano.memory.local import LocalMemories
+from poblano.memory.store import WORD_BYTES, StoreEngine
 
-from .ports import Burst
+from .burst import Burst
 from .transfers import Reader, bursts_of
 
 __all__ = ["DMAUnit"]
 
-LANDED = 4
+LANDED = LoadEngine.LATENCY + LoadEngine.DONE
 """Cycles from a LOAD's last beat to its completion."""
-STORED = 6
+STORED = StoreEngine.READ + LocalMemories.LATENCY + StoreEngine.LATENCY
 """Cycles from a STORE to its first beat at the port."""
+WORDS = Opcode.STORE_SCALE, Opcode.STORE_WORD
 
 
 class DMAUnit:
-    def __init__(self, clock, ports, config, *, finish, idle):
-        self.clock, self._ports, self.config = clock, ports, config
+    """Takes LOAD and the STOREs; those that go the same way overlap."""
+
+    def __init__(self, clock, memories, config, *, finish, idle):
+        self.clock, self._memories, self._memory = clock, memories, config.memory
         self._finish, self._idle = finish, idle
-        memory = self._memory = config.memory
+        memory = self._memory
         self._reader = Reader(
             clock,
-            ports,
+            memories,
             "dma",
             depth=max(2, memory.outstanding * memory.burst_beats),
             outstanding=memory.outstanding,
@@ -33,29 +39,31 @@ class DMAUnit:
             landed=self._landed,
             idle=self._reader_idle,
         )
-        self._pending, self._loading, self._free = 0, True, 0
-        self._bus, self._loads = 0, 0
-        self._next_write = 0
-        self._order, self._flying, self._todo, self._asking = deque(), 0, deque(), False
+        self._pending, self._loading, self._free, self._since = 0, True, 0, 0
+        self._bus, self._next_beat = 0, 0
+        self._todo, self._flying = deque(), 0
         self.busy = 0
 
-    def ready_for(self, o):
-        is_load = o.opcode == Opcode.LOAD
-        if self._pending and (is_load != self._loading or self._pending >= MOST_PENDING):
+    def ready(self, o):
+        """From which cycle on a command is taken; None if something must happen before."""
+        loads = o.opcode == Opcode.LOAD
+        if self._pending and (loads != self._loading or self._pending >= MOST_PENDING):
             return None
-        if is_load and self._loads > QUEUED:
+        if loads and self._pending > QUEUED:
             return None
         return self._free
 
     def start(self, o, now):
+        """A command is taken."""
+        if not self._pending:
+            self._since = now
         self._pending += 1
         self._loading = o.opcode == Opcode.LOAD
         if self._loading:
             self._free = None
-            self._loads += 1
             self._reader.take(o, now, o.mem_addr, o.lines * LINE_BYTES, o.mem_stride, o.rows)
-            return
-        self._store(o, now)
+        else:
+            self._store(o, now)
 
     def _reader_idle(self):
         self._free = self.clock.now
@@ -68,47 +76,45 @@ class DMAUnit:
             self.clock.at(self._bus, self._done)
 
     def _store(self, o, now):
-        beat, memory = self._memory.data_bytes, self._memory
-        row = {Opcode.STORE: lambda: o.lines * LINE_BYTES, Opcode.STORE_BLOCK: lambda: o.length}
-        row_bytes = row.get(o.opcode, lambda: 4)()
-        words = o.opcode in (Opcode.STORE_SCALE, Opcode.STORE_WORD)
-        together = words and o.mem_stride == 4 and o.mem_addr % beat == 0 and o.rows * 4 % beat == 0
-        rows, stride = o.rows, o.mem_stride
+        """The bursts of a STORE, and when their data are there."""
+        beat, rows, words = self._memory.data_bytes, o.rows, o.opcode in WORDS
+        row_bytes = WORD_BYTES if words else o.length if o.opcode == Opcode.STORE_BLOCK else o.lines * LINE_BYTES
         reads = rows * max(1, row_bytes // beat)
-        if together:
-            row_bytes, rows = rows * 4, 1
-        found = bursts_of(o.mem_addr, row_bytes, stride, rows, beat=beat, most=memory.burst_beats)
-        last = len(found) - 1
-        start = max(now + STORED, self._next_write)
-        given = 0
-        total = sum(beats for _, beats in found)
+        if words and o.mem_stride == WORD_BYTES and not o.mem_addr % beat and not rows * WORD_BYTES % beat:
+            row_bytes, rows = rows * WORD_BYTES, 1
+            if o.opcode == Opcode.STORE_WORD:
+                reads = row_bytes // beat
+        found = bursts_of(
+            o.mem_addr, row_bytes, o.mem_stride, rows, beat=beat, most=self._memory.burst_beats
+        )
+        start, given, total = max(now + STORED, self._next_beat), 0, sum(beats for _, beats in found)
         for n, (address, beats) in enumerate(found):
             given += beats
-            ready = start + (given * reads // total if together else given) - 1
-            self._todo.append((address, beats, ready, n == last, now + 2 + n))
-        self._next_write = start + reads
-        self._free = now + reads + 3
-        self._issue()
+            data = start + given * reads // total - 1
+            self._todo.append((address, beats, data, n == len(found) - 1, now + AXIWriter.ADDRESS + n))
+        self._next_beat = start + reads
+        self._free = now + StoreEngine.READ + reads + LocalMemories.LATENCY
+        self._write()
 
-    def _issue(self):
-        memory, now = self._memory, self.clock.now
-        while self._todo and self._flying < memory.outstanding_writes:
-            address, beats, ready, ends, asked = self._todo.popleft()
+    def _write(self):
+        """Begin writes, as many as may be unanswered."""
+        now = self.clock.now
+        while self._todo and self._flying < self._memory.outstanding_writes:
+            address, beats, data, ends, asked = self._todo.popleft()
             self._flying += 1
-            done = lambda last, answer, e=ends: self._answered(e, answer)
-            burst = Burst("store", address, beats, done, write=True)
-            burst.ready = ready
-            self._ports.ask(burst, max(asked, ready - beats + 1, now + 1))
+            done = lambda last, answer, ends=ends: self._answered(ends, answer)
+            burst = Burst("store", address, beats, done, write=True, data=data)
+            self._memories.ask(burst, max(asked, data - beats + 1, now + 1))
 
     def _answered(self, ends, answer):
         self._flying -= 1
         if ends:
-            self.clock.at(answer + 1, self._done)
-        self._issue()
+            self.clock.at(answer + AXIWriter.DONE, self._done)
+        self._write()
 
     def _done(self):
         self._pending -= 1
-        if self._loading:
-            self._loads -= 1
+        if not self._pending:
+            self.busy += self.clock.now - self._since
         self._finish(self.clock.now)
         self._idle()

@@ -4,100 +4,112 @@ from collections import deque
 
 from poblano.compute.accumulator import Accumulator
 from poblano.compute.array import SystolicArray
+from poblano.compute.block_sums import BlockSums
+from poblano.compute.matmul import MatmulUnit as Hardware
+from poblano.compute.reader import ActivationReader
 from poblano.compute.weights import WeightLoader
-from poblano.config import BLOCK
+from poblano.compute.writer import ResultWriter
 from poblano.isa.weight_stream import Element, ScaleFormat, step_bytes
 from poblano.memory.local import LocalMemories
 
+from .parts import asked
+
 __all__ = ["MatmulTimes", "MatmulUnit"]
 
-FORKED = 2
-"""Cycles from a command's transfer to its parts' first."""
-READ = 3
-"""Of the reader of activations, beside the memory's."""
-LOADED = 3
-"""Cycles from an item's last word to the item."""
-SUMMED = 2
-"""Cycles from a step's last sums to their drain."""
-WRITTEN = 4
+READ = Hardware.FORK + ActivationReader.LATENCY + LocalMemories.LATENCY - 1
+"""Cycles from a command's transfer to its first activations."""
+WRITTEN = ResultWriter.LATENCY + ResultWriter.DONE
 """Cycles from a result to the completion."""
+MOST_HELD = 3
+"""Commands in the unit: one whose results are written, one in the parts before, and one that waits."""
+NEAR = 1e-6
+"""Of a word, what is none."""
 
 
 class MatmulTimes:
-    """What of a command's course depends on its operands alone."""
+    """What commands of any tile have in common."""
 
     def __init__(self, config):
-        self.config, tile = config, config.tile
-        self.array, self.tile = tile.array, tile
-        accumulator = Accumulator(tile)
-        self.recurrence = accumulator.recurrence
-        self.fill = SystolicArray(tile.array).latency + SUMMED + accumulator.latency
-        loader = WeightLoader(tile, stream_bytes=config.stream_bytes)
-        self.ahead = loader.lines
-        self.parts = tile.array.cols // tile.scalers
-        self.writes = tile.array.cols // tile.lanes
+        self._config, tile = config, config.tile
+        array = self._array = tile.array
+        accumulator = asked(Accumulator(tile))
+        self._recurrence = accumulator.recurrence
+        self._fill = asked(SystolicArray(array)).latency + BlockSums.LATENCY + accumulator.latency
+        self.ahead = asked(WeightLoader(tile, stream_bytes=config.stream_bytes)).lines
+        self._parts, self._writes = array.cols // tile.scalers, array.cols // tile.lanes
+        self._known = {}
+
+    def of(self, o):
+        """The :class:`Course` of a command."""
+        key = o.element, o.scale, o.minimum, o.transpose, o.rows, o.k_blocks, o.groups
+        if key not in self._known:
+            self._known[key] = self._course(o)
+        return self._known[key]
+
+    def _course(self, o):
+        array, element, rows = self._array, Element(o.element), o.rows
+        passes = array.passes_4bit if element.bits == 4 else array.passes
+        items = (array.cols if o.transpose else array.rows) // array.load_rows
+        steps = o.k_blocks // array.segments
+        drain, writes = rows * self._parts, rows * self._writes
+        step = max(passes * max(rows, items), drain)
+        if drain < self._recurrence:
+            step = max(step, self._recurrence)
+        scale = ScaleFormat(o.scale)
+        size = step_bytes(self._config, element=element, scale=scale, minimum=o.minimum)
+        return Course(
+            passes=o.groups * steps * passes,
+            words=o.groups * steps * size / self._config.stream_bytes,
+            pace=max(steps * step, writes) / (steps * passes),
+            items=items,
+            tail=rows - 1 + self._fill + max(drain, writes),
+            writes=writes * o.groups,
+        )
 
 
-class _Course:
-    """A command in the unit."""
+class Course:
+    """What a command does: ``passes`` weight tiles of ``words`` in all enter the array, each in ``items``
+    cycles and ``pace`` cycles after the one before at the earliest; ``tail`` cycles after the last is used,
+    its results have come, which take ``writes``."""
 
-    __slots__ = ("bus", "end", "items", "left", "pace", "passes", "rows", "start", "tail", "width", "words")
+    __slots__ = ("items", "pace", "passes", "tail", "width", "words", "writes")
+
+    def __init__(self, *, passes, words, pace, items, tail, writes):
+        self.passes, self.words, self.pace, self.items = passes, words, pace, items
+        self.tail, self.writes = tail, writes
+        self.width = words / passes
 
 
 class MatmulUnit:
-    """Takes MATMUL commands and words, and completes commands.
+    """Takes MATMUL commands, and words of weights by :meth:`arrive`.
 
-    ``finish(cycle)`` is called with a command's last cycle, ``taken(beats, cycle)`` when words have left the
-    FIFO, ``idle()`` when a command can be taken.
+    ``taken(beats, cycle)`` is called when words have left the FIFO.
     """
 
-    def __init__(self, clock, config, times, bus, own, *, finish, taken, idle):
-        self.clock, self.config, self.times, self.bus, self.own = clock, config, times, bus, own
+    def __init__(self, clock, times, bus, own, *, finish, taken, idle):
+        self.clock, self.times, self._bus, self._own = clock, times, bus, own
         self._finish, self._taken, self._idle = finish, taken, idle
-        self._fifo, self._courses = deque(), deque()
-        self._loaded = 0  # when the loader has taken all words of the commands before
-        self._swap, self._pace = -1000.0, 0.0  # the last weight tile's first activation, the least to the next
-        self._written = 0  # when the results of all commands before are written
-        self._free = 0  # when the next command can be transferred
-        self._held = 0
-        self.busy = 0.0
+        self._fifo = deque()  # (words, beats, first cycle, last cycle)
+        self._courses = deque()  # (course, when it was transferred, whether it needs the bus)
+        self._left = 0.0  # words of the first course that have not come
+        self._loaded = 0  # when the loader has taken all words so far
+        self._swap = self._pace = 0.0  # the last weight tile's first use, the least from it to the next
+        self._written = 0  # when the results of all commands so far are written
+        self._held, self._free, self.busy = 0, 0, 0.0
 
-    def ready(self, now):
-        return self._free if self._held < 3 else None
+    def ready(self, o):
+        """From which cycle on a command is taken; None if something must happen before."""
+        return self._free if self._held < MOST_HELD else None
 
     def start(self, o, now):
-        """A command is transferred."""
-        course = self._plan(o, now)
-        self._courses.append(course)
+        """A command is taken."""
+        course = self.times.of(o)
+        if not self._courses:
+            self._left = course.words
+        self._courses.append((course, now, o.tiles != 1 << self._own))
         self._held += 1
-        self._free = now + 2
+        self._free = now + Hardware.FORK
         self._pump()
-
-    def _plan(self, o, now):
-        t, course = self.times, _Course()
-        array, narrow = t.array, Element(o.element).bits == 4
-        passes = array.passes_4bit if narrow else array.passes
-        items = (array.cols if o.transpose else array.rows) // array.load_rows
-        steps = o.k_blocks // array.segments
-        drain = max(o.rows * t.parts, 0)
-        step = max(passes * max(o.rows, items), drain)
-        if o.rows * t.parts < t.recurrence:
-            step = max(step, t.recurrence)
-        writes = o.rows * t.writes
-        group = max(steps * step, writes)
-        course.pace = group / (steps * passes)
-        course.items, course.rows = items, o.rows
-        course.passes = o.groups * steps * passes
-        course.start = now + FORKED
-        per_step = step_bytes(
-            self.config, element=Element(o.element), scale=ScaleFormat(o.scale), minimum=o.minimum
-        )
-        course.words = o.groups * steps * per_step / self.config.stream_bytes
-        course.width = course.words / course.passes  # words of a pass
-        course.left = course.words
-        course.tail = o.rows + t.fill + max(o.rows * t.parts, writes) - 1
-        course.bus = 0 if o.tiles == 1 << self.own and not o.spread else writes * o.groups
-        return course
 
     def arrive(self, words, beats, first, last):
         """Words are at the FIFO's output, the first and the last in these cycles."""
@@ -106,46 +118,43 @@ class MatmulUnit:
 
     def _pump(self):
         while self._fifo and self._courses:
-            course = self._courses[0]
-            words, beats, first, last = self._fifo.popleft()
-            self._take(course, words, beats, first, last)
-            if course.left < 1e-6:
+            course, begun, bus = self._courses[0]
+            self._take(course, begun, *self._fifo.popleft())
+            if self._left < NEAR:
                 self._courses.popleft()
-                self._complete(course)
+                self._left = self._courses[0][0].words if self._courses else 0.0
+                self._complete(course, bus)
 
-    def _take(self, course, words, beats, first, last):
+    def _take(self, course, begun, words, beats, first, last):
         """Words of a command go through the loader and the array."""
-        t, before = self.times, course.words - course.left
-        course.left -= words
+        before = course.words - self._left
+        self._left -= words
         at = before + words
-        first = max(first, course.start, self._loaded + 1)
+        first = max(first, begun + Hardware.FORK, self._loaded + 1)
         last = max(last, first + words - 1)
         # Weight tiles that are complete with these words.
-        done, had = int(at / course.width + 1e-6), int(before / course.width + 1e-6)
-        old = self._swap
+        had, done = (int(place / course.width + NEAR) for place in (before, at))
         if done > had:
             share = (done * course.width - before) / words
-            arrived = first + share * (last - first) + LOADED + max(1, course.items / course.width)
-            if not had:
-                begin = course.start + READ + LocalMemories.LATENCY - 1
-                least = max(old + self._pace, begin, first + course.width - 1 + LOADED + 1)
-                least = max(least, old + course.items)
-                self._swap = max(least + (done - 1) * course.pace, arrived)
+            arrived = first + share * (last - first) + WeightLoader.LATENCY + max(1, course.items / course.width)
+            if had:
+                least = self._swap + (done - had) * course.pace
             else:
-                self._swap = max(old + (done - had) * course.pace, arrived)
-            self._pace = max(course.pace if course.passes == done else course.pace, course.items)
+                earliest = max(begun + READ, first + course.width + WeightLoader.LATENCY)
+                least = max(self._swap + max(self._pace, course.items), earliest) + (done - 1) * course.pace
+            self.busy += (done - had) * course.pace
+            self._swap, self._pace = max(least, arrived), course.pace
         # Words leave the FIFO when those before them have entered the array.
-        behind = (at - t.ahead) / course.width
-        swapped = self._swap - (done - behind) * course.pace if done else self._swap
-        self._loaded = max(last, swapped)
-        self._taken(beats, int(self._loaded + 0.999))
+        behind = (at - self.times.ahead) / course.width
+        entered = self._swap - (done - behind) * course.pace if done else self._swap
+        self._loaded = max(last, entered)
+        self._taken(beats, int(self._loaded + 1 - NEAR))
 
-    def _complete(self, course):
-        swap = self._swap
-        end = swap + course.tail + WRITTEN
-        end = max(end, self._written + 1)
-        if course.bus:
-            end = max(end, self.bus.carry(end, course.bus))
+    def _complete(self, course, bus):
+        """All weights of a command are there."""
+        end = max(self._swap + course.tail + WRITTEN, self._written + 1)
+        if bus:
+            end = max(end, self._bus.carry(end, course.writes))
         self._written = end
         self.clock.at(int(end + 0.5), self._done)
 
