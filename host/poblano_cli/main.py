@@ -22,6 +22,7 @@ from .asic import asic
 from .assembler import asm, disasm
 from .bench import bench
 from .chat import chat
+from .estimate import estimate
 from .execute import execute
 from .faults import faults
 from .formats import formats
@@ -66,6 +67,7 @@ for command in (
     faults,
     model,
     matmul,
+    estimate,
     area,
     asic,
     fpga,

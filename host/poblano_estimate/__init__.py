@@ -1,2 +1,1 @@
-"""What a chip takes for a step of a model, estimated: the compiler's commands, walked through the times of the
-hardware."""
+"""What a chip takes for a step of a model: the compiler's commands, walked through the hardware's times."""

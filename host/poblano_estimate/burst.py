@@ -8,13 +8,26 @@ class Burst:
     cycles of the first and the last; of a write when it is answered, with those of its last beat and of the
     answer.
 
-    ``data``: of a write, when its last beat is there. The others are of the port that serves it: when it may
-    be served, where it is, the row that it uses.
+    ``early``: ``done`` is called in the cycle of the first beat. ``data``: of a write, when its first beat is
+    there. The others are of the port that serves it: when it may be served, and how much before that its
+    first beat, where it is, the row that it uses.
     """
 
-    __slots__ = ("address", "beats", "data", "done", "held", "master", "place", "ready", "write")
+    __slots__ = (
+        "address",
+        "beats",
+        "data",
+        "done",
+        "early",
+        "held",
+        "lead",
+        "master",
+        "place",
+        "ready",
+        "write",
+    )
 
-    def __init__(self, master, address, beats, done, *, write=False, data=0):
+    def __init__(self, master, address, beats, done, *, write=False, data=0, early=False):
         self.master, self.address, self.beats, self.done = master, address, beats, done
-        self.write, self.data = write, data
-        self.ready, self.place, self.held = 0, None, None
+        self.write, self.data, self.early = write, data, early
+        self.ready, self.place, self.held, self.lead = 0, None, None, 0

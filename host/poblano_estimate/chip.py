@@ -1,5 +1,7 @@
 """A chip that walks through a program's commands in time."""
 
+from typing import Any
+
 from poblano.control.processor import CommandProcessor
 from poblano.isa.topology import UnitKind
 
@@ -13,6 +15,9 @@ from .transfers import Memories
 from .vector import VectorTimes, VectorUnit
 
 __all__ = ["Chip"]
+
+NEVER = -1
+"""The cycle of what has not come yet."""
 
 
 class Bus:
@@ -38,31 +43,28 @@ class Chip:
     starts, ends : for each command the cycles, from the doorbell, in which it starts and completes
     cycles : from the doorbell to the interrupt
     memories : the :class:`.transfers.Memories`
-    busy : by kind of unit, cycles of work, the sum of all tiles
     """
 
     def __init__(self, config, commands, *, ring=0, translate=lambda address: address, together=1):
         self._config, self._clock = config, Clock()
-        self.starts, self.ends = [None] * len(commands), [None] * len(commands)
+        self.starts, self.ends = [NEVER] * len(commands), [NEVER] * len(commands)
         self.memories = Memories(self._clock, config.memory, translate)
         self._queues, self._bus = [], Bus()
         for unit in range(config.units):
             started = lambda index, cycle, unit=unit: self._started(unit, index, cycle)
-            queue = Queue(
-                self._clock, self._queues, config.queue_depth, started=started, ended=self._ended
-            )
+            queue = Queue(self._clock, self._queues, config.queue_depth, started=started, ended=self._ended)
             self._queues.append(queue)
         self._make_units(together)
         self._processor = Processor(self._clock, self.memories, config, commands, self._queues, ring)
         self._clock.run()
-        if None in self.ends:
-            raise RuntimeError(f"command {self.ends.index(None)} of {len(commands)} never ends")
+        if NEVER in self.ends:
+            raise RuntimeError(f"command {self.ends.index(NEVER)} of {len(commands)} never ends")
         self.cycles = max(self.ends, default=0) + CommandProcessor.INTERRUPT
 
     def _make_units(self, together):
         config, clock = self._config, self._clock
         products, vectors = MatmulTimes(config), VectorTimes(config.tile)
-        stream = None
+        stream: Any = None
         for (kind, tile), queue in zip(config.topology.units, self._queues):
             calls = dict(finish=queue.finish, idle=queue.look)
             if kind is UnitKind.DMA:
@@ -75,7 +77,7 @@ class Chip:
                 queue.unit = MatmulUnit(clock, products, self._bus, tile, taken=stream.taken, **calls)
                 stream.matmul = queue.unit
             else:
-                queue.unit = VectorUnit(clock, vectors, self._bus, tile, **calls)
+                queue.unit = VectorUnit(clock, vectors, **calls)
 
     def _started(self, unit, index, cycle):
         self.starts[index] = cycle
@@ -83,10 +85,3 @@ class Chip:
 
     def _ended(self, index, cycle):
         self.ends[index] = cycle
-
-    @property
-    def busy(self):
-        totals = dict.fromkeys(UnitKind, 0)
-        for (kind, _), queue in zip(self._config.topology.units, self._queues):
-            totals[kind] += queue.unit.busy
-        return totals

@@ -20,7 +20,7 @@ def decode(words):
     waits = [
         [wait for wait in raw_waits(low | high << WORD_BITS) if wait[0] != NO_UNIT] for low, high in headers
     ]
-    found = [None] * len(words)
+    found: list[SimpleNamespace] = [SimpleNamespace()] * len(words)
     for opcode in Opcode:
         places = np.flatnonzero(opcodes == opcode)
         if not len(places):

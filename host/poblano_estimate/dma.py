@@ -39,10 +39,10 @@ class DMAUnit:
             landed=self._landed,
             idle=self._reader_idle,
         )
-        self._pending, self._loading, self._free, self._since = 0, True, 0, 0
+        self._free: int | None = 0
+        self._pending, self._loading = 0, True
         self._bus, self._next_beat = 0, 0
         self._todo, self._flying = deque(), 0
-        self.busy = 0
 
     def ready(self, o):
         """From which cycle on a command is taken; None if something must happen before."""
@@ -55,8 +55,6 @@ class DMAUnit:
 
     def start(self, o, now):
         """A command is taken."""
-        if not self._pending:
-            self._since = now
         self._pending += 1
         self._loading = o.opcode == Opcode.LOAD
         if self._loading:
@@ -78,19 +76,19 @@ class DMAUnit:
     def _store(self, o, now):
         """The bursts of a STORE, and when their data are there."""
         beat, rows, words = self._memory.data_bytes, o.rows, o.opcode in WORDS
-        row_bytes = WORD_BYTES if words else o.length if o.opcode == Opcode.STORE_BLOCK else o.lines * LINE_BYTES
+        row_bytes = (
+            WORD_BYTES if words else o.length if o.opcode == Opcode.STORE_BLOCK else o.lines * LINE_BYTES
+        )
         reads = rows * max(1, row_bytes // beat)
         if words and o.mem_stride == WORD_BYTES and not o.mem_addr % beat and not rows * WORD_BYTES % beat:
             row_bytes, rows = rows * WORD_BYTES, 1
             if o.opcode == Opcode.STORE_WORD:
                 reads = row_bytes // beat
-        found = bursts_of(
-            o.mem_addr, row_bytes, o.mem_stride, rows, beat=beat, most=self._memory.burst_beats
-        )
+        found = bursts_of(o.mem_addr, row_bytes, o.mem_stride, rows, beat=beat, most=self._memory.burst_beats)
         start, given, total = max(now + STORED, self._next_beat), 0, sum(beats for _, beats in found)
         for n, (address, beats) in enumerate(found):
+            data = start + given * reads // total
             given += beats
-            data = start + given * reads // total - 1
             self._todo.append((address, beats, data, n == len(found) - 1, now + AXIWriter.ADDRESS + n))
         self._next_beat = start + reads
         self._free = now + StoreEngine.READ + reads + LocalMemories.LATENCY
@@ -104,7 +102,7 @@ class DMAUnit:
             self._flying += 1
             done = lambda last, answer, ends=ends: self._answered(ends, answer)
             burst = Burst("store", address, beats, done, write=True, data=data)
-            self._memories.ask(burst, max(asked, data - beats + 1, now + 1))
+            self._memories.ask(burst, max(asked, now + 1))
 
     def _answered(self, ends, answer):
         self._flying -= 1
@@ -114,7 +112,5 @@ class DMAUnit:
 
     def _done(self):
         self._pending -= 1
-        if not self._pending:
-            self.busy += self.clock.now - self._since
         self._finish(self.clock.now)
         self._idle()

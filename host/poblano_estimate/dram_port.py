@@ -4,19 +4,19 @@ from poblano.dram.config import PIPELINE
 from poblano.dram.queue import BurstQueue
 from poblano.dram.write_data import WriteData
 
-from .port import Port
+from .port import NEVER, Port
 from .refresh import Refresh
 
 __all__ = ["DramPort"]
 
 OPENED = BurstQueue.LATENCY
 """Cycles from an address to the first activation for it."""
-SERVED = BurstQueue.LATENCY + 1
+SERVED = BurstQueue.LATENCY + 2
 """And to the first column command, if the row is open."""
 ANSWERED = WriteData.ANSWER + 1
 """Cycles from a write's last column command to its answer."""
-NEVER = 1 << 60
-"""A cycle that does not come."""
+HELD = 2
+"""Cycles from a write's beat to the column command that needs it."""
 
 
 class _Row:
@@ -128,11 +128,11 @@ class DramPort(Port):
                 held.opened[group] = max(start, self._activated)
                 self._activated = held.opened[group] + t.act_to_act_other
             ready = max(ready, held.opened[group] + delay - n)
-        burst.ready, burst.held = ready, held
+        burst.ready, burst.held, burst.lead = ready, held, max(0, ready - held.opened[first] - delay)
         held.users += not burst.write
 
     def _accept_write(self, burst):
-        burst.place, burst.data = self._place(burst), max(burst.data, self.clock.now + SERVED)
+        burst.place, burst.data = self._place(burst), max(burst.data + HELD, self.clock.now + SERVED)
         self._writes.append(burst)
         self._open_writes()
 
@@ -208,11 +208,14 @@ class DramPort(Port):
     def _read(self, burst):
         t = self.cycles
         first = max(self.clock.now, burst.ready, self._last_write + t.write_to_read_same)
+        lead = burst.lead if first == burst.ready else 0
         last = self._last_read = self._move(burst, first, t.read_to_precharge)
         self.read_beats += burst.beats
         end = burst.address + burst.beats * self._burst_bytes
         self._left = None if end % self._granule else burst.place[0]
-        self.clock.at(last + self._to_data, burst.done, first + self._to_data, last + self._to_data)
+        begun = first - lead + self._to_data
+        came = last + self._to_data
+        self.clock.at(begun if burst.early else came, burst.done, begun, came)
 
     def _write(self, burst):
         t, held = self.cycles, self.rows.get(burst.place[0])

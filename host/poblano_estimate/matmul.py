@@ -95,7 +95,7 @@ class MatmulUnit:
         self._loaded = 0  # when the loader has taken all words so far
         self._swap = self._pace = 0.0  # the last weight tile's first use, the least from it to the next
         self._written = 0  # when the results of all commands so far are written
-        self._held, self._free, self.busy = 0, 0, 0.0
+        self._held = self._free = 0
 
     def ready(self, o):
         """From which cycle on a command is taken; None if something must happen before."""
@@ -136,13 +136,14 @@ class MatmulUnit:
         had, done = (int(place / course.width + NEAR) for place in (before, at))
         if done > had:
             share = (done * course.width - before) / words
-            arrived = first + share * (last - first) + WeightLoader.LATENCY + max(1, course.items / course.width)
+            arrived = (
+                first + share * (last - first) + WeightLoader.LATENCY + max(1, course.items / course.width)
+            )
             if had:
                 least = self._swap + (done - had) * course.pace
             else:
                 earliest = max(begun + READ, first + course.width + WeightLoader.LATENCY)
                 least = max(self._swap + max(self._pace, course.items), earliest) + (done - 1) * course.pace
-            self.busy += (done - had) * course.pace
             self._swap, self._pace = max(least, arrived), course.pace
         # Words leave the FIFO when those before them have entered the array.
         behind = (at - self.times.ahead) / course.width

@@ -3,8 +3,12 @@
 from collections import deque
 import math
 
-__all__ = ["AxiPort", "Port"]
+__all__ = ["NEVER", "AxiPort", "Port"]
 
+NEVER = 1 << 60
+"""A cycle that does not come."""
+SEEN = 1
+"""Cycles until the simulated memory looks at an address."""
 MEMORY_BURSTS = 64
 """Reads that the simulated AXI4 memory takes before it stalls."""
 
@@ -21,7 +25,8 @@ class Port:
     def __init__(self, clock, depth):
         self.clock, self._depth = clock, depth
         self._waiting, self._turn = {}, deque()
-        self._queue, self._writes, self._busy = [], deque(), False
+        self._queue, self._writes = [], deque()
+        self._busy = self._reading = False  # a burst is being served, a read
         self.read_beats = self.written_beats = 0
 
     def ask(self, burst, cycle):
@@ -51,7 +56,7 @@ class Port:
 
     def _end(self):
         """A burst has been served."""
-        self._busy = False
+        self._busy = self._reading = False
         self._admit()
         self._serve()
 
@@ -79,15 +84,15 @@ class AxiPort(Port):
         self._write_turn = False
 
     def _enter(self, burst):
-        burst.ready = self.clock.now + self._latency
+        burst.ready = self.clock.now + self._latency + SEEN
 
     def _accept_write(self, burst):
         """Beats of reads and of writes take turns: a write delays the reads after the one that is served."""
-        burst.ready = self.clock.now
-        if not self._busy:
+        burst.ready = max(burst.data, self.clock.now)
+        if not self._reading:
             self._writes.append(burst)
             return
-        last = self.clock.now + math.ceil(2 * burst.beats * self._pace)
+        last = burst.ready + math.ceil(2 * burst.beats * self._pace)
         self._credit += burst.beats * self._pace
         self._answer(burst, last)
 
@@ -99,19 +104,19 @@ class AxiPort(Port):
         if self._busy or not self._queue and not self._writes:
             return
         now = self.clock.now
-        read = self._queue[0] if self._queue else None
-        if self._writes and (read is None or read.ready > now or self._write_turn):
-            self._write_turn = False
+        read, write = (bursts[0].ready if bursts else NEVER for bursts in (self._queue, self._writes))
+        if write <= now and (read > now or self._write_turn):
+            self._write_turn = self._reading = False
             burst = self._writes.popleft()
             self._answer(burst, self._move(burst)[1])
-        elif read.ready <= now:
-            self._write_turn = bool(self._writes)
-            self._queue.pop(0)
-            self.read_beats += read.beats
-            first, last = self._move(read)
-            self.clock.at(last, read.done, first, last)
+        elif read <= now:
+            self._write_turn, self._reading = bool(self._writes), True
+            burst = self._queue.pop(0)
+            self.read_beats += burst.beats
+            first, last = self._move(burst)
+            self.clock.at(first if burst.early else last, burst.done, first, last)
         else:
-            self.clock.at(read.ready, self._serve)
+            self.clock.at(min(read, write), self._serve)
 
     def _move(self, burst):
         """Move all beats of a burst: the cycles of the first and the last."""

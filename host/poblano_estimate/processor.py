@@ -38,17 +38,22 @@ class Processor:
             self._room -= count
             self._flying += 1
             done = lambda first, last, count=count: self._come(count, first, last)
-            self._memories.ask(Burst(FETCH, address, count * self._beats, done), self.clock.now)
+            burst = Burst(FETCH, address, count * self._beats, done, early=True)
+            self._memories.ask(burst, self.clock.now)
 
     def _come(self, count, first, last):
-        """A burst has come."""
-        self._flying -= 1
+        """A burst comes."""
         if not self._next and not self._fetched:
             self.clock.at(last + self._beats + CommandFetch.LATENCY - 1, self._collected)
         pace = (last - first + 1) / count
         self._fetched.extend(last - (count - 1 - n) * pace + CommandFetch.LATENCY for n in range(count))
-        self.clock.at(self.clock.now + 1, self._fetch)
+        self.clock.at(last + 1, self._landed)
         self._check()
+
+    def _landed(self):
+        """All of a burst has come."""
+        self._flying -= 1
+        self._fetch()
 
     def _collected(self):
         """A command's beats have left the FIFO of the fetch."""

@@ -1,6 +1,7 @@
 """A unit's queue: commands that wait for others, and what has been completed."""
 
 from collections import deque
+from typing import Any
 
 from poblano.control.queue import IN_FLIGHT, UnitQueue
 from poblano.isa.commands import Opcode
@@ -22,9 +23,11 @@ class Queue:
     def __init__(self, clock, queues, depth, *, started, ended):
         self.clock, self._queues, self._depth = clock, queues, depth
         self._started, self._ended = started, ended
-        self.unit, self.ends = None, []
+        self.unit: Any = None  # its maker sets it
+        self.ends = []
         self._commands, self._running = deque(), deque()
-        self._waiters, self._free, self._due = [], 0, None
+        self._waiters, self._free = [], 0
+        self._due = -1  # when it is looked again
 
     @property
     def full(self):
@@ -67,7 +70,7 @@ class Queue:
                 return
             at = max(at, free)
         if at > now:
-            if self._due is None or not now < self._due <= at:
+            if not now < self._due <= at:
                 self._due = at
                 self.clock.at(at, self.look)
             return

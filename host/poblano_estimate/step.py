@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from poblano.config import ChipConfig
 from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.compiler.model import Chunk
 from poblano_host.models.outline import outline
@@ -16,8 +17,8 @@ from .vector import VectorTimes
 __all__ = ["Model", "StepEstimate"]
 
 SEEN = 6
-"""Layers, of a model whose layers are alike, that are walked through; the others take as long as those from
-the third to the fifth."""
+"""Layers, of a model whose layers are alike, that are walked through; the others take as long as these in
+their middle."""
 FIRST, LAST = 1, 4
 """Of these, from the end of the first to the end of the second all is as in any other."""
 BURSTS = 40_000
@@ -26,10 +27,10 @@ BURSTS = 40_000
 
 @dataclass(frozen=True)
 class StepEstimate:
-    """What a step takes: ``tokens`` in ``cycles``, the :class:`Activity`, and the roofline: the least that its
-    multiply-accumulates (``macs``) or its bytes from memory take."""
+    """What a step takes: ``tokens`` in ``cycles``, the :class:`Activity`, and the roofline: the least that
+    its multiply-accumulates (``macs``) or its bytes from memory take."""
 
-    config: object
+    config: ChipConfig
     tokens: int
     cycles: float
     macs: int
@@ -51,8 +52,8 @@ class StepEstimate:
 
     @property
     def utilisation(self):
-        """Of all cycles, by name: the multiply-accumulates of the arrays, the work of the units, and the bytes
-        of streams and of the DMA engine among those that memory could give."""
+        """Of all cycles, by name: the multiply-accumulates of the arrays, the work of the units, and of the
+        bytes that memory could give those of streams and all."""
         config, activity = self.config, self.activity
         tiles, memory = config.tiles * self.cycles, float(config.memory.total_bandwidth) * self.cycles
         return {
@@ -170,7 +171,7 @@ class Model:
 
     def _together(self, commands):
         """Bursts of a stream that are seen as one: one, if there are few, or a part of the weight FIFO and
-        of a DRAM's granule."""
+        of a granule of the DRAM."""
         memory = self.config.memory
         burst = memory.burst_beats * memory.data_bytes
         count = sum(o.rows * o.row_bytes for o in commands if hasattr(o, "row_bytes")) / burst
@@ -189,7 +190,5 @@ def _hint(error, config):
         return ""
     needed = int(error.split(" needs ")[1].split()[0])
     have = config.memory.bytes_of_home
-    return (
-        f": {(needed - have) / 1e9:.1f} GB more; homes of {1 << (needed - 1).bit_length()} bytes would do, or "
-        f"{-(-needed // have)} times as many chips or homes"
-    )
+    size, more = 1 << (needed - 1).bit_length(), (needed - have) / 1e9
+    return f": {more:.2g} GB more; homes of {size} bytes would do, or {-(-needed // have)} times as many"

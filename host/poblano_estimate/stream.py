@@ -1,5 +1,7 @@
 """A tile's stream unit, from memory to its weight FIFO."""
 
+from typing import Any
+
 from poblano.axi.reader import AXIReader
 
 from .parts import asked
@@ -42,8 +44,9 @@ class StreamUnit:
             landed=self._landed,
             idle=self._reader_idle,
         )
-        self._free, self._pending, self.busy = 0, 0, 0
-        self.matmul = None
+        self._free: int | None = 0
+        self._pending = 0
+        self.matmul: Any = None  # its maker sets it
 
     def ready(self, o):
         """From which cycle on a command is taken; None if something must happen before."""
@@ -61,7 +64,6 @@ class StreamUnit:
 
     def _landed(self, o, beats, first, last, ends):
         wait = AXIReader.LATENCY
-        self.busy += beats
         self.matmul.arrive(beats / self._beats, beats, first + wait, last + wait)
         if ends:
             self.clock.at(last + AXIReader.DONE, self._done)

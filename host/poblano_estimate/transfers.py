@@ -78,9 +78,7 @@ class Reader:
     transfer can be taken. Bursts of at most ``longest`` beats go ``together`` so many at a time.
     """
 
-    def __init__(
-        self, clock, memories, name, *, depth, outstanding, longest, together=1, landed, idle
-    ):
+    def __init__(self, clock, memories, name, *, depth, outstanding, longest, together=1, landed, idle):
         self.clock, self._memories, self.name = clock, memories, name
         self._room, self._outstanding, self._longest, self._together = depth, outstanding, longest, together
         self._landed, self._idle = landed, idle
@@ -121,7 +119,9 @@ class Reader:
             self._flying += bursts
             self._room -= beats
             self._next = now + bursts
-            done = lambda first, last, t=transfer, b=beats, e=ends, n=bursts: self._come(t, b, e, n, first, last)
+            done = lambda first, last, t=transfer, b=beats, e=ends, n=bursts: self._come(
+                t, b, e, n, first, last
+            )
             self._memories.ask(Burst(self.name, address, beats, done), now + 1)
             if ends:
                 self.clock.at(now + 1, self._idle)

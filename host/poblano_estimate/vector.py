@@ -60,10 +60,9 @@ class VectorTimes:
 class VectorUnit:
     """Takes VECTOR and CLEAR commands, one after the other."""
 
-    def __init__(self, clock, times, bus, own, *, finish, idle):
-        self.clock, self._times, self._bus, self._own = clock, times, bus, own
-        self._finish, self._idle = finish, idle
-        self._free, self.busy = 0, 0
+    def __init__(self, clock, times, *, finish, idle):
+        self.clock, self._times, self._finish, self._idle = clock, times, finish, idle
+        self._free = 0
 
     def ready(self, o):
         """From which cycle on a command is taken."""
@@ -72,7 +71,6 @@ class VectorUnit:
     def start(self, o, now):
         """A command is taken."""
         cycles = self._times.of(o) if o.opcode == Opcode.VECTOR else 1
-        self.busy += cycles
         self._free = now + cycles
         self.clock.at(now + cycles, self._done)
 

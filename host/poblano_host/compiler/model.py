@@ -77,9 +77,7 @@ class CompiledModel:
     Raises :class:`CompileError`.
     """
 
-    def __init__(
-        self, model, config, *, context=None, slots=1, pages=None, activations=None, tokens=None
-    ):
+    def __init__(self, model, config, *, context=None, slots=1, pages=None, activations=None, tokens=None):
         self.model, self.config, c = padded_heads(model), config, model.config
         self.slots = slots
         self.formats = ActivationFormats.choose(activations, config)
@@ -91,7 +89,9 @@ class CompiledModel:
             )
         self._check_tables(slots)
         self._plans, self._templates = {}, {}
-        self.max_tokens = self._fit(TOKENS if tokens is None else (tokens, *(n for n in TOKENS if n < tokens)))
+        self.max_tokens = self._fit(
+            TOKENS if tokens is None else (tokens, *(n for n in TOKENS if n < tokens))
+        )
         self.memory = ModelMemory(
             self.model, self.sizes, config, context=self.context, slots=slots, tokens=self.max_tokens
         )

@@ -96,7 +96,7 @@ class CommandProcessor(wiring.Component):
     dram_events : In(DramEvents).array(homes), with ``config.ecc`` and DRAM controllers
     """
 
-    INTERRUPT = 2
+    INTERRUPT = 1
     """Cycles from the last completion to the interrupt."""
 
     def __init__(self, config: ChipConfig):
