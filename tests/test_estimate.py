@@ -236,7 +236,7 @@ def test_bursts():
 
 
 def test_clock():
-    """Calls come in the order of their cycles, those of one cycle as they were asked for; none in the past."""
+    """Calls come in the order of their cycles, those of one cycle as asked for; none in the past."""
     clock, seen = Clock(), []
     clock.at(5, seen.append, "b")
     clock.at(2, lambda: clock.at(1, seen.append, "a"))
