@@ -1,5 +1,7 @@
 """A DRAM and its controller behind a port of the chip."""
 
+from collections import deque
+
 from poblano.dram.config import PIPELINE
 from poblano.dram.queue import BurstQueue
 from poblano.dram.write_data import WriteData
@@ -15,6 +17,8 @@ SERVED = BurstQueue.LATENCY + 2
 """And to the first column command, if the row is open."""
 ANSWERED = WriteData.ANSWER + 1
 """Cycles from a write's last column command to its answer."""
+FOUR = 4
+"""Activations that may come in a window."""
 HELD = 2
 """Cycles from a write's beat to the column command that needs it."""
 
@@ -46,11 +50,12 @@ class DramPort(Port):
         self.banks, self.groups = timing.banks, timing.groups
         self._burst_bytes, self._granule = timing.burst_bytes, dram.granule
         self.rows = {}  # by bank
-        self._activated = 0  # from when on the next activation may come
+        self._activated = deque([-self.cycles.four_acts] * FOUR, FOUR)  # when the last rows were opened
         self._without = 0  # reads in the queue whose rows are not being opened
         self._oldest, self._oldest_since = None, 0
         self._writing, self._count, self._since = False, 0, None
         self._last_read = self._last_write = -self.cycles.interval
+        self._last_group = 0
         self._left = None
         self._refresh = Refresh(self)
 
@@ -125,8 +130,10 @@ class DramPort(Port):
         for n in range(groups):
             group = (first + n) % self.groups
             if group not in held.opened:
-                held.opened[group] = max(start, self._activated)
-                self._activated = held.opened[group] + t.act_to_act_other
+                before = self._activated
+                at = max(start, before[-1] + t.act_to_act_other, before[0] + t.four_acts)
+                held.opened[group] = at
+                before.append(at)
             ready = max(ready, held.opened[group] + delay - n)
         burst.ready, burst.held, burst.lead = ready, held, max(0, ready - held.opened[first] - delay)
         held.users += not burst.write
@@ -230,7 +237,10 @@ class DramPort(Port):
 
     def _move(self, burst, first, to_precharge):
         """Give a burst's column commands, from ``first`` on; the cycle of the last."""
-        last = first + (burst.beats - 1) * self.cycles.burst
+        t, group = self.cycles, burst.place[2]
+        first += (t.column_same - t.column_other) * (first == self.clock.now and group == self._last_group)
+        last = first + (burst.beats - 1) * t.burst
+        self._last_group = (group + burst.beats - 1) % self.groups
         self._busy, held = True, burst.held
         held.users -= not burst.write
         held.free = max(held.free, last + to_precharge)
