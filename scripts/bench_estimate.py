@@ -16,6 +16,7 @@ from pathlib import Path
 import random
 import sys
 
+from document import rewrite
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +33,7 @@ MEAN, WORST, TIMES = 0.02, 0.05, 3
 LOW, HALF = 0.8, 0.5
 """At least so many of the cases run below so much of their roofline."""
 HELD_OUT = 20
+PAGE = Path(__file__).parents[1] / "docs" / "estimate.md"
 
 
 def _odd():
@@ -282,6 +284,27 @@ def summary(rows):
     }
 
 
+def lines(rows):
+    """The table of docs/estimate.md, of ``rows`` as :func:`show` has them."""
+    found = [
+        "| chip | cases | drawn | cycles | of the roofline | mean error | worst error | the roofline's |",
+        "|---|--:|--:|---|---|--:|--:|--:|",
+    ]
+    chips = {name.split("/")[0]: [] for name, *_ in rows}
+    for name, *row in rows:
+        chips[name.split("/")[0]].append(row)
+    for chip, mine in [*chips.items(), ("all", [row[1:] for row in rows])]:
+        figures = summary(mine)
+        cycles = [f"{count:,}" for count in sorted(row[1] for row in mine)]
+        shares = sorted(step.roofline_cycles / count for _, count, step in mine)
+        found.append(
+            f"| {chip} | {figures['cases']} | {figures['held_out_cases']} | {cycles[0]} to {cycles[-1]} | "
+            f"{shares[0]:.0%} to {shares[-1]:.0%} | {figures['mean_error']:.2%} | "
+            f"{figures['worst_error']:.2%} | {figures['roofline_mean_error']:.1%} |"
+        )
+    return [line.replace("%", " %") for line in found]
+
+
 def missed(figures):
     """What bars the figures miss, as text."""
     found = []
@@ -325,16 +348,17 @@ def parse():
     parser.add_argument(
         "--quick", action="store_true", help="only presets that compile soon, and fewer cases"
     )
+    parser.add_argument("--write", action="store_true", help="put the table into docs/estimate.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, by their names")
     return parser.parse_args()
 
 
 def main():
     arguments = parse()
-    known = {name: case for name, case in CASES.items() if not (arguments.quick and case.slow)}
+    known, held = {name: case for name, case in CASES.items() if not (arguments.quick and case.slow)}, {}
     if arguments.cases:
-        known = {name: case for name, case in CASES.items() if any(part in name for part in arguments.cases)}
-        held = {}
+        named = lambda name: any(part in name for part in arguments.cases)
+        known = {name: case for name, case in CASES.items() if named(name)}
     else:
         count = arguments.drawn // 2 if arguments.quick else arguments.drawn
         held = drawn(arguments.seed, count, slow=not arguments.quick)
@@ -349,6 +373,8 @@ def main():
     figures = summary([row[1:] for row in rows])
     for name, value in figures.items():
         print(f"{name}: {value:.4g}")
+    if arguments.write:
+        rewrite(PAGE, "scripts/bench_estimate.py", lines(rows))
     if arguments.json:
         each = {name: step.cycles / cycles - 1 for name, _, cycles, step in rows}
         arguments.json.write_text(json.dumps(figures | {"errors": each}, indent=2) + "\n")

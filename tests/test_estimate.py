@@ -1,6 +1,7 @@
 """What chips take, as estimated, against counters of the RTL; sizes that nothing simulates; bad input."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -267,3 +268,24 @@ def test_benchmark_draws_and_bars():
     figures = summary([(False, step.cycles * 1.2, step), (True, step.cycles, step)])
     assert figures["worst_error"] == pytest.approx(1 / 6) and figures["held_out_worst_error"] == 0
     assert [line for line in missed(figures) if "worst" in line and "5%" in line]
+
+
+def test_command(poblano, tmp_path):
+    """The command's tables and figures, and clear lines for what can't be."""
+    path = tmp_path / "figures.json"
+    code, out, _ = poblano(
+        "estimate", "--preset", "desk", "--batch", 2, "--context", 64, "--prefill", 8, "--json", path
+    )
+    assert code == 0
+    assert re.search(r"tokens a second of a user +│ +[\d,.]+", out) and "weights, keys and values" in out
+    figures = json.loads(path.read_text())
+    assert figures["model"] == "default" and figures["batch"] == 2 and figures["prefill"]["tokens"] == 8
+    assert figures["decode"]["chip_tokens_per_second"] > figures["decode"]["user_tokens_per_second"]
+    for options, message in (
+        (("--model", "gpt-9"), "gpt-9: no model; give default"),
+        (("--preset", "vast"), "unknown preset 'vast'"),
+        (("--clock", "-1"), "the clock must be above 0 MHz, not -1"),
+        (("--preset", "nano", "--batch", 64), "context|room|sequences|tokens"),
+    ):
+        code, _, err = poblano("estimate", *options)
+        assert code == 2 and len(err.splitlines()) == 1 and re.search(message, err)

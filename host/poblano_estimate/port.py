@@ -3,7 +3,9 @@
 from collections import deque
 import math
 
-__all__ = ["NEVER", "AxiPort", "Port"]
+from poblano.memory.axi_ram import AXIRam
+
+__all__ = ["NEVER", "AxiPort", "BufferPort", "Port"]
 
 NEVER = 1 << 60
 """A cycle that does not come."""
@@ -79,12 +81,13 @@ class AxiPort(Port):
 
     def __init__(self, clock, memory):
         super().__init__(clock, MEMORY_BURSTS)
-        self._latency, self._pace = memory.latency, float(memory.data_bytes / memory.bandwidth)
+        self._read, self._response = memory.latency + SEEN, memory.latency
+        self._pace = float(memory.data_bytes / memory.bandwidth)
         self._credit = 0.0  # the cycle from which on there is a beat in the bucket
         self._write_turn = False
 
     def _enter(self, burst):
-        burst.ready = self.clock.now + self._latency + SEEN
+        burst.ready = self.clock.now + self._read
 
     def _accept_write(self, burst):
         """Beats of reads and of writes take turns: a write delays the reads after the one that is served."""
@@ -98,7 +101,7 @@ class AxiPort(Port):
 
     def _answer(self, burst, last):
         self.written_beats += burst.beats
-        self.clock.at(last + self._latency, burst.done, last, last + self._latency)
+        self.clock.at(last + self._response, burst.done, last, last + self._response)
 
     def _serve(self):
         if self._busy or not self._queue and not self._writes:
@@ -127,3 +130,11 @@ class AxiPort(Port):
         self._busy = True
         self.clock.at(last + 1, self._end)
         return first, last
+
+
+class BufferPort(AxiPort):
+    """A KV buffer: a beat a cycle."""
+
+    def __init__(self, clock, memory):
+        super().__init__(clock, memory)
+        self._read, self._response, self._pace = AXIRam.READ, AXIRam.ANSWER, 1.0

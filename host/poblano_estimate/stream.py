@@ -41,6 +41,7 @@ class StreamUnit:
             outstanding=memory.outstanding,
             longest=reader.longest,
             together=together,
+            ordered=memory.paging is None and memory.several,
             landed=self._landed,
             idle=self._reader_idle,
         )

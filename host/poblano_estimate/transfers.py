@@ -8,7 +8,7 @@ from poblano.axi.translator import AddressTranslator
 
 from .burst import Burst
 from .dram_port import DramPort
-from .port import AxiPort
+from .port import AxiPort, BufferPort
 
 __all__ = ["FETCH", "Memories", "Reader", "bursts_of"]
 
@@ -33,7 +33,7 @@ def bursts_of(address, row_bytes, stride, rows, *, beat, most):
 
 
 class Memories:
-    """The chip's memory: the port of each home, and page tables before them.
+    """The chip's memory: the port of each home, its KV buffer, and page tables before them.
 
     ``translate`` gives the address of memory of one of the window.
     """
@@ -41,6 +41,7 @@ class Memories:
     def __init__(self, clock, memory, translate):
         kind = AxiPort if memory.dram is None else DramPort
         self._homes = [kind(clock, memory) for _ in range(memory.homes)]
+        self._buffers = [BufferPort(clock, memory) for _ in memory.kv_buffers]
         self._memory, self._translate, self._pages = memory, translate, {}
         self.beat_bytes = memory.data_bytes
 
@@ -57,10 +58,17 @@ class Memories:
                     self._pages[burst.master] = page
                     cycle += AddressTranslator.LOOKUP
                 burst.address = self._translate(burst.address)
-        home = 0
-        if memory.homes > 1:
-            home, burst.address = divmod(burst.address, memory.home_bytes)
-        self._homes[home].ask(burst, cycle)
+        places = self._homes + self._buffers
+        place = places[self.place_of(burst.address)]
+        burst.address %= memory.bytes_of_home
+        place.ask(burst, cycle)
+
+    def place_of(self, address):
+        """The number of the home, or behind these of the KV buffer, that an address of memory is in."""
+        memory = self._memory
+        home, rest = divmod(address, memory.bytes_of_home)
+        inside = self._buffers and rest >= memory.bytes_of_home - memory.kv_bytes
+        return home + memory.homes * bool(inside)
 
     @property
     def bytes_read(self):
@@ -75,14 +83,18 @@ class Reader:
     """An ``AXIReader``: transfers in order, bursts ahead as far as there is room for ``depth`` beats.
 
     ``landed(transfer, beats, first, last, ends)`` is called when a burst has come, ``idle()`` when the next
-    transfer can be taken. Bursts of at most ``longest`` beats go ``together`` so many at a time.
+    transfer can be taken. Bursts of at most ``longest`` beats go ``together`` so many at a time. ``ordered``:
+    those in flight are all at one memory.
     """
 
-    def __init__(self, clock, memories, name, *, depth, outstanding, longest, together=1, landed, idle):
+    def __init__(
+        self, clock, memories, name, *, depth, outstanding, longest, together=1, ordered=False, landed, idle
+    ):
         self.clock, self._memories, self.name = clock, memories, name
         self._room, self._outstanding, self._longest, self._together = depth, outstanding, longest, together
         self._landed, self._idle = landed, idle
         self._todo, self._next, self._flying, self._asleep = deque(), 0, 0, True
+        self._ordered, self._place = ordered, None
 
     def take(self, transfer, cycle, address, row_bytes, stride, rows):
         """A transfer's command is taken in ``cycle``."""
@@ -114,7 +126,12 @@ class Reader:
             if self._next > now:
                 self._wake(self._next)
                 return
-            transfer, address, beats, ends = todo.popleft()
+            transfer, address, beats, ends = todo[0]
+            place = self._memories.place_of(address) if self._ordered else None
+            if self._flying and place != self._place:
+                return  # bursts of one id wait until those at another memory are answered
+            self._place = place
+            todo.popleft()
             bursts = -(-beats // self._longest)
             self._flying += bursts
             self._room -= beats
