@@ -97,13 +97,19 @@ class DramPort(Port):
             if burst.ready == NEVER and burst.master not in waiting:
                 held = self.rows.get(bank)
                 if wanted.get((burst.master, bank), row) == row and (
-                    held is None or held.row == row or not held.users
+                    held is None or held.row == row or not self._kept(held)
                 ):
                     self._open(burst, held)
                     self._without -= 1
                 else:
                     waiting.add(burst.master)
             wanted.setdefault((burst.master, bank), row)
+
+    def _kept(self, held):
+        """Whether a row is kept open: for what is being served, reads or writes."""
+        if self._writing:
+            return any(burst.held is held for burst in self._writes)
+        return held.users > 0
 
     def close(self, bank):
         """A bank is refreshed: the cycle from which on its row can be closed, None if none is open."""
@@ -152,7 +158,7 @@ class DramPort(Port):
                 return
             if burst.held is None:
                 held = self.rows.get(bank)
-                if held is not None and held.row != row and held.users and not self._writing:
+                if held is not None and held.row != row and not self._writing and self._kept(held):
                     return
                 self._open(burst, held)
 
@@ -181,6 +187,7 @@ class DramPort(Port):
         if self._writing:
             if self._queue and (not ready or self._count >= dram.write_beats):
                 self._writing, self._since = False, None
+                self.settle()
         elif ready:
             self._since = now if self._since is None else self._since
             beats = sum(burst.beats for burst in self._writes if burst.data <= now)
