@@ -65,10 +65,11 @@ class Chip:
         config, clock = self._config, self._clock
         products, vectors = MatmulTimes(config), VectorTimes(config.tile)
         stream: Any = None
+        matmuls: dict = {}
         for (kind, tile), queue in zip(config.topology.units, self._queues):
             calls = dict(finish=queue.finish, idle=queue.look)
             if kind is UnitKind.DMA:
-                queue.unit = DMAUnit(clock, self.memories, config, **calls)
+                queue.unit = DMAUnit(clock, self.memories, config, matmuls, **calls)
             elif kind is UnitKind.STREAM:
                 queue.unit = stream = StreamUnit(
                     clock, self.memories, config, tile, together=together, **calls
@@ -76,6 +77,7 @@ class Chip:
             elif kind is UnitKind.MATMUL:
                 queue.unit = MatmulUnit(clock, products, self._bus, tile, taken=stream.taken, **calls)
                 stream.matmul = queue.unit
+                matmuls[tile] = queue.unit
             else:
                 queue.unit = VectorUnit(clock, vectors, **calls)
 

@@ -23,11 +23,14 @@ WORDS = Opcode.STORE_SCALE, Opcode.STORE_WORD
 
 
 class DMAUnit:
-    """Takes LOAD and the STOREs; those that go the same way overlap."""
+    """Takes LOAD and the STOREs; those that go the same way overlap.
 
-    def __init__(self, clock, memories, config, *, finish, idle):
+    ``products`` are the matmul units by tile, with which blocks are read in turn.
+    """
+
+    def __init__(self, clock, memories, config, products, *, finish, idle):
         self.clock, self._memories, self._memory = clock, memories, config.memory
-        self._finish, self._idle = finish, idle
+        self._products, self._finish, self._idle = products, finish, idle
         memory = self._memory
         self._reader = Reader(
             clock,
@@ -85,6 +88,8 @@ class DMAUnit:
             if o.opcode == Opcode.STORE_WORD:
                 reads = row_bytes // beat
         found = bursts_of(o.mem_addr, row_bytes, o.mem_stride, rows, beat=beat, most=self._memory.burst_beats)
+        if o.opcode in (Opcode.STORE_BLOCK, Opcode.STORE_SCALE):
+            reads = round(reads * (1 + self._products[o.tile].reads(now)))
         start, given, total = max(now + STORED, self._next_beat), 0, sum(beats for _, beats in found)
         for n, (address, beats) in enumerate(found):
             data = start + given * reads // total

@@ -63,20 +63,21 @@ class MatmulTimes:
             pace=max(steps * step, writes) / (steps * passes),
             items=items,
             tail=rows - 1 + self._fill + max(drain, writes),
+            rows=rows,
             writes=writes * o.groups,
         )
 
 
 class Course:
     """What a command does: ``passes`` weight tiles of ``words`` in all enter the array, each in ``items``
-    cycles and ``pace`` cycles after the one before at the earliest; ``tail`` cycles after the last is used,
-    its results have come, which take ``writes``."""
+    cycles and ``pace`` cycles after the one before at the earliest; each meets ``rows`` rows of activations.
+    ``tail`` cycles after the last is used its results have come, which take ``writes``."""
 
-    __slots__ = ("items", "pace", "passes", "tail", "width", "words", "writes")
+    __slots__ = ("items", "pace", "passes", "rows", "tail", "width", "words", "writes")
 
-    def __init__(self, *, passes, words, pace, items, tail, writes):
+    def __init__(self, *, passes, words, pace, items, rows, tail, writes):
         self.passes, self.words, self.pace, self.items = passes, words, pace, items
-        self.tail, self.writes = tail, writes
+        self.rows, self.tail, self.writes = rows, tail, writes
         self.width = words / passes
 
 
@@ -94,6 +95,7 @@ class MatmulUnit:
         self._left = 0.0  # words of the first course that have not come
         self._loaded = 0  # when the loader has taken all words so far
         self._swap = self._pace = 0.0  # the last weight tile's first use, the least from it to the next
+        self._rate = 0.0  # activations that are read in a cycle
         self._written = 0  # when the results of all commands so far are written
         self._held = self._free = 0
 
@@ -110,6 +112,10 @@ class MatmulUnit:
         self._held += 1
         self._free = now + Hardware.FORK
         self._pump()
+
+    def reads(self, now):
+        """In how many of the cycles around now it reads activations."""
+        return self._rate if self._swap + self._pace > now else 0.0
 
     def arrive(self, words, beats, first, last):
         """Words are at the FIFO's output, the first and the last in these cycles."""
@@ -145,6 +151,7 @@ class MatmulUnit:
                 earliest = max(begun + READ, first + course.width + WeightLoader.LATENCY)
                 least = max(self._swap + max(self._pace, course.items), earliest) + (done - 1) * course.pace
             self._swap, self._pace = max(least, arrived), course.pace
+            self._rate = course.rows / course.pace
         # Words leave the FIFO when those before them have entered the array.
         behind = (at - self.times.ahead) / course.width
         entered = self._swap - (done - behind) * course.pace if done else self._swap
