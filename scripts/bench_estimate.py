@@ -66,6 +66,23 @@ def _ddr3():
     return ChipConfig(name="ddr3", tiles=2, tile=tile, memory=memory)
 
 
+def _homes():
+    """A chip like a small ``quad``: two homes of two pseudo-channels side by side, more lanes than a line."""
+    tile = TileConfig(
+        array=ArrayConfig(rows=32, cols=16, load_rows=2),
+        lanes=16,
+        tokens=32,
+        vmem_lines=8192,
+        amem_blocks=2048,
+        fifo_bytes=8192,
+    )
+    dram = DramConfig(channels=2)
+    memory = MemoryConfig(
+        data_width=512, addr_width=40, outstanding=16, homes=2, home_bytes=dram.timing.bytes, dram=dram
+    )
+    return ChipConfig(name="homes", tiles=2, tile=tile, memory=memory)
+
+
 CHIPS = {
     "nano": lambda: preset("nano"),
     "desk": lambda: preset("desk"),
@@ -73,6 +90,7 @@ CHIPS = {
     "quad": lambda: preset("quad"),
     "odd": _odd,
     "ddr3": _ddr3,
+    "homes": _homes,
 }
 
 
@@ -208,6 +226,16 @@ def _cases():
             (SMALL, "q4_1", SEVERAL),
         )
     ]
+    found += [
+        Case("homes", sizes, form, places)
+        for sizes, form, places in (
+            (TINY, "q8_0", ONE),
+            (SMALL, "q4_1", LATER),
+            (WIDE, "q4_1", ONE),
+            (SMALL, "q8_0", MANY),
+            (SMALL, "q4_1", SEVERAL),
+        )
+    ]
     found += [Case("quad", QUAD, "q4_1", ONE, slow=True), Case("quad", QUAD, "q8_0", MANY, slow=True)]
     found += [Case("desk", "smollm2-135m", "q4_1", ((1, 512),), slow=True)]
     return found
@@ -220,7 +248,9 @@ def drawn(seed, count, *, slow):
     """``count`` cases by a ``seed``; with ``slow`` ones on ``quad`` too."""
     rng, found = random.Random(seed), {}
     while len(found) < count:
-        chip = rng.choice(["nano", "nano", "desk", "desk", "desk_axi", "odd", "ddr3"] + ["quad"] * slow)
+        chip = rng.choice(
+            ["nano", "nano", "desk", "desk", "desk_axi", "odd", "ddr3", "homes"] + ["quad"] * slow
+        )
         small, large = chip in ("nano", "odd", "ddr3"), chip == "quad"
         kv_heads = rng.choice([4] if large else [1, 2] if small else [1, 2, 3])
         sizes = (
