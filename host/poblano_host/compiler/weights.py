@@ -10,6 +10,7 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 
 from ..models.model import MX_FORMATS, BlockTensor
+from ..models.outline import OutlineTensor
 from ..models.quantise import quantise_weights
 from .errors import CompileError
 from .image import align
@@ -105,12 +106,20 @@ def matrix_bytes(tensor, config):
     return step * -(-tensor.shape[1] // (BLOCK * array.segments)) * -(-tensor.shape[0] // array.cols)
 
 
+def matrix_steps(tensor, config):
+    """(K in blocks, whole steps of the array, bytes of a group of array columns) of the streams of a
+    BlockTensor (N out, K in)."""
+    form, array = weight_form(tensor), config.tile.array
+    k_blocks = align(tensor.shape[1] // BLOCK, array.segments)
+    step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
+    return k_blocks, step * k_blocks // array.segments
+
+
 def matrix_parts(tensor, config):
     """(the bytes of its stream, K in blocks, whole steps of the array, bytes of a group of array columns) of
     a BlockTensor (N out, K in)."""
-    form, array = weight_form(tensor), config.tile.array
-    blocks = tensor.shape[1] // BLOCK
-    k_blocks = align(blocks, array.segments)
+    form, blocks = weight_form(tensor), tensor.shape[1] // BLOCK
+    k_blocks, group_bytes = matrix_steps(tensor, config)
     pad = lambda part, unit, value=0: np.pad(
         part.T, ((0, (k_blocks - blocks) * unit), (0, 0)), constant_values=value
     )
@@ -124,8 +133,7 @@ def matrix_parts(tensor, config):
             element=form["element"],
             scale_format=form["scale"],
         )
-    step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
-    return bytes(data), k_blocks, step * k_blocks // array.segments
+    return bytes(data), k_blocks, group_bytes
 
 
 def split_columns(widths, config, *, blocks=True, unit=1):
@@ -178,10 +186,16 @@ class TiledMatrix:
         """Append to ``image`` the streams of ``tensor``, a BlockTensor (N out, K in), each in its tile's
         home."""
         check_weights(tensor.format, config)
+        k_blocks, group_bytes = matrix_steps(tensor, config)
         addresses = []
         for tile, (first, end) in enumerate(ranges):
-            data, k_blocks, group_bytes = matrix_parts(tensor.rows(slice(first, end)), config)
-            addresses.append(image.append(data, config.topology.home_of(tile)))
+            rows, home = tensor.rows(slice(first, end)), config.topology.home_of(tile)
+            if isinstance(tensor, OutlineTensor):
+                addresses.append(
+                    image.reserve(-(-(end - first) // config.tile.array.cols) * group_bytes, home)
+                )
+            else:
+                addresses.append(image.append(matrix_parts(rows, config)[0], home))
         return cls(
             {name: int(value) for name, value in weight_form(tensor).items()},
             k_blocks,

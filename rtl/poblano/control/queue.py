@@ -53,6 +53,8 @@ class UnitQueue(wiring.Component):
     empty : Out(1), nothing is queued or in progress
     """
 
+    LATENCY = 2
+
     def __init__(self, *, depth, units, passes=False):
         self.depth = depth
         self.units = units

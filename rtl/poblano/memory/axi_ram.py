@@ -43,6 +43,9 @@ class AXIRam(wiring.Component):
     events : Out(ECCEvents), with ``ecc``
     """
 
+    READ, ANSWER = 2, 1
+    """Cycles from an address to its first beat, and from a write's last beat to its response."""
+
     def __init__(self, *, size, addr_width, data_width=32, id_widths=(1, 1), ecc=False):
         beats = size // (data_width // BYTE)
         if beats < 2 or beats & beats - 1 or size * BYTE % data_width:
