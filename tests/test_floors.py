@@ -32,7 +32,7 @@ FLOORS = (
     ("poblano.engine", "poblano.board"),
     ("poblano_host.cache", "poblano_host.assembler", "poblano_host.models"),
     ("poblano_host.compiler", "poblano_host.golden"),
-    ("poblano_host.sim", "poblano_host.serial"),
+    ("poblano_host.sim", "poblano_host.serial", "poblano_estimate"),
     ("poblano_host.runtime",),
     ("poblano_host.faults", "poblano_host.serve"),
     ("poblano_host.accuracy", "poblano_host.training"),

@@ -24,6 +24,7 @@ from .assembler import asm, disasm
 from .bench import bench
 from .chat import chat
 from .compare import compare
+from .estimate import estimate
 from .execute import execute
 from .explore import explore
 from .faults import faults
@@ -69,6 +70,7 @@ for command in (
     faults,
     model,
     matmul,
+    estimate,
     area,
     asic,
     fpga,

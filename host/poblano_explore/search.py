@@ -152,8 +152,9 @@ class Search:
         study.tell(trial, point.values)
 
     def refine(self, client, level, count, progress):
-        """The best of the level below, until ``count`` of them were tried at this level."""
-        below = self.points(LEVELS[LEVELS.index(level) - 1])
+        """The best of the highest level below that has points, until ``count`` were tried at this level."""
+        lower = reversed(LEVELS[: LEVELS.index(level)])
+        below = next((points for points in map(self.points, lower) if points), [])
         if not below:
             return
         tried = {_key(trial.params) for trial in self.tried(level)}

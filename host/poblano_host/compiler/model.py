@@ -63,6 +63,7 @@ class CompiledModel:
     pages : of a chip with page tables, the most pages that all sequences have together; by default enough for
         whole contexts. If memory has no room for so many there are fewer, but at least those of one context.
     activations : the format of the activations, see :class:`.formats.ActivationFormats`
+    tokens : the most tokens of a step, if not as many as there is room for
 
     Members
     -------
@@ -76,7 +77,7 @@ class CompiledModel:
     Raises :class:`CompileError`.
     """
 
-    def __init__(self, model, config, *, context=None, slots=1, pages=None, activations=None):
+    def __init__(self, model, config, *, context=None, slots=1, pages=None, activations=None, tokens=None):
         self.model, self.config, c = padded_heads(model), config, model.config
         self.slots = slots
         self.formats = ActivationFormats.choose(activations, config)
@@ -88,7 +89,9 @@ class CompiledModel:
             )
         self._check_tables(slots)
         self._plans, self._templates = {}, {}
-        self.max_tokens = self._fit()
+        self.max_tokens = self._fit(
+            TOKENS if tokens is None else (tokens, *(n for n in TOKENS if n < tokens))
+        )
         self.memory = ModelMemory(
             self.model, self.sizes, config, context=self.context, slots=slots, tokens=self.max_tokens
         )
@@ -149,11 +152,13 @@ class CompiledModel:
             raise ValueError(f"logits must be last, all or none, not {logits!r}")
         return self.batch([Chunk(0, position, tuple(tokens))], logits=ROWS[logits])
 
-    def batch(self, chunks, *, logits):
+    def batch(self, chunks, *, logits, layers=None):
         """The program that runs :class:`Chunk` s of several sequences, given all before were run, each of
         another sequence.
 
         ``logits`` is how many rows of logits are wanted, of the last tokens of the last chunks; -1: of all.
+        With ``layers`` it has only so many of the first layers, and what is around them: such a program is
+        there to be looked at, not to be run.
         """
         count = sum(len(chunk.tokens) for chunk in chunks)
         if not all(chunk.tokens for chunk in chunks) or not 1 <= count <= self.max_tokens:
@@ -163,7 +168,7 @@ class CompiledModel:
         for chunk in chunks:
             self._check(chunk)
         shape = self._shape([(len(chunk.tokens), chunk.position) for chunk in chunks], logits)
-        template, results, work = self._template(shape)
+        template, results, work = self._template(shape, layers)
         code = template.bind(
             {symbol: self._value(symbol, chunks[symbol.part]) for symbol in template.symbols}
         )
@@ -221,9 +226,9 @@ class CompiledModel:
             self._plans[key] = Plan(self.sizes, shape, self.config)
         return self._plans[key]
 
-    def _fit(self):
-        """The most tokens for which there is room."""
-        for tokens in TOKENS:
+    def _fit(self, lengths):
+        """The most tokens, of ``lengths``, for which there is room."""
+        for tokens in lengths:
             if tokens <= self.config.tile.tokens:
                 try:
                     self._plan(Shape((Part(tokens, 0, self.context),), 1))
@@ -239,7 +244,7 @@ class CompiledModel:
         layers = len(self.model.graph.layers)
         if layers * self.max_tokens <= SURELY:
             return self.max_tokens, RINGS[0]
-        for tokens in (n for n in TOKENS if n <= self.max_tokens):
+        for tokens in (self.max_tokens, *(n for n in TOKENS if n < self.max_tokens)):
             shape = Shape((Part(tokens, 0, self.context),), 0)
             first, second = (len(self._lower(shape, n).builder.ops) for n in (1, 2))
             needed = (first + (layers - 1) * (second - first)) * (1 + WAITING)
@@ -247,14 +252,15 @@ class CompiledModel:
                 break
         return tokens, next((ring for ring in RINGS if ring >= needed), RINGS[-1])
 
-    def _template(self, shape):
-        """(:class:`.template.Template`, what a program leaves in memory, :class:`.work.Work`) of a shape."""
-        if shape not in self._templates:
-            self._templates[shape] = self._compile(shape)
-        return self._templates[shape]
+    def _template(self, shape, layers):
+        """(:class:`.template.Template`, what a program leaves in memory, :class:`.work.Work`) of a shape, of
+        all ``layers`` (None) or of the first."""
+        if (shape, layers) not in self._templates:
+            self._templates[shape, layers] = self._compile(shape, layers)
+        return self._templates[shape, layers]
 
-    def _compile(self, shape):
-        layers = len(self.model.graph.layers)
+    def _compile(self, shape, layers):
+        layers = len(self.model.graph.layers) if layers is None else layers
         alike = layers > COMPILED_LAYERS and self.memory.alike
         template = None
         if alike:

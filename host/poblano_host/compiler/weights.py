@@ -10,6 +10,7 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
 
 from ..models.model import MX_FORMATS, BlockTensor
+from ..models.outline import OutlineTensor
 from ..models.quantise import quantise_weights
 from .errors import CompileError
 from .image import align
@@ -160,9 +161,13 @@ class TiledMatrix:
         pad = lambda part, unit, value=0: np.pad(
             part.T, ((0, (k_blocks - blocks) * unit), (0, 0)), constant_values=value
         )
-        addresses = []
+        step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
+        group_bytes, addresses = step * k_blocks // array.segments, []
         for tile, (first, end) in enumerate(ranges):
-            rows, data = tensor.rows(slice(first, end)), b""
+            rows, home, data = tensor.rows(slice(first, end)), config.topology.home_of(tile), b""
+            if isinstance(tensor, OutlineTensor):
+                addresses.append(image.reserve(-(-(end - first) // array.cols) * group_bytes, home))
+                continue
             if end > first:
                 data = pack_weights(
                     pad(rows.q, BLOCK),
@@ -172,14 +177,13 @@ class TiledMatrix:
                     element=form["element"],
                     scale_format=form["scale"],
                 )
-            addresses.append(image.append(data, config.topology.home_of(tile)))
-        step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
+            addresses.append(image.append(data, home))
         return cls(
             {name: int(value) for name, value in form.items()},
             k_blocks,
             tuple(ranges),
             tuple(addresses),
-            step * k_blocks // array.segments,
+            group_bytes,
             array.cols,
         )
 

@@ -1,5 +1,7 @@
 """GGUF files in and out. Matrices stay in their stored grid where the chip has it."""
 
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 
 import gguf
@@ -15,31 +17,55 @@ from .rope import GGUF_TENSORS
 from .text_files import gguf_tokenizer
 from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
 
-__all__ = ["export_gguf", "load_gguf"]
+__all__ = ["export_gguf", "gguf_sizes", "load_gguf"]
+
+
+def _config(path, fields, stored):
+    """The configuration that a file states, and its family; tensors of RoPE are taken out of ``stored``."""
+    family = find_family(fields.get("general.architecture"), path, of="gguf_name")
+    value = lambda name: tensor_of(stored.pop(name), f"{path}: tensor {name}")
+    config = replace(fields, prefix=f"{family.gguf_name or family.name}.").config(
+        family,
+        divisors={name: value(name) for name in GGUF_TENSORS if name in stored},
+        name=fields.values.get("general.name", "unnamed"),
+        vocab=len(fields.get("tokenizer.ggml.tokens")),
+        bos_id=fields.values.get("tokenizer.ggml.bos_token_id"),
+        eos_id=fields.values.get("tokenizer.ggml.eos_token_id"),
+        tied="output.weight" not in stored,
+    )
+    return config, family
+
+
+@contextmanager
+def _whole(path):
+    """What a damaged file raises as a :class:`ModelError`."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise ModelError(f"{path}: truncated or corrupt GGUF: {error}") from None
+
+
+def gguf_sizes(path):
+    """The configuration of a GGUF file, and the type of most of its bytes, as ``Q4_1``: no weights are
+    read."""
+    values, stored = read_gguf(path)
+    bytes_of = Counter()
+    for tensor in stored.values():
+        bytes_of[tensor.kind.name] += tensor.data.nbytes
+    with _whole(path):
+        config, _ = _config(path, Metadata(path, "gguf", values), stored)
+    return config, bytes_of.most_common(1)[0][0]
 
 
 def load_gguf(path):
     """The :class:`Model` in a GGUF file; :class:`ModelError` names the file and what is wrong."""
     values, stored = read_gguf(path)
     fields = Metadata(path, "gguf", values)
-    try:
-        family = find_family(fields.get("general.architecture"), path, of="gguf_name")
-        tokens = fields.get("tokenizer.ggml.tokens")
-        value = lambda name: tensor_of(stored.pop(name), f"{path}: tensor {name}")
-        config = replace(fields, prefix=f"{family.gguf_name or family.name}.").config(
-            family,
-            divisors={name: value(name) for name in GGUF_TENSORS if name in stored},
-            name=fields.values.get("general.name", "unnamed"),
-            vocab=len(tokens),
-            bos_id=fields.values.get("tokenizer.ggml.bos_token_id"),
-            eos_id=fields.values.get("tokenizer.ggml.eos_token_id"),
-            tied="output.weight" not in stored,
-        )
+    with _whole(path):
+        config, family = _config(path, fields, stored)
         tokenizer = gguf_tokenizer(fields)
-    except ModelError:
-        raise
-    except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise ModelError(f"{path}: truncated or corrupt GGUF: {error}") from None
     tensors = {name: tensor_of(tensor, f"{path}: tensor {name}") for name, tensor in stored.items()}
     kinds = {name: tensor.kind.name for name, tensor in stored.items()}
     return Model.of_file(path, config, tensors, tokenizer, halves=family.gguf_halves, stored=kinds)

@@ -11,7 +11,7 @@ from .metadata import Metadata, hugging_face_rope
 from .model import Model
 from .text_files import folder_text
 
-__all__ = ["load_directory"]
+__all__ = ["load_directory", "read_sizes"]
 
 
 def _of_text(raw):
@@ -41,6 +41,31 @@ def _canonical(path, family, arrays, kinds):
     return tensors, {canonical: kinds[name] for name, canonical in names.items()}
 
 
+def _config(path, raw, family, fields, *, bos_id=None, eos_id=None):
+    """The configuration that ``config.json`` states."""
+    try:
+        return fields.config(
+            family,
+            name=raw.get("_name_or_path", path.parent.name),
+            vocab=fields.get("vocab_size"),
+            bos_id=bos_id,
+            eos_id=eos_id,
+            tied=bool(raw.get("tie_word_embeddings", family.tied)),
+        )
+    except ModelError:
+        raise
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise ModelError(f"{path}: a size or constant is no number: {error}") from None
+
+
+def read_sizes(path):
+    """The :class:`~.config.ModelConfig` of a file like ``config.json``, whatever else there is."""
+    path = Path(path)
+    raw = _of_text(read_json(path))
+    family = find_family(raw.get("model_type"), path, of="model_type")
+    return _config(path, raw, family, _fields(path, raw))
+
+
 def load_directory(folder):
     """The :class:`Model` in a directory; matrices become float32. :class:`ModelError` names what is wrong."""
     folder = Path(folder)
@@ -52,23 +77,10 @@ def load_directory(folder):
     fields = _fields(path, raw)
     vocab = fields.get("vocab_size")
     text = folder_text(folder, raw, vocab if isinstance(vocab, int) else None)
-    tied = bool(raw.get("tie_word_embeddings", family.tied))
-    try:
-        config = fields.config(
-            family,
-            name=raw.get("_name_or_path", folder.name),
-            vocab=vocab,
-            bos_id=text.bos_id,
-            eos_id=text.eos_id,
-            tied=tied,
-        )
-    except ModelError:
-        raise
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise ModelError(f"{path}: a size or constant is no number: {error}") from None
+    config = _config(path, raw, family, fields, bos_id=text.bos_id, eos_id=text.eos_id)
     path, arrays, kinds = read_checkpoint(folder)
     tensors, stored = _canonical(path, family, arrays, kinds)
-    if tied:
+    if config.tied:
         tensors.pop("output.weight", None)
     elif "output.weight" not in tensors:
         raise ModelError(f"{path}: tensor lm_head.weight is missing and tie_word_embeddings is not set")

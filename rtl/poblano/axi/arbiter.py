@@ -37,6 +37,9 @@ class AXIReadArbiter(wiring.Component):
     o : Out(AXIReadSignature), with the ids of :meth:`merged`
     """
 
+    LATENCY = 1
+    """Of an address."""
+
     def __init__(self, config: AXIConfig, *, ports):
         self.config, self.ports = config, ports
         super().__init__(

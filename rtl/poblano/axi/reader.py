@@ -52,6 +52,9 @@ class AXIReader(wiring.Component):
     corrected, failed : Out(1), with ``ecc``, of the word at ``o``
     """
 
+    ADDRESS, LATENCY, DONE = 2, 2, 1
+    """Cycles from a command to its first address, from a word's last beat to the word, and to ``done``."""
+
     def __init__(
         self, config: AXIConfig, *, word_width, depth, burst_beats, outstanding, marks=False, ecc=False
     ):

@@ -45,6 +45,9 @@ class AddressTranslator(wiring.Component):
     failed : Out(1)
     """
 
+    LATENCY, LOOKUP = 1, 2
+    """Cycles of an address, and those until an entry has come."""
+
     def __init__(self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig):
         self.virtual, self.physical, self.paging = virtual, physical, paging
         super().__init__(

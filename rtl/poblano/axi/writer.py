@@ -49,6 +49,9 @@ class AXIWriter(wiring.Component):
     idle : Out(1), no burst is begun or unanswered
     """
 
+    ADDRESS, DONE = 2, 1
+    """Cycles from a command to its first address, and from the last answer to ``done``."""
+
     def __init__(self, config: AXIConfig, *, burst_beats, outstanding, ahead, any_order=False):
         if any_order and 1 << config.id_width < outstanding:
             raise ValueError(f"ids of {config.id_width} bits are too few for {outstanding!r} bursts")

@@ -52,6 +52,9 @@ class BlockSums(wiring.Component):
     events : Out(ECCEvents), with ``ecc``
     """
 
+    LATENCY = 2
+    """Cycles from a step's last beat to ``full``."""
+
     def __init__(self, config: ArrayConfig, *, tokens, early=True, ecc=False):
         self.config, self.tokens, self.early, self.ecc = config, tokens, early, ecc
         sums = SumsLayout(config)

@@ -62,6 +62,9 @@ class MatmulUnit(wiring.Component):
     events : Out(ECCEvents), with ``config.ecc``, of the unit's own memories
     """
 
+    FORK = 2
+    """Cycles from a command's transfer to its parts' first iterations."""
+
     def __init__(self, config: TileConfig, *, tiles, stream_bytes):
         self.config, self.tiles, self.stream_bytes = config, tiles, stream_bytes
         local = config.local

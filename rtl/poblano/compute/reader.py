@@ -55,6 +55,8 @@ class ActivationReader(wiring.Component):
     """
 
     DEPTH = 8
+    LATENCY = 3
+    """Beside the port's."""
 
     def __init__(self, config: TileConfig, *, meta):
         self.config, self.meta = config, meta

@@ -121,6 +121,8 @@ class WeightLoader(wiring.Component):
     events : Out(ECCEvents), with ``config.ecc``, of words taken ahead
     """
 
+    LATENCY = 3
+
     def __init__(self, config: TileConfig, *, stream_bytes):
         self.config, self.stream_bytes = config, stream_bytes
         super().__init__(

@@ -50,6 +50,9 @@ class ResultWriter(wiring.Component):
     events : Out(ECCEvents), with ``config.ecc``, of results that wait
     """
 
+    LATENCY, DONE = 3, 1
+    """Cycles of a result, and from the last write to ``done``."""
+
     def __init__(self, config: TileConfig, *, tiles):
         self.config, self.tiles = config, tiles
         super().__init__(

@@ -67,6 +67,9 @@ class CommandChecker(wiring.Component):
     o : Out(stream of CheckedLayout)
     """
 
+    LATENCY = 5
+    """Cycles beside one for each range."""
+
     def __init__(self, config: ChipConfig):
         self.config = config
         paging = config.memory.paging

@@ -53,6 +53,9 @@ class CommandFetch(wiring.Component):
     events : Out(ECCEvents), with ``config.ecc``, of beats that wait
     """
 
+    ADDRESS, LATENCY = 1, 3
+    """Cycles from ``tail`` to the first address, and from a command's last beat to the command."""
+
     def __init__(self, config: MemoryConfig):
         self.config = config
         super().__init__(

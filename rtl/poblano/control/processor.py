@@ -96,6 +96,9 @@ class CommandProcessor(wiring.Component):
     dram_events : In(DramEvents).array(homes), with ``config.ecc`` and DRAM controllers
     """
 
+    INTERRUPT = 1
+    """Cycles from the last completion to the interrupt."""
+
     def __init__(self, config: ChipConfig):
         self.config = config
         ecc = {}

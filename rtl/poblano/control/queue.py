@@ -50,6 +50,8 @@ class UnitQueue(wiring.Component):
     empty : Out(1), nothing is queued or in progress
     """
 
+    LATENCY = 2
+
     def __init__(self, *, depth, units):
         self.depth = depth
         self.units = units

@@ -80,6 +80,8 @@ class BurstQueue(wiring.Component):
     aged : Out(1); empty, full : Out(1), no burst is inside, no more can be
     """
 
+    LATENCY = 2
+
     def __init__(self, config: DramConfig, *, depth, ordered):
         self.config, self.depth, self.ordered = config, depth, ordered
         timing = config.timing

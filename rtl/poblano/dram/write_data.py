@@ -50,6 +50,9 @@ class WriteData(wiring.Component):
     events : Out(ECCEvents), of beats that waited for their commands
     """
 
+    ANSWER = 1
+    """Cycles from a burst's last command to its answer."""
+
     def __init__(self, config: DramConfig):
         self.config = config
         axi = AXIWriteSignature(config.axi).members

@@ -52,6 +52,9 @@ class LoadEngine(wiring.Component):
     poisoned : Out(1), events : Out(ECCEvents), with ``config.ecc``
     """
 
+    LATENCY, DONE = 3, 1
+    """Cycles from a beat to the bus, and from there to ``done``."""
+
     def __init__(self, config: MemoryConfig, local: LocalConfig, *, tiles):
         self.config, self.local, self.tiles = config, local, tiles
         super().__init__(

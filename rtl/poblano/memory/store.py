@@ -59,6 +59,9 @@ class StoreEngine(wiring.Component):
     poisoned : Out(1), events : Out(ECCEvents), with ``config.ecc``; events are those of the queue
     """
 
+    READ, LATENCY = 1, 3
+    """Cycles from a command to its first local read, and from an answer to the memory's port."""
+
     def __init__(self, config: MemoryConfig, local: LocalConfig, *, tiles):
         self.config, self.local, self.tiles = config, local, tiles
         super().__init__(

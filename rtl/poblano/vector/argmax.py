@@ -47,6 +47,11 @@ class Argmax(wiring.Component):
             }
         )
 
+    @property
+    def latency(self):
+        """Cycles from the last beat to both results."""
+        return self.lanes + 3
+
     def elaborate(self, platform):
         m = Module()
         lanes, lane_bits = self.lanes, exact_log2(self.lanes)

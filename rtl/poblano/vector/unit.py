@@ -57,6 +57,9 @@ class VectorUnit(wiring.Component):
     events : Out(ECCEvents), with ``config.ecc``, of the unit's own memories
     """
 
+    TURN = 3
+    """Cycles from one ``done`` to the next beside those of the memory, the lanes and the beats."""
+
     def __init__(self, config: TileConfig, *, tiles):
         self.config, self.tiles = config, tiles
         local = config.local

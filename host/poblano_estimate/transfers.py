@@ -1,0 +1,132 @@
+"""Two-dimensional transfers between the chip and memory, as bursts."""
+
+from collections import deque
+
+from poblano.axi.arbiter import AXIReadArbiter
+from poblano.axi.reader import AXIReader
+from poblano.axi.translator import AddressTranslator
+
+from .burst import Burst
+from .dram_port import DramPort
+from .port import AxiPort
+
+__all__ = ["FETCH", "Memories", "Reader", "bursts_of"]
+
+FETCH = "fetch"
+"""The master that fetches commands, which no page tables are before."""
+
+
+def bursts_of(address, row_bytes, stride, rows, *, beat, most):
+    """(address, beats) of a transfer's bursts of at most ``most`` beats."""
+    size, found = most * beat, []
+    for row in range(rows):
+        at = address + row * stride
+        if row_bytes < beat:
+            found.append((at - at % beat, 1))
+            continue
+        end = at + row_bytes
+        while at < end:
+            stop = min(end, at - at % size + size)
+            found.append((at, (stop - at) // beat))
+            at = stop
+    return found
+
+
+class Memories:
+    """The chip's memory: the port of each home, and page tables before them.
+
+    ``translate`` gives the address of memory of one of the window.
+    """
+
+    def __init__(self, clock, memory, translate):
+        kind = AxiPort if memory.dram is None else DramPort
+        self._homes = [kind(clock, memory) for _ in range(memory.homes)]
+        self._memory, self._translate, self._pages = memory, translate, {}
+        self.beat_bytes = memory.data_bytes
+
+    def ask(self, burst, cycle):
+        """A burst's address is given in ``cycle``; a master's in their order."""
+        memory, paging = self._memory, self._memory.paging
+        if not burst.write:
+            cycle += AXIReadArbiter.LATENCY
+        if paging is not None and burst.master != FETCH:
+            cycle += AddressTranslator.LATENCY
+            if paging.inside(burst.address):
+                page = burst.address >> paging.offset_bits
+                if self._pages.get(burst.master) != page:
+                    self._pages[burst.master] = page
+                    cycle += AddressTranslator.LOOKUP
+                burst.address = self._translate(burst.address)
+        home = 0
+        if memory.homes > 1:
+            home, burst.address = divmod(burst.address, memory.home_bytes)
+        self._homes[home].ask(burst, cycle)
+
+    @property
+    def bytes_read(self):
+        return self.beat_bytes * sum(port.read_beats for port in self._homes)
+
+    @property
+    def bytes_written(self):
+        return self.beat_bytes * sum(port.written_beats for port in self._homes)
+
+
+class Reader:
+    """An ``AXIReader``: transfers in order, bursts ahead as far as there is room for ``depth`` beats.
+
+    ``landed(transfer, beats, first, last, ends)`` is called when a burst has come, ``idle()`` when the next
+    transfer can be taken. Bursts of at most ``longest`` beats go ``together`` so many at a time.
+    """
+
+    def __init__(self, clock, memories, name, *, depth, outstanding, longest, together=1, landed, idle):
+        self.clock, self._memories, self.name = clock, memories, name
+        self._room, self._outstanding, self._longest, self._together = depth, outstanding, longest, together
+        self._landed, self._idle = landed, idle
+        self._todo, self._next, self._flying, self._asleep = deque(), 0, 0, True
+
+    def take(self, transfer, cycle, address, row_bytes, stride, rows):
+        """A transfer's command is taken in ``cycle``."""
+        most, beat = self._longest * self._together, self._memories.beat_bytes
+        found = bursts_of(address, row_bytes, stride, rows, beat=beat, most=most)
+        last = len(found) - 1
+        self._todo.extend((transfer, at, beats, n == last) for n, (at, beats) in enumerate(found))
+        self._next = max(self._next, cycle + AXIReader.ADDRESS - 1)
+        self._wake(self._next)
+
+    def give(self, beats):
+        """There is room for so many beats again."""
+        self._room += beats
+        self._issue()
+
+    def _wake(self, cycle):
+        if self._asleep:
+            self._asleep = False
+            self.clock.at(cycle, self._woken)
+
+    def _woken(self):
+        self._asleep = True
+        self._issue()
+
+    def _issue(self):
+        """Begin bursts that there is room for, one a cycle."""
+        todo, now = self._todo, self.clock.now
+        while todo and self._flying < self._outstanding and self._room >= todo[0][2]:
+            if self._next > now:
+                self._wake(self._next)
+                return
+            transfer, address, beats, ends = todo.popleft()
+            bursts = -(-beats // self._longest)
+            self._flying += bursts
+            self._room -= beats
+            self._next = now + bursts
+            done = lambda first, last, t=transfer, b=beats, e=ends, n=bursts: self._come(
+                t, b, e, n, first, last
+            )
+            self._memories.ask(Burst(self.name, address, beats, done), now + 1)
+            if ends:
+                self.clock.at(now + 1, self._idle)
+
+    def _come(self, transfer, beats, ends, bursts, first, last):
+        self._flying -= bursts
+        self._landed(transfer, beats, first, last, ends)
+        self._issue()
