@@ -90,8 +90,18 @@ def test_closed_form():
     assert fast.tokens_j < point.tokens_j
     larger = evaluate("closed form", task, SMALL | {"clock_mhz": 100, "rows": 16, "vmem_lines": 8192})
     assert larger.area_mm2 > point.area_mm2
-    twice = evaluate("closed form", replace(task, channel_mb_s=800), SMALL | {"clock_mhz": 100})
-    assert twice.tokens_s > 1.3 * point.tokens_s
+    # Two bursts of 64 bytes in flight carry less than the memory gives: more of them, or wider ones, help.
+    assert fast.decode_cycles == pytest.approx(fast.bytes / 17 / (2 * 64 / 68), rel=0.05)
+    flying = SMALL | {"clock_mhz": 200, "load_rows": 4}
+    fast = evaluate("closed form", replace(task, channel_mb_s=1600), flying)
+    for better in ({"outstanding": 4}, {"lanes": 4}):
+        more = evaluate("closed form", replace(task, channel_mb_s=1600), flying | better)
+        assert more.tokens_s > 1.3 * fast.tokens_s
+    # With much memory, the time in which weights enter the array bounds a token.
+    rich = SMALL | {"clock_mhz": 50, "outstanding": 16, "lanes": 4, "rows": 16, "cols": 16}
+    slow = evaluate("closed form", replace(task, channel_mb_s=4000), rich)
+    quick = evaluate("closed form", replace(task, channel_mb_s=4000), rich | {"load_rows": 4})
+    assert quick.decode_cycles < slow.decode_cycles
 
 
 @pytest.mark.parametrize("name, cells", [("nano", 8.69), ("desk", 54.7), ("tile64", 202.5)])

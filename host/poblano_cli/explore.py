@@ -23,6 +23,7 @@ def explore(
     prompt: int = typer.Option(16, help="Tokens of the prompt."),
     output: int = typer.Option(16, help="Tokens that are decoded after it."),
     channel: int = typer.Option(400, help="MB/s of the memory behind each channel."),
+    latency: int = typer.Option(300, help="ns until the memory answers."),
     largest: float = typer.Option(60, help="The most mm2 at 180 nm, memories included."),
     points: int = typer.Option(200, min=1, help="Points in closed form."),
     events: int = typer.Option(0, min=0, help="Of these, points by `poblano estimate`."),
@@ -44,7 +45,10 @@ def explore(
             f"{error.name} is missing; install it with: pip install 'poblano[explore]'"
         ) from None
     search = Search(
-        Path(folder), Task(base, model, prompt, output, channel, largest).check(), sampler=sampler, seed=seed
+        Path(folder),
+        Task(base, model, prompt, output, channel, latency, largest).check(),
+        sampler=sampler,
+        seed=seed,
     )
     try:
         with start_workers(scheduler, workers) as client, _bars() as bars:

@@ -11,7 +11,6 @@ from poblano_estimate.shapes import model_shape
 from poblano_flows.asic.flow import Design, chip_source
 from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.models import load_model
-from poblano_host.runtime.report import roofline_cycles
 from poblano_host.runtime.session import Session
 
 from .space import configuration
@@ -114,14 +113,36 @@ def _vector(model, config, tokens, context):
     return tokens * shape.layers * elements / config.tile.lanes / config.tiles
 
 
+def _bandwidth(config):
+    """Bytes a cycle that all ports give: what is behind them, or what so many bursts in flight carry."""
+    memory = config.memory
+    flying = memory.outstanding * memory.burst_beats * memory.data_bytes
+    return memory.homes * min(float(memory.bandwidth), flying / (memory.latency + memory.burst_beats))
+
+
+def _cycles(config, works, tokens):
+    """Of the layers of a step: each takes its multiply-accumulates, of which a weight tile takes no less time
+    than it takes to enter the array (docs/utilisation.md), or its bytes, the longer."""
+    array = config.tile.array
+    entering = max(1.0, array.rows / array.load_rows / tokens)
+    return sum(
+        max(
+            work.macs * entering / config.macs_per_cycle,
+            (work.weight_bytes + work.other_bytes) / _bandwidth(config),
+        )
+        for work in works
+    )
+
+
 def _closed(task, parameters, config):
-    """The larger of multiply-accumulates, bytes and vector work of each step; cells from what chips have."""
+    """The larger of the arrays' and memory's cycles and of the vector units'; cells from what chips have."""
     model = load_model(task.model)
     compiled = CompiledModel(model, config, context=task.prompt + task.output)
     prefill, decode = _work(task, compiled)
+    together = min(task.prompt, compiled.max_tokens)
     cycles = [
-        max(sum(roofline_cycles(work, config) for work in works), _vector(model, config, tokens, task.prompt))
-        for works, tokens in ((prefill, task.prompt), (decode, 1))
+        max(_cycles(config, works, rows), _vector(model, config, tokens, task.prompt))
+        for works, tokens, rows in ((prefill, task.prompt, together), (decode, 1, 1))
     ]
     tile, array = config.tile, config.tile.array
     elements = array.rows * array.cols * CELL_UM2["processing element"] * MULTIPLIERS[parameters["formats"]]

@@ -31,17 +31,18 @@ CHOICES = {
 @dataclass(frozen=True)
 class Task:
     """A prompt of a model and tokens after it, on a chip that begins from ``base``, with memory of so many
-    MB/s behind each channel, and at most ``largest_mm2`` at 180 nm."""
+    MB/s behind each channel that answers after ``latency_ns``, and at most ``largest_mm2`` at 180 nm."""
 
     base: str = "nano"
     model: str = "default"
     prompt: int = 16
     output: int = 16
     channel_mb_s: int = 400
+    latency_ns: int = 300
     largest_mm2: float = 60
 
     def check(self):
-        for name in ("prompt", "output", "channel_mb_s", "largest_mm2"):
+        for name in ("prompt", "output", "channel_mb_s", "latency_ns", "largest_mm2"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         preset(self.base)
@@ -109,6 +110,7 @@ def configuration(task, parameters, name="point"):
         homes=channels,
         home_bytes=1 << 28,
         bandwidth=bandwidth,
+        latency=-(-task.latency_ns * parameters["clock_mhz"] // 1000),
     )
     return replace(
         base,
