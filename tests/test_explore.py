@@ -266,6 +266,7 @@ def test_command(poblano, tmp_path):
     assert "kept in" in error
 
 
+@pytest.mark.slow
 def test_interrupted(tmp_path):
     """Ctrl-C keeps what is done, and the next run goes on from there."""
     arguments = [

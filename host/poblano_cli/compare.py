@@ -33,7 +33,7 @@ def compare(
     """Compare chips serving a model: speed, energy, cost, what bounds them, and what is claimed of them."""
     from poblano_market.chips import CHIPS
     from poblano_market.claims import claims, remarks
-    from poblano_market.compare import DEFAULT_CHIPS, Wanted
+    from poblano_market.compare import Wanted
     from poblano_market.compare import compare as compare_chips
     from poblano_market.deployment import Split
     from poblano_market.report import as_json, html, sections, summary
@@ -41,7 +41,7 @@ def compare(
     check_outputs(html_file, json_file)
     given = tensor is not None or (data, expert, pipeline) != (1, None, 1)
     split = Split(tensor or 1, data, expert, pipeline) if given else None
-    keys = chips.split(",") if chips else DEFAULT_CHIPS
+    keys = chips.split(",") if chips else None
     wanted = Wanted(model, weights, kv, prompt, output, speed, batch, split)
     comparison = compare_chips(wanted, keys, Path(chips_file or CHIPS))
     print(summary(comparison))

@@ -1,6 +1,7 @@
 """Chips beside each other, each as well as it can run a model."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from .calibration import Calibration, calibrate
 from .chips import BITS, CHIPS, Chip, named, read_chips
@@ -172,11 +173,13 @@ def formats_for(wanted, shape):
     return Formats(weights, compute, wanted.kv)
 
 
-def compare(wanted, keys=DEFAULT_CHIPS, path=CHIPS):
-    """The :class:`Comparison` of chips of a file. With a split or a batch that is given,
-    :class:`MarketError` if a chip can't do it; else such chips are left out with the reason."""
+def compare(wanted, keys=None, path=CHIPS):
+    """The :class:`Comparison` of chips of a file; of :data:`DEFAULT_CHIPS`, or all of another file, by
+    default. With a split or a batch that is given, :class:`MarketError` if a chip can't do it; else such
+    chips are left out with the reason."""
     chips, sources = read_chips(path)
     shape = named("model", wanted.check().model, read_shapes())
+    keys = keys or (DEFAULT_CHIPS if Path(path) == CHIPS else chips)
     chosen = {key: named("chip", key, chips) for key in keys}
     calibration, energy, cost = calibrate(), read_energy(), read_cost()
     formats, rows, left_out = formats_for(wanted, shape), [], {}
