@@ -137,6 +137,14 @@ def test_infeasible():
         evaluate("closed form", Task(), SMALL | {"vmem_lines": 16})
 
 
+def test_events():
+    """More than the closed form, and not far from it."""
+    before = evaluate("closed form", Task(), SMALL)
+    point = evaluate("events", Task(), SMALL, before)
+    assert 0.98 * before.decode_cycles <= point.decode_cycles <= 2 * before.decode_cycles
+    assert point.level == "events" and point.area_mm2 == before.area_mm2
+
+
 def test_rtl_level(monkeypatch):
     """The cycles of the session's steps, which runs beside the golden model and is closed."""
     closed = []
@@ -228,7 +236,7 @@ def test_search(client, tmp_path, monkeypatch):
     written = write(again)
     assert written and all(point.level == "cells" for point in written.values())
     content = json.loads((tmp_path / "front.json").read_text())
-    assert content["tried"] == {"closed form": 16, "cells": 3, "rtl": 0}
+    assert content["tried"] == {"closed form": 16, "events": 0, "cells": 3, "rtl": 0}
     for path, point in written.items():
         # The preset's file is the point's chip, and what is printed names it.
         config = replace(configuration(task, point.parameters), name=path.stem)

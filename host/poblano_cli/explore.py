@@ -26,6 +26,7 @@ def explore(
     latency: int = typer.Option(300, help="ns until the memory answers."),
     largest: float = typer.Option(60, help="The most mm2 at 180 nm, memories included."),
     points: int = typer.Option(200, min=1, help="Points in closed form."),
+    events: int = typer.Option(0, min=0, help="Of these, points by `poblano estimate`."),
     cells: int = typer.Option(0, min=0, help="Of these, points in standard cells: area and longest path."),
     rtl: int = typer.Option(0, min=0, help="Of these, points on the RTL, against the golden model."),
     sampler: str = typer.Option("tpe", help="How points are proposed: tpe, nsga2 or random."),
@@ -59,6 +60,7 @@ def explore(
                 bars.update(shown[level], completed=done)
 
             search.propose(client, points, progress)
+            search.refine(client, "events", events, progress)
             search.refine(client, "cells", cells, progress)
             search.refine(client, "rtl", rtl, progress)
     finally:

@@ -1,10 +1,13 @@
-"""What a point is worth, in rising fidelity: closed form, standard cells, RTL with the golden check."""
+"""What a point is worth, in rising fidelity: closed form, the model of commands in time, standard cells, and
+RTL with the golden check."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from poblano.config import ConfigError
+from poblano_estimate.serve import estimate
+from poblano_estimate.shapes import model_shape
 from poblano_flows.asic.flow import Design, chip_source
 from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.models import load_model
@@ -14,7 +17,7 @@ from .space import configuration
 
 __all__ = ["LEVELS", "Infeasible", "Point", "evaluate"]
 
-LEVELS = ("closed form", "cells", "rtl")
+LEVELS = ("closed form", "events", "cells", "rtl")
 """In rising fidelity; a level is asked only about what the one below found good."""
 
 CELL_UM2 = {
@@ -88,7 +91,7 @@ def evaluate(level, task, parameters, before=None):
         config = configuration(task, parameters)
         if level == "closed form":
             return _closed(task, parameters, config)
-        return _cells(before, config) if level == "cells" else _rtl(before, task, config)
+        return {"events": _events, "cells": _cells, "rtl": _rtl}[level](before, task, config)
     except (ConfigError, CompileError) as error:
         raise Infeasible(str(error)) from None
 
@@ -165,7 +168,15 @@ def _closed(task, parameters, config):
     )
 
 
-def _cells(point, config):
+def _events(point, task, config):
+    """Cycles of the compiler's commands, walked through the hardware's times."""
+    shape, form = model_shape(task.model)
+    found = estimate(shape, form, config, context=task.prompt + 1, prefill=task.prompt)
+    cycles = {name: phase.cycles for name, phase in found.phases.items()}
+    return replace(point, level="events", prefill_cycles=cycles["prefill"], decode_cycles=cycles["decode"])
+
+
+def _cells(point, task, config):
     """yosys' cells, and the longest path by OpenSTA, which the clock must allow."""
     design = Design.build(chip_source(config))
     design.analyse()

@@ -63,7 +63,8 @@ def plot(searches, path):
         axes[1].plot(areas, [point.tokens_j for point in points], ".", alpha=0.3, label=name)
         marks = [scale(point.values) for point in points]
         history = [hypervolume(marks[: n + 1]) for n in range(len(marks))]
-        axes[2].plot(range(1, len(history) + 1), history, label=name)
+        numbers = [number for number, _ in search.numbered(LEVELS[0])]
+        axes[2].step(numbers, history, where="post", label=name)
         volumes[name] = history[-1] if history else 0.0
         level = best_level(search)
         best = sorted(search.front(level), key=lambda point: point.area_mm2)

@@ -93,9 +93,13 @@ class Search:
 
     def points(self, level):
         """All points of a level that are not too large, in the order in which they were proposed."""
+        return [point for _, point in self.numbered(level)]
+
+    def numbered(self, level):
+        """(number of the proposal, point) of these."""
         trials = self.studies[level].get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        points = [Point(**json.loads(trial.user_attrs[POINT])) for trial in trials]
-        return [point for point in points if point.area_mm2 <= self.task.largest_mm2]
+        points = [(trial.number + 1, Point(**json.loads(trial.user_attrs[POINT]))) for trial in trials]
+        return [(number, point) for number, point in points if point.area_mm2 <= self.task.largest_mm2]
 
     def tried(self, level):
         """Points of a level that are done, those that can't be too."""
@@ -152,8 +156,9 @@ class Search:
         study.tell(trial, point.values)
 
     def refine(self, client, level, count, progress):
-        """The best of the level below, until ``count`` of them were tried at this level."""
-        below = self.points(LEVELS[LEVELS.index(level) - 1])
+        """The best of the highest level below that has points, until ``count`` were tried at this level."""
+        lower = reversed(LEVELS[: LEVELS.index(level)])
+        below = next((points for points in map(self.points, lower) if points), [])
         if not below:
             return
         tried = {_key(trial.params) for trial in self.tried(level)}
