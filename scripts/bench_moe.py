@@ -14,6 +14,7 @@ import sys
 import numpy as np
 
 from poblano.config import BLOCK, ExpertsConfig, preset
+from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD
 from poblano.isa.commands import COMMAND_BYTES, Opcode
 from poblano_host.compiler import CompiledModel
 from poblano_host.compiler.model import Chunk
@@ -24,6 +25,8 @@ from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, place
 from poblano_host.runtime.report import roofline_cycles
 from poblano_host.runtime.timeline import slices
 
+MOST_AHEAD = BURSTS_AHEAD * BURST_COMMANDS + 1
+"""Commands that were fetched before it is known that they are passed over, at most."""
 EXPERTS = ExpertsConfig(experts=64, used=8, rows=64)
 
 
@@ -148,12 +151,13 @@ def measure(case):
     work = replace(work, weight_bytes=work.weight_bytes - unused * compiled.memory.experts(node).size)
     chips[0].close()
     least = roofline_cycles(work, config)
+    more = run.bytes_read - step_bytes(program, len(routes))
     found = dict(
         cycles=run.cycles,
         roofline_cycles=round(least),
         experts_used=len(routes),
         bytes_read=run.bytes_read,
-        bytes_unused_experts=max(0, run.bytes_read - step_bytes(program, len(routes))),
+        bytes_unused_experts=max(0, more - (MOST_AHEAD * COMMAND_BYTES if unused else 0)),
     )
     if not unused:
         found["routing_cycles"] = routing(program, run.events)

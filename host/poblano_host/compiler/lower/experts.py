@@ -35,6 +35,7 @@ class _Mixture:
     def __init__(self, s, node):
         self.s, self.node, self.room = s, node, s.plan.experts
         self.places, self.x = s.memory.experts(node), s.values[node.inputs[0]]
+        self.chunks = [0] * len(s.tiles)
         self.row = dict(rows=s.count, blocks=-(-node.experts // BLOCK))
 
     def lower(self):
@@ -196,6 +197,11 @@ class _Mixture:
             **matrix.form,
         )
 
+    def _chunk(self, tile):
+        """The line of the tile's next chunk of results."""
+        self.chunks[tile] += 1
+        return self.room.chunk(self.chunks[tile])
+
     def _spans(self, matrix, tile):
         first, end = matrix.ranges[tile]
         return [(at, min(at + self.room.columns, end)) for at in range(first, end, self.room.columns)]
@@ -206,8 +212,8 @@ class _Mixture:
         source = self.x.base, self.x.stride
         if s.count > 1:
             source = room.gathered(slot), s.sizes.dim_blocks
-        for n, span in enumerate(self._spans(self.places.gate, tile)):
-            width, line = s.plan.lines(1, span[1] - span[0]), room.chunk(n)
+        for span in self._spans(self.places.gate, tile):
+            width, line = s.plan.lines(1, span[1] - span[0]), self._chunk(tile)
             stride = 2 * width
             self._product(tile, self.places.gate, span, source, line, stride, "gate")
             self._product(tile, self.places.up, span, source, line + width, stride, "up")
@@ -234,8 +240,8 @@ class _Mixture:
         """The tile's columns of the expert's outputs, times the rows' weights, to the sums."""
         s, room, down = self.s, self.room, self.places.down
         source = room.hidden(slot), s.sizes.hidden_blocks
-        for n, span in enumerate(self._spans(down, tile)):
-            width, line = s.plan.lines(1, span[1] - span[0]), room.chunk(n)
+        for span in self._spans(down, tile):
+            width, line = s.plan.lines(1, span[1] - span[0]), self._chunk(tile)
             self._product(tile, down, span, source, line, width, "down")
             at = room.sums + (span[0] - down.ranges[tile][0]) // LINE_WORDS
             self._vector(
