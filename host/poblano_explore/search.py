@@ -8,7 +8,8 @@ from pathlib import Path
 import dask
 from dask.distributed import Client, LocalCluster, as_completed
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from poblano.config import ConfigError
@@ -20,8 +21,8 @@ from .space import CHOICES, start
 
 __all__ = ["Search", "workers"]
 
-DISTRIBUTIONS = {name: CategoricalDistribution(values) for name, values in CHOICES.items()}
-DIRECTIONS = ("maximize", "maximize", "minimize")
+DISTRIBUTIONS: dict[str, BaseDistribution] = {name: CategoricalDistribution(values) for name, values in CHOICES.items()}
+DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 POINT, REASON, TASK = "point", "infeasible", "task"
 """What Optuna's trials and studies carry."""
 FIRST = 20
