@@ -21,7 +21,9 @@ from .space import CHOICES, start
 
 __all__ = ["Search", "workers"]
 
-DISTRIBUTIONS: dict[str, BaseDistribution] = {name: CategoricalDistribution(values) for name, values in CHOICES.items()}
+DISTRIBUTIONS: dict[str, BaseDistribution] = {
+    name: CategoricalDistribution(values) for name, values in CHOICES.items()
+}
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 POINT, REASON, TASK = "point", "infeasible", "task"
 """What Optuna's trials and studies carry."""
