@@ -55,6 +55,7 @@ FILES = (
     "overflow",
     "queue",
     "watchdog",
+    "experts",
     "block_sums",
     "accumulator",
     "dram_address",

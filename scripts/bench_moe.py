@@ -122,34 +122,34 @@ def routing(program, events):
     return found[first["ffn_experts", "gate"]] - found[router]
 
 
+def _run(chip, compiled, program):
+    """The result of a program, and all of memory but the ring."""
+    place_model(chip, compiled)
+    for address, data in program.inputs:
+        chip.write(address, data)
+    result, memory = chip.run(program.words), np.array(chip.memory)
+    memory[compiled.ring[0] : compiled.ring[0] + COMMAND_BYTES * compiled.ring[1]] = 0
+    return result, memory
+
+
 def measure(case):
     """The figures of a :class:`Case`."""
     config = replace(preset(case.preset), experts=EXPERTS)
     compiled = CompiledModel(case.sizes.model(), config, slots=case.sequences)
     chunks = [Chunk(n, 0, (7 * n + 1,)) for n in range(case.sequences)]
     program = compiled.batch(chunks, logits=0)
-    memories = []
-    chips = [
-        kind(config, compiled.memory_bytes, compiled.ring) for kind in (SimulationBackend, GoldenBackend)
-    ]
-    for chip in chips:
-        place_model(chip, compiled)
-        for address, data in program.inputs:
-            chip.write(address, data)
-        result = chip.run(program.words)
-        if chip is chips[0]:
-            run = result
-        memory = np.array(chip.memory)
-        memory[compiled.ring[0] : compiled.ring[0] + COMMAND_BYTES * compiled.ring[1]] = 0
-        memories.append(memory)
-    if not np.array_equal(*memories):
+    places = config, compiled.memory_bytes, compiled.ring
+    sim, golden = SimulationBackend(*places), GoldenBackend(*places)
+    run, ours = _run(sim, compiled, program)
+    _, theirs = _run(golden, compiled, program)
+    sim.close()
+    if not np.array_equal(ours, theirs):
         raise ValueError("the RTL and the golden chip differ")
-    routes = chips[1].chip.routes
+    routes = golden.chip.routes
     (node,) = [node for node in compiled.model.graph.nodes if node.name.endswith("ffn_experts")]
     (work,) = program.work
     unused = min(node.experts, case.sequences * node.used) - len(routes)
     work = replace(work, weight_bytes=work.weight_bytes - unused * compiled.memory.experts(node).size)
-    chips[0].close()
     least = roofline_cycles(work, config)
     more = run.bytes_read - step_bytes(program, len(routes))
     found = dict(

@@ -1,0 +1,29 @@
+"""The bench of mixtures: its sizes, its count of bytes, and a measurement."""
+
+from dataclasses import replace
+
+import pytest
+
+from poblano.config import preset
+from poblano_host.compiler import CompiledModel
+from scripts.bench_moe import EXPERTS, Case, Sizes, measure, step_bytes
+
+SMALL = Sizes(64, 64, 2, 1, 8, 2, head_dim=32)
+
+
+def test_step_bytes():
+    """An expert that is passed over has neither commands nor weights."""
+    config = replace(preset("desk"), experts=EXPERTS)
+    compiled = CompiledModel(SMALL.model(), config)
+    program = compiled.step([1, 2], 0, logits="none")
+    found = [step_bytes(program, routes) for routes in (2, 3, 4)]
+    size = compiled.memory.experts(compiled.model.graph.node("layer0.ffn_experts")).size
+    for fewer, more in zip(found, found[1:]):
+        assert size < more - fewer < size + 64 * 40
+
+
+@pytest.mark.slow
+def test_measures():
+    fraction, found = measure(Case("desk", SMALL, 1))
+    assert 0.1 < fraction < 1 and found["bytes_unused_experts"] == 0
+    assert found["experts_used"] == 2 and found["routing_cycles"] < 400
