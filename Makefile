@@ -94,7 +94,7 @@ $(VENV)/.fpga: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check -e ".[test,serve]"
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[test,serve,explore]"
 	@touch $@ $(VENV)/.run $(VENV)/.serve
 
 $(VENV)/.serve: pyproject.toml | $(VENV)/bin/python

@@ -32,18 +32,24 @@ class Places(Harness):
     def prove(self, m):
         timing, mapping = self.timing, AddressMap(self.timing)
         address = self.free("address", exact_log2(timing.bytes))
-        granule = timing.groups * timing.page_bytes
+        granule = timing.ways * timing.page_bytes
         place, fields = mapping.place_of(address), mapping.split(address)
-        for name in ("group", "column", "bank", "row"):
+        for name in ("column", "row"):
             self.check(f"split {name}", fields[name] == place[name])
+        number = place.way + timing.ways * place.set
+        self.check("split group", fields["group"] == _rest(number, timing.groups))
+        self.check("split bank", fields["bank"] == _divide(number, timing.groups))
         self.check("join", mapping.join(**fields) == address)
+        self.check(
+            "address", mapping.address_of(place) == _divide(address, timing.burst_bytes) * timing.burst_bytes
+        )
         burst = _divide(address, timing.burst_bytes)
-        self.check("group", place.group == _rest(burst, timing.groups))
-        self.check("column", place.column == _rest(_divide(burst, timing.groups), timing.columns))
-        self.check("row", place.row == _divide(address, granule * timing.banks))
-        for distance in range(1, timing.banks - 1):
+        self.check("way", place.way == _rest(burst, timing.ways))
+        self.check("column", place.column == _rest(_divide(burst, timing.ways), timing.columns))
+        self.check("row", place.row == _divide(address, granule * timing.sets))
+        for distance in range(1, timing.sets - 1):
             later = (address + distance * granule)[: len(address)]
-            self.check(f"bank {distance}", mapping.place_of(later).bank != place.bank)
+            self.check(f"set {distance}", mapping.place_of(later).set != place.set)
         self.cover("last", address.all() & place.row.all())
 
 
@@ -103,21 +109,22 @@ ADDRESS_MUTATIONS = (
     Mutation(
         "exclusive or",
         ADDRESS,
-        "bank = (fields['bank'] + fields['row'])[:self.bits['bank']]",
-        "bank = (fields['bank'] ^ fields['row'])[:self.bits['bank']]",
+        "number = (fields['set'] + self.turn(fields['row']))[:self.bits['set']]",
+        "number = (fields['set'] ^ self.turn(fields['row']))[:self.bits['set']]",
     ),
-    Mutation("join", ADDRESS, "(bank - row) & self.timing.banks - 1", "(bank + row) & self.timing.banks - 1"),
+    Mutation("added twice", ADDRESS, "row - (row >> bits)", "row + (row >> bits)"),
+    Mutation("join", ADDRESS, "places - self.turn(row)", "places + self.turn(row)"),
     Mutation(
         "split",
         ADDRESS,
-        "fields['bank'] = (fields['bank'] + fields['row']) & self.timing.banks - 1",
-        "fields['bank'] = fields['bank']",
+        "fields['set'] + self.turn(fields['row']) & timing.sets - 1",
+        "fields['set'] & timing.sets - 1",
     ),
     Mutation(
         "column first",
         ADDRESS,
-        "self.place(Cat(fields['group'], fields['column'], bank, fields['row']))",
-        "self.place(Cat(fields['column'], fields['group'], bank, fields['row']))",
+        "self.place(Cat(fields['way'], fields['column'], number, fields['row']))",
+        "self.place(Cat(fields['column'], fields['way'], number, fields['row']))",
     ),
 )
 SPLITTER_MUTATIONS = (
@@ -136,8 +143,8 @@ PROPERTIES = (
         Property(
             f"map-{timing.name}",
             partial(Places, timing),
-            "the gates have Python's map, with groups lowest, then columns, banks, rows; it is a bijection; "
-            "a stream meets a bank again after all but one of the others",
+            "the gates have Python's map, with ways lowest, then columns, sets, rows; it is a bijection; "
+            "a stream meets a set again after all but one of the others",
             frames=2,
             mutations=ADDRESS_MUTATIONS if timing.name == "HBM3-6.4" else (),
         )
@@ -153,7 +160,7 @@ PROPERTIES = (
             method="induction",
             depth=2,
             mutations=SPLITTER_MUTATIONS if timing is GROUPED else (),
-            covers=timing.groups * timing.page_bytes < 4096,
+            covers=timing.ways * timing.page_bytes < 4096,
         )
         for timing in (GROUPED, PHASES, TIMING_SETS["HBM3-6.4"], TIMING_SETS["DDR3-1600"])
     ),

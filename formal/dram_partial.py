@@ -28,7 +28,7 @@ class Partial(Coded):
         self.assume(~dut.issue | (passed != 0))
         m.d.sync += passed.eq(passed + passes - dut.issue)
         burst = dut.i.payload  # within a granule
-        first = Cat(burst.place.group, burst.place.column)
+        first = Cat(burst.place.way, burst.place.column)
         self.assume(~dut.i.valid | (first + burst.len < 1 << len(first)))
         place, bursts, count = self._next_place(m, dut, passes)
         ends, chosen = self.watch(m, passes, dut.issue)
@@ -84,7 +84,7 @@ class Partial(Coded):
     def _next_place(self, m, dut, passes):
         """That of the next beat to pass, from the bursts that have come out: a queue of what is left."""
         layout = AddressMap(self.config.timing)
-        index_bits = layout.bits["group"] + layout.bits["column"]
+        index_bits = layout.bits["way"] + layout.bits["column"]
         bursts = [(Signal(layout.place.size, name=f"at{n}"), Signal(4, name=f"beats{n}")) for n in range(4)]
         count = Signal(range(5))
         comes = dut.o.valid & dut.o.ready

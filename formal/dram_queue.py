@@ -4,8 +4,9 @@ from functools import partial
 from itertools import permutations
 
 from amaranth.hdl import *
+from amaranth.utils import exact_log2
 
-from poblano.dram.queue import BurstQueue, bank_number
+from poblano.dram.queue import BurstQueue
 
 from .dram_sizes import GROUPED, PHASES, small
 from .harness import Harness, Mutation, Property
@@ -76,10 +77,12 @@ class Beats(Harness):
                 with m.If(self.done == self.burst.len):
                     m.d.sync += self.slot.eq(0)
         place = self.burst.place
-        at = (Cat(place.group, place.column) + self.done)[: len(place.group) + len(place.column)]
-        self.at = Cat(at, place.bank, place.row)
-        wanted = Cat(at, place.bank, self.burst.id, self.burst.last & (self.done == self.burst.len))
-        given = Cat(column.group, column.column, column.bank, column.id, column.last)
+        at = (Cat(place.way, place.column) + self.done)[: len(place.way) + len(place.column)]
+        self.at = Cat(at, place.set, place.row)
+        way, of_column = at[: len(place.way)], at[len(place.way) :]
+        ends_burst = self.burst.last & (self.done == self.burst.len)
+        wanted = Cat(way, place.set, of_column, self.burst.id, ends_burst)
+        given = Cat(column.bank, column.column, column.id, column.last)
         self.check("beat", ~ends | (given == wanted))
         self.ends = ends
         self.cover("last", ends & (self.done == self.burst.len) & (self.done != 0))
@@ -96,11 +99,11 @@ class Beats(Harness):
     def _bank(self, m):
         """The state of one bank from its row commands; its row is the burst's when a beat is asked for."""
         timing, row, dut = self.config.timing, self.dut.row, self.dut
-        group = self.constant("group", range(timing.groups)) if timing.groups > 1 else C(0)
-        bank = self.constant("bank", range(timing.banks))
-        number = bank_number(timing, bank, group)
+        number = self.constant("bank", range(timing.ways * timing.sets))
+        bits = exact_log2(timing.ways)
+        way, own_set = number[:bits], number[bits:]
         is_open, its_row = Signal(), Signal(len(row.row))
-        here = row.valid & (row.all | ((row.group == group) & (row.bank == bank)))
+        here = row.valid & (row.all | (row.bank == number))
         with m.If(here):
             m.d.sync += is_open.eq(row.open)
             with m.If(row.open):
@@ -110,12 +113,12 @@ class Beats(Harness):
         self.assume(dut.rows[number] == its_row)
         self.assume(~dut.may_access.bit_select(number, 1) | (is_open & ~here))
         column = dut.column
-        there = (column.group == group) & (column.bank == bank)
+        there = column.bank == number
         self.check("row", ~(self.ends & there) | (is_open & ~here & (its_row == self.burst.place.row)))
         for n, slot in enumerate(self.slots):
             hit = is_open & (its_row == self.burst.place.row)
-            mine = self.slot[n] & (self.burst.place.bank == bank)
-            self.check(f"hit {n}", ~mine | (slot["hits"].bit_select(group, 1) == hit))
+            mine = self.slot[n] & (self.burst.place.set == own_set)
+            self.check(f"hit {n}", ~mine | (slot["hits"].bit_select(way, 1) == hit))
 
     def _order(self):
         """Beats that are left are those in the slots; of two bursts of one id one is before the other."""
@@ -141,10 +144,10 @@ class Beats(Harness):
             self.check(
                 f"slot {n}", ~here | (slot["valid"] & (same == wanted) & (self.done <= self.burst.len))
             )
-            at = self.dut.i.payload.shape()["place"].shape(slot["place"]).group
-            for group in range(self.config.timing.groups):
-                used = slot["valid"] & ((group - at)[: len(at)] <= slot["len"])
-                self.check(f"needs {n} {group}", slot["needs"][group] == used)
+            at = self.dut.i.payload.shape()["place"].shape(slot["place"]).way
+            for way in range(self.config.timing.ways):
+                used = slot["valid"] & ((way - at)[: len(at)] <= slot["len"])
+                self.check(f"needs {n} {way}", slot["needs"][way] == used)
             before = [bit & other["valid"] for bit, other in zip(order, self.slots)]
             self.check(f"ahead {n}", ~here | (self.ahead == left(before)))
             self.check(f"not itself {n}", ~slot["valid"] | ~order[n])
@@ -181,20 +184,20 @@ class Aged(Harness):
         m.d.comb += now.eq(Mux(same, Mux(cycles == self.config.oldest, cycles, cycles + 1), 0))
         m.d.sync += cycles.eq(now)
         self.check("aged", dut.aged == (now == self.config.oldest))
-        bank = self.constant("bank", range(timing.banks))
-        group = self.constant("group", range(timing.groups))
-        number = bank_number(timing, bank, group)
+        number = self.constant("bank", range(timing.ways * timing.sets))
+        bits = exact_log2(timing.ways)
+        way, own_set = number[:bits], number[bits:]
         lacking = [
             oldest[n]
-            & (at(n, "needs") & ~at(n, "hits")).bit_select(group, 1)
-            & (self._place(dut, at(n, "place")).bank == bank)
+            & (at(n, "needs") & ~at(n, "hits")).bit_select(way, 1)
+            & (self._place(dut, at(n, "place")).set == own_set)
             for n in range(self.depth)
         ]
         lacks = Signal()
         m.d.comb += lacks.eq(dut.aged & Cat(lacking).any())
         before = self.past(lacks, "lacked")
         self.check("kept for no other", ~before | ~dut.needed.bit_select(number, 1))
-        there = (dut.column.bank == bank) & (dut.column.group == group)
+        there = dut.column.bank == number
         self.check("used by no other", ~before | ~dut.column.valid | ~there)
         self.check("one oldest", oldest & (oldest - 1) == 0)
         self.cover("gives way", before & lacks)
@@ -215,8 +218,8 @@ MUTATIONS = (
     Mutation(
         "of another row",
         MODULE,
-        "hits[g].eq(self.row.open & (self.row.row == where.row))",
-        "hits[g].eq(self.row.open)",
+        "hits[w].eq(self.row.open & (self.row.row == where.row))",
+        "hits[w].eq(self.row.open)",
     ),
     Mutation("beat lost", MODULE, "where.eq(where + 1)", "where.eq(where + 2)"),
     Mutation("one too many", MODULE, "slot.valid.eq(slot.len != 0)", "slot.valid.eq(1)"),

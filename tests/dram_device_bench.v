@@ -1,7 +1,7 @@
 // Drives the Verilog model of a DRAM with the lines of cycles.hex, and writes what it drives in each cycle.
 `timescale 1ns / 1ns
 module bench;
-  parameter GROUP_BITS = 2, BANK_BITS = 2, ROW_BITS = 4, COLUMN_BITS = 5, BURST_BYTES = 32, BURST_CYCLES = 1;
+  parameter GROUP_BITS = 2, BANK_BITS = 2, WAY_BITS = 1, ROW_BITS = 4, COLUMN_BITS = 5, BURST_BYTES = 32, BURST_CYCLES = 1;
   parameter SIDEBAND_BITS = 16, READ_LATENCY = 10, WRITE_LATENCY = 5, MEMORY_BITS = 16;
   localparam GROUP = GROUP_BITS > 0 ? GROUP_BITS : 1, BYTES = BURST_BYTES / BURST_CYCLES;
   localparam SIDEBAND = SIDEBAND_BITS > 0 ? SIDEBAND_BITS / BURST_CYCLES : 1, CYCLES = 4000;
@@ -22,7 +22,7 @@ module bench;
   wire [31:0] errors;
   integer n;
   poblano_dram_device #(
-    .GROUP_BITS(GROUP_BITS), .BANK_BITS(BANK_BITS), .ROW_BITS(ROW_BITS), .COLUMN_BITS(COLUMN_BITS),
+    .GROUP_BITS(GROUP_BITS), .BANK_BITS(BANK_BITS), .WAY_BITS(WAY_BITS), .ROW_BITS(ROW_BITS), .COLUMN_BITS(COLUMN_BITS),
     .BURST_BYTES(BURST_BYTES), .BURST_CYCLES(BURST_CYCLES), .SIDEBAND_BITS(SIDEBAND_BITS), .READ_LATENCY(READ_LATENCY),
     .WRITE_LATENCY(WRITE_LATENCY), .MEMORY_BITS(MEMORY_BITS)
   ) device (

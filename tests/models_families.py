@@ -15,6 +15,19 @@ LONG = RopeScaling(
     original_context=300,
     attention=1.1902380714238083,
 )
+GROUPED = dict(
+    layers=3,
+    experts=16,
+    used=3,
+    shared=2,
+    dense_layers=1,
+    dense_dim=160,
+    factor=2.5,
+    renormalise=True,
+    groups=4,
+    used_groups=2,
+    tied=False,
+)
 CASES = {
     "llama": dict(family="llama"),
     "llama with llama3": dict(family="llama", rope=LLAMA3),
@@ -33,6 +46,24 @@ CASES = {
         family="gemma3", dim=96, layers=7, window=11, period=6, local_base=10000.0, query_scalar=32.0
     ),
     "gpt2": dict(family="gpt2", kv_heads=4, tied=True),
+    "mixtral": dict(family="mixtral", experts=4, used=2),
+    "gpt_oss": dict(
+        family="gpt_oss", experts=8, used=3, window=3, limit=7.0, slope=1.702, tied=False, rope=YARN
+    ),
+    "deepseek": dict(
+        family="deepseek",
+        kv_heads=1,
+        head_dim=48,
+        rope_dim=16,
+        value_dim=64,
+        rank=64,
+        query_rank=96,
+        **GROUPED,
+    ),
+    "dots1": dict(family="dots1", kv_heads=4, **GROUPED),
+    "olmoe": dict(family="olmoe", kv_heads=4, experts=8, used=3, renormalise=False, tied=False),
+    "qwen3moe": dict(family="qwen3moe", dim=96, experts=8, used=3, renormalise=True),
+    "qwen2moe": dict(family="qwen2moe", experts=8, used=4, shared_dim=64, renormalise=False, tied=False),
 }
 
 SMALL_SIZES = dict(dim=64, vocab=101, bos_id=None, eos_id=None, tokenizer=None, layers=2, context=64)

@@ -2,6 +2,7 @@
 
 from fnmatch import fnmatchcase
 import json
+import re
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -64,6 +65,37 @@ def tiny_tokenizer(size=400):
     return tokenizer
 
 
+def _join_experts(stacks, tensors):
+    """The experts' ``tensors`` as in gpt-oss's files without blocks: gate and up in one, columns before
+    rows."""
+    for name, experts in stacks.items():
+        parts, joined = [name], name
+        if "_up_" in name:
+            continue
+        if "_gate_" in name:
+            parts, joined = [name, name.replace("_gate_", "_up_")], name.replace("_gate_", "_gate_up_")
+        parts = [tensors.pop(part) for part in parts]
+        tensor = np.stack(parts, 1).reshape(experts, -1, *parts[0].shape[1:])
+        tensors[joined] = tensor if tensor.ndim == 2 else tensor.swapaxes(1, 2)
+
+
+def _split_experts(stacks, tensors):
+    """Each of the experts' ``tensors`` by itself."""
+    for name, experts in stacks.items():
+        stem, _, ending = name.rpartition(".")
+        parts = np.split(tensors.pop(name), experts)
+        tensors |= {f"{stem}.{n}.{ending}": part for n, part in enumerate(parts)}
+
+
+def _join_heads(config, tensors):
+    """The keys' and values' matrices of each head of DeepSeek's ``tensors`` in one."""
+    for layer in range(config.layers):
+        k, v = (tensors.pop(f"blk.{layer}.attn_{part}_b.weight") for part in "kv")
+        k = k.reshape(config.heads, config.rank, -1).swapaxes(1, 2)
+        v = v.reshape(config.heads, -1, config.rank)
+        tensors[f"blk.{layer}.attn_kv_b.weight"] = np.concatenate((k, v), 1).reshape(-1, config.rank)
+
+
 def save_directory(model, tokenizer, folder):
     """Write ``model`` as Hugging Face does, with the library's ``tokenizer``; matrices become float32."""
     config, family = model.config, FAMILIES[model.config.architecture]
@@ -80,8 +112,6 @@ def save_directory(model, tokenizer, folder):
         "rope_scaling": config.rope.hugging_face(),
         "_name_or_path": config.name,
     }
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(content))
     names = {ours: theirs for theirs, ours in family.names.items()}
     rotated, tensors = model.graph.rotated(), {}
     for name, tensor in model.tensors.items():
@@ -90,14 +120,22 @@ def save_directory(model, tokenizer, folder):
             heads = tensor.reshape(-1, config.head_dim, *tensor.shape[1:])
             tensor = np.concatenate((heads[:, 0::2], heads[:, 1::2]), axis=1).reshape(tensor.shape)
         tensors[name] = tensor
+    stacks = {name: count for name, count in model.graph.stacks().items() if "_exps" in name}
+    (_join_experts if family.name == "gpt_oss" else _split_experts)(stacks, tensors)
+    if family.name == "deepseek":
+        content["qk_nope_head_dim"] = content.pop("qk_head_dim") - config.rope_dim
+        _join_heads(config, tensors)
     stored = {}
     for name, tensor in family.fuse(config, tensors).items():
         if any(fnmatchcase(name, pattern) for pattern in family.transposed):
             tensor = tensor.T
         if any(fnmatchcase(name, pattern) for pattern in family.shifted):
             tensor = tensor - np.float32(1)
-        layer = name.split(".")[1] if name.startswith("blk.") else ""
-        pattern = name.replace(f"blk.{layer}.", "blk.*.")
-        stored[names[pattern].replace("*", layer)] = np.ascontiguousarray(tensor)
+        numbers = iter(re.findall(r"(?<=\.)\d+(?=\.)", name))
+        theirs = names[re.sub(r"(?<=\.)\d+(?=\.)", "*", name)]
+        theirs = re.sub(r"\*", lambda star, numbers=numbers: next(numbers), theirs)
+        stored[theirs] = np.ascontiguousarray(tensor)
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(content))
     save_file(stored, folder / "model.safetensors")
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -74,7 +74,7 @@ def test_bad_input(poblano, tmp_path, monkeypatch):
     )
     fails(
         poblano(*golden, "--model", "none"),
-        "none: no model; give default, smollm2, a .gguf file or a directory",
+        "none: no model; give default, moe, smollm2, a .gguf file or a directory",
     )
     fails(poblano(*golden, "--model", tmp_path / "none.gguf"), "none.gguf: no such file$")
     fails(

@@ -2,13 +2,14 @@
 
 import ast
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 import random
 
 import numpy as np
 import pytest
 
-from poblano.config import PRESETS
+from poblano.config import PRESETS, ExpertsConfig
 from poblano.isa.check import check
 from poblano.isa.commands import COMMAND_BYTES, Command, CommandError, ErrorCode, Float32, Opcode
 from poblano.isa.topology import LARGEST, UnitKind
@@ -16,9 +17,9 @@ from poblano_host.golden import rules as golden_rules
 from tb.bench import CHECKER, run
 from tb.control.configs import CHECKED
 from tb.control.random_commands import (
-    OPCODE_NAMES,
     PAGE_BYTES,
     mutated,
+    opcode_names,
     page_counts,
     page_tables,
     valid_command,
@@ -26,7 +27,7 @@ from tb.control.random_commands import (
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = 1 << 24
-DESK = PRESETS["desk"]
+DESK = replace(PRESETS["desk"], experts=ExpertsConfig(experts=32, used=4, rows=16))
 TILE64 = PRESETS["tile64"]
 LINES, BLOCKS = DESK.tile.vmem_lines, DESK.tile.amem_blocks
 
@@ -59,7 +60,22 @@ VECTOR = dict(
     limit=65535,
     tiles=1,
 )
-UNITS = {opcode: LARGEST.unit(opcode.kind) for opcode in Opcode if opcode is not Opcode.NOP}
+LISTED = dict(
+    a=0,
+    a_stride=8,
+    b=64,
+    b_stride=8,
+    dst=128,
+    dst_stride=8,
+    rows=3,
+    numbers=4,
+    blocks=2,
+    c=LINES - 1,
+    op1=1,
+    sink=1,
+    tiles=1,
+)
+UNITS = {opcode: LARGEST.unit(opcode.kind) for opcode in Opcode if opcode.kind is not None}
 BASE = {
     Opcode.LOAD: LOAD,
     Opcode.STORE: STORE,
@@ -71,6 +87,10 @@ BASE = {
     Opcode.VECTOR: VECTOR,
     Opcode.CLEAR: {},
     Opcode.NOP: {},
+    Opcode.ROUTE: dict(a=0, b=0, dst=64, dst_stride=4, list=96, experts=16, used=2, rows=4, tiles=1),
+    Opcode.GATHER: LISTED,
+    Opcode.SCATTER: LISTED | dict(b=128),
+    Opcode.EXPERT: dict(slot=3, commands=4, skip=4),
 }
 
 CASES = [
@@ -217,6 +237,33 @@ CASES = [
     (Opcode.VECTOR, dict(r=159, tiles=2), "OVERLAP"),  # dst and r, wherever they are written
     (Opcode.VECTOR, dict(r=159, sink=2, dst=128), None),
     (Opcode.VECTOR, dict(r=159, reduce=0), None),
+    (Opcode.ROUTE, dict(experts=33), "FIELD"),
+    (Opcode.ROUTE, dict(experts=32, used=5), "FIELD"),
+    (Opcode.ROUTE, dict(experts=1), "FIELD"),
+    (Opcode.ROUTE, dict(rows=16, list=130), None),
+    (Opcode.ROUTE, dict(rows=17, list=100), "FIELD"),
+    (Opcode.ROUTE, dict(dst_stride=0), "OVERLAP"),
+    (Opcode.ROUTE, dict(list=LINES - 8), None),
+    (Opcode.ROUTE, dict(list=LINES - 7), "LOCAL_RANGE"),
+    (Opcode.ROUTE, dict(list=69), "OVERLAP"),
+    (Opcode.ROUTE, dict(list=77), None),
+    (Opcode.ROUTE, dict(list=3), "OVERLAP"),
+    (Opcode.ROUTE, dict(list=3, tiles=2), None),
+    (Opcode.GATHER, dict(c=LINES), "LOCAL_RANGE"),
+    (Opcode.GATHER, dict(numbers=0), "FIELD"),
+    (Opcode.GATHER, dict(dst=24), "OVERLAP"),
+    (Opcode.GATHER, dict(dst=24, numbers=3), None),
+    (Opcode.GATHER, dict(dst=0), "OVERLAP"),
+    (Opcode.GATHER, dict(dst=64), None),
+    (Opcode.GATHER, dict(c=128), "OVERLAP"),
+    (Opcode.SCATTER, dict(dst=LINES - 31), "LOCAL_RANGE"),
+    (Opcode.SCATTER, dict(dst=LINES - 32, b=LINES - 32, c=200), None),
+    (Opcode.SCATTER, dict(c=LINES - 1, rows=5), "LOCAL_RANGE"),
+    (Opcode.SCATTER, dict(b=129), "OVERLAP"),
+    (Opcode.SCATTER, dict(dst=16), "OVERLAP"),
+    (Opcode.SCATTER, dict(activation=1), "FIELD"),
+    (Opcode.EXPERT, dict(commands=5), "FIELD"),
+    (Opcode.EXPERT, dict(commands=0, skip=0), None),
 ]
 
 
@@ -253,7 +300,7 @@ def test_header_rules():
         for unit in range(8):
             data = bytearray(encode(opcode))
             data[1] = unit
-            kinds = UnitKind if opcode is Opcode.NOP else [opcode.kind]
+            kinds = UnitKind if opcode.kind is None else [opcode.kind]
             fits = unit < 7 and DESK.topology.kind_of(unit) in kinds
             assert code_of(bytes(data)) == (None if fits else "UNIT")
     for bits, code in (
@@ -314,6 +361,14 @@ def test_home():
     assert code_of(beyond, config, 1 << 30) == "MEMORY_RANGE"
 
 
+def test_experts_are_a_part():
+    """A chip that routes no experts does not know the commands."""
+    for opcode in (Opcode.ROUTE, Opcode.GATHER, Opcode.SCATTER, Opcode.EXPERT):
+        for checked in (check, golden_rules.check):
+            assert code_of(encode(opcode), PRESETS["desk"], MEMORY, checked) == "OPCODE"
+            assert code_of(encode(opcode), DESK, MEMORY, checked) is None
+
+
 def test_reserved_bits():
     for opcode in Opcode:
         bits = int.from_bytes(encode(opcode), "little")
@@ -333,7 +388,7 @@ def test_reserved_bits():
 def test_random_valid_commands(config):
     rng = random.Random(config.name)
     memory = 1 << min(config.memory.addr_width, 36)
-    for opcode in OPCODE_NAMES * 100:
+    for opcode in opcode_names(config) * 100:
         command = valid_command(rng, config, memory, opcode)
         assert code_of(command.encode(), config, memory) is None
 

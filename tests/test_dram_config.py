@@ -38,17 +38,18 @@ def test_slower_clock():
 
 @pytest.mark.parametrize("name", TIMING_SETS)
 def test_address_map(name):
-    """Places are those of the address's bits, the bank moved by the row, and join() undoes split()."""
+    """Places are those of the address's bits, the set turned by the row, and join() undoes split()."""
     timing = TIMING_SETS[name]
     places, rng = AddressMap(timing), random.Random(name)
     for _ in range(200):
         address = rng.randrange(timing.bytes)
         fields = places.split(address)
         rest, byte = divmod(address, timing.burst_bytes)
-        rest, group = divmod(rest, timing.groups)
+        rest, way = divmod(rest, timing.ways)
         rest, column = divmod(rest, timing.columns)
-        row, bank = divmod(rest, timing.banks)
-        bank = (bank + row) % timing.banks
+        row, place = divmod(rest, timing.sets)
+        place = (place + row - row // timing.sets + row // timing.sets**2) % timing.sets
+        bank, group = divmod(place * timing.ways + way, timing.groups)
         assert fields == dict(byte=byte, group=group, column=column, bank=bank, row=row)
         assert places.join(**fields) == address
 

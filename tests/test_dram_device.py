@@ -130,8 +130,7 @@ def test_reset_and_sideband():
     assert dram.sideband(64) == 0
     dram.set_sideband(64, 0xBEEF)
     assert [dram.sideband(address) for address in (32, 64, 95, 96)] == [0, 0xBEEF, 0xBEEF, 0]
-    reading = commands_of((0, dict(row_op=1)), (1, dict(column_op=1, column_group=2)), length=5)
-    reading["row_group"][0] = 2
+    reading = commands_of((0, dict(row_op=1)), (1, dict(column_op=1, column=1)), length=5)
     dram.run(reading)
     dram.reset()
     read, sideband = dram.run(np.zeros(100, COMMANDS))

@@ -19,11 +19,13 @@ FLOORS = (
     ("poblano.dram",),  # nor does this
     ("poblano.isa.header", "poblano.isa.topology"),  # sizes of commands bound those of a chip
     ("poblano.local_config", "poblano.config_error"),
+    ("poblano.array_config", "poblano.experts_config"),
     ("poblano.memory_config", "poblano.config_file"),
     ("poblano.config",),
     ("poblano.isa",),
     ("poblano.interfaces",),
     ("poblano.memory",),
+    ("poblano.moe",),
     ("poblano.compute", "poblano.vector"),
     ("poblano.control", "poblano.bus"),
     ("poblano.tile",),
@@ -37,6 +39,8 @@ FLOORS = (
     ("poblano_host.faults", "poblano_host.serve"),
     ("poblano_host.accuracy", "poblano_host.training"),
     ("poblano_fpga", "poblano_flows"),
+    ("poblano_market",),
+    ("poblano_explore",),
     ("poblano_cli",),
     ("formal", "tb"),
     ("scripts",),

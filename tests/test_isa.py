@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
-from poblano.config import PRESETS, ChipConfig, ConfigError, TileConfig
+from poblano.config import ChipConfig, ConfigError, TileConfig
 from poblano.isa.commands import COMMAND_BYTES, Command, Opcode
 from poblano.isa.expressions import ceil_div, choose, least, none_of, off, ones
 from poblano.isa.layout import CommandLayout
@@ -180,7 +180,7 @@ def test_fields_can_be_patched():
     rng = random.Random(5)
     for opcode in Opcode:
         for field in opcode.definition.fields:
-            data = valid_command(rng, PRESETS["desk"], 1 << 24, opcode.name).encode()
+            data = valid_command(rng, CONFIG, 1 << 24, opcode.name).encode()
             words = np.frombuffer(data, np.uint64).copy()
             old = raw_operands(opcode, data)
             new = rng.getrandbits(field.width)

@@ -288,7 +288,7 @@ def test_missing_key_and_files(folder, tmp_path):
         load_directory(tmp_path)
     with pytest.raises(ModelError, match="none.gguf: no such file"):
         load_model(str(tmp_path / "none.gguf"))
-    with pytest.raises(ModelError, match="gpt5: no model; give default, smollm2"):
+    with pytest.raises(ModelError, match="gpt5: no model; give default, moe, smollm2"):
         load_model("gpt5")
 
 

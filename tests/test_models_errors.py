@@ -101,7 +101,7 @@ STRING, UINT32 = gguf.GGUFValueType.STRING, gguf.GGUFValueType.UINT32
             {"add": {"llama.attention.sliding_window": (512, UINT32)}},
             "llama with llama.attention.sliding_window 512 is not supported",
         ),
-        ({"add": {"llama.expert_count": (8, UINT32)}}, "llama.expert_count 8 is not supported, only 0"),
+        ({"add": {"llama.expert_count": (8, UINT32)}}, "field llama.expert_used_count is missing"),
         (
             {"change": {"llama.rope.dimension_count": 16}},
             "llama.rope.dimension_count 16 is not supported, only 32",

@@ -16,14 +16,17 @@ from poblano_host.models import ModelError
 from poblano_host.runtime.errors import ChipError, DeviceError, Mismatch, OverlayError
 from poblano_host.serial.bridge import BridgeError
 from poblano_host.sim.errors import SimulationError
+from poblano_market.errors import MarketError
 
 from .area import area
 from .asic import asic
 from .assembler import asm, disasm
 from .bench import bench
 from .chat import chat
+from .compare import compare
 from .estimate import estimate
 from .execute import execute
+from .explore import explore
 from .faults import faults
 from .formats import formats
 from .fpga import fpga
@@ -41,7 +44,7 @@ BAD_INPUT, CHIP_FAILED, DIFFERENT = 2, 3, 1
 the golden model."""
 INTERRUPTED, CLOSED = 130, 141
 
-REFUSED = (ModelError, CompileError, ConfigError, AssemblyError, CommandError)
+REFUSED = (ModelError, CompileError, ConfigError, AssemblyError, CommandError, MarketError)
 FAILED = (
     ChipError,
     DeviceError,
@@ -74,6 +77,8 @@ for command in (
     verilog,
     presets,
     formats,
+    compare,
+    explore,
     asm,
     disasm,
 ):

@@ -36,7 +36,7 @@ class Row:
 
 def model(
     file: str = typer.Argument(
-        "default", help="default, smollm2, a .gguf file or a directory with safetensors."
+        "default", help="default, moe, smollm2, a .gguf file or a directory with safetensors."
     ),
     preset_name: str = PRESET,
     formats_: str = FORMATS,

@@ -49,7 +49,7 @@ def run(
     prompt: str = typer.Option(DEFAULT_PROMPT, help="The text to go on from."),
     tokens: int = typer.Option(32, min=1, help="Tokens to decode."),
     model: str = typer.Option(
-        "default", help="default, smollm2, a .gguf file or a directory with model.safetensors."
+        "default", help="default, moe, smollm2, a .gguf file or a directory with model.safetensors."
     ),
     preset_name: str = PRESET,
     backend: str = BACKEND,

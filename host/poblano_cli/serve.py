@@ -14,7 +14,7 @@ __all__ = ["serve"]
 
 
 def serve(
-    model: str = typer.Option("default", help="default, smollm2, a .gguf file or a directory."),
+    model: str = typer.Option("default", help="default, moe, smollm2, a .gguf file or a directory."),
     preset_name: str = PRESET,
     backend: str = BACKEND,
     sequences: int = typer.Option(8, min=1, max=64, help="The most sequences that are served at once."),

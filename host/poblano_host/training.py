@@ -1,4 +1,5 @@
-"""Trains the default model: a small Llama on the King James Bible (public domain, Debian's bible-kjv-text).
+"""Trains the models in ``data``: a small Llama and a small mixture of experts, on the King James Bible
+(public domain, Debian's bible-kjv-text).
 
 Needs torch (``pip install .[train]``) and the ``bible`` command of Debian's bible-kjv, which reads the
 compressed text.
@@ -13,7 +14,7 @@ import subprocess
 import time
 from typing import Any
 
-__all__ = ["CONFIG", "kjv_text", "losses", "tokens_of", "train", "train_tokenizer"]
+__all__ = ["CONFIG", "EXPERTS_CONFIG", "kjv_text", "losses", "tokens_of", "train", "train_tokenizer"]
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -37,6 +38,16 @@ CONFIG: dict[str, Any] = {
     "eos_token_id": 0,
     "torch_dtype": "float16",
 }
+EXPERTS_CONFIG: dict[str, Any] = {
+    **{key: value for key, value in CONFIG.items() if key not in ("attention_bias", "mlp_bias")},
+    "architectures": ["MixtralForCausalLM"],
+    "model_type": "mixtral",
+    "_name_or_path": "poblano-moe",
+    "intermediate_size": 192,
+    "num_local_experts": 16,
+    "num_experts_per_tok": 2,
+}
+"""As many parameters are used for a token as of the default model, but for the router's."""
 END = "<|endoftext|>"
 TOKENIZER_CONFIG = {"bos_token": END, "eos_token": END, "add_bos_token": True}
 
@@ -115,7 +126,7 @@ def losses(model, windows=300, seed=0):
     return np.mean(seen), np.std(seen) / windows**0.5, np.mean([loss_on(window) for window in rest])
 
 
-def _blocks(config):
+def _blocks(config, dropout):
     """Classes of torch modules: the norm and the layer of a model."""
     import torch
     from torch import nn
@@ -123,6 +134,7 @@ def _blocks(config):
 
     dim, head_dim = config["hidden_size"], config["head_dim"]
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    experts, Network = config.get("num_local_experts"), _feed_forward(config)
 
     class Norm(nn.Module):
         def __init__(self):
@@ -155,37 +167,75 @@ def _blocks(config):
             y = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
             return self.o_proj(y.transpose(1, 2).reshape(batch, length, heads * head_dim))
 
-    class MLP(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.gate_proj = nn.Linear(dim, config["intermediate_size"], bias=False)
-            self.up_proj = nn.Linear(dim, config["intermediate_size"], bias=False)
-            self.down_proj = nn.Linear(config["intermediate_size"], dim, bias=False)
-
-        def forward(self, x):
-            return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
-
     class Layer(nn.Module):
         def __init__(self):
             super().__init__()
             self.input_layernorm, self.self_attn = Norm(), Attention()
-            self.post_attention_layernorm, self.mlp = Norm(), MLP()
+            self.post_attention_layernorm = Norm()
+            self.add_module("mlp" if experts is None else "block_sparse_moe", Network())
 
         def forward(self, x, cos, sin):
-            x = x + self.self_attn(self.input_layernorm(x), cos, sin)
-            return x + self.mlp(self.post_attention_layernorm(x))
+            added = lambda y: functional.dropout(y, dropout, self.training)
+            network = self.mlp if experts is None else self.block_sparse_moe
+            x = x + added(self.self_attn(self.input_layernorm(x), cos, sin))
+            return x + added(network(self.post_attention_layernorm(x)))
 
     return Norm, Layer
 
 
-def _network(config):
+def _feed_forward(config):
+    """The class of the torch module of a layer's feed-forward network: one, or a mixture of experts."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    dim, hidden = config["hidden_size"], config["intermediate_size"]
+    count, used = (config.get(f"num_{name}") for name in ("local_experts", "experts_per_tok"))
+
+    class MLP(nn.Module):
+        def __init__(self, gate="gate_proj", up="up_proj", down="down_proj"):
+            super().__init__()
+            self.parts = gate, up, down
+            self.add_module(gate, nn.Linear(dim, hidden, bias=False))
+            self.add_module(up, nn.Linear(dim, hidden, bias=False))
+            self.add_module(down, nn.Linear(hidden, dim, bias=False))
+
+        def forward(self, x):
+            gate, up, down = map(self.get_submodule, self.parts)
+            return down(functional.silu(gate(x)) * up(x))
+
+    class Experts(nn.Module):
+        """Each token's result is the sum of its experts', weighted by the softmax of their scores;
+        ``balance`` is 1 if experts are used alike, and more if not (Fedus et al., 2021)."""
+
+        def __init__(self):
+            super().__init__()
+            self.gate = nn.Linear(dim, count, bias=False)
+            self.experts = nn.ModuleList(MLP("w1", "w3", "w2") for _ in range(count))
+
+        def forward(self, x):
+            rows = x.reshape(-1, dim)
+            scores = self.gate(rows)
+            highest, chosen = scores.topk(used)
+            chosen, weights = chosen.flatten(), highest.softmax(-1).flatten()
+            counts, order = chosen.bincount(minlength=count), chosen.argsort(stable=True)
+            self.balance = count * (counts / len(chosen) * scores.softmax(-1).mean(0)).sum()
+            parts = rows[order // used].split(counts.tolist())
+            results = [expert(part) for expert, part in zip(self.experts, parts)]
+            y = torch.cat(results) * weights[order, None]
+            return torch.zeros_like(rows).index_add(0, order // used, y).view(x.shape)
+
+    return MLP if count is None else Experts
+
+
+def _network(config, dropout):
     """The model with its initial weights, a torch module."""
     import torch
     from torch import nn
     from torch.nn import functional
 
     dim, head_dim = config["hidden_size"], config["head_dim"]
-    Norm, Layer = _blocks(config)
+    Norm, Layer = _blocks(config, dropout)
 
     class Network(nn.Module):
         def __init__(self):
@@ -210,13 +260,41 @@ def _network(config):
     residual_std = 0.02 / math.sqrt(2 * config["num_hidden_layers"])
     for name, parameter in network.named_parameters():
         if parameter.ndim == 2:
-            std = residual_std if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
+            last = name.endswith(("o_proj.weight", "down_proj.weight", "w2.weight"))
+            std = residual_std if last else 0.02
             nn.init.normal_(parameter, std=std)
     return network
 
 
+def _optimizer(network, decay):
+    import torch
+
+    matrices = [p for p in network.parameters() if p.ndim == 2]
+    vectors = [p for p in network.parameters() if p.ndim == 1]
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0}],
+        betas=(0.9, 0.95),
+        eps=1e-9,
+    )
+
+
+BALANCE = 0.01
+"""Weight of the experts' balance in the loss that is trained on."""
+
+
 def train(
-    folder, *, steps=3500, batch=16, rate=4e-3, decay=0.1, seed=1, threads=1, minutes=None, report=print
+    folder,
+    *,
+    config=CONFIG,
+    steps=3500,
+    batch=16,
+    rate=4e-3,
+    decay=0.1,
+    dropout=0.0,
+    seed=1,
+    threads=1,
+    minutes=None,
+    report=print,
 ):
     """Train and write ``model.safetensors`` (F16), its configuration and its tokenizer to ``folder``.
 
@@ -231,27 +309,17 @@ def train(
 
     from .models.tokenizer import Tokenizer
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
-    text = kjv_text()
-    tokenizer = train_tokenizer(text, CONFIG["vocab_size"])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
-    (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n")
+    folder, text = Path(folder), kjv_text()
+    tokenizer = train_tokenizer(text, config["vocab_size"])
+    _save_text(folder, config, tokenizer)
     training, held_out = map(torch.tensor, tokens_of(Tokenizer(tokenizer), text))
-    count, length = len(training) + len(held_out), CONFIG["max_position_embeddings"]
+    count, length = len(training) + len(held_out), config["max_position_embeddings"]
     report(f"{len(text)} characters, {count} tokens, {len(text) / count:.2f} characters a token")
 
-    network = _network(CONFIG)
-    matrices = [p for p in network.parameters() if p.ndim == 2]
-    vectors = [p for p in network.parameters() if p.ndim == 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0}],
-        betas=(0.9, 0.95),
-        eps=1e-9,
-    )
+    network = _network(config, dropout)
+    optimizer = _optimizer(network, decay)
     generator = torch.Generator().manual_seed(seed)
 
     def loss_on(window):
@@ -260,8 +328,11 @@ def train(
 
     def evaluate():
         windows = held_out[: len(held_out) // (length + 1) * (length + 1)].view(-1, length + 1)
+        network.eval()
         with torch.no_grad():
-            return float(loss_on(windows))
+            loss = float(loss_on(windows))
+        network.train()
+        return loss
 
     start, total = time.time(), 0.0
     for step in range(steps):
@@ -274,8 +345,9 @@ def train(
             group["lr"] = rate * scale
         starts = torch.randint(len(training) - length - 1, (batch,), generator=generator)
         loss = loss_on(torch.stack([training[s : s + length + 1] for s in starts]))
+        balance = sum(module.balance for module in network.modules() if hasattr(module, "balance"))
         optimizer.zero_grad()
-        loss.backward()
+        (loss + BALANCE * balance).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         total += loss.item()
@@ -289,6 +361,14 @@ def train(
         if progress == 1:
             break
     return evaluate()
+
+
+def _save_text(folder, config, tokenizer):
+    """Write all but the weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n")
 
 
 def _save(network, folder):

@@ -105,6 +105,11 @@ class Chip(wiring.Component):
             connect(m, dma.vmem[n], tile.dma_vmem)
             connect(m, dma.amem[n], tile.dma_amem)
 
+        if config.experts is not None:
+            for tile in tiles:
+                with m.If(tile.table.valid):
+                    m.d.comb += processor.table.eq(tile.table)
+
         connect(m, flipped(self.s_axil), processor.axi_lite)
         guarded = lambda name, port, outstanding=config.memory.outstanding: self._guarded(
             m, name, port, outstanding, clear

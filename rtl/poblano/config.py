@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
+from .array_config import DEFAULT_FORMATS, ArrayConfig
 from .axi.paging import PAGE_ALIGNMENT, PagingConfig
 from .config_error import FOLLOWS, ConfigError, between, power_of_two, require
 from .config_file import read_config
 from .dram.config import DramConfig
-from .formats.element import Arithmetic
-from .formats.multiply import MULTIPLIERS
+from .experts_config import ExpertsConfig
 from .isa.header import LOCAL_BITS
 from .isa.topology import MOST_TILES, Topology
 from .local_config import BLOCK, LINE_BYTES, LINE_WORDS, LocalConfig
@@ -28,6 +28,7 @@ __all__ = [
     "ArrayConfig",
     "ChipConfig",
     "ConfigError",
+    "ExpertsConfig",
     "LocalConfig",
     "MemoryConfig",
     "PAGE_ALIGNMENT",
@@ -36,88 +37,6 @@ __all__ = [
     "TileConfig",
     "preset",
 ]
-
-DEFAULT_FORMATS = ("int8", "int4")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArrayConfig:
-    """A weight-stationary systolic array of ``rows`` x ``cols`` processing elements.
-
-    A block of 32 along K takes ``passes`` weight tiles when the array is lower than a block; an array of
-    more rows, a multiple of 32, computes ``segments`` blocks at a time. ``formats`` are the number formats
-    that it computes with (names of :data:`~poblano.formats.element.FORMATS`). ``load_rows`` rows of weights
-    (columns, of a transposed stream) enter in a cycle. ``fp4_rate`` 2: a processing element multiplies two
-    4-bit weights a cycle. ``multiplier`` "lut" builds its multipliers from carry chains, for FPGAs without
-    free DSP blocks; ``multiplier_registers`` gives them registers at their inputs and outputs, for a faster
-    clock.
-    """
-
-    rows: int = 16
-    cols: int = 16
-    formats: tuple = DEFAULT_FORMATS
-    load_rows: int = 1
-    fp4_rate: int = 1
-    multiplier: str = "dsp"
-    multiplier_registers: bool = False
-
-    def __post_init__(self):
-        require(
-            self.multiplier in MULTIPLIERS,
-            f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}",
-        )
-        require(
-            isinstance(self.rows, int) and self.rows >= 1 and (self.rows < BLOCK or self.rows % BLOCK == 0),
-            f"array rows must be below {BLOCK} or a multiple of it, not {self.rows!r}",
-        )
-        require(
-            isinstance(self.cols, int) and self.cols >= 1, f"array cols must be at least 1, not {self.cols!r}"
-        )
-        require(
-            self.load_rows in (1, 2, 4)
-            and min(self.rows, BLOCK) % self.load_rows == 0
-            and self.cols % self.load_rows == 0,
-            f"load_rows must be 1, 2 or 4 and divide the array's {self.rows} rows and {self.cols} cols, not "
-            f"{self.load_rows!r}",
-        )
-        try:
-            _ = self.arithmetic
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-        require(
-            self.fp4_rate == 1 or 2 * self.rows <= BLOCK,
-            f"fp4_rate 2 needs an array of at most {BLOCK // 2} rows, not {self.rows}",
-        )
-
-    @property
-    def arithmetic(self):
-        """The :class:`~poblano.formats.element.Arithmetic` of a processing element."""
-        return Arithmetic(tuple(self.formats), self.fp4_rate)
-
-    @property
-    def segments(self):
-        """Blocks of 32 rows in the array (at least 1)."""
-        return max(1, self.rows // BLOCK)
-
-    @property
-    def passes(self):
-        """Weight tiles per block of 32 (at least 1)."""
-        return -(-BLOCK // self.rows)
-
-    @property
-    def passes_4bit(self):
-        """Weight tiles per block of 4-bit weights."""
-        return -(-BLOCK // (self.rows * self.fp4_rate))
-
-    @property
-    def items(self):
-        """Cycles in which a weight tile enters the array, by rows or columns, the fewer."""
-        return min(self.rows, self.cols) // self.load_rows
-
-    @property
-    def sum_width(self):
-        """Bits of a signed block sum."""
-        return self.arithmetic.sum_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +47,7 @@ class TileConfig:
     ``tokens`` is the accumulator's depth: the most activation rows of one matrix command. ``scalers``
     columns of block sums are scaled in a cycle (``lanes`` by default). ``vmem_lines`` (32 bytes each) sizes
     the vector memory, ``amem_blocks`` (32 elements, a scale and a sum each) the activation memory,
-    ``fifo_bytes`` the weight buffer. ``ecc`` is the chip's.
+    ``fifo_bytes`` the weight buffer. ``ecc`` and ``experts`` are the chip's.
     """
 
     array: ArrayConfig = field(default_factory=ArrayConfig)
@@ -140,6 +59,7 @@ class TileConfig:
     amem_blocks: int = 4096
     fifo_bytes: int = 8192
     ecc: bool = field(default=False, metadata=FOLLOWS)
+    experts: ExpertsConfig | None = field(default=None, metadata=FOLLOWS)
 
     @property
     def vmem_rows(self):
@@ -212,7 +132,8 @@ class ChipConfig:
     With ``ecc`` the words of memories carry check bits: single flipped bits are corrected, two are errors.
     With ``clear_at_reset`` the local memories are zero after a reset; ``ecc`` implies it. Where nothing on
     the chip moves for ``watchdog`` cycles while a command waits or is in progress, that is an error; 0
-    leaves the watchdog out, and software can set another time.
+    leaves the watchdog out, and software can set another time. ``experts`` are the mixtures of experts that
+    the chip routes; None: it routes none, and has no hardware for it.
     """
 
     name: str = "custom"
@@ -225,6 +146,7 @@ class ChipConfig:
     ecc: bool = False
     clear_at_reset: bool | None = None
     watchdog: int = 65536
+    experts: ExpertsConfig | None = None
 
     def __post_init__(self):
         if self.clear_at_reset is None:
@@ -244,7 +166,7 @@ class ChipConfig:
         formats = tuple(self.tile.array.formats if self.formats is None else self.formats)
         object.__setattr__(self, "formats", formats)
         array = replace(self.tile.array, formats=formats)
-        object.__setattr__(self, "tile", replace(self.tile, array=array, ecc=self.ecc))
+        object.__setattr__(self, "tile", replace(self.tile, array=array, ecc=self.ecc, experts=self.experts))
         object.__setattr__(self, "memory", replace(self.memory, ecc=self.ecc))
         between("tiles", self.tiles, 1, MOST_TILES)
         power_of_two("queue_depth", self.queue_depth)

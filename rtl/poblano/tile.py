@@ -12,6 +12,7 @@ from .interfaces import BusWrite, LocalWrite, UnitSignature, block_port, vmem_po
 from .isa.ecc_registers import TILE_PLACES
 from .memory.local import LocalMemories
 from .memory.stream_unit import StreamUnit
+from .moe.route_table import RouteWrite
 from .vector.unit import VectorUnit
 from .verilog import gated_clock, place
 
@@ -38,6 +39,7 @@ class Tile(wiring.Component):
     dma_vmem, dma_amem : In(ReadPortSignature), the DMA engine's reads.
     moved : Out(1), something was transferred inside in the cycle before.
     clear : In(1), begin to clear the local memories; clearing : Out(1), until they are.
+    table : Out(RouteWrite), with ``config.experts``: what a ROUTE command has found.
     ecc_events : Out(ECCEvents()).array, with ``config.ecc``, of each of :data:`TILE_PLACES`.
     """
 
@@ -47,6 +49,7 @@ class Tile(wiring.Component):
         bus_write = BusWrite(local, tiles=config.tiles)
         super().__init__(
             ({"ecc_events": Out(ECCEvents()).array(len(TILE_PLACES))} if config.ecc else {})
+            | ({"table": Out(RouteWrite())} if config.experts is not None else {})
             | {
                 "number": In(5),
                 "stream": In(UnitSignature()),
@@ -104,6 +107,8 @@ class Tile(wiring.Component):
         connect(m, flipped(self.bus), memories.w_bus)
         words = streamer.o.valid & streamer.o.ready
         m.d.sync += self.moved.eq(memories.moved | words | self.axi.r.valid)
+        if config.experts is not None:
+            m.d.comb += self.table.eq(vector.table)
         if config.ecc:
             events = {
                 "vector_memory": memories.vmem_events,

@@ -21,7 +21,7 @@ from poblano.isa.registers import (
 )
 from poblano.isa.topology import UnitKind
 from tb.control.host import Bench, random_program, random_program_after
-from tb.control.random_commands import OPCODE_NAMES, valid_command
+from tb.control.random_commands import opcode_names, valid_command
 from tb.control.surroundings import CONFIG, MEMORY, UNITS
 
 STREAM, MATMUL, VECTOR = (
@@ -304,7 +304,7 @@ async def latency(dut):
     bench.stall = 0
     await bench.set_up()
     ranges = {"NOP": 0, "CLEAR": 0, "STORE_WORD": 1, "STREAM": 1, "VECTOR": 6}
-    for opcode in OPCODE_NAMES:
+    for opcode in opcode_names(CONFIG):
         for waits in range(WAITS + 1):
             command = valid_command(bench.rng, CONFIG, MEMORY, opcode)
             await bench.submit([replace(command, waits=((0, 0),) * waits)])

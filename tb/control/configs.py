@@ -3,7 +3,15 @@
 from dataclasses import replace
 from fractions import Fraction
 
-from poblano.config import PRESETS, ArrayConfig, ChipConfig, MemoryConfig, PagingConfig, TileConfig
+from poblano.config import (
+    PRESETS,
+    ArrayConfig,
+    ChipConfig,
+    ExpertsConfig,
+    MemoryConfig,
+    PagingConfig,
+    TileConfig,
+)
 from poblano.formats.element import FORMATS
 
 __all__ = ["CHECKED", "CONFIGS"]
@@ -56,16 +64,19 @@ CHECKED = (
     PRESETS["nano"],
     PRESETS["desk"],
     PRESETS["tile64"],
-    _config(
-        "full",
-        tiles=32,
-        rows=32,
-        cols=32,
-        lanes=16,
-        width=256,
-        vmem_lines=1 << 20,
-        amem_blocks=1 << 20,
-        addr_width=40,
+    replace(
+        _config(
+            "full",
+            tiles=32,
+            rows=32,
+            cols=32,
+            lanes=16,
+            width=256,
+            vmem_lines=1 << 20,
+            amem_blocks=1 << 20,
+            addr_width=40,
+        ),
+        experts=ExpertsConfig(experts=256, rows=1024),
     ),
     replace(_config("formats", tiles=2), formats=tuple(FORMATS)),
     replace(_config("mx", tiles=1), formats=("mxfp8_e4m3", "mxfp4_e2m1")),
@@ -74,8 +85,9 @@ CHECKED = (
     ),
     _config("wide", tiles=1, lanes=16, width=512),
     _config("pages", tiles=2).with_memory(paging=PagingConfig(slots=4, pages=16)),
+    replace(_config("experts", tiles=2, lanes=16), experts=ExpertsConfig(experts=100, used=7, rows=20)),
     _config("homes", tiles=4).with_memory(homes=2, home_bytes=1 << 15),
 )
 """The checker's: fewer and more lanes than a line has words, several segments, the smallest and the largest
-memories, all formats and two, beats of two lines, page tables, and
+memories, all formats and two, beats of two lines, page tables, experts, and
 two homes."""

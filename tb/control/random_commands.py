@@ -11,13 +11,17 @@ from poblano_host.golden.commands import FORMS, NAMES, NO_WAIT, DecodedCommand
 from poblano_host.golden.pages import PageTables
 from poblano_host.golden.rules import check
 
-__all__ = ["OPCODE_NAMES", "PAGE_BYTES", "mutated", "page_counts", "page_tables", "valid_command"]
+__all__ = ["PAGE_BYTES", "mutated", "opcode_names", "page_counts", "page_tables", "valid_command"]
 
-OPCODE_NAMES = tuple(FORMS)
 BLOCK, LINE_BYTES, LINE_WORDS = 32, 32, 8
 MAX_BLOCKS = 2047
 PAGE_BYTES = 12288
 """Of a page of chips with page tables."""
+
+
+def opcode_names(config):
+    """The opcodes that a chip knows."""
+    return [name for name, form in FORMS.items() if config.experts is not None or not form.experts]
 
 
 def page_counts(config):
@@ -219,6 +223,63 @@ class _Operands:
             tiles=_tiles(rng, self.config),
         )
 
+    def listed(self, *named):
+        """VECTOR without what lists have no room for; the rows of the operands ``named`` are those that the
+        list can name."""
+        rng, tile = self.rng, self.tile
+        o = self.vector()
+        for name in ("reduce", "first", "dst_step", "r", "index", "limit_step", "share"):
+            o.pop(name, None)
+        row, unit = o["blocks"] * BLOCK // LINE_WORDS, self.row_lines
+        size = tile.amem_blocks if o["sink"] == 2 else tile.vmem_lines
+        extent = o["blocks"] if o["sink"] == 2 else row
+        scalars = LINE_WORDS // 2
+        o["rows"] = rows = min(o["rows"], tile.vmem_lines * scalars, size // extent)
+        o["numbers"] = numbers = 1 + _pick(rng, min(0xFFFF, size // extent) - 1)
+        for name in ("a", "b", "dst"):
+            self.rows = numbers if name in named else rows
+            if name != "dst":
+                o |= self.local(name, tile.vmem_lines, row, unit)
+            elif o["sink"]:
+                o |= self.local(name, size, extent, unit if o["sink"] == 1 else 1, apart=True)
+        if o["sink"] == 1 and ("b" in named) == ("dst" in named) and rng.random() < 0.4:
+            o |= {"b": o["dst"], "b_stride": o["dst_stride"]}
+        return o | dict(c=_region(rng, tile.vmem_lines, 1, -(-rows // scalars))[0])
+
+    def gather(self):
+        return self.listed("a")
+
+    def scatter(self):
+        return self.listed("b", "dst")
+
+    def route(self):
+        rng, tile, most = self.rng, self.tile, self.config.experts
+        experts = 1 + _pick(rng, min(most.experts, tile.vmem_lines * LINE_WORDS) - 1)
+        row = -(-experts // BLOCK) * BLOCK // LINE_WORDS
+        used = 1 + _pick(rng, min(most.used, experts, tile.vmem_lines) - 1)
+        self.rows = 1 + _pick(rng, min(most.rows, tile.vmem_lines // row, tile.vmem_lines // used) - 1)
+        o = self.local("dst", tile.vmem_lines, 1, apart=True)
+        for name in "ab":
+            o |= self.local(name, tile.vmem_lines, row, self.row_lines)
+        return o | dict(
+            list=_region(rng, tile.vmem_lines, 1, self.rows * used)[0],
+            experts=experts,
+            used=used,
+            rows=self.rows,
+            tiles=_tiles(rng, self.config),
+        )
+
+    def expert(self):
+        rng = self.rng
+        skip = rng.getrandbits(16)
+        return dict(
+            slot=rng.getrandbits(8),
+            stride=rng.getrandbits(32),
+            commands=_pick(rng, skip),
+            skip=skip,
+            **{f"passed_{unit}": rng.getrandbits(16) for unit in ("dma", "stream", "matmul", "vector")},
+        )
+
     def steps(self, blocks, share):
         """A ``dst`` in blocks with a step from a row to the next that shares with it, if there is room."""
         size, shares, inner = self.tile.amem_blocks, -(-self.rows // share), min(self.rows, share) - 1
@@ -234,7 +295,7 @@ class _Operands:
 def valid_command(rng, config, memory_bytes, opcode=None):
     """A :class:`~poblano_host.golden.commands.DecodedCommand` that ``config``'s chip with ``memory_bytes``
     of memory, and with :func:`page_tables`, takes; ``opcode`` is a name."""
-    opcode = rng.choice(OPCODE_NAMES) if opcode is None else opcode
+    opcode = rng.choice(opcode_names(config)) if opcode is None else opcode
     kind = FORMS[opcode].kind
     if kind is None:
         kind = rng.choice(list(UnitKind))
@@ -277,7 +338,9 @@ def mutated(rng, data):
         bits ^= 1 << rng.randrange(8 * len(data))
     elif kind == 1:
         at = rng.choice((0, 0, 8, 8, 16, 44, 72, 100))
-        number = rng.choice((0, 1, 2, 3, 0x10, 0x20, 0x30, 0x31, NO_WAIT, rng.getrandbits(8)))
+        number = rng.choice(
+            (0, 1, 2, 3, 0x10, 0x20, 0x30, 0x31, 0x32, 0x33, 0x40, NO_WAIT, rng.getrandbits(8))
+        )
         bits = bits & ~(0xFF << at) | number << at
     elif fields and (kind < 4 or "a" not in fields):
         name = rng.choice(list(fields))

@@ -5,6 +5,7 @@ from pathlib import Path
 from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from poblano.axi.signature import AXISignature
 from poblano.dram.address import AddressMap
@@ -21,7 +22,9 @@ def device_parameters(config, *, memory_bits):
     :class:`~poblano.dram.config.DramConfig`), with 2 to the ``memory_bits`` bytes."""
     timing, cycles, bits = config.timing, config.cycles, AddressMap(config.timing).bits
     return {
-        **{f"{name.upper()}_BITS": bits[name] for name in ("group", "bank", "row", "column")},
+        **{f"{name.upper()}_BITS": bits[name] for name in ("way", "row", "column")},
+        "GROUP_BITS": exact_log2(timing.groups),
+        "BANK_BITS": exact_log2(timing.banks),
         "BURST_BYTES": timing.burst_bytes,
         "BURST_CYCLES": cycles.burst,
         "SIDEBAND_BITS": timing.sideband_bits,

@@ -9,6 +9,7 @@
 module poblano_dram_device #(
   parameter GROUP_BITS = 2,
   parameter BANK_BITS = 2,
+  parameter WAY_BITS = 1,
   parameter ROW_BITS = 15,
   parameter COLUMN_BITS = 5,
   parameter BURST_BYTES = 32,
@@ -40,6 +41,7 @@ module poblano_dram_device #(
   localparam ACTIVATE = 1, PRECHARGE = 2, PRECHARGE_ALL = 3, REFRESH_ALL = 4, REFRESH_BANK = 5, READ = 1, WRITE = 2;
   localparam BURSTS = (1 << MEMORY_BITS) / BURST_BYTES;  // that are there
   localparam BANKS = 1 << (GROUP_BITS + BANK_BITS);
+  localparam SET_BITS = GROUP_BITS + BANK_BITS - WAY_BITS;
   localparam READS = READ_LATENCY + BURST_CYCLES, WRITES = WRITE_LATENCY + BURST_CYCLES;
 
   reg [8*BURST_BYTES-1:0] memory [0:BURSTS-1];
@@ -59,7 +61,8 @@ module poblano_dram_device #(
   wire [31:0] column_number = column_group << BANK_BITS | dram_column_bank;
 
   reg [ROW_BITS-1:0] row;
-  reg [BANK_BITS-1:0] bank;
+  reg [SET_BITS-1:0] set;
+  reg [GROUP_BITS+BANK_BITS-1:0] number;
   reg [63:0] burst;
   integer n;
 
@@ -85,15 +88,17 @@ module poblano_dram_device #(
     endcase
   endtask
 
-  // The burst's number is, from low to high, group, column, bank and row; the row has been added to the bank.
+  // The burst's number is, from low to high, way, column, set and row, by which the set has been turned; bank and group
+  // together are set and way.
   task column_command;
     begin
       row = rows[column_number];
-      bank = dram_column_bank - row;
+      number = dram_column_bank << GROUP_BITS | column_group;
+      set = (number >> WAY_BITS) - row + (row >> SET_BITS) - (row >> 2 * SET_BITS);
       burst = row;
-      burst = burst << BANK_BITS | bank;
+      burst = burst << SET_BITS | set;
       burst = burst << COLUMN_BITS | dram_column_column;
-      burst = burst << GROUP_BITS | column_group;
+      burst = burst << WAY_BITS | number & ((1 << WAY_BITS) - 1);
       if (!open[column_number]) begin
         told("RD or WR of a closed bank", column_number);
         burst = BURSTS;

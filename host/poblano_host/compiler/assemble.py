@@ -5,6 +5,7 @@ import numpy as np
 from poblano.isa.commands import Opcode
 from poblano.isa.header import UNIT_BITS, wait_offset
 
+from .blocks import Blocks
 from .dependencies import Dependencies
 from .schedule import hoist, schedule
 from .symbols import affine
@@ -28,9 +29,12 @@ def assemble(builder, *, copies=0, pitch=lambda address: 0):
     ops, config = builder.ops, builder.config
     order, predecessors = _order(ops, config)
     counts, entries = Counts(config.units), []
+    blocks = Blocks(config, counts, entries)
     for n in order:
+        blocks.before(ops[n])
         *nops, waits = counts.add(n, ops[n].unit, predecessors[n])
         entries += [Entry(ops[n], tuple(w), nop=True) for w in nops] + [Entry(ops[n], tuple(waits))]
+    blocks.before(None)
     template = encode(entries)
     return _repeated(template, entries, config, copies, pitch) if copies else template
 
@@ -40,26 +44,35 @@ def _order(ops, config):
     dependencies = Dependencies(config)
     predecessors = [dependencies.add(n, op) for n, op in enumerate(ops)]
     numbers = {id(op): n for n, op in enumerate(ops)}
+    for n, op in enumerate(ops):
+        predecessors[n] |= {numbers[id(other)] for other in op.after}
     matmuls = {
         n: (op.stream.unit, numbers[id(op.stream)]) for n, op in enumerate(ops) if op.stream is not None
     }
-    order, floors, starts = [], {}, [0]
+    order, floors, start, first = [], {}, 0, 0
     for segment in _segments(ops):
+        block = ops[segment[0]].block
+        if block is not None:  # it begins with its EXPERT, and no stream goes into it or out
+            order.append(segment.pop(0))
+            start = first = len(order)
         # Where layers repeat, a stream may go ahead into the layer before, but no further.
-        floors |= {n: starts[-1] for n in segment if n in matmuls}
-        starts.append(len(order))
+        floors |= {n: start for n in segment if n in matmuls}
+        start = max(first, len(order))
         order += _scheduled(segment, ops, predecessors, matmuls)
+        if block is not None:
+            start = first = len(order)
     return hoist(order, matmuls, predecessors, config.queue_depth, floors), predecessors
 
 
 def _segments(ops):
-    """The numbers of the commands of each layer; the first's with what is before it."""
-    segments, layer = [], None
+    """The numbers of the commands of each layer, the first's with what is before it; those of an expert are
+    apart."""
+    segments, layer, block = [], None, None
     for n, op in enumerate(ops):
-        if not segments or op.layer != layer and layer != -1:
+        if not segments or op.layer != layer and layer != -1 or op.block is not block:
             segments.append([])
         segments[-1].append(n)
-        layer = op.layer
+        layer, block = op.layer, op.block
     return segments
 
 

@@ -10,7 +10,7 @@ from .regions import regions
 from .symbols import affine
 from .timing import Timing
 
-__all__ = ["Builder", "Op"]
+__all__ = ["Block", "Builder", "Op"]
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +26,8 @@ class Op:
     rank : of two commands that a unit could take, the one of the lower rank goes first
     cycles, latency : about how long it keeps its unit, and how long until its effects can be seen
     stream : of a MATMUL the STREAM that feeds it
+    block : None, or the :class:`Block` that it is one of; its first is an EXPERT
+    after : more commands that must be complete before
     """
 
     opcode: Opcode
@@ -41,6 +43,16 @@ class Op:
     cycles: int = 0
     latency: int = 0
     stream: "Op | None" = None
+    block: "Block | None" = None
+    after: tuple = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The commands of an expert: of the ``slot``-th of a ``mixture``, whose blocks follow each other."""
+
+    mixture: object
+    slot: int
 
 
 class Builder:
@@ -58,6 +70,7 @@ class Builder:
         self.layer = -1
         self.group = self.head = 0
         self.awaited: tuple = ()
+        self.block: Block | None = None
 
     def _op(self, opcode, unit, operands, label, **names):
         sizes = {name: self._bound(value) for name, value in operands.items()}
@@ -76,6 +89,7 @@ class Builder:
             rank=self.group if opcode not in (Opcode.STREAM, Opcode.MATMUL) else self.head,
             cycles=cycles,
             latency=latency,
+            block=self.block,
             **names,
         )
 
@@ -136,10 +150,23 @@ class Builder:
         op.cycles = max(op.cycles, feed.cycles)
         self.ops += [feed, op]
 
-    def vector(self, tile, tiles=None, *, label, **operands):
+    def vector(self, tile, tiles=None, *, label, opcode=Opcode.VECTOR, **operands):
         """An element-wise command of ``tile``, for the memories of ``tiles`` (its own)."""
         defaults = dict(rows=1, limit=NO_LIMIT, tiles=mask([tile] if tiles is None else tiles))
-        self._emit(Opcode.VECTOR, self._unit(UnitKind.VECTOR, tile), defaults | operands, label)
+        self._emit(opcode, self._unit(UnitKind.VECTOR, tile), defaults | operands, label)
+
+    def route(self, tile, tiles, *, label, **operands):
+        """A routing by ``tile`` for the memories of ``tiles``; the command."""
+        operands = operands | dict(tiles=mask(tiles))
+        self._emit(Opcode.ROUTE, self._unit(UnitKind.VECTOR, tile), operands, label)
+        return self.ops[-1]
+
+    def expert(self, route, slot, stride, *, label):
+        """Begins the block of the ``slot``-th expert of a ``route``, whose memory is ``stride`` bytes behind
+        that of the one before."""
+        self.block = Block(route, slot)
+        operands = dict(slot=slot, stride=stride)
+        self._emit(Opcode.EXPERT, self._unit(UnitKind.DMA), operands, label, after=(route,))
 
 
 def mask(tiles):

@@ -9,7 +9,8 @@ class Dependencies:
     """Follows commands in the order in which their effects are meant.
 
     :meth:`add` gives, for a command, the commands before it that it depends on: the last writers of what it
-    reads, and the last writers of what it writes and all that have read it since.
+    reads, and the last writers of what it writes and all that have read it since. Of an expert's command,
+    which may be passed over, those before count too.
     """
 
     def __init__(self, config):
@@ -17,6 +18,7 @@ class Dependencies:
         self._writers = {}  # (memory, tile): number of the last writer of each unit of memory, -1: none
         self._readers = {}  # (memory, tile): by the reader's unit, the number of its last reader since
         self._replaced = {}  # by a reader's number: readers in the same unit of what it has read
+        self._maybe = {}  # by the number of an expert's command: its mixture, and its predecessors
         self._memory = {}  # by name of a part of memory: its writers since the last reader, its readers since
 
     def add(self, number, op):
@@ -49,6 +51,14 @@ class Dependencies:
                 writers.clear()
                 readers.clear()
             writers.add(number)
+        mixture = op.block and op.block.mixture
+        # Experts' commands may be passed over: what they would have waited for is left to those behind.
+        for other in list(before):
+            of, its = self._maybe.get(other, (mixture, ()))
+            if of is not mixture:
+                before.update(its)
+        if mixture is not None:
+            self._maybe[number] = mixture, frozenset(before)
         before.discard(number)
         return before
 

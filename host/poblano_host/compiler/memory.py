@@ -11,6 +11,7 @@ from poblano.isa.commands import COMMAND_BYTES
 from ..models.operators import Attention, HeadNorm, Linear, Norm, Residual, Rope
 from .cache import KVPlaces
 from .errors import CompileError
+from .experts import ExpertPlaces, mixtures
 from .image import Image, align
 from .plan import LINES
 from .sizes import vector_of
@@ -67,6 +68,7 @@ class ModelMemory:
     def __init__(self, model, sizes, config, *, context, slots, tokens):
         self.model, self.graph, self.sizes, self.config = model, model.graph, sizes, config
         self._places, self._caches, self.slots = {}, {}, slots
+        self._experts = {}
         self._image = image = Image(f"{model.config.name}:", config)
         norms = [[node for node in layer if isinstance(node, Norm)] for layer in self.graph.layers]
         self._norms = [*norms, [node for node in self.graph.epilogue if isinstance(node, Norm)]]
@@ -133,6 +135,10 @@ class ModelMemory:
         """The :class:`.weights.TiledMatrix` of a tensor."""
         return self._places[tensor]
 
+    def experts(self, node):
+        """The :class:`.experts.ExpertPlaces` of an Experts."""
+        return self._experts[node.name]
+
     def cache(self, attention):
         """The :class:`.cache.KVPlaces` of an Attention."""
         return self._caches[attention.name]
@@ -172,6 +178,8 @@ class ModelMemory:
             values = (getattr(node, field.name) for field in fields(node) if field.name != "inputs")
             inputs = tuple(names.get(name) for name in node.inputs)
             form = repr(self.matrix(node.weight).form) if isinstance(node, Linear) else ""
+            for places in (self.experts(node) for node in mixtures([node])):
+                form = repr([(m.form, places.pitch) for m in (places.router, places.gate, places.down)])
             parts.append((type(node), inputs, form, *map(own, values)))
         return tuple(parts)
 
@@ -210,6 +218,11 @@ class ModelMemory:
                 self._places[node.weight] = TiledMatrix.place(self._image, tensor, ranges, self.config)
             except CompileError as error:
                 raise CompileError(f"{self.sizes.name}: tensor {node.weight}: {error}") from None
+        for node in mixtures(nodes):
+            try:
+                self._experts[node.name] = ExpertPlaces.place(self._image, node, self.model, self.config)
+            except CompileError as error:
+                raise CompileError(f"{self.sizes.name}: {node.name}: {error}") from None
         for node in nodes:
             if isinstance(node, Attention):
                 self._caches[node.name] = KVPlaces.place(self._image, node, context, slots, self.config)

@@ -30,6 +30,7 @@ class _Op:
     """A command as :class:`.dependencies.Dependencies` sees it, and its region of memory."""
 
     reads_memory = writes_memory = ()
+    block = None
 
     def __init__(self, command, config):
         self.unit = command.unit

@@ -8,6 +8,7 @@ from poblano.config import BLOCK, LINE_WORDS
 
 from .cache import attended_heads
 from .errors import CompileError
+from .experts import ExpertRoom
 from .image import Allocator, align
 
 __all__ = ["LINES", "PIECE", "Chunks", "Groups", "Item", "Part", "Plan", "Shape"]
@@ -194,6 +195,7 @@ class Plan:
                 self._vector_memory(Allocator(tile.vmem_lines, f"{what} vector memory", "lines"))
                 self._activation_memory(Allocator(tile.amem_blocks, f"{what} activation memory", "blocks"))
                 self._attention()
+                self.experts = ExpertRoom.of(self, what)
             except CompileError as error:
                 problem = problem or error
             else:

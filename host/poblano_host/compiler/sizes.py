@@ -6,6 +6,8 @@ from math import lcm
 
 from poblano.config import BLOCK
 
+from ..models.experts import Experts
+from ..models.latent_attention import LatentAttention
 from ..models.operators import (
     Activation,
     Attention,
@@ -17,8 +19,10 @@ from ..models.operators import (
     Norm,
     Residual,
     Rope,
+    SigmoidScaled,
 )
 from .errors import CompileError
+from .experts import refuse
 from .image import align
 from .weights import block_tensor, matrix_bytes
 
@@ -33,6 +37,21 @@ def vector_of(node):
     if isinstance(node, HeadNorm):
         return node.gain, node.head_dim
     return (node.bias, node.width) if isinstance(node, LayerNorm) else None
+
+
+def _refuse(graph):
+    """CompileError for an operator that no commands compute, before anything is placed."""
+    for node in graph.of(Attention):
+        if node.sinks is not None:
+            raise CompileError(f"{node.name}: sinks of attention can't be compiled")
+    for node in graph.of(LatentAttention):
+        raise CompileError(f"{node.name}: latent attention can't be compiled")
+    for node in graph.of(SigmoidScaled):
+        raise CompileError(f"{node.name}: a shared expert's score can't be compiled")
+    for rope in graph.of(Rope):
+        node = graph.node(rope.inputs[0])
+        if type(node) is Norm:
+            raise CompileError(f"{node.name}: a norm of all heads together can't be compiled")
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,7 @@ class Sizes:
     added_norms : whether what is added to the residual is normalised
     layer_norms : whether there are norms that need the mean
     layer_macs, layer_bytes : multiply-accumulates for a token, and bytes, of the first layer's weights
+    experts, used : the most of a mixture, and those that a token uses; 0 if there are none
     attention_output_bytes, residual_bytes : of these, those that are applied to attention's output; those
         whose results are added to the residual
     """
@@ -84,10 +104,14 @@ class Sizes:
     layer_bytes: int
     attention_output_bytes: int
     residual_bytes: int
+    experts: int
+    used: int
 
     @classmethod
     def of(cls, model, config):
-        """Those of a model; CompileError if its layers have attention of different heads."""
+        """Those of a model; CompileError if its layers have attention of different heads, or of a kind that
+        no command computes."""
+        _refuse(model.graph)
         name, graph, array = model.config.name, model.graph, config.tile.array
         steps = lambda elements: align(-(-elements // BLOCK), array.segments)
         most = lambda kind: max((node.width for node in graph.of(kind)), default=0)
@@ -112,7 +136,14 @@ class Sizes:
             [room(vector[1]) for vector in map(vector_of, nodes) if vector]
             for nodes in (*graph.layers, graph.epilogue)
         ]
-        activations = graph.of(Activation)
+        activations, mixtures = graph.of(Activation), graph.of(Experts)
+        for node in mixtures:
+            refuse(node, config)
+        hidden = [node.width for node in activations] + [node.hidden for node in mixtures]
+        routed = [n for n in first if isinstance(n, Experts)]
+        expert = lambda n: sum(
+            matrix_bytes(block_tensor(model.tensors[t], config), config) for t in (n.gate, n.up, n.down)
+        )
         residuals = {node.inputs[1] for node in graph.of(Residual)}
         return cls(
             name=name,
@@ -126,7 +157,7 @@ class Sizes:
             head_blocks=head_dim // BLOCK,
             head_steps=steps(head_dim),
             attended_blocks=steps(heads * head_dim),
-            hidden_blocks=steps(most(Activation)),
+            hidden_blocks=steps(max(hidden, default=0)),
             out_words=head_dim // BLOCK * granule,
             head_granule=lcm(granule, head_dim) if graph.of(HeadNorm) else granule,
             norms=max(len(nodes) for nodes in of_layer(Norm)),
@@ -137,10 +168,13 @@ class Sizes:
             spare=int(any(node.function == "gelu" for node in activations)),
             added_norms=any(node.name in residuals for node in graph.of(Norm)),
             layer_norms=bool(graph.of(LayerNorm)),
-            layer_macs=sum(n.width * n.k for n in linears),
-            layer_bytes=sum(size.values()),
+            layer_macs=sum(n.width * n.k for n in linears)
+            + sum(3 * n.used * n.width * n.hidden for n in routed),
+            layer_bytes=sum(size.values()) + sum(expert(n) * n.used // n.experts for n in routed),
             attention_output_bytes=sum(size[n] for n in attended),
             residual_bytes=sum(size[n] for n in feeding),
+            experts=max((node.experts for node in mixtures), default=0),
+            used=max((node.used for node in mixtures), default=0),
         )
 
     def again_bytes(self, tiles):

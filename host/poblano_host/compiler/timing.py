@@ -13,6 +13,10 @@ DMA_FILL = 20
 """Cycles that a command takes beside those of its data."""
 
 
+LIST_FILL = 7
+"""Cycles from a row that a list names to the next one's command."""
+
+
 class Timing:
     """Cycles of the commands of a chip, with its memory behind it and all tiles at work."""
 
@@ -32,6 +36,14 @@ class Timing:
         if opcode is Opcode.VECTOR:
             cycles = self._vector(o)
             return cycles, cycles
+        if opcode in (Opcode.GATHER, Opcode.SCATTER):
+            cycles = o["rows"] * (self._vector(o | dict(rows=1)) + LIST_FILL)
+            return cycles, cycles
+        if opcode is Opcode.ROUTE:
+            cycles = o["rows"] * 2 * (o["experts"] + 4 * o["used"]) + o["experts"]
+            return cycles, cycles
+        if opcode is Opcode.EXPERT:
+            return 1, 1
         memory = self.config.memory
         row = o.get("lines", 0) * LINE_BYTES // memory.data_bytes
         if opcode is not Opcode.LOAD:

@@ -23,6 +23,23 @@ class Counts:
         """Commands of each unit so far."""
         return np.array([len(history) - 1 for history in self._history])
 
+    def mark(self):
+        """A place for :meth:`forget`."""
+        return [len(history) - 1 for history in self._history]
+
+    def forget(self, mark):
+        """What commands since ``mark`` have waited for is not known: they may have been passed over."""
+        for unit, (history, first) in enumerate(zip(self._history, mark)):
+            for n in range(first + 1, len(history)):
+                history[n] = history[first].copy()
+                history[n][unit] = n
+
+    def skip(self, unit):
+        """A command of a unit that waits for nothing."""
+        clock = self._history[unit][-1].copy()
+        clock[unit] = len(self._history[unit])
+        self._history[unit].append(clock)
+
     def add(self, number, unit, predecessors):
         """A list of waits for each command to be issued: NOPs for those that the last, number's own, has no
         room for."""

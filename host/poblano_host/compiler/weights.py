@@ -22,6 +22,7 @@ __all__ = [
     "check_weights",
     "choose_activation",
     "matrix_bytes",
+    "matrix_parts",
     "split_columns",
     "weight_form",
     "weight_format",
@@ -105,6 +106,36 @@ def matrix_bytes(tensor, config):
     return step * -(-tensor.shape[1] // (BLOCK * array.segments)) * -(-tensor.shape[0] // array.cols)
 
 
+def matrix_steps(tensor, config):
+    """(K in blocks, whole steps of the array, bytes of a group of array columns) of the streams of a
+    BlockTensor (N out, K in)."""
+    form, array = weight_form(tensor), config.tile.array
+    k_blocks = align(tensor.shape[1] // BLOCK, array.segments)
+    step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
+    return k_blocks, step * k_blocks // array.segments
+
+
+def matrix_parts(tensor, config):
+    """(the bytes of its stream, K in blocks, whole steps of the array, bytes of a group of array columns) of
+    a BlockTensor (N out, K in)."""
+    form, blocks = weight_form(tensor), tensor.shape[1] // BLOCK
+    k_blocks, group_bytes = matrix_steps(tensor, config)
+    pad = lambda part, unit, value=0: np.pad(
+        part.T, ((0, (k_blocks - blocks) * unit), (0, 0)), constant_values=value
+    )
+    data = b""
+    if tensor.shape[0]:
+        data = pack_weights(
+            pad(tensor.q, BLOCK),
+            pad(tensor.scale, 1, int(form["scale"] is ScaleFormat.E8M0)),
+            None if tensor.minimum is None else pad(tensor.minimum, 1),
+            config,
+            element=form["element"],
+            scale_format=form["scale"],
+        )
+    return bytes(data), k_blocks, group_bytes
+
+
 def split_columns(widths, config, *, blocks=True, unit=1):
     """For each matrix of ``widths`` (columns), for each tile, its range of columns (first, end).
 
@@ -155,36 +186,23 @@ class TiledMatrix:
         """Append to ``image`` the streams of ``tensor``, a BlockTensor (N out, K in), each in its tile's
         home."""
         check_weights(tensor.format, config)
-        form, array = weight_form(tensor), config.tile.array
-        blocks = tensor.shape[1] // BLOCK
-        k_blocks = align(blocks, array.segments)
-        pad = lambda part, unit, value=0: np.pad(
-            part.T, ((0, (k_blocks - blocks) * unit), (0, 0)), constant_values=value
-        )
-        step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
-        group_bytes, addresses = step * k_blocks // array.segments, []
+        k_blocks, group_bytes = matrix_steps(tensor, config)
+        addresses = []
         for tile, (first, end) in enumerate(ranges):
-            rows, home, data = tensor.rows(slice(first, end)), config.topology.home_of(tile), b""
+            rows, home = tensor.rows(slice(first, end)), config.topology.home_of(tile)
             if isinstance(tensor, OutlineTensor):
-                addresses.append(image.reserve(-(-(end - first) // array.cols) * group_bytes, home))
-                continue
-            if end > first:
-                data = pack_weights(
-                    pad(rows.q, BLOCK),
-                    pad(rows.scale, 1, int(form["scale"] is ScaleFormat.E8M0)),
-                    None if rows.minimum is None else pad(rows.minimum, 1),
-                    config,
-                    element=form["element"],
-                    scale_format=form["scale"],
+                addresses.append(
+                    image.reserve(-(-(end - first) // config.tile.array.cols) * group_bytes, home)
                 )
-            addresses.append(image.append(data, home))
+            else:
+                addresses.append(image.append(matrix_parts(rows, config)[0], home))
         return cls(
-            {name: int(value) for name, value in form.items()},
+            {name: int(value) for name, value in weight_form(tensor).items()},
             k_blocks,
             tuple(ranges),
             tuple(addresses),
             group_bytes,
-            array.cols,
+            config.tile.array.cols,
         )
 
     def stream(self, tile, first, end):

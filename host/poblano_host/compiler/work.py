@@ -3,6 +3,7 @@
 import math
 
 from ..models.operators import Attention, Head, Linear
+from .experts import mixtures
 from .program import LayerWork
 
 __all__ = ["Work"]
@@ -20,6 +21,10 @@ class Work:
         count, works = self.shape.count, []
         for n, layer in enumerate(self.graph.layers):
             macs, weight_bytes, other = self._linear(layer, count), self._bytes(layer), 0
+            for node in mixtures(layer):
+                used = min(count * node.used, node.experts)
+                macs += count * (3 * node.used * node.hidden + node.experts) * node.width
+                weight_bytes += self._experts(node, used)
             for node in layer:
                 if isinstance(node, Attention):
                     for position, part in zip(positions, self.shape.parts, strict=True):
@@ -40,6 +45,11 @@ class Work:
         moved = places.layout.token_bytes(seen, node.kv_heads)
         keys = sum(min(position + n + 1, window) for n in range(count))
         return keys, round(moved * places.in_memory(self.memory.config))
+
+    def _experts(self, node, used):
+        """Bytes of the router, and of ``used`` experts."""
+        places = self.memory.experts(node)
+        return places.router.size + used * places.size
 
     def _linear(self, nodes, rows):
         shapes = [node.tensors[node.weight] for node in nodes if isinstance(node, Linear)]

@@ -2,26 +2,21 @@
 do."""
 
 from collections import deque
-import random
 
 import numpy as np
 
 from poblano.compute.reference import matmul, unpack_weights
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.isa.errors import CommandError, ErrorCode
-from poblano.isa.topology import UnitKind
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
+from poblano.moe.reference import chosen, routes
 from poblano.vector import reference
 
-from .commands import ENCODED_BYTES
+from .order import GoldenError, Order
 from .pages import PageTables
-from .rules import check
+from .program import Program
 
 __all__ = ["GoldenChip", "GoldenError"]
-
-
-class GoldenError(RuntimeError):
-    """A ring that hangs the chip: a wait that never holds, or a matmul whose weights never come."""
 
 
 class _Tile:
@@ -51,6 +46,9 @@ class GoldenChip:
     ``shuffle``, a seed, makes every choice at random, and half of the seeds give weight FIFOs no room: a
     program whose waits suffice gives the same bits.
 
+    ``routes`` are what the last ROUTE command has found: a tuple for each expert with rows, its number, how
+    many rows it has, and the line of its list.
+
     ``block_sums``, see :func:`~poblano.compute.reference.matmul`, is what computes the MATMULs' sums, on a
     device for example.
     """
@@ -62,6 +60,7 @@ class GoldenChip:
         self.tiles = [_Tile(config) for _ in range(config.tiles)]
         self.completed = [0] * config.units
         self.tables = PageTables(config, len(memory))
+        self.routes = []
         self._weights = {}
 
     def reset_queue(self):
@@ -78,26 +77,12 @@ class GoldenChip:
         Commands before a refused one are executed; of one that fails in its unit those of other units that do
         not depend on it, also behind it. GoldenError for a ring that would hang the chip.
         """
-        decoded, refused = [], None
-        for index in range(len(commands) // ENCODED_BYTES):
-            try:
-                decoded.append(
-                    check(
-                        commands[index * ENCODED_BYTES : (index + 1) * ENCODED_BYTES],
-                        self.config,
-                        self.tables.memory_bytes,
-                        self.tables,
-                    )
-                )
-            except CommandError as error:
-                error.index = index
-                refused = error
-                break
-        order = _Order(self, decoded, shuffle)
+        program = Program(self, commands)
+        order = Order(self, program, shuffle)
         for done, _ in enumerate(order):
             if progress is not None:
-                progress(done + 1, len(decoded))
-        for failure in (*order.failed.values(), refused):
+                progress(done + 1, program.count)
+        for failure in (*order.failed.values(), program.refused):
             if failure is not None:
                 raise failure
 
@@ -118,7 +103,7 @@ class GoldenChip:
 
     def execute(self, index, command):
         """The effect of a command, whatever its waits."""
-        if command.opcode != "NOP":
+        if command.opcode not in ("NOP", "EXPERT"):
             operation = getattr(self, f"_{command.opcode.lower()}")
             operation(index, self.topology.tile_of(command.unit), command.operands)
 
@@ -256,139 +241,46 @@ class GoldenChip:
             for target in targets:
                 target.vmem[start : start + len(reduced)] = reduced
 
+    def _route(self, index, number, o):
+        vmem, used = self.tiles[number].vmem, o["used"]
+        row_of = lambda name, row, words: (
+            (LINE_WORDS * (o[name] + row * o[f"{name}_stride"])) + np.arange(words)
+        )
+        rows = lambda name: vmem[[row_of(name, row, o["experts"]) for row in range(o["rows"])]]
+        experts = chosen(rows("a"), used)
+        weights = np.take_along_axis(rows("b"), experts, -1)
+        found = routes(experts, weights)
+        self.routes = [(route.expert, len(route.rows), o["list"] + route.line) for route in found]
+        for tile in self._selected(o["tiles"]):
+            for row, its in enumerate(weights):
+                tile.vmem[row_of("dst", row, used)] = its
+            for route, (_, count, line) in zip(found, self.routes):
+                entries = tile.vmem[LINE_WORDS * line :][: 2 * count]
+                entries[0::2] = route.rows.astype(np.uint32).view(np.float32)
+                entries[1::2] = route.weights
+
+    def _gather(self, index, number, o, listed=("a",)):
+        """A VECTOR command of one row for each entry of the list."""
+        vmem = self.tiles[number].vmem
+        only = dict(rows=1, reduce=0, first=0, dst_step=0, limit_step=0, share=1, c=0, r=0, index=0)
+        for row in range(o["rows"]):
+            entry = vmem[LINE_WORDS * o["c"] + 2 * row :][:2].copy()
+            named = int(entry.view(np.uint32)[0])
+            if named >= o["numbers"]:
+                text = f"entry {row} of the list of command {index} names row {named} of {o['numbers']}"
+                raise CommandError(ErrorCode.LOCAL_RANGE, text)
+            one = o | only
+            for name in ("a", "b", "dst"):
+                one[name] += o[f"{name}_stride"] * (named if name in listed else row)
+            for n in (1, 2):
+                if o[f"sel{n}"] == 1:
+                    one |= {f"sel{n}": 2, f"imm{n}": entry[1]}
+            self._vector(index, number, one)
+
+    def _scatter(self, index, number, o):
+        self._gather(index, number, o, listed=("b", "dst"))
+
     def _clear(self, index, number, o):
         tile = self.tiles[number]
         for memory in (tile.vmem, tile.amem_q, tile.amem_scale, tile.amem_sum):
             memory[:] = 0
-
-
-class _Order:
-    """Executes commands on a :class:`GoldenChip` and yields (index, command) as they complete."""
-
-    STREAMS = 15
-    """STREAM commands that a stream unit has under way at most."""
-
-    def __init__(self, chip, commands, seed):
-        self.chip, self.commands, self.topology = chip, commands, chip.topology
-        self.random = None if seed is None else random.Random(seed)
-        config = chip.config
-        self.capacity = config.tile.fifo_bytes if self.random is None or self.random.random() < 0.5 else 0
-        self.queues = [deque() for _ in range(config.units)]  # dispatched and not completed
-        self.failed = {}  # the errors of units, which do nothing more
-        self.started = [0] * config.units  # of these, how many STREAMs have been fetched
-        self.streamed = [deque() for _ in range(config.tiles)]  # bytes of each of those
-
-    def __iter__(self):
-        dispatched = completed = 0
-        depth = self.chip.config.queue_depth
-        while completed < len(self.commands):
-            while dispatched < len(self.commands):
-                queue = self.queues[self.commands[dispatched].unit]
-                if self.commands[dispatched].unit in self.failed:
-                    dispatched += 1
-                    continue
-                if len(queue) >= depth or self.random is not None and self.random.random() < 0.3:
-                    break
-                queue.append((dispatched, self.commands[dispatched]))
-                dispatched += 1
-            ready = [
-                (queue[self.started[unit]][0], unit)
-                for unit, queue in enumerate(self.queues)
-                if self._can_start(unit)
-            ]
-            arrived = [(queue[0][0], unit) for unit, queue in enumerate(self.queues) if self._arrived(unit)]
-            if not ready and not arrived:
-                if (
-                    dispatched < len(self.commands)
-                    and len(self.queues[self.commands[dispatched].unit]) < depth
-                ):
-                    continue
-                if self.failed:
-                    return
-                raise GoldenError(self._hang())
-            if self.random is None:
-                unit = min(arrived or ready)[1]
-                arriving = bool(arrived)
-            else:
-                n = self.random.randrange(len(ready) + len(arrived))
-                arriving = n >= len(ready)
-                unit = (ready + arrived)[n][1]
-            queue = self.queues[unit]
-            if arriving:
-                self.started[unit] -= 1
-                self.streamed[self.topology.tile_of(unit)].popleft()
-            else:
-                index, command = queue[self.started[unit]]
-                try:
-                    self.chip.execute(index, command)
-                except CommandError as error:
-                    error.index = index
-                    self.failed[unit] = error
-                    queue.clear()
-                    continue
-                if command.opcode == "STREAM":
-                    self.started[unit] += 1
-                    o = command.operands
-                    self.streamed[self.topology.tile_of(unit)].append(o["rows"] * o["row_bytes"])
-                    continue
-            self.chip.completed[unit] += 1
-            completed += 1
-            yield queue.popleft()
-
-    def _held(self, tile):
-        """Bytes that the tile's matmuls have not taken."""
-        return sum(len(data) for _, data in self.chip.tiles[tile].fifo)
-
-    def _matmuls(self, tile):
-        """The queue of the tile's matmul unit."""
-        return self.queues[self.topology.unit(UnitKind.MATMUL, tile)]
-
-    def _can_start(self, unit):
-        queue, started = self.queues[unit], self.started[unit]
-        if unit in self.failed or len(queue) == started or not self.chip.ready(queue[started][1]):
-            return False
-        command, tile = queue[started][1], self.topology.tile_of(unit)
-        if command.opcode == "MATMUL":
-            return self._held(tile) >= self.chip.stream_size(command.operands)
-        if command.opcode == "STREAM" and started:
-            # The one before has been fetched when all that the FIFO has no room for has been taken.
-            following = self._matmuls(tile)
-            lacking = (
-                bool(following)
-                and following[0][1].opcode == "MATMUL"
-                and self._held(tile) < self.chip.stream_size(following[0][1].operands)
-            )
-            return started < self.STREAMS and (lacking or self._held(tile) <= self.capacity)
-        return started == 0
-
-    def _arrived(self, unit):
-        """Whether the first STREAM under way has all its bytes in the FIFO or beyond."""
-        tile = self.topology.tile_of(unit)
-        if not self.started[unit]:
-            return False
-        # A MATMUL whose waits hold takes weights as they come.
-        following = self._matmuls(tile)
-        takes = following and following[0][1].opcode == "MATMUL" and self.chip.ready(following[0][1])
-        room = self.capacity + (self.chip.stream_size(following[0][1].operands) if takes else 0)
-        return self._held(tile) - sum(list(self.streamed[tile])[1:]) <= room
-
-    def _hang(self):
-        heads = []
-        for unit, queue in enumerate(self.queues):
-            if queue:
-                index, command = queue[0]
-                waits = ", ".join(
-                    f"{self.topology.name(u)} >= {count}"
-                    for u, count in command.waits
-                    if not self.chip.reached(u, count)
-                )
-                if not waits and command.opcode == "MATMUL":
-                    lacking = self.chip.stream_size(command.operands) - self._held(
-                        self.topology.tile_of(unit)
-                    )
-                    waits = f"{lacking} bytes of weights"
-                heads.append(
-                    f"{self.topology.name(unit)}: command {index} ({command.opcode})"
-                    + (f" waits for {waits}" if waits else "")
-                )
-        return "no command can go on; " + "; ".join(heads)

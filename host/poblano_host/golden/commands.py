@@ -18,16 +18,42 @@ NO_WAIT = 255
 _MEMORY = {"mem_addr": (3, 39, 0), "mem_stride": (4, 31, 0), "rows": (4, 47, 32)}
 _SOURCE = {"tile": (2, 39, 32), **_MEMORY, "src": (5, 19, 0), "src_stride": (5, 39, 20)}
 _LINES = {"lines": (5, 59, 40)}
+_ROWS_OF_ELEMENTS = {
+    "sfu": (2, 3, 0),
+    "op1": (2, 6, 4),
+    "op2": (2, 9, 7),
+    "swap": (2, 10, 10),
+    "sink": (2, 15, 14),
+    "fill": (2, 16, 16),
+    "sel1": (2, 19, 18),
+    "sel2": (2, 21, 20),
+    "activation": (2, 24, 22),
+    "tiles": (2, 63, 32),
+    "a": (3, 19, 0),
+    "b": (3, 39, 20),
+    "dst": (3, 59, 40),
+    "a_stride": (4, 19, 0),
+    "b_stride": (4, 39, 20),
+    "dst_stride": (4, 59, 40),
+    "c": (5, 19, 0),
+    "rows": (6, 15, 0),
+    "blocks": (6, 27, 16),
+    "limit": (6, 43, 28),
+    "imm1": (7, 31, 0),
+    "imm2": (7, 63, 32),
+}
+_LISTED = {**_ROWS_OF_ELEMENTS, "numbers": (5, 55, 40)}
 
 
 @dataclass(frozen=True)
 class Form:
-    """An opcode: its number, the kind of unit that executes it (None: any), and its fields: word, highest and
-    lowest bit."""
+    """An opcode: its number, the kind of unit that executes it (None: any), its fields: word, highest and
+    lowest bit, and whether only chips that route experts know it."""
 
     number: int
     kind: UnitKind | None
     fields: dict
+    experts: bool = False
 
 
 FORMS = {
@@ -66,18 +92,23 @@ FORMS = {
         0x30,
         UnitKind.VECTOR,
         {
-            "sfu": (2, 3, 0),
-            "op1": (2, 6, 4),
-            "op2": (2, 9, 7),
-            "swap": (2, 10, 10),
+            **_ROWS_OF_ELEMENTS,
             "reduce": (2, 13, 11),
-            "sink": (2, 15, 14),
-            "fill": (2, 16, 16),
             "first": (2, 17, 17),
-            "sel1": (2, 19, 18),
-            "sel2": (2, 21, 20),
-            "activation": (2, 24, 22),
             "dst_step": (2, 31, 25),
+            "r": (5, 39, 20),
+            "index": (5, 63, 40),
+            "limit_step": (6, 55, 44),
+            "share": (6, 63, 56),
+        },
+    ),
+    "CLEAR": Form(0x31, UnitKind.VECTOR, {}),
+    "ROUTE": Form(
+        0x32,
+        UnitKind.VECTOR,
+        {
+            "experts": (2, 15, 0),
+            "used": (2, 19, 16),
             "tiles": (2, 63, 32),
             "a": (3, 19, 0),
             "b": (3, 39, 20),
@@ -85,19 +116,28 @@ FORMS = {
             "a_stride": (4, 19, 0),
             "b_stride": (4, 39, 20),
             "dst_stride": (4, 59, 40),
-            "c": (5, 19, 0),
-            "r": (5, 39, 20),
-            "index": (5, 63, 40),
+            "list": (5, 19, 0),
             "rows": (6, 15, 0),
-            "blocks": (6, 27, 16),
-            "limit": (6, 43, 28),
-            "limit_step": (6, 55, 44),
-            "share": (6, 63, 56),
-            "imm1": (7, 31, 0),
-            "imm2": (7, 63, 32),
         },
+        experts=True,
     ),
-    "CLEAR": Form(0x31, UnitKind.VECTOR, {}),
+    "GATHER": Form(0x33, UnitKind.VECTOR, _LISTED, experts=True),
+    "SCATTER": Form(0x34, UnitKind.VECTOR, _LISTED, experts=True),
+    "EXPERT": Form(
+        0x40,
+        None,
+        {
+            "slot": (2, 7, 0),
+            "stride": (2, 63, 32),
+            "commands": (3, 15, 0),
+            "skip": (3, 31, 16),
+            "passed_dma": (7, 15, 0),
+            "passed_stream": (7, 31, 16),
+            "passed_matmul": (7, 47, 32),
+            "passed_vector": (7, 63, 48),
+        },
+        experts=True,
+    ),
 }
 """By the opcode's name."""
 NAMES = {form.number: name for name, form in FORMS.items()}

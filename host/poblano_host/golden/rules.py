@@ -3,34 +3,31 @@
 It shares nothing with the definitions that hardware and compiler derive their checks from.
 """
 
-from poblano.formats.element import Activation, Element
+from poblano.formats.element import Element
 from poblano.isa.errors import CommandError, ErrorCode
 
 from .commands import FORMS, NAMES, decode
 from .pages import PageTables
+from .rule import Rules, field, names, require
+from .vector_rules import ExpertRules, GatherRules, RouteRules, ScatterRules, VectorRules
 
 __all__ = ["check"]
 
 CHOICES = {"sfu": 6, "op1": 7, "op2": 7, "reduce": 5, "sink": 3, "sel1": 3, "sel2": 3, "activation": 7}
 """How many values a choice has, where its bits could hold more."""
-AT_LEAST_1 = ("rows", "lines", "row_bytes", "k_blocks", "groups", "blocks", "share")
-VMEM, QUANTISE = 1, 2
-ARGMAX = 3
-B, ROW = 0, 1
+AT_LEAST_1 = (
+    "rows",
+    "lines",
+    "row_bytes",
+    "k_blocks",
+    "groups",
+    "blocks",
+    "share",
+    "numbers",
+    "experts",
+    "used",
+)
 F16, E8M0 = 1, 3
-
-
-def _require(condition, code, message):
-    if not condition:
-        raise CommandError(code, message)
-
-
-def _field(condition, message):
-    _require(condition, ErrorCode.FIELD, message)
-
-
-def _names(formats):
-    return ", ".join(form.name for form in formats)
 
 
 def check(data, config, memory_bytes, tables=None):
@@ -41,16 +38,18 @@ def check(data, config, memory_bytes, tables=None):
     name = NAMES.get(data[0])
     if name is None:
         raise CommandError(ErrorCode.OPCODE, f"unknown opcode 0x{data[0]:02x}")
-    _require(data[1] < len(units), ErrorCode.UNIT, f"unit {data[1]} does not exist; there are {len(units)}")
+    if FORMS[name].experts and config.experts is None:
+        raise CommandError(ErrorCode.OPCODE, f"this chip does not route experts: it has no {name}")
+    require(data[1] < len(units), ErrorCode.UNIT, f"unit {data[1]} does not exist; there are {len(units)}")
     kind = units[data[1]][0]
-    _require(
+    require(
         FORMS[name].kind in (None, kind),
         ErrorCode.UNIT,
         f"unit {data[1]} ({config.topology.name(data[1])}) does not execute {name}",
     )
     command = decode(data)
     for unit, _ in command.waits:
-        _field(unit < len(units), f"a wait names unit {unit}")
+        field(unit < len(units), f"a wait names unit {unit}")
     o = command.operands
     _check_fields(o, config)
     own = units[command.unit][1]
@@ -71,97 +70,16 @@ def check(data, config, memory_bytes, tables=None):
 
 def _check_fields(o, config):
     for name in AT_LEAST_1:
-        _field(o.get(name) != 0, f"{name} is 0")
+        field(o.get(name) != 0, f"{name} is 0")
     for name, count in CHOICES.items():
-        _field(o.get(name, 0) < count, f"{name} {o.get(name)} does not exist")
+        field(o.get(name, 0) < count, f"{name} {o.get(name)} does not exist")
     if "tiles" in o:
-        _field(0 < o["tiles"] < 2**config.tiles, f"tiles 0x{o['tiles']:x} has no tile, or one too many")
+        field(0 < o["tiles"] < 2**config.tiles, f"tiles 0x{o['tiles']:x} has no tile, or one too many")
     if "tile" in o:
-        _field(o["tile"] < config.tiles, f"tile {o['tile']} does not exist")
+        field(o["tile"] < config.tiles, f"tile {o['tile']} does not exist")
 
 
-class _Rules:
-    """What an opcode's commands must obey beyond what all do; ``own`` is the unit's tile, ``tables`` are the
-    chip's :class:`~.pages.PageTables`."""
-
-    def __init__(self, o, config, own, tables):
-        self.o, self.config, self.own, self.tables = o, config, own, tables
-        self.lines, self.blocks = config.tile.vmem_lines, config.tile.amem_blocks
-        self.row_lines = max(1, config.tile.lanes // 8)
-
-    def fields(self):
-        pass
-
-    def alignment(self):
-        pass
-
-    def local_ranges(self):
-        pass
-
-    def memory_range(self, size):
-        pass
-
-    def home(self):
-        pass
-
-    def overlaps(self):
-        pass
-
-    def multiple(self, name, unit):
-        value = self.o[name]
-        _require(value % unit == 0, ErrorCode.ALIGNMENT, f"{name} {value} is not a multiple of {unit}")
-
-    def multiples(self, name, unit):
-        self.multiple(name, unit)
-        self.multiple(f"{name}_stride", unit)
-
-    def rows_of(self, name, length, rows=None):
-        """First line (or block) and the end of the last row of a region with a stride."""
-        first, rows = self.o[name], self.o["rows"] if rows is None else rows
-        return first, first + self.o[f"{name}_stride"] * (rows - 1) + length
-
-    def within(self, name, place, size):
-        _require(
-            place[1] <= size, ErrorCode.LOCAL_RANGE, f"{name} ends at {place[1]}; the memory ends at {size}"
-        )
-
-    def memory_rows(self, row_bytes, unit, size=None):
-        """Alignment, or with ``size`` the range, of rows of memory."""
-        o = self.o
-        if size is None:
-            self.multiple("mem_addr", unit)
-            if o["rows"] > 1:
-                self.multiple("mem_stride", unit)
-            return
-        if self.tables.split(o["mem_addr"]) is not None:
-            problem = self.tables.problem(o["mem_addr"], o["mem_stride"], o["rows"], row_bytes)
-            _require(problem is None, ErrorCode.MEMORY_RANGE, f"memory: {problem}")
-            return
-        end = o["mem_addr"] + (o["rows"] - 1) * o["mem_stride"] + row_bytes
-        _require(
-            end <= size,
-            ErrorCode.MEMORY_RANGE,
-            f"memory bytes 0x{o['mem_addr']:x} to 0x{end:x} pass the end at 0x{size:x}",
-        )
-
-    def activation(self):
-        known = self.config.tile.array.arithmetic.activations
-        number = self.o["activation"]
-        _field(
-            Activation(number) in known,
-            f"this array has no activation format {number}; it has {_names(known)}",
-        )
-
-    def apart(self, name, length, rows):
-        stride = self.o[f"{name}_stride"]
-        _require(
-            rows == 1 or stride >= length,
-            ErrorCode.OVERLAP,
-            f"rows of {name} overlap: {length} long, {stride} apart",
-        )
-
-
-class _Load(_Rules):
+class _Load(Rules):
     LOCAL = "dst"
 
     def alignment(self):
@@ -181,7 +99,7 @@ class _Store(_Load):
     LOCAL = "src"
 
 
-class _StoreWord(_Rules):
+class _StoreWord(Rules):
     def bytes(self):
         return 4
 
@@ -203,14 +121,14 @@ class _StoreBlock(_StoreScale):
 
     def fields(self):
         offset, length = self.o["offset"], self.o["length"]
-        _field(length in (2, 4, 8, 16, 32), f"length {length} is not 2, 4, 8, 16 or 32")
-        _field(
+        field(length in (2, 4, 8, 16, 32), f"length {length} is not 2, 4, 8, 16 or 32")
+        field(
             offset % length == 0 and offset + length <= 32,
             f"offset {offset} is not a multiple of length {length} inside the block",
         )
 
 
-class _Stream(_Rules):
+class _Stream(Rules):
     def alignment(self):
         self.memory_rows(self.o["row_bytes"], self.config.stream_bytes)
         self.multiple("row_bytes", self.config.stream_bytes)
@@ -223,14 +141,14 @@ class _Stream(_Rules):
         tiles = self.config.tiles // self.config.memory.homes
         start = self.own // tiles * size
         end = o["mem_addr"] + (o["rows"] - 1) * o["mem_stride"] + o["row_bytes"]
-        _require(
+        require(
             start <= o["mem_addr"] and end <= start + size,
             ErrorCode.HOME,
             f"memory bytes 0x{o['mem_addr']:x} to 0x{end:x} are not in the home of tile {self.own}",
         )
 
 
-class _Matmul(_Rules):
+class _Matmul(Rules):
     def __init__(self, o, config, own, tables):
         super().__init__(o, config, own, tables)
         self.row = -(-o["groups"] * config.tile.array.cols // 8)  # lines of a result
@@ -239,25 +157,25 @@ class _Matmul(_Rules):
     def fields(self):
         o, tile = self.o, self.config.tile
         arithmetic, element = tile.array.arithmetic, Element(o["element"])
-        _field(o["rows"] <= tile.tokens, f"rows {o['rows']} are more than the accumulator's {tile.tokens}")
+        field(o["rows"] <= tile.tokens, f"rows {o['rows']} are more than the accumulator's {tile.tokens}")
         tiles = f"{o['tiles']:b}".count("1")
-        _field(
+        field(
             not o["spread"] or tiles * o["spread"] >= o["rows"],
             f"{tiles} tiles with {o['spread']} rows each are less than {o['rows']} rows",
         )
-        _field(
+        field(
             element in arithmetic.weights,
-            f"this array has no {element.name} weights; it has {_names(arithmetic.weights)}",
+            f"this array has no {element.name} weights; it has {names(arithmetic.weights)}",
         )
-        _field(
+        field(
             o["scale"] != E8M0 or element in [a.element for a in arithmetic.activations if a.mx],
             f"this array has no {element.name} weights with E8M0 scales",
         )
-        _field(
+        field(
             not o["minimum"] or o["scale"] == F16 and element.name in ("S4", "U4"),
             "a minimum needs F16 scales and 4-bit integers",
         )
-        _field(
+        field(
             not o["transpose"] or element.name not in ("S4", "U4", "E2M1"),
             "a transposed stream holds elements of a byte",
         )
@@ -277,90 +195,6 @@ class _Matmul(_Rules):
         self.apart("dst", self.row, self.rows_of_a_tile)
 
 
-class _Vector(_Rules):
-    def __init__(self, o, config, own, tables):
-        super().__init__(o, config, own, tables)
-        self.row = 4 * o["blocks"]  # lines of a row of elements
-        selected = [o[f"sel{n}"] for n in (1, 2) if o[f"op{n}"] != 0]
-        self.reads_b, self.reads_c = B in selected, ROW in selected
-        self.rows_of_b = -(-o["rows"] // max(1, o["share"]))
-
-    def fields(self):
-        o = self.o
-        _field(o["blocks"] <= 2047, f"blocks {o['blocks']} are more than 2047")
-        _field(o["sink"] != QUANTISE or o["reduce"] != ARGMAX, "quantise and argmax can't be combined")
-        if o["sink"] == QUANTISE:
-            self.activation()
-        else:
-            _field(o["activation"] == 0, "an activation format without quantise")
-        if o["dst_step"]:
-            _field(o["sink"] == QUANTISE, "dst_step without quantise")
-            _field(o["dst_step"] >= o["blocks"], "blocks of rows that share overlap")
-
-    def alignment(self):
-        self.multiples("a", self.row_lines)
-        if self.reads_b:
-            self.multiples("b", self.row_lines)
-        if self.o["sink"] == VMEM:
-            self.multiples("dst", self.row_lines)
-
-    def places(self):
-        """(first, end) of what the command has in vector memory, by name."""
-        o = self.o
-        scalars = -(-o["rows"] // 8)
-        found = {"a": self.rows_of("a", self.row)}
-        if self.reads_b:
-            found["b"] = self.rows_of("b", self.row, self.rows_of_b)
-        if self.reads_c:
-            found["c"] = (o["c"], o["c"] + scalars)
-        if o["sink"] == VMEM:
-            found["dst"] = self.rows_of("dst", self.row)
-        if o["reduce"]:
-            found["r"] = (o["r"], o["r"] + (1 if o["reduce"] == ARGMAX else scalars))
-        return found
-
-    def local_ranges(self):
-        for name, place in self.places().items():
-            self.within(name, place, self.lines)
-        if self.o["sink"] == QUANTISE:
-            self.within("dst", self.blocks_written(), self.blocks)
-
-    def blocks_written(self):
-        """First block and the end; with a step the last rows count as if as many shared as before."""
-        o = self.o
-        if o["dst_step"] == 0:
-            return self.rows_of("dst", o["blocks"])
-        inside, first = o["dst_step"] * (min(o["rows"], o["share"]) - 1), o["dst"]
-        turns = self.rows_of_b - 1
-        return first, first + turns * (o["dst_stride"] + inside) + inside + o["blocks"]
-
-    def overlaps(self):
-        o, places = self.o, self.places()
-        if o["sink"]:
-            rows = self.rows_of_b if o["dst_step"] else o["rows"]
-            self.apart("dst", self.row if o["sink"] == VMEM else o["blocks"], rows)
-        pairs = [("dst", "r")]
-        if o["tiles"] >> self.own & 1:
-            pairs += [(written, read) for written in ("dst", "r") for read in "abc"]
-        for written, read in pairs:
-            if written in places and read in places and not self.in_place(written, read):
-                (first, end), (other, other_end) = places[written], places[read]
-                _require(
-                    end <= other or other_end <= first,
-                    ErrorCode.OVERLAP,
-                    f"{written}, {first} to {end}, and {read}, {other} to {other_end}, overlap",
-                )
-
-    def in_place(self, written, read):
-        """Whether elements are written where they are read, each after it was read."""
-        o = self.o
-        if written != "dst" or read not in ("a", "b") or o["dst"] != o[read]:
-            return False
-        if read == "b" and self.rows_of_b != o["rows"]:
-            return False
-        return o["rows"] == 1 or o["dst_stride"] == o[f"{read}_stride"]
-
-
 RULES = {
     "LOAD": _Load,
     "STORE": _Store,
@@ -369,6 +203,10 @@ RULES = {
     "STORE_WORD": _StoreWord,
     "STREAM": _Stream,
     "MATMUL": _Matmul,
-    "VECTOR": _Vector,
+    "VECTOR": VectorRules,
+    "ROUTE": RouteRules,
+    "GATHER": GatherRules,
+    "SCATTER": ScatterRules,
+    "EXPERT": ExpertRules,
 }
 """Those of each opcode that has some."""

@@ -14,6 +14,8 @@ __all__ = ["read_checkpoint"]
 
 TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 """What is read, as numpy's types of the same size."""
+PACKED = TYPES | {"U8": "u1"}
+"""The same, with the bytes of quantised tensors."""
 ONE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -33,25 +35,25 @@ def _header(path):
         raise ModelError(f"{path}: truncated or corrupt safetensors: {error}") from None
 
 
-def _tensors(path):
-    """(the name, the stored type and the float32 array) of each tensor of a file."""
+def _tensors(path, types):
+    """(the name, the stored type and the array) of each tensor of a file, whose types are ``types``."""
     header, start = _header(path)
     data = None
     for name, entry in header.items():
         if name == "__metadata__":
             continue
         kind, (first, end) = entry["dtype"], entry["data_offsets"]
-        if kind not in TYPES:
+        if kind not in types:
             raise ModelError(
-                f"{path}: tensor {name} has unsupported type {kind}; {', '.join(TYPES)} are read"
+                f"{path}: tensor {name} has unsupported type {kind}; {', '.join(types)} are read"
             )
         if first == end:
             raise ModelError(f"{path}: tensor {name} is empty")
         data = np.memmap(path, np.uint8, "r", start) if data is None else data
-        array = np.asarray(data[first:end]).view(TYPES[kind]).reshape(entry["shape"])
+        array = np.asarray(data[first:end]).view(types[kind]).reshape(entry["shape"])
         if kind == "BF16":
             array = (array.astype(np.uint32) << 16).view(np.float32)
-        yield name, kind, array.astype(np.float32, copy=kind != "BF16")
+        yield name, kind, array if kind == "U8" else array.astype(np.float32, copy=kind != "BF16")
 
 
 def _files(folder):
@@ -70,14 +72,15 @@ def _files(folder):
     return sorted(files), files
 
 
-def read_checkpoint(folder):
-    """(the path for messages, float32 arrays and stored types by name) of the tensors of a directory."""
+def read_checkpoint(folder, *, packed=False):
+    """(the path for messages, arrays and stored types by name) of the tensors of a directory: float32, and
+    with ``packed`` bytes as they are."""
     paths, expected = _files(folder)
     arrays: dict = {}
     kinds: dict = {}
     for path in paths:
         found = set()
-        for name, kind, array in _tensors(path):
+        for name, kind, array in _tensors(path, PACKED if packed else TYPES):
             if name in arrays:
                 raise ModelError(f"{path}: tensor {name} is in another file too")
             arrays[name], kinds[name] = array, kind

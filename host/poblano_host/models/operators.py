@@ -22,6 +22,7 @@ __all__ = [
     "Residual",
     "Rope",
     "Scale",
+    "SigmoidScaled",
     "Softcap",
     "Step",
 ]
@@ -241,7 +242,8 @@ class Attention(Operator):
     """Causal softmax attention of queries, keys and values, the operator's inputs; it owns a KV cache.
 
     Query head h reads KV head ``h // (heads // kv_heads)``; scores are ``scale`` * q.k. A token sees its own
-    position and all before or, with a ``window``, so many with its own.
+    position and all before or, with a ``window``, so many with its own. ``sinks`` is None, or the tensor of
+    one more score of each head: it takes part in the softmax, but has no value.
     """
 
     heads: int
@@ -249,10 +251,15 @@ class Attention(Operator):
     head_dim: int
     scale: float
     window: int | None = None
+    sinks: str | None = None
 
     @property
     def width(self):
         return self.heads * self.head_dim
+
+    @property
+    def tensors(self):
+        return {} if self.sinks is None else {self.sinks: (self.heads,)}
 
     @property
     def input_widths(self):
@@ -273,12 +280,14 @@ class Attention(Operator):
         back = start + np.arange(n)[:, None] - np.arange(end)
         seen = (back >= 0) & (back < (end if self.window is None else self.window))
         mask = np.where(seen, np.float32(0), np.float32(-np.inf))
+        sinks = np.full(self.heads, -np.inf) if self.sinks is None else step.tensors[self.sinks]
         out = np.empty((n, self.heads, self.head_dim), np.float32)
         for head, query in enumerate(split(q)):
             kv = head // (self.heads // self.kv_heads)
             scores = query @ keys[kv, :end].T * np.float32(self.scale) + mask
-            scores = np.exp(scores - scores.max(-1, keepdims=True))
-            out[:, head] = scores / scores.sum(-1, keepdims=True) @ values[kv, :end]
+            most = np.maximum(scores.max(-1, keepdims=True), np.float32(sinks[head]))
+            scores, sink = np.exp(scores - most), np.exp(np.float32(sinks[head]) - most)
+            out[:, head] = scores / (scores.sum(-1, keepdims=True) + sink) @ values[kv, :end]
         return out.reshape(n, -1)
 
 
@@ -320,6 +329,21 @@ class Scale(Operator):
 
     def reference(self, step, x):
         return x * np.float32(self.factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigmoidScaled(Operator):
+    """x * sigmoid(score), of one score for each token."""
+
+    width: int
+
+    @property
+    def input_widths(self):
+        return (self.width, 1)
+
+    def reference(self, step, x, score):
+        with np.errstate(over="ignore"):
+            return x / (1 + np.exp(-score))
 
 
 @dataclass(frozen=True, kw_only=True)

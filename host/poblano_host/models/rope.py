@@ -36,6 +36,7 @@ class RopeScaling:
         own of ``divisors``; ``longrope`` (Ding et al., 2024), the same with those for contexts up to
         ``original_context``, which is then the model's.
     attention : of ``yarn`` and ``longrope``, what rotated elements are multiplied by
+    truncate : of ``yarn``, whether the frequencies at which scaling begins and ends are whole numbers of them
     """
 
     kind: str = "none"
@@ -47,6 +48,7 @@ class RopeScaling:
     beta_slow: float = 1.0
     attention: float = 1.0
     divisors: tuple[float, ...] = ()
+    truncate: bool = True
 
     def frequencies(self, base, head_dim):
         """The frequencies of heads of ``head_dim`` elements, a tuple."""
@@ -70,8 +72,10 @@ class RopeScaling:
         where = lambda turns: (
             size * math.log(self.original_context / (turns * 2 * math.pi)) / (2 * math.log(base))
         )
-        low = max(math.floor(where(self.beta_fast)), 0)
-        high = min(math.ceil(where(self.beta_slow)), size - 1)
+        low, high = where(self.beta_fast), where(self.beta_slow)
+        if self.truncate:
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, size - 1)
         return 1 - np.clip((np.arange(len(plain)) - low) / max(0.001, high - low), 0, 1)
 
     def check(self, where, base, head_dim):
@@ -122,7 +126,9 @@ class RopeScaling:
                 values[name] = raw[key]
         try:
             plain: dict[str, Any] = {
-                name: float(value) for name, value in values.items() if name != "original_context"
+                name: bool(value) if name == "truncate" else float(value)
+                for name, value in values.items()
+                if name != "original_context"
             }
             if "factor" not in plain:
                 raise ModelError(f"{where}: RoPE scaling {kind!r} needs factor")
@@ -239,6 +245,8 @@ class RopeScaling:
             return {}, {}
         found = {"rope.scaling.type": self.kind, "rope.scaling.factor": self.factor}
         if self.kind == "yarn":
+            if not self.truncate:
+                raise ModelError("GGUF can't state truncate False of RoPE scaling 'yarn'")
             found |= {
                 "rope.scaling.original_context_length": self.original_context,
                 "rope.scaling.attn_factor": self.attention / (1 + 0.1 * math.log(self.factor)),
@@ -277,6 +285,7 @@ _HUGGING_FACE: dict[str, dict[str, str]] = {
         "attention_factor": "attention",
         "mscale": "mscale",
         "mscale_all_dim": "mscale_all",
+        "truncate": "truncate",
     },
 }
 """The kinds of scaling in ``config.json``, and the names here of their fields."""

@@ -9,6 +9,7 @@ from .config import ModelError
 from .json_file import read_json
 from .metadata import Metadata, hugging_face_rope
 from .model import Model
+from .mxfp4 import unpacked
 from .text_files import folder_text
 
 __all__ = ["load_directory", "read_sizes"]
@@ -27,7 +28,19 @@ def _fields(path, raw):
     return Metadata(path, "hugging_face", raw | base)
 
 
-def _canonical(path, family, arrays, kinds):
+def _packed(path, family, raw):
+    """Whether the tensors are quantised in the family's own way."""
+    quantised = raw.get("quantization_config")
+    method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+    if quantised and (method is None or method != family.quantised):
+        raise ModelError(
+            f"{path}: quantization_config is not supported; "
+            f"F32, F16 and BF16 tensors{f' and {family.quantised}' * bool(family.quantised)} are read"
+        )
+    return bool(quantised)
+
+
+def _canonical(path, family, config, arrays, kinds):
     """Arrays and stored types by canonical name."""
     names = {name: family.canonical(name) for name in arrays if not family.unused(name)}
     for name, canonical in names.items():
@@ -38,7 +51,9 @@ def _canonical(path, family, arrays, kinds):
     tensors = {
         canonical: family.of_hugging_face(canonical, arrays[name]) for name, canonical in names.items()
     }
-    return tensors, {canonical: kinds[name] for name, canonical in names.items()}
+    kinds = {canonical: kinds[name] for name, canonical in names.items()}
+    tensors, kinds = unpacked(path, tensors, kinds)
+    return family.gathered(config, path, tensors, kinds)
 
 
 def _config(path, raw, family, fields, *, bos_id=None, eos_id=None):
@@ -72,14 +87,13 @@ def load_directory(folder):
     path = folder / "config.json"
     raw = _of_text(read_json(path))
     family = find_family(raw.get("model_type"), path, of="model_type")
-    if raw.get("quantization_config"):
-        raise ModelError(f"{path}: quantization_config is not supported; F32, F16 and BF16 tensors are read")
+    packed = _packed(path, family, raw)
     fields = _fields(path, raw)
     vocab = fields.get("vocab_size")
     text = folder_text(folder, raw, vocab if isinstance(vocab, int) else None)
     config = _config(path, raw, family, fields, bos_id=text.bos_id, eos_id=text.eos_id)
-    path, arrays, kinds = read_checkpoint(folder)
-    tensors, stored = _canonical(path, family, arrays, kinds)
+    path, arrays, kinds = read_checkpoint(folder, packed=packed)
+    tensors, stored = _canonical(path, family, config, arrays, kinds)
     if config.tied:
         tensors.pop("output.weight", None)
     elif "output.weight" not in tensors:

@@ -140,8 +140,9 @@ class Dram {
 
     // The address of a burst.
     uint64_t address(int64_t group, int64_t bank, uint64_t row, uint64_t column) const {
-        const uint64_t banks = shape.banks, own_bank = (bank + banks - row % banks) % banks;
-        return (((row * banks + own_bank) * shape.columns + column) * shape.groups + group) * shape.burst_bytes;
+        const uint64_t number = group + shape.groups * bank, sets = shape.sets();
+        const uint64_t set = (number / shape.ways + sets - shape.turn(row) % sets) % sets;
+        return (((row * sets + set) * shape.columns + column) * shape.ways + number % shape.ways) * shape.burst_bytes;
     }
 
   private:
@@ -181,16 +182,16 @@ class Dram {
 
     uint64_t start_of(uint64_t address) const { return address / shape.burst_bytes * shape.burst_bytes; }
 
-    // The parity of a burst's place: group, column, bank and row.
+    // The parity of a burst's place: bank's number, column and row.
     bool parity(uint64_t at) const {
-        const uint64_t banks = shape.banks;
+        const uint64_t sets = shape.sets();
         uint64_t left = at / shape.burst_bytes;
-        const uint64_t group = left % shape.groups;
-        left /= shape.groups;
+        const uint64_t way = left % shape.ways;
+        left /= shape.ways;
         const uint64_t column = left % shape.columns;
         left /= shape.columns;
-        const uint64_t row = left / banks, bank = (left + row) % banks;
-        return __builtin_parityll(group) ^ __builtin_parityll(column) ^ __builtin_parityll(bank) ^ __builtin_parityll(row);
+        const uint64_t row = left / sets, set = (left + shape.turn(row)) % sets;
+        return __builtin_parityll(way) ^ __builtin_parityll(column) ^ __builtin_parityll(set) ^ __builtin_parityll(row);
     }
 
     uint64_t encoded(uint64_t at) const { return encode ? encode(bytes + at, parity(at)) : 0; }

@@ -21,6 +21,7 @@ inline const char* kind_name(uint32_t kind) {
 // poblano_host.sim.dram_rules fills it in.
 struct DramShape {
     int64_t groups, banks;            // bank groups, banks in each
+    int64_t ways;                     // banks, in as many groups, that contiguous bursts go round
     int64_t rows, columns;            // of a bank, bursts in a row
     int64_t burst_bytes;              // of a column command
     int64_t burst_clocks;             // memory clocks of its data on the pins
@@ -32,6 +33,9 @@ struct DramShape {
     int64_t read_latency, write_latency;  // and from a command to them
 
     int64_t all_banks() const { return groups * banks; }
+    int64_t sets() const { return all_banks() / ways; }
+    // By how much the sets of a row are turned.
+    uint64_t turn(uint64_t row) const { return row - row / sets() + row / sets() / sets(); }
     int64_t row_clock(int64_t cycle) const { return cycle * ratio + row_phase; }
     int64_t column_clock(int64_t cycle) const { return cycle * ratio + column_phase; }
 };

@@ -13,7 +13,7 @@ namespace poblano {
 
 // First ready, first come, first served among the `window` oldest bursts: in a cycle the oldest burst whose next beat's row
 // is open and whose column command is legal gets it, and the oldest whose row is not open a precharge or an activation,
-// for its next beats, as many as there are groups. A row that a burst of the window still needs stays open. With a window of 1
+// for its next beats, as many as there are ways. A row that a burst of the window still needs stays open. With a window of 1
 // bursts are served in order. Refreshes come when they are due: of all banks, for which everything stops, or, with
 // `bank_refresh`, of one bank after the other.
 class ReferenceController {
@@ -70,10 +70,11 @@ class ReferenceController {
     bool stopped(int64_t bank) const { return refreshing() && (!bank_refresh || bank == refresh_bank); }
 
     Place place(uint64_t beat) const {
-        const uint64_t banks = shape.banks;
-        const uint64_t group = beat % shape.groups, column = beat / shape.groups % shape.columns;
-        const uint64_t rest = beat / shape.groups / shape.columns, row = rest / banks % shape.rows;
-        return {int64_t(group * banks + (rest + row) % banks), int64_t(row), int64_t(column)};
+        const uint64_t sets = shape.sets();
+        const uint64_t way = beat % shape.ways, column = beat / shape.ways % shape.columns;
+        const uint64_t rest = beat / shape.ways / shape.columns, row = rest / sets % shape.rows;
+        const uint64_t number = way + shape.ways * ((rest + shape.turn(row)) % sets);
+        return {int64_t(number % shape.groups * shape.banks + number / shape.groups), int64_t(row), int64_t(column)};
     }
 
     bool legal(uint32_t kind, int64_t bank) const { return limits.earliest_cycle(kind, bank, cycle) == cycle; }
@@ -121,7 +122,7 @@ class ReferenceController {
         }
     }
 
-    uint32_t ahead(const Pending& each) const { return std::min<uint32_t>(each.left, shape.groups); }
+    uint32_t ahead(const Pending& each) const { return std::min<uint32_t>(each.left, shape.ways); }
 
     bool needed(int64_t bank, int64_t row) const {
         for (const Pending& each : pending)

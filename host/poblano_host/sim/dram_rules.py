@@ -41,7 +41,7 @@ class Shape(ctypes.Structure):
     """As DramShape in C++."""
 
     _fields_ = _struct(
-        "groups banks rows columns burst_bytes burst_clocks sideband_bits ratio row_phase column_phase "
+        "groups banks ways rows columns burst_bytes burst_clocks sideband_bits ratio row_phase column_phase "
         "shared_bus burst_cycles read_latency write_latency"
     )
 

@@ -11,6 +11,7 @@ from ..isa.commands import COMMAND_BYTES, NO_UNIT, ErrorCode, Opcode
 from ..isa.expressions import none_of, some
 from ..isa.header import LOCAL_BITS
 from ..isa.layout import CommandLayout
+from ..isa.opcodes import opcodes_of
 from ..isa.regions import PageLimits, Range, Span
 from ..stream.select import select
 from ..verilog import place
@@ -88,7 +89,7 @@ class CommandChecker(wiring.Component):
         paging = self.config.memory.paging
         limits = None if paging is None else self._limits(m, command, paging)
         fresh = Signal()  # the first cycle of a command
-        operands = {opcode: self._operands(m, opcode, command) for opcode in Opcode}
+        operands = {opcode: self._operands(m, opcode, command) for opcode in opcodes_of(self.config)}
         steps = {opcode: self._steps(opcode, o, limits) for opcode, o in operands.items()}
         step = Signal(range(max(map(len, steps.values())) + AHEAD + 1))
         busy = Signal()  # a command is checked
@@ -141,7 +142,7 @@ class CommandChecker(wiring.Component):
             for wait in header.waits
         )
         known, unit, field, alignment = C(0), C(0), waits, C(0)
-        for opcode in Opcode:
+        for opcode in opcodes_of(self.config):
             definition, o = opcode.definition, operands[opcode]
             broken = lambda code: some(
                 rule.broken(o, self.config) for rule in definition.checks if rule.code is code

@@ -33,12 +33,15 @@ class CommandFetch(wiring.Component):
 
     Latency: 1 cycle from ``tail`` to the first address, 3 from a command's last beat to the command.
 
+    With ``skips`` the next commands can be passed over: of these what was not asked for is not read.
+
     A burst has at most ``burst_beats`` beats, and lies in an aligned group of four commands. With several
     memories a burst begins when none is in flight at another one, as all have one id.
 
     Parameters
     ----------
     config : MemoryConfig
+    skips : whether there is ``skip``
 
     Members
     -------
@@ -50,16 +53,18 @@ class CommandFetch(wiring.Component):
     idle : Out(1), no read in flight
     o : Out(stream of FetchedLayout)
     axi : Out(AXIReadSignature)
+    skip : In(1), count : In(16): the next so many commands do not come; none is transferred in this cycle
     events : Out(ECCEvents), with ``config.ecc``, of beats that wait
     """
 
     ADDRESS, LATENCY = 1, 3
     """Cycles from ``tail`` to the first address, and from a command's last beat to the command."""
 
-    def __init__(self, config: MemoryConfig):
-        self.config = config
+    def __init__(self, config: MemoryConfig, *, skips=False):
+        self.config, self.skips = config, skips
         super().__init__(
             ({"events": Out(ECCEvents())} if config.ecc else {})
+            | ({"skip": In(1), "count": In(16)} if skips else {})
             | {
                 "base": In(config.addr_width),
                 "size": In(32),
@@ -80,12 +85,31 @@ class CommandFetch(wiring.Component):
         fifo = place(m, "fifo", BufferedFIFO(shape=beat, depth=depth, ecc=self.config.ecc))
         if self.config.ecc:
             m.d.sync += self.events.eq(uses((fifo.o.valid & fifo.o.ready, fifo)))
-        self._requests(m, fifo, beats, depth)
-        self._commands(m, fifo, beats)
+        have = Signal(range(beats + 1))  # beats of the command that comes next
+        jump = Signal(32 + exact_log2(beats)) if self.skips else None
+        dropping = Signal(range(depth + 1)) if self.skips else None
+        outstanding = self._requests(m, fifo, beats, depth, jump)
+        self._commands(m, fifo, beats, have, dropping)
+        if self.skips:
+            self._skip(m, have, outstanding, jump, dropping, beats)
         return m
 
-    def _requests(self, m, fifo, beats, depth):
-        """Begins bursts that there is room for, and puts their beats into the FIFO."""
+    def _skip(self, m, have, outstanding, jump, dropping, beats):
+        """Beats that were asked for are dropped as they come, others not asked for; ``dropping`` counts the
+        former, ``jump`` is the latter."""
+        passed = Signal(len(jump))
+        m.d.comb += passed.eq((self.count << exact_log2(beats)) - have)
+        with m.If(self.skip & (self.count != 0)):
+            with m.If(passed < outstanding):
+                m.d.sync += dropping.eq(passed)
+            with m.Else():
+                m.d.sync += dropping.eq(outstanding)
+                m.d.comb += jump.eq(passed - outstanding)
+            m.d.sync += have.eq(0)
+
+    def _requests(self, m, fifo, beats, depth, jump):
+        """Begins bursts that there is room for, and puts their beats into the FIFO. How many beats were asked
+        for and have not left it."""
         ar, r = self.axi.ar, self.axi.r
         beat_bits = exact_log2(beats)
         burst = min(BURST_COMMANDS * beats, self.config.burst_beats)
@@ -106,6 +130,8 @@ class CommandFetch(wiring.Component):
         if self.config.several:
             home = self.config.home_map.of
             may &= (in_flight == 0) | (home(at) == home(ar.payload.addr))
+        if jump is not None:
+            may &= ~left[-1] & ~self.skip  # the commands behind those passed over may not be there yet
         issue = Signal()
         with m.If(~ar.valid | ar.ready):
             m.d.sync += ar.valid.eq(0)
@@ -129,13 +155,18 @@ class CommandFetch(wiring.Component):
             self.idle.eq(in_flight == 0),
         ]
         m.d.sync += in_flight.eq(in_flight + issue - (taken & r.payload.last))
+        if jump is not None:
+            with m.If(self.skip):
+                m.d.sync += requested.eq(requested + jump)
+        return depth - credit.left
 
-    def _commands(self, m, fifo, beats):
+    def _commands(self, m, fifo, beats, have, dropping):
         """Collects the beats of a command."""
         words, error = Signal(data.ArrayLayout(self.config.data_width, beats)), Signal()
         bad = fifo.o.payload.error | fifo.failed if self.config.ecc else fifo.o.payload.error
-        have = Signal(range(beats + 1))
         given = Signal()
+        if dropping is not None:
+            bad &= dropping == 0
         m.d.comb += [
             self.o.payload.command.eq(words),
             self.o.payload.error.eq(error),
@@ -143,9 +174,18 @@ class CommandFetch(wiring.Component):
             given.eq(self.o.valid & self.o.ready),
             fifo.o.ready.eq((have != beats) | given),
         ]
+        arrives = fifo.o.valid & fifo.o.ready
+        if dropping is not None:
+            with m.If(self.skip):
+                m.d.comb += fifo.o.ready.eq(0)
+            with m.Elif(dropping != 0):
+                m.d.comb += fifo.o.ready.eq(1)
+                arrives &= dropping == 0
+                with m.If(fifo.o.valid):
+                    m.d.sync += dropping.eq(dropping - 1)
         with m.If(given):
             m.d.sync += [have.eq(0), error.eq(0)]
-        with m.If(fifo.o.valid & fifo.o.ready):
+        with m.If(arrives):
             m.d.sync += [
                 words.eq(Cat(*(words[k] for k in range(1, beats)), fifo.o.payload.data)),
                 error.eq(bad | error & ~given),

@@ -9,9 +9,10 @@ from ..axi.signature import AXIReadSignature
 from ..config import ChipConfig
 from ..ecc.events import ECCEvents
 from ..interfaces import UnitSignature
-from ..isa.commands import COMMAND_BYTES, ErrorCode
+from ..isa.commands import COMMAND_BYTES, ErrorCode, Opcode
 from ..isa.ecc_registers import ecc_places
 from ..isa.layout import CommandLayout
+from ..isa.opcodes.experts import PASSED
 from ..isa.regions import usable
 from ..isa.registers import (
     COUNTERS,
@@ -25,9 +26,12 @@ from ..isa.registers import (
     constants,
     registers_of,
 )
+from ..moe.route_table import RouteWrite
 from ..verilog import place
 from .checker import CommandChecker
+from .counting import count_events
 from .ecc_counters import DramEvents, ECCCounters
+from .expert_stage import ExpertStage
 from .fetch import CommandFetch
 from .page_registers import PageRegisters, PageWrite
 from .queue import UnitQueue
@@ -92,7 +96,8 @@ class CommandProcessor(wiring.Component):
     trace_start, trace_done : Out(units), a command of the unit starts or completes in this cycle
     read_beats, write_beats : In, the beats that pass the memory ports in this cycle
     page_write : Out(PageWrite), with page tables: an entry of them is written
-    ecc_events : In(ECCEvents()).array(n), with ``config.ecc``, of each place but the last, which is inside
+    table : In(RouteWrite), with ``config.experts``, from the tiles
+    ecc_events : In(ECCEvents()).array(n), with ``config.ecc``, of each place that is not inside
     dram_events : In(DramEvents).array(homes), with ``config.ecc`` and DRAM controllers
     """
 
@@ -103,7 +108,9 @@ class CommandProcessor(wiring.Component):
         self.config = config
         ecc = {}
         if config.ecc:
-            ecc["ecc_events"] = In(ECCEvents()).array(len(ecc_places(config)) - 1)
+            ecc["ecc_events"] = In(ECCEvents()).array(
+                len(ecc_places(config)) - (1 if config.experts is None else 2)
+            )
             if config.memory.dram is not None:
                 ecc["dram_events"] = In(DramEvents(config)).array(config.memory.homes)
         memory, pages = config.memory, {}
@@ -112,6 +119,7 @@ class CommandProcessor(wiring.Component):
         super().__init__(
             ecc
             | pages
+            | ({"table": In(RouteWrite())} if config.experts is not None else {})
             | {
                 "axi_lite": In(AXILiteSignature()),
                 "fetch": Out(AXIReadSignature(config.memory.axi)),
@@ -142,25 +150,27 @@ class CommandProcessor(wiring.Component):
         written, word, cycles_read = self._registers(m, values, counters, ecc)
         state = _State(count)
         m.d.comb += self.clear.eq(state.restart)
-        fetch = place(m, "command_fetch", CommandFetch(self.config.memory), reset=state.restart)
+        routes = self.config.experts is not None
+        fetch = CommandFetch(self.config.memory, skips=routes)
+        place(m, "command_fetch", fetch, reset=state.restart)
         checker = place(m, "checker", CommandChecker(self.config), reset=state.restart)
-        queues = [
-            place(m, f"queue{n}", UnitQueue(depth=self.config.queue_depth, units=count), reset=state.restart)
-            for n in range(count)
-        ]
+        queue = lambda: UnitQueue(depth=self.config.queue_depth, units=count, passes=routes)
+        queues = [place(m, f"queue{n}", queue(), reset=state.restart) for n in range(count)]
+        stage = self._experts(m, values, state, fetch, queues) if routes else None
         connect(m, flipped(self.fetch), fetch.axi)
         if (paging := self.config.memory.paging) is not None:
             self._pages(m, values, written, word, checker, paging)
-        ring_bad = self._ring(m, values, state, fetch, checker)
-        self._dispatch(m, values, state, checker, queues)
-        expired = self._errors(m, values, state, fetch, checker, queues, ring_bad)
+        ring_bad = self._ring(m, values, state, fetch, checker, stage)
+        self._dispatch(m, values, state, checker, queues, stage)
+        expired = self._errors(m, values, state, fetch, checker, queues, ring_bad, stage)
         self._interrupts(m, values, state, queues, written["IRQ_STATUS"], word)
         clear_counters = self._control(m, values, state, fetch, expired, written["CONTROL"], word)
         self._boot(m, state)
-        self._count(m, values, counters, queues, clear_counters, cycles_read)
+        count_events(m, self, values, counters, queues, clear_counters, cycles_read, stage)
         m.d.comb += [values[name].eq(value) for name, value in constants(self.config).items()]
         if ecc is not None:
-            m.d.comb += [to.eq(of) for to, of in zip(ecc.events, [*self.ecc_events, fetch.events])]
+            inside = [fetch.events] if stage is None else [stage.events, fetch.events]
+            m.d.comb += [to.eq(of) for to, of in zip(ecc.events, [*self.ecc_events, *inside])]
             m.d.comb += ecc.clear.eq(clear_counters)
             if self.config.memory.dram is not None:
                 m.d.comb += [to.eq(of) for to, of in zip(ecc.dram, self.dram_events)]
@@ -182,7 +192,26 @@ class CommandProcessor(wiring.Component):
         with m.If(written["PAGE_ENTRY"]):
             m.d.sync += values["PAGE_INDEX"].eq(values["PAGE_INDEX"] + 1)
 
-    def _ring(self, m, values, state, fetch, checker):
+    def _experts(self, m, values, state, fetch, queues):
+        """The stage between fetch and checker; HEAD goes on with the commands that it passes over, as they
+        are written."""
+        stage = place(m, "expert_stage", ExpertStage(self.config), reset=state.restart)
+        passing, step = Signal(16), Signal(16)
+        m.d.comb += [
+            stage.table.eq(self.table),
+            fetch.skip.eq(stage.skips),
+            fetch.count.eq(stage.skip),
+            step.eq(Mux(passing < state.waiting, passing, state.waiting)),
+            *(stage.counts[n].eq(queue.count) for n, queue in enumerate(queues)),
+        ]
+        m.d.sync += [passing.eq(passing - step), values["HEAD"].eq(values["HEAD"] + step)]
+        with m.If(stage.skips):
+            m.d.sync += passing.eq(stage.skip)
+        with m.If(state.restart):
+            m.d.sync += passing.eq(0)
+        return stage
+
+    def _ring(self, m, values, state, fetch, checker, stage):
         """Commands from the ring to the checker; whether there can't be such a ring."""
         base, size = Cat(values["RING_BASE_LO"], values["RING_BASE_HI"]), values["RING_SIZE"]
         memory_size = Cat(values["MEMORY_SIZE_LO"], values["MEMORY_SIZE_HI"])
@@ -202,13 +231,18 @@ class CommandProcessor(wiring.Component):
             fetch.enable.eq(state.enable & ~state.stopped & ~ring_bad),
             fetch.flush.eq(state.resetting),
             checker.memory_size.eq(memory_size),
-            checker.i.payload.eq(fetch.o.payload.command),
-            checker.i.valid.eq(fetch.o.valid & ~fetch.o.payload.error),
-            fetch.o.ready.eq(checker.i.ready & ~fetch.o.payload.error),
         ]
+        first = checker if stage is None else stage
+        m.d.comb += [
+            first.i.payload.eq(fetch.o.payload.command),
+            first.i.valid.eq(fetch.o.valid & ~fetch.o.payload.error),
+            fetch.o.ready.eq(first.i.ready & ~fetch.o.payload.error),
+        ]
+        if stage is not None:
+            connect(m, stage.o, checker.i)
         return ring_bad
 
-    def _dispatch(self, m, values, state, checker, queues):
+    def _dispatch(self, m, values, state, checker, queues, stage):
         """Commands in order to their units' queues, and from these to the units."""
         command = checker.o.payload.command
         unit = CommandLayout()(command).unit
@@ -216,11 +250,14 @@ class CommandProcessor(wiring.Component):
         m.d.comb += may_dispatch.eq(
             checker.o.valid & (checker.o.payload.code == ErrorCode.NONE) & ~state.stopped & ~state.resetting
         )
+        goes_to = lambda n: unit == n
+        if stage is not None:
+            goes_to = self._passing(m, state, queues, stage, command, unit)
         for n, (port, queue) in enumerate(zip(self.units, queues)):
             m.d.comb += [
                 queue.i.payload.command.eq(command),
                 queue.i.payload.index.eq(values["HEAD"]),
-                queue.i.valid.eq(may_dispatch & (unit == n)),
+                queue.i.valid.eq(may_dispatch & goes_to(n)),
                 queue.hold.eq(state.failed[n] | state.resetting | state.booting),
                 port.cmd.payload.eq(queue.cmd.payload),
                 port.cmd.valid.eq(queue.cmd.valid),
@@ -234,10 +271,22 @@ class CommandProcessor(wiring.Component):
             with m.If(queue.i.valid & (queue.i.ready | state.failed[n])):
                 m.d.comb += dispatched.eq(1)
         m.d.comb += checker.o.ready.eq(dispatched)
+        if stage is not None:
+            m.d.comb += stage.dispatched.eq(dispatched)
         with m.If(dispatched):
             m.d.sync += values["HEAD"].eq(values["HEAD"] + 1)
 
-    def _errors(self, m, values, state, fetch, checker, queues, ring_bad):
+    def _passing(self, m, state, queues, stage, command, unit):
+        """An EXPERT command that passes others over goes to all queues at once, and adds to each unit's count
+        what it passes over; whether the command goes to a unit's queue."""
+        room = Cat(queue.i.ready | failed for queue, failed in zip(queues, state.failed)).all()
+        expert = CommandLayout(Opcode.EXPERT)(command)
+        for n, queue in enumerate(queues):
+            passed = expert[PASSED[self.config.topology.kind_of(n)]]
+            m.d.comb += queue.i.payload.counts.eq(Mux(stage.passes, passed + (unit == n), 1))
+        return lambda n: Mux(stage.passes, room, unit == n)
+
+    def _errors(self, m, values, state, fetch, checker, queues, ring_bad, stage):
         """The first error is kept; of several in one cycle a unit's, the lowest unit's, then the watchdog's.
         Whether a reset has had its time."""
 
@@ -255,13 +304,18 @@ class CommandProcessor(wiring.Component):
             m.d.sync += state.stopped.eq(1)
 
         code, unit = checker.o.payload.code, CommandLayout()(checker.o.payload.command).unit
-        fetch_failed = fetch.o.valid & fetch.o.payload.error & checker.i.ready  # all before it are dispatched
+        # All before it are dispatched.
+        idle = checker.i.ready if stage is None else checker.i.ready & stage.idle
+        fetch_failed = fetch.o.valid & fetch.o.payload.error & idle
         with m.If(checker.o.valid & (code != ErrorCode.NONE)):
             stop(code, unit)
         with m.Elif(fetch_failed):
             stop(ErrorCode.FETCH, NO_ERROR_UNIT)
         with m.Elif(state.enable & (state.waiting != 0) & ring_bad):
             stop(ErrorCode.FIELD, NO_ERROR_UNIT)
+        if stage is not None and self.config.ecc:
+            with m.If(stage.failed):
+                stop(ErrorCode.ECC, NO_ERROR_UNIT)
         expired = self._watchdog(m, values, state, fetch, queues, fail) if self.config.watchdog else C(0)
         for n, (port, queue) in reversed(list(enumerate(zip(self.units, queues)))):
             with m.If(port.error & ~state.failed[n]):
@@ -363,32 +417,6 @@ class CommandProcessor(wiring.Component):
             Mux(state.enable, Control.ENABLE, 0) | Mux(state.resetting, Control.QUEUE_RESET, 0)
         )
         return clear_counters
-
-    def _count(self, m, values, counters, queues, clear, cycles_read):
-        cycles = Signal(64)
-        m.d.comb += values["CYCLES_LO"].eq(cycles[:32])
-        with m.If(cycles_read):
-            m.d.sync += values["CYCLES_HI"].eq(cycles[32:])
-        counting = [(values["READ_BEATS"], self.read_beats), (values["WRITE_BEATS"], self.write_beats)]
-        for n, (port, queue) in enumerate(zip(self.units, queues)):
-            m.d.comb += counters[n]["COMPLETED"].eq(queue.count)
-            counting += [
-                (counters[n][name.upper()], getattr(port, name)) for name in ("busy", "stall_in", "stall_out")
-            ]
-        # That the low half is all ones is known a cycle before: the halves are not in one path.
-        low, high = cycles[:32], cycles[32:]
-        carry = Signal()
-        m.d.sync += [low.eq(low + 1), carry.eq(low == (1 << 32) - 2), high.eq(high + carry)]
-        with m.If(clear):
-            m.d.sync += [cycles.eq(0), carry.eq(0)]
-        # Events come late in their cycle: they are counted in the next.
-        for counter, event in counting:
-            held = Signal.like(event, name=f"{counter.name}_event")
-            m.d.sync += held.eq(event)
-            with m.If(held):
-                m.d.sync += counter.eq(counter + held)
-            with m.If(clear):
-                m.d.sync += [counter.eq(0), held.eq(0)]
 
     def _registers(self, m, values, counters, ecc):
         """The registers on AXI4-Lite: for those with side effects, by name, whether they are written in

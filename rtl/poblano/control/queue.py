@@ -16,10 +16,11 @@ IN_FLIGHT = 16
 
 
 class QueuedLayout(data.StructLayout):
-    """A command and its index since the queue's reset."""
+    """A command and its index since the queue's reset; with ``passes`` also what a NOP or EXPERT adds to the
+    unit's count."""
 
-    def __init__(self):
-        super().__init__({"command": CommandLayout(), "index": 32})
+    def __init__(self, *, passes=False):
+        super().__init__({"command": CommandLayout(), "index": 32} | ({"counts": 17} if passes else {}))
 
 
 class UnitQueue(wiring.Component):
@@ -29,12 +30,14 @@ class UnitQueue(wiring.Component):
 
     The waits of the first command are looked at one a cycle, while the unit may still execute the one
     before. A NOP does not reach the unit: it completes when its waits hold and all
-    commands before it have completed. At most 16 commands are in the unit.
+    commands before it have completed, and so, with ``passes``, does an EXPERT command. At most 16 commands
+    are in the unit.
 
     Parameters
     ----------
     depth : commands
     units : units of the chip
+    passes : whether commands can be passed over
 
     Members
     -------
@@ -52,12 +55,13 @@ class UnitQueue(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, *, depth, units):
+    def __init__(self, *, depth, units, passes=False):
         self.depth = depth
         self.units = units
+        self.passes = passes
         super().__init__(
             {
-                "i": In(stream.Signature(QueuedLayout())),
+                "i": In(stream.Signature(QueuedLayout(passes=passes))),
                 "counts": In(COUNT_BITS).array(units),
                 "hold": In(1),
                 "cmd": Out(stream.Signature(8 * COMMAND_BYTES)),
@@ -73,7 +77,7 @@ class UnitQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        queue = place(m, "queue", BufferedFIFO(shape=QueuedLayout(), depth=self.depth))
+        queue = place(m, "queue", BufferedFIFO(shape=self.i.payload.shape(), depth=self.depth))
         indices = place(m, "indices", FIFO(shape=32, depth=IN_FLIGHT))
         connect(m, flipped(self.i), queue.i)
         head = queue.o.payload
@@ -98,6 +102,8 @@ class UnitQueue(wiring.Component):
 
         outstanding = Signal(range(IN_FLIGHT + 1))
         nop = head.command.opcode == Opcode.NOP
+        if self.passes:
+            nop |= head.command.opcode == Opcode.EXPERT
         may, given, nop_done = Signal(), Signal(), Signal()
         m.d.comb += [
             may.eq(queue.o.valid & (pending == 0) & ~self.hold),
@@ -117,5 +123,6 @@ class UnitQueue(wiring.Component):
         ]
         m.d.sync += outstanding.eq(outstanding + given - self.unit_done)
         with m.If(self.done):
-            m.d.sync += self.count.eq(self.count + 1)
+            added = Mux(nop_done, head.counts, 1) if self.passes else 1
+            m.d.sync += self.count.eq(self.count + added)
         return m

@@ -1,4 +1,4 @@
-"""The address map: a byte's address as bank group, column, bank and row."""
+"""The address map: a byte's address as the place of a burst in a DRAM."""
 
 from amaranth.hdl import *
 from amaranth.lib import data
@@ -10,14 +10,20 @@ __all__ = ["AddressMap"]
 
 
 class AddressMap:
-    """From low to high: byte of a burst, bank group, column, bank, row; the bank is that of the address
-    plus the row, modulo the banks.
+    """From low to high: byte of a burst, way, column, set, row; the set is that of the address plus the row's
+    :meth:`turn`, modulo the sets.
 
-    Bursts in a row go round the bank groups, and a granule, of a row in each group, is contiguous. The row
-    is added so that streams at a distance of a power of two do not meet in one bank for ever. A sum and not
-    an exclusive or, as after the last bank of a row comes another bank, one that was left long ago,
-    whatever the row: a stream comes back to a bank after all but one of the others at the earliest. Of a
-    chip's address the pseudo-channel has been taken out before.
+    A *set* is ``timing.ways`` banks in as many bank groups, its *ways*: the fewest that bursts have to go
+    round so that one can follow the other at once. The number of a bank is that of its group plus ``groups``
+    times its own in the group, and also way plus ``ways`` times set. A granule, of a row in each bank of a
+    set, is contiguous: whoever reads a part of it opens no rows in other sets, where others may read
+    meanwhile.
+
+    The row is added so that streams at a distance of a power of two do not meet in one set for ever: parts of
+    it, each of as many bits as the set has, as matrices and pages are at distances of megabytes. Sums and
+    not exclusive or, and one of them subtracted, as after the last set of a row comes another set, one that
+    was left long ago, whatever the row: a stream comes back to a set after all but one of the others at the
+    earliest. Of a chip's address the pseudo-channel has been taken out before.
 
     Parameters
     ----------
@@ -25,21 +31,26 @@ class AddressMap:
 
     Members
     -------
-    place : StructLayout of group, column, bank and row
-    granule : StructLayout of what a granule has in common, bank and row
+    place : StructLayout of way, column, set and row
+    granule : StructLayout of what a granule has in common, set and row
     """
 
     def __init__(self, timing: TimingSet):
         self.timing = timing
         self.bits = {
             "byte": exact_log2(timing.burst_bytes),
-            "group": exact_log2(timing.groups),
+            "way": exact_log2(timing.ways),
             "column": exact_log2(timing.columns),
-            "bank": exact_log2(timing.banks),
+            "set": exact_log2(timing.sets),
             "row": exact_log2(timing.rows),
         }
         self.place = data.StructLayout({name: bits for name, bits in self.bits.items() if name != "byte"})
-        self.granule = data.StructLayout({name: self.bits[name] for name in ("bank", "row")})
+        self.granule = data.StructLayout({name: self.bits[name] for name in ("set", "row")})
+
+    def turn(self, row):
+        """By how much, modulo the sets, those of a ``row`` (a Python int or a Value) are turned."""
+        bits = self.bits["set"]
+        return row - (row >> bits) + (row >> 2 * bits)
 
     def split(self, address):
         """Python: a dict of byte, group, column, bank and row of the address."""
@@ -47,13 +58,19 @@ class AddressMap:
         for name, bits in self.bits.items():
             fields[name] = address & (1 << bits) - 1
             address >>= bits
-        fields["bank"] = (fields["bank"] + fields["row"]) & self.timing.banks - 1
-        return fields
+        timing = self.timing
+        number = fields["way"] + (
+            (fields["set"] + self.turn(fields["row"]) & timing.sets - 1) << self.bits["way"]
+        )
+        group, bank = number & timing.groups - 1, number >> exact_log2(timing.groups)
+        return {name: fields[name] for name in ("byte", "column", "row")} | dict(group=group, bank=bank)
 
     def join(self, *, byte=0, group, column, bank, row):
         """Python: the address of a place; the inverse of :meth:`split`."""
+        timing, number = self.timing, group + (bank << exact_log2(self.timing.groups))
+        way, places = number & timing.ways - 1, number >> self.bits["way"]
         fields = dict(
-            byte=byte, group=group, column=column, bank=(bank - row) & self.timing.banks - 1, row=row
+            byte=byte, way=way, column=column, set=places - self.turn(row) & timing.sets - 1, row=row
         )
         address = shift = 0
         for name, bits in self.bits.items():
@@ -68,10 +85,10 @@ class AddressMap:
         for name, bits in self.bits.items():
             fields[name] = address[low : low + bits]
             low += bits
-        bank = (fields["bank"] + fields["row"])[: self.bits["bank"]]
-        return self.place(Cat(fields["group"], fields["column"], bank, fields["row"]))
+        number = (fields["set"] + self.turn(fields["row"]))[: self.bits["set"]]
+        return self.place(Cat(fields["way"], fields["column"], number, fields["row"]))
 
     def address_of(self, place):
         """In gates: the address of the burst at a ``place``, combinational."""
-        bank = (place.bank - place.row)[: self.bits["bank"]]
-        return Cat(C(0, self.bits["byte"]), place.group, place.column, bank, place.row)
+        number = (place.set - self.turn(place.row))[: self.bits["set"]]
+        return Cat(C(0, self.bits["byte"]), place.way, place.column, number, place.row)

@@ -205,8 +205,8 @@ class DramConfig:
 
     @property
     def granule(self):
-        """Contiguous bytes in one row of each group."""
-        return self.timing.groups * self.timing.page_bytes
+        """Contiguous bytes in one row of each bank of a set."""
+        return self.timing.ways * self.timing.page_bytes
 
     @property
     def axi(self):

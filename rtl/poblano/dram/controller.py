@@ -15,7 +15,7 @@ from .address import AddressMap
 from .bank import BankMachine
 from .config import DramConfig
 from .partial import PartialWrites
-from .queue import BurstQueue, bank_number
+from .queue import BurstQueue
 from .read_data import ReadData
 from .refresher import BankRefresher, Refresher
 from .scrubber import Scrubber
@@ -207,7 +207,7 @@ class DramController(wiring.Component):
 
     def _column(self, m, banks, windows, reads, writes, own, read_data, write_data, turnaround):
         """The column command; whether there is one."""
-        dram, timing = self.dram, self.config.timing
+        dram = self.dram
         read = self._own_first(m, reads.column, own[0].column, read_data) if own else reads.column
         for queue, part, name, column in (
             (reads, read_data, "read", read),
@@ -220,11 +220,15 @@ class DramController(wiring.Component):
                 part.last.eq(column.last),
             ]
             if self.config.ecc:
-                m.d.comb += [part.place[name].eq(column[name]) for name in part.place.shape().members]
+                m.d.comb += [
+                    Cat(part.place.way, part.place.set).eq(column.bank),
+                    part.place.column.eq(column.column),
+                    part.place.row.eq(column.row),
+                ]
             on_pins = dram.column.op == (ColumnOp.READ if name == "read" else ColumnOp.WRITE)
             m.d.comb += getattr(windows, name).eq(on_pins)
             for n, bank in enumerate(banks):
-                here = bank_number(timing, dram.column.bank, dram.column.group) == n
+                here = Cat(dram.column.group, dram.column.bank) == n
                 m.d.comb += getattr(bank, name).eq(on_pins & here)
         for queue in own:
             m.d.comb += [
@@ -239,8 +243,7 @@ class DramController(wiring.Component):
         op = Mux(writes.column.valid, ColumnOp.WRITE, ColumnOp.READ)
         m.d.sync += [
             dram.column.op.eq(Mux(given, op, ColumnOp.NOP)),
-            dram.column.group.eq(chosen.group),
-            dram.column.bank.eq(chosen.bank),
+            Cat(dram.column.group, dram.column.bank).eq(chosen.bank),
             dram.column.column.eq(chosen.column),
         ]
         m.d.comb += dram.write.eq(write_data.pins)
@@ -264,7 +267,7 @@ class DramController(wiring.Component):
         timing, together = config.timing, not config.refreshes_banks
         reads, writes, *own = queues
         command = data.StructLayout(
-            {"op": RowOp} | {n: reads.row.shape()[n].shape for n in ("group", "bank", "row")}
+            {"op": RowOp} | {n: dram.row.shape()[n].shape for n in ("group", "bank", "row")}
         )
         row = Signal(command)
         proposals = [(RowOp.ACTIVATE, "activate"), (RowOp.PRECHARGE, "precharge")]
@@ -273,7 +276,7 @@ class DramController(wiring.Component):
             for op, name in reversed(proposals):
                 wish = getattr(queue, name)
                 with m.If(wish.valid):
-                    m.d.comb += [row.op.eq(op), row.group.eq(wish.group), row.bank.eq(wish.bank)]
+                    m.d.comb += [row.op.eq(op), Cat(row.group, row.bank).eq(wish.bank)]
                     m.d.comb += row.row.eq(wish.row)
 
         # Where so many bursts wait and none is for a bank, its next row is most likely another one.
@@ -315,7 +318,8 @@ class DramController(wiring.Component):
                 queue.row.open.eq(is_op(RowOp.ACTIVATE)),
                 queue.row.all.eq(is_op(RowOp.PRECHARGE_ALL)),
                 queue.row.valid.eq(is_op(RowOp.ACTIVATE, RowOp.PRECHARGE, RowOp.PRECHARGE_ALL)),
-                *(queue.row[name].eq(dram.row[name]) for name in ("group", "bank", "row")),
+                queue.row.bank.eq(Cat(dram.row.group, dram.row.bank)),
+                queue.row.row.eq(dram.row.row),
             ]
 
     def _follow(self, m, banks, windows, row):
@@ -324,7 +328,7 @@ class DramController(wiring.Component):
         for n, bank in enumerate(banks):
             here = Signal(name=f"row_of_bank{n}")
             m.d.comb += [
-                here.eq(bank_number(self.config.timing, row.bank, row.group) == n),
+                here.eq(Cat(row.group, row.bank) == n),
                 bank.activate.eq(is_op(RowOp.ACTIVATE) & here),
                 bank.precharge.eq(is_op(RowOp.PRECHARGE) & here | is_op(RowOp.PRECHARGE_ALL)),
                 bank.refresh.eq(is_op(RowOp.REFRESH_BANK) & here),

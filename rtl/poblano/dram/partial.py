@@ -148,8 +148,8 @@ class PartialWrites(wiring.Component):
         ]
         where = self.request.payload
         m.d.comb += [
-            Cat(where.place.group, where.place.column).eq(index),
-            Cat(where.place.bank, where.place.row).eq(granule),
+            Cat(where.place.way, where.place.column).eq(index),
+            Cat(where.place.set, where.place.row).eq(granule),
             where.id.eq(Mux(scrubs, Purpose.SCRUB, Purpose.MERGE)),
             where.last.eq(1),
             room.take.eq(go & partial),
@@ -189,16 +189,16 @@ class _Pending:
         where = layout["place"].shape.members
         signal = lambda shape, name: Signal(shape, name=f"pending{number}_{name}")
         self.granule = signal(AddressMap(writes.config.timing).granule.size, "granule")
-        self.next = signal(Shape.cast(where["group"]).width + Shape.cast(where["column"]).width, "next")
+        self.next = signal(Shape.cast(where["way"]).width + Shape.cast(where["column"]).width, "next")
         self.last = signal(self.next.shape(), "last")
         self.left = signal(layout["len"].shape, "left")
         self.scrubs = signal(1, "scrubs")
 
     def enter(self, burst, scrubs):
         """The assignments of a new burst."""
-        first = Cat(burst.place.group, burst.place.column)
+        first = Cat(burst.place.way, burst.place.column)
         return [
-            self.granule.eq(Cat(burst.place.bank, burst.place.row)),
+            self.granule.eq(Cat(burst.place.set, burst.place.row)),
             self.next.eq(first),
             self.last.eq(first + burst.len),
             self.left.eq(burst.len),

@@ -12,7 +12,7 @@ from ..stream.select import select, word_mux
 from .address import AddressMap
 from .config import DramConfig
 
-__all__ = ["BurstLayout", "BurstQueue", "bank_number"]
+__all__ = ["BurstLayout", "BurstQueue"]
 
 
 class BurstLayout(data.StructLayout):
@@ -24,16 +24,11 @@ class BurstLayout(data.StructLayout):
         super().__init__(
             {
                 "place": AddressMap(timing).place,
-                "len": ceil_log2(timing.groups * timing.columns),
+                "len": ceil_log2(timing.ways * timing.columns),
                 "id": config.id_width,
                 "last": 1,
             }
         )
-
-
-def bank_number(timing, bank, group):
-    """The number of a bank among all of them."""
-    return bank * timing.groups + group
 
 
 class BurstQueue(wiring.Component):
@@ -87,7 +82,7 @@ class BurstQueue(wiring.Component):
         timing = config.timing
         bits = AddressMap(timing).bits
         banks = timing.groups * timing.banks
-        where = {"group": bits["group"], "bank": bits["bank"]}
+        where = {"bank": bits["way"] + bits["set"]}
         row = data.StructLayout({"valid": 1} | where | {"row": bits["row"]})
         column = {"valid": 1} | where | {"column": bits["column"], "id": config.id_width, "last": 1}
         if config.ecc:
@@ -111,8 +106,8 @@ class BurstQueue(wiring.Component):
                 "accept": In(1),
                 "needed": Out(banks),
                 "wanted": Out(banks),
-                "soon": Out(timing.banks),
-                "left": Out(timing.banks),
+                "soon": Out(timing.sets),
+                "left": Out(timing.sets),
                 "hit": Out(1),
                 "aged": Out(1),
                 "empty": Out(1),
@@ -146,7 +141,7 @@ class BurstQueue(wiring.Component):
         m.d.comb += [
             self.full.eq(valid.all()),
             self.empty.eq(~valid.any() & ~self.i.valid),
-            self.soon.eq(reduce(or_, [slot.first << slot.place.bank for slot in slots])),
+            self.soon.eq(reduce(or_, [slot.first << slot.place.set for slot in slots])),
             self.wanted.eq(self._banks_of(slots, lambda slot: slot.needs)),
         ]
         needed = self._banks_of(slots, lambda slot: slot.kept) & ~claimed
@@ -157,29 +152,29 @@ class BurstQueue(wiring.Component):
         return m
 
     @property
-    def _groups(self):
-        return self.config.timing.groups
+    def _ways(self):
+        return self.config.timing.ways
 
-    def _banks_of(self, slots, groups):
-        """The banks, a bit each, of what ``groups`` gives of each slot."""
-        first = lambda slot: Cat(C(0, exact_log2(self._groups)), slot.place.bank)  # of the slot's banks
-        return reduce(or_, [(groups(slot) << first(slot))[: len(self.open)] for slot in slots])
+    def _banks_of(self, slots, ways):
+        """The banks, a bit each, of what ``ways`` gives of each slot."""
+        first = lambda slot: Cat(C(0, exact_log2(self._ways)), slot.place.set)  # of the slot's banks
+        return reduce(or_, [(ways(slot) << first(slot))[: len(self.open)] for slot in slots])
 
-    def _of_bank(self, bank, banks):
-        """The bits of the bank groups, of ``banks``, for one number of a bank."""
-        return banks.word_select(bank, self._groups)
+    def _of_set(self, number, banks):
+        """The bits of a set's banks, of ``banks``."""
+        return banks.word_select(number, self._ways)
 
     def _next_hit(self, slot):
         """Whether the row of the slot's next beat is open."""
-        return self._of_group(slot, slot.hits)
+        return self._of_way(slot, slot.hits)
 
-    def _of_group(self, slot, groups):
-        """The bit, of ``groups``, of the slot's next beat."""
-        return groups.bit_select(slot.place.group, 1)
+    def _of_way(self, slot, ways):
+        """The bit, of ``ways``, of the slot's next beat."""
+        return ways.bit_select(slot.place.way, 1)
 
     def _enter(self, m, slots):
         """A burst waits in a register for its slot, and is compared with the open rows there."""
-        timing, groups = self.config.timing, self._groups
+        timing, ways = self.config.timing, self._ways
         waiting = Signal()
         new = Signal(self.i.payload.shape())
         free = _named(m, "free", ~Cat(slot.valid for slot in slots))
@@ -189,19 +184,19 @@ class BurstQueue(wiring.Component):
         with m.If(self.i.ready):
             m.d.sync += [waiting.eq(self.i.valid), new.eq(self.i.payload)]
         where = new.place
-        hits = Signal(groups)
-        for g in range(groups):
-            numbers = [bank_number(timing, b, g) for b in range(timing.banks)]
-            row = _named(m, f"open_row{g}", word_mux(where.bank, [self.rows[n] for n in numbers]))
-            m.d.comb += hits[g].eq(word_mux(where.bank, [self.open[n] for n in numbers]) & (row == where.row))
-            here = self.row.valid & (self.row.all | (self.row.bank == where.bank) & (self.row.group == g))
+        hits = Signal(ways)
+        for w in range(ways):
+            numbers = range(w, ways * timing.sets, ways)
+            row = _named(m, f"open_row{w}", word_mux(where.set, [self.rows[n] for n in numbers]))
+            m.d.comb += hits[w].eq(word_mux(where.set, [self.open[n] for n in numbers]) & (row == where.row))
+            here = self.row.valid & (self.row.all | (self.row.bank == Cat(C(w, exact_log2(ways)), where.set)))
             with m.If(here):
-                m.d.comb += hits[g].eq(self.row.open & (self.row.row == where.row))
-        beats = Cat(1, *(new.len >= n for n in range(1, groups)))  # a bit for each, at most one a group
-        needs = _named(m, "needs", (Cat(beats, beats) << where.group)[groups:][:groups])
+                m.d.comb += hits[w].eq(self.row.open & (self.row.row == where.row))
+        beats = Cat(1, *(new.len >= n for n in range(1, ways)))  # a bit for each, at most one a way
+        needs = _named(m, "needs", (Cat(beats, beats) << where.way)[ways:][:ways])
         same = _named(m, "same", Cat(slot.valid & (self.ordered | (slot.id == new.id)) for slot in slots))
         foe = _named(
-            m, "foes", Cat((slot.place.bank == where.bank) & (slot.place.row != where.row) for slot in slots)
+            m, "foes", Cat((slot.place.set == where.set) & (slot.place.row != where.row) for slot in slots)
         )
         for n, slot in enumerate(slots):
             with m.If(enters & slot_of[n]):
@@ -227,8 +222,8 @@ class BurstQueue(wiring.Component):
         current = Signal(self.depth)
         m.d.comb += self.hit.eq(Cat(slot.first & self._next_hit(slot) for slot in slots).any())
         for n, slot in enumerate(slots):
-            may = _named(m, f"accessible{n}", self._of_bank(slot.place.bank, access) & slot.hits)
-            m.d.comb += ready[n].eq(slot.first & self._of_group(slot, may))
+            may = _named(m, f"accessible{n}", self._of_set(slot.place.set, access) & slot.hits)
+            m.d.comb += ready[n].eq(slot.first & self._of_way(slot, may))
         chosen = Signal(self.depth)
         done = Signal(self.depth)
         m.d.comb += [
@@ -238,47 +233,45 @@ class BurstQueue(wiring.Component):
         ]
         place = self._place(_named(m, "column_place", select(chosen, [slot.place for slot in slots])))
         m.d.comb += [
-            self.column.group.eq(place.group),
-            self.column.bank.eq(place.bank),
+            self.column.bank.eq(Cat(place.way, place.set)),
             self.column.column.eq(place.column),
             self.column.id.eq(select(chosen, [slot.id for slot in slots])),
             self.column.last.eq((chosen & Cat((slot.len == 0) & slot.last for slot in slots)).any()),
         ]
         if self.config.ecc:
             m.d.comb += self.column.row.eq(place.row)
-        ends = Cat(place.group, place.column).all()
-        for b in range(self.config.timing.banks):
-            m.d.comb += self.left[b].eq(self.accept & ends & (place.bank == b))
+        ends = Cat(place.way, place.column).all()
+        for n in range(self.config.timing.sets):
+            m.d.comb += self.left[n].eq(self.accept & ends & (place.set == n))
         with m.If(self.accept):
             m.d.sync += current.eq(chosen)
         for n, slot in enumerate(slots):
             with m.If(self.accept & chosen[n]):
-                where = Cat(slot.place.group, slot.place.column)
+                where = Cat(slot.place.way, slot.place.column)
                 m.d.sync += [where.eq(where + 1), slot.len.eq(slot.len - 1), slot.valid.eq(slot.len != 0)]
-                with m.If(slot.len < self._groups):
-                    m.d.sync += slot.needs.eq(slot.needs & ~(1 << slot.place.group)[: self._groups])
+                with m.If(slot.len < self._ways):
+                    m.d.sync += slot.needs.eq(slot.needs & ~(1 << slot.place.way)[: self._ways])
         return done
 
     def _rows(self, m, slots):
         """The row commands: the oldest burst that can use one, its next bank first."""
         closable = _named(m, "closable", self.may_precharge & ~self.kept_open)
         for name, command, usable in (
-            ("activate", self.activate, lambda slot: self._of_bank(slot.place.bank, self.may_activate)),
-            ("precharge", self.precharge, lambda slot: self._of_bank(slot.place.bank, closable) & ~slot.hits),
+            ("activate", self.activate, lambda slot: self._of_set(slot.place.set, self.may_activate)),
+            ("precharge", self.precharge, lambda slot: self._of_set(slot.place.set, closable) & ~slot.hits),
         ):
-            groups = [
-                _named(m, f"{name}_groups{slot.number}", Mux(slot.behind, 0, usable(slot) & slot.needs))
+            ways = [
+                _named(m, f"{name}_ways{slot.number}", Mux(slot.behind, 0, usable(slot) & slot.needs))
                 for slot in slots
             ]
-            asks = _named(m, f"{name}_asks", Cat(each.any() for each in groups))
+            asks = _named(m, f"{name}_asks", Cat(each.any() for each in ways))
             chosen = _named(m, f"{name}_slot", _oldest(slots, asks))
             place = self._place(_named(m, f"{name}_place", select(chosen, [slot.place for slot in slots])))
-            mask = _named(m, f"{name}_mask", select(chosen, groups))
+            mask = _named(m, f"{name}_mask", select(chosen, ways))
             m.d.comb += [
                 command.valid.eq(asks.any()),
-                command.bank.eq(place.bank),
+                command.bank.eq(Cat(_next_of(mask, place.way), place.set)),
                 command.row.eq(place.row),
-                command.group.eq(_next_of(mask, place.group)),
             ]
 
     def _age(self, m, slots, done, claimed):
@@ -319,17 +312,18 @@ class _Slot:
         self.len = signal(layout["len"].shape, "len")
         self.id = signal(layout["id"].shape, "id")
         self.last = signal(1, "last")
-        self.hits = signal(queue.config.timing.groups, "hits")
+        self.hits = signal(queue.config.timing.ways, "hits")
         self.older, self.order, self.foe = (signal(queue.depth, name) for name in ("older", "order", "foe"))
         self.first, self.behind = signal(1, "first"), signal(1, "behind")
-        self.kept, self.needs = (signal(queue.config.timing.groups, name) for name in ("kept", "needs"))
+        self.kept, self.needs = (signal(queue.config.timing.ways, name) for name in ("kept", "needs"))
 
     def follow(self, m, row):
         """Note the row that a bank has after the row command ``row``."""
-        groups = len(self.hits)
-        here = _named(m, f"slot{self.number}_here", row.valid & (row.all | (row.bank == self.place.bank)))
+        ways, bits = len(self.hits), exact_log2(len(self.hits))
+        mine = row.bank[bits:] == self.place.set
+        here = _named(m, f"slot{self.number}_here", row.valid & (row.all | mine))
         hit = _named(m, f"slot{self.number}_hit", row.open & (row.row == self.place.row))
-        changed = Mux(row.all, -1, 1 << row.group)[:groups]
+        changed = Mux(row.all, -1, 1 << row.bank[:bits])[:ways]
         with m.If(here):
             m.d.sync += self.hits.eq(Mux(hit, self.hits | changed, self.hits & ~changed))
 

@@ -55,8 +55,8 @@ class Refresher(wiring.Component):
         super().__init__(
             {
                 "wanted": In(banks),
-                "soon": In(timing.banks),
-                "left": In(timing.banks),
+                "soon": In(timing.sets),
+                "left": In(timing.sets),
                 "open": In(banks),
                 "may_precharge": In(banks),
                 "may_activate": In(banks),
@@ -107,11 +107,11 @@ class BankRefresher(Refresher):
     def elaborate(self, platform):
         m = Module()
         timing = self.config.timing
-        groups, banks = timing.groups, timing.banks
-        pending = Signal(groups * banks)  # in this round
-        held = Signal(groups * banks)
-        done = Signal(groups * banks)
-        left = Signal(banks)
+        ways, sets = timing.ways, timing.sets
+        pending = Signal(ways * sets)  # in this round
+        held = Signal(ways * sets)
+        done = Signal(ways * sets)
+        left = Signal(sets)
         busy = place(m, "busy", Countdown((self.config.cycles.refresh_bank,)))
         self._count(m, (pending != 0) & ((pending & ~done) == 0))
         m.d.sync += [left.eq(self.left), pending.eq(pending & ~done)]
@@ -122,13 +122,13 @@ class BankRefresher(Refresher):
         with m.If(self.precharge | self.refresh):
             m.d.sync += refused.eq(Mux(self.accept, 0, Mux(self.urgent, refused, refused + 1)))
 
-        number = lambda bits, b: bits[groups * b :][:groups]  # the banks of a number
-        some, unwanted, choice = Signal(banks), Signal(banks), Signal(banks)
+        of_set = lambda banks, n: banks[ways * n :][:ways]
+        some, unwanted, choice = Signal(sets), Signal(sets), Signal(sets)
         m.d.comb += [
-            some.eq(Cat(number(pending, b).any() for b in range(banks))),
-            unwanted.eq(some & Cat(number(self.wanted, b) == 0 for b in range(banks))),
+            some.eq(Cat(of_set(pending, n).any() for n in range(sets))),
+            unwanted.eq(some & Cat(of_set(self.wanted, n) == 0 for n in range(sets))),
         ]
-        of_numbers = lambda numbers: Cat(bit.replicate(groups) for bit in numbers)
+        of_sets = lambda numbers: Cat(bit.replicate(ways) for bit in numbers)
         paced = busy.over
         with m.If((some & left & ~self.soon).any()):
             m.d.comb += choice.eq(some & left & ~self.soon)
@@ -139,7 +139,7 @@ class BankRefresher(Refresher):
         with m.Elif((self.due >= LATE) & (paced | (self.due >= URGENT))):
             m.d.comb += choice.eq(some & -some)
         with m.If((held & ~done) == 0):
-            m.d.sync += held.eq(pending & ~done & of_numbers(choice))
+            m.d.sync += held.eq(pending & ~done & of_sets(choice))
         with m.Else():
             m.d.sync += held.eq(held & ~done)
 
@@ -147,7 +147,7 @@ class BankRefresher(Refresher):
         m.d.sync += done.eq(Mux(self.refresh & self.accept, chosen, 0))
         m.d.comb += [
             closes.eq(held & self.open & self.may_precharge),
-            refreshes.eq(held & self.may_activate & self.may_refresh.replicate(banks)),
+            refreshes.eq(held & self.may_activate & self.may_refresh.replicate(timing.banks)),
             chosen.eq(Mux(closes.any(), closes & -closes, refreshes & -refreshes)),
             busy.start.eq(done.any()),
             self.urgent.eq(refused == REFUSED),

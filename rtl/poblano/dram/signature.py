@@ -3,6 +3,7 @@
 from amaranth.hdl import *
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from .address import AddressMap
 from .timing import TimingSet
@@ -47,7 +48,10 @@ class DramSignature(wiring.Signature):
     """
 
     def __init__(self, timing: TimingSet, *, burst_cycles):
-        bits = AddressMap(timing).bits
+        bits = AddressMap(timing).bits | {
+            "group": exact_log2(timing.groups),
+            "bank": exact_log2(timing.banks),
+        }
         width = 8 * timing.burst_bytes // burst_cycles
         sideband = timing.sideband_bits // burst_cycles
         self.timing, self.burst_cycles = timing, burst_cycles

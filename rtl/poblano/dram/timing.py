@@ -105,6 +105,19 @@ class TimingSet:
         return self.page_bytes // self.burst_bytes
 
     @property
+    def ways(self):
+        """Bank groups that column commands have to go round so that they follow each other without a pause:
+        a power of two."""
+        fastest = max(self.ccd_s.at(self.clock_ns), self.burst_clocks)
+        needed = -(-self.ccd_l.at(self.clock_ns) // fastest)
+        return min(self.groups, 1 << (needed - 1).bit_length())
+
+    @property
+    def sets(self):
+        """Sets of :attr:`ways` banks in as many bank groups, of which a stream opens a row each."""
+        return self.groups * self.banks // self.ways
+
+    @property
     def bytes(self):
         """Capacity of what one controller reaches: for HBM, of a pseudo-channel."""
         return self.groups * self.banks * self.rows * self.page_bytes

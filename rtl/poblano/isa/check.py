@@ -108,6 +108,8 @@ def check(data, config, memory_bytes, *, page_bytes=0, page_counts=()):
         opcode = Opcode(data[0])
     except ValueError:
         _fail(ErrorCode.OPCODE, f"unknown opcode 0x{data[0]:02x}")
+    if not opcode.definition.known(config):
+        _fail(ErrorCode.OPCODE, f"this chip does not know {opcode.name}: it has no {opcode.definition.part}")
     _check_unit(opcode, data[1], config)
     command = Command.decode(data)
     for i, (unit, _) in enumerate(command.waits):

@@ -51,7 +51,8 @@ class Definition:
     field divided by another and rounded up: divisions that gates take some cycles for, so that only the
     fifth region and those after it can use them. ``terms`` name still more, each an expression of the
     operands before it, of so many bits, that gates take a cycle for: they are for these regions too.
-    ``clears`` are memories of the unit's own tile that are written as a whole.
+    ``clears`` are memories of the unit's own tile that are written as a whole. ``part`` names the part of the
+    configuration without which a chip does not know the opcode; by default all chips do.
     """
 
     number: int
@@ -66,6 +67,11 @@ class Definition:
     terms: tuple = ()
     """(name, bits, function of the operands)"""
     clears: tuple = ()
+    part: str = ""
+
+    def known(self, c):
+        """Whether the chip of configuration ``c`` knows the opcode."""
+        return not self.part or getattr(c, self.part) is not None
 
     def operands(self, values, divide, keep=lambda name, width, value: value):
         """The operands that expressions want, of ``values`` by name, as attributes; ``divide(a, b)`` is the

@@ -125,9 +125,10 @@ def _text():
 
 def _opcode(opcode):
     definition = opcode.definition
+    part = f" Only chips with `{definition.part}` know it." if definition.part else ""
     parts = [
         f"## {opcode.name} (0x{opcode:02x})",
-        f"{definition.purpose} Executed by {_executor(definition.kind)}.",
+        f"{definition.purpose} Executed by {_executor(definition.kind)}.{part}",
     ]
     if definition.fields:
         parts += [f"As text: `{line_form(opcode)}`", _fields(definition)]

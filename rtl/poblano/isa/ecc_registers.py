@@ -29,7 +29,7 @@ TILE_PLACES = {
     "activation_memory": "activation memory",
     "weights": "the weight FIFO, between the stream unit and the matmul unit",
     "matmul": "block sums, accumulator and queues of the matmul unit, and its scales",
-    "vector": "the quantiser's queue in the vector unit",
+    "vector": "the quantiser's queue in the vector unit, and what sorts rows by experts",
 }
 HOME_PLACES = {
     "dram": "DRAM, of a home with a DRAM controller",
@@ -40,6 +40,7 @@ CHIP_PLACES = {
     "dma": "queues of the DMA engine",
     "fetch": "the fetched commands' queue",
     "pages": "page tables, of a chip with them",
+    "experts": "the experts that have rows, of a chip that routes experts",
 }
 DRAM_REGISTERS = {
     "SCRUBS": "bursts that the scrubber wrote again, or all 1 if they were more",
@@ -95,7 +96,8 @@ def ecc_places(config):
     return (
         *(Place(kind, tile=tile) for tile in range(config.tiles) for kind in TILE_PLACES),
         *(Place(kind, home=home) for home in range(memory.homes) for kind in kinds),
-        *(Place(kind) for kind in ("dma", *["pages"] * (memory.paging is not None), "fetch")),
+        *(Place(kind) for kind in ("dma", *["pages"] * (memory.paging is not None))),
+        *(Place(kind) for kind in (*["experts"] * (config.experts is not None), "fetch")),
     )
 
 

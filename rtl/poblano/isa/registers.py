@@ -88,7 +88,7 @@ class Register:
 
     ``fields`` are those of a register of several; ``doc`` is completed by what they mean. ``part`` names the
     field of the configuration that is not 0 in a chip with the register, and that it holds after a reset;
-    ``paging``: only chips with page tables have it.
+    ``paging``: only chips with page tables have it; ``experts``: only those that route experts.
     """
 
     name: str
@@ -99,6 +99,7 @@ class Register:
     fields: tuple = ()
     part: str = ""
     paging: bool = False
+    experts: bool = False
 
     def __post_init__(self):
         if self.fields:
@@ -248,6 +249,24 @@ REGISTERS = {
             "writing it says how many pages the table of PAGE_INDEX's slot has; 0 after a reset",
             paging=True,
         ),
+        Register(
+            "EXPERTS_ROUTED",
+            0x70,
+            "ro",
+            "experts that got rows, since the counters were cleared. Only in chips that route experts, as "
+            "are the next two",
+            experts=True,
+        ),
+        Register(
+            "EXPERTS_ROWS", 0x74, "ro", "rows that experts got, since the counters were cleared", experts=True
+        ),
+        Register(
+            "EXPERTS_PASSED",
+            0x78,
+            "ro",
+            "EXPERT commands without an expert, since the counters were cleared",
+            experts=True,
+        ),
     )
 }
 
@@ -275,7 +294,9 @@ def registers_of(config):
     return {
         name: r
         for name, r in REGISTERS.items()
-        if (not r.part or getattr(config, r.part)) and (not r.paging or config.memory.paging is not None)
+        if (not r.part or getattr(config, r.part))
+        and (not r.paging or config.memory.paging is not None)
+        and (not r.experts or config.experts is not None)
     }
 
 

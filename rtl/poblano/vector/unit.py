@@ -11,6 +11,8 @@ from ..interfaces import BusWrite, LocalWrite, UnitSignature, vmem_port
 from ..isa.commands import ErrorCode, Opcode
 from ..isa.layout import CommandLayout
 from ..isa.vector_ops import Reduce, Select, Sink
+from ..moe.commands import ExpertCommands
+from ..moe.route_table import RouteWrite
 from ..verilog import gated_clock, place
 from .argmax import Argmax
 from .command import VectorCommand, adds_rows, decode, uses, works
@@ -31,7 +33,8 @@ class VectorUnit(wiring.Component):
     Latency: 3 cycles from one ``done`` to the next, the memory's, the lanes', and the longer of the
     quantiser's and the reduction's.
 
-    Takes VECTOR, CLEAR and NOP commands, which have been checked, one after the other. A command's last write
+    Takes VECTOR, CLEAR and NOP commands, which have been checked, one after the other; with
+    ``config.experts`` also ROUTE, GATHER and SCATTER. A command's last write
     is in memory before ``done``, and the next command is transferred in that cycle at the earliest: its reads
     begin a cycle later. With operands and outputs always available a command takes its latency and a cycle
     for each ``lanes`` elements; row scalars one more, and beside operand b, with which they share port b, one
@@ -54,6 +57,7 @@ class VectorUnit(wiring.Component):
     local, bus : Out(stream of LocalWrite, of BusWrite), ``local`` if only the own tile is written
     clear : Out(1), high for a cycle: clear the tile's memories
     clearing : In(1), they are being cleared; a CLEAR is done when they no longer are
+    table : Out(RouteWrite), with ``config.experts``, to the command processor
     events : Out(ECCEvents), with ``config.ecc``, of the unit's own memories
     """
 
@@ -65,6 +69,7 @@ class VectorUnit(wiring.Component):
         local = config.local
         super().__init__(
             ({"events": Out(ECCEvents())} if config.ecc else {})
+            | ({"table": Out(RouteWrite())} if config.experts is not None else {})
             | {
                 "tile": In(5),
                 "unit": In(UnitSignature()),
@@ -80,9 +85,10 @@ class VectorUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         writer = place(m, "writer", VectorWriter(self.config.local, tiles=self.tiles))
-        start, begin, command = self._commands(m, writer.finished & ~self.clearing)
+        experts = None if self.config.experts is None else self._experts(m)
+        start, begin, command = self._commands(m, writer.finished & ~self.clearing, experts)
         lanes = place(m, "lanes", VectorLanes(self.config.lanes))
-        self._read(m, start, begin, command, lanes)
+        self._read(m, start, begin, command, lanes, experts)
         m.d.comb += [
             lanes.start.eq(start),
             lanes.limit.eq(begin.limit),
@@ -99,47 +105,88 @@ class VectorUnit(wiring.Component):
         ]
         quantiser = self._take(m, command, lanes.o, writer)
         if self.config.ecc:
-            self._errors(m, quantiser)
-        connect(m, writer.local, flipped(self.local))
-        connect(m, writer.bus, flipped(self.bus))
+            self._errors(m, quantiser, experts)
+        elif experts is not None:
+            m.d.comb += [self.unit.error.eq(experts.bad), self.unit.code.eq(ErrorCode.LOCAL_RANGE)]
+        for name in ("local", "bus"):
+            if experts is None:
+                connect(m, getattr(writer, name), flipped(getattr(self, name)))
+            else:
+                self._merge(m, getattr(self, name), getattr(writer, name), getattr(experts, name))
         return m
 
-    def _commands(self, m, finished):
+    def _experts(self, m):
+        """What executes the commands of mixtures of experts, in front of all others."""
+        assert self.config.experts is not None
+        experts = ExpertCommands(self.config.local, self.config.experts, tiles=self.tiles)
+        place(m, "expert_commands", experts)
+        connect(m, flipped(self.unit.cmd), experts.i)
+        m.d.comb += [experts.tile.eq(self.tile), self.table.eq(experts.table)]
+        return experts
+
+    @staticmethod
+    def _merge(m, output, writer, experts):
+        """Writes of which only one has any."""
+        m.d.comb += [
+            output.valid.eq(writer.valid | experts.valid),
+            output.payload.eq(Mux(experts.valid, experts.payload.as_value(), writer.payload.as_value())),
+            writer.ready.eq(output.ready),
+            experts.ready.eq(output.ready),
+        ]
+
+    def _commands(self, m, finished, experts):
         """A signal that a command with something to do is transferred, that command, and, from the next cycle
         on, the same in a register."""
-        unit, begin = self.unit, decode(self.unit.cmd.payload)
+        unit = self.unit
+        cmd = unit.cmd if experts is None else experts.o
+        begin = decode(cmd.payload)
         command = Signal(VectorCommand())
         running, transfer = Signal(), Signal()
-        m.d.comb += [
-            unit.cmd.ready.eq(~running | finished),
-            transfer.eq(unit.cmd.valid & unit.cmd.ready),
-            unit.done.eq(running & finished),
-            unit.busy.eq(running | unit.cmd.valid),
-        ]
+        m.d.comb += [cmd.ready.eq(~running | finished), transfer.eq(cmd.valid & cmd.ready)]
+        if experts is None:
+            m.d.comb += [unit.done.eq(running & finished), unit.busy.eq(running | cmd.valid)]
+        else:
+            m.d.comb += [
+                experts.executed.eq(running & finished),
+                unit.done.eq(experts.done),
+                unit.busy.eq(running | unit.cmd.valid | experts.active),
+            ]
         with m.If(transfer):
             m.d.sync += [command.eq(begin), running.eq(1)]
         with m.Elif(finished):
             m.d.sync += running.eq(0)
-        opcode = CommandLayout()(unit.cmd.payload).opcode
+        opcode = CommandLayout()(cmd.payload).opcode
         m.d.comb += self.clear.eq(transfer & (opcode == Opcode.CLEAR))
         return transfer & works(begin) & (opcode == Opcode.VECTOR), begin, command
 
-    def _errors(self, m, quantiser):
+    def _errors(self, m, quantiser, experts):
         """Words that failed are errors."""
         failed = Signal()
-        m.d.comb += [
-            failed.eq(quantiser.events.failed | self.a.valid & self.a.failed | self.b.valid & self.b.failed),
-            self.unit.code.eq(ErrorCode.ECC),
-        ]
-        m.d.sync += [self.events.eq(quantiser.events), self.unit.error.eq(failed)]
+        kept = quantiser.events if experts is None else Signal(ECCEvents())
+        m.d.comb += failed.eq(kept.failed | self.a.valid & self.a.failed | self.b.valid & self.b.failed)
+        if experts is None:
+            m.d.comb += self.unit.code.eq(ErrorCode.ECC)
+            m.d.sync += self.unit.error.eq(failed)
+        else:
+            late = Signal()
+            m.d.sync += late.eq(failed)
+            m.d.comb += [
+                kept.as_value().eq(quantiser.events.as_value() | experts.events.as_value()),
+                self.unit.error.eq(late | experts.bad),
+                self.unit.code.eq(Mux(late, ErrorCode.ECC, ErrorCode.LOCAL_RANGE)),
+            ]
+        m.d.sync += self.events.eq(kept)
 
-    def _read(self, m, start, begin, command, lanes):
+    def _read(self, m, start, begin, command, lanes, experts):
         """Operands a and b and row scalars from memory to the lanes; only those that the command uses."""
         a = place(m, "a_reader", RowReader(self.config.local))
         b = place(m, "b_reader", RowReader(self.config.local, shared=True))
         c = place(m, "c_reader", ScalarReader(self.config.local))
         port = place(m, "port", SharedPort(self.config.local))
-        connect(m, flipped(self.a), a.port)
+        if experts is None:
+            connect(m, flipped(self.a), a.port)
+        else:
+            self._switch(m, a.port, experts)
         connect(m, c.port, port.i[0])
         connect(m, b.port, port.i[1])
         connect(m, port.o, flipped(self.b))
@@ -165,6 +212,19 @@ class VectorUnit(wiring.Component):
             ]
             if row_group(self.config.lanes) > 1:
                 m.d.comb += reader.together.eq(adds_rows(command))
+
+    def _switch(self, m, reader, experts):
+        """Port a is operand a's, or that of the commands of mixtures of experts while nothing is executed."""
+        m.d.comb += self.a.req.valid.eq(Mux(experts.reads, experts.port.req.valid, reader.req.valid))
+        m.d.comb += self.a.req.payload.eq(Mux(experts.reads, experts.port.req.payload, reader.req.payload))
+        for port, reads in ((reader, ~experts.reads), (experts.port, experts.reads)):
+            m.d.comb += [
+                port.req.ready.eq(self.a.req.ready & reads),
+                port.valid.eq(self.a.valid & reads),
+                port.data.eq(self.a.data),
+            ]
+            if self.config.ecc:
+                m.d.comb += port.failed.eq(self.a.failed)
 
     def _take(self, m, command, beats, writer):
         """Hands each beat to all its takers at once, and their results to the writer; the quantiser."""

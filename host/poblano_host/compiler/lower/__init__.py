@@ -1,5 +1,6 @@
 """From a model's graph to commands: a file for each operator."""
 
+from ...models.experts import Experts
 from ...models.operators import (
     Activation,
     Attention,
@@ -16,7 +17,7 @@ from ...models.operators import (
     Softcap,
 )
 from ..errors import CompileError
-from . import attention, embedding, gated, head, layer_norm, linear, norm, residual, rope
+from . import attention, embedding, experts, gated, head, layer_norm, linear, norm, residual, rope
 from .step import Step
 
 __all__ = ["OPERATORS", "lower_graph"]
@@ -25,6 +26,7 @@ OPERATORS = {
     Activation: gated.lower,
     Attention: attention.lower,
     Embedding: embedding.lower,
+    Experts: experts.lower,
     Gated: gated.lower,
     Head: head.lower,
     HeadNorm: linear.append_vector,

@@ -5,6 +5,7 @@ import math
 from poblano.config import BLOCK
 from poblano.isa.vector_ops import AluOp, Reduce, Select, SfuOp, Sink
 
+from ...models.experts import Experts
 from ...models.operators import Norm
 from ..plan import LINES, PIECE
 from .linear import append
@@ -34,9 +35,34 @@ def lower(s, node):
             **source,
             **sizes_of(s, first),
         )
+        if s.count > 1 and any(isinstance(user, Experts) for user in s.graph.consumers(node.name)):
+            _deal(s, node, tile, first, source, squares)
     s.builder.group = 0
     load_next_gain(s, node)
     s.values[node.name] = Quantised(plan.normed, s.sizes.dim_blocks)
+
+
+def _deal(s, node, tile, first, source, squares):
+    """Normalised rows from token ``first`` on in FP32: to each tile what it gathers of them."""
+    room, gain = s.plan.experts, s.plan.gains[s.memory.norm_index(node)]
+    for other, (block, end) in enumerate(room.blocks):
+        if end > block:
+            s.builder.vector(
+                tile,
+                [other],
+                **source | dict(a=source["a"] + block * LINES),
+                blocks=end - block,
+                b=gain + block * LINES,
+                op1=AluOp.MUL,
+                sel1=Select.B,
+                op2=AluOp.MUL,
+                sel2=Select.ROW,
+                c=squares,
+                sink=Sink.VMEM,
+                dst=room.normed + first * room.part,
+                dst_stride=room.part,
+                label=f"{local(node)}.deal",
+            )
 
 
 def normalise(s, tile, node, source, elements, gain, squares, *, tiles=None, summed=False, **result):

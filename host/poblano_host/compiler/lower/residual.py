@@ -9,16 +9,23 @@ from ...models.operators import Attention, LayerNorm, Norm, Scale
 from ..errors import CompileError
 from ..image import align
 from ..plan import SLOTS
+from .experts import Mixed
 from .gated import Gate
 from .linear import add_bias, ranges
 from .norm import load_next_gain, normalise
-from .step import local
+from .step import Residual, local
 
 __all__ = ["lower"]
 
 
 def lower(s, node):
     x, y = (s.values[name] for name in node.inputs)
+    if not isinstance(x, Residual):
+        raise CompileError(f"{node.name}: a sum that is not the residual can't be compiled")
+    if isinstance(y, Mixed):
+        _mixed(s, node, y)
+        s.values[node.name] = x
+        return
     norms = [operator for operator in y.after if isinstance(operator, Norm)]
     for operator in y.after:
         last = operator is y.after[-1]
@@ -37,6 +44,35 @@ def lower(s, node):
     s.builder.group = s.builder.head = 0
     s.builder.awaited = ()
     s.values[node.name] = x
+
+
+def _mixed(s, node, y):
+    """Sums of experts are where the residual is."""
+    wanted = _squares_wanted(s, node)
+    for group in range(len(s.groups.bounds)):
+        s.builder.group = group
+        for tile in s.groups.owners(group):
+            row, rows = s.own_rows(group, tile)
+            x = s.plan.x + row * s.dim_lines
+            s.builder.vector(
+                tile,
+                rows=rows,
+                blocks=s.sizes.dim // BLOCK,
+                a=y.line + row * y.stride,
+                a_stride=y.stride,
+                b=x,
+                b_stride=s.dim_lines,
+                op1=AluOp.ADD,
+                sel1=Select.B,
+                sink=Sink.VMEM,
+                dst=x,
+                dst_stride=s.dim_lines,
+                **(dict(reduce=Reduce.SUM_SQUARES, r=s.plan.squares[group]) if wanted else {}),
+                label=f"{local(node)}.add",
+            )
+    if wanted:
+        s.squares.add(node.name)
+    s.builder.group = 0
 
 
 def _squares_wanted(s, node):

@@ -19,15 +19,24 @@ FAMILIES = {
         "granite",
         "gemma3",
         "gpt2",
+        "mixtral",
+        "olmoe",
+        "qwen3moe",
+        "qwen2moe",
+        "gpt_oss",
+        "deepseek",
+        "dots1",
     )
 }
 """The known families by name."""
 
 
-def find_family(name, where, *, of="name"):
-    """The :class:`Family` whose ``gguf_name`` or ``model_type`` (``of``) is ``name``; :class:`ModelError`
-    about the file ``where`` if it is not known."""
-    known = {getattr(family, of, None) or family.name: family for family in reversed(FAMILIES.values())}
+def find_family(name, where, *, of="name", fields=None):
+    """The :class:`Family` whose ``gguf_name`` or ``model_type`` (``of``) is ``name``, of GGUF's the one whose
+    the ``fields`` are; :class:`ModelError` about the file ``where`` if it is not known."""
+    known: dict = {}
+    for family in FAMILIES.values():
+        known.setdefault(getattr(family, of, None) or family.name, []).append(family)
     if not isinstance(name, str) or name not in known:
-        raise ModelError(f"{where}: unknown architecture {name!r}; known are {', '.join(reversed(known))}")
-    return known[name]
+        raise ModelError(f"{where}: unknown architecture {name!r}; known are {', '.join(known)}")
+    return next(family for family in known[name] if fields is None or family.of_gguf(fields))

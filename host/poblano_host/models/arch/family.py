@@ -10,7 +10,17 @@ import numpy as np
 from ..config import ModelConfig, ModelError, stored
 from ..graph import Graph
 
-__all__ = ["NAMES", "Family", "WindowConfig", "fused_qkv", "per_layer", "plain_gguf", "plain_hugging_face"]
+__all__ = [
+    "NAMES",
+    "Family",
+    "WindowConfig",
+    "fused_qkv",
+    "per_layer",
+    "plain_gguf",
+    "plain_heads",
+    "plain_hugging_face",
+    "stacked_experts",
+]
 
 NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -35,6 +45,7 @@ IGNORED = {
         *("vocab_size", "tie_word_embeddings", "use_cache", "initializer_range", "pretraining_tp"),
         *("*_token_id", "*dropout*", "*_pdrop", "auto_map", "id2label", "label2id", "num_labels"),
         *("output_attentions", "output_hidden_states", "return_dict", "task_specific_params", "max_length"),
+        *("router_aux_loss_coef", "output_router_logits", "router_jitter_noise"),
         *("_*", "unsloth*", "transformers.js_config", "is_llama_config", "attn_implementation"),
     ),
 }
@@ -43,12 +54,12 @@ IGNORED = {
 
 def plain_gguf(config):
     """What GGUF files may say of features that no operator has."""
-    return {
-        "rope.dimension_count": config.head_dim,
-        "attention.value_length": config.head_dim,
-        "expert_count": 0,
-        "expert_used_count": 0,
-    }
+    return plain_heads(config) | {"expert_count": 0, "expert_used_count": 0}
+
+
+def plain_heads(config):
+    """What they may say of heads: all elements are rotated, and values have as many as keys."""
+    return {"rope.dimension_count": config.head_dim, "attention.value_length": config.head_dim}
 
 
 def plain_hugging_face(config):
@@ -79,6 +90,29 @@ def fused_qkv(config):
     return ("attn_q", config.heads * config.head_dim), ("attn_k", kv), ("attn_v", kv)
 
 
+EXPERT = re.compile(r"(blk\.\d+\.ffn_\w+_exps)\.(0|[1-9]\d*)\.(weight|bias)")
+"""The canonical name of the tensor of one expert."""
+
+
+def stacked_experts(config, where, tensors, kinds):
+    """Arrays and stored types by canonical name, those of an expert each as one of all experts."""
+    tensors, kinds, stacks = dict(tensors), dict(kinds), {}
+    for name in sorted(tensors):
+        match = EXPERT.fullmatch(name)
+        if match:
+            stack = f"{match[1]}.{match[3]}"
+            stacks.setdefault(stack, {})[int(match[2])] = tensors.pop(name)
+            kinds.setdefault(stack, kinds[name])
+    for name, experts in stacks.items():
+        for n in range(len(experts)):
+            if n not in experts:
+                raise ModelError(f"{where}: tensor {name} has no expert {n}, but {max(experts)}")
+            if experts[n].shape != experts[0].shape:
+                raise ModelError(f"{where}: tensor {name} has experts of different shapes")
+        tensors[name] = np.concatenate([experts[n] for n in range(len(experts))])
+    return tensors, kinds
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A family of models.
@@ -91,7 +125,7 @@ class Family:
     config_type : the configuration's class.
     names : GGUF's names of Hugging Face's tensors, see :data:`NAMES`.
     gguf, hugging_face : a configuration's fields of files that are refused with another value than this.
-    ignored : patterns of further fields of ``config.json`` without an effect on what is computed.
+    ignored : patterns of further fields of either file without an effect on what is computed.
     normalise : of (the file, ``gguf`` or ``hugging_face``, the fields) the fields in one form, where a kind
         of file has several.
     gguf_halves : whether RoPE rotates the halves of a head in GGUF, as it always does in Hugging Face's
@@ -101,6 +135,10 @@ class Family:
         without layer and ending.
     transposed, shifted : patterns of tensors that Hugging Face has as (K, N), and as gains less 1.
     unused_tensors : patterns of Hugging Face's tensors that are none of the model's.
+    of_gguf : of GGUF's fields, whether a file of ``gguf_name`` is of this family.
+    gathered : of (the configuration, the file, its arrays and stored types by canonical name) those of the
+        graph's tensors, where Hugging Face's files have them in parts.
+    quantised : the ``quant_method`` that ``config.json`` may have; the files then have bytes too.
     """
 
     name: str
@@ -119,19 +157,22 @@ class Family:
     transposed: tuple[str, ...] = ()
     shifted: tuple[str, ...] = ()
     unused_tensors: tuple[str, ...] = ()
+    of_gguf: Callable[[dict], bool] = lambda fields: True
+    gathered: Callable = stacked_experts
+    quantised: str | None = None
 
     def canonical(self, name):
         """GGUF's name of Hugging Face's tensor ``name``, or None."""
-        layer = re.search(r"(?<=\.)\d+(?=\.)", name)
-        if layer is None:
-            return self.names.get(name)
-        pattern = self.names.get(f"{name[: layer.start()]}*{name[layer.end() :]}")
-        return None if pattern is None else pattern.replace("*", layer[0])
+        number = r"(?<=\.)\d+(?=\.)"
+        pattern = self.names.get(re.sub(number, "*", name))
+        if pattern is None:
+            return None
+        numbers = iter(re.findall(number, name))
+        return re.sub(r"\*", lambda star: next(numbers), pattern)
 
     def ignores(self, form, key):
         """Whether the field ``key`` of a ``gguf`` file or ``hugging_face``'s has no effect."""
-        patterns = IGNORED[form] + (self.ignored if form == "hugging_face" else ())
-        return any(fnmatchcase(key, pattern) for pattern in patterns)
+        return any(fnmatchcase(key, pattern) for pattern in IGNORED[form] + self.ignored)
 
     def unused(self, name):
         """Whether Hugging Face's tensor ``name`` is none of the model's."""

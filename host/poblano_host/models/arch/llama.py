@@ -3,13 +3,14 @@ biases."""
 
 from ..graph import GraphBuilder
 from .family import NAMES, Family
-from .parts import attention, gated_network
+from .parts import added, attention, gated_network
 
 __all__ = ["FAMILY", "graph"]
 
 
-def graph(c, **options):
-    """The graph of a configuration; ``options`` are :func:`~.parts.attention`'s."""
+def graph(c, *, network=gated_network, **options):
+    """The graph of a configuration; ``network`` is of (builder, configuration, normalised value) what a
+    layer's feed-forward networks give, a value or several, ``options`` are :func:`~.parts.attention`'s."""
     b = GraphBuilder()
     x = b.embedding("token_embd", c.vocab, c.dim)
     for _ in b.layers(c.layers):
@@ -17,7 +18,7 @@ def graph(c, **options):
         y = attention(b, c, y, frequencies=c.frequencies, rope_scale=c.rope.attention, **options)
         x = b.residual("attn_residual", x, b.linear("attn_output", y, c.dim))
         y = b.norm("ffn_norm", x, eps=c.norm_eps)
-        x = b.residual("ffn_residual", x, gated_network(b, c, y))
+        x = added(b, x, network(b, c, y))
     x = b.norm("output_norm", x, eps=c.norm_eps)
     b.head("output", x, c.vocab, weight="token_embd.weight" if c.tied else "output.weight")
     return b.graph()
@@ -29,4 +30,5 @@ FAMILY = Family(
     names=NAMES,
     unused_tensors=("*.rotary_emb.inv_freq",),  # what the configuration says already
     gguf_halves=False,
+    of_gguf=lambda fields: not fields.get("llama.expert_count"),  # Mixtral's
 )

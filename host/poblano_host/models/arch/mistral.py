@@ -26,4 +26,5 @@ FAMILY = Family(
     config_type=MistralConfig,
     names=NAMES,
     gguf_halves=False,
+    of_gguf=lambda fields: False,
 )

@@ -5,10 +5,13 @@ from functools import partial
 from .family import NAMES, Family, per_layer, plain_gguf, plain_hugging_face
 from .llama import graph
 
-__all__ = ["FAMILY", "UNUSED_WINDOW", "plain_window"]
+__all__ = ["BIASES", "FAMILY", "UNUSED_WINDOW", "plain_window"]
 
 UNUSED_WINDOW = ("sliding_window", "max_window_layers")
 """Fields that say nothing without use_sliding_window."""
+
+
+BIASES = {f"model.layers.*.self_attn.{x}_proj.bias": f"blk.*.attn_{x}.bias" for x in ("q", "k", "v")}
 
 
 def plain_window(c):
@@ -19,8 +22,7 @@ def plain_window(c):
 FAMILY = Family(
     name="qwen2",
     graph=partial(graph, bias=True),
-    names=NAMES
-    | {f"model.layers.*.self_attn.{x}_proj.bias": f"blk.*.attn_{x}.bias" for x in ("q", "k", "v")},
+    names=NAMES | BIASES,
     gguf=lambda c: plain_gguf(c) | {"attention.sliding_window": 0},
     hugging_face=lambda c: plain_hugging_face(c) | plain_window(c),
     ignored=UNUSED_WINDOW,

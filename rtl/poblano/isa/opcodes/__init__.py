@@ -3,9 +3,9 @@
 import enum
 
 from ..definition import Definition
-from . import matmul, transfers, vector
+from . import experts, matmul, transfers, vector
 
-__all__ = ["Opcode"]
+__all__ = ["Opcode", "opcodes_of"]
 
 NOP = Definition(
     0x00, None, "Nothing: completes when its waits hold and all before it in its unit have completed."
@@ -25,6 +25,10 @@ class Opcode(enum.IntEnum):
     MATMUL = matmul.MATMUL
     VECTOR = vector.VECTOR
     CLEAR = vector.CLEAR
+    ROUTE = experts.ROUTE
+    GATHER = experts.GATHER
+    SCATTER = experts.SCATTER
+    EXPERT = experts.EXPERT
 
     definition: Definition
 
@@ -36,5 +40,10 @@ class Opcode(enum.IntEnum):
 
     @property
     def kind(self):
-        """The :class:`~poblano.isa.topology.UnitKind` that executes it, or None for a NOP."""
+        """The :class:`~poblano.isa.topology.UnitKind` that executes it, None if all units take it."""
         return self.definition.kind
+
+
+def opcodes_of(config):
+    """The opcodes that ``config``'s chip knows."""
+    return [opcode for opcode in Opcode if opcode.definition.known(config)]

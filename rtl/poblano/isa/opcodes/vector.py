@@ -11,13 +11,13 @@ from ..topology import MOST_TILES, UnitKind
 from ..vector_ops import NO_LIMIT, AluOp, Fill, Reduce, Select, SfuOp, Sink
 from ..weight_stream import Activation
 
-__all__ = ["CLEAR", "MAX_BLOCKS", "VECTOR"]
+__all__ = ["CLEAR", "MAX_BLOCKS", "QUANTISING", "VECTOR", "reads"]
 
 MAX_BLOCKS = 2047
 """Blocks in a row, so that element numbers stay below the limit that means none."""
 
 
-def _reads(o, what):
+def reads(o, what):
     """Whether an operation other than PASS has ``what`` for its second operand."""
     first = (o.op1 != AluOp.PASS) & (o.sel1 == what)
     return first | (o.op2 != AluOp.PASS) & (o.sel2 == what)
@@ -40,13 +40,7 @@ def _activations(c):
     return c.tile.array.arithmetic.activations
 
 
-RULES = (
-    Rule(
-        ErrorCode.FIELD,
-        lambda o, c: (o.sink == Sink.QUANTISE) & (o.reduce == Reduce.ARGMAX),
-        lambda o, c: "quantise and argmax can't be combined",
-        "sink QUANTISE and reduce ARGMAX are not combined",
-    ),
+QUANTISING = (
     Rule(
         ErrorCode.FIELD,
         lambda o, c: (o.sink == Sink.QUANTISE) & none_of(o.activation, _activations(c)),
@@ -62,6 +56,17 @@ RULES = (
         lambda o, c: "an activation format without quantise",
         "with another sink activation is 0",
     ),
+)
+"""What activation formats need."""
+
+RULES = (
+    Rule(
+        ErrorCode.FIELD,
+        lambda o, c: (o.sink == Sink.QUANTISE) & (o.reduce == Reduce.ARGMAX),
+        lambda o, c: "quantise and argmax can't be combined",
+        "sink QUANTISE and reduce ARGMAX are not combined",
+    ),
+    *QUANTISING,
     Rule(
         ErrorCode.FIELD,
         lambda o, c: (o.dst_step != 0) & ((o.sink != Sink.QUANTISE) | (o.dst_step < o.blocks)),
@@ -152,10 +157,10 @@ VECTOR = Definition(
             Access.READ,
             extent=lambda o, c: ceil_div(o.rows, LINE_WORDS),
             strided=False,
-            used=lambda o, c: _reads(o, Select.ROW),
+            used=lambda o, c: reads(o, Select.ROW),
         ),
         _rows_of_elements(
-            "b", Place.OWN, Access.READ, used=lambda o, c: _reads(o, Select.B), rows=lambda o, c: o.shares
+            "b", Place.OWN, Access.READ, used=lambda o, c: reads(o, Select.B), rows=lambda o, c: o.shares
         ),
         LocalRegion(
             "dst",

@@ -1,0 +1,1 @@
+"""Search over configurations of the chip for speed, energy and area."""

@@ -1,0 +1,327 @@
+"""Mixtures of experts: the router's scores, the routing, each expert's network, and their sum."""
+
+from dataclasses import dataclass
+
+from poblano.config import BLOCK, LINE_WORDS
+from poblano.isa.commands import Opcode
+from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
+
+from .step import local
+
+__all__ = ["Mixed", "lower"]
+
+LOG2_E = 1.4426950408889634
+ROUTER = 0
+"""The tile whose vector unit routes."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """The sum of experts: each row, from line ``line`` on, ``stride`` lines apart, in the tile that owns its
+    token."""
+
+    line: int
+    stride: int
+
+
+def lower(s, node):
+    _Mixture(s, node).lower()
+    s.values[node.name] = Mixed(s.plan.experts.delta, s.plan.experts.whole)
+
+
+class _Mixture:
+    """The commands of an Experts operator."""
+
+    def __init__(self, s, node):
+        self.s, self.node, self.room = s, node, s.plan.experts
+        self.places, self.x = s.memory.experts(node), s.values[node.inputs[0]]
+        self.chunks = [0] * len(s.tiles)
+        self.row = dict(rows=s.count, blocks=-(-node.experts // BLOCK))
+
+    def lower(self):
+        s, node, room = self.s, self.node, self.room
+        self._clear()
+        values = self._scores()
+        route = s.builder.route(
+            ROUTER,
+            s.tiles,
+            experts=node.experts,
+            used=node.used,
+            a=values,
+            a_stride=room.row,
+            b=room.scores,
+            b_stride=room.row,
+            dst=room.kept,
+            dst_stride=BLOCK // LINE_WORDS,
+            list=room.lists,
+            rows=s.count,
+            label=f"{local(node)}.route",
+        )
+        for slot in range(min(node.experts, s.count * node.used)):
+            s.builder.expert(route, slot, self.places.pitch, label=f"{local(node)}.expert{slot}")
+            for tile in s.tiles:
+                self._inputs(tile, slot)
+            for tile in s.tiles:
+                self._hidden(tile, slot)
+            for tile in s.tiles:
+                self._outputs(tile, slot)
+        s.builder.block = None
+        self._sums()
+
+    def _vector(self, tile, tiles=None, *, label, **operands):
+        self.s.builder.vector(tile, tiles, label=f"{local(self.node)}.{label}", **operands)
+
+    def _clear(self):
+        """Zeros where sums begin, and in blocks that fill whole steps of the array."""
+        s, room, node = self.s, self.room, self.node
+        for tile in s.tiles:
+            first, end = self.places.down.ranges[tile]
+            if end > first:
+                self._vector(
+                    tile,
+                    rows=s.count,
+                    blocks=(end - first) // BLOCK,
+                    limit=0,
+                    sink=Sink.VMEM,
+                    dst=room.sums,
+                    dst_stride=room.stride,
+                    label="zeros",
+                )
+        sizes, form = s.sizes, s.formats.linear
+        for n in range(room.turns):
+            places = [(room.hidden(n), sizes.hidden_blocks, node.hidden // BLOCK)]
+            if s.count > 1:
+                places.append((room.gathered(n), sizes.dim_blocks, sizes.dim // BLOCK))
+            for base, blocks, used in places:
+                s.clear_padding(base, s.count, blocks, used, form, f"{local(node)}.padding")
+
+    def _bias(self, address, line):
+        """Operands that add a bias of the router to each row."""
+        if address is None:
+            return {}
+        lines = self.row["blocks"] * (BLOCK // LINE_WORDS)
+        self.s.builder.load([ROUTER], address, 0, line, 0, 1, lines, label=f"{local(self.node)}.bias")
+        return dict(op1=AluOp.ADD, sel1=Select.B, b=line)
+
+    def _scores(self):
+        """The router's scores; the line of what experts are selected by."""
+        s, room, node, matrix = self.s, self.room, self.node, self.places.router
+        for tile in s.tiles:
+            first, end = matrix.ranges[tile]
+            if end == first:
+                continue
+            address, size, groups = matrix.stream(tile, first, end)
+            s.builder.matmul(
+                tile,
+                [ROUTER],
+                dict(mem_addr=address, row_bytes=size),
+                a=self.x.base,
+                a_stride=self.x.stride,
+                rows=s.count,
+                k_blocks=matrix.k_blocks,
+                groups=groups,
+                dst=room.logits + first // LINE_WORDS,
+                dst_stride=room.row,
+                activation=s.formats.linear,
+                label=f"{local(node)}.router",
+                **matrix.form,
+            )
+        source = dict(self.row, a=room.logits, a_stride=room.row, limit=node.experts)
+        bias = self._bias(self.places.biases[0], room.router_bias)
+        place = lambda line: dict(sink=Sink.VMEM, dst=line, dst_stride=room.row)
+        if node.scoring == "sigmoid":
+            scored = place(room.scores)
+            self._vector(ROUTER, **source, **bias, sfu=SfuOp.SIGMOID, **scored, label="sigmoid")
+            if self.places.biases[1] is None:
+                return room.scores
+            more = self._bias(self.places.biases[1], room.selection_bias)
+            scores = dict(source, a=room.scores)
+            self._vector(ROUTER, **scores, **more, **place(room.logits), label="select")
+            return room.logits
+        scale = dict(op2=AluOp.MUL, sel2=Select.IMMEDIATE, imm2=LOG2_E, fill=Fill.MINUS_INFINITY)
+        most = dict(reduce=Reduce.MAXIMUM, r=room.maxima)
+        self._vector(ROUTER, **source, **bias, **scale, **most, **place(room.logits), label="most")
+        less = dict(op1=AluOp.SUB, sel1=Select.ROW, c=room.maxima, sfu=SfuOp.EXP2)
+        exps = dict(self.row, a=room.logits, a_stride=room.row, **less, **place(room.scores))
+        if self._selected:
+            self._vector(ROUTER, **exps, label="exps")
+        else:
+            self._vector(ROUTER, s.tiles, **exps, reduce=Reduce.SUM, r=room.totals, label="exps")
+        return room.logits
+
+    @property
+    def _selected(self):
+        """Whether weights are divided by the sum of those that are selected."""
+        return self.node.renormalise or self.node.scoring == "softmax_selected"
+
+    def _inputs(self, tile, slot):
+        """The inputs of the expert's rows, a tile's blocks of them, to all tiles."""
+        s, room = self.s, self.room
+        first, end = room.blocks[tile]
+        if s.count == 1 or end == first:
+            return
+        self._vector(
+            tile,
+            s.tiles,
+            opcode=Opcode.GATHER,
+            rows=s.count,
+            numbers=s.count,
+            blocks=end - first,
+            a=room.normed,
+            a_stride=room.part,
+            c=room.lists,
+            sink=Sink.QUANTISE,
+            activation=s.formats.linear,
+            dst=room.gathered(slot) + first,
+            dst_stride=s.sizes.dim_blocks,
+            label="gather",
+        )
+
+    def _product(self, tile, matrix, span, source, dst, stride, label):
+        """A product of the expert's rows, for the tile alone; ``source`` is (block, blocks of a row)."""
+        s = self.s
+        address, size, groups = matrix.stream(tile, *span)
+        s.builder.matmul(
+            tile,
+            [tile],
+            dict(mem_addr=address, row_bytes=size),
+            a=source[0],
+            a_stride=source[1],
+            rows=s.count,
+            k_blocks=matrix.k_blocks,
+            groups=groups,
+            dst=dst,
+            dst_stride=stride,
+            activation=s.formats.linear,
+            label=f"{local(self.node)}.{label}",
+            **matrix.form,
+        )
+
+    def _chunk(self, tile):
+        """The line of the tile's next chunk of results."""
+        self.chunks[tile] += 1
+        return self.room.chunk(self.chunks[tile])
+
+    def _spans(self, matrix, tile):
+        first, end = matrix.ranges[tile]
+        return [(at, min(at + self.room.columns, end)) for at in range(first, end, self.room.columns)]
+
+    def _hidden(self, tile, slot):
+        """The tile's columns of the activation of gate, times up, to all tiles."""
+        s, room = self.s, self.room
+        source = self.x.base, self.x.stride
+        if s.count > 1:
+            source = room.gathered(slot), s.sizes.dim_blocks
+        for span in self._spans(self.places.gate, tile):
+            width, line = s.plan.lines(1, span[1] - span[0]), self._chunk(tile)
+            stride = 2 * width
+            self._product(tile, self.places.gate, span, source, line, stride, "gate")
+            self._product(tile, self.places.up, span, source, line + width, stride, "up")
+            self._vector(
+                tile,
+                s.tiles,
+                rows=s.count,
+                blocks=(span[1] - span[0]) // BLOCK,
+                a=line,
+                a_stride=stride,
+                sfu=SfuOp.SILU,
+                op2=AluOp.MUL,
+                sel2=Select.B,
+                b=line + width,
+                b_stride=stride,
+                sink=Sink.QUANTISE,
+                activation=s.formats.linear,
+                dst=room.hidden(slot) + span[0] // BLOCK,
+                dst_stride=s.sizes.hidden_blocks,
+                label="silu",
+            )
+
+    def _outputs(self, tile, slot):
+        """The tile's columns of the expert's outputs, times the rows' weights, to the sums."""
+        s, room, down = self.s, self.room, self.places.down
+        source = room.hidden(slot), s.sizes.hidden_blocks
+        for span in self._spans(down, tile):
+            width, line = s.plan.lines(1, span[1] - span[0]), self._chunk(tile)
+            self._product(tile, down, span, source, line, width, "down")
+            at = room.sums + (span[0] - down.ranges[tile][0]) // LINE_WORDS
+            self._vector(
+                tile,
+                opcode=Opcode.SCATTER,
+                rows=s.count,
+                numbers=s.count,
+                blocks=(span[1] - span[0]) // BLOCK,
+                a=line,
+                a_stride=width,
+                b=at,
+                b_stride=room.stride,
+                c=room.lists,
+                op1=AluOp.MUL,
+                sel1=Select.ROW,
+                op2=AluOp.ADD,
+                sel2=Select.B,
+                sink=Sink.VMEM,
+                dst=at,
+                dst_stride=room.stride,
+                label="add",
+            )
+
+    def _sums(self):
+        """The sums times each row's factor, to the tiles that own the tokens."""
+        s, room = self.s, self.room
+        one = s.count == 1
+        for tile in s.tiles:
+            factor = self._factor(tile)
+            first, end = self.places.down.ranges[tile]
+            if end == first:
+                continue
+            rows = dict(blocks=(end - first) // BLOCK, a_stride=room.stride)
+            if not one:
+                place = dict(sink=Sink.VMEM, dst=room.sums, dst_stride=room.stride)
+                whole = dict(rows, rows=s.count, a=room.sums)
+                self._vector(tile, **whole, **factor, **place, label="weigh")
+            for group in range(len(s.groups.bounds)):
+                for owner in s.groups.owners(group):
+                    row, count = s.own_rows(group, owner)
+                    self._vector(
+                        tile,
+                        [owner],
+                        **rows,
+                        **(factor if one else {}),
+                        rows=count,
+                        a=room.sums + s.groups.owned(group, owner)[0] * room.stride,
+                        sink=Sink.VMEM,
+                        dst=room.delta + row * room.whole + first // LINE_WORDS,
+                        dst_stride=room.whole,
+                        label="give",
+                    )
+
+    def _factor(self, tile):
+        """Operands that multiply each row by what its weights are to be multiplied by."""
+        s, room, node = self.s, self.room, self.node
+        if node.scoring == "sigmoid" and not self._selected:
+            return dict(op1=AluOp.MUL, sel1=Select.IMMEDIATE, imm1=node.factor)
+        if self._selected:
+            self._vector(
+                tile,
+                rows=s.count,
+                blocks=1,
+                a=room.kept,
+                a_stride=BLOCK // LINE_WORDS,
+                limit=node.used,
+                reduce=Reduce.SUM,
+                r=room.totals,
+                label="total",
+            )
+        self._vector(
+            tile,
+            blocks=-(-s.count // BLOCK),
+            a=room.totals,
+            sfu=SfuOp.RECIPROCAL,
+            op2=AluOp.MUL,
+            sel2=Select.IMMEDIATE,
+            imm2=node.factor,
+            sink=Sink.VMEM,
+            dst=room.factors,
+            label="factor",
+        )
+        return dict(op1=AluOp.MUL, sel1=Select.ROW, c=room.factors)

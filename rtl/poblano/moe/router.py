@@ -1,0 +1,216 @@
+"""Executes ROUTE commands: which rows go to which expert."""
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..config import LINE_WORDS, ExpertsConfig, LocalConfig
+from ..ecc.events import ECCEvents
+from ..interfaces import BusWrite, LocalWrite, vmem_port
+from ..isa.commands import COMMAND_BYTES, Opcode
+from ..isa.layout import CommandLayout
+from ..stream.skid import Skid
+from ..verilog import place
+from .route_table import RouteWrite
+from .selector import Selector
+from .sorter import Sorter
+
+__all__ = ["Router"]
+
+
+class _Row:
+    """Where the sequence is: the row's ``number``, the addresses of its ``values`` and ``weights`` and the
+    ``word`` of the first weight that is kept; the ``expert`` whose value comes next, ``words`` of the answer
+    from it on, the ``place`` of the next weight."""
+
+    def __init__(self, local, config):
+        self.number = Signal(16, name="row")
+        self.values, self.weights = (Signal(local.vmem_addr_width, name=n) for n in ("values", "weights"))
+        self.word = Signal(local.line_addr_width + exact_log2(LINE_WORDS), name="word")
+        self.expert = Signal(range(config.experts), name="expert")
+        self.words = Signal(local.row_width, name="words")
+        self.place = Signal(range(config.used + 1), name="place_of")
+
+
+class Router(wiring.Component):
+    """Selects the experts of each row, keeps their weights, and sorts rows into a list for each expert;
+    :mod:`.reference` is exact about them.
+
+    Latency: of a row, one cycle for each expert, 2 and the port's for each word of them, and 4 and the
+    port's for each that it uses; then the sorter's.
+
+    ``done`` comes when the last write was accepted in a cycle before.
+
+    Parameters
+    ----------
+    local : LocalConfig
+    config : ExpertsConfig
+    tiles : of the chip
+
+    Members
+    -------
+    tile : In(5), the own tile's number; constant
+    cmd : In(stream of 512 bits), a ROUTE command that was checked
+    active : Out(1), a command is in progress; done : Out(1)
+    port : Out(ReadPortSignature), of vector memory
+    local, bus : Out(stream of LocalWrite, of BusWrite), ``local`` if only the own tile is written
+    table : Out(RouteWrite), to the command processor
+    events : Out(ECCEvents), with ``ecc``
+    """
+
+    def __init__(self, local: LocalConfig, config: ExpertsConfig, *, tiles):
+        self.local_config, self.config, self.tiles = local, config, tiles
+        super().__init__(
+            ({"events": Out(ECCEvents())} if local.ecc else {})
+            | {
+                "tile": In(5),
+                "cmd": In(stream.Signature(8 * COMMAND_BYTES)),
+                "active": Out(1),
+                "done": Out(1),
+                "port": Out(vmem_port(local)),
+                "local": Out(stream.Signature(LocalWrite(local))),
+                "bus": Out(stream.Signature(BusWrite(local, tiles=tiles))),
+                "table": Out(RouteWrite()),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, local = self.config, self.local_config
+        command = Signal(CommandLayout(Opcode.ROUTE))
+        selector = place(m, "selector", Selector(experts=config.experts, used=config.used))
+        sorter = place(m, "sorter", Sorter(config, ecc=local.ecc))
+        writes = place(m, "writes", Skid(shape=LocalWrite(local)))
+        m.d.comb += [
+            selector.used.eq(command.used),
+            sorter.used.eq(command.used),
+            sorter.experts.eq(command.experts),
+            sorter.line.eq(command.list),
+            self.table.eq(sorter.table),
+        ]
+        if local.ecc:
+            m.d.comb += self.events.eq(sorter.events)
+        self._give(m, command, writes.o)
+        self._sequence(m, command, selector, sorter, writes.i)
+        return m
+        return m
+
+    def _rows(self, lines):
+        """Lines as rows of vector memory."""
+        return (lines << exact_log2(LINE_WORDS)) >> exact_log2(self.local_config.lanes)
+
+    def _give(self, m, command, write):
+        """Writes to the own tile or over the bus."""
+        own = Signal()
+        m.d.comb += [
+            own.eq(command.tiles == C(1, 32) << self.tile),
+            self.local.payload.eq(write.payload),
+            self.bus.payload.tiles.eq(command.tiles),
+            self.bus.payload.write.eq(write.payload),
+            self.local.valid.eq(write.valid & own),
+            self.bus.valid.eq(write.valid & ~own),
+            write.ready.eq(Mux(own, self.local.ready, self.bus.ready)),
+        ]
+
+    def _sequence(self, m, command, selector, sorter, write):
+        """Row by row: its values, then the weights of its experts; then the lists."""
+        local = self.local_config
+        row, entry = _Row(local, self.config), sorter.o.payload
+        m.d.comb += [
+            self.active.eq(1),
+            selector.value.eq(row.words[:32]),
+            sorter.i.payload.expert.eq(selector.number),
+            sorter.i.payload.weight.eq(row.words[:32]),
+        ]
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += [self.active.eq(0), self.cmd.ready.eq(1), sorter.start.eq(1)]
+                begin = CommandLayout(Opcode.ROUTE)(self.cmd.payload)
+                m.d.comb += selector.start.eq(1)
+                m.d.sync += [
+                    command.eq(self.cmd.payload),
+                    row.number.eq(0),
+                    row.values.eq(self._rows(begin.a)),
+                    row.weights.eq(self._rows(begin.b)),
+                    row.word.eq(begin.dst << exact_log2(LINE_WORDS)),
+                ]
+                with m.If(self.cmd.valid):
+                    m.next = "ASK"
+            self._select(m, command, selector, row)
+            self._keep(m, selector, sorter, row, write)
+            with m.State("NEXT"):
+                m.d.comb += selector.start.eq(1)
+                m.d.sync += [
+                    row.number.eq(row.number + 1),
+                    row.values.eq(row.values + self._rows(command.a_stride)),
+                    row.weights.eq(row.weights + self._rows(command.b_stride)),
+                    row.word.eq(row.word + (command.dst_stride << exact_log2(LINE_WORDS))),
+                ]
+                m.next = "ASK"
+                with m.If(row.number == (command.rows - 1)[:16]):
+                    m.d.comb += sorter.sort.eq(1)
+                    m.next = "LISTS"
+            with m.State("LISTS"):
+                self._put(m, write, entry.pair << 1, Cat(entry.row, C(0, 16), entry.weight), 3)
+                m.d.comb += [write.valid.eq(sorter.o.valid), sorter.o.ready.eq(write.ready)]
+                with m.If(sorter.done):
+                    m.next = "DRAIN"
+            with m.State("DRAIN"):
+                with m.If(~self.local.valid & ~self.bus.valid):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "IDLE"
+
+    def _put(self, m, write, address, data, mask):
+        """The write of ``data`` to the word ``address`` and those behind it, as ``mask`` says."""
+        local = self.local_config
+        lane_bits = exact_log2(local.lanes)
+        m.d.comb += [
+            write.payload.addr.eq(address >> lane_bits),
+            write.payload.mask.eq(mask << address[:lane_bits]),
+            write.payload.data.row.eq(data.replicate(local.row_width // len(data))),
+        ]
+
+    def _ask(self, m, address, following):
+        m.d.comb += [self.port.req.valid.eq(1), self.port.req.payload.eq(address)]
+        with m.If(self.port.req.ready):
+            m.next = following
+
+    def _select(self, m, command, selector, row):
+        """Gives the row's values to the selector."""
+        lane_bits = exact_log2(self.local_config.lanes)
+        expert = row.expert
+        with m.State("ASK"):
+            self._ask(m, row.values + (expert >> lane_bits), "ANSWER")
+        with m.State("ANSWER"):
+            m.d.sync += row.words.eq(self.port.data)
+            with m.If(self.port.valid):
+                m.next = "SELECT"
+        with m.State("SELECT"):
+            m.d.comb += selector.valid.eq(1)
+            m.d.sync += [row.words.eq(row.words >> 32), expert.eq(expert + 1)]
+            with m.If(expert == command.experts - 1):
+                m.d.sync += [expert.eq(0), row.place.eq(0)]
+                m.next = "ASK_WEIGHT"
+            with m.Elif(expert[:lane_bits].all()):
+                m.next = "ASK"
+
+    def _keep(self, m, selector, sorter, row, write):
+        """Reads the weights of the row's experts, writes them, and gives them to the sorter."""
+        lane_bits = exact_log2(self.local_config.lanes)
+        number = selector.number
+        with m.State("ASK_WEIGHT"):
+            self._ask(m, row.weights + (number >> lane_bits), "WEIGHT")
+        with m.State("WEIGHT"):
+            m.d.sync += row.words.eq(Value.cast(self.port.data) >> (number[:lane_bits] << 5))
+            with m.If(self.port.valid):
+                m.next = "KEEP"
+        with m.State("KEEP"):
+            self._put(m, write, (row.word + row.place)[: len(row.word)], row.words[:32], 1)
+            m.d.comb += write.valid.eq(1)
+            with m.If(write.ready):
+                m.d.comb += [sorter.i.valid.eq(1), selector.take.eq(1)]
+                m.d.sync += row.place.eq(row.place + 1)
+                m.next = "ASK_WEIGHT"
+                with m.If(selector.last):
+                    m.next = "NEXT"

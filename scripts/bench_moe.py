@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""A layer of a mixture of experts on the RTL in simulation: cycles against the roofline, bytes that were read
+without use, and what routing takes.
+
+Every case is run on the golden chip too, and all of memory is compared. The weights are random.
+"""
+
+import argparse
+from dataclasses import dataclass, replace
+import json
+from pathlib import Path
+import sys
+
+import numpy as np
+
+from poblano.config import BLOCK, ExpertsConfig, preset
+from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD
+from poblano.isa.commands import COMMAND_BYTES, Opcode
+from poblano_host.compiler import CompiledModel
+from poblano_host.compiler.model import Chunk
+from poblano_host.models import Model
+from poblano_host.models.arch import FAMILIES
+from poblano_host.models.model import BlockTensor
+from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, place_model
+from poblano_host.runtime.report import roofline_cycles
+from poblano_host.runtime.timeline import slices
+
+MOST_AHEAD = BURSTS_AHEAD * BURST_COMMANDS + 1
+"""Commands that were fetched before it is known that they are passed over, at most."""
+EXPERTS = ExpertsConfig(experts=64, used=8, rows=64)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Those of a layer; its weights, of Q4_1, are random."""
+
+    dim: int
+    ffn_dim: int
+    heads: int
+    kv_heads: int
+    experts: int
+    used: int
+    head_dim: int = 64
+
+    def model(self):
+        family = FAMILIES["mixtral"]
+        c = family.config_type(
+            **vars(self),
+            architecture="mixtral",
+            name=f"{self.experts} experts of {self.dim}/{self.ffn_dim}",
+            layers=1,
+            vocab=512,
+            context=512,
+            rope_base=10000.0,
+            norm_eps=1e-5,
+        )
+        rng, tensors = np.random.default_rng(0), {}
+        for name, shape in family.graph(c).shapes().items():
+            if len(shape) == 1:
+                tensors[name] = rng.uniform(0.5, 1.5, shape).astype(np.float32)
+                continue
+            q = rng.integers(0, 16, shape, np.uint8)
+            scale = rng.uniform(0.1, 0.3, (shape[0], shape[1] // BLOCK)) * shape[1] ** -0.5
+            tensors[name] = BlockTensor(
+                "q4_1", q, scale.astype(np.float16), (-7.5 * scale).astype(np.float16)
+            )
+        return Model(c, tensors, None)  # type: ignore[arg-type]  # no text
+
+
+@dataclass(frozen=True)
+class Case:
+    """A step of ``sequences`` tokens, one of each sequence, on ``preset`` with :data:`EXPERTS`."""
+
+    preset: str
+    sizes: Sizes
+    sequences: int
+    bar: float = 0.0
+
+
+OLMOE = Sizes(2048, 1024, 32, 32, 64, 8)
+SOME = Sizes(1024, 512, 16, 16, 16, 4)
+"""Less of it, for a quick look."""
+SMALL = Sizes(256, 192, 4, 2, 16, 2)
+CASES = {
+    "desk/decode1": Case("desk", OLMOE, 1, bar=0.92),
+    "desk/decode8": Case("desk", OLMOE, 8, bar=0.92),
+    "moe/decode1": Case("desk", SMALL, 1, bar=0.80),
+}
+QUICK = {
+    "desk/decode1": Case("desk", SOME, 1),
+    "desk/decode8": Case("desk", SOME, 8),
+    "moe/decode1": Case("desk", SMALL, 1),
+}
+
+
+def step_bytes(program, routes):
+    """Bytes that a program's commands and what they read have, where only ``routes`` experts have rows."""
+    commands, total, n = program.commands, 0, 0
+    while n < len(commands):
+        o, opcode = commands[n].operands, commands[n].opcode
+        n += 1
+        total += COMMAND_BYTES
+        if opcode is Opcode.EXPERT and o["slot"] >= routes:
+            n += o["skip"]
+        elif opcode is Opcode.STREAM:
+            total += o["rows"] * o["row_bytes"]
+        elif opcode is Opcode.LOAD:
+            total += 32 * o["rows"] * o["lines"]
+    return total
+
+
+def routing(program, events):
+    """Cycles from the start of the router's product to that of the first expert's first STREAM."""
+    names = [program.label(n).rsplit(".", 2)[-2:] for n in range(len(program))]
+    first = {name: n for n, name in reversed([(n, tuple(name)) for n, name in enumerate(names)])}
+    found = {int(s["command"]): int(s["start"]) for s in slices(program.commands, events)}
+    router = next(
+        n
+        for n in range(len(program))
+        if names[n][-1] == "router" and program.commands[n].opcode is Opcode.MATMUL
+    )
+    return found[first["ffn_experts", "gate"]] - found[router]
+
+
+def measure(case):
+    """The figures of a :class:`Case`."""
+    config = replace(preset(case.preset), experts=EXPERTS)
+    compiled = CompiledModel(case.sizes.model(), config, slots=case.sequences)
+    chunks = [Chunk(n, 0, (7 * n + 1,)) for n in range(case.sequences)]
+    program = compiled.batch(chunks, logits=0)
+    memories = []
+    chips = [
+        kind(config, compiled.memory_bytes, compiled.ring) for kind in (SimulationBackend, GoldenBackend)
+    ]
+    for chip in chips:
+        place_model(chip, compiled)
+        for address, data in program.inputs:
+            chip.write(address, data)
+        result = chip.run(program.words)
+        if chip is chips[0]:
+            run = result
+        memory = np.array(chip.memory)
+        memory[compiled.ring[0] : compiled.ring[0] + COMMAND_BYTES * compiled.ring[1]] = 0
+        memories.append(memory)
+    if not np.array_equal(*memories):
+        raise ValueError("the RTL and the golden chip differ")
+    routes = chips[1].chip.routes
+    (node,) = [node for node in compiled.model.graph.nodes if node.name.endswith("ffn_experts")]
+    (work,) = program.work
+    unused = min(node.experts, case.sequences * node.used) - len(routes)
+    work = replace(work, weight_bytes=work.weight_bytes - unused * compiled.memory.experts(node).size)
+    chips[0].close()
+    least = roofline_cycles(work, config)
+    more = run.bytes_read - step_bytes(program, len(routes))
+    found = dict(
+        cycles=run.cycles,
+        roofline_cycles=round(least),
+        experts_used=len(routes),
+        bytes_read=run.bytes_read,
+        bytes_unused_experts=max(0, more - (MOST_AHEAD * COMMAND_BYTES if unused else 0)),
+    )
+    if not unused:
+        found["routing_cycles"] = routing(program, run.events)
+    return least / run.cycles, found
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of {', '.join(CASES)}")
+    parser.add_argument("--quick", action="store_true", help="smaller layers, and no bars")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, by their names")
+    arguments = parser.parse_args()
+    cases = QUICK if arguments.quick else CASES
+    for name in arguments.cases:
+        if name not in cases:
+            parser.error(f"no case {name!r}; there are {', '.join(cases)}")
+    figures, missed = {}, []
+    for name in arguments.cases or cases:
+        fraction, found = measure(cases[name])
+        figures[name] = round(fraction, 4)
+        figures |= {f"{name}/{key}": value for key, value in found.items()}
+        if name == "desk/decode1":
+            figures["routing_share"] = round(found["routing_cycles"] / found["cycles"], 4)
+        if fraction < cases[name].bar:
+            missed.append(name)
+        print(f"{name}: {fraction:.3f} of the roofline; {found}", flush=True)
+    figures["bytes_unused_experts"] = sum(
+        figures[f"{n}/bytes_unused_experts"] for n in arguments.cases or cases
+    )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if missed:
+        sys.exit(f"below the bar: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Compiled mixtures of experts on the golden chip: close to float, the same bits however tokens are grouped
+and work is split, no weights of experts that are not used, and clear errors."""
+
+from collections import Counter
+from dataclasses import replace
+import random
+
+import numpy as np
+import pytest
+
+from poblano.config import ExpertsConfig
+from poblano.isa.commands import Opcode
+from poblano_host.compiler import CompiledModel, CompileError
+from poblano_host.compiler.model import Chunk
+from poblano_host.golden.chip import GoldenChip
+from poblano_host.models import FloatModel
+from tests.models_tiny import Run, chip, tiny_model
+
+EXPERTS = ExpertsConfig(experts=16, used=4, rows=16)
+TOKENS = np.random.default_rng(1).integers(0, 72, 24).tolist()
+MODELS = {
+    "mixtral": dict(family="mixtral", experts=5, used=2),
+    "all experts": dict(family="qwen3moe", experts=6, used=3, renormalise=False),
+    "renormalised": dict(family="qwen3moe", experts=16, used=4, renormalise=True),
+    "layers that repeat": dict(family="mixtral", experts=4, used=1, layers=7),
+}
+CONFIGS = {
+    "one tile": dict(tiles=1),
+    "three tiles": dict(tiles=3),
+    "64x64": dict(rows=64, cols=64, lanes=32, vmem_lines=8192),
+    "nano": dict(rows=4, cols=4, lanes=2, tiles=1, data_width=64, queue_depth=2),
+    "two homes": dict(homes=2),
+}
+
+
+def configuration(**options):
+    return replace(chip(**dict(vmem_lines=4096, amem_blocks=1024) | options), experts=EXPERTS)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    return tiny_model(**MODELS[request.param])
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    """Logits of TOKENS, one at a time on the reference configuration."""
+    return Run(CompiledModel(model, configuration())).steps(TOKENS, [1] * len(TOKENS))
+
+
+def test_close_to_float(model, expected):
+    """But for tokens that rounding sends to another expert, of which many layers have many."""
+    if len(model.graph.layers) > 2:
+        pytest.skip("many layers")
+    reference = FloatModel(model).forward(TOKENS)
+    worst = np.abs(expected - reference).max(-1)
+    assert np.median(worst) < 0.04 * np.abs(reference).max() and (worst < 0.3).mean() > 0.7, worst
+
+
+@pytest.mark.parametrize("lengths", [[16, 8], [1, 15, 3, 2, 1, 2], [7] * 3 + [3]], ids=str)
+def test_step_length_does_not_change_bits(model, expected, lengths):
+    run = Run(CompiledModel(model, configuration()))
+    np.testing.assert_array_equal(run.steps(TOKENS, lengths, shuffle=7), expected)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configuration_does_not_change_bits(model, expected, name):
+    compiled = CompiledModel(model, configuration(**CONFIGS[name]))
+    most = compiled.max_tokens
+    lengths = [most] * (len(TOKENS) // most)
+    lengths += [1] * min(2, len(TOKENS) - sum(lengths))
+    got = Run(compiled).steps(TOKENS, lengths, shuffle=len(name))
+    np.testing.assert_array_equal(got, expected[: len(got)])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_waits_suffice(model, expected, seed):
+    """In random orders, whatever experts are passed over."""
+    run = Run(CompiledModel(model, configuration(queue_depth=1 << seed % 4)))
+    np.testing.assert_array_equal(run.steps(TOKENS, [3, 1, 9, 2], shuffle=10 * seed), expected[:15])
+
+
+def test_batches(model):
+    """Requests alone and in batches of random chunks: the same bits."""
+    rng = random.Random(3)
+    compiled = CompiledModel(model, configuration(), slots=3)
+    texts = [rng.choices(range(72), k=9) for _ in range(3)]
+    alone = []
+    for slot, text in enumerate(texts):
+        run = Run(compiled)
+        program = compiled.batch([Chunk(slot, 0, tuple(text))], logits=-1)
+        alone.append(run.run(program)[0])
+    run, at = Run(compiled), [0, 0, 0]
+    while min(at) < 9:
+        slots = [n for n in range(3) if at[n] < 9 and rng.random() < 0.7]
+        lengths = {n: min(rng.randrange(1, 5), 9 - at[n]) for n in slots}
+        if not slots:
+            continue
+        chunks = [Chunk(n, at[n], tuple(texts[n][at[n] : at[n] + lengths[n]])) for n in slots]
+        logits = run.run(compiled.batch(chunks, logits=-1), shuffle=rng.randrange(99))[0]
+        row = 0
+        for n in slots:
+            np.testing.assert_array_equal(
+                logits[row : row + lengths[n]], alone[n][at[n] : at[n] + lengths[n]]
+            )
+            at[n] += lengths[n]
+            row += lengths[n]
+
+
+class _Counting(GoldenChip):
+    """Notes the bytes that STREAMs read."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.read = Counter()
+
+    def _stream(self, index, tile, o):
+        super()._stream(index, tile, o)
+        for row in range(o["rows"]):
+            self.read[o["mem_addr"] + row * o["mem_stride"], o["row_bytes"]] += 1
+
+
+def test_bytes(model):
+    """A step reads the weights of the experts that it uses, once each, and nothing of the others."""
+    compiled = CompiledModel(model, configuration())
+    node = compiled.model.graph.node("layer0.ffn_experts")
+    places = compiled.memory.experts(node)
+    for count in (1, 5):
+        run = Run(compiled)
+        run.chip = _Counting(compiled.config, run.memory)
+        run.step(TOKENS[:count], 0)
+        used = set()
+        for first in places.gate.address:
+            size = [0] * node.experts
+            for (address, row), times in run.chip.read.items():
+                expert = (address - first) // places.pitch
+                if 0 <= expert < node.experts:
+                    size[expert] += row * times
+            assert len(set(size) - {0}) == 1
+            used |= {expert for expert, read in enumerate(size) if read}
+            assert sum(size) == len(used) * max(size)
+        assert node.used <= len(used) <= min(node.experts, count * node.used)
+
+
+@pytest.mark.parametrize(
+    "options, changes, message",
+    [
+        ({}, dict(experts=None), "layer0.ffn_experts: this chip routes no experts"),
+        ({}, dict(experts=ExpertsConfig(experts=4, used=2)), "5 experts are more than this chip's 4"),
+        (dict(experts=6, used=5), {}, "5 used are more than this chip's 4"),
+        (dict(family="qwen2moe", shared_dim=64, renormalise=True), {}, "can't be compiled"),
+    ],
+)
+def test_refusals(options, changes, message):
+    family = dict(family="mixtral", experts=5, used=2) | options
+    with pytest.raises(CompileError, match=message):
+        CompiledModel(tiny_model(**family), replace(configuration(), **changes)).step([1], 0)
+
+
+def test_no_streams_move_into_experts():
+    """Streams of an expert's block belong to its products, and others stay outside."""
+    compiled = CompiledModel(tiny_model(**MODELS["mixtral"]), configuration())
+    commands, left, inside = compiled.step(TOKENS[:4], 0).commands, 0, Counter()
+    for command in commands:
+        if command.opcode is Opcode.EXPERT:
+            left, inside = command.operands["commands"], Counter()
+        elif left:
+            left -= 1
+            inside[command.opcode] += 1
+            if not left:
+                assert inside[Opcode.STREAM] == inside[Opcode.MATMUL] > 0

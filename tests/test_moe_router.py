@@ -1,0 +1,114 @@
+"""ROUTE commands against the numpy reference: what is written, what the command processor is told."""
+
+import random
+
+import numpy as np
+import pytest
+
+from poblano.config import LINE_WORDS, ExpertsConfig, LocalConfig
+from poblano.isa.commands import Command, Opcode
+from poblano.moe.reference import chosen, routes
+from poblano.moe.router import Router
+from tb.common.streams import simulate
+from tests.moe_memory import VectorMemory
+
+LINES = 1024
+OWN = 1
+
+
+def local(lanes, ecc):
+    rows = LINES * LINE_WORDS // lanes
+    return LocalConfig(
+        lanes=lanes,
+        segments=1,
+        sum_width=14,
+        vmem_addr_width=(rows - 1).bit_length(),
+        amem_addr_width=6,
+        ecc=ecc,
+    )
+
+
+def operands(rng, config, lanes):
+    """A command's, in lines that do not overlap."""
+    experts = int(rng.integers(1, config.experts + 1))
+    used = int(rng.integers(1, min(config.used, experts) + 1))
+    rows, stride = int(rng.integers(1, config.rows + 1)), 4 * int(rng.integers(-(-experts // 32), 9))
+    return dict(
+        experts=experts,
+        used=used,
+        tiles=int(rng.choice((1 << OWN, 5, 3))),
+        a=4 * int(rng.integers(8)),
+        a_stride=stride,
+        b=360 + 4 * int(rng.integers(8)),
+        b_stride=4 * (experts > 4) * int(rng.integers(0, 2) and -(-experts // 32)),
+        dst=700 + int(rng.integers(8)),
+        dst_stride=1 + int(rng.integers(3)),
+        list=760 + int(rng.integers(8)),
+        rows=rows,
+    )
+
+
+def expected(o, memory):
+    """(vector memory, what is told) after a command."""
+    words = memory.words.copy()
+    values, weights = (memory.rows(o[n], o[f"{n}_stride"], o["rows"], o["experts"]) for n in "ab")
+    experts = chosen(values, o["used"])
+    kept = np.take_along_axis(weights, experts, -1)
+    for row, its in enumerate(kept):
+        words[LINE_WORDS * (o["dst"] + row * o["dst_stride"]) :][: o["used"]] = its
+    table = []
+    for slot, route in enumerate(routes(experts, kept)):
+        line = o["list"] + route.line
+        entries = words[LINE_WORDS * line :][: 2 * len(route.rows)]
+        entries[0::2], entries[1::2] = route.rows.astype(np.uint32).view(np.float32), route.weights
+        table.append((slot, route.expert, len(route.rows), line))
+    return words, table
+
+
+@pytest.mark.parametrize("lanes, ecc", [(2, False), (8, True), (32, False)])
+@pytest.mark.parametrize("config", [(16, 2, 8), (256, 8, 9)])
+def test_router(config, lanes, ecc):
+    config = ExpertsConfig(**dict(zip(("experts", "used", "rows"), config)))
+    dut = Router(local(lanes, ecc), config, tiles=3)
+    rng, stalls = np.random.default_rng(lanes), random.Random(lanes)
+    contents = rng.choice([0.0, -0.0, 1.0, 2.5, np.inf, -np.inf, np.nan, -3.0], LINES * LINE_WORDS).astype(
+        np.float32
+    )
+    contents[::3] = rng.normal(size=len(contents[::3]))
+    memory = VectorMemory(dut.port, contents, stalls)
+    told = []
+
+    async def table(ctx):
+        async for _, _, write in ctx.tick().sample(dut.table):
+            if write.valid:
+                told.append((write.slot, write.routed.expert, write.routed.rows, write.routed.line))
+
+    async def bench(ctx):
+        ctx.set(dut.tile, OWN)
+        for _ in range(8):
+            o = operands(rng, config, lanes)
+            words, wanted = expected(o, memory)
+            told.clear()
+            ctx.set(dut.cmd.payload, int.from_bytes(Command(Opcode.ROUTE, 0, o).encode(), "little"))
+            ctx.set(dut.cmd.valid, 1)
+            assert ctx.get(dut.cmd.ready) and not ctx.get(dut.active)
+            await ctx.tick()
+            ctx.set(dut.cmd.valid, 0)
+            done = False
+            while not done:
+                ready = stalls.random() < 0.7
+                ctx.set(dut.local.ready, ready)
+                ctx.set(dut.bus.ready, ready)
+                assert ctx.get(dut.active)
+                _, _, done, to_own, own, to_bus, bus = await ctx.tick().sample(
+                    dut.done, dut.local.valid, dut.local.payload, dut.bus.valid, dut.bus.payload
+                )
+                assert not to_own or o["tiles"] == 1 << OWN
+                assert not to_bus or o["tiles"] != 1 << OWN and bus.tiles == o["tiles"]
+                assert not done or not (to_own or to_bus)
+                if ready and (to_own or to_bus):
+                    memory.write(own if to_own else bus.write)
+            np.testing.assert_array_equal(memory.words.view(np.uint32), words.view(np.uint32))
+            assert told == wanted
+
+    simulate(dut, bench, background=[memory.bench, table])

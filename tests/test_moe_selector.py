@@ -1,0 +1,59 @@
+"""The selection of experts against the numpy reference: ties, zeros of both signs, infinities, NaN."""
+
+import numpy as np
+import pytest
+
+from poblano.moe.reference import chosen
+from poblano.moe.selector import Selector
+from tb.common.streams import simulate
+
+SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-45, 3.4e38], np.float32)
+
+
+def rows_of(rng, experts):
+    """Rows of any bits, of few different values, and of one."""
+    for _ in range(20):
+        yield rng.integers(0, 1 << 32, experts, dtype=np.uint32).view(np.float32)
+        yield rng.choice(SPECIAL, experts)
+        yield np.full(experts, rng.choice(SPECIAL), np.float32)
+
+
+@pytest.mark.parametrize("experts, most", [(2, 1), (5, 5), (16, 2), (256, 8)])
+def test_selector(experts, most):
+    rng = np.random.default_rng(experts)
+    dut = Selector(experts=experts, used=most)
+
+    async def bench(ctx):
+        for row in rows_of(rng, experts):
+            used = int(rng.integers(1, most + 1))
+            count = int(rng.integers(used, experts + 1))  # of a model with fewer experts
+            ctx.set(dut.used, used)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            for bits in row.view(np.uint32)[:count].tolist():
+                while rng.random() < 0.2:
+                    await ctx.tick()
+                ctx.set(dut.valid, 1)
+                ctx.set(dut.value, bits)
+                await ctx.tick()
+                ctx.set(dut.valid, 0)
+            found = []
+            for _ in range(used):
+                while rng.random() < 0.2:
+                    await ctx.tick()
+                found.append(ctx.get(dut.number))
+                assert ctx.get(dut.last) == (len(found) == used)
+                ctx.set(dut.take, 1)
+                await ctx.tick()
+                ctx.set(dut.take, 0)
+            assert found == chosen(row[None, :count], used)[0].tolist()
+
+    simulate(dut, bench)
+
+
+def test_reference():
+    """The order of values is that of the specification."""
+    nan = np.nan
+    values = np.array([[1, 1, 1, 1], [nan, -np.inf, nan, nan], [-0.0, 0.0, -0.0, 0.0], [nan] * 4], np.float32)
+    np.testing.assert_array_equal(chosen(values, 2), [[0, 1], [0, 1], [1, 3], [0, 1]])
