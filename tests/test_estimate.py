@@ -258,6 +258,12 @@ def test_a_program_that_cannot_end():
         Chip(preset("nano"), decode(words_of("dma NOP wait tile0.vector>=1\n")))
 
 
+def test_experts_are_refused():
+    """Commands whose work depends on numbers."""
+    with pytest.raises(ConfigError, match="what ROUTE take can't be estimated"):
+        Chip(preset("nano"), [_Operands(dict(opcode=Opcode.ROUTE, unit=3, waits=[]))])
+
+
 def test_benchmark_draws_and_bars():
     """The same seed draws the same cases, others draw others; figures that miss a bar are told."""
     assert len(CASES) >= 40
