@@ -99,5 +99,5 @@ def test_a_template_serves_every_position():
     assert len(compiled._templates) == 1
     for at in (0, 16, 32, 48):
         compiled.step([1] * 16, at)
-    buckets = {shape.context for shape in compiled._templates if shape.count == 16}
+    buckets = {shape.context for shape, _ in compiled._templates if shape.count == 16}
     assert len(compiled._templates) == 1 + len(buckets) <= 4

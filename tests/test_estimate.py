@@ -79,7 +79,7 @@ def words_of(text):
     return np.frombuffer(b"".join(c.encode() for c in assemble(text)), np.uint64).reshape(-1, 8)
 
 
-@pytest.mark.parametrize("name, bar", [("nano", 0), ("desk", 1)])
+@pytest.mark.parametrize("name, bar", [("nano", 0), ("desk", 3)])
 def test_commands_start_and_end(name, bar):
     """Of a short program each command in the cycle in which it starts and ends in RTL simulation."""
     words, config = words_of(THREE), preset(name)
@@ -256,6 +256,12 @@ def test_a_program_that_cannot_end():
     """A command that waits for one that is not there is told, not waited for."""
     with pytest.raises(RuntimeError, match="command 0 of 1 never ends"):
         Chip(preset("nano"), decode(words_of("dma NOP wait tile0.vector>=1\n")))
+
+
+def test_experts_are_refused():
+    """Commands whose work depends on numbers."""
+    with pytest.raises(ConfigError, match="what ROUTE take can't be estimated"):
+        Chip(preset("nano"), [_Operands(dict(opcode=Opcode.ROUTE, unit=3, waits=[]))])
 
 
 def test_benchmark_draws_and_bars():

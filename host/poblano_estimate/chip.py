@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from poblano.config import ConfigError
 from poblano.control.processor import CommandProcessor
+from poblano.isa.commands import Opcode
 from poblano.isa.topology import UnitKind
 
 from .clock import Clock
@@ -16,6 +18,13 @@ from .vector import VectorTimes, VectorUnit
 
 __all__ = ["Chip"]
 
+KNOWN = frozenset(
+    (
+        *(Opcode.NOP, Opcode.LOAD, Opcode.STORE, Opcode.STORE_BLOCK, Opcode.STORE_SCALE, Opcode.STORE_WORD),
+        *(Opcode.STREAM, Opcode.MATMUL, Opcode.VECTOR, Opcode.CLEAR),
+    )
+)
+"""The commands whose course is known before they run: what experts do depends on numbers."""
 NEVER = -1
 """The cycle of what has not come yet."""
 
@@ -46,6 +55,8 @@ class Chip:
     """
 
     def __init__(self, config, commands, *, ring=0, translate=lambda address: address, together=1):
+        if unknown := sorted({o.opcode.name for o in commands if o.opcode not in KNOWN}):
+            raise ConfigError(f"what {', '.join(unknown)} take can't be estimated: experts depend on tokens")
         self._config, self._clock = config, Clock()
         self.starts, self.ends = [NEVER] * len(commands), [NEVER] * len(commands)
         self.memories = Memories(self._clock, config.memory, translate)

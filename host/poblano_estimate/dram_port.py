@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from poblano.dram.address import AddressMap
 from poblano.dram.config import PIPELINE
 from poblano.dram.queue import BurstQueue
 from poblano.dram.write_data import WriteData
@@ -37,8 +38,8 @@ class DramPort(Port):
     """Rows are opened ahead for bursts that wait, the oldest whose row is open goes first, writes go in
     batches, and banks are refreshed, as in ``DramController``.
 
-    A *bank* is one in each group, which a granule of consecutive addresses covers. Bursts do not cross
-    granules.
+    A *bank* here is a set of banks, its ways, which a granule of consecutive addresses covers. Bursts do not
+    cross granules.
     """
 
     def __init__(self, clock, memory):
@@ -47,7 +48,8 @@ class DramPort(Port):
         timing = dram.timing
         self.cycles = dram.cycles
         self._to_data = PIPELINE - SERVED + self.cycles.read_latency + self.cycles.burst
-        self.banks, self.groups = timing.banks, timing.groups
+        self.sets, self.ways = timing.sets, timing.ways
+        self._groups, self._turn_of = timing.groups, AddressMap(timing).turn
         self._burst_bytes, self._granule = timing.burst_bytes, dram.granule
         self.rows = {}  # by bank
         self._activated = deque([-self.cycles.four_acts] * FOUR, FOUR)  # when the last rows were opened
@@ -78,10 +80,10 @@ class DramPort(Port):
         return not self._queue and not self._writes
 
     def _place(self, burst):
-        """(bank, row, first group, groups) of a burst."""
-        row, number = divmod(burst.address // self._granule, self.banks)
+        """(set, row, first way, ways) of a burst."""
+        row, number = divmod(burst.address // self._granule, self.sets)
         first = burst.address // self._burst_bytes
-        return (number + row) % self.banks, row, first % self.groups, min(self.groups, burst.beats)
+        return (number + self._turn_of(row)) % self.sets, row, first % self.ways, min(self.ways, burst.beats)
 
     def _enter(self, burst):
         burst.place, burst.ready = self._place(burst), NEVER
@@ -134,7 +136,7 @@ class DramPort(Port):
             held = self.rows[bank] = _Row(row)
         delay, ready = t.act_to_write if burst.write else t.act_to_read, now + (SERVED if fresh else 1)
         for n in range(groups):
-            group = (first + n) % self.groups
+            group = (first + n) % self.ways
             if group not in held.opened:
                 before = self._activated
                 at = max(start, before[-1] + t.act_to_act_other, before[0] + t.four_acts)
@@ -244,10 +246,12 @@ class DramPort(Port):
 
     def _move(self, burst, first, to_precharge):
         """Give a burst's column commands, from ``first`` on; the cycle of the last."""
-        t, group = self.cycles, burst.place[2]
+        t, (bank, _, way, _) = self.cycles, burst.place
+        group_of = lambda way: (way % self.ways + bank * self.ways) % self._groups
+        group = group_of(way)
         first += (t.column_same - t.column_other) * (first == self.clock.now and group == self._last_group)
         last = first + (burst.beats - 1) * t.burst
-        self._last_group = (group + burst.beats - 1) % self.groups
+        self._last_group = group_of(way + burst.beats - 1)
         self._busy, held = True, burst.held
         held.users -= not burst.write
         held.free = max(held.free, last + to_precharge)

@@ -37,7 +37,7 @@ class Refresh:
         t, port = self._port.cycles, self._port
         at = max([now, *(free for bank in list(port.rows) if (free := port.close(bank)) is not None)])
         done = at + t.precharge_to_act + t.refresh_all
-        self.closed = dict.fromkeys(range(port.banks), done)
+        self.closed = dict.fromkeys(range(port.sets), done)
         port.settle()
         return done
 
@@ -51,7 +51,7 @@ class Refresh:
         if not self._pending:
             if self._rounds >= passed:
                 return
-            self._pending = set(range(port.banks))
+            self._pending = set(range(port.sets))
         bank = None
         if left in self._pending and left not in port.firsts:
             bank = left
@@ -71,8 +71,8 @@ class Refresh:
         port, t = self._port, self._port.cycles
         free, at = port.close(bank), now + BEGUN
         if free is not None:
-            at = max(at, free) + port.groups - 1 + t.precharge_to_act
-        self._free = at + (port.groups - 1) * t.refresh_to_refresh + BEGUN
+            at = max(at, free) + port.ways - 1 + t.precharge_to_act
+        self._free = at + (port.ways - 1) * t.refresh_to_refresh + BEGUN
         self._paced = self.closed[bank] = self._free + t.refresh_bank
         self._pending.discard(bank)
         self._rounds += not self._pending
