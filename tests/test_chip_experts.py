@@ -11,6 +11,7 @@ import pytest
 
 from poblano.config import ExpertsConfig
 from poblano.isa.errors import CommandError, ErrorCode
+from poblano.isa.registers import NO_ERROR_UNIT
 from poblano.isa.topology import UnitKind
 from poblano_host.golden.commands import DecodedCommand
 from poblano_host.golden.rules import check
@@ -31,9 +32,9 @@ def _chip(**changes):
 
 
 SETTINGS = {
-    "plain": (_chip(), 150),
-    "slow memory": (_chip().with_memory(bandwidth=Fraction(3, 2), latency=61), 100),
-    "check bits": (_chip(ecc=True, clear_at_reset=True), 100),
+    "plain": (_chip(), 40),
+    "slow memory": (_chip().with_memory(bandwidth=Fraction(3, 2), latency=61), 40),
+    "check bits": (_chip(ecc=True, clear_at_reset=True), 40),
 }
 
 
@@ -178,4 +179,20 @@ def test_random_experts(setting):
             )
             np.testing.assert_array_equal(ours, theirs, err_msg=f"after program {number}")
     assert {None, "FIELD", "LOCAL_RANGE"} <= seen.keys()
+    sim.close()
+
+
+@pytest.mark.slow
+def test_waits_for_ever():
+    """An EXPERT command whose waits never hold: the watchdog ends it, and the next program is right."""
+    config = SETTINGS["plain"][0]
+    sim = open_backend("sim", config, DATA + 64 * RING, (DATA, RING))
+    stuck = DecodedCommand("EXPERT", 0, {}, ((3, 1),)).encode()
+    nop = DecodedCommand("NOP", 0, {}).encode()
+    assert run(sim, nop + stuck + nop) == (ErrorCode.TIMEOUT, 1, NO_ERROR_UNIT)
+    assert run(sim, nop * 3) is None
+    passes = DecodedCommand("EXPERT", 3, dict(slot=1, skip=40, passed_matmul=40)).encode()
+    assert (
+        run(sim, passes + bytes([255]) * 64 * 40 + DecodedCommand("NOP", 0, {}, ((2, 40),)).encode()) is None
+    )
     sim.close()
