@@ -13,20 +13,9 @@ class Burst:
     and where it is.
     """
 
-    __slots__ = (
-        "address",
-        "beats",
-        "data",
-        "done",
-        "early",
-        "master",
-        "place",
-        "ready",
-        "slot",
-        "write",
-    )
+    __slots__ = ("address", "beats", "data", "done", "early", "master", "place", "ready", "slot", "write")
 
     def __init__(self, master, address, beats, done, *, write=False, data=0, early=False):
         self.master, self.address, self.beats, self.done = master, address, beats, done
         self.write, self.data, self.early = write, data, early
-        self.ready, self.slot, self.place = 0, 0, None
+        self.ready, self.slot, self.place = 0, 0, (0, 0, [0])

@@ -1,5 +1,7 @@
 """A DRAM and its controller behind a port of the chip."""
 
+from typing import Any
+
 from poblano.dram.address import AddressMap
 from poblano.dram.queue import BurstQueue
 from poblano.dram.write_data import WriteData
@@ -14,9 +16,9 @@ OPENED = BurstQueue.LATENCY
 """Cycles from an address to the first row command for it."""
 SERVED = OPENED + 1
 """And to the first column command, if the row is open."""
-READ = 3
+READ = 2
 """Cycles, but for those of the DRAM, from a column command to its data at AXI."""
-ANSWERED = WriteData.ANSWER + 1
+ANSWERED = WriteData.ANSWER
 """Cycles from a write's last column command to its answer."""
 HELD = 2
 """Cycles from a write's beat to the column command that needs it."""
@@ -46,9 +48,11 @@ class DramPort(Port):
         self._refresh = Refresh(self)
         self.rows = Rows(self, self._refresh)
         self.writing, self._count, self._since = False, 0, None
-        self._oldest, self._oldest_since = None, 0
+        self._oldest: Any = None
+        self._oldest_since = 0  # when it became so
         self._wait = OPENED
-        self._current, self._looks, self._turned = None, NEVER, 0
+        self._current: Any = None  # the burst that is being served
+        self._looks, self._turned = NEVER, 0
         self._last_read = self._last_write = -self._cycles.interval
         self._last_group, self._ended = 0, 0
 
@@ -76,8 +80,8 @@ class DramPort(Port):
     @property
     def firsts(self):
         """The sets of bursts that no other has to be served before."""
-        seen = {None: burst.place[0] for burst in (*self._writes,)[:1]}
-        for burst in self._queue:
+        seen: dict = {}
+        for burst in (*self.reads, *self.writes):
             if burst is not self._current:
                 seen.setdefault(burst.master, burst.place[0])
         return set(seen.values())
@@ -113,14 +117,16 @@ class DramPort(Port):
         burst.ready = burst.slot + SERVED - OPENED
         if self._queue[0] is burst:
             self._oldest, self._oldest_since = burst, now
-        self.rows.wake()
+        if self.rows.spare and self.full or not self.rows.has(burst):
+            self.rows.wake(burst.slot)
 
     def _accept_write(self, burst):
         now = self.clock.now
         burst.place, burst.slot = self._place(burst), now + OPENED
         burst.data = max(burst.data + HELD, now + SERVED)
         self._writes.append(burst)
-        self.rows.wake()
+        if not self.rows.has(burst):
+            self.rows.wake(burst.slot)
 
     def _look(self, cycle):
         """Look in ``cycle`` whether a burst can be served."""
@@ -163,7 +169,7 @@ class DramPort(Port):
         """Decide between reads and writes, of which the first is ``ready``, as ``Turnaround``."""
         dram, turns = self.dram, False
         if self.writing:
-            turns = self._queue and (not ready or self._count >= dram.write_beats)
+            turns = bool(self._queue) and (not ready or self._count >= dram.write_beats)
         elif ready:
             self._since = now if self._since is None else self._since
             waited = now - self._since >= dram.write_wait
@@ -171,7 +177,7 @@ class DramPort(Port):
         if turns:
             self.writing, self._count, self._since = not self.writing, 0, None
             self._turned = now + TURNED
-            self.rows.wake()
+            self.rows.wake(now)
 
     def _batch(self, now):
         """Whether so many beats of writes wait that they should begin."""
@@ -230,8 +236,8 @@ class DramPort(Port):
         first += (same - t.column_other) * (first == self._ended and banks.group(ways[0]) == self._last_group)
         last = first + (burst.beats - 1) * t.burst
         self._last_group = banks.group(ways[(burst.beats - 1) % len(ways)])
-        for bank in ways:
-            banks.column(bank, last, burst.write)
+        for n, bank in enumerate(ways):
+            banks.column(bank, last - (burst.beats - 1 - n) % len(ways) * t.burst, burst.write)
         self._current = burst
         self._ended = last + t.burst
         self.clock.at(self._ended, self._end)
@@ -240,10 +246,11 @@ class DramPort(Port):
     def _end(self):
         now, burst, self._current = self.clock.now, self._current, None
         (self._writes if burst.write else self._queue).remove(burst)
+        self.rows.spare |= all(other.place[0] != burst.place[0] for other in self._queue)
         if burst.write and len(self._writes) >= self.dram.writes:
             entered = self._writes[self.dram.writes - 1]
             entered.slot = max(entered.slot, now + OPENED - 1)
-            self.rows.wake()
+            self.rows.wake(now)
         if self._queue and self._queue[0] is not self._oldest:
             self._oldest, self._oldest_since = self._queue[0], now
         self._wait = OPENED - 1  # the next one waits in a register
@@ -251,5 +258,5 @@ class DramPort(Port):
         self._wait = OPENED
         end = burst.address + burst.beats * self._burst_bytes
         self._refresh.choose(None if end % self._granule else burst.place[0])
-        self.rows.look(now)
+        self.rows.served()
         self._serve()

@@ -35,7 +35,7 @@ class Refresh:
         if self._together:
             self._rounds += 1
             self._port.rows.banks.refresh_all(self._clock.now)
-            self._port.rows.wake()
+            self._port.rows.wake(self._clock.now)
         else:
             self.choose()
 
@@ -65,7 +65,7 @@ class Refresh:
             self._rounds += not pending
             first = chosen * port.ways
             self.held, self._from = list(range(first, first + port.ways)), now + BEGUN
-            port.rows.wake()
+            port.rows.wake(now)
         elif now < self._paced < self._looks:
             self._looks = self._paced
             self._clock.beside(self._paced, self._looked)
@@ -76,7 +76,7 @@ class Refresh:
 
     def wish(self, banks):
         """The bank that a refresh is to close or refresh next, None if there is none, and from when on."""
-        best, soonest = None, NEVER
+        best, soonest = -1, NEVER
         for bank in self.held:
             opened = banks.row[bank] != CLOSED
             at = max(self._from, banks.precharge[bank] if opened else banks.refreshes(bank))
