@@ -3,6 +3,7 @@
 from typing import Any
 
 from poblano.dram.address import AddressMap
+from poblano.dram.config import PIPELINE
 from poblano.dram.queue import BurstQueue
 from poblano.dram.write_data import WriteData
 
@@ -16,8 +17,9 @@ OPENED = BurstQueue.LATENCY
 """Cycles from an address to the first row command for it."""
 SERVED = OPENED + 1
 """And to the first column command, if the row is open."""
-READ = 2
-"""Cycles, but for those of the DRAM, from a column command to its data at AXI."""
+READ = PIPELINE - SERVED - 1
+"""Cycles, but for those of the DRAM, from a column command to its data at AXI: the address has
+been at the arbiter for one of those of the pipeline."""
 ANSWERED = WriteData.ANSWER
 """Cycles from a write's last column command to its answer."""
 HELD = 2
@@ -216,24 +218,25 @@ class DramPort(Port):
         return None, soonest
 
     def _read(self, burst):
-        first, last = self._move(burst, self._cycles.column_same)
+        first, last = self._move(burst)
         self._last_read = last
         self.read_beats += burst.beats
         begun, came = first + self._to_data, last + self._to_data
         self.clock.at(begun if burst.early else came, burst.done, begun, came)
 
     def _write(self, burst):
-        _, last = self._move(burst, self._cycles.column_same)
+        _, last = self._move(burst)
         self._last_write = last
         self._count += burst.beats
         self.written_beats += burst.beats
         self.clock.at(last + ANSWERED, burst.done, last, last + ANSWERED)
 
-    def _move(self, burst, same):
+    def _move(self, burst):
         """Give a burst's column commands, from now on; the cycles of the first and the last."""
         t, banks, ways = self._cycles, self.rows.banks, burst.place[2]
         first = self.clock.now
-        first += (same - t.column_other) * (first == self._ended and banks.group(ways[0]) == self._last_group)
+        if first == self._ended and banks.group(ways[0]) == self._last_group:
+            first += t.column_same - t.column_other
         last = first + (burst.beats - 1) * t.burst
         self._last_group = banks.group(ways[(burst.beats - 1) % len(ways)])
         for n, bank in enumerate(ways):
