@@ -79,7 +79,7 @@ def words_of(text):
     return np.frombuffer(b"".join(c.encode() for c in assemble(text)), np.uint64).reshape(-1, 8)
 
 
-@pytest.mark.parametrize("name, bar", [("nano", 0), ("desk", 3)])
+@pytest.mark.parametrize("name, bar", [("nano", 0), ("desk", 1)])
 def test_commands_start_and_end(name, bar):
     """Of a short program each command in the cycle in which it starts and ends in RTL simulation."""
     words, config = words_of(THREE), preset(name)

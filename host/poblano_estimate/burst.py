@@ -9,25 +9,13 @@ class Burst:
     answer.
 
     ``early``: ``done`` is called in the cycle of the first beat. ``data``: of a write, when its first beat is
-    there. The others are of the port that serves it: when it may be served, and how much before that its
-    first beat, where it is, the row that it uses.
+    there. The others are of the port that serves it: from when on it may be served, and rows opened for it,
+    and where it is.
     """
 
-    __slots__ = (
-        "address",
-        "beats",
-        "data",
-        "done",
-        "early",
-        "held",
-        "lead",
-        "master",
-        "place",
-        "ready",
-        "write",
-    )
+    __slots__ = ("address", "beats", "data", "done", "early", "master", "place", "ready", "slot", "write")
 
     def __init__(self, master, address, beats, done, *, write=False, data=0, early=False):
         self.master, self.address, self.beats, self.done = master, address, beats, done
         self.write, self.data, self.early = write, data, early
-        self.ready, self.place, self.held, self.lead = 0, None, None, 0
+        self.ready, self.slot, self.place = 0, 0, (0, 0, [0])

@@ -15,15 +15,25 @@ class Clock:
 
     def __init__(self):
         self.now, self._count, self._due = 0, 0, []
+        self._beside = 0  # calls that are no reason to go on
 
     def at(self, cycle, call, *arguments):
         """Have ``call(*arguments)`` called in ``cycle``, or now if that is past."""
         self._count += 1
         heapq.heappush(self._due, (max(cycle, self.now), self._count, call, arguments))
 
+    def beside(self, cycle, call):
+        """As :meth:`at`, of what repeats for ever: when only such calls are left, none is made any more."""
+        self._beside += 1
+        self.at(cycle, self._make_beside, call)
+
+    def _make_beside(self, call):
+        self._beside -= 1
+        call()
+
     def run(self):
         """Make all calls, those that come on the way too."""
         due, pop = self._due, heapq.heappop
-        while due:
+        while len(due) > self._beside:
             self.now, _, call, arguments = pop(due)
             call(*arguments)

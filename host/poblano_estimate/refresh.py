@@ -1,10 +1,13 @@
-"""When the banks of a DRAM are refreshed: as ``BankRefresher``, or all together."""
+"""When the banks of a DRAM are refreshed: as ``BankRefresher``, or all together, as ``Refresher``."""
 
-from poblano.dram.refresher import LATE
+from poblano.dram.refresher import LATE, REFUSED, URGENT
+
+from .banks import CLOSED
+from .port import NEVER
 
 __all__ = ["Refresh"]
 
-BEGUN = 2
+BEGUN = 1
 """Cycles from a choice to its first command."""
 
 
@@ -13,78 +16,89 @@ class Refresh:
 
     Members
     -------
-    closed : by bank the cycle until which it is refreshed
+    held : banks that are being closed and refreshed, which no burst may use
     """
 
     def __init__(self, port):
-        self._port, self._dram = port, port.dram
-        self.closed, self._pending, self._rounds = {}, set(), 0
-        self._free = 0  # when the next bank can be chosen
+        self._port, self._clock = port, port.clock
+        self._interval, self._length = port.dram.cycles.interval, port.dram.cycles.refresh_bank
+        self._together = not port.dram.refreshes_banks
+        self.held, self._from, self._refused = [], 0, 0
+        self._pending, self._rounds = set(), 0  # sets that are to be refreshed in this round, rounds
         self._paced = 0  # when no bank is refreshed any more
-        self._looking = False
+        self._looks = NEVER
+        self._clock.beside(self._interval, self._passed)
 
-    def _passed(self, now):
-        """Intervals that have passed."""
-        return now // self._port.cycles.interval
-
-    def all_due(self, now):
-        """Whether all banks are to be refreshed together now."""
-        return not self._dram.refreshes_banks and self._rounds < self._passed(now)
-
-    def all_done(self, now):
-        """All banks are refreshed together: until when."""
-        self._rounds += 1
-        t, port = self._port.cycles, self._port
-        at = max([now, *(free for bank in list(port.rows) if (free := port.close(bank)) is not None)])
-        done = at + t.precharge_to_act + t.refresh_all
-        self.closed = dict.fromkeys(range(port.sets), done)
-        port.settle()
-        return done
+    def _passed(self):
+        """An interval has passed."""
+        self._clock.beside(self._clock.now + self._interval, self._passed)
+        if self._together:
+            self._rounds += 1
+            self._port.rows.banks.refresh_all(self._clock.now)
+            self._port.rows.wake(self._clock.now)
+        else:
+            self.choose()
 
     def choose(self, left=None):
-        """Refresh a bank, if one is due: best ``left``, which a stream has just left, or one that nobody
+        """Refresh a set, if one is due: best ``left``, which a stream has just left, or one that nobody
         wants."""
-        port, now = self._port, self._port.clock.now
-        if now < self._free or not self._dram.refreshes_banks:
+        if self._together or self.held:
             return
-        passed = self._passed(now)
+        port, now = self._port, self._clock.now
+        due = now // self._interval - self._rounds
         if not self._pending:
-            if self._rounds >= passed:
+            if due <= 0:
                 return
             self._pending = set(range(port.sets))
-        bank = None
-        if left in self._pending and left not in port.firsts:
-            bank = left
+        pending, chosen = self._pending, None
+        if left in pending and left not in port.firsts:
+            chosen = left
         elif port.quiet:
-            bank = min(self._pending)
-        elif now >= self._paced:
-            unwanted = self._pending - port.wanted
-            late = passed - self._rounds >= LATE
-            bank = min(unwanted or (self._pending if late else ()), default=None)
-        if bank is None:
-            self._look(self._paced)
+            chosen = min(pending)
         else:
-            self._begin(bank, now)
-
-    def _begin(self, bank, now):
-        """Close a bank's rows and refresh it in all groups."""
-        port, t = self._port, self._port.cycles
-        free, at = port.close(bank), now + BEGUN
-        if free is not None:
-            at = max(at, free) + port.ways - 1 + t.precharge_to_act
-        self._free = at + (port.ways - 1) * t.refresh_to_refresh + BEGUN
-        self._paced = self.closed[bank] = self._free + t.refresh_bank
-        self._pending.discard(bank)
-        self._rounds += not self._pending
-        port.settle()
-        self._look(self._free)
-
-    def _look(self, cycle):
-        """See again whether a bank is due."""
-        if not self._looking and cycle > self._port.clock.now and self._port.active:
-            self._looking = True
-            self._port.clock.at(cycle, self._looked)
+            paced = now >= self._paced
+            chosen = min(pending - port.wanted, default=None) if paced and due > 0 else None
+            if chosen is None and due >= LATE and (paced or due >= URGENT):
+                chosen = min(pending)
+        if chosen is not None:
+            pending.discard(chosen)
+            self._rounds += not pending
+            first = chosen * port.ways
+            self.held, self._from = list(range(first, first + port.ways)), now + BEGUN
+            port.rows.wake(now)
+        elif now < self._paced < self._looks:
+            self._looks = self._paced
+            self._clock.beside(self._paced, self._looked)
 
     def _looked(self):
-        self._looking = False
+        self._looks = NEVER
         self.choose()
+
+    def wish(self, banks):
+        """The bank that a refresh is to close or refresh next, None if there is none, and from when on."""
+        best, soonest = -1, NEVER
+        for bank in self.held:
+            opened = banks.row[bank] != CLOSED
+            at = max(self._from, banks.precharge[bank] if opened else banks.refreshes(bank))
+            if at < soonest:
+                best, soonest = bank, at
+        return best, soonest
+
+    def goes(self, opens):
+        """Whether its command goes now, though a row could be opened for a burst."""
+        if not opens or self._refused >= REFUSED:
+            self._refused = 0
+            return True
+        self._refused += 1
+        return False
+
+    def give(self, banks, bank, now):
+        """Its command is given."""
+        if banks.row[bank] != CLOSED:
+            banks.close(bank, now)
+            return
+        banks.refresh(bank, now)
+        self.held.remove(bank)
+        self._paced = now + 1 + self._length
+        if not self.held:
+            self._clock.at(now + 1, self.choose)

@@ -21,7 +21,7 @@ SEEN = 6
 their middle."""
 FIRST, LAST = 1, 4
 """Of these, from the end of the first to the end of the second all is as in any other."""
-BURSTS = 40_000
+BURSTS = 20000
 """Bursts of streams, of all tiles together, up to which each is seen alone."""
 
 

@@ -1,0 +1,82 @@
+"""The banks of a DRAM: their rows, and when which commands may come."""
+
+from collections import deque
+
+__all__ = ["CLOSED", "Banks"]
+
+CLOSED = -1
+"""The row of a bank that has none open."""
+FOUR = 4
+"""Activations that may come in a window."""
+
+
+class Banks:
+    """As ``BankMachine`` and ``CommandWindows``: cycles are those in which commands are decided on. A bank's
+    number is its way plus ``ways`` times its set.
+
+    Members
+    -------
+    row : of each bank the row that is open, or ``CLOSED``
+    precharge, read, write : of each bank, from which cycle on the command may come, if a row is open
+    """
+
+    def __init__(self, dram):
+        t, timing = dram.cycles, dram.timing
+        self._cycles, self._groups = t, timing.groups
+        count = timing.groups * timing.banks
+        self.row = [CLOSED] * count
+        self._activate, self.precharge, self.read, self.write = ([0] * count for _ in range(4))
+        self._window = deque([-t.four_acts] * FOUR, FOUR)  # the last activations
+        self._other, self._same = 0, [0] * timing.groups
+
+    def group(self, bank):
+        return bank % self._groups
+
+    def refreshes(self, bank):
+        """From which cycle on a bank that is closed can be refreshed."""
+        return max(self._activate[bank], self._other, self._same[bank % self._groups])
+
+    def opens(self, bank):
+        """From which cycle on a row of a bank that is closed can be opened."""
+        return max(self.refreshes(bank), self._window[0] + self._cycles.four_acts)
+
+    def open(self, bank, row, now):
+        """An activation."""
+        t = self._cycles
+        self.row[bank] = row
+        self._activate[bank] = now + t.act_to_act
+        self.precharge[bank] = now + t.act_to_precharge
+        self.read[bank], self.write[bank] = now + t.act_to_read, now + t.act_to_write
+        self._window.append(now)
+        self._follow(bank, now, t.act_to_act_other)
+
+    def close(self, bank, now):
+        """A precharge."""
+        self.row[bank] = CLOSED
+        self._activate[bank] = max(self._activate[bank], now + self._cycles.precharge_to_act)
+
+    def refresh(self, bank, now):
+        """A refresh of one bank."""
+        self._activate[bank] = now + self._cycles.refresh_bank
+        self._follow(bank, now, self._cycles.refresh_to_refresh)
+
+    def refresh_all(self, now):
+        """All banks are closed, as soon as each of them may be, and refreshed together."""
+        t = self._cycles
+        opened = [bank for bank, row in enumerate(self.row) if row != CLOSED]
+        if opened:
+            now = max(now, *(self.precharge[bank] for bank in opened)) + t.precharge_to_act
+        done = max(now, *self._activate) + t.refresh_all
+        self.row = [CLOSED] * len(self.row)
+        self._activate = [done] * len(self.row)
+
+    def column(self, bank, last, write):
+        """The last column command of a burst to a bank."""
+        t = self._cycles
+        free = last + (t.write_to_precharge if write else t.read_to_precharge)
+        self.precharge[bank] = max(self.precharge[bank], free)
+
+    def _follow(self, bank, now, other):
+        """What an activation or a refresh keeps from other banks."""
+        self._other = max(self._other, now + other)
+        self._same[bank % self._groups] = now + self._cycles.act_to_act_same
