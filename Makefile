@@ -7,6 +7,8 @@ PROMPT := In the beginning
 TOKENS := 24
 MODEL := default
 PRESET := desk
+# Of run and serve; without PRESET the model's own.
+MODEL_PRESET := $(if $(filter command,$(origin PRESET)),--preset "$(PRESET)")
 BOARD := icebreaker
 ARGS :=
 PROPERTIES :=
@@ -25,12 +27,12 @@ export PROMPT
 
 run: $(VENV)/.run
 	@mkdir -p $(RESULTS)
-	@$(BIN)/poblano run --prompt "$$PROMPT" --tokens $(TOKENS) --model "$(MODEL)" --preset "$(PRESET)" \
+	@$(BIN)/poblano run --prompt "$$PROMPT" --tokens $(TOKENS) --model "$(MODEL)" $(MODEL_PRESET) \
 	  --json $(RESULTS)/figures.json --trace $(RESULTS)/trace.json --report $(RESULTS)/report.html $(ARGS)
 
 # A model behind OpenAI's API on port 8000: make serve MODEL=smollm2 ARGS="--backend golden".
 serve: $(VENV)/.serve
-	@$(BIN)/poblano serve --model "$(MODEL)" --preset "$(PRESET)" $(ARGS)
+	@$(BIN)/poblano serve --model "$(MODEL)" $(MODEL_PRESET) $(ARGS)
 
 test: $(VENV)/.test shared-python
 	$(BIN)/pytest -n 2 --dist worksteal -q

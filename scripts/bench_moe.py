@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from poblano.config import BLOCK, ExpertsConfig, preset
+from poblano.config import BLOCK, preset
 from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD
 from poblano.isa.commands import COMMAND_BYTES, Opcode
 from poblano_host.compiler import CompiledModel
@@ -27,7 +27,6 @@ from poblano_host.runtime.timeline import slices
 
 MOST_AHEAD = BURSTS_AHEAD * BURST_COMMANDS + 1
 """Commands that were fetched before it is known that they are passed over, at most."""
-EXPERTS = ExpertsConfig(experts=64, used=8, rows=64)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Case:
-    """A step of ``sequences`` tokens, one of each sequence, on ``preset`` with :data:`EXPERTS`."""
+    """A step of ``sequences`` tokens, one of each sequence, on ``preset``."""
 
     preset: str
     sizes: Sizes
@@ -82,14 +81,14 @@ SOME = Sizes(1024, 512, 16, 16, 16, 4)
 """Less of it, for a quick look."""
 SMALL = Sizes(256, 192, 4, 2, 16, 2)
 CASES = {
-    "desk/decode1": Case("desk", OLMOE, 1, bar=0.92),
-    "desk/decode8": Case("desk", OLMOE, 8, bar=0.92),
-    "moe/decode1": Case("desk", SMALL, 1, bar=0.80),
+    "desk/decode1": Case("desk-moe", OLMOE, 1, bar=0.92),
+    "desk/decode8": Case("desk-moe", OLMOE, 8, bar=0.92),
+    "moe/decode1": Case("desk-moe", SMALL, 1, bar=0.80),
 }
 QUICK = {
-    "desk/decode1": Case("desk", SOME, 1),
-    "desk/decode8": Case("desk", SOME, 8),
-    "moe/decode1": Case("desk", SMALL, 1),
+    "desk/decode1": Case("desk-moe", SOME, 1),
+    "desk/decode8": Case("desk-moe", SOME, 8),
+    "moe/decode1": Case("desk-moe", SMALL, 1),
 }
 
 
@@ -134,7 +133,7 @@ def _run(chip, compiled, program):
 
 def measure(case):
     """The figures of a :class:`Case`."""
-    config = replace(preset(case.preset), experts=EXPERTS)
+    config = preset(case.preset)
     compiled = CompiledModel(case.sizes.model(), config, slots=case.sequences)
     chunks = [Chunk(n, 0, (7 * n + 1,)) for n in range(case.sequences)]
     program = compiled.batch(chunks, logits=0)

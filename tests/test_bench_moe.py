@@ -1,19 +1,17 @@
 """The bench of mixtures: its sizes, its count of bytes, and a measurement."""
 
-from dataclasses import replace
-
 import pytest
 
 from poblano.config import preset
 from poblano_host.compiler import CompiledModel
-from scripts.bench_moe import EXPERTS, Case, Sizes, measure, step_bytes
+from scripts.bench_moe import Case, Sizes, measure, step_bytes
 
 SMALL = Sizes(64, 64, 2, 1, 8, 2, head_dim=32)
 
 
 def test_step_bytes():
     """An expert that is passed over has neither commands nor weights."""
-    config = replace(preset("desk"), experts=EXPERTS)
+    config = preset("desk-moe")
     compiled = CompiledModel(SMALL.model(), config)
     program = compiled.step([1, 2], 0, logits="none")
     found = [step_bytes(program, routes) for routes in (2, 3, 4)]
@@ -24,6 +22,6 @@ def test_step_bytes():
 
 @pytest.mark.slow
 def test_measures():
-    fraction, found = measure(Case("desk", SMALL, 1))
+    fraction, found = measure(Case("desk-moe", SMALL, 1))
     assert 0.1 < fraction < 1 and found["bytes_unused_experts"] == 0
     assert found["experts_used"] == 2 and found["routing_cycles"] < 400

@@ -32,9 +32,9 @@ def _chip(**changes):
 
 
 SETTINGS = {
-    "plain": (_chip(), 40),
-    "slow memory": (_chip().with_memory(bandwidth=Fraction(3, 2), latency=61), 40),
-    "check bits": (_chip(ecc=True, clear_at_reset=True), 40),
+    "plain": (_chip(), 150),
+    "slow memory": (_chip().with_memory(bandwidth=Fraction(3, 2), latency=61), 100),
+    "check bits": (_chip(ecc=True, clear_at_reset=True), 100),
 }
 
 
@@ -179,6 +179,27 @@ def test_random_experts(setting):
             )
             np.testing.assert_array_equal(ours, theirs, err_msg=f"after program {number}")
     assert {None, "FIELD", "LOCAL_RANGE"} <= seen.keys()
+    sim.close()
+
+
+@pytest.mark.slow
+def test_no_row_behind_an_error():
+    """A list that names no row, of a command before one that is refused: the host does not wait for the unit
+    that failed later."""
+    config = SETTINGS["plain"][0]
+    vector = config.topology.unit(UnitKind.VECTOR, 1)
+    sim, golden = (open_backend(name, config, DATA + 64 * RING, (DATA, RING)) for name in ("sim", "golden"))
+    row = dict(a=64, dst=128, c=0, rows=1, blocks=1, limit=32, numbers=1, tiles=2)
+    first = DecodedCommand("LOAD", 0, dict(tiles=2, mem_addr=0, rows=1, lines=4)).encode()
+    gather = DecodedCommand("GATHER", vector, row, ((0, 1),)).encode()
+    program = first + gather + bytes([255]) * 64
+    for backend in (sim, golden):
+        backend.write(0, bytes([1]) * 128)
+    assert run(golden, first + gather) == run(sim, first + gather) == (ErrorCode.LOCAL_RANGE, 1, vector)
+    device = sim.ring.device
+    before = device.clock()
+    assert run(sim, program) == (ErrorCode.OPCODE, 2, 255)
+    assert device.clock() - before < 10_000
     sim.close()
 
 

@@ -194,6 +194,25 @@ def test_errors_stay_small(chip):
     chip.run()
 
 
+@pytest.mark.parametrize("unit", [DMA, STREAM, VECTOR])
+def test_hangs_before_a_refused_command(chip, unit):
+    """A unit that hangs when there is an error already: the host does not wait for what it seems to do."""
+    program = {
+        DMA: command(Opcode.STORE_WORD, DMA, mem_addr=0, mem_stride=4, rows=1, value=0),
+        STREAM: command(Opcode.STREAM, STREAM, **STREAMED),
+        VECTOR: command(Opcode.CLEAR, VECTOR),
+    }[unit]
+    kept = chip.device.read_memory(0, 64)
+    meddle(chip.simulation, LOST, 1 << unit)
+    chip.ring.start()
+    chip.ring.issue(command_rows(program + bytes([255]) * 64))
+    stop, took = chip.stop()
+    assert (stop.code, stop.index) == (ErrorCode.OPCODE, 1) and took < 2 * LIMIT + RESET + 10_000
+    meddle(chip.simulation, LOST, 0)
+    chip.device.write_memory(0, kept)
+    chip.run()
+
+
 def local_memories(chip):
     """Whether there is anything in the chip's local memories, and whether its queue goes on."""
     at = chip.job.memory_bytes - (1 << 17)

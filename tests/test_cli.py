@@ -53,6 +53,19 @@ def test_run_golden(poblano, tmp_path):
     assert "decode: 1 token at" in error
 
 
+@pytest.mark.slow
+def test_run_experts(poblano, tmp_path):
+    """A mixture of experts, on the preset that routes them: RTL and golden chip agree; on another a line says
+    which does."""
+    figures = tmp_path / "figures.json"
+    moe = ["run", "--model", "moe", "--prompt", "And the LORD"]
+    status, _, error = poblano(*moe, "--tokens", 3, "--check", "--json", figures)
+    assert status == 0, error
+    content = json.loads(figures.read_text())
+    assert content["preset"] == "desk-moe" and content["bit_exact"] and len(content["tokens"]) == 3
+    fails(poblano(*moe, "--preset", "desk"), "routes no experts; the preset desk-moe does")
+
+
 def test_sampling(poblano):
     command = ["run", "--backend", "golden", "--tokens", 3, "--temperature", 3]
     first = lambda *more: poblano(*command, *more)[1].splitlines()[0]

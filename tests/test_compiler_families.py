@@ -1,10 +1,12 @@
 """Every family compiled: the golden chip close to float, the same bits however a text is cut into steps and
 split over tiles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from poblano.config import preset
+from poblano.config import ExpertsConfig, preset
 from poblano_host.accuracy import compare
 from poblano_host.compiler import CompiledModel
 from poblano_host.models import FloatModel
@@ -12,6 +14,7 @@ from poblano_host.runtime.session import Session
 from tests.models_families import CASES, SMALL_SIZES, model_of
 from tests.models_tiny import Run, chip
 from tests.programs import SMALL
+from tests.test_chip_experts import SETTINGS as EXPERTS
 
 TOKENS = np.random.default_rng(1).integers(0, 101, 30).tolist()
 SPECIAL = {
@@ -19,10 +22,15 @@ SPECIAL = {
     "phi3": dict(window=5),
     "smollm3": dict(interval=2),
     "gemma3": dict(period=2, window=13),
+    "dots1": dict(groups=1, used_groups=1),
 }
 ALIKE = ("llama", "llama with llama3", "llama with linear", "phi3 with longrope")
 """These differ from others in a table alone."""
-COMPILED = [case for case in CASES if case not in ALIKE and "experts" not in CASES[case]]
+MIXTURES = ("mixtral", "qwen3moe", "dots1")
+"""Those that compile."""
+COMPILED = [
+    case for case in CASES if case not in ALIKE and (case in MIXTURES or "experts" not in CASES[case])
+]
 CONFIGS = {
     "nano": chip(rows=4, cols=4, lanes=2, tiles=1, data_width=64, queue_depth=2, vmem_lines=4096),
     "three of nano": chip(rows=4, cols=4, lanes=2, tiles=3, data_width=64, vmem_lines=4096),
@@ -32,11 +40,16 @@ CONFIGS = {
 }
 
 
+def _for(case, config):
+    """The configuration, with what routes experts if the case has any."""
+    return replace(config, experts=ExpertsConfig(experts=16, used=4, rows=32)) if case in MIXTURES else config
+
+
 @pytest.mark.parametrize("case", COMPILED)
 def test_family(case):
     model = model_of(case, **SMALL_SIZES | SPECIAL.get(case, {}))
     reference = FloatModel(model).forward(TOKENS)
-    compiled = CompiledModel(model, chip(vmem_lines=4096))
+    compiled = CompiledModel(model, _for(case, chip(vmem_lines=4096)))
     expected = Run(compiled).steps(TOKENS, [1] * 30)
     accuracy = compare(reference, expected, TOKENS)
     assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1 and abs(accuracy.perplexity_ratio - 1) < 0.02, (
@@ -45,7 +58,7 @@ def test_family(case):
     np.testing.assert_array_equal(Run(compiled).steps(TOKENS, [11, 16, 1, 2], shuffle=3), expected)
     names, first = list(CONFIGS), COMPILED.index(case)
     for name in (names[first % len(names)], names[(first + 1) % len(names)]):
-        got = Run(CompiledModel(model, CONFIGS[name])).steps(TOKENS, [16, 13, 1])
+        got = Run(CompiledModel(model, _for(case, CONFIGS[name]))).steps(TOKENS, [16, 13, 1])
         np.testing.assert_array_equal(got, expected, err_msg=name)
 
 
@@ -53,7 +66,7 @@ def test_family(case):
 @pytest.mark.parametrize(
     "case, config",
     [
-        *((case, SMALL) for case in COMPILED),
+        *((case, EXPERTS["plain"][0] if case in MIXTURES else SMALL) for case in COMPILED),
         *((case, preset("desk")) for case in ("qwen3", "gemma3", "gpt2")),
     ],
 )

@@ -14,7 +14,17 @@ from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
 
 from .display import Display, note
-from .options import ACTIVATIONS, BACKEND, FORMATS, PRESET, SEED, TEMPERATURE, TOP_K, check_text, chip_config
+from .options import (
+    ACTIVATIONS,
+    BACKEND,
+    FORMATS,
+    MODEL_PRESET,
+    SEED,
+    TEMPERATURE,
+    TOP_K,
+    check_text,
+    chip_config,
+)
 
 __all__ = ["chat"]
 
@@ -31,7 +41,7 @@ def chat(
     system: str = typer.Option(None, help="A system turn before the first."),
     tokens: int = typer.Option(256, min=1, help="The most tokens of an answer."),
     context: int = typer.Option(None, min=2, help="Positions of the KV cache; the model's, at most 2048."),
-    preset_name: str = PRESET,
+    preset_name: str = MODEL_PRESET,
     backend: str = BACKEND,
     weights: str = typer.Option(None, help="Quantise the model's matrices to this format."),
     activations: str = ACTIVATIONS,
@@ -43,8 +53,8 @@ def chat(
     """Talk with a language model: a line is a turn, Ctrl-C stops an answer, the end of file leaves."""
     sampler = Sampler(temperature, top_k, seed)
     check_text(system or "", "the system turn")
-    config = chip_config(preset_name, formats=formats_)
     loaded = load_model(model)
+    config = chip_config(preset_name, formats=formats_, model=loaded)
     if loaded.tokenizer.framing.template is None:
         raise ModelError(
             f"{loaded.config.name} has no chat template; `poblano run --raw` goes on from a text instead"

@@ -16,7 +16,7 @@ from poblano_host.models.operators import Linear
 from poblano_host.runtime.report import roofline_cycles
 
 from .display import print_table
-from .options import ACTIVATIONS, FORMATS, JSON, PRESET, check_outputs, chip_config, write_json
+from .options import ACTIVATIONS, FORMATS, JSON, MODEL_PRESET, check_outputs, chip_config, write_json
 
 __all__ = ["model"]
 
@@ -38,7 +38,7 @@ def model(
     file: str = typer.Argument(
         "default", help="default, moe, smollm2, a .gguf file or a directory with safetensors."
     ),
-    preset_name: str = PRESET,
+    preset_name: str = MODEL_PRESET,
     formats_: str = FORMATS,
     activations: str = ACTIVATIONS,
     context: int = typer.Option(None, min=1, help="Positions of the KV cache; the model's, at most 2048."),
@@ -47,12 +47,12 @@ def model(
 ):
     """Tell what a model's file is, and whether and how it would run on a chip, or what is missing."""
     check_outputs(json_file)
-    config = chip_config(preset_name, formats=formats_)
     try:
         loaded = load_model(file)
     except ModelError as error:
         _tell_missing(file, error)
         raise
+    config = chip_config(preset_name, formats=formats_, model=loaded)
     facts = _facts(loaded)
     print_table(["", loaded.config.name], facts, left=2)
     compiled = CompiledModel(loaded, config, context=context, activations=activations)

@@ -10,6 +10,7 @@ import typer
 
 from poblano.config import ConfigError, preset
 from poblano_host.cache import keep
+from poblano_host.compiler.experts import mixtures
 
 from .display import note
 
@@ -20,6 +21,7 @@ __all__ = [
     "FORMATS",
     "JSON",
     "LATENCY",
+    "MODEL_PRESET",
     "PRESET",
     "REPORT",
     "SEED",
@@ -38,6 +40,12 @@ __all__ = [
 
 PRESET = typer.Option(
     "desk", "--preset", help="The chip's configuration: a name of `poblano presets`, or a .toml file."
+)
+MODEL_PRESET = typer.Option(
+    None,
+    "--preset",
+    help="The chip's configuration: a name of `poblano presets`, or a .toml file.",
+    show_default="desk; desk-moe of a model with experts",
 )
 BANDWIDTH = typer.Option(
     None,
@@ -67,11 +75,14 @@ SEED = typer.Option(0, min=0, help="Of the sampling.")
 REPORT = typer.Option(None, help="Write plots to this .html or .png file.")
 
 
-def chip_config(name, bandwidth=None, latency=None, tiles=None, formats=None):
-    """The preset ``name`` with what differs from it; ConfigError for what can't be.
+def chip_config(name, bandwidth=None, latency=None, tiles=None, formats=None, model=None):
+    """The preset ``name`` (None: that of the ``model``) with what differs from it; ConfigError for what can't
+    be.
 
     A bandwidth or a latency is that of a plain memory at AXI4 ports, in place of a DRAM: a DRAM has its own.
     """
+    if name is None:
+        name = "desk-moe" if mixtures(model.graph.nodes) else "desk"
     config = preset(name)
     if formats is not None:
         config = replace(config, name=f"{config.name} with {formats}", formats=tuple(formats.split(",")))

@@ -26,7 +26,7 @@ from .options import (
     FORMATS,
     JSON,
     LATENCY,
-    PRESET,
+    MODEL_PRESET,
     REPORT,
     SEED,
     TEMPERATURE,
@@ -51,7 +51,7 @@ def run(
     model: str = typer.Option(
         "default", help="default, moe, smollm2, a .gguf file or a directory with model.safetensors."
     ),
-    preset_name: str = PRESET,
+    preset_name: str = MODEL_PRESET,
     backend: str = BACKEND,
     check: bool = typer.Option(
         False, "--check", help="Run the golden model beside and stop at the first difference."
@@ -95,13 +95,16 @@ def run(
                 "and --formats can't go with --board"
             )
         maker = OnBoard(board, port=port, baud=baud)
-        config = maker.config
     else:
-        config, maker = chip_config(preset_name, bandwidth, latency, formats=formats_), backend
+        maker = backend
     if backend == "golden" and (trace or report or check):
         raise ConfigError("the golden model has no cycles: --trace, --report and --check need --backend sim")
     check_outputs(json_file, trace, report)
     loaded = load_model(model)
+    if board is not None:
+        config = maker.config
+    else:
+        config = chip_config(preset_name, bandwidth, latency, formats=formats_, model=loaded)
     if weights is not None:
         loaded = quantise_model(loaded, weights, again=True)
     decoding = _Decoding(loaded, config, prompt, raw)

@@ -8,14 +8,14 @@ from poblano.config import ConfigError
 from poblano_host.models import load_model
 
 from .display import note
-from .options import BACKEND, FORMATS, PRESET, chip_config
+from .options import BACKEND, FORMATS, MODEL_PRESET, chip_config
 
 __all__ = ["serve"]
 
 
 def serve(
     model: str = typer.Option("default", help="default, moe, smollm2, a .gguf file or a directory."),
-    preset_name: str = PRESET,
+    preset_name: str = MODEL_PRESET,
     backend: str = BACKEND,
     sequences: int = typer.Option(8, min=1, max=64, help="The most sequences that are served at once."),
     context: int = typer.Option(None, min=2, help="Positions of each; the model's, at most 2048."),
@@ -34,8 +34,8 @@ def serve(
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing; install it with: pip install 'poblano[serve]'") from None
     place = _bind(host, port)
-    config = chip_config(preset_name, formats=formats_)
     loaded = load_model(model)
+    config = chip_config(preset_name, formats=formats_, model=loaded)
     engine = Engine(
         loaded, config, backend=backend, sequences=sequences, context=context, pages=pages, report=note
     )

@@ -304,6 +304,10 @@ def _desk():
     return ChipConfig(tiles=2, tile=tile, memory=memory)
 
 
+def _desk_moe():
+    return replace(_desk(), experts=ExpertsConfig())
+
+
 def _one_tile64():
     return ChipConfig(tiles=1, tile=_tile64(), memory=MemoryConfig(data_width=256, bandwidth=Fraction(32)))
 
@@ -347,13 +351,15 @@ PRESETS = _Presets(
     nano=_nano,
     ulx3s=_ulx3s,
     desk=_desk,
+    **{"desk-moe": _desk_moe},
     tile64=_one_tile64,
     flagship=lambda: _hbm3_chip(16, 8),
     quad=lambda: _hbm3_chip(4, 4),
 )
 """``nano`` fits a small FPGA; ``ulx3s`` is the same for a board, with a controller of its
 SDRAM and a port for its host; ``desk`` is
-simulated, with a pseudo-channel of HBM3; ``tile64`` is the block of an ASIC, one 64x64 array with its
+simulated, with a pseudo-channel of HBM3, and ``desk-moe`` routes experts too; ``tile64`` is the block of an
+ASIC, one 64x64 array with its
 buffers. ``flagship`` is the whole data-centre chip, for export and for the performance model: 16 of these
 tiles (65,536 MAC a cycle) and one stack of HBM3, 16 GiB at 819 GB/s and 800 MHz. Each tile has a home of
 its own: 1 GiB behind two pseudo-channels, 64 bytes a cycle. That is 102 weights of Q4_1, more than a row of

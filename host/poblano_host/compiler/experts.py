@@ -30,7 +30,7 @@ def refuse(node, config):
         if not condition:
             raise CompileError(f"{node.name}: {message}")
 
-    require(chip is not None, "this chip routes no experts; its configuration has no experts")
+    require(chip is not None, "this chip routes no experts; the preset desk-moe does")
     for name in ("experts", "used"):
         value, most = getattr(node, name), getattr(chip, name)
         require(value <= most, f"{value} {name} are more than this chip's {most}")

@@ -265,26 +265,25 @@ class Ring:
         status = self.read("STATUS")
         if status & Status.ERROR:
             code, index, unit = self._several("ERROR_CODE", 3)
-            self._settle(unit)
+            self._settle()
             completed = self._completed()
             self._reset(0)
             raise Stopped(ErrorCode(code), index, unit, completed)
         self._running = bool(status & Status.RUNNING)
 
-    def _settle(self, failed):
-        """Let the units other than the ``failed`` one end what does not depend on it."""
+    def _settle(self):
+        """Let the units that have not failed end what does not depend on those that have."""
         begun, before = self.device.clock(), None
-        while before != (now := self._work(failed)) and self.device.clock() - begun <= self.device.patience:
+        while before != (now := self._work()) and self.device.clock() - begun <= self.device.patience:
             before = now
             self._write("IRQ_STATUS", Irq.DONE | Irq.ERROR)
             self.device.wait(True)
 
-    def _work(self, failed):
-        """What changes while the units other than the ``failed`` one work."""
-        counters = self._counters()
-        counters.pop(failed, None)
+    def _work(self):
+        """What changes while units work; what those do that have failed is not counted."""
         return self.read("HEAD"), [
-            (of["COMPLETED"], of["BUSY"] - of["STALL_IN"] - of["STALL_OUT"]) for of in counters.values()
+            (of["COMPLETED"], of["BUSY"] - of["STALL_IN"] - of["STALL_OUT"])
+            for of in self._counters().values()
         ]
 
     def _completed(self):

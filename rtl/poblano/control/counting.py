@@ -5,9 +5,10 @@ from amaranth.hdl import *
 __all__ = ["count_events"]
 
 
-def count_events(m, processor, values, counters, queues, clear, cycles_read, stage):
+def count_events(m, processor, values, counters, queues, failed, clear, cycles_read, stage):
     """Drives the counting registers of ``values`` and of each unit's ``counters``, which ``clear`` clears.
-    ``cycles_read``: the low half of the cycles is read; ``stage`` passes commands over, or is None."""
+    ``cycles_read``: the low half of the cycles is read; ``stage`` passes commands over, or is None. What
+    units do that have ``failed`` does not count: it ends nothing."""
     cycles = Signal(64)
     m.d.comb += values["CYCLES_LO"].eq(cycles[:32])
     with m.If(cycles_read):
@@ -23,7 +24,8 @@ def count_events(m, processor, values, counters, queues, clear, cycles_read, sta
     for n, (port, queue) in enumerate(zip(processor.units, queues)):
         m.d.comb += counters[n]["COMPLETED"].eq(queue.count)
         counting += [
-            (counters[n][name.upper()], getattr(port, name)) for name in ("busy", "stall_in", "stall_out")
+            (counters[n][name.upper()], getattr(port, name) & ~failed[n])
+            for name in ("busy", "stall_in", "stall_out")
         ]
     # That the low half is all ones is known a cycle before: the halves are not in one path.
     low, high = cycles[:32], cycles[32:]

@@ -166,7 +166,7 @@ class CommandProcessor(wiring.Component):
         self._interrupts(m, values, state, queues, written["IRQ_STATUS"], word)
         clear_counters = self._control(m, values, state, fetch, expired, written["CONTROL"], word)
         self._boot(m, state)
-        count_events(m, self, values, counters, queues, clear_counters, cycles_read, stage)
+        count_events(m, self, values, counters, queues, state.failed, clear_counters, cycles_read, stage)
         m.d.comb += [values[name].eq(value) for name, value in constants(self.config).items()]
         if ecc is not None:
             inside = [fetch.events] if stage is None else [stage.events, fetch.events]
@@ -333,13 +333,16 @@ class CommandProcessor(wiring.Component):
             self.moved | self.fetch.r.valid | Cat(Cat(queue.start, queue.done) for queue in queues).any()
         )
         idle = Cat(queue.empty for queue in queues).all()
+        running = Cat(queue.running for queue in queues) & ~state.failed
+        # Behind an error what has begun still ends, or is a failure too.
+        due = Mux(state.error, running.any(), (state.waiting != 0) | ~idle)
         m.d.comb += [
             watchdog.limit.eq(values["WATCHDOG"]),
             watchdog.moved.eq(moved | state.booting),
-            watchdog.due.eq(state.enable & ~state.error & ((state.waiting != 0) | ~idle)),
+            watchdog.due.eq(state.enable & due),
             watchdog.resetting.eq(state.resetting),
-            watchdog.in_flight.eq(Cat(~port.idle for port in self.units)),
-            watchdog.running.eq(Cat(queue.running for queue in queues)),
+            watchdog.in_flight.eq(Cat(~port.idle for port in self.units) & ~state.failed),
+            watchdog.running.eq(running),
             watchdog.queued.eq(Cat(~queue.empty for queue in queues)),
             watchdog.fetching.eq(~fetch.idle),
         ]

@@ -273,7 +273,8 @@ REGISTERS = {
 COUNTERS = {
     "COMPLETED": f"commands completed since the queue's reset, modulo 2**{COUNT_BITS}: what waits compare "
     "with",
-    "BUSY": "cycles in which a command was in progress, since the counters were cleared",
+    "BUSY": "cycles in which a command was in progress, since the counters were cleared; none after an error "
+    "of the unit",
     "STALL_IN": "of these, cycles lost waiting for input",
     "STALL_OUT": "of these, cycles lost because output was not accepted",
 }
