@@ -329,21 +329,19 @@ class CommandProcessor(wiring.Component):
         """The error of a chip on which nothing moves; whether a reset has had its time."""
         watchdog = place(m, "watchdog_timer", Watchdog(units=self.config.units))
         moved = Signal()  # late in its cycle, like what is counted
-        m.d.sync += moved.eq(
-            self.moved | self.fetch.r.valid | Cat(Cat(queue.start, queue.done) for queue in queues).any()
-        )
-        idle = Cat(queue.empty for queue in queues).all()
-        running = Cat(queue.running for queue in queues) & ~state.failed
+        moves = Cat(Cat(queue.start, queue.done) for queue in queues).any()
+        m.d.sync += moved.eq(self.moved | self.fetch.r.valid | moves)
+        running, queued = Cat(q.running for q in queues) & ~state.failed, Cat(~q.empty for q in queues)
+        waiting = (state.waiting != 0) | queued.any()
         # Behind an error what has begun still ends, or is a failure too.
-        due = Mux(state.error, running.any(), (state.waiting != 0) | ~idle)
         m.d.comb += [
             watchdog.limit.eq(values["WATCHDOG"]),
             watchdog.moved.eq(moved | state.booting),
-            watchdog.due.eq(state.enable & due),
+            watchdog.due.eq(state.enable & Mux(state.error, running.any(), waiting)),
             watchdog.resetting.eq(state.resetting),
             watchdog.in_flight.eq(Cat(~port.idle for port in self.units) & ~state.failed),
             watchdog.running.eq(running),
-            watchdog.queued.eq(Cat(~queue.empty for queue in queues)),
+            watchdog.queued.eq(queued),
             watchdog.fetching.eq(~fetch.idle),
         ]
         # When it strikes all has stood for some time: whom it blames may come some cycles late.
