@@ -26,7 +26,7 @@ def test_schedulers():
     assert all_bank_bound(config) == pytest.approx(0.9, abs=0.001)
     case = CASES["hbm3/sequential"]
     found = references(config, case.bursts(config, case.beats))
-    assert found["fr_fcfs_per_bank"] > 0.99
+    assert found["fr_fcfs_per_bank"] > 0.9
     assert found["fr_fcfs"] == pytest.approx(all_bank_bound(config), abs=0.01)
     assert found["in_order"] < 0.75
     case = CASES["hbm3/random_64"]

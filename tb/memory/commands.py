@@ -5,7 +5,7 @@ from poblano.isa.topology import UnitKind
 
 __all__ = ["RandomCommands", "rows_of"]
 
-DMA_OPCODES = [op for op in Opcode if op.kind in (UnitKind.DMA, None)]
+DMA_OPCODES = [op for op in Opcode if op.kind is UnitKind.DMA] + [Opcode.NOP]
 
 
 class RandomCommands:
