@@ -11,7 +11,15 @@ from ..models.experts import Experts
 from ..models.model import rows_of
 from .errors import CompileError
 from .image import Allocator, align
-from .weights import TiledMatrix, block_tensor, check_weights, matrix_parts, split_columns, weight_form
+from .weights import (
+    TiledMatrix,
+    block_tensor,
+    check_weights,
+    matrix_steps,
+    matrix_stream,
+    split_columns,
+    weight_form,
+)
 
 __all__ = ["ExpertMatrix", "ExpertPlaces", "ExpertRoom", "mixtures", "refuse"]
 
@@ -123,9 +131,9 @@ class ExpertPlaces:
             offsets.append(len(mine[0]))
             for expert in range(experts):
                 part = rows_of(tensor, slice(expert * rows + first, expert * rows + end))
-                mine[expert] += matrix_parts(part, config)[0]
+                mine[expert] += matrix_stream(part, config)
         form = {name: int(value) for name, value in weight_form(tensor).items()}
-        _, k_blocks, group = matrix_parts(rows_of(tensor, slice(0, 0)), config)
+        k_blocks, group = matrix_steps(tensor, config)
         return form, k_blocks, tuple(ranges), offsets, group
 
 

@@ -22,7 +22,8 @@ __all__ = [
     "check_weights",
     "choose_activation",
     "matrix_bytes",
-    "matrix_parts",
+    "matrix_steps",
+    "matrix_stream",
     "split_columns",
     "weight_form",
     "weight_format",
@@ -101,9 +102,7 @@ def choose_activation(name, config):
 
 def matrix_bytes(tensor, config):
     """Bytes of the streams of a BlockTensor."""
-    form, array = weight_form(tensor), config.tile.array
-    step = step_bytes(config, element=form["element"], scale=form["scale"], minimum=form["minimum"])
-    return step * -(-tensor.shape[1] // (BLOCK * array.segments)) * -(-tensor.shape[0] // array.cols)
+    return matrix_steps(tensor, config)[1] * -(-tensor.shape[0] // config.tile.array.cols)
 
 
 def matrix_steps(tensor, config):
@@ -115,25 +114,24 @@ def matrix_steps(tensor, config):
     return k_blocks, step * k_blocks // array.segments
 
 
-def matrix_parts(tensor, config):
-    """(the bytes of its stream, K in blocks, whole steps of the array, bytes of a group of array columns) of
-    a BlockTensor (N out, K in)."""
+def matrix_stream(tensor, config):
+    """The bytes of the stream of a BlockTensor (N out, K in), which may have no rows."""
     form, blocks = weight_form(tensor), tensor.shape[1] // BLOCK
-    k_blocks, group_bytes = matrix_steps(tensor, config)
+    k_blocks, _ = matrix_steps(tensor, config)
     pad = lambda part, unit, value=0: np.pad(
         part.T, ((0, (k_blocks - blocks) * unit), (0, 0)), constant_values=value
     )
-    data = b""
-    if tensor.shape[0]:
-        data = pack_weights(
-            pad(tensor.q, BLOCK),
-            pad(tensor.scale, 1, int(form["scale"] is ScaleFormat.E8M0)),
-            None if tensor.minimum is None else pad(tensor.minimum, 1),
-            config,
-            element=form["element"],
-            scale_format=form["scale"],
-        )
-    return bytes(data), k_blocks, group_bytes
+    if not tensor.shape[0]:
+        return b""
+    data = pack_weights(
+        pad(tensor.q, BLOCK),
+        pad(tensor.scale, 1, int(form["scale"] is ScaleFormat.E8M0)),
+        None if tensor.minimum is None else pad(tensor.minimum, 1),
+        config,
+        element=form["element"],
+        scale_format=form["scale"],
+    )
+    return bytes(data)
 
 
 def split_columns(widths, config, *, blocks=True, unit=1):
@@ -191,11 +189,9 @@ class TiledMatrix:
         for tile, (first, end) in enumerate(ranges):
             rows, home = tensor.rows(slice(first, end)), config.topology.home_of(tile)
             if isinstance(tensor, OutlineTensor):
-                addresses.append(
-                    image.reserve(-(-(end - first) // config.tile.array.cols) * group_bytes, home)
-                )
+                addresses.append(image.reserve(matrix_bytes(rows, config), home))
             else:
-                addresses.append(image.append(matrix_parts(rows, config)[0], home))
+                addresses.append(image.append(matrix_stream(rows, config), home))
         return cls(
             {name: int(value) for name, value in weight_form(tensor).items()},
             k_blocks,
