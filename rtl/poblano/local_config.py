@@ -49,6 +49,11 @@ class LocalConfig:
         """Bits of a local address in commands: a line of vector memory or a block of activation memory."""
         return max(self.line_addr_width, self.amem_addr_width)
 
+    def rows_of(self, lines):
+        """A number of lines of vector memory, or a line's address, as that of rows: a Python int or a
+        Value."""
+        return (lines << exact_log2(LINE_WORDS)) >> exact_log2(self.lanes)
+
     @property
     def addr_width(self):
         """Bits of a write's address: a row or a block."""

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from ..config import LINE_WORDS, LocalConfig, TileConfig
+from ..config import LocalConfig, TileConfig
 from ..ecc.events import ECCEvents, uses
 from ..interfaces import BusWrite, LocalWrite, RowLayout
 from ..stream.fifo import BufferedFIFO
@@ -100,10 +100,6 @@ class ResultWriter(wiring.Component):
             self.i.ready.eq(results.i.ready),
         ]
 
-        def lines(value):
-            """Lines as rows of vector memory."""
-            return (value << exact_log2(LINE_WORDS)) >> exact_log2(tile.lanes)
-
         width = local.vmem_addr_width
         base, base_reg, row, row_reg = Signal(width), Signal(width), Signal(width), Signal(width)
         move, tile_ends = Signal(), Signal()
@@ -117,7 +113,7 @@ class ResultWriter(wiring.Component):
         put, out = queue.i.payload, queue.o.payload
         write = Signal(LocalWrite(local))
         m.d.comb += [
-            base.eq(Mux(at.first.group, lines(at.command.dst), base_reg)),
+            base.eq(Mux(at.first.group, local.rows_of(at.command.dst), base_reg)),
             row.eq(Mux(at.first.row, base, row_reg)),
             put.addr.eq(row + at.index.part),
             put.row.eq(word_mux(piece, list(results.o.payload))),
@@ -139,7 +135,7 @@ class ResultWriter(wiring.Component):
             results.o.ready.eq(move & (piece.all() if pieces > 1 else 1)),
         ]
         with m.If(move & at.last.part):
-            m.d.sync += row_reg.eq(Mux(tile_ends, base, row + lines(at.command.dst_stride)))
+            m.d.sync += row_reg.eq(Mux(tile_ends, base, row + local.rows_of(at.command.dst_stride)))
             with m.If(at.last.row):
                 m.d.sync += base_reg.eq(base + parts)
         m.d.sync += self.done.eq(queue.o.valid & queue.o.ready & out.last)

@@ -94,11 +94,6 @@ class Router(wiring.Component):
         self._give(m, command, writes.o)
         self._sequence(m, command, selector, sorter, writes.i)
         return m
-        return m
-
-    def _rows(self, lines):
-        """Lines as rows of vector memory."""
-        return (lines << exact_log2(LINE_WORDS)) >> exact_log2(self.local_config.lanes)
 
     def _give(self, m, command, write):
         """Writes to the own tile or over the bus."""
@@ -131,8 +126,8 @@ class Router(wiring.Component):
                 m.d.sync += [
                     command.eq(self.cmd.payload),
                     row.number.eq(0),
-                    row.values.eq(self._rows(begin.a)),
-                    row.weights.eq(self._rows(begin.b)),
+                    row.values.eq(local.rows_of(begin.a)),
+                    row.weights.eq(local.rows_of(begin.b)),
                     row.word.eq(begin.dst << exact_log2(LINE_WORDS)),
                 ]
                 with m.If(self.cmd.valid):
@@ -143,8 +138,8 @@ class Router(wiring.Component):
                 m.d.comb += selector.start.eq(1)
                 m.d.sync += [
                     row.number.eq(row.number + 1),
-                    row.values.eq(row.values + self._rows(command.a_stride)),
-                    row.weights.eq(row.weights + self._rows(command.b_stride)),
+                    row.values.eq(row.values + local.rows_of(command.a_stride)),
+                    row.weights.eq(row.weights + local.rows_of(command.b_stride)),
                     row.word.eq(row.word + (command.dst_stride << exact_log2(LINE_WORDS))),
                 ]
                 m.next = "ASK"

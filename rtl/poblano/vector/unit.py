@@ -193,7 +193,7 @@ class VectorUnit(wiring.Component):
         for reader, operand in ((a, lanes.a), (b, lanes.b), (c, lanes.c)):
             connect(m, reader.o, operand)
 
-        lines = lambda value: (value << exact_log2(LINE_WORDS)) >> exact_log2(self.config.lanes)
+        rows_of = self.config.local.rows_of
         m.d.comb += [
             a.start.eq(start),
             b.start.eq(start & uses(begin, Select.B)),
@@ -205,8 +205,8 @@ class VectorUnit(wiring.Component):
         ]
         for reader, name in ((a, "a"), (b, "b")):
             m.d.comb += [
-                reader.base.eq(lines(begin[name])),
-                reader.stride.eq(lines(command[f"{name}_stride"])),
+                reader.base.eq(rows_of(begin[name])),
+                reader.stride.eq(rows_of(command[f"{name}_stride"])),
                 reader.rows.eq(command.rows),
                 reader.blocks.eq(command.blocks),
             ]

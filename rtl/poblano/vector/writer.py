@@ -106,8 +106,7 @@ class VectorWriter(wiring.Component):
     def _elements(self, m, quantised, stored):
         """The walk through the elements' addresses."""
         config, command = self.config, self.command
-        lines = lambda value: (value << exact_log2(LINE_WORDS)) >> exact_log2(config.lanes)
-        place_of = lambda c, name: Mux(c.sink == Sink.QUANTISE, c[name], lines(c[name]))
+        place_of = lambda c, name: Mux(c.sink == Sink.QUANTISE, c[name], config.rows_of(c[name]))
         group = row_group(config.lanes)
         walk = place(
             m,
