@@ -69,8 +69,8 @@ class BurstQueue(wiring.Component):
     wanted : Out(banks), banks that bursts are still to use
     lacks : Out(banks), with ``config.ecc``, those in which they have to have another row
     released : In(banks), with ``config.ecc``, banks that another queue is to have first
-    soon : Out(banks in a group), banks of bursts that no other has to be served before, in any group
-    left : Out(banks in a group), the last beat of a granule is taken in this cycle
+    soon : Out(sets), those of bursts that no other has to be served before
+    left : Out(sets), the last beat of a granule is taken in this cycle
     hit : Out(1), the row of a burst's next beat is open
     aged : Out(1); empty, full : Out(1), no burst is inside, no more can be
     """
@@ -299,7 +299,7 @@ class BurstQueue(wiring.Component):
 
 class _Slot:
     """The registers of a burst of ``queue``: its next place, the beats left less one, whether a beat's row
-    is open in each group (``hits``), the groups in which beats are left (``needs``), and which other slots'
+    is open in each way (``hits``), the ways in which beats are left (``needs``), and which other slots'
     bursts are older, of the same id and older (``order``), or older with another row of the same bank
     (``foe``)."""
 

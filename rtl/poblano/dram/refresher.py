@@ -34,8 +34,8 @@ class Refresher(wiring.Component):
     Members
     -------
     wanted : In(banks), bursts need this bank
-    soon : In(banks in a group), banks of bursts that no other has to be served before, in any group
-    left : In(banks in a group), the last beat of a granule of theirs is taken in this cycle
+    soon : In(sets), those of bursts that no other has to be served before
+    left : In(sets), the last beat of a granule of theirs is taken in this cycle
     open, may_precharge, may_activate : In(banks), of each bank, by its own commands; ``open`` is 1 from when
         the activation is on the pins
     may_refresh : In(groups), commands to other banks allow it
@@ -98,7 +98,7 @@ class BankRefresher(Refresher):
     Latency: 1 cycle from a refresh that is due to the first command.
 
     In a round each bank is refreshed once; a round is due in each interval. Best are the banks that a
-    stream has just left at the end of a granule, all groups one right after the other, since it comes back
+    stream has just left at the end of a granule, all ways one right after the other, since it comes back
     to them last; or any when no burst is there. From ``SOON`` rounds that are due on, a bank without bursts
     is taken when no refresh is going on, from ``LATE`` any bank, and from ``URGENT`` without waiting for
     the refresh before: the bursts wait.
