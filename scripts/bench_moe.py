@@ -11,16 +11,15 @@ import json
 from pathlib import Path
 import sys
 
+from bench_speed import random_model
 import numpy as np
 
-from poblano.config import BLOCK, preset
+from poblano.config import preset
 from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD
 from poblano.isa.commands import COMMAND_BYTES, Opcode
 from poblano_host.compiler import CompiledModel
 from poblano_host.compiler.model import Chunk
-from poblano_host.models import Model
 from poblano_host.models.arch import FAMILIES
-from poblano_host.models.model import BlockTensor
 from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, place_model
 from poblano_host.runtime.report import roofline_cycles
 from poblano_host.runtime.timeline import slices
@@ -42,8 +41,7 @@ class Sizes:
     head_dim: int = 64
 
     def model(self):
-        family = FAMILIES["mixtral"]
-        c = family.config_type(
+        c = FAMILIES["mixtral"].config_type(
             **vars(self),
             architecture="mixtral",
             name=f"{self.experts} experts of {self.dim}/{self.ffn_dim}",
@@ -53,17 +51,7 @@ class Sizes:
             rope_base=10000.0,
             norm_eps=1e-5,
         )
-        rng, tensors = np.random.default_rng(0), {}
-        for name, shape in family.graph(c).shapes().items():
-            if len(shape) == 1:
-                tensors[name] = rng.uniform(0.5, 1.5, shape).astype(np.float32)
-                continue
-            q = rng.integers(0, 16, shape, np.uint8)
-            scale = rng.uniform(0.1, 0.3, (shape[0], shape[1] // BLOCK)) * shape[1] ** -0.5
-            tensors[name] = BlockTensor(
-                "q4_1", q, scale.astype(np.float16), (-7.5 * scale).astype(np.float16)
-            )
-        return Model(c, tensors, None)  # type: ignore[arg-type]  # no text
+        return random_model(c)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,19 @@ from poblano_host.runtime.report import Run, summarise
 from poblano_host.runtime.session import Session
 
 
+def random_model(config):
+    """The :class:`Model` of a ModelConfig, without text, whose weights, of Q4_1, are random."""
+    generator, tensors = np.random.default_rng(0), {}
+    for name, shape in FAMILIES[config.architecture].graph(config).shapes().items():
+        if len(shape) == 1:
+            tensors[name] = generator.uniform(0.5, 1.5, shape).astype(np.float32)
+            continue
+        q = generator.integers(0, 16, shape, np.uint8)
+        scale = generator.uniform(0.1, 0.3, (shape[0], shape[1] // BLOCK)) * shape[1] ** -0.5
+        tensors[name] = BlockTensor("q4_1", q, scale.astype(np.float16), (-7.5 * scale).astype(np.float16))
+    return Model(config, tensors, None)  # type: ignore[arg-type]  # no text
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Those of a Llama of one layer with heads of 64; its weights, of Q4_1, are random."""
@@ -47,17 +60,7 @@ class Sizes:
             rope_base=10000.0,
             norm_eps=1e-5,
         )
-        generator, tensors = np.random.default_rng(0), {}
-        for name, shape in FAMILIES["llama"].graph(c).shapes().items():
-            if len(shape) == 1:
-                tensors[name] = generator.uniform(0.5, 1.5, shape).astype(np.float32)
-                continue
-            q = generator.integers(0, 16, shape, np.uint8)
-            scale = generator.uniform(0.1, 0.3, (shape[0], shape[1] // BLOCK)) * shape[1] ** -0.5
-            tensors[name] = BlockTensor(
-                "q4_1", q, scale.astype(np.float16), (-7.5 * scale).astype(np.float16)
-            )
-        return Model(c, tensors, None)  # type: ignore[arg-type]  # no text
+        return random_model(c)
 
 
 @dataclass(frozen=True)
