@@ -347,8 +347,8 @@ class Plan:
                 [
                     (kv, 0, sizes.group, *span)
                     for bounds in mine
-                    for span in split(*bounds)
                     for kv in range(sizes.kv_heads)
+                    for span in split(*bounds)
                 ]
                 for mine in owned
             ]

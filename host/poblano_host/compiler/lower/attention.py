@@ -149,6 +149,8 @@ class _Piece:
     def _scores(self):
         s, item = self.s, self.item
         groups, keys = self.layout.keys(self.kv, self.first, self.granules)
+        # Before the last KV head's outputs: while these are computed the vector unit has scores to work on.
+        s.builder.head -= 2
         s.builder.matmul(
             self.tile,
             [self.tile],
@@ -167,6 +169,7 @@ class _Piece:
             element=s.formats.attention.element,
             label=f"{self.label}.scores",
         )
+        s.builder.head += 2
 
     def load_scales(self, tiles):
         """V's scales of the positions that this piece sees, to ``tiles``."""

@@ -43,7 +43,9 @@ def project(s, node, tokens):
             if piece is None:
                 continue
             head, product, take, span = piece
-            s.builder.head = s.attention_rank(tokens[0], head)
+            # Of several sequences keys and values come first: each is stored on its own, which takes long.
+            first = len(s.shape.parts) > 1 and product is not q
+            s.builder.head = s.attention_rank(tokens[0], 0 if first else head)
             line, stride = chunks.place(n), s.plan.lines(1, span[1] - span[0])
             for some in row_set:
                 at = line + (some[0] - tokens[0]) * stride
