@@ -26,7 +26,7 @@ SPECIAL = {
 }
 ALIKE = ("llama", "llama with llama3", "llama with linear", "phi3 with longrope")
 """These differ from others in a table alone."""
-MIXTURES = ("mixtral", "qwen3moe", "dots1")
+MIXTURES = ("mixtral", "olmoe", "qwen3moe", "dots1")
 """Those that compile."""
 COMPILED = [
     case for case in CASES if case not in ALIKE and (case in MIXTURES or "experts" not in CASES[case])

@@ -240,8 +240,10 @@ class ModelMemory:
             nodes = sorted(nodes, key=lambda node: node.width)
             users = self.graph.consumers(nodes[0].name)
             blocks = not users or not all(isinstance(user, Residual) for user in users)
-            normed = any(isinstance(u, HeadNorm) for n in nodes for u in self.graph.consumers(n.name))
-            unit = self.sizes.head_dim if normed else 1
+            users = [user for node in nodes for user in self.graph.consumers(node.name)]
+            size = self.sizes.head_dim
+            normed = any(isinstance(user, HeadNorm) and user.head_dim == size for user in users)
+            unit = size if normed else 1
             split = split_columns([n.width for n in nodes], self.config, blocks=blocks, unit=unit)
             ranges |= zip([n.name for n in nodes], split)
         return [ranges[node.name] for node in linears]

@@ -304,7 +304,8 @@ class Plan:
         for lines in (max(self.pool_lines // 2, least), max(self.pool_lines // 4, least), least):
             self.qkv = self.chunks(rows, columns, lines=lines, spare=1, granule=granule)
             used = (self.qkv.count + 1) * self.qkv.lines
-            room = self.pool_lines - used
+            self.whole_rows = self.pool + used  # rows of keys, of queries, and room to rotate
+            room = self.pool_lines - used - 3 * self.lines(self.groups.own, self.sizes.together)
             sizes = {buffers: self._item_tokens(heads, most, buffers, room) for buffers in (4, 3, 2, 1)}
             if sizes[2] >= min(most, 4):
                 break

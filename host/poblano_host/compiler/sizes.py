@@ -26,7 +26,12 @@ from .experts import refuse
 from .image import align
 from .weights import block_tensor, matrix_bytes
 
-__all__ = ["Sizes", "vector_of"]
+__all__ = ["Sizes", "normed_together", "vector_of"]
+
+
+def normed_together(node, head_dim):
+    """Whether an operator is the norm of all heads together, of ``head_dim`` elements each."""
+    return isinstance(node, HeadNorm) and node.head_dim > head_dim
 
 
 def vector_of(node):
@@ -48,10 +53,6 @@ def _refuse(graph):
         raise CompileError(f"{node.name}: latent attention can't be compiled")
     for node in graph.of(SigmoidScaled):
         raise CompileError(f"{node.name}: a shared expert's score can't be compiled")
-    for rope in graph.of(Rope):
-        node = graph.node(rope.inputs[0])
-        if type(node) is Norm:
-            raise CompileError(f"{node.name}: a norm of all heads together can't be compiled")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Sizes:
     attended_blocks, hidden_blocks : the same of the attention's output and of the gated activation
     head_blocks, head_steps : blocks of a head, and those up to whole steps
     out_words : FP32 words of a head's output: each block has a granule
-    head_granule : columns of queries and keys that are kept together: whole heads if they are normalised
+    head_granule : columns of queries and keys that are kept together: whole heads if each is normalised
+    together : elements of the widest row of heads that are normalised together; 0 if none are
     norms : norms of a layer; vectors : room for each of a layer's :func:`vector_of`, in words
     ropes : tables of rotary embeddings
     windows : of the layers' attention, of each the positions or None
@@ -92,6 +94,7 @@ class Sizes:
     hidden_blocks: int
     out_words: int
     head_granule: int
+    together: int
     norms: int
     vectors: tuple
     ropes: int
@@ -121,6 +124,8 @@ class Sizes:
                 f"{name}: attention of {len(shapes)} different shapes; all layers' must have one"
             )
         heads, kv_heads, head_dim = shapes.pop() if shapes else (0, 0, 0)
+        together = [node for node in graph.of(HeadNorm) if normed_together(node, head_dim)]
+        apart = len(together) < len(graph.of(HeadNorm))
         granule = max(BLOCK, array.cols)
         dim = most(Residual)
         of_layer = lambda kind: [[node for node in layer if isinstance(node, kind)] for layer in graph.layers]
@@ -159,7 +164,8 @@ class Sizes:
             attended_blocks=steps(heads * head_dim),
             hidden_blocks=steps(max(hidden, default=0)),
             out_words=head_dim // BLOCK * granule,
-            head_granule=lcm(granule, head_dim) if graph.of(HeadNorm) else granule,
+            head_granule=lcm(granule, head_dim) if apart else granule,
+            together=max((node.width for node in together), default=0),
             norms=max(len(nodes) for nodes in of_layer(Norm)),
             vectors=tuple(max(words) for words in zip_longest(*vectors, fillvalue=0)),
             ropes=len({(rope.frequencies, rope.scale) for rope in graph.of(Rope)}),
