@@ -225,6 +225,7 @@ class Plan:
         self.ropes = [take(count * 2 * sizes.head_dim) for _ in range(sizes.ropes)]
         # Each piece has a block of its own, which is computed at once.
         self.squares = [take(-(-share // PIECE) * BLOCK) for share in self.groups.share]
+        self.scores = [take(share) for share in self.groups.share] if sizes.scored else []
         scalars = align(max(count * sizes.group, BLOCK), BLOCK)
         scalars = min(scalars, self.config.tile.tokens)
         self.maxima, self.sums = ([take(scalars) for _ in range(BUFFERS)] for _ in range(2))

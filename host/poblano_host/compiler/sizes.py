@@ -51,8 +51,6 @@ def _refuse(graph):
             raise CompileError(f"{node.name}: sinks of attention can't be compiled")
     for node in graph.of(LatentAttention):
         raise CompileError(f"{node.name}: latent attention can't be compiled")
-    for node in graph.of(SigmoidScaled):
-        raise CompileError(f"{node.name}: a shared expert's score can't be compiled")
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ class Sizes:
         needs room beside them
     added_norms : whether what is added to the residual is normalised
     layer_norms : whether there are norms that need the mean
+    scored : whether there are sums that the tokens' scores multiply
     layer_macs, layer_bytes : multiply-accumulates for a token, and bytes, of the first layer's weights
     experts, used : the most of a mixture, and those that a token uses; 0 if there are none
     attention_output_bytes, residual_bytes : of these, those that are applied to attention's output; those
@@ -103,6 +102,7 @@ class Sizes:
     spare: int
     added_norms: bool
     layer_norms: bool
+    scored: bool
     layer_macs: int
     layer_bytes: int
     attention_output_bytes: int
@@ -174,6 +174,7 @@ class Sizes:
             spare=int(any(node.function == "gelu" for node in activations)),
             added_norms=any(node.name in residuals for node in graph.of(Norm)),
             layer_norms=bool(graph.of(LayerNorm)),
+            scored=bool(graph.of(SigmoidScaled)),
             layer_macs=sum(n.width * n.k for n in linears)
             + sum(3 * n.used * n.width * n.hidden for n in routed),
             layer_bytes=sum(size.values()) + sum(expert(n) * n.used // n.experts for n in routed),
