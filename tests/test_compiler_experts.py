@@ -150,6 +150,11 @@ def test_bytes(model):
         ({}, dict(experts=ExpertsConfig(experts=4, used=2)), "5 experts are more than this chip's 4"),
         (dict(experts=6, used=5), {}, "5 used are more than this chip's 4"),
         (
+            dict(family="gpt_oss", window=9, limit=None, slope=1.702, tied=False),
+            {},
+            "layer0.ffn_experts: biases of experts with SiLU can't be compiled",
+        ),
+        (
             GROUPED | dict(experts=8, groups=4, used_groups=2),
             {},
             "layer0.ffn_experts: groups of experts can't be compiled",

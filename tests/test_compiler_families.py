@@ -27,7 +27,7 @@ SPECIAL = {
 }
 ALIKE = ("llama", "llama with llama3", "llama with linear", "phi3 with longrope")
 """These differ from others in a table alone."""
-MIXTURES = ("mixtral", "olmoe", "qwen2moe", "qwen3moe", "dots1")
+MIXTURES = ("mixtral", "olmoe", "qwen2moe", "qwen3moe", "gpt_oss", "dots1")
 """Those that compile."""
 COMPILED = [
     case for case in CASES if case not in ALIKE and (case in MIXTURES or "experts" not in CASES[case])

@@ -24,6 +24,7 @@ from ..models.operators import (
 from .errors import CompileError
 from .experts import refuse
 from .image import align
+from .sinks import patterns, row_words
 from .weights import block_tensor, matrix_bytes
 
 __all__ = ["Sizes", "normed_together", "vector_of"]
@@ -34,9 +35,11 @@ def normed_together(node, head_dim):
     return isinstance(node, HeadNorm) and node.head_dim > head_dim
 
 
-def vector_of(node):
+def vector_of(node, config):
     """(tensor, elements) of what an operator adds to or multiplies each of its rows by, but for the gain of
     a norm of the residual; None if there is none."""
+    if isinstance(node, Attention):
+        return None if node.sinks is None else (node.sinks, len(patterns(node, config)) * row_words(config))
     if isinstance(node, Linear):
         return None if node.bias is None else (node.bias, node.width)
     if isinstance(node, HeadNorm):
@@ -46,9 +49,6 @@ def vector_of(node):
 
 def _refuse(graph):
     """CompileError for an operator that no commands compute, before anything is placed."""
-    for node in graph.of(Attention):
-        if node.sinks is not None:
-            raise CompileError(f"{node.name}: sinks of attention can't be compiled")
     for node in graph.of(LatentAttention):
         raise CompileError(f"{node.name}: latent attention can't be compiled")
 
@@ -75,6 +75,7 @@ class Sizes:
     scored : whether there are sums that the tokens' scores multiply
     layer_macs, layer_bytes : multiply-accumulates for a token, and bytes, of the first layer's weights
     experts, used : the most of a mixture, and those that a token uses; 0 if there are none
+    clamped : the most elements of an expert with a clamped activation; 0 if there are none
     attention_output_bytes, residual_bytes : of these, those that are applied to attention's output; those
         whose results are added to the residual
     """
@@ -109,6 +110,7 @@ class Sizes:
     residual_bytes: int
     experts: int
     used: int
+    clamped: int
 
     @classmethod
     def of(cls, model, config):
@@ -138,7 +140,7 @@ class Sizes:
             raise CompileError(f"{name}: a bias of the projection to logits can't be compiled")
         room = lambda elements: max(align(elements, granule), BLOCK * steps(elements))
         vectors = [
-            [room(vector[1]) for vector in map(vector_of, nodes) if vector]
+            [room(vector[1]) for node in nodes if (vector := vector_of(node, config))]
             for nodes in (*graph.layers, graph.epilogue)
         ]
         activations, mixtures = graph.of(Activation), graph.of(Experts)
@@ -182,6 +184,7 @@ class Sizes:
             residual_bytes=sum(size[n] for n in feeding),
             experts=max((node.experts for node in mixtures), default=0),
             used=max((node.used for node in mixtures), default=0),
+            clamped=max((node.hidden for node in mixtures if node.limit is not None), default=0),
         )
 
     def again_bytes(self, tiles):

@@ -10,6 +10,7 @@ from poblano.isa.vector_ops import AluOp, Select, Sink
 
 from ...models.operators import HeadNorm, Rope
 from ..errors import CompileError
+from ..sinks import LOG2_E
 from ..sizes import normed_together
 from .linear import add_bias, ranges
 from .norm import normalise
@@ -17,8 +18,6 @@ from .rope import parts, rotate
 from .step import Results, local
 
 __all__ = ["project", "query"]
-
-LOG2_E = 1.4426950408889634
 
 
 def project(s, node, tokens):
