@@ -1,6 +1,6 @@
 """Attention of the families: sliding windows, and heads of any size."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -9,7 +9,9 @@ from poblano_host.accuracy import compare
 from poblano_host.compiler import CompiledModel, plan
 from poblano_host.compiler import model as compiled_model
 from poblano_host.compiler.symbols import before, granules, skipped
-from poblano_host.models import FloatModel
+from poblano_host.models import FloatModel, Model
+from poblano_host.models.graph import Graph
+from poblano_host.models.operators import Attention
 from poblano_host.models.padding import padded_heads
 from tests.models_families import SMALL_SIZES, model_of
 from tests.models_tiny import Run, chip
@@ -85,3 +87,46 @@ def test_spans(family, tiles, monkeypatch):
     assert accuracy.kl < 0.01 and accuracy.clear_top1 == 1
     np.testing.assert_array_equal(run([50, 64, 64, 3, 1, 1, 9, 1, 37]), expected)
     np.testing.assert_array_equal(run([64, 63, 2, 64, 37]), expected)
+
+
+@dataclass(frozen=True, eq=False)
+class _Changed(Model):
+    """A model with a graph of its own, not its family's."""
+
+    changed: Graph = field(kw_only=True)
+
+    @property
+    def graph(self):
+        return self.changed
+
+
+def with_sinks(model, values):
+    """``model`` whose heads have the sinks ``values`` in every layer."""
+    tensors, graph = dict(model.tensors), model.graph
+
+    def changed(nodes):
+        of = lambda node: replace(node, sinks=f"{node.name}.sinks") if type(node) is Attention else node
+        return tuple(of(node) for node in nodes)
+
+    graph = Graph(graph.prologue, tuple(map(changed, graph.layers)), graph.epilogue)
+    tensors |= {node.sinks: np.array(values, np.float32) for node in graph.of(Attention)}
+    return _Changed(model.config, tensors, model.tokenizer, changed=graph)
+
+
+@pytest.mark.parametrize(
+    "family, values", [("llama", (1, -0.5, 2.5, 4)), ("mistral", (-300, 300, 0, 1))], ids=str
+)
+def test_sinks(family, values, monkeypatch):
+    """Sinks of a few spans or of a window, far above and below all scores too; heads of one KV head are dealt
+    out to several tiles."""
+    for module in (plan, compiled_model):
+        monkeypatch.setattr(module, "SPAN", 32)
+    plain = model_of(family, **SMALL_SIZES | (dict(window=13) if family == "mistral" else {}))
+    model = with_sinks(plain, values)
+    reference = FloatModel(model).forward(TOKENS)
+    assert np.abs(reference - FloatModel(plain).forward(TOKENS)).max() > 2
+    expected = Run(CompiledModel(model, chip(vmem_lines=4096))).steps(TOKENS, [16, 16, 8])
+    assert np.abs(expected - reference).mean() < 0.06
+    for tiles, homes in ((3, 1), (4, 2)):
+        compiled = CompiledModel(model, chip(vmem_lines=4096, tiles=tiles, homes=homes))
+        np.testing.assert_array_equal(Run(compiled).steps(TOKENS, [16, 3, 13, 7, 1]), expected)

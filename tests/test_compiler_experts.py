@@ -24,6 +24,7 @@ MODELS = {
     "renormalised": dict(family="qwen3moe", experts=16, used=4, renormalise=True),
     "layers that repeat": dict(family="mixtral", experts=4, used=1, layers=7),
 }
+GROUPED = dict(family="dots1", shared=1, dense_layers=0, dense_dim=64, factor=1.0, renormalise=True)
 CONFIGS = {
     "one tile": dict(tiles=1),
     "three tiles": dict(tiles=3),
@@ -148,7 +149,16 @@ def test_bytes(model):
         ({}, dict(experts=None), "layer0.ffn_experts: this chip routes no experts"),
         ({}, dict(experts=ExpertsConfig(experts=4, used=2)), "5 experts are more than this chip's 4"),
         (dict(experts=6, used=5), {}, "5 used are more than this chip's 4"),
-        (dict(family="qwen2moe", shared_dim=64, renormalise=True), {}, "can't be compiled"),
+        (
+            dict(family="gpt_oss", window=9, limit=None, slope=1.702, tied=False),
+            {},
+            "layer0.ffn_experts: biases of experts with SiLU can't be compiled",
+        ),
+        (
+            GROUPED | dict(experts=8, groups=4, used_groups=2),
+            {},
+            "layer0.ffn_experts: groups of experts can't be compiled",
+        ),
     ],
 )
 def test_refusals(options, changes, message):

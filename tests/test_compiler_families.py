@@ -22,11 +22,12 @@ SPECIAL = {
     "phi3": dict(window=5),
     "smollm3": dict(interval=2),
     "gemma3": dict(period=2, window=13),
+    "qwen2moe": dict(used=3),
     "dots1": dict(groups=1, used_groups=1),
 }
 ALIKE = ("llama", "llama with llama3", "llama with linear", "phi3 with longrope")
 """These differ from others in a table alone."""
-MIXTURES = ("mixtral", "qwen3moe", "dots1")
+MIXTURES = ("mixtral", "olmoe", "qwen2moe", "qwen3moe", "gpt_oss", "dots1")
 """Those that compile."""
 COMPILED = [
     case for case in CASES if case not in ALIKE and (case in MIXTURES or "experts" not in CASES[case])

@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.models import FloatModel, ModelError
 from poblano_host.models.gguf import export_gguf, load_gguf
 from poblano_host.models.rope import RopeScaling, rope_frequencies
 from poblano_host.models.safetensors import load_directory
-from tests.models_families import SMALL_SIZES, model_of
+from tests.models_families import model_of
 from tests.models_files import save_directory, tiny_tokenizer
-from tests.models_tiny import chip
 from tests.test_models import check_against_llama_cpp
 from tests.test_models_mixtures import rewritten
 
@@ -194,8 +192,3 @@ def test_yarn_that_is_not_truncated(folder):
     np.testing.assert_allclose(model.config.frequencies, expected)
     with pytest.raises(ModelError, match="x.gguf: GGUF can't state truncate False of RoPE scaling 'yarn'$"):
         export_gguf(model, folder / "x.gguf")
-
-
-def test_sinks_are_not_compiled():
-    with pytest.raises(CompileError, match="^layer0.attn: sinks of attention can't be compiled$"):
-        CompiledModel(model_of("gpt_oss", **SMALL_SIZES), chip(vmem_lines=4096))

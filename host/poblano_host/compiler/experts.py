@@ -43,9 +43,10 @@ def refuse(node, config):
         value, most = getattr(node, name), getattr(chip, name)
         require(value <= most, f"{value} {name} are more than this chip's {most}")
     require(node.groups == 1, "groups of experts can't be compiled")
-    require(node.limit is None and node.function == "silu", "only SiLU of experts can be compiled")
+    clamped = node.limit is not None
+    require(clamped or node.function == "silu", "only SiLU of experts can be compiled")
     biases = (node.gate_bias, node.up_bias, node.down_bias)
-    require(not any(biases), "biases of experts can't be compiled")
+    require(clamped or not any(biases), "biases of experts with SiLU can't be compiled")
     require(
         node.selection_bias is None or node.scoring == "sigmoid",
         "a bias of the selection by softmax can't be compiled",
@@ -79,7 +80,9 @@ class ExpertPlaces:
     before in every tile's home.
 
     biases : addresses of the router's bias and of the selection's, None where there is none
-    size : bytes of an expert's streams
+    added : with a clamped activation, for each tile (address, lines) of what expert 0 adds to the tile's
+        columns: to gate, to up (its bias, and 1), and to down, one behind the other; else empty
+    size : bytes of all that a tile reads of an expert, together
     """
 
     router: TiledMatrix
@@ -89,6 +92,7 @@ class ExpertPlaces:
     pitch: int
     size: int
     biases: tuple
+    added: tuple
 
     @classmethod
     def place(cls, image, node, model, config):
@@ -102,8 +106,10 @@ class ExpertPlaces:
         streams, made = [[b""] * node.experts for _ in range(config.tiles)], {}
         for name, (stored, ranges) in parts.items():
             made[name] = cls._part(tensor(stored), node.experts, ranges, streams, config)
+        unit = max(config.stream_bytes, config.memory.data_bytes)
+        added = cls._added(node, model, hidden, out, streams, unit)
         size = max(len(one) for mine in streams for one in mine)
-        pitch = align(size, max(config.stream_bytes, config.memory.data_bytes))
+        pitch = align(size, unit)
         bases = [
             image.append(b"".join(one.ljust(pitch, b"\0") for one in mine), config.topology.home_of(tile))
             for tile, mine in enumerate(streams)
@@ -120,7 +126,32 @@ class ExpertPlaces:
             else image.array(np.pad(np.asarray(model.tensors[name], np.float32), (0, -node.experts % BLOCK)))
             for name in (node.router_bias, node.selection_bias)
         )
-        return cls(router, **matrices, pitch=pitch, size=sum(len(mine[0]) for mine in streams), biases=biases)
+        added = tuple((base + offset, lines) for base, (offset, lines) in zip(bases, added))
+        size = sum(len(mine[0]) for mine in streams)
+        return cls(router, **matrices, pitch=pitch, size=size, biases=biases, added=added)
+
+    @staticmethod
+    def _added(node, model, hidden, out, streams, unit):
+        """Appends what is added to the columns of a clamped activation's experts to their ``streams`` of each
+        tile; for each tile (offset, lines)."""
+        if node.limit is None:
+            return []
+        parts, found = [], []
+        for name, more, ranges in (
+            (node.gate_bias, 0, hidden),
+            (node.up_bias, 1, hidden),
+            (node.down_bias, 0, out),
+        ):
+            zeros = np.zeros((node.experts, ranges[-1][1]), np.float32)
+            bias = zeros if name is None else np.reshape(model.tensors[name], zeros.shape)
+            parts.append((bias.astype(np.float32) + np.float32(more), ranges))
+        for tile, mine in enumerate(streams):
+            offset = align(len(mine[0]), unit)
+            words = np.hstack([bias[:, slice(*ranges[tile])] for bias, ranges in parts])
+            for expert, its in enumerate(words):
+                mine[expert] = mine[expert].ljust(offset, b"\0") + its.tobytes()
+            found.append((offset, words.shape[1] // LINE_WORDS))
+        return found
 
     @staticmethod
     def _part(tensor, experts, ranges, streams, config):
@@ -143,7 +174,8 @@ class ExpertRoom:
     Vector memory, lines from ``vmem`` on: ``logits``, ``scores`` and ``bias`` of ``row`` lines for a token or
     for all; ``maxima``, ``totals`` and ``factors``, a word for each token; ``kept``, a block of a token's
     weights; ``lists``; ``normed``, a tile's blocks of its tokens' inputs, where there are several tokens;
-    ``sums`` of a tile's columns; ``delta``, whole rows of the tokens that a tile owns; and chunks of results.
+    ``sums`` of a tile's columns; what a clamped activation's expert adds, in two places; ``delta``, whole
+    rows of the tokens that a tile owns; and chunks of results.
     Activation memory, blocks from ``amem`` on: ``hidden`` and, of several tokens, ``gathered`` rows, in
     ``turns`` places.
     """
@@ -178,6 +210,11 @@ class ExpertRoom:
         ranges = split_columns([sizes.dim], config)[0]
         self.stride = max(end - first for first, end in ranges) // LINE_WORDS
         self.sums = vmem.take(count * self.stride, LINES)
+        self._added = []
+        if sizes.clamped:
+            hidden = max(end - first for first, end in split_columns([sizes.clamped], config)[0])
+            lines = 2 * hidden // LINE_WORDS + self.stride
+            self._added = [vmem.take(lines, LINES) for _ in range(2)]
         self.whole = align(sizes.dim, sizes.granule) // LINE_WORDS
         self.delta = vmem.take(own * self.whole, LINES)
         unit = 2 * count * sizes.granule // LINE_WORDS  # gate and up side by side
@@ -194,6 +231,10 @@ class ExpertRoom:
     def chunk(self, n):
         """The first line of the ``n``-th chunk of results."""
         return self.chunks + n % self.places * self.lines
+
+    def added(self, slot):
+        """The first line of what an expert adds to a tile's columns, see :class:`ExpertPlaces`."""
+        return self._added[slot % 2]
 
     def hidden(self, slot):
         """The first block of an expert's hidden elements."""

@@ -9,6 +9,7 @@ from poblano.config import BLOCK, LINE_BYTES, PAGE_ALIGNMENT
 from poblano.isa.commands import COMMAND_BYTES
 
 from ..models.operators import Attention, HeadNorm, Linear, Norm, Residual, Rope
+from . import sinks
 from .cache import KVPlaces
 from .errors import CompileError
 from .experts import ExpertPlaces, mixtures
@@ -73,7 +74,7 @@ class ModelMemory:
         norms = [[node for node in layer if isinstance(node, Norm)] for layer in self.graph.layers]
         self._norms = [*norms, [node for node in self.graph.epilogue if isinstance(node, Norm)]]
         groups = (*self.graph.layers, self.graph.epilogue)
-        vectors = [[node for node in nodes if vector_of(node)] for nodes in groups]
+        vectors = [[node for node in nodes if vector_of(node, config)] for nodes in groups]
         self._norm_index, self._vector_index = (
             {node.name: i for nodes in counted for i, node in enumerate(nodes)}
             for counted in (self._norms, vectors)
@@ -163,7 +164,7 @@ class ModelMemory:
     def vector(self, node):
         """(its number in the layer, address, words) of an operator's :func:`.sizes.vector_of`."""
         index = self._vector_index[node.name]
-        return index, self._places[vector_of(node)[0]], self.sizes.vectors[index]
+        return index, self._places[vector_of(node, self.config)[0]], self.sizes.vectors[index]
 
     @cached_property
     def alike(self):
@@ -209,9 +210,11 @@ class ModelMemory:
         for node in nodes:
             if isinstance(node, Norm):
                 self._places[node.gain] = row(vector(node.gain), BLOCK * self.sizes.dim_blocks)
-            if vector_of(node):
-                name, words = vector_of(node)[0], self.sizes.vectors[self._vector_index[node.name]]
-                self._places[name] = row(vector(name), words)
+            if found := vector_of(node, self.config):
+                values, words = vector(found[0]), self.sizes.vectors[self._vector_index[node.name]]
+                if isinstance(node, Attention):
+                    values = sinks.rows(values, node, self.config)
+                self._places[found[0]] = row(values, words)
         for node, ranges in zip(linears, self._ranges(linears)):
             try:
                 tensor = block_tensor(self.model.tensors[node.weight], self.config)
@@ -240,8 +243,10 @@ class ModelMemory:
             nodes = sorted(nodes, key=lambda node: node.width)
             users = self.graph.consumers(nodes[0].name)
             blocks = not users or not all(isinstance(user, Residual) for user in users)
-            normed = any(isinstance(u, HeadNorm) for n in nodes for u in self.graph.consumers(n.name))
-            unit = self.sizes.head_dim if normed else 1
+            users = [user for node in nodes for user in self.graph.consumers(node.name)]
+            size = self.sizes.head_dim
+            normed = any(isinstance(user, HeadNorm) and user.head_dim == size for user in users)
+            unit = size if normed else 1
             split = split_columns([n.width for n in nodes], self.config, blocks=blocks, unit=unit)
             ranges |= zip([n.name for n in nodes], split)
         return [ranges[node.name] for node in linears]

@@ -225,6 +225,7 @@ class Plan:
         self.ropes = [take(count * 2 * sizes.head_dim) for _ in range(sizes.ropes)]
         # Each piece has a block of its own, which is computed at once.
         self.squares = [take(-(-share // PIECE) * BLOCK) for share in self.groups.share]
+        self.scores = [take(share) for share in self.groups.share] if sizes.scored else []
         scalars = align(max(count * sizes.group, BLOCK), BLOCK)
         scalars = min(scalars, self.config.tile.tokens)
         self.maxima, self.sums = ([take(scalars) for _ in range(BUFFERS)] for _ in range(2))
@@ -304,7 +305,8 @@ class Plan:
         for lines in (max(self.pool_lines // 2, least), max(self.pool_lines // 4, least), least):
             self.qkv = self.chunks(rows, columns, lines=lines, spare=1, granule=granule)
             used = (self.qkv.count + 1) * self.qkv.lines
-            room = self.pool_lines - used
+            self.whole_rows = self.pool + used  # rows of keys, of queries, and room to rotate
+            room = self.pool_lines - used - 3 * self.lines(self.groups.own, self.sizes.together)
             sizes = {buffers: self._item_tokens(heads, most, buffers, room) for buffers in (4, 3, 2, 1)}
             if sizes[2] >= min(most, 4):
                 break

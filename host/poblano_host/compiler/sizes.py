@@ -24,14 +24,22 @@ from ..models.operators import (
 from .errors import CompileError
 from .experts import refuse
 from .image import align
+from .sinks import patterns, row_words
 from .weights import block_tensor, matrix_bytes
 
-__all__ = ["Sizes", "vector_of"]
+__all__ = ["Sizes", "normed_together", "vector_of"]
 
 
-def vector_of(node):
+def normed_together(node, head_dim):
+    """Whether an operator is the norm of all heads together, of ``head_dim`` elements each."""
+    return isinstance(node, HeadNorm) and node.head_dim > head_dim
+
+
+def vector_of(node, config):
     """(tensor, elements) of what an operator adds to or multiplies each of its rows by, but for the gain of
     a norm of the residual; None if there is none."""
+    if isinstance(node, Attention):
+        return None if node.sinks is None else (node.sinks, len(patterns(node, config)) * row_words(config))
     if isinstance(node, Linear):
         return None if node.bias is None else (node.bias, node.width)
     if isinstance(node, HeadNorm):
@@ -41,17 +49,8 @@ def vector_of(node):
 
 def _refuse(graph):
     """CompileError for an operator that no commands compute, before anything is placed."""
-    for node in graph.of(Attention):
-        if node.sinks is not None:
-            raise CompileError(f"{node.name}: sinks of attention can't be compiled")
     for node in graph.of(LatentAttention):
         raise CompileError(f"{node.name}: latent attention can't be compiled")
-    for node in graph.of(SigmoidScaled):
-        raise CompileError(f"{node.name}: a shared expert's score can't be compiled")
-    for rope in graph.of(Rope):
-        node = graph.node(rope.inputs[0])
-        if type(node) is Norm:
-            raise CompileError(f"{node.name}: a norm of all heads together can't be compiled")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ class Sizes:
     attended_blocks, hidden_blocks : the same of the attention's output and of the gated activation
     head_blocks, head_steps : blocks of a head, and those up to whole steps
     out_words : FP32 words of a head's output: each block has a granule
-    head_granule : columns of queries and keys that are kept together: whole heads if they are normalised
+    head_granule : columns of queries and keys that are kept together: whole heads if each is normalised
+    together : elements of the widest row of heads that are normalised together; 0 if none are
     norms : norms of a layer; vectors : room for each of a layer's :func:`vector_of`, in words
     ropes : tables of rotary embeddings
     windows : of the layers' attention, of each the positions or None
@@ -72,8 +72,10 @@ class Sizes:
         needs room beside them
     added_norms : whether what is added to the residual is normalised
     layer_norms : whether there are norms that need the mean
+    scored : whether there are sums that the tokens' scores multiply
     layer_macs, layer_bytes : multiply-accumulates for a token, and bytes, of the first layer's weights
     experts, used : the most of a mixture, and those that a token uses; 0 if there are none
+    clamped : the most elements of an expert with a clamped activation; 0 if there are none
     attention_output_bytes, residual_bytes : of these, those that are applied to attention's output; those
         whose results are added to the residual
     """
@@ -92,6 +94,7 @@ class Sizes:
     hidden_blocks: int
     out_words: int
     head_granule: int
+    together: int
     norms: int
     vectors: tuple
     ropes: int
@@ -100,12 +103,14 @@ class Sizes:
     spare: int
     added_norms: bool
     layer_norms: bool
+    scored: bool
     layer_macs: int
     layer_bytes: int
     attention_output_bytes: int
     residual_bytes: int
     experts: int
     used: int
+    clamped: int
 
     @classmethod
     def of(cls, model, config):
@@ -121,6 +126,8 @@ class Sizes:
                 f"{name}: attention of {len(shapes)} different shapes; all layers' must have one"
             )
         heads, kv_heads, head_dim = shapes.pop() if shapes else (0, 0, 0)
+        together = [node for node in graph.of(HeadNorm) if normed_together(node, head_dim)]
+        apart = len(together) < len(graph.of(HeadNorm))
         granule = max(BLOCK, array.cols)
         dim = most(Residual)
         of_layer = lambda kind: [[node for node in layer if isinstance(node, kind)] for layer in graph.layers]
@@ -133,7 +140,7 @@ class Sizes:
             raise CompileError(f"{name}: a bias of the projection to logits can't be compiled")
         room = lambda elements: max(align(elements, granule), BLOCK * steps(elements))
         vectors = [
-            [room(vector[1]) for vector in map(vector_of, nodes) if vector]
+            [room(vector[1]) for node in nodes if (vector := vector_of(node, config))]
             for nodes in (*graph.layers, graph.epilogue)
         ]
         activations, mixtures = graph.of(Activation), graph.of(Experts)
@@ -159,7 +166,8 @@ class Sizes:
             attended_blocks=steps(heads * head_dim),
             hidden_blocks=steps(max(hidden, default=0)),
             out_words=head_dim // BLOCK * granule,
-            head_granule=lcm(granule, head_dim) if graph.of(HeadNorm) else granule,
+            head_granule=lcm(granule, head_dim) if apart else granule,
+            together=max((node.width for node in together), default=0),
             norms=max(len(nodes) for nodes in of_layer(Norm)),
             vectors=tuple(max(words) for words in zip_longest(*vectors, fillvalue=0)),
             ropes=len({(rope.frequencies, rope.scale) for rope in graph.of(Rope)}),
@@ -168,6 +176,7 @@ class Sizes:
             spare=int(any(node.function == "gelu" for node in activations)),
             added_norms=any(node.name in residuals for node in graph.of(Norm)),
             layer_norms=bool(graph.of(LayerNorm)),
+            scored=bool(graph.of(SigmoidScaled)),
             layer_macs=sum(n.width * n.k for n in linears)
             + sum(3 * n.used * n.width * n.hidden for n in routed),
             layer_bytes=sum(size.values()) + sum(expert(n) * n.used // n.experts for n in routed),
@@ -175,6 +184,7 @@ class Sizes:
             residual_bytes=sum(size[n] for n in feeding),
             experts=max((node.experts for node in mixtures), default=0),
             used=max((node.used for node in mixtures), default=0),
+            clamped=max((node.hidden for node in mixtures if node.limit is not None), default=0),
         )
 
     def again_bytes(self, tiles):

@@ -75,8 +75,8 @@ class Graph:
         heads = {}
         for rope in self.of(Rope):
             node = self.node(rope.inputs[0])
-            while not isinstance(node, Linear):
-                heads |= dict.fromkeys(node.tensors, 1 if isinstance(node, HeadNorm) else rope.heads)
+            while isinstance(node, HeadNorm):
+                heads |= dict.fromkeys(node.tensors, rope.heads // node.heads)
                 node = self.node(node.inputs[0])
             heads |= dict.fromkeys(node.tensors, rope.heads)
         return heads

@@ -152,7 +152,8 @@ class LayerNorm(Norm):
 
 @dataclass(frozen=True, kw_only=True)
 class HeadNorm(Operator):
-    """The root mean square norm of each of ``heads`` heads, with one gain (``head_dim``,) for all.
+    """The root mean square norm of each of ``heads`` heads, with one gain (``head_dim``,) for all. A norm of
+    all heads together has one head, of all their elements.
 
     The mean is over the first ``elements`` of a head, of which the others are zeros.
     """

@@ -14,10 +14,11 @@ from ...models.operators import (
     Residual,
     Rope,
     Scale,
+    SigmoidScaled,
     Softcap,
 )
 from ..errors import CompileError
-from . import attention, embedding, experts, gated, head, layer_norm, linear, norm, residual, rope
+from . import attention, embedding, experts, gated, head, layer_norm, linear, norm, residual, rope, scaled
 from .step import Step
 
 __all__ = ["OPERATORS", "lower_graph"]
@@ -36,6 +37,7 @@ OPERATORS = {
     Residual: residual.lower,
     Rope: linear.append,
     Scale: linear.append,
+    SigmoidScaled: scaled.lower,
     Softcap: linear.append,
 }
 """What lowers an operator: a function of the :class:`.step.Step` and the node."""

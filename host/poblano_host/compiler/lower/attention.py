@@ -6,8 +6,10 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 from poblano.isa.weight_stream import ScaleFormat
 
+from .. import sinks
 from ..symbols import FIRST, before, granules, position, skipped, span
 from .caches import cache_names, store
+from .linear import load_vector
 from .projections import project, query
 from .step import Quantised, local
 
@@ -19,6 +21,8 @@ MASKED = 2.0**100
 
 def lower(s, node):
     sizes, plan, name = s.sizes, s.plan, local(node)
+    if node.sinks is not None:
+        load_vector(s, node)
     s.clear_padding(
         plan.queries,
         s.count * sizes.heads,
@@ -402,6 +406,13 @@ class _Piece:
             label="accumulate",
         )
 
+    def _sink(self):
+        """Operands that add 2^(sink - maximum) to each row's sum of exponentials, in the maximum's place."""
+        s, most = self.s, dict(sel1=Select.B, b=self.highest)
+        place = s.plan.vectors[s.memory.vector(self.node)[0]] + sinks.line(self.node, self.item, s.config)
+        self._scalars(a=place, op1=AluOp.SUB, **most, sfu=SfuOp.EXP2, dst=self.highest, label="sink")
+        return dict(op1=AluOp.ADD, **most)
+
     def _normalise(self):
         """The output times 1/sum, quantised and broadcast; a block is a part of a wide array's columns.
 
@@ -410,8 +421,10 @@ class _Piece:
         """
         s, item, sizes = self.s, self.item, self.s.sizes
         quantum = s.formats.cache_quantum
+        sink = {} if self.node.sinks is None else self._sink()
         self._scalars(
             a=self.total,
+            **sink,
             sfu=SfuOp.RECIPROCAL,
             **({} if quantum == 1 else dict(op2=AluOp.MUL, sel2=Select.IMMEDIATE, imm2=quantum)),
             dst=self.total,

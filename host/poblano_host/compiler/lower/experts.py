@@ -59,6 +59,10 @@ class _Mixture:
         )
         for slot in range(min(node.experts, s.count * node.used)):
             s.builder.expert(route, slot, self.places.pitch, label=f"{local(node)}.expert{slot}")
+            for tile, (address, lines) in enumerate(self.places.added):
+                if lines:
+                    place = self.room.added(slot)
+                    s.builder.load([tile], address, 0, place, 0, 1, lines, label=f"{local(node)}.biases")
             for tile in s.tiles:
                 self._inputs(tile, slot)
             for tile in s.tiles:
@@ -217,24 +221,41 @@ class _Mixture:
             stride = 2 * width
             self._product(tile, self.places.gate, span, source, line, stride, "gate")
             self._product(tile, self.places.up, span, source, line + width, stride, "up")
-            self._vector(
-                tile,
-                s.tiles,
-                rows=s.count,
-                blocks=(span[1] - span[0]) // BLOCK,
-                a=line,
-                a_stride=stride,
-                sfu=SfuOp.SILU,
-                op2=AluOp.MUL,
-                sel2=Select.B,
-                b=line + width,
-                b_stride=stride,
+            result = dict(
                 sink=Sink.QUANTISE,
                 activation=s.formats.linear,
                 dst=room.hidden(slot) + span[0] // BLOCK,
                 dst_stride=s.sizes.hidden_blocks,
-                label="silu",
             )
+            rows = dict(rows=s.count, blocks=(span[1] - span[0]) // BLOCK, a_stride=stride)
+            if self.node.limit is not None:
+                self._clamped(tile, span, slot, (line, line + width), rows, result)
+                continue
+            up = dict(op2=AluOp.MUL, sel2=Select.B, b=line + width, b_stride=stride)
+            self._vector(tile, s.tiles, **rows, a=line, sfu=SfuOp.SILU, **up, **result, label="silu")
+
+    def _added(self, slot, tile, part, column):
+        """The line of what is added to a tile's columns from ``column`` on of gate (``part`` 0), up or
+        down."""
+        hidden, down = self.places.gate.ranges[tile], self.places.down.ranges[tile]
+        before = part * (hidden[1] - hidden[0]) + column - (down if part == 2 else hidden)[0]
+        return self.room.added(slot) + before // LINE_WORDS
+
+    def _clamped(self, tile, span, slot, lines, rows, result):
+        """gate * sigmoid(slope * gate) * up of gate and up at ``lines``, which get their biases and limits,
+        and up 1 more."""
+        node, (gate, up), stride = self.node, lines, rows["a_stride"]
+        of = lambda n, op, value: {f"op{n}": op, f"sel{n}": Select.IMMEDIATE, f"imm{n}": value}
+        place = lambda line: dict(rows, a=line, sink=Sink.VMEM, dst=line, dst_stride=stride)
+        for part, (name, line) in enumerate((("gate", gate), ("up", up))):
+            bias = dict(op1=AluOp.ADD, sel1=Select.B, b=self._added(slot, tile, part, span[0]))
+            most = of(2, AluOp.MIN, node.limit + part)
+            self._vector(tile, **place(line), **bias, **most, label=f"{name}_most")
+        times = dict(op2=AluOp.MUL, sel2=Select.B, b=gate, b_stride=stride)
+        slope = of(1, AluOp.MUL, node.slope)
+        self._vector(tile, **place(gate), **slope, sfu=SfuOp.SIGMOID, **times, label="swish")
+        least = of(1, AluOp.MAX, 1 - node.limit)
+        self._vector(tile, self.s.tiles, **rows, a=up, **least, **times, **result, label="swiglu")
 
     def _outputs(self, tile, slot):
         """The tile's columns of the expert's outputs, times the rows' weights, to the sums."""
@@ -243,6 +264,7 @@ class _Mixture:
         for span in self._spans(down, tile):
             width, line = s.plan.lines(1, span[1] - span[0]), self._chunk(tile)
             self._product(tile, down, span, source, line, width, "down")
+            self._down_bias(tile, span, slot, line, width)
             at = room.sums + (span[0] - down.ranges[tile][0]) // LINE_WORDS
             self._vector(
                 tile,
@@ -264,6 +286,25 @@ class _Mixture:
                 dst_stride=room.stride,
                 label="add",
             )
+
+    def _down_bias(self, tile, span, slot, line, stride):
+        """Adds what a clamped activation's expert adds to its outputs at ``line``."""
+        if self.node.limit is None:
+            return
+        self._vector(
+            tile,
+            rows=self.s.count,
+            blocks=(span[1] - span[0]) // BLOCK,
+            a=line,
+            a_stride=stride,
+            op1=AluOp.ADD,
+            sel1=Select.B,
+            b=self._added(slot, tile, 2, span[0]),
+            sink=Sink.VMEM,
+            dst=line,
+            dst_stride=stride,
+            label="down_bias",
+        )
 
     def _sums(self):
         """The sums times each row's factor, to the tiles that own the tokens."""

@@ -1,22 +1,23 @@
 """Queries, keys and values: projected in chunks, normalised, rotated, and quantised to activation memory as
 they come."""
 
+from dataclasses import replace
 from itertools import repeat, zip_longest
 from operator import itemgetter
 
-from poblano.config import BLOCK
+from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Select, Sink
 
 from ...models.operators import HeadNorm, Rope
 from ..errors import CompileError
+from ..sinks import LOG2_E
+from ..sizes import normed_together
 from .linear import add_bias, ranges
 from .norm import normalise
 from .rope import parts, rotate
 from .step import Results, local
 
 __all__ = ["project", "query"]
-
-LOG2_E = 1.4426950408889634
 
 
 def project(s, node, tokens):
@@ -30,6 +31,7 @@ def project(s, node, tokens):
             (
                 (span[0] * s.sizes.kv_heads // product.node.width, product, take, span)
                 for product, take in takers
+                if not _together(s, product)
                 for span in ranges(s, product.node, tile, chunks.columns)
             ),
             key=itemgetter(0),
@@ -52,6 +54,47 @@ def project(s, node, tokens):
                 s.product(product.node, tile, span, some, product.x, at, stride)
             add_bias(s, product.node, tile, line, stride, tokens[1] - tokens[0], span)
             take(s, node, product, tile, Results(tokens, line, stride, span), temporary)
+    for n, product in enumerate((k, q)):
+        if _together(s, product):
+            s.builder.head = s.attention_rank(tokens[0], 0)
+            for group, (first, _) in enumerate(s.groups.bounds):
+                if tokens[0] <= first < tokens[1]:
+                    _project_together(s, node, product, n, group)
+
+
+def _together(s, product):
+    """Whether all heads of a projection are normalised together."""
+    return any(normed_together(operator, s.sizes.head_dim) for operator in product.after)
+
+
+def _project_together(s, node, product, n, group):
+    """Keys (``n`` 0) or queries (1) of the tokens of ``group``, whose heads are normalised together: whole
+    rows in the tiles that own the tokens."""
+    stride = s.plan.lines(1, product.node.width)
+    base, temporary = (s.plan.whole_rows + i * s.plan.lines(s.groups.own, s.sizes.together) for i in (n, 2))
+    base += s.groups.row(group) * stride
+    for tile in s.tiles:
+        for span in ranges(s, product.node, tile, s.plan.qkv.columns):
+            at = base + span[0] // LINE_WORDS
+            bounds, owners = s.groups.bounds[group], s.owners(group)
+            s.product(product.node, tile, span, bounds, product.x, at, stride, **owners)
+    norm, *after = product.after
+    rest, whole = replace(product, after=tuple(after)), (0, product.node.width)
+    for owner in s.groups.owners(group):
+        tokens = s.groups.owned(group, owner)
+        rows = Results(tokens, base, stride, whole)
+        add_bias(s, product.node, owner, base, stride, rows.count, whole)
+        source = dict(rows=rows.count, blocks=norm.width // BLOCK, a=base, a_stride=stride)
+        place = source | dict(dst=base, dst_stride=stride, sink=Sink.VMEM)
+        gain = s.plan.vectors[s.memory.vector(norm)[0]]
+        normalise(s, owner, norm, source, norm.elements, gain, temporary, **place)
+        if n:
+            _take_queries(s, node, rest, owner, rows, temporary)
+            continue
+        for to, span in enumerate(s.memory.matrix(product.node.weight).ranges):
+            if span[1] > span[0]:
+                some = Results(tokens, base + span[0] // LINE_WORDS, stride, span)
+                _take_keys(s, node, rest, owner, some, temporary, to)
 
 
 def query(s, token, head):
@@ -116,9 +159,10 @@ def _take_queries(s, node, product, tile, results, temporary):
         )
 
 
-def _take_keys(s, node, product, tile, results, temporary):
-    """In the own tile by token and block, of the blocks that the tile has."""
-    first, end = s.memory.matrix(product.node.weight).ranges[tile]
+def _take_keys(s, node, product, tile, results, temporary, to=None):
+    """In the own tile, or in the tile ``to``, by token and block, of the blocks that it has."""
+    to = tile if to is None else to
+    first, end = s.memory.matrix(product.node.weight).ranges[to]
     blocks = (end - first) // BLOCK
     joint = lambda head, heads: s.count == 1 or results.columns == (first, end)
     for part in parts(s, results, joint):
@@ -129,6 +173,7 @@ def _take_keys(s, node, product, tile, results, temporary):
             product,
             part,
             temporary,
+            tiles=[to],
             dst=s.plan.keys + part.token * blocks + block,
             dst_stride=part.blocks if part.heads > 1 or s.count == 1 else blocks,
             label="k",

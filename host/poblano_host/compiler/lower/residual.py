@@ -5,7 +5,7 @@ from itertools import zip_longest
 from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Reduce, Select, Sink
 
-from ...models.operators import Attention, LayerNorm, Norm, Scale
+from ...models.operators import Attention, LayerNorm, Norm, Scale, SigmoidScaled
 from ..errors import CompileError
 from ..image import align
 from ..plan import SLOTS
@@ -180,10 +180,12 @@ def _add(s, node, y, group, tile, line, stride, columns, **reduction):
             result = place | dict(sink=Sink.VMEM, dst=line, dst_stride=stride)
             normalise(s, tile, operator, place, s.sizes.dim, gain, s.plan.squares[group], **result)
             continue
-        assert isinstance(operator, Scale)
-        operands = dict(
-            op1=AluOp.MUL, sel1=Select.IMMEDIATE, imm1=operator.factor, op2=AluOp.ADD, sel2=Select.B
-        )
+        if isinstance(operator, SigmoidScaled):
+            factor = dict(sel1=Select.ROW, c=s.plan.scores[group])
+        else:
+            assert isinstance(operator, Scale)
+            factor = dict(sel1=Select.IMMEDIATE, imm1=operator.factor)
+        operands = dict(op1=AluOp.MUL, **factor, op2=AluOp.ADD, sel2=Select.B)
     s.builder.vector(
         tile,
         rows=rows,

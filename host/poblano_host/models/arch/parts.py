@@ -23,14 +23,15 @@ def attention(
     q = b.linear("attn_q", y, c.heads * c.head_dim, bias=bias)
     k = b.linear("attn_k", y, c.kv_heads * c.head_dim, bias=bias)
     v = b.linear("attn_v", y, c.kv_heads * c.head_dim, bias=bias)
-    sizes = (dict(heads=heads, head_dim=c.head_dim) for heads in (c.heads, c.kv_heads))
+    sizes = [dict(heads=heads, head_dim=c.head_dim) for heads in (c.heads, c.kv_heads)]
     of_q, of_k = sizes
     if head_norms:
         q = b.head_norm("attn_q_norm", q, **of_q, eps=c.norm_eps)
         k = b.head_norm("attn_k_norm", k, **of_k, eps=c.norm_eps)
     if whole_norms:
-        q = b.norm("attn_q_norm", q, eps=c.norm_eps)
-        k = b.norm("attn_k_norm", k, eps=c.norm_eps)
+        whole_q, whole_k = (dict(heads=1, head_dim=of["heads"] * c.head_dim) for of in sizes)
+        q = b.head_norm("attn_q_norm", q, **whole_q, eps=c.norm_eps)
+        k = b.head_norm("attn_k_norm", k, **whole_k, eps=c.norm_eps)
     if frequencies is not None:
         q = b.rope("attn_q_rope", q, **of_q, frequencies=frequencies, scale=rope_scale)
         k = b.rope("attn_k_rope", k, **of_k, frequencies=frequencies, scale=rope_scale)
