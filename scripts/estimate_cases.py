@@ -128,7 +128,7 @@ class Case:
     def fits(self):
         """Whether there is room for it."""
         try:
-            return self.model is not None
+            return sum(count for count, _ in self.places) <= self.model.max_tokens
         except CompileError:
             return False
 

@@ -39,7 +39,7 @@ class Chip:
 
     ``translate`` gives the address of memory for one of the window of page tables; ``together``: bursts of a
     stream that are seen as one; ``routes``: for each ROUTE command the experts that have rows,
-    :func:`.experts.resolve`.
+    :func:`.experts.resolve`; ``times``: the (MatmulTimes, VectorTimes), where they are there already.
 
     Members
     -------
@@ -49,7 +49,17 @@ class Chip:
     memories : the :class:`.transfers.Memories`
     """
 
-    def __init__(self, config, commands, *, ring=0, translate=lambda address: address, together=1, routes=()):
+    def __init__(
+        self,
+        config,
+        commands,
+        *,
+        ring=0,
+        translate=lambda address: address,
+        together=1,
+        routes=(),
+        times=None,
+    ):
         self.passed = resolve(commands, config.topology, routes)
         self._config, self._clock = config, Clock()
         self.starts, self.ends = [NEVER] * len(commands), [NEVER] * len(commands)
@@ -59,7 +69,7 @@ class Chip:
             started = lambda index, cycle, unit=unit: self._started(unit, index, cycle)
             queue = Queue(self._clock, self._queues, config.queue_depth, started=started, ended=self._ended)
             self._queues.append(queue)
-        self._make_units(together)
+        self._make_units(together, times)
         kind = Processor if config.experts is None else StagedProcessor
         self._processor = kind(self._clock, self.memories, config, commands, self._queues, ring)
         self._clock.run()
@@ -69,9 +79,9 @@ class Chip:
             raise RuntimeError(f"command {self.ends.index(NEVER)} of {len(commands)} never ends")
         self.cycles = max(self.ends, default=0) + CommandProcessor.INTERRUPT
 
-    def _make_units(self, together):
+    def _make_units(self, together, times):
         config, clock = self._config, self._clock
-        products, vectors = MatmulTimes(config), VectorTimes(config.tile)
+        products, vectors = times or (MatmulTimes(config), VectorTimes(config.tile))
         stream: Any = None
         matmuls: dict = {}
         for (kind, tile), queue in zip(config.topology.units, self._queues):

@@ -1,5 +1,6 @@
 """A DRAM and its controller behind a port of the chip."""
 
+import itertools
 from typing import Any
 
 from poblano.dram.address import AddressMap
@@ -49,7 +50,7 @@ class DramPort(Port):
     def __init__(self, clock, memory):
         dram = self.dram = memory.dram
         super().__init__(clock, dram.reads)
-        self.reads = self._queue
+        self.reads, self.writes = self._queue, []
         timing, self._cycles = dram.timing, dram.cycles
         self._to_data = READ + dram.cycles.read_latency + dram.cycles.burst
         self.sets, self.ways, self._turn_of = timing.sets, timing.ways, AddressMap(timing).turn
@@ -70,13 +71,6 @@ class DramPort(Port):
         self._looks, self._turned = NEVER, 0
         self._last_read = self._last_write = -self._cycles.interval
         self._last_group, self._ended = 0, 0
-
-    @property
-    def writes(self):
-        return self._writes if len(self._writes) <= self.dram.writes else self._first_writes()
-
-    def _first_writes(self):
-        return [self._writes[n] for n in range(self.dram.writes)]
 
     @property
     def full(self):
@@ -135,8 +129,13 @@ class DramPort(Port):
         burst.place, burst.slot = self._place(burst), now + OPENED
         burst.data = max(burst.data + HELD, now + SERVED)
         self._writes.append(burst)
+        self._fill()
         if not self.rows.has(burst):
             self.rows.wake(burst.slot)
+
+    def _fill(self):
+        """The oldest writes into the controller's queue."""
+        self.writes = list(itertools.islice(self._writes, self.dram.writes))
 
     def _look(self, cycle):
         """Look in ``cycle`` whether a burst can be served."""
@@ -257,7 +256,9 @@ class DramPort(Port):
     def _end(self):
         now, burst, self._current = self.clock.now, self._current, None
         (self._writes if burst.write else self._queue).remove(burst)
-        self.rows.spare |= all(other.place[0] != burst.place[0] for other in self._queue)
+        self._fill()
+        if not self.rows.spare:
+            self.rows.spare = all(other.place[0] != burst.place[0] for other in self._queue)
         if burst.write and len(self._writes) >= self.dram.writes:
             entered = self._writes[self.dram.writes - 1]
             entered.slot = max(entered.slot, now + OPENED - 1)

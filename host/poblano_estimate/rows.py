@@ -49,8 +49,10 @@ class Rows:
 
     def has(self, burst):
         """Whether a burst's rows are open."""
-        row, opened = burst.place[1], self.banks.row
-        return all(opened[bank] == row for bank in burst.place[2])
+        number, row, needed, _ = burst.place
+        if self.banks.whole[number] == row:
+            return True
+        return len(needed) < self._ways and all(self.banks.row[bank] == row for bank in needed)
 
     def _decide(self, cycle):
         while cycle == self._due:
@@ -146,13 +148,13 @@ class Rows:
         banks, held = self.banks, self._refresh.held
         whole, open_rows, opens = banks.whole, banks.row, banks.opens
         closes, soonest, kept = [], NEVER, 0
-        stuck, foes, mine = set(), {}, set()
+        ways, stuck, foes, mine = self._ways, set(), {}, set()
         for burst in bursts:
             if burst.slot > now:
                 soonest = burst.slot
                 break
             number, row, needed, bits = burst.place
-            if whole[number] == row or len(needed) < self._ways and self.has(burst):
+            if whole[number] == row or len(needed) < ways and self.has(burst):
                 if not mine or burst.master not in stuck and (burst.master, number) not in mine:
                     kept |= bits
                 continue

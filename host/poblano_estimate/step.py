@@ -120,7 +120,8 @@ class Model:
             )
         except CompileError as error:
             raise CompileError(f"{error}{_hint(str(error), config)}") from None
-        self._counter = Counter(config, MatmulTimes(config), VectorTimes(config.tile))
+        self._times = MatmulTimes(config), VectorTimes(config.tile)
+        self._counter = Counter(config, *self._times)
 
     @property
     def max_tokens(self):
@@ -155,6 +156,7 @@ class Model:
             translate=self._translate,
             together=self._together(commands),
             routes=routes,
+            times=self._times,
         )
         count = lambda places: self._counter.count(commands[n] for n in places if n not in chip.passed)
         cycles, activity = chip.cycles, count(range(len(commands)))
