@@ -4,29 +4,27 @@ plain roofline's error.
 
 Without a name it measures :data:`CASES` and :data:`HELD_OUT` cases that are drawn by ``--seed``, which nobody
 has looked at while the model was made, and fails if a bar is missed. Cycles do not depend on the numbers in
-weights and caches, so that models are shapes and memory is zero.
+weights and caches, so that models are shapes and memory is zero; but for mixtures of experts, whose weights
+are random.
 """
 
 import argparse
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import cached_property
 import json
 from pathlib import Path
-import random
 import sys
+from unittest import mock
 
+from bench_speed import random_model
 from document import rewrite
+from estimate_cases import CASES, drawn
 from rich.console import Console
 from rich.table import Table
 
-from poblano.config import ArrayConfig, ChipConfig, ConfigError, MemoryConfig, TileConfig, preset
-from poblano.dram.config import DramConfig
-from poblano_estimate.shapes import SHAPES, model_shape
-from poblano_estimate.step import Model
-from poblano_host.compiler import CompileError
+from poblano.config import ConfigError
+from poblano.moe.reference import routes
+from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.compiler.model import Chunk
-from poblano_host.runtime.backend import open_backend, place_model, write_pieces
+from poblano_host.runtime.backend import GoldenBackend, open_backend, place_model, write_pieces
 
 MEAN, WORST, TIMES = 0.02, 0.05, 3
 """Bars: the mean and the worst error, and how often ours must be in the roofline's."""
@@ -36,254 +34,19 @@ HELD_OUT = 20
 PAGE = Path(__file__).parents[1] / "docs" / "estimate.md"
 
 
-def _odd():
-    """A chip that is like no preset: three tiles, low arrays, few lanes, narrow beats, single commands."""
-    tile = TileConfig(
-        array=ArrayConfig(rows=8, cols=16, load_rows=4),
-        lanes=4,
-        tokens=32,
-        vmem_lines=4096,
-        vmem_banks=2,
-        amem_blocks=2048,
-        fifo_bytes=2048,
-    )
-    memory = MemoryConfig(data_width=128, burst_beats=8, outstanding=4, bandwidth=Fraction(12), latency=40)
-    return ChipConfig(name="odd", tiles=3, tile=tile, memory=memory, queue_depth=2)
-
-
-def _ddr3():
-    """A chip with a DDR3, whose banks are refreshed together, and arrays as high as a block."""
-    tile = TileConfig(
-        array=ArrayConfig(rows=32, cols=8, load_rows=2),
-        lanes=8,
-        tokens=32,
-        vmem_lines=4096,
-        amem_blocks=2048,
-        fifo_bytes=4096,
-    )
-    dram = DramConfig(kind="DDR3-1600", clock_mhz=Fraction(200))
-    memory = MemoryConfig(data_width=128, addr_width=29, dram=dram)
-    return ChipConfig(name="ddr3", tiles=2, tile=tile, memory=memory)
-
-
-def _homes():
-    """A chip like a small ``quad``: two homes of two pseudo-channels side by side, more lanes than a line."""
-    tile = TileConfig(
-        array=ArrayConfig(rows=32, cols=16, load_rows=2),
-        lanes=16,
-        tokens=32,
-        vmem_lines=8192,
-        amem_blocks=2048,
-        fifo_bytes=8192,
-    )
-    dram = DramConfig(channels=2)
-    memory = MemoryConfig(
-        data_width=512, addr_width=40, outstanding=16, homes=2, home_bytes=dram.timing.bytes, dram=dram
-    )
-    return ChipConfig(name="homes", tiles=2, tile=tile, memory=memory)
-
-
-CHIPS = {
-    "nano": lambda: preset("nano"),
-    "desk": lambda: preset("desk"),
-    "desk_axi": lambda: preset("desk").with_axi_ports(),
-    "quad": lambda: preset("quad"),
-    "odd": _odd,
-    "ddr3": _ddr3,
-    "homes": _homes,
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A step of chunks at ``places``, (tokens, position), of a model of ``sizes``, (layers, dim, ffn_dim,
-    heads, kv_heads, head_dim, vocab), or of a shape's name, on one of :data:`CHIPS`, with a plain memory of
-    ``plain`` bytes a cycle and latency where they are given."""
-
-    chip: str
-    sizes: tuple | str
-    format: str
-    places: tuple
-    plain: tuple | None = None
-    slow: bool = False
-
-    @property
-    def config(self):
-        config = CHIPS[self.chip]()
-        if self.plain is None:
-            return config
-        return config.with_memory(bandwidth=Fraction(self.plain[0]), latency=self.plain[1])
-
-    @property
-    def shape(self):
-        if isinstance(self.sizes, str):
-            return model_shape(self.sizes)[0]
-        layers, dim, ffn_dim, heads, kv_heads, head_dim, vocab = self.sizes
-        return replace(
-            SHAPES["smollm2-135m"],
-            name="drawn",
-            layers=layers,
-            dim=dim,
-            ffn_dim=ffn_dim,
-            heads=heads,
-            kv_heads=kv_heads,
-            head_dim=head_dim,
-            vocab=vocab,
-        )
-
-    @cached_property
-    def model(self):
-        end = max(position + count for count, position in self.places)
-        return Model(self.shape, self.format, self.config, context=max(end, 64), slots=len(self.places))
-
-    @property
-    def fits(self):
-        """Whether there is room for it."""
-        try:
-            return self.model is not None
-        except CompileError:
-            return False
-
-    @property
-    def name(self):
-        plain = "" if self.plain is None else f"/{self.plain[0]}B,{self.plain[1]}"
-        sizes = self.sizes if isinstance(self.sizes, str) else "x".join(map(str, self.sizes))
-        places = "+".join(f"{count}@{position}" for count, position in self.places)
-        return f"{self.chip}{plain}/{sizes}/{self.format}/{places}"
-
-
-TINY = 2, 64, 96, 4, 2, 32, 72
-SMALL = 2, 128, 384, 4, 2, 32, 1024
-WIDE = 1, 576, 1536, 9, 3, 64, 512
-DEEP = 8, 128, 256, 4, 2, 32, 512
-QUAD = 1, 1024, 2048, 16, 4, 64, 512
-ONE, LATER, FEW, MANY = ((1, 8),), ((1, 250),), ((5, 3),), ((32, 0),)
-SEVERAL = (1, 3), (1, 40), (1, 130), (1, 60)
-
-
-def _cases():
-    """Those that the model was made with."""
-    found = [
-        Case("nano", TINY, form, places, plain)
-        for form, places, plain in (
-            ("q8_0", ONE, None),
-            ("q4_1", ONE, ("8", 20)),
-            ("q4_0", ONE, ("8", 150)),
-            ("q8_0", ((1, 40),), ("4", 150)),
-            ("q4_1", FEW, None),
-            ("q8_0", FEW, ("8", 100)),
-            ("q4_0", ((8, 0),), ("1", 60)),
-            ("q4_1", ((12, 20),), ("8", 60)),
-        )
+def _step(compiled, case):
+    """The program of a :class:`Case`."""
+    chunks = [
+        Chunk(n, position, tuple((7 * n + 3 * k + 1) % case.shape.vocab for k in range(count)))
+        for n, (count, position) in enumerate(case.places)
     ]
-    found += [Case("nano", DEEP, "q4_1", ONE, ("8", 60)), Case("nano", "default", "q8_0", ONE, ("8", 60))]
-    found += [
-        Case("desk", sizes, form, places)
-        for sizes, form, places in (
-            (TINY, "q8_0", ONE),
-            (TINY, "q4_1", SEVERAL),
-            (SMALL, "q8_0", ONE),
-            (SMALL, "q4_1", LATER),
-            (SMALL, "q4_0", FEW),
-            (SMALL, "q8_0", MANY),
-            (SMALL, "q4_1", SEVERAL),
-            (WIDE, "q4_1", LATER),
-            (WIDE, "q8_0", MANY),
-            (WIDE, "q8_0", ONE),
-            (WIDE, "q4_0", SEVERAL),
-            (DEEP, "q4_1", ONE),
-            (DEEP, "q8_0", ((16, 16),)),
-            ("default", "q8_0", ((1, 31),)),
-            ("default", "q8_0", ((64, 0),)),
-        )
-    ]
-    found += [
-        Case("desk_axi", sizes, form, places, plain)
-        for sizes, form, places, plain in (
-            (TINY, "q4_1", ONE, ("32", 120)),
-            (TINY, "q8_0", SEVERAL, ("32", 60)),
-            (SMALL, "q8_0", ONE, ("20", 60)),
-            (SMALL, "q4_1", MANY, ("32", 120)),
-            (SMALL, "q4_0", SEVERAL, ("10", 20)),
-            (WIDE, "q4_1", LATER, ("32", 60)),
-        )
-    ]
-    found += [
-        Case("odd", sizes, form, places, plain)
-        for sizes, form, places, plain in (
-            (TINY, "q8_0", ONE, None),
-            (TINY, "q4_1", SEVERAL, ("16", 60)),
-            (SMALL, "q4_1", ONE, ("16", 20)),
-            (SMALL, "q8_0", FEW, ("16", 100)),
-            (SMALL, "q4_0", ((16, 8),), None),
-            (SMALL, "q4_1", SEVERAL, ("16", 40)),
-        )
-    ]
-    found += [
-        Case("ddr3", sizes, form, places)
-        for sizes, form, places in (
-            (TINY, "q4_1", ONE),
-            (SMALL, "q8_0", ONE),
-            (SMALL, "q4_0", ((16, 8),)),
-            (SMALL, "q4_1", SEVERAL),
-        )
-    ]
-    found += [
-        Case("homes", sizes, form, places, slow=True)
-        for sizes, form, places in (
-            (TINY, "q8_0", ONE),
-            (SMALL, "q4_1", LATER),
-            (WIDE, "q4_1", ONE),
-            (SMALL, "q8_0", MANY),
-            (SMALL, "q4_1", SEVERAL),
-        )
-    ]
-    found += [Case("quad", QUAD, "q4_1", ONE, slow=True), Case("quad", QUAD, "q8_0", MANY, slow=True)]
-    found += [Case("desk", "smollm2-135m", "q4_1", ((1, 512),), slow=True)]
-    return found
+    return compiled.batch(chunks, logits=len(chunks))
 
 
-CASES = {case.name: case for case in _cases()}
-
-
-def drawn(seed, count, *, slow):
-    """``count`` cases by a ``seed``; with ``slow`` on chips that take long to compile too."""
-    rng, found = random.Random(seed), {}
-    while len(found) < count:
-        chip = rng.choice(
-            ["nano", "nano", "desk", "desk", "desk_axi", "odd", "ddr3"] + ["homes", "quad"] * slow
-        )
-        small, large = chip in ("nano", "odd", "ddr3"), chip == "quad"
-        kv_heads = rng.choice([4] if large else [1, 2] if small else [1, 2, 3])
-        sizes = (
-            rng.choice([1, 2, 3]),
-            rng.choice([512, 1024] if large else [64, 96, 128] if small else [128, 256, 384]),
-            rng.choice([1024, 2048] if large else [96, 160, 256] if small else [256, 384, 768]),
-            kv_heads * rng.choice([1, 2, 3]),
-            kv_heads,
-            rng.choice([64] if large else [32, 64]),
-            rng.choice([512, 1024] if large else [72, 200] if small else [256, 1024]),
-        )
-        position = rng.choice([0, 7, 30] if small else [0, 20, 150, 400])
-        kind = rng.choice(["one", "one", "several", "prefill"])
-        places: tuple = ((1, position),)
-        if kind == "prefill":
-            places = ((rng.choice([2, 5, 8] if small else [4, 16, 40]), position),)
-        elif kind == "several":
-            places = tuple((1, rng.choice([1, 20, 100])) for _ in range(rng.choice([2, 3, 6])))
-        rates = {"nano": ("4", "8"), "desk_axi": ("10", "20", "32"), "odd": ("8", "12", "16")}
-        plain = (rng.choice(rates[chip]), rng.choice([20, 60, 150])) if chip in rates else None
-        case = Case(chip, sizes, rng.choice(["q4_0", "q4_1", "q8_0"]), places, plain)
-        if case.fits:
-            found[case.name] = case
-    return found
-
-
-def simulated(case):
-    """The cycles of a :class:`Case` in RTL simulation."""
-    compiled = case.model.compiled
-    chunks = [Chunk(n, position, (0,) * count) for n, (count, position) in enumerate(case.places)]
-    program = compiled.batch(chunks, logits=len(chunks))
+def simulated(case, compiled=None):
+    """The cycles of a :class:`Case` in RTL simulation, of the shape or with weights that are ``compiled``."""
+    compiled = case.model.compiled if compiled is None else compiled
+    program = _step(compiled, case)
     report = lambda line: print(line, file=sys.stderr, flush=True)
     backend = open_backend("sim", case.config, compiled.memory_bytes, compiled.ring, report=report)
     try:
@@ -294,9 +57,32 @@ def simulated(case):
         backend.close()
 
 
+def routed(case, compiled):
+    """The experts that have rows, (number, rows), of each mixture of a :class:`Case` on the golden chip."""
+    program, found = _step(compiled, case), []
+    golden = GoldenBackend(case.config, compiled.memory_bytes, compiled.ring)
+    place_model(golden, compiled)
+    write_pieces(golden, program.inputs)
+
+    def seen(*arguments):
+        its = routes(*arguments)
+        found.append([(route.expert, len(route.rows)) for route in its])
+        return its
+
+    with mock.patch("poblano_host.golden.chip.routes", seen):
+        golden.run(program.words)
+    return found
+
+
 def measure(case):
-    """(cycles of the RTL, the :class:`~poblano_estimate.step.StepEstimate`) of a :class:`Case`."""
-    return simulated(case), case.model.step(case.places, logits=len(case.places))
+    """(cycles of the RTL, the :class:`~poblano_estimate.step.StepEstimate`) of a :class:`Case`; one with
+    experts has random weights, and its estimate is told which experts they made the tokens use."""
+    compiled = found = None
+    if case.mixes:
+        compiled = CompiledModel(random_model(case.shape), case.config, **case.room)
+        found = routed(case, compiled)
+    cycles = simulated(case, compiled)
+    return cycles, case.model.step(case.places, logits=len(case.places), routes=found)
 
 
 def summary(rows):

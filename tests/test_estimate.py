@@ -12,6 +12,7 @@ from poblano_estimate.activity import Activity
 from poblano_estimate.chip import Chip
 from poblano_estimate.clock import Clock
 from poblano_estimate.commands import decode
+from poblano_estimate.experts import draw, resolve
 from poblano_estimate.matmul import MatmulTimes
 from poblano_estimate.serve import estimate
 from poblano_estimate.shapes import SHAPES, model_shape
@@ -27,22 +28,21 @@ from poblano_host.models.arch import FAMILIES
 from poblano_host.models.gguf import export_gguf
 from poblano_host.models.outline import outline
 from poblano_host.runtime.backend import open_backend
-from scripts.bench_estimate import (
+from scripts.bench_estimate import WORST, measure, missed, simulated, summary
+from scripts.estimate_cases import (
     CASES,
     DEEP,
+    EXPERTS,
     FEW,
+    FEW_EXPERTS,
     LATER,
     MANY,
     ONE,
+    SEVERAL,
     SMALL,
     TINY,
-    WORST,
     Case,
     drawn,
-    measure,
-    missed,
-    simulated,
-    summary,
 )
 
 NANO = [
@@ -57,7 +57,13 @@ DESK = [
 ]
 
 
-@pytest.mark.parametrize("case, bar", NANO + DESK, ids=lambda value: getattr(value, "name", ""))
+EXPERT = [
+    (Case("desk_moe", EXPERTS, "q4_1", ONE), WORST),
+    (Case("desk_moe", EXPERTS, "q4_1", SEVERAL * 2), WORST),
+]
+
+
+@pytest.mark.parametrize("case, bar", NANO + DESK + EXPERT, ids=lambda value: getattr(value, "name", ""))
 def test_cycles(case, bar):
     """Cycles from the doorbell to the interrupt, far from the roofline too."""
     cycles, step = measure(case)
@@ -207,11 +213,12 @@ def test_vector_times():
     for _ in range(200):
         o = dict(sfu=int(rng.integers(6)), op1=int(rng.integers(4)), op2=int(rng.integers(4)))
         o |= dict(sink=int(rng.integers(3)), reduce=int(rng.integers(4)), sel1=2, sel2=2, a=1, b=0)
+        o |= dict(opcode=Opcode.VECTOR)
         o |= dict(rows=int(rng.integers(1, 9)), blocks=int(rng.integers(1, 5)))
         if not o["sink"] and not o["reduce"]:
             continue
         ours = times.of(_Operands(o))
-        assert abs(ours - Timing(config).of(Opcode.VECTOR, o)[0]) <= o["rows"]
+        assert abs(ours - Timing(config).of(o.pop("opcode"), o)[0]) <= o["rows"]
 
 
 class _Operands:
@@ -258,10 +265,45 @@ def test_a_program_that_cannot_end():
         Chip(preset("nano"), decode(words_of("dma NOP wait tile0.vector>=1\n")))
 
 
-def test_experts_are_refused():
-    """Commands whose work depends on numbers."""
-    with pytest.raises(ConfigError, match="what ROUTE take can't be estimated"):
-        Chip(preset("nano"), [_Operands(dict(opcode=Opcode.ROUTE, unit=3, waits=[]))])
+def test_experts_of_tokens():
+    """Each token uses so many, which differ; over many draws as many different ones as chance has it."""
+    rng = np.random.default_rng(1)
+    drawn = [draw(rng, 8, 64, 8) for _ in range(50)]
+    for route in drawn:
+        experts, rows = zip(*route)
+        assert sum(rows) == 64 and max(rows) <= 8 and list(experts) == sorted(set(experts))
+    assert np.mean([len(route) for route in drawn]) == pytest.approx(64 * (1 - (1 - 8 / 64) ** 8), rel=0.02)
+    assert draw(rng, 3, 4, 4) == [(n, 3) for n in range(4)]
+
+
+def test_experts_that_are_passed_over():
+    """Commands of an expert have its rows and its weights; of those that none has nothing is read."""
+    case = Case("nano_moe", FEW_EXPERTS, "q4_1", ((1, 3), (1, 9)))
+    compiled, routes = case.model.compiled, [[(1, 1), (4, 2), (6, 1)], [(0, 2), (7, 2)]]
+    program = compiled.batch(_chunks(case), logits=2)
+    commands, plain = decode(program.words), decode(program.words)
+    passed = resolve(commands, case.config.topology, routes)
+    slots = [n for n, o in enumerate(commands) if o.opcode == Opcode.EXPERT and n not in passed]
+    assert [commands[n].passes is None for n in slots] == [True] * 3 + [False] + [True] * 2 + [False]
+    size = compiled.memory.experts(compiled.model.graph.node("layer0.ffn_experts")).size
+    for n, expert, rows in zip(slots, (1, 4, 6), (1, 2, 1)):
+        block = range(n + 1, n + 1 + commands[n].commands)
+        assert {commands[k].rows for k in block if commands[k].opcode == Opcode.MATMUL} == {rows}
+        moved = [commands[k].mem_addr - plain[k].mem_addr for k in block if plain[k].opcode == Opcode.STREAM]
+        assert set(moved) == {expert * size}
+    some, more = (case.model.step(case.places, logits=2, routes=found) for found in (routes, routes[:1] * 2))
+    assert size <= more.activity.stream_bytes - some.activity.stream_bytes
+    assert more.cycles > some.cycles and more.roofline_cycles > some.roofline_cycles
+
+
+def test_experts_are_drawn():
+    """The same seed gives the same estimate; a chip must know which experts its tokens use."""
+    case = Case("nano_moe", FEW_EXPERTS, "q4_1", FEW)
+    first, again, other = (case.model.step(case.places, logits=1, seed=seed) for seed in (1, 1, 2))
+    assert first == again and first.cycles != other.cycles
+    commands = decode(case.model.compiled.batch(_chunks(case), logits=1).words)
+    with pytest.raises(ConfigError, match="depends on which experts the tokens use"):
+        Chip(case.config, commands, routes=[[(0, 5), (1, 5)]])
 
 
 def test_benchmark_draws_and_bars():

@@ -30,6 +30,9 @@ def estimate(
     tiles: int = typer.Option(None, help="Tiles; the preset's by default."),
     bandwidth: str = BANDWIDTH,
     latency: int = LATENCY,
+    seed: int = typer.Option(
+        0, min=0, help="Of the experts that tokens use, in a mixture: each uses any, as likely as another."
+    ),
     clock: float = typer.Option(None, help="MHz, for a chip whose memory has no clock of its own."),
     json: Path = JSON,
 ):
@@ -48,7 +51,7 @@ def estimate(
     shape, form = model_shape(model, format)
     if context is None:
         context = min(512, shape.context)
-    found = estimate_model(shape, form, config, batch=batch, context=context, prefill=prefill)
+    found = estimate_model(shape, form, config, batch=batch, context=context, prefill=prefill, seed=seed)
     mhz = found.decode.clock_mhz if clock is None else clock
     print_table(["", *found.phases], _rows(found, mhz), title=f"{shape.name} in {form} on {config.name}")
     print("\nOf all cycles")

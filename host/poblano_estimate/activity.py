@@ -7,6 +7,8 @@ from poblano.isa.commands import COMMAND_BYTES, Opcode
 from poblano.isa.vector_ops import Reduce, SfuOp, Sink
 from poblano.memory.store import WORD_BYTES
 
+from .experts import BY_LIST
+
 __all__ = ["Activity", "Counter"]
 
 
@@ -82,8 +84,10 @@ class Counter:
             return {"stream_bytes": o.rows * o.row_bytes}
         if o.opcode == Opcode.MATMUL:
             return self._product(o)
-        if o.opcode == Opcode.VECTOR:
+        if o.opcode in (Opcode.VECTOR, *BY_LIST):
             return self._vector(o)
+        if o.opcode in (Opcode.ROUTE, Opcode.CLEAR):
+            return {"vector_cycles": self._vectors.of(o)}
         beat = self._config.memory.data_bytes
         if o.opcode == Opcode.LOAD:
             size = o.rows * o.lines * LINE_BYTES
@@ -112,6 +116,6 @@ class Counter:
             "vector_elements": elements,
             "special_functions": elements * (o.sfu != SfuOp.PASS),
             "quantised": elements * (o.sink == Sink.QUANTISE),
-            "reduced": elements * (o.reduce != Reduce.NONE),
+            "reduced": elements * (o.opcode == Opcode.VECTOR and o.reduce != Reduce.NONE),
             "vector_cycles": self._vectors.of(o),
         }

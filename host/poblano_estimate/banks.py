@@ -17,17 +17,20 @@ class Banks:
     Members
     -------
     row : of each bank the row that is open, or ``CLOSED``
+    whole : of each set the row that is open in all its banks, or ``CLOSED``
     precharge, read, write : of each bank, from which cycle on the command may come, if a row is open
     """
 
     def __init__(self, dram):
         t, timing = dram.cycles, dram.timing
-        self._cycles, self._groups = t, timing.groups
+        self._cycles, self._groups, self._ways = t, timing.groups, timing.ways
         count = timing.groups * timing.banks
+        self.whole = [CLOSED] * timing.sets
         self.row = [CLOSED] * count
         self._activate, self.precharge, self.read, self.write = ([0] * count for _ in range(4))
         self._window = deque([-t.four_acts] * FOUR, FOUR)  # the last activations
         self._other, self._same = 0, [0] * timing.groups
+        self._floor = 0  # from which cycle on there may be an activation
 
     def group(self, bank):
         return bank % self._groups
@@ -38,12 +41,17 @@ class Banks:
 
     def opens(self, bank):
         """From which cycle on a row of a bank that is closed can be opened."""
-        return max(self.refreshes(bank), self._window[0] + self._cycles.four_acts)
+        at, same, floor = self._activate[bank], self._same[bank % self._groups], self._floor
+        at = same if same > at else at
+        return floor if floor > at else at
 
     def open(self, bank, row, now):
         """An activation."""
         t = self._cycles
         self.row[bank] = row
+        number, ways = bank // self._ways, self._ways
+        if self.row[number * ways : number * ways + ways] == [row] * ways:
+            self.whole[number] = row
         self._activate[bank] = now + t.act_to_act
         self.precharge[bank] = now + t.act_to_precharge
         self.read[bank], self.write[bank] = now + t.act_to_read, now + t.act_to_write
@@ -52,7 +60,7 @@ class Banks:
 
     def close(self, bank, now):
         """A precharge."""
-        self.row[bank] = CLOSED
+        self.row[bank] = self.whole[bank // self._ways] = CLOSED
         self._activate[bank] = max(self._activate[bank], now + self._cycles.precharge_to_act)
 
     def refresh(self, bank, now):
@@ -67,7 +75,7 @@ class Banks:
         if opened:
             now = max(now, *(self.precharge[bank] for bank in opened)) + t.precharge_to_act
         done = max(now, *self._activate) + t.refresh_all
-        self.row = [CLOSED] * len(self.row)
+        self.row, self.whole = [CLOSED] * len(self.row), [CLOSED] * len(self.whole)
         self._activate = [done] * len(self.row)
 
     def column(self, bank, last, write):
@@ -78,5 +86,7 @@ class Banks:
 
     def _follow(self, bank, now, other):
         """What an activation or a refresh keeps from other banks."""
-        self._other = max(self._other, now + other)
+        other, window = now + other, self._window[0] + self._cycles.four_acts
+        self._other = other = other if other > self._other else self._other
         self._same[bank % self._groups] = now + self._cycles.act_to_act_same
+        self._floor = other if other > window else window

@@ -18,4 +18,4 @@ class Burst:
     def __init__(self, master, address, beats, done, *, write=False, data=0, early=False):
         self.master, self.address, self.beats, self.done = master, address, beats, done
         self.write, self.data, self.early = write, data, early
-        self.ready, self.slot, self.place = 0, 0, (0, 0, [0])
+        self.ready, self.slot, self.place = 0, 0, (0, 0, [0], 1)

@@ -2,29 +2,22 @@
 
 from typing import Any
 
-from poblano.config import ConfigError
 from poblano.control.processor import CommandProcessor
-from poblano.isa.commands import Opcode
 from poblano.isa.topology import UnitKind
 
 from .clock import Clock
 from .dma import DMAUnit
+from .experts import resolve
 from .matmul import MatmulTimes, MatmulUnit
 from .processor import Processor
 from .queue import Queue
+from .stage import StagedProcessor
 from .stream import StreamUnit
 from .transfers import Memories
 from .vector import VectorTimes, VectorUnit
 
 __all__ = ["Chip"]
 
-KNOWN = frozenset(
-    (
-        *(Opcode.NOP, Opcode.LOAD, Opcode.STORE, Opcode.STORE_BLOCK, Opcode.STORE_SCALE, Opcode.STORE_WORD),
-        *(Opcode.STREAM, Opcode.MATMUL, Opcode.VECTOR, Opcode.CLEAR),
-    )
-)
-"""The commands whose course is known before they run: what experts do depends on numbers."""
 NEVER = -1
 """The cycle of what has not come yet."""
 
@@ -45,18 +38,29 @@ class Chip:
     """A chip, to which ``commands`` (:func:`.commands.decode`) are given at once, in a ring at ``ring``.
 
     ``translate`` gives the address of memory for one of the window of page tables; ``together``: bursts of a
-    stream that are seen as one.
+    stream that are seen as one; ``routes``: for each ROUTE command the experts that have rows,
+    :func:`.experts.resolve`; ``times``: the (MatmulTimes, VectorTimes), where they are there already.
 
     Members
     -------
     starts, ends : for each command the cycles, from the doorbell, in which it starts and completes
     cycles : from the doorbell to the interrupt
+    passed : the numbers of commands that were passed over
     memories : the :class:`.transfers.Memories`
     """
 
-    def __init__(self, config, commands, *, ring=0, translate=lambda address: address, together=1):
-        if unknown := sorted({o.opcode.name for o in commands if o.opcode not in KNOWN}):
-            raise ConfigError(f"what {', '.join(unknown)} take can't be estimated: experts depend on tokens")
+    def __init__(
+        self,
+        config,
+        commands,
+        *,
+        ring=0,
+        translate=lambda address: address,
+        together=1,
+        routes=(),
+        times=None,
+    ):
+        self.passed = resolve(commands, config.topology, routes)
         self._config, self._clock = config, Clock()
         self.starts, self.ends = [NEVER] * len(commands), [NEVER] * len(commands)
         self.memories = Memories(self._clock, config.memory, translate)
@@ -65,16 +69,19 @@ class Chip:
             started = lambda index, cycle, unit=unit: self._started(unit, index, cycle)
             queue = Queue(self._clock, self._queues, config.queue_depth, started=started, ended=self._ended)
             self._queues.append(queue)
-        self._make_units(together)
-        self._processor = Processor(self._clock, self.memories, config, commands, self._queues, ring)
+        self._make_units(together, times)
+        kind = Processor if config.experts is None else StagedProcessor
+        self._processor = kind(self._clock, self.memories, config, commands, self._queues, ring)
         self._clock.run()
+        for index in sorted(self.passed):  # as what passed over them
+            self.starts[index], self.ends[index] = self.starts[index - 1], self.ends[index - 1]
         if NEVER in self.ends:
             raise RuntimeError(f"command {self.ends.index(NEVER)} of {len(commands)} never ends")
         self.cycles = max(self.ends, default=0) + CommandProcessor.INTERRUPT
 
-    def _make_units(self, together):
+    def _make_units(self, together, times):
         config, clock = self._config, self._clock
-        products, vectors = MatmulTimes(config), VectorTimes(config.tile)
+        products, vectors = times or (MatmulTimes(config), VectorTimes(config.tile))
         stream: Any = None
         matmuls: dict = {}
         for (kind, tile), queue in zip(config.topology.units, self._queues):

@@ -20,7 +20,14 @@ class Clock:
     def at(self, cycle, call, *arguments):
         """Have ``call(*arguments)`` called in ``cycle``, or now if that is past."""
         self._count += 1
-        heapq.heappush(self._due, (max(cycle, self.now), self._count, call, arguments))
+        heapq.heappush(self._due, (cycle if cycle > self.now else self.now, self._count, call, arguments))
+
+    def passes(self, cycle):
+        """Go on to ``cycle``, unless a call is due before or in it; whether it went."""
+        if self._due and self._due[0][0] <= cycle:
+            return False
+        self.now = cycle
+        return True
 
     def beside(self, cycle, call):
         """As :meth:`at`, of what repeats for ever: when only such calls are left, none is made any more."""

@@ -1,5 +1,6 @@
 """A DRAM and its controller behind a port of the chip."""
 
+import itertools
 from typing import Any
 
 from poblano.dram.address import AddressMap
@@ -28,6 +29,12 @@ TURNED = 1
 """Cycles from a reason to turn the pins around to the first command."""
 
 
+def _banks_of(number, first, count, ways):
+    """The banks of so many beats from a way of a set on, and a bit of each of them."""
+    banks = [number * ways + (first + n) % ways for n in range(count)]
+    return banks, sum(1 << bank for bank in banks)
+
+
 class DramPort(Port):
     """The oldest burst whose rows are open goes first, those of a master in their order, and writes go in
     batches, as in ``DramController``: a burst that has begun is served to its end. Bursts do not cross
@@ -43,10 +50,17 @@ class DramPort(Port):
     def __init__(self, clock, memory):
         dram = self.dram = memory.dram
         super().__init__(clock, dram.reads)
+        self.reads, self.writes = self._queue, []
         timing, self._cycles = dram.timing, dram.cycles
         self._to_data = READ + dram.cycles.read_latency + dram.cycles.burst
         self.sets, self.ways, self._turn_of = timing.sets, timing.ways, AddressMap(timing).turn
         self._burst_bytes, self._granule = timing.burst_bytes, dram.granule
+        self._banks = {
+            (number, first, count): _banks_of(number, first, count, timing.ways)
+            for number in range(timing.sets)
+            for first in range(timing.ways)
+            for count in range(1, timing.ways + 1)
+        }
         self._refresh = Refresh(self)
         self.rows = Rows(self, self._refresh)
         self.writing, self._count, self._since = False, 0, None
@@ -57,17 +71,6 @@ class DramPort(Port):
         self._looks, self._turned = NEVER, 0
         self._last_read = self._last_write = -self._cycles.interval
         self._last_group, self._ended = 0, 0
-
-    @property
-    def reads(self):
-        return self._queue
-
-    @property
-    def writes(self):
-        return self._writes if len(self._writes) <= self.dram.writes else self._first_writes()
-
-    def _first_writes(self):
-        return [self._writes[n] for n in range(self.dram.writes)]
 
     @property
     def full(self):
@@ -106,12 +109,11 @@ class DramPort(Port):
         self._look((banks.write if self.writing else banks.read)[bank])
 
     def _place(self, burst):
-        """(set, row, banks in the order of the beats)."""
+        """(set, row, banks in the order of the beats, a bit of each of them)."""
         row, number = divmod(burst.address // self._granule, self.sets)
-        number = (number + self._turn_of(row)) % self.sets
-        first, ways = burst.address // self._burst_bytes, self.ways
-        banks = [number * ways + (first + n) % ways for n in range(min(ways, burst.beats))]
-        return number, row, banks
+        number, first = number + self._turn_of(row), burst.address // self._burst_bytes
+        number, first = number % self.sets, first % self.ways
+        return number, row, *self._banks[number, first, min(self.ways, burst.beats)]
 
     def _enter(self, burst):
         now = self.clock.now
@@ -127,8 +129,13 @@ class DramPort(Port):
         burst.place, burst.slot = self._place(burst), now + OPENED
         burst.data = max(burst.data + HELD, now + SERVED)
         self._writes.append(burst)
+        self._fill()
         if not self.rows.has(burst):
             self.rows.wake(burst.slot)
+
+    def _fill(self):
+        """The oldest writes into the controller's queue."""
+        self.writes = list(itertools.islice(self._writes, self.dram.writes))
 
     def _look(self, cycle):
         """Look in ``cycle`` whether a burst can be served."""
@@ -189,7 +196,7 @@ class DramPort(Port):
 
     def _from(self, burst):
         """From which cycle on a burst can be served, if its rows are open."""
-        banks, (_, row, ways) = self.rows.banks, burst.place
+        banks, (_, row, ways, _) = self.rows.banks, burst.place
         times, ready = (banks.write if burst.write else banks.read), max(burst.ready, self._turned)
         if burst.write:
             ready = max(ready, self._last_read + self._cycles.read_to_write)
@@ -249,7 +256,9 @@ class DramPort(Port):
     def _end(self):
         now, burst, self._current = self.clock.now, self._current, None
         (self._writes if burst.write else self._queue).remove(burst)
-        self.rows.spare |= all(other.place[0] != burst.place[0] for other in self._queue)
+        self._fill()
+        if not self.rows.spare:
+            self.rows.spare = all(other.place[0] != burst.place[0] for other in self._queue)
         if burst.write and len(self._writes) >= self.dram.writes:
             entered = self._writes[self.dram.writes - 1]
             entered.slot = max(entered.slot, now + OPENED - 1)

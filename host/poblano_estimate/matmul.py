@@ -139,7 +139,7 @@ class MatmulUnit:
         first = max(first, begun + Hardware.FORK, self._loaded + 1)
         last = max(last, first + words - 1)
         # Weight tiles that are complete with these words.
-        had, done = (int(place / course.width + NEAR) for place in (before, at))
+        had, done = int(before / course.width + NEAR), int(at / course.width + NEAR)
         if done > had:
             share = (done * course.width - before) / words
             arrived = (

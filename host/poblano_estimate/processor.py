@@ -32,7 +32,7 @@ class Processor:
         """Ask for the next commands, as long as there is room."""
         total = len(self._commands)
         while self._asked < total and self._flying < BURSTS_AHEAD and self._room >= self._burst:
-            count = min(self._burst, total - self._asked)
+            count = min(self._burst - self._asked % self._burst, total - self._asked)
             address = self._address + self._asked * COMMAND_BYTES
             self._asked += count
             self._room -= count
@@ -41,12 +41,15 @@ class Processor:
             burst = Burst(FETCH, address, count * self._beats, done, early=True)
             self._memories.ask(burst, self.clock.now)
 
-    def _come(self, count, first, last):
-        """A burst comes."""
+    def _come(self, count, first, last, dropped=0):
+        """A burst comes, of whose commands the first are ``dropped``."""
         if not self._next and not self._fetched:
             self.clock.at(last + self._beats + CommandFetch.LATENCY - 1, self._collected)
         pace = (last - first + 1) / count
-        self._fetched.extend(last - (count - 1 - n) * pace + CommandFetch.LATENCY for n in range(count))
+        times = [last - (count - 1 - n) * pace + CommandFetch.LATENCY for n in range(count)]
+        for time in times[:dropped]:
+            self.clock.at(int(time), self._collected)
+        self._fetched.extend(times[dropped:])
         self.clock.at(last + 1, self._landed)
         self._check()
 

@@ -8,6 +8,9 @@ from poblano.isa.commands import Opcode
 
 __all__ = ["Queue"]
 
+NOPS = Opcode.NOP, Opcode.EXPERT
+"""Commands that no unit gets."""
+
 
 class Queue:
     """Keeps up to ``depth`` commands, and starts each in its ``unit`` when its waits hold.
@@ -33,9 +36,9 @@ class Queue:
     def full(self):
         return len(self._commands) >= self._depth
 
-    def put(self, index, o, now):
-        """A command comes."""
-        self._commands.append((index, o, now + (UnitQueue.LATENCY if self._depth > 1 else 1)))
+    def put(self, index, o, now, counts=1):
+        """A command comes, which counts as so many when it is complete."""
+        self._commands.append((index, o, now + (UnitQueue.LATENCY if self._depth > 1 else 1), counts))
         if len(self._commands) == 1:
             self.look()
 
@@ -60,8 +63,8 @@ class Queue:
         """Start the first command if it can start now, or see when."""
         if not self._commands:
             return
-        index, o, seen = self._commands[0]
-        at, now, nop = self._holds(o, seen), self.clock.now, o.opcode == Opcode.NOP
+        index, o, seen, counts = self._commands[0]
+        at, now, nop = self._holds(o, seen), self.clock.now, o.opcode in NOPS
         if at is None or len(self._running) >= IN_FLIGHT or nop and self._running:
             return
         if not nop:
@@ -76,7 +79,7 @@ class Queue:
             return
         self._commands.popleft()
         self._free = now + 1
-        self._running.append(index)
+        self._running.append((index, counts))
         self._started(index, now)
         if nop:
             self.finish(now)
@@ -87,8 +90,9 @@ class Queue:
 
     def finish(self, now):
         """The unit has completed its oldest command."""
-        self._ended(self._running.popleft(), now)
-        self.ends.append(now)
+        index, counts = self._running.popleft()
+        self._ended(index, now)
+        self.ends.extend([now] * counts)
         due = [queue for count, queue in self._waiters if count <= len(self.ends)]
         if due:
             self._waiters = [wait for wait in self._waiters if wait[0] > len(self.ends)]

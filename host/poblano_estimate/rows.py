@@ -1,14 +1,14 @@
 """The row commands of a DRAM's controller: one a cycle."""
 
-from typing import Any
-
 from .banks import CLOSED, Banks
 from .port import NEVER
 
 __all__ = ["Rows"]
 
-NOTHING = None, (), NEVER
+NOTHING = None, (), NEVER, 0
 """What no bursts ask for."""
+NO_WISH = -1, NEVER
+"""And what no refresh does."""
 
 
 class Rows:
@@ -22,7 +22,7 @@ class Rows:
     """
 
     def __init__(self, port, refresh):
-        self._port, self._refresh, self._clock = port, refresh, port.clock
+        self._port, self._refresh, self._clock, self._ways = port, refresh, port.clock, port.ways
         self.banks = Banks(port.dram)
         self._due = NEVER  # the cycle in which to look next
         self._free = 0  # from which on there is no row command yet
@@ -49,38 +49,58 @@ class Rows:
 
     def has(self, burst):
         """Whether a burst's rows are open."""
-        row, opened = burst.place[1], self.banks.row
-        return all(opened[bank] == row for bank in burst.place[2])
+        number, row, needed, _ = burst.place
+        if self.banks.whole[number] == row:
+            return True
+        return len(needed) < self._ways and all(self.banks.row[bank] == row for bank in needed)
 
     def _decide(self, cycle):
-        if cycle != self._due:
-            return
-        self._due, self._lacks, self._blocked, port = NEVER, False, False, self._port
-        kept: set = set()
-        now = self._asks(port.writes if port.writing else port.reads, cycle, kept)
-        later = self._asks(port.reads if port.writing else port.writes, cycle, None)
-        kept.difference_update(port.claimed(cycle))
-        soonest = min(now[2], later[2])
-        command: Any = None  # (bank, row, banks that may be closed too)
-        for activation, closes, _ in (now, later):
-            command = command or activation
-            for bank in closes:
-                at = self.banks.precharge[bank]
-                if bank in kept:
-                    self._blocked = True
-                elif at > cycle:
-                    soonest = min(soonest, at)
-                elif command is None:
-                    command = bank, CLOSED, closes
-        bank, at = self._refresh.wish(self.banks)
+        while cycle == self._due:
+            self._due = NEVER
+            self._step(cycle)
+            cycle = self._due
+            if cycle == NEVER:
+                return
+            if not self._clock.passes(cycle):
+                self._clock.at(cycle, self._decide, cycle)
+                return
+
+    def _step(self, cycle):
+        """What is done in a cycle; then when to decide again."""
+        self._lacks, self._blocked, port = False, False, self._port
+        first, second = (port.writes, port.reads) if port.writing else (port.reads, port.writes)
+        now = self._asks(first, cycle) if first else NOTHING
+        later = self._asks(second, cycle) if second and now[0] is None else NOTHING
+        bank, at = self._refresh.wish(self.banks) if self._refresh.held else NO_WISH
         if at <= cycle and self._refresh.goes(now[0] or later[0]):
             self._refresh.give(self.banks, bank, cycle)
             self._given(cycle)
-        elif command is not None:
-            opened, row, others = command
-            self._give(opened, row, others, cycle, kept)
+        elif now[0] is not None:
+            self._open(now[0], cycle)
         else:
-            self._rest(cycle, min(soonest, at), kept)
+            self._settle(cycle, now, later, at)
+
+    def _settle(self, cycle, now, later, soonest):
+        """No row can be opened for the bursts that are served now: close a bank, or open one for others."""
+        precharge, kept = self.banks.precharge, now[3]
+        for bank in self._port.claimed(cycle):
+            kept &= ~(1 << bank)
+        for activation, closes, at, _ in (now, later):
+            if activation is not None:
+                self._open(activation, cycle)
+                return
+            if at < soonest:
+                soonest = at
+            for bank in closes:
+                at = precharge[bank]
+                if kept >> bank & 1:
+                    self._blocked = True
+                elif at <= cycle:
+                    self._close(bank, closes, cycle, kept)
+                    return
+                elif at < soonest:
+                    soonest = at
+        self._rest(cycle, soonest, kept)
 
     def _rest(self, now, soonest, kept):
         """Nothing can be done for bursts and refreshes now."""
@@ -88,7 +108,7 @@ class Rows:
         if self.spare and port.full:  # a bank that none of so many wants will most likely need another row
             banks, wanted, self.spare = self.banks, port.wanted, False
             for bank, row in enumerate(banks.row):
-                if row == CLOSED or bank // port.ways in wanted or bank in kept:
+                if row == CLOSED or bank // port.ways in wanted or kept >> bank & 1:
                     continue
                 self.spare = True
                 if banks.precharge[bank] <= now:
@@ -97,66 +117,65 @@ class Rows:
                     return
                 soonest = min(soonest, banks.precharge[bank])
         self._asked = soonest != NEVER or self._lacks
-        if soonest != NEVER:
-            self.look(soonest)
+        self._due = soonest if soonest > self._free else self._free
 
     def _given(self, now):
-        self._free = now + 1
         self._asked = True
-        self.look(now + 1)
+        self._free = self._due = now + 1
 
-    def _give(self, bank, row, others, now, kept):
-        """An activation of a row, or a precharge, and next those in the same set, of ``others``."""
-        banks, number = self.banks, bank // self._port.ways
-        if row != CLOSED:
-            banks.open(bank, row, now)
-            self._port.opened(bank)
-        else:
-            banks.close(bank, now)
-            for other in others:
-                if other // self._port.ways == number and banks.row[other] != CLOSED and other not in kept:
-                    if banks.precharge[other] <= now + 1:
-                        now += 1
-                        banks.close(other, now)
+    def _open(self, activation, now):
+        """An activation of a bank's row."""
+        bank, row = activation
+        self.banks.open(bank, row, now)
+        self._port.opened(bank)
         self._given(now)
 
-    def _asks(self, bursts, now, kept):
-        """What bursts that wait, the oldest first, ask for: (bank, row) of an activation in cycle ``now``,
-        banks to close, and when to look again; the banks that they need open go into ``kept``."""
-        if not bursts:
-            return NOTHING
-        open_rows, held, opens = self.banks.row, self._refresh.held, self.banks.opens
-        activation, closes, soonest = None, [], NEVER
-        stuck, foes, mine = set(), {}, set()
+    def _close(self, bank, others, now, kept):
+        """A precharge, and next those in the same set, of ``others``."""
+        banks, number = self.banks, bank // self._port.ways
+        banks.close(bank, now)
+        for other in others:
+            if other // self._port.ways == number and banks.row[other] != CLOSED and not kept >> other & 1:
+                if banks.precharge[other] <= now + 1:
+                    now += 1
+                    banks.close(other, now)
+        self._given(now)
+
+    def _asks(self, bursts, now):
+        """What ``bursts`` that wait, the oldest first, ask for: (bank, row) of an activation in cycle
+        ``now``; or None, the banks to close, when to look again, and the banks that they need open, a bit of
+        each."""
+        banks, held = self.banks, self._refresh.held
+        whole, open_rows, opens = banks.whole, banks.row, banks.opens
+        closes, soonest, kept = [], NEVER, 0
+        ways, stuck, foes, mine = self._ways, set(), {}, set()
         for burst in bursts:
             if burst.slot > now:
                 soonest = burst.slot
                 break
-            number, row, banks = burst.place
-            hits = open_rows[banks[0]] == row == open_rows[banks[-1]] and (len(banks) < 3 or self.has(burst))
-            if stuck and burst.master in stuck:
-                self._lacks = self._lacks or not hits
-            elif hits:
-                if kept is not None and not (mine and (burst.master, number) in mine):
-                    kept.update(banks)
-            else:
-                # A burst begins when all its rows are open, so that two could wait for each other.
-                keeps = kept is not None and foes.setdefault(number, row) == row
-                self._lacks = True
-                mine.add((burst.master, number))
-                if open_rows[banks[0]] != row:
-                    stuck.add(burst.master)
-                for bank in banks:
-                    present = open_rows[bank]
-                    if present == row:
-                        if keeps:
-                            kept.add(bank)
-                    elif bank in held:
-                        pass
-                    elif present != CLOSED:
-                        closes.append(bank)
-                    elif (at := opens(bank)) > now:
-                        soonest = min(soonest, at)
-                    elif activation is None:
-                        activation = bank, row, ()
-        return activation, closes, soonest
+            number, row, needed, bits = burst.place
+            if whole[number] == row or len(needed) < ways and self.has(burst):
+                if not mine or burst.master not in stuck and (burst.master, number) not in mine:
+                    kept |= bits
+                continue
+            self._lacks = True
+            if burst.master in stuck:
+                continue
+            # A burst begins when all its rows are open, so that two could wait for each other.
+            ours = foes.setdefault(number, row) == row
+            mine.add((burst.master, number))
+            if open_rows[needed[0]] != row:
+                stuck.add(burst.master)
+            for bank in needed:
+                present = open_rows[bank]
+                if present == row:
+                    kept |= ours << bank
+                elif bank in held:
+                    pass
+                elif present != CLOSED:
+                    closes.append(bank)
+                elif (at := opens(bank)) <= now:
+                    return (bank, row), (), now, 0
+                elif at < soonest:
+                    soonest = at
+        return None, closes, soonest, kept

@@ -35,9 +35,9 @@ class Estimate:
         return dict(batch=self.batch, context=self.context, clock_mhz=clock_mhz) | figures
 
 
-def estimate(shape, format, config, *, batch=1, context=512, prefill=0, activations=None):
+def estimate(shape, format, config, *, batch=1, context=512, prefill=0, activations=None, seed=0):
     """The :class:`Estimate` of a model's ``shape`` (ModelConfig) with matrices in ``format`` on a chip of
-    ``config``; ``prefill``: tokens of a prompt.
+    ``config``; ``prefill``: tokens of a prompt; ``seed``: of the experts that tokens use.
 
     Raises ConfigError for numbers that can't be, and CompileError for what does not fit.
     """
@@ -52,20 +52,20 @@ def estimate(shape, format, config, *, batch=1, context=512, prefill=0, activati
         raise ConfigError(
             f"a batch of {batch}: {config.name} has room for {model.max_tokens} tokens in a step"
         )
-    decode = model.step([(1, context - 1)] * batch, logits=batch)
+    decode = model.step([(1, context - 1)] * batch, logits=batch, seed=seed)
     if not prefill:
         return Estimate(batch, context, decode)
     model = Model(shape, format, config, tokens=None if prefill > 256 else prefill, **options)
-    return Estimate(batch, context, decode, _prompt(model, prefill))
+    return Estimate(batch, context, decode, _prompt(model, prefill, seed))
 
 
-def _prompt(model, tokens):
+def _prompt(model, tokens, seed):
     """The sum of the steps of a prompt. Of many steps of the same length the first and the last are walked
     through, as what a token costs grows evenly with its position."""
     size = min(model.max_tokens, tokens)
     whole, rest = divmod(tokens, size)
     end = size * (whole - 1)
-    at = lambda position, count=size, logits=0: model.step([(count, position)], logits=logits)
+    at = lambda position, count=size, logits=0: model.step([(count, position)], logits=logits, seed=seed)
     total = at(end, logits=0 if rest else 1)
     if whole > 1:
         total += (at(0) + at(max(0, end - size))) * ((whole - 1) / 2)

@@ -3,14 +3,18 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from poblano.config import ChipConfig
 from poblano_host.compiler import CompiledModel, CompileError
+from poblano_host.compiler.experts import mixtures
 from poblano_host.compiler.model import Chunk
 from poblano_host.models.outline import outline
 
 from .activity import Activity, Counter
 from .chip import Chip
 from .commands import decode
+from .experts import draw
 from .matmul import MatmulTimes
 from .vector import VectorTimes
 
@@ -116,7 +120,8 @@ class Model:
             )
         except CompileError as error:
             raise CompileError(f"{error}{_hint(str(error), config)}") from None
-        self._counter = Counter(config, MatmulTimes(config), VectorTimes(config.tile))
+        self._times = MatmulTimes(config), VectorTimes(config.tile)
+        self._counter = Counter(config, *self._times)
 
     @property
     def max_tokens(self):
@@ -128,15 +133,21 @@ class Model:
         count = len(self.compiled.model.graph.layers)
         return None if count <= SEEN or not self.compiled.memory.alike else SEEN
 
-    def step(self, places, *, logits):
+    def step(self, places, *, logits, seed=0, routes=None):
         """The :class:`StepEstimate` of a step of chunks at ``places``, (tokens, position) of the first
-        sequences; ``logits`` rows of logits are wanted."""
+        sequences; ``logits`` rows of logits are wanted. ``routes``: for each mixture of experts, in the
+        order of the layers, the experts that have rows, as (number, rows); drawn by ``seed``, by default."""
+        tokens = sum(count for count, _ in places)
+        if routes is None:
+            rng = np.random.default_rng(seed)
+            nodes = mixtures(self.compiled.model.graph.nodes)
+            routes = [draw(rng, tokens, node.experts, node.used) for node in nodes]
         chunks = [Chunk(n, position, (0,) * count) for n, (count, position) in enumerate(places)]
         program = self.compiled.batch(chunks, logits=logits, layers=self.layers)
-        return self.of_program(program, sum(count for count, _ in places), self.layers)
+        return self.of_program(program, tokens, self.layers, routes)
 
-    def of_program(self, program, tokens, layers=None):
-        """The estimate of a program, of all layers or of the first."""
+    def of_program(self, program, tokens, layers=None, routes=()):
+        """The estimate of a program, of all layers or of the first; ``routes`` as of :meth:`step`."""
         commands = decode(program.words)
         chip = Chip(
             self.config,
@@ -144,8 +155,11 @@ class Model:
             ring=self.compiled.ring[0],
             translate=self._translate,
             together=self._together(commands),
+            routes=routes,
+            times=self._times,
         )
-        cycles, activity = chip.cycles, self._counter.count(commands)
+        count = lambda places: self._counter.count(commands[n] for n in places if n not in chip.passed)
+        cycles, activity = chip.cycles, count(range(len(commands)))
         if layers is not None:
             more = len(self.compiled.model.graph.layers) - layers
             of_layer, names = {}, program.names
@@ -153,14 +167,30 @@ class Model:
                 of_layer.setdefault(layer, []).append(n)
             ends = {layer: max(chip.ends[n] for n in of_layer[layer]) for layer in (FIRST, LAST)}
             cycles += more * (ends[LAST] - ends[FIRST]) / (LAST - FIRST)
-            activity += self._counter.count(commands[n] for n in of_layer[LAST]) * more
-        work, config = program.work, self.config
+            rounds, rest = divmod(more, LAST - FIRST)
+            activity += count(of_layer[LAST]) * rest
+            activity += count(n for layer in range(FIRST + 1, LAST + 1) for n in of_layer[layer]) * rounds
+        work, config = self._used(program.work, tokens, routes), self.config
         bandwidth = float(config.memory.total_bandwidth)
         roofline = sum(
             max(part.macs / config.macs_per_cycle, (part.weight_bytes + part.other_bytes) / bandwidth)
             for part in work
         )
         return StepEstimate(config, tokens, cycles, sum(part.macs for part in work), roofline, activity)
+
+    def _used(self, work, tokens, routes):
+        """The :class:`~poblano_host.compiler.program.LayerWork` of a program without experts that no token
+        uses."""
+        left, memory = iter(routes), self.compiled.memory
+        unused = [
+            sum(
+                (min(tokens * node.used, node.experts) - len(next(left))) * memory.experts(node).size
+                for node in mixtures(layer)
+            )
+            for layer in self.compiled.model.graph.layers
+        ]
+        less = [replace(part, weight_bytes=part.weight_bytes - size) for part, size in zip(work, unused)]
+        return less + list(work[len(less) :])
 
     def _translate(self, address):
         """Where the address of the window of page tables is, with each sequence's pages in their order."""

@@ -42,6 +42,7 @@ class Memories:
         kind = AxiPort if memory.dram is None else DramPort
         self._homes = [kind(clock, memory) for _ in range(memory.homes)]
         self._buffers = [BufferPort(clock, memory) for _ in memory.kv_buffers]
+        self._places = [*self._homes, *self._buffers]
         self._memory, self._translate, self._pages = memory, translate, {}
         self.beat_bytes = memory.data_bytes
 
@@ -58,8 +59,7 @@ class Memories:
                     self._pages[burst.master] = page
                     cycle += AddressTranslator.LOOKUP
                 burst.address = self._translate(burst.address)
-        places = self._homes + self._buffers
-        place = places[self.place_of(burst.address)]
+        place = self._places[self.place_of(burst.address)]
         burst.address %= memory.bytes_of_home
         place.ask(burst, cycle)
 

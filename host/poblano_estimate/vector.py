@@ -1,9 +1,13 @@
 """A tile's vector unit."""
 
+from types import SimpleNamespace
+
 from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.commands import Opcode
 from poblano.isa.vector_ops import AluOp, Reduce, Select, Sink
 from poblano.memory.local import LocalMemories
+from poblano.moe.listed_rows import ListedRows
+from poblano.moe.router import Router
 from poblano.vector.argmax import Argmax
 from poblano.vector.lane import VectorLane
 from poblano.vector.quantiser import Quantiser
@@ -11,12 +15,20 @@ from poblano.vector.reducer import Reducer
 from poblano.vector.unit import VectorUnit as Hardware
 from poblano.vector.walk import row_group
 
+from .experts import BY_LIST
 from .parts import asked
 
 __all__ = ["VectorTimes", "VectorUnit"]
 
 ADDED = Reduce.SUM, Reduce.SUM_SQUARES
 """The reductions whose rows are walked in groups."""
+
+
+def _listed(o):
+    """The VECTOR command of a row of a command whose rows a list names; a row's scalar is in the command."""
+    scalar = lambda select: Select.IMMEDIATE if select == Select.ROW else select
+    row = dict(rows=1, reduce=Reduce.NONE, sel1=scalar(o.sel1), sel2=scalar(o.sel2))
+    return SimpleNamespace(**vars(o) | row)
 
 
 class VectorTimes:
@@ -33,7 +45,14 @@ class VectorTimes:
         self._known = {}
 
     def of(self, o):
-        """Cycles from a VECTOR's transfer to its completion."""
+        """Cycles from a command's transfer to its completion."""
+        if o.opcode == Opcode.ROUTE:
+            return Router.latency(o, self._lanes, LocalMemories.LATENCY)
+        if o.opcode in BY_LIST:
+            return o.rows * (ListedRows.latency(LocalMemories.LATENCY) + self._vector(_listed(o)))
+        return 1 if o.opcode == Opcode.CLEAR else self._vector(o)
+
+    def _vector(self, o):
         apart = (o.a - o.b) * LINE_WORDS // self._lanes % self._banks
         key = o.sfu, o.op1, o.op2, o.sel1, o.sel2, o.reduce, o.sink, o.rows, o.blocks, apart
         if key not in self._known:
@@ -58,7 +77,7 @@ class VectorTimes:
 
 
 class VectorUnit:
-    """Takes VECTOR and CLEAR commands, one after the other."""
+    """Takes its commands, one after the other."""
 
     def __init__(self, clock, times, *, finish, idle):
         self.clock, self._times, self._finish, self._idle = clock, times, finish, idle
@@ -70,7 +89,7 @@ class VectorUnit:
 
     def start(self, o, now):
         """A command is taken."""
-        cycles = self._times.of(o) if o.opcode == Opcode.VECTOR else 1
+        cycles = self._times.of(o)
         self._free = now + cycles
         self.clock.at(now + cycles, self._done)
 

@@ -22,7 +22,7 @@ BY_MEMORY = (Opcode.LOAD, Opcode.STREAM)
 class ExpertStage(wiring.Component):
     """Passes commands on to the checker, one at a time; those of an expert with its rows, list and memory.
 
-    Latency: 2 cycles, one more for an expert's command, and 6 more for an EXPERT command whose waits hold.
+    Latency: 2 cycles, and 5 more for an EXPERT command whose waits hold.
 
     An EXPERT command waits here until its waits hold, so that what it asks for is known, and is passed on;
     the next command comes when it was dispatched. Where its slot has no expert, ``skips`` is then high for
@@ -44,6 +44,11 @@ class ExpertStage(wiring.Component):
     idle : Out(1), no command is here, or passed on and awaited
     failed : Out(1), events : Out(ECCEvents), with ``config.ecc``: what an expert has can't be read
     """
+
+    LATENCY = 2
+    """Cycles of a command but EXPERT."""
+    FOUND = 2
+    """Cycles from the last wait of an EXPERT command that holds to the command."""
 
     def __init__(self, config: ChipConfig):
         self.config = config

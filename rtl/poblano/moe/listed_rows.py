@@ -19,8 +19,7 @@ class ListedRows(wiring.Component):
     """Makes of a GATHER or SCATTER command a VECTOR command for each entry of its list, and passes on all
     others.
 
-    Latency: none for other commands; 4 cycles and the port's from an entry to its command, which begins when
-    the one before is done.
+    Latency: none for other commands; 3 cycles and the port's from one row's last to the next one's command.
 
     An entry whose number is not below the command's ``numbers`` is an error: ``bad`` stays high, and nothing
     is done any more.
@@ -37,6 +36,11 @@ class ListedRows(wiring.Component):
     active : Out(1), a command with a list is in progress; bad : Out(1)
     reading : Out(1), the port is used; port : Out(ReadPortSignature), of vector memory
     """
+
+    @staticmethod
+    def latency(port):
+        """Cycles from one row's last to the next one's command, with a ``port`` of such a latency."""
+        return 3 + port
 
     def __init__(self, config: LocalConfig):
         self.config = config

@@ -37,8 +37,8 @@ class Router(wiring.Component):
     """Selects the experts of each row, keeps their weights, and sorts rows into a list for each expert;
     :mod:`.reference` is exact about them.
 
-    Latency: of a row, one cycle for each expert, 2 and the port's for each word of them, and 4 and the
-    port's for each that it uses; then the sorter's.
+    Latency: of a row a cycle, one for each expert, one and the port's for each word of them, and 2 and the
+    port's for each that it uses; then the sorter's, and a cycle.
 
     ``done`` comes when the last write was accepted in a cycle before.
 
@@ -58,6 +58,13 @@ class Router(wiring.Component):
     table : Out(RouteWrite), to the command processor
     events : Out(ECCEvents), with ``ecc``
     """
+
+    @staticmethod
+    def latency(o, lanes, port):
+        """Cycles from a command's transfer to ``done``, with so many ``lanes`` in a word and a ``port`` of
+        such a latency, if writes are accepted at once."""
+        row = -(-o.experts // lanes) * (1 + port) + o.experts + o.used * (2 + port) + 1
+        return o.rows * row + Sorter.latency(o.experts, o.rows * o.used) + 1
 
     def __init__(self, local: LocalConfig, config: ExpertsConfig, *, tiles):
         self.local_config, self.config, self.tiles = local, config, tiles

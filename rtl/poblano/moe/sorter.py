@@ -62,6 +62,11 @@ class Sorter(wiring.Component):
     events : Out(ECCEvents), with ``ecc``: of words that are used
     """
 
+    @staticmethod
+    def latency(experts, assignments):
+        """Cycles from ``sort`` to ``done``, if entries are taken at once."""
+        return 2 + experts + 3 + assignments
+
     def __init__(self, config: ExpertsConfig, *, ecc=False):
         self.config, self.ecc = config, ecc
         super().__init__(
