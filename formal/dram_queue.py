@@ -131,6 +131,7 @@ class Beats(Harness):
         self.check("ahead of one that waits", ~self.waits | (self.ahead == left(mine)))
         current = self.inside["current"]
         self.check("one goes on", current & (current - 1) == 0)
+        self.check("it has begun", (current & ~Cat(slot["valid"] for slot in self.slots)) == 0)
         older = lambda a, b: self.slots[a]["valid"] & self.slots[b]["valid"] & self.slots[a]["older"][b]
         for n, k, p in permutations(range(self.depth), 3):
             self.check(f"no circle {n} {k} {p}", ~(older(n, k) & older(k, p) & older(p, n)))
@@ -230,6 +231,7 @@ MUTATIONS = (
         "self.column.last.eq((chosen & Cat(((slot.len == 0) & slot.last for slot in slots))).any())",
         "self.column.last.eq((chosen & Cat((slot.last for slot in slots))).any())",
     ),
+    Mutation("another goes on", MODULE, "current.eq(chosen & ~done)", "current.eq(chosen)"),
     Mutation(
         "older than new ones", MODULE, "m.d.sync += bits.eq(bits & ~slot_of)", "m.d.sync += bits.eq(bits)"
     ),

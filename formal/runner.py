@@ -66,7 +66,9 @@ FILES = (
     "dram_partial",
     "dram_queue",
     "dram_refresh",
+    "dram_served",
     "dram_times",
+    "dram_wait",
 )
 """Property files: modules of this package with a tuple ``PROPERTIES``."""
 

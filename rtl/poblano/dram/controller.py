@@ -48,8 +48,8 @@ class DramController(wiring.Component):
     SLVERR. A write of a part of such a word poisons it: the other part is not known. All other responses
     are OKAY.
 
-    A read waits for no more than ``reads`` times the longest service of a burst and ``oldest`` cycles, if
-    AXI takes its data; a write likewise, if its data come.
+    A burst waits for no longer than :class:`~poblano.dram.wait.Wait` says, if AXI takes the data of reads and
+    has given those of writes. Reads whose data are not taken do not hold up writes, nor writes reads.
 
     Parameters
     ----------
@@ -104,10 +104,11 @@ class DramController(wiring.Component):
         any_of = lambda name, queues=queues: reduce(or_, [getattr(queue, name) for queue in queues])
         m.d.comb += [
             turnaround.reads.eq(reduce(or_, [~queue.empty for queue in readers])),
-            turnaround.writes.eq(~writes.empty),
+            # Bursts for whose data or answer AXI leaves no room keep no direction.
+            turnaround.writes.eq(~writes.empty & write_data.room),
             turnaround.beats.eq(write_data.beats),
             turnaround.write_hit.eq(writes.hit),
-            turnaround.read_aged.eq(any_of("aged", readers)),
+            turnaround.read_aged.eq(reduce(or_, [queue.aged for queue in own], reads.aged & read_data.room)),
             turnaround.write_aged.eq(writes.aged),
         ]
         of_banks = lambda name: Cat(getattr(bank, name) for bank in banks)

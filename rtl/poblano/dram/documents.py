@@ -6,6 +6,7 @@ import sys
 
 from .config import Cycles, DramConfig
 from .timing import TIMING_SETS
+from .wait import Wait
 
 __all__ = ["timing_table", "write"]
 
@@ -15,7 +16,7 @@ PAGE = "dram.md"
 
 def timing_table():
     """Lines of Markdown: each set's geometry, its times in memory clocks, and in cycles of a controller at
-    the memory's full clock."""
+    the memory's full clock, with the longest waits there."""
     sets = TIMING_SETS.values()
     row = lambda *cells: f"| {' | '.join(map(str, cells))} |"
     lines = [row("", *(each.name for each in sets)), row(*["---"] + ["--:"] * len(TIMING_SETS))]
@@ -30,10 +31,14 @@ def timing_table():
     ]
     clocks = [each.clocks(each.clock_ns) for each in sets]
     lines += [row(f"`{name}`, clocks", *(each[name] or "" for each in clocks)) for name in clocks[0]]
-    full = [DramConfig(kind=each, clock_mhz=1000 / each.clock_ns / each.ratio).cycles for each in sets]
+    full = [DramConfig(kind=each, clock_mhz=1000 / each.clock_ns / each.ratio) for each in sets]
     lines += [
-        row(f"`{field.name}`, cycles", *(getattr(each, field.name) for each in full))
+        row(f"`{field.name}`, cycles", *(getattr(each.cycles, field.name) for each in full))
         for field in fields(Cycles)
+    ]
+    lines += [
+        row(f"longest wait of a {name}, cycles", *(f"{getattr(Wait(each), name):,}" for each in full))
+        for name in ("read", "write")
     ]
     return lines
 

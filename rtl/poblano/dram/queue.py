@@ -43,7 +43,7 @@ class BurstQueue(wiring.Component):
     another one of its id with another row in that bank needs its row; of those that wait for another row
     first, the oldest in that bank. When the oldest burst has been the
     oldest for ``config.oldest`` cycles, it is ``aged``: a bank that it needs is kept for no other, and no
-    other uses it.
+    other uses it; from the next cycle on each column command is its own whenever that can be.
 
     Parameters
     ----------
@@ -243,8 +243,11 @@ class BurstQueue(wiring.Component):
         ends = Cat(place.way, place.column).all()
         for n in range(self.config.timing.sets):
             m.d.comb += self.left[n].eq(self.accept & ends & (place.set == n))
+        # A burst that comes into the slot of one that has ended has not begun.
         with m.If(self.accept):
-            m.d.sync += current.eq(chosen)
+            m.d.sync += current.eq(chosen & ~done)
+        with m.If(self.aged):
+            m.d.sync += current.eq(0)
         for n, slot in enumerate(slots):
             with m.If(self.accept & chosen[n]):
                 where = Cat(slot.place.way, slot.place.column)

@@ -1,0 +1,120 @@
+"""The whole DRAM controller for proofs, with all of its registers."""
+
+from functools import reduce
+
+from amaranth.hdl import *
+
+from poblano.dram.controller import DramController
+
+from .harness import Harness
+
+__all__ = ["Opened", "Timer", "Whole", "bigger"]
+
+CUT = ("read_splitter", "write_splitter", "read_data", "write_data")
+"""Parts of the controller of which nothing is assumed: their outputs are free."""
+
+
+def bigger(*values):
+    """The biggest of unsigned values."""
+    return reduce(lambda a, b: Mux(Value.cast(a) > b, a, b), values)
+
+
+class Opened:
+    """A component, elaborated with all that is in it: the ``block``, the ``module`` of its hardware, its
+    signals by name, its ``parts``."""
+
+    def __init__(self, block):
+        self.block, self.module = block, block.elaborate(None)
+        self.parts = {}
+        if not isinstance(self.module, Module):
+            return  # a memory
+        self._signals = {signal.name: signal for signal in self.module._driving}
+        inside = self.module._named_submodules
+        for name, (part, place) in list(inside.items()):
+            if not isinstance(part, Module):
+                self.parts[name] = Opened(part)
+                inside[name] = self.parts[name].module, place
+
+    def __getitem__(self, name):
+        return self._signals[name]
+
+
+class Timer:
+    """An opened Countdown: ``wait``, the cycles until it is over."""
+
+    def __init__(self, part):
+        self.part, self.times = part, part.block.times
+        started = [Mux(bit, time - 1, 0) for bit, time in zip(part.block.start, self.times)]
+        self.wait = bigger(part["left"], *started)
+
+    def check(self, harness, name):
+        most = max(max(self.times) - 2, 0)
+        left, late = self.part["left"], self.part["late"]
+        harness.check(f"timer {name}", (late == (left == 0)) & (left <= most))
+
+
+class Whole(Harness):
+    """The whole controller of ``config``, but for the parts in ``CUT``: any bursts, any room, any data.
+
+    Of its slots, its banks and its timers this says what proofs need to know.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+
+    def prove(self, m):
+        self._open()
+        for name in ("reads", "writes"):
+            self._slots_and_banks(name, self.top.parts[name])
+        self._timers()
+
+    def _open(self):
+        dut = DramController(self.config)
+        top = self.top = Opened(dut)
+        for name in CUT:
+            place = top.module._named_submodules[name][1]
+            block = top.parts[name].block
+            top.module._named_submodules[name] = Module(), place
+            for path, member, value in block.signature.flatten(block):
+                if member.flow.name == "Out" and len(Value.cast(value)):
+                    self._expose("_".join([name, *map(str, path)]), value)
+        self.add("dut", dut, module=top.module)
+
+    @staticmethod
+    def place_of(queue, n):
+        """Of the next beat of a slot's burst."""
+        return queue.block.i.payload.shape()["place"].shape(queue[f"slot{n}_place"])
+
+    def _slots_and_banks(self, name, queue):
+        timing, ways, depth = self.config.timing, self.config.timing.ways, queue.block.depth
+        slot = lambda n, register: queue[f"slot{n}_{register}"]
+        valid = Cat(slot(n, "valid") for n in range(depth))
+        current = queue["current"]
+        self.check(f"{name} one goes on", current & (current - 1) == 0)
+        for n in range(depth):
+            at, is_valid = self.place_of(queue, n), slot(n, "valid")
+            older = slot(n, "older")
+            self.check(f"{name} not older {n}", ~is_valid | ~older[n])
+            for kind in ("order", "foe"):
+                self.check(f"{name} {kind} {n}", ~is_valid | ((slot(n, kind) & valid & ~older) == 0))
+            for k in range(n):
+                both = is_valid & slot(k, "valid")
+                self.check(f"{name} one is older {n} {k}", ~both | (older[k] ^ slot(k, "older")[n]))
+            for way in range(ways):
+                used = (way - at.way)[: len(at.way)] <= slot(n, "len") if ways > 1 else C(1)
+                self.check(f"{name} needs {n} {way}", slot(n, "needs")[way] == (is_valid & used))
+                banks = [self.top.parts[f"bank{way + ways * s}"].block for s in range(timing.sets)]
+                hit = Cat(bank.open & (bank.row == at.row) for bank in banks).bit_select(at.set, 1)
+                self.check(f"{name} hits {n} {way}", ~is_valid | (slot(n, "hits")[way] == hit))
+
+    def _timers(self):
+        """Those of the banks and of all."""
+        self.timers = {}
+        for name, part in self.top.parts.items():
+            if name.startswith("bank") or name == "windows":
+                for kind, timer in part.parts.items():
+                    self.timers[name, kind] = timer = Timer(timer)
+                    timer.check(self, f"{name} {kind}")
+        turn = self.top.parts["windows"]["turn"]
+        self.check("turn", Cat(turn == 1 << n for n in range(4)).any())
