@@ -131,8 +131,9 @@ class _Piece:
         return symbol.of(self.item.part)
 
     def emit(self):
-        self._rank()
+        self._rank(2)  # before the last KV head's outputs: the vector unit has scores meanwhile
         self._scores()
+        self._rank()
         if self.windowed:
             self._mask()
         self._softmax()
@@ -143,9 +144,9 @@ class _Piece:
             self._normalise()
         self.s.builder.group = self.s.builder.head = 0
 
-    def _rank(self):
-        s, first = self.s, self.item.first
-        s.builder.group, s.builder.head = s.groups.of_token(first), s.attention_rank(first, self.item.kv)
+    def _rank(self, ahead=0):
+        s, first, kv = self.s, self.item.first, self.item.kv
+        s.builder.group, s.builder.head = s.groups.of_token(first), s.attention_rank(first, kv) - ahead
 
     def _vector(self, *tiles, label, **operands):
         self.s.builder.vector(self.tile, *tiles, **operands, label=f"{self.label}.{label}")
@@ -153,8 +154,6 @@ class _Piece:
     def _scores(self):
         s, item = self.s, self.item
         groups, keys = self.layout.keys(self.kv, self.first, self.granules)
-        # Before the last KV head's outputs: while these are computed the vector unit has scores to work on.
-        s.builder.head -= 2
         s.builder.matmul(
             self.tile,
             [self.tile],
@@ -173,7 +172,6 @@ class _Piece:
             element=s.formats.attention.element,
             label=f"{self.label}.scores",
         )
-        s.builder.head += 2
 
     def load_scales(self, tiles):
         """V's scales of the positions that this piece sees, to ``tiles``."""
@@ -360,9 +358,8 @@ class _Piece:
         """Takes the place of the scores, or of an item's first piece that of the sum of outputs: a granule of
         columns for each block of the head."""
         s, item = self.s, self.item
-        place = self.line if self.span else self.outputs
         for block in range(s.sizes.head_blocks):
-            line = place + block * s.sizes.granule // LINE_WORDS
+            line = (self.line if self.span else self.outputs) + block * s.sizes.granule // LINE_WORDS
             for groups, rows in self.layout.values(self.kv, block, self.first, self.granules):
                 s.builder.matmul(
                     self.tile,
