@@ -6,7 +6,7 @@ Every case is run on the golden chip too, and all of memory is compared. The wei
 """
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import json
 from pathlib import Path
 import sys
@@ -19,6 +19,7 @@ from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD
 from poblano.isa.commands import COMMAND_BYTES, Opcode
 from poblano_host.compiler import CompiledModel
 from poblano_host.compiler.model import Chunk
+from poblano_host.compiler.program import with_experts
 from poblano_host.models.arch import FAMILIES
 from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, place_model
 from poblano_host.runtime.report import roofline_cycles
@@ -133,10 +134,8 @@ def measure(case):
     if not np.array_equal(ours, theirs):
         raise ValueError("the RTL and the golden chip differ")
     routes = golden.chip.routes
-    (node,) = [node for node in compiled.model.graph.nodes if node.name.endswith("ffn_experts")]
-    (work,) = program.work
-    unused = min(node.experts, case.sequences * node.used) - len(routes)
-    work = replace(work, weight_bytes=work.weight_bytes - unused * compiled.memory.experts(node).size)
+    (work,) = with_experts(program.work, len(routes))
+    unused = work.experts - len(routes)
     least = roofline_cycles(work, config)
     more = run.bytes_read - step_bytes(program, len(routes))
     found = dict(

@@ -63,6 +63,7 @@ def test_run_experts(poblano, tmp_path):
     assert status == 0, error
     content = json.loads(figures.read_text())
     assert content["preset"] == "desk-moe" and content["bit_exact"] and len(content["tokens"]) == 3
+    assert all(0 < content[phase]["roofline_fraction"] < 1 for phase in ("prefill", "decode"))
     fails(poblano(*moe, "--preset", "desk"), "routes no experts; the preset desk-moe does")
 
 

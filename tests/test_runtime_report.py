@@ -1,5 +1,6 @@
 """Timelines, figures and plots of runs: from programs and events made up here, whose figures are known."""
 
+from dataclasses import replace
 import json
 
 import numpy as np
@@ -124,6 +125,23 @@ def test_layers():
         ("output", 2 * 512 * 10, 1400, 80),
     ]
     assert sum(layer.cycles for layer in layers["prefill"]) == 100
+
+
+def test_experts_that_got_rows():
+    """Of two layers with 4 experts each 6 got rows together: each layer reads 3, whatever it could."""
+    works = [
+        LayerWork(name, 0, 100 + 4 * 60, 10, experts=4, expert_bytes=60) for name in ("layer0", "layer1")
+    ]
+    works.append(LayerWork("output", 0, 700))
+    some = run("prefill", 2)
+    found = lambda experts: replace(
+        some,
+        program=Program(some.program.code, count_work=lambda: works),
+        result=replace(some.result, experts=experts),
+    )
+    assert [work.weight_bytes for work in found(6).work] == [100 + 3 * 60] * 2 + [700]
+    assert found(8).work == found(None).work == works
+    assert summarise([found(6)], CONFIG).roofline_cycles == (2 * (100 + 3 * 60 + 10) + 700) / 20
 
 
 def test_busy_fractions():

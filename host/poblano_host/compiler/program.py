@@ -8,18 +8,31 @@ from poblano.isa.commands import COMMAND_BYTES, Command
 
 from .template import Bound
 
-__all__ = ["LayerWork", "Maxima", "Program"]
+__all__ = ["LayerWork", "Maxima", "Program", "with_experts"]
 
 
 @dataclass(frozen=True)
 class LayerWork:
     """The least work of a layer: useful multiply-accumulates, bytes of weights and other bytes from
-    memory."""
+    memory. The weights are also those of ``experts`` experts of ``expert_bytes`` each, as many as the tokens
+    can use."""
 
     name: str
     macs: int
     weight_bytes: int
     other_bytes: int = 0
+    experts: int = 0
+    expert_bytes: int = 0
+
+
+def with_experts(works, count):
+    """The :class:`LayerWork` s ``works`` if in all layers together ``count`` experts got rows, in each layer
+    the same part of those that could; None: that is not known."""
+    most = sum(work.experts for work in works)
+    if count is None or not most:
+        return works
+    unused = lambda work: round(work.experts * work.expert_bytes * (most - count) / most)
+    return [replace(work, weight_bytes=work.weight_bytes - unused(work)) for work in works]
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,19 @@ class Work:
         count, works = self.shape.count, []
         for n, layer in enumerate(self.graph.layers):
             macs, weight_bytes, other = self._linear(layer, count), self._bytes(layer), 0
+            experts = each = 0
             for node in mixtures(layer):
-                used = min(count * node.used, node.experts)
+                places, experts = self.memory.experts(node), min(count * node.used, node.experts)
+                each = places.size
                 macs += count * (3 * node.used * node.hidden + node.experts) * node.width
-                weight_bytes += self._experts(node, used)
+                weight_bytes += places.router.size + experts * each
             for node in layer:
                 if isinstance(node, Attention):
                     for position, part in zip(positions, self.shape.parts, strict=True):
                         keys, moved = self._attention(node, position, part.count)
                         macs += 2 * keys * node.heads * node.head_dim
                         other += moved
-            works.append(LayerWork(f"layer{n}", macs, weight_bytes, other))
+            works.append(LayerWork(f"layer{n}", macs, weight_bytes, other, experts, each))
         if rows := self.shape.logits:
             heads = [node for node in self.graph.epilogue if isinstance(node, Head)]
             works.append(LayerWork("output", self._linear(heads, rows), self._bytes(heads)))
@@ -45,11 +47,6 @@ class Work:
         moved = places.layout.token_bytes(seen, node.kv_heads)
         keys = sum(min(position + n + 1, window) for n in range(count))
         return keys, round(moved * places.in_memory(self.memory.config))
-
-    def _experts(self, node, used):
-        """Bytes of the router, and of ``used`` experts."""
-        places = self.memory.experts(node)
-        return places.router.size + used * places.size
 
     def _linear(self, nodes, rows):
         shapes = [node.tensors[node.weight] for node in nodes if isinstance(node, Linear)]

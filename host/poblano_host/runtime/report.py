@@ -12,7 +12,8 @@ from poblano.config import ConfigError
 from poblano.isa.topology import UnitKind
 
 from ..cache import keep
-from .result import SAMPLED
+from ..compiler.program import Program, with_experts
+from .result import SAMPLED, RunResult
 from .timeline import slices
 from .usage import REASONS, phase_use, unit_uses
 
@@ -46,14 +47,19 @@ class Run:
 
     phase: str
     tokens: int
-    program: object
-    result: object
+    program: Program
+    result: RunResult
     retried: object = None
 
     @classmethod
     def of_step(cls, step):
         """That of a session's :class:`~poblano_host.runtime.session.Step`."""
         return cls(step.phase, step.count, step.program, step.result, step.retried)
+
+    @property
+    def work(self):
+        """The :class:`LayerWork` s of the program, with the experts that got rows in this run."""
+        return with_experts(self.program.work, self.result.experts)
 
 
 def roofline_cycles(work, config):
@@ -124,7 +130,7 @@ class Summary:
 
 def summarise(runs, config):
     """The :class:`Summary` of :class:`Run` objects."""
-    works = [work for run in runs for work in run.program.work]
+    works = [work for run in runs for work in run.work]
     results = [run.result for run in runs]
     cycles = sum(result.cycles for result in results)
     macs = sum(work.macs for work in works)
@@ -201,12 +207,8 @@ def layer_times(runs):
             layer = commands[command].label.partition(".")[0]
             ends[layer] = max(ends.get(layer, 0), end)
         layers, before = phases.setdefault(run.phase, {}), 0
-        for i, work in enumerate(run.program.work):
-            end = (
-                run.result.cycles
-                if i + 1 == len(run.program.work)
-                else max(before, ends.get(work.name, before))
-            )
+        for i, work in enumerate(run.work):
+            end = run.result.cycles if i + 1 == len(run.work) else max(before, ends.get(work.name, before))
             macs, bytes_, cycles = layers.get(work.name, (0, 0, 0))
             layers[work.name] = (
                 macs + work.macs,

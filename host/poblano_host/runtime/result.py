@@ -21,7 +21,8 @@ class RunResult:
     cycles from the doorbell, as ``cycles`` does to the interrupt; ``seconds`` is the host's time. A device
     that does not see single cycles has no events, and its cycles are from the start of the run. ``samples``
     are the :data:`SAMPLED` counters in between, if the ring took any: (cycle, array (units, counters)).
-    ``ecc`` has, by place, the :class:`~.ecc.ECCCounts` that are not 0.
+    ``ecc`` has, by place, the :class:`~.ecc.ECCCounts` that are not 0. ``experts`` are those of mixtures that
+    got rows, of all layers together; None where they are not counted.
     """
 
     commands: int
@@ -33,3 +34,4 @@ class RunResult:
     events: np.ndarray = field(default_factory=lambda: np.zeros(0, EVENT))
     samples: list = field(default_factory=list)
     ecc: dict = field(default_factory=dict)
+    experts: int | None = None

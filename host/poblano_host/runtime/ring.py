@@ -318,6 +318,7 @@ class Ring:
             bytes_written=beat * writes,
             samples=self._samples,
             ecc={place: counts for place, counts in self.ecc_counts().items() if counts},
+            experts=self.read("EXPERTS_ROUTED") if self.config.experts else None,
             **events,
         )
 
