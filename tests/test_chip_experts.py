@@ -153,7 +153,13 @@ def program(rng, golden):
     return b"".join(made.code)
 
 
-@pytest.mark.parametrize("setting", [pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param(name, marks=pytest.mark.nightly if name == "check bits" else pytest.mark.slow)
+        for name in SETTINGS
+    ],
+)
 def test_random_experts(setting):
     rng = random.Random(setting)
     config, programs = SETTINGS[setting]

@@ -99,7 +99,13 @@ class Chips:
         return ended[0]
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param("page tables", marks=pytest.mark.slow),
+        pytest.param("with check bits", marks=pytest.mark.nightly),
+    ],
+)
 def test_programs_reach_their_own_pages_alone(setting):
     rng, seen = random.Random(setting), Counter()
     config = SETTINGS[setting]
