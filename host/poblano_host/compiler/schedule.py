@@ -13,10 +13,6 @@ def schedule(ops, predecessors):
     that of the lowest rank, and of these the one with the longest path of dependent commands behind it
     (:class:`.builder.Op`'s ``rank``, ``cycles`` and ``latency``). ``predecessors`` lists, for each command,
     the places of those before it.
-
-    Commands are dispatched in order, and wait for each other in their units' queues: the order is that in
-    which they can be dispatched, each when its unit begins the command before, if it has to wait for none
-    that is dispatched later. So a unit that takes less time than it was thought to has its next command.
     """
     successors = [[] for _ in ops]
     for n, before in enumerate(predecessors):
@@ -30,8 +26,7 @@ def schedule(ops, predecessors):
     ready_at = [0] * len(ops)
     units = {op.unit: _Unit() for op in ops}
     events = [0]  # times at which something may start
-    order = []  # (when a command can be dispatched, its place among those by start, its place in ops)
-    dispatched, begun = [0] * len(ops), dict.fromkeys(units, 0)
+    order = []
     for n, op in enumerate(ops):
         if not missing[n]:
             units[op.unit].add(0, op.rank, -path[n], n)
@@ -43,9 +38,7 @@ def schedule(ops, predecessors):
             n = unit.take(now)
             if n is None:
                 continue
-            dispatched[n] = max([begun[ops[n].unit], *(dispatched[p] for p in predecessors[n])])
-            order.append((dispatched[n], len(order), n))
-            begun[ops[n].unit] = now
+            order.append(n)
             unit.free = now + ops[n].cycles
             heappush(events, unit.free)
             for s in successors[n]:
@@ -54,7 +47,7 @@ def schedule(ops, predecessors):
                 if not missing[s]:
                     units[ops[s].unit].add(ready_at[s], ops[s].rank, -path[s], s)
                     heappush(events, ready_at[s])
-    return [n for *_, n in sorted(order)]
+    return order
 
 
 class _Unit:

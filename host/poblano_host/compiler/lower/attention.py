@@ -131,7 +131,7 @@ class _Piece:
         return symbol.of(self.item.part)
 
     def emit(self):
-        self._rank(2)  # before the last KV head's outputs: the vector unit has scores meanwhile
+        self._rank(2)
         self._scores()
         self._rank()
         if self.windowed:
@@ -146,7 +146,7 @@ class _Piece:
 
     def _rank(self, ahead=0):
         s, first, kv = self.s, self.item.first, self.item.kv
-        s.builder.group, s.builder.head = s.groups.of_token(first), s.attention_rank(first, kv) - ahead
+        s.builder.group, s.builder.head = s.groups.of_token(first), s.attention_rank(first, kv, ahead)
 
     def _vector(self, *tiles, label, **operands):
         self.s.builder.vector(self.tile, *tiles, **operands, label=f"{self.label}.{label}")

@@ -117,10 +117,12 @@ class Step:
             return dict(tiles=[0], spread=0)
         return dict(tiles=list(self.groups.owners(group)), spread=self.groups.share[group])
 
-    def attention_rank(self, token, head):
+    def attention_rank(self, token, head, ahead=0):
         """The rank of matrix commands of attention: by KV head, of some tokens after the others' if they are
-        projected apart."""
-        return head + sum(token >= end for _, end in self.plan.projected) * self.sizes.kv_heads
+        projected apart. Of several sequences those that are ``ahead`` come before as many KV heads: the
+        scores before outputs, so that the vector unit has work while these are computed."""
+        ahead = ahead if len(self.shape.parts) > 1 else 0
+        return head - ahead + sum(token >= end for _, end in self.plan.projected) * self.sizes.kv_heads
 
     def caches(self, part, places):
         """Bytes from the first sequence's caches to those of a part's sequence."""
