@@ -19,7 +19,6 @@ from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD
 from poblano.isa.commands import COMMAND_BYTES, Opcode
 from poblano_host.compiler import CompiledModel
 from poblano_host.compiler.model import Chunk
-from poblano_host.compiler.program import with_experts
 from poblano_host.models.arch import FAMILIES
 from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, place_model
 from poblano_host.runtime.report import roofline_cycles
@@ -134,9 +133,9 @@ def measure(case):
     if not np.array_equal(ours, theirs):
         raise ValueError("the RTL and the golden chip differ")
     routes = golden.chip.routes
-    (work,) = with_experts(program.work, len(routes))
+    (work,) = program.work
     unused = work.experts - len(routes)
-    least = roofline_cycles(work, config)
+    least = roofline_cycles(work.using(len(routes)), config)
     more = run.bytes_read - step_bytes(program, len(routes))
     found = dict(
         cycles=run.cycles,

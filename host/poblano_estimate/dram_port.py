@@ -256,7 +256,8 @@ class DramPort(Port):
     def _end(self):
         now, burst, self._current = self.clock.now, self._current, None
         (self._writes if burst.write else self._queue).remove(burst)
-        self._fill()
+        if burst.write:
+            self._fill()
         if not self.rows.spare:
             self.rows.spare = all(other.place[0] != burst.place[0] for other in self._queue)
         if burst.write and len(self._writes) >= self.dram.writes:

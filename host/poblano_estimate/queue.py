@@ -6,10 +6,22 @@ from typing import Any
 from poblano.control.queue import IN_FLIGHT, UnitQueue
 from poblano.isa.commands import Opcode
 
-__all__ = ["Queue"]
+__all__ = ["Queue", "waited"]
 
 NOPS = Opcode.NOP, Opcode.EXPERT
 """Commands that no unit gets."""
+
+
+def waited(queues, waits, at, waiter):
+    """The cycle from ``at`` on in which ``waits`` for ``queues`` have been seen to hold, one after the other;
+    None if one does not hold yet: then ``waiter`` looks again when it does."""
+    for unit, count in waits:
+        queue = queues[unit]
+        if len(queue.ends) < count:
+            queue.tell(count, waiter)
+            return None
+        at = max(at, queue.ends[count - 1] + 1 if count else 0) + 1
+    return at
 
 
 class Queue:
@@ -42,18 +54,6 @@ class Queue:
         if len(self._commands) == 1:
             self.look()
 
-    def _holds(self, o, seen):
-        """The cycle in which a command's waits have been seen to hold, one after the other; None if one does
-        not hold yet."""
-        at = max(seen, self._free)
-        for unit, count in o.waits:
-            other = self._queues[unit]
-            if len(other.ends) < count:
-                other.tell(count, self)
-                return None
-            at = max(at, other.ends[count - 1] + 1 if count else 0) + 1
-        return at
-
     def tell(self, count, queue):
         """Have ``queue`` look again when so many commands are complete."""
         if (count, queue) not in self._waiters:
@@ -64,7 +64,8 @@ class Queue:
         if not self._commands:
             return
         index, o, seen, counts = self._commands[0]
-        at, now, nop = self._holds(o, seen), self.clock.now, o.opcode in NOPS
+        at, now = waited(self._queues, o.waits, max(seen, self._free), self), self.clock.now
+        nop = o.opcode in NOPS
         if at is None or len(self._running) >= IN_FLIGHT or nop and self._running:
             return
         if not nop:

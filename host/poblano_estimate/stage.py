@@ -5,6 +5,7 @@ from poblano.control.expert_stage import ExpertStage
 from poblano.isa.commands import WAITS, Opcode
 
 from .processor import Processor
+from .queue import waited
 
 __all__ = ["StagedProcessor"]
 
@@ -51,15 +52,11 @@ class StagedProcessor(Processor):
 
     def look(self):
         """See whether the waits of the EXPERT command that is held hold, one after the other."""
-        at, waits = self._begun + 1, self._commands[self._held].waits
-        for unit, count in waits:
-            queue = self._queues[unit]
-            if len(queue.ends) < count:
-                queue.tell(count, self)
-                return
-            at = max(at, queue.ends[count - 1] + 1 if count else 0) + 1
-        self._offered = at + WAITS - len(waits) + ExpertStage.FOUND
-        self._give()
+        waits = self._commands[self._held].waits
+        at = waited(self._queues, waits, self._begun + 1, self)
+        if at is not None:
+            self._offered = at + WAITS - len(waits) + ExpertStage.FOUND
+            self._give()
 
     def _give(self):
         """Give the command that is held to the checker."""

@@ -170,27 +170,13 @@ class Model:
             rounds, rest = divmod(more, LAST - FIRST)
             activity += count(of_layer[LAST]) * rest
             activity += count(n for layer in range(FIRST + 1, LAST + 1) for n in of_layer[layer]) * rounds
-        work, config = self._used(program.work, tokens, routes), self.config
+        work, config = _used(program.work, routes), self.config
         bandwidth = float(config.memory.total_bandwidth)
         roofline = sum(
             max(part.macs / config.macs_per_cycle, (part.weight_bytes + part.other_bytes) / bandwidth)
             for part in work
         )
         return StepEstimate(config, tokens, cycles, sum(part.macs for part in work), roofline, activity)
-
-    def _used(self, work, tokens, routes):
-        """The :class:`~poblano_host.compiler.program.LayerWork` of a program without experts that no token
-        uses."""
-        left, memory = iter(routes), self.compiled.memory
-        unused = [
-            sum(
-                (min(tokens * node.used, node.experts) - len(next(left))) * memory.experts(node).size
-                for node in mixtures(layer)
-            )
-            for layer in self.compiled.model.graph.layers
-        ]
-        less = [replace(part, weight_bytes=part.weight_bytes - size) for part, size in zip(work, unused)]
-        return less + list(work[len(less) :])
 
     def _translate(self, address):
         """Where the address of the window of page tables is, with each sequence's pages in their order."""
@@ -212,6 +198,13 @@ class Model:
         while count > BURSTS * together and 2 * together * burst <= most:
             together *= 2
         return together
+
+
+def _used(work, routes):
+    """The :class:`~poblano_host.compiler.program.LayerWork` s of a program without experts that no token
+    uses."""
+    left = iter(routes)
+    return [part.using(len(next(left))) if part.experts else part for part in work]
 
 
 def _hint(error, config):

@@ -15,7 +15,7 @@ from .errors import CompileError
 from .experts import ExpertPlaces, mixtures
 from .image import Image, align
 from .plan import LINES
-from .sizes import vector_of
+from .sizes import normed_together, vector_of
 from .weights import TiledMatrix, block_tensor, split_columns
 
 __all__ = ["ModelMemory", "PageRoom"]
@@ -243,10 +243,9 @@ class ModelMemory:
             nodes = sorted(nodes, key=lambda node: node.width)
             users = self.graph.consumers(nodes[0].name)
             blocks = not users or not all(isinstance(user, Residual) for user in users)
-            users = [user for node in nodes for user in self.graph.consumers(node.name)]
-            size = self.sizes.head_dim
-            normed = any(isinstance(user, HeadNorm) and user.head_dim == size for user in users)
-            unit = size if normed else 1
+            size, takers = self.sizes.head_dim, (u for n in nodes for u in self.graph.consumers(n.name))
+            apart = any(isinstance(u, HeadNorm) and not normed_together(u, size) for u in takers)
+            unit = size if apart else 1
             split = split_columns([n.width for n in nodes], self.config, blocks=blocks, unit=unit)
             ranges |= zip([n.name for n in nodes], split)
         return [ranges[node.name] for node in linears]

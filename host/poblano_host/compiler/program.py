@@ -24,6 +24,11 @@ class LayerWork:
     experts: int = 0
     expert_bytes: int = 0
 
+    def using(self, experts):
+        """The work if so many experts get rows; of several steps or layers together a mean."""
+        unused = round((self.experts - experts) * self.expert_bytes)
+        return replace(self, weight_bytes=self.weight_bytes - unused)
+
 
 def with_experts(works, count):
     """The :class:`LayerWork` s ``works`` if in all layers together ``count`` experts got rows, in each layer
@@ -31,8 +36,7 @@ def with_experts(works, count):
     most = sum(work.experts for work in works)
     if count is None or not most:
         return works
-    unused = lambda work: round(work.experts * work.expert_bytes * (most - count) / most)
-    return [replace(work, weight_bytes=work.weight_bytes - unused(work)) for work in works]
+    return [work.using(work.experts * count / most) for work in works]
 
 
 @dataclass(frozen=True)

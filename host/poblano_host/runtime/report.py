@@ -206,9 +206,9 @@ def layer_times(runs):
         for command, end in zip(times["command"].tolist(), times["end"].tolist()):
             layer = commands[command].label.partition(".")[0]
             ends[layer] = max(ends.get(layer, 0), end)
-        layers, before = phases.setdefault(run.phase, {}), 0
-        for i, work in enumerate(run.work):
-            end = run.result.cycles if i + 1 == len(run.work) else max(before, ends.get(work.name, before))
+        layers, before, works = phases.setdefault(run.phase, {}), 0, run.work
+        for i, work in enumerate(works):
+            end = run.result.cycles if i + 1 == len(works) else max(before, ends.get(work.name, before))
             macs, bytes_, cycles = layers.get(work.name, (0, 0, 0))
             layers[work.name] = (
                 macs + work.macs,
