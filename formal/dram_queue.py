@@ -1,7 +1,6 @@
 """The DRAM controller's queue of bursts: every beat is asked for once, in order, of its own row."""
 
 from functools import partial
-from itertools import permutations
 
 from amaranth.hdl import *
 from amaranth.utils import exact_log2
@@ -9,6 +8,7 @@ from amaranth.utils import exact_log2
 from poblano.dram.queue import BurstQueue
 
 from .dram_sizes import GROUPED, PHASES, small
+from .dram_slots import Slots
 from .harness import Harness, Mutation, Property
 
 
@@ -129,14 +129,11 @@ class Beats(Harness):
         waiting = Mux(self.inside["waiting"] & self._mine(new.id), new.len + 1, 0)
         self.check("held", self.held == left(mine) + waiting)
         self.check("ahead of one that waits", ~self.waits | (self.ahead == left(mine)))
-        current = self.inside["current"]
-        self.check("one goes on", current & (current - 1) == 0)
-        self.check("it has begun", (current & ~Cat(slot["valid"] for slot in self.slots)) == 0)
-        older = lambda a, b: self.slots[a]["valid"] & self.slots[b]["valid"] & self.slots[a]["older"][b]
-        for n, k, p in permutations(range(self.depth), 3):
-            self.check(f"no circle {n} {k} {p}", ~(older(n, k) & older(k, p) & older(p, n)))
+        slots = Slots(self.dut, self.inside.__getitem__)
+        self.check("it has begun", (self.inside["current"] & ~slots.valid) == 0)
+        slots.check(self)
+        slots.check_circles(self)
         for n, slot in enumerate(self.slots):
-            self.check(f"not older {n}", ~older(n, n))
             here, order = self.slot[n], slot["order"]
             same = Cat(slot["place"], slot["len"], slot["last"], slot["id"])
             wanted = Cat(
@@ -145,10 +142,6 @@ class Beats(Harness):
             self.check(
                 f"slot {n}", ~here | (slot["valid"] & (same == wanted) & (self.done <= self.burst.len))
             )
-            at = self.dut.i.payload.shape()["place"].shape(slot["place"]).way
-            for way in range(self.config.timing.ways):
-                used = slot["valid"] & ((way - at)[: len(at)] <= slot["len"])
-                self.check(f"needs {n} {way}", slot["needs"][way] == used)
             before = [bit & other["valid"] for bit, other in zip(order, self.slots)]
             self.check(f"ahead {n}", ~here | (self.ahead == left(before)))
             self.check(f"not itself {n}", ~slot["valid"] | ~order[n])
@@ -156,8 +149,8 @@ class Beats(Harness):
                 other = self.slots[k]
                 both = slot["valid"] & other["valid"]
                 alike = (slot["id"] == other["id"]) | self.ordered
-                self.check(f"one is older {n} {k}", ~both | (older(n, k) ^ older(k, n)))
-                ordered = (order[k] == (older(n, k) & alike)) & (other["order"][n] == (older(k, n) & alike))
+                before_n, before_k = slots.older(n, k) & alike, slots.older(k, n) & alike
+                ordered = (order[k] == before_n) & (other["order"][n] == before_k)
                 self.check(f"order {n} {k}", ~both | ordered)
 
 
@@ -172,12 +165,8 @@ class Aged(Harness):
         timing = self.config.timing
         dut, inside = self.peek("dut", BurstQueue(self.config, depth=self.depth, ordered=False))
         self.assume(~dut.accept | dut.column.valid)
-        at = lambda n, name: inside[f"slot{n}_{name}"]
-        valid = Cat(at(n, "valid") for n in range(self.depth))
-        oldest = Signal(self.depth)
-        m.d.comb += oldest.eq(
-            Cat(at(n, "valid") & ~(at(n, "older") & valid).any() for n in range(self.depth))
-        )
+        slots, oldest = Slots(dut, inside.__getitem__), Signal(self.depth)
+        m.d.comb += oldest.eq(slots.oldest())
         # The cycles for which it is the oldest.
         same = oldest.any() & (oldest == self.past(oldest, "oldest_before"))
         cycles = Signal(range(self.config.oldest + 1))
@@ -190,8 +179,8 @@ class Aged(Harness):
         way, own_set = number[:bits], number[bits:]
         lacking = [
             oldest[n]
-            & (at(n, "needs") & ~at(n, "hits")).bit_select(way, 1)
-            & (self._place(dut, at(n, "place")).set == own_set)
+            & (slots.at(n, "needs") & ~slots.at(n, "hits")).bit_select(way, 1)
+            & (slots.place(n).set == own_set)
             for n in range(self.depth)
         ]
         lacks = Signal()
@@ -202,10 +191,6 @@ class Aged(Harness):
         self.check("used by no other", ~before | ~dut.column.valid | ~there)
         self.check("one oldest", oldest & (oldest - 1) == 0)
         self.cover("gives way", before & lacks)
-
-    @staticmethod
-    def _place(dut, bits):
-        return dut.i.payload.shape()["place"].shape(bits)
 
 
 MODULE = "poblano.dram.queue"

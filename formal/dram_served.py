@@ -9,6 +9,7 @@ from poblano.dram.signature import ColumnOp, RowOp
 from poblano.dram.wait import Service
 
 from .dram_sizes import GROUPED, PHASES, SHARED, small
+from .dram_slots import Slots
 from .dram_whole import Whole, bigger
 from .harness import Mutation, Property, popcount
 
@@ -33,19 +34,12 @@ class Served(Whole):
         self._service(m)
         self._room()
 
-    def _slot(self, n, name):
-        return self.queue[f"slot{n}_{name}"]
-
     def _oldest(self, m):
-        depth = self.queue.block.depth
-        valid = Cat(self._slot(n, "valid") for n in range(depth))
-        self.oldest = oldest = Signal(depth)
-        m.d.comb += oldest.eq(
-            Cat(self._slot(n, "valid") & ~(self._slot(n, "older") & valid).any() for n in range(depth))
-        )
-        self.check("one oldest", (oldest & (oldest - 1) == 0) & (oldest.any() | ~valid.any()))
-        pick = lambda values: reduce(or_, [Mux(oldest[n], v, 0) for n, v in enumerate(values)])
-        mine = lambda name: pick([self._slot(n, name) for n in range(depth)])
+        depth, slots = self.queue.block.depth, Slots(self.queue.block, self.queue.__getitem__)
+        oldest = Signal(depth)
+        m.d.comb += oldest.eq(slots.oldest())
+        self.check("one oldest", (oldest & (oldest - 1) == 0) & (oldest.any() | ~slots.valid.any()))
+        mine = lambda name: reduce(or_, [Mux(oldest[n], slots.at(n, name), 0) for n in range(depth)])
         layout = self.queue.block.i.payload.shape()["place"].shape
         self.at = layout(mine("place"))
         self.needs, self.hits, self.len = mine("needs"), mine("hits"), mine("len")

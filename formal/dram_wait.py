@@ -3,11 +3,9 @@
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial, reduce
-from itertools import permutations
 from operator import or_
 
 from amaranth.hdl import *
-from amaranth.utils import exact_log2
 
 from poblano.dram import refresher
 from poblano.dram.queue import BurstQueue
@@ -18,6 +16,7 @@ from poblano.dram.turnaround import Turnaround
 from poblano.dram.wait import Hold
 
 from .dram_sizes import GROUPED, PHASES, SHARED, small
+from .dram_slots import Slots
 from .dram_whole import Whole, bigger
 from .harness import Harness, Mutation, Property, popcount
 
@@ -141,8 +140,8 @@ class Waits(Harness):
         self.assume(~dut.accept | dut.column.valid)
         depth, each = self.depth, self.config.oldest + self.most
         bound = (depth + 1) * each + 1
-        at = lambda n, name: inside[f"slot{n}_{name}"]
-        valid = Cat(at(n, "valid") for n in range(depth))
+        slots = Slots(dut, inside.__getitem__)
+        valid = slots.valid
         aged = Signal(range(self.most + 1))
         ends = (inside["done"] & inside["oldest"]).any()
         m.d.sync += aged.eq(Mux(dut.aged & ~ends, aged + 1, 0))
@@ -159,7 +158,7 @@ class Waits(Harness):
         age = Signal(range(bound + 2))
         m.d.sync += age.eq(Mux(waits | here.any(), age + 1, 0))
         # How long the bursts before it take, and itself, less what the oldest has had.
-        before = reduce(or_, [Mux(here[n], at(n, "older") & valid, 0) for n in range(depth)])
+        before = reduce(or_, [Mux(here[n], slots.at(n, "older") & valid, 0) for n in range(depth)])
         count = Mux(waits, popcount(valid), popcount(before))
         left = count * each + each - (inside["waited"] + aged) + waits
         watched = waits | here.any()
@@ -173,28 +172,9 @@ class Waits(Harness):
         waited = inside["waited"]
         self.check("waited", (waited <= self.config.oldest) & (valid.any() | (waited == 0)))
         self.check("aged", (aged == 0) | (waited == self.config.oldest))
-        for n in range(depth):
-            older = at(n, "older")
-            self.check(f"not older {n}", ~valid[n] | ~older[n])
-            for k in range(n):
-                both = valid[n] & valid[k]
-                self.check(f"one is older {n} {k}", ~both | (older[k] ^ at(k, "older")[n]))
-        earlier = lambda a, b: valid[a] & valid[b] & at(a, "older")[b]
-        for a, b, c in permutations(range(depth), 3):
-            self.check(f"no circle {a} {b} {c}", ~(earlier(a, b) & earlier(b, c) & earlier(c, a)))
-        for n in range(depth):
-            self.check(f"one way {n}", valid[n] | (at(n, "needs") == 0))
-            used = lambda way: (way - self._way(dut, at(n, "place")))[: exact_log2(self.config.timing.ways)]
-            for way in range(self.config.timing.ways):
-                needs = valid[n] & (used(way) <= at(n, "len"))
-                self.check(f"needs {n} {way}", at(n, "needs")[way] == needs)
-        current = inside["current"]
-        self.check("one goes on", current & (current - 1) == 0)
+        slots.check(self)
+        slots.check_circles(self)
         self.cover("long", watched & (age == bound - 3))
-
-    @staticmethod
-    def _way(dut, bits):
-        return dut.i.payload.shape()["place"].shape(bits).way
 
 
 class Turns(Harness):

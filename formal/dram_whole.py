@@ -6,6 +6,7 @@ from amaranth.hdl import *
 
 from poblano.dram.controller import DramController
 
+from .dram_slots import Slots
 from .harness import Harness
 
 __all__ = ["Opened", "Timer", "Whole", "bigger"]
@@ -81,32 +82,22 @@ class Whole(Harness):
                     self._expose("_".join([name, *map(str, path)]), value)
         self.add("dut", dut, module=top.module)
 
-    @staticmethod
-    def place_of(queue, n):
-        """Of the next beat of a slot's burst."""
-        return queue.block.i.payload.shape()["place"].shape(queue[f"slot{n}_place"])
-
     def _slots_and_banks(self, name, queue):
-        timing, ways, depth = self.config.timing, self.config.timing.ways, queue.block.depth
-        slot = lambda n, register: queue[f"slot{n}_{register}"]
-        valid = Cat(slot(n, "valid") for n in range(depth))
-        current = queue["current"]
-        self.check(f"{name} one goes on", current & (current - 1) == 0)
-        for n in range(depth):
-            at, is_valid = self.place_of(queue, n), slot(n, "valid")
-            older = slot(n, "older")
-            self.check(f"{name} not older {n}", ~is_valid | ~older[n])
+        timing, ways, slots = (
+            self.config.timing,
+            self.config.timing.ways,
+            Slots(queue.block, queue.__getitem__),
+        )
+        slots.check(self, f"{name} ")
+        for n in range(queue.block.depth):
+            at, is_valid, older = slots.place(n), slots.at(n, "valid"), slots.at(n, "older")
             for kind in ("order", "foe"):
-                self.check(f"{name} {kind} {n}", ~is_valid | ((slot(n, kind) & valid & ~older) == 0))
-            for k in range(n):
-                both = is_valid & slot(k, "valid")
-                self.check(f"{name} one is older {n} {k}", ~both | (older[k] ^ slot(k, "older")[n]))
+                others = slots.at(n, kind) & slots.valid & ~older
+                self.check(f"{name} {kind} {n}", ~is_valid | (others == 0))
             for way in range(ways):
-                used = (way - at.way)[: len(at.way)] <= slot(n, "len") if ways > 1 else C(1)
-                self.check(f"{name} needs {n} {way}", slot(n, "needs")[way] == (is_valid & used))
                 banks = [self.top.parts[f"bank{way + ways * s}"].block for s in range(timing.sets)]
                 hit = Cat(bank.open & (bank.row == at.row) for bank in banks).bit_select(at.set, 1)
-                self.check(f"{name} hits {n} {way}", ~is_valid | (slot(n, "hits")[way] == hit))
+                self.check(f"{name} hits {n} {way}", ~is_valid | (slots.at(n, "hits")[way] == hit))
 
     def _timers(self):
         """Those of the banks and of all."""
