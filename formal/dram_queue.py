@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from poblano.dram.queue import BurstQueue
 
 from .dram_sizes import GROUPED, PHASES, small
-from .dram_slots import Slots
+from .dram_slots import Slots, proposals
 from .harness import Harness, Mutation, Property
 
 
@@ -47,6 +47,8 @@ class Beats(Harness):
         self._watch(m, burst, put, get, entered)
         self._bank(m)
         self.check("exists", ~get | (self.held != 0))
+        for name, proposal in proposals(dut).items():
+            self.check(name, proposal)
         self._order()
 
     def _mine(self, id):
@@ -217,6 +219,13 @@ MUTATIONS = (
         "self.column.last.eq((chosen & Cat((slot.last for slot in slots))).any())",
     ),
     Mutation("another goes on", MODULE, "current.eq(chosen & ~done)", "current.eq(chosen)"),
+    Mutation("not kept open", MODULE, "self.may_precharge & ~self.kept_open", "self.may_precharge"),
+    Mutation(
+        "of any bank",
+        MODULE,
+        "_named(m, 'access', self.may_access & self.needed)",
+        "_named(m, 'access', self.needed)",
+    ),
     Mutation(
         "older than new ones", MODULE, "m.d.sync += bits.eq(bits & ~slot_of)", "m.d.sync += bits.eq(bits)"
     ),
@@ -243,7 +252,8 @@ PROPERTIES = (
             partial(Beats, timing, depth, ordered),
             "the beats of a burst are asked for in order, each once, at its place, while its row is open, "
             "after those of the "
-            "bursts of its id before it; the last of an AXI burst is the last",
+            "bursts of its id before it; the last of an AXI burst is the last; only commands that may be are "
+            "proposed",
             method="induction",
             depth=2,
             frames=12,

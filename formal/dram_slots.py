@@ -4,7 +4,21 @@ from itertools import permutations
 
 from amaranth.hdl import *
 
-__all__ = ["Slots"]
+__all__ = ["Slots", "proposals"]
+
+
+def proposals(queue):
+    """By name, that a BurstQueue proposes only what may be: row commands for banks that may have them, and
+    column commands for banks that are kept open for it besides."""
+    may_close, may_use = queue.may_precharge & ~queue.kept_open, queue.may_access & queue.needed
+    return {
+        f"may be {name}": ~command.valid | banks.bit_select(command.bank, 1)
+        for name, command, banks in (
+            ("opened", queue.activate, queue.may_activate),
+            ("closed", queue.precharge, may_close),
+            ("used", queue.column, may_use),
+        )
+    }
 
 
 class Slots:

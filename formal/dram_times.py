@@ -6,12 +6,13 @@ from functools import partial
 
 from amaranth.hdl import *
 
-from poblano.dram.controller import DramController
 from poblano.dram.countdown import Countdown
 from poblano.dram.signature import ColumnOp, RowOp
 from poblano.dram.timing import Limit
 
 from .dram_sizes import BANK, GROUP, GROUPED, OTHER, PHASES, SHARED, commands, rules, small
+from .dram_slots import proposals
+from .dram_whole import Cut
 from .harness import Harness, Mutation, Property, popcount
 
 
@@ -36,22 +37,26 @@ class Times(Harness):
         self.cover("over again", dut.over & self.past(~dut.over & ~dut.start.any(), "waited"))
 
 
-class Pins(Harness):
-    """The whole controller, any traffic at AXI, which may even change its mind.
+class Pins(Cut):
+    """The controller with queues that propose anything that they may: ``dram_queue`` proves that they do.
 
     One arbitrary pair of banks is watched, also twice the same one. What is demanded of their commands comes
     from the timing set in memory clocks, with the clock in the cycle in which each command is.
     """
 
+    cut = (*Cut.cut, "reads", "writes")
+
     def __init__(self, timing):
-        super().__init__()
         # Refreshes come as often as traffic and traffic as often as refreshes.
         self.timing = timing = replace(timing, refi=Limit(ns=Fraction(12 * timing.ratio)))
-        self.config = small(timing)
+        super().__init__(small(timing))
 
     def prove(self, m):
-        timing = self.timing
-        dram = self.add("dut", DramController(self.config)).dram
+        super().prove(m)
+        for name in ("reads", "writes"):
+            for proposal in proposals(self.top.parts[name].block).values():
+                self.assume(proposal)
+        timing, dram = self.timing, self.top.block.dram
         group, bank = self.constant("group", range(timing.groups)), self.constant("bank", range(timing.banks))
         group2, bank2 = (
             self.constant("group2", range(timing.groups)),

@@ -9,10 +9,7 @@ from poblano.dram.controller import DramController
 from .dram_slots import Slots
 from .harness import Harness
 
-__all__ = ["Opened", "Timer", "Whole", "bigger"]
-
-CUT = ("read_splitter", "write_splitter", "read_data", "write_data")
-"""Parts of the controller of which nothing is assumed: their outputs are free."""
+__all__ = ["Cut", "Opened", "Timer", "Whole", "bigger"]
 
 
 def bigger(*values):
@@ -54,26 +51,22 @@ class Timer:
         harness.check(f"timer {name}", (late == (left == 0)) & (left <= most))
 
 
-class Whole(Harness):
-    """The whole controller of ``config``, but for the parts in ``CUT``: any bursts, any room, any data.
+class Cut(Harness):
+    """The controller of ``config`` without the parts ``cut``, whose outputs are free.
 
-    Of its slots, its banks and its timers this says what proofs need to know.
+    ``top`` is the controller, :class:`Opened`.
     """
+
+    cut: tuple = ("read_splitter", "write_splitter", "read_data", "write_data")
 
     def __init__(self, config):
         super().__init__()
         self.config = config
 
     def prove(self, m):
-        self._open()
-        for name in ("reads", "writes"):
-            self._slots_and_banks(name, self.top.parts[name])
-        self._timers()
-
-    def _open(self):
         dut = DramController(self.config)
         top = self.top = Opened(dut)
-        for name in CUT:
+        for name in self.cut:
             place = top.module._named_submodules[name][1]
             block = top.parts[name].block
             top.module._named_submodules[name] = Module(), place
@@ -81,6 +74,19 @@ class Whole(Harness):
                 if member.flow.name == "Out" and len(Value.cast(value)):
                     self._expose("_".join([name, *map(str, path)]), value)
         self.add("dut", dut, module=top.module)
+
+
+class Whole(Cut):
+    """The controller with any bursts, any room, any data.
+
+    Of its slots, its banks and its timers this says what proofs need to know.
+    """
+
+    def prove(self, m):
+        super().prove(m)
+        for name in ("reads", "writes"):
+            self._slots_and_banks(name, self.top.parts[name])
+        self._timers()
 
     def _slots_and_banks(self, name, queue):
         timing, ways, slots = (
