@@ -10,15 +10,27 @@ __all__ = ["AIGER", "PREPARE", "SMT2", "abc", "smtbmc", "yosys"]
 
 
 def yosys(text, steps, folder):
-    """Runs yosys passes in a process of their own on RTLIL ``text``."""
+    """Runs yosys passes on RTLIL ``text`` in a copy of this process, which an error of theirs ends."""
+    from pyosys import libyosys
+
     (folder / "design.il").write_text(text)
-    program = "from pyosys import libyosys\ndesign = libyosys.Design()\n" + "".join(
-        f"libyosys.run_pass({step!r}, design)\n" for step in ["read_rtlil design.il", *steps]
-    )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=folder)
-    (folder / "yosys.log").write_text(result.stdout + result.stderr)
-    if result.returncode:
-        raise RuntimeError("yosys failed:\n" + (result.stdout + result.stderr)[-2000:])
+    log = folder / "yosys.log"
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.chdir(folder)
+            with open(log, "w") as file:
+                for stream in (1, 2):
+                    os.dup2(file.fileno(), stream)
+            design = libyosys.Design()
+            for step in ["read_rtlil design.il", *steps]:
+                libyosys.run_pass(step, design)
+            code = 0
+        finally:
+            os._exit(code)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise RuntimeError("yosys failed:\n" + log.read_text()[-2000:])
 
 
 PREPARE = [

@@ -12,24 +12,39 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import json
+import multiprocessing
 import os
 from pathlib import Path
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 from .engines import AIGER, PREPARE, SMT2, abc, smtbmc, yosys
-from .harness import Mutation
 from .trace import read_trace
 
 __all__ = ["FILES", "Job", "jobs", "run_job", "table"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "formal"
+PROCESSES = multiprocessing.get_context("forkserver")
+"""Each job is a process, as a mutation has to be imported in place of a module: a copy of one that has
+imported what all need, and nothing of the RTL."""
+PROCESSES.set_forkserver_preload(
+    [
+        "formal.engines",
+        "formal.harness",
+        "formal.trace",
+        "amaranth.back.rtlil",
+        "amaranth.lib.fifo",
+        "amaranth.lib.memory",
+        "numpy",
+        "pyosys.libyosys",
+    ]
+)
 FILES = (
     "fifo",
     "skid",
@@ -116,7 +131,7 @@ class _Attempt:
         self.prop, self.folder = _property(request["file"], request["name"]), folder
         self.explains, mutation = request["explain"], request["mutation"]
         self.property = f"{request['file']}/{request['name']}"
-        self.name = re.sub(r"\W+", "-", "-".join([self.property] + ([mutation["name"]] if mutation else [])))
+        self.name = re.sub(r"\W+", "-", "-".join([self.property] + ([mutation.name] if mutation else [])))
         self.harness = harness = self.prop.build()
         harness.mode = "cover" if request["kind"] == "cover" else "assert"
         fragment, ports = harness.make()
@@ -228,6 +243,22 @@ def _execute(request):
         return getattr(_Attempt(request, Path(folder)), request["kind"])()
 
 
+def _child(request, sender):
+    """Executes a job and sends its verdict, "error" with the traceback for an exception, and details."""
+    os.chdir(ROOT)
+    with open(os.devnull, "w") as nothing:
+        for stream in (1, 2):
+            os.dup2(nothing.fileno(), stream)
+    try:
+        if mutation := request["mutation"]:
+            if mutation.module in sys.modules:
+                raise RuntimeError(f"{mutation.module} was imported before its mutation")
+            sys.meta_path.insert(0, _PatchedFinder(mutation))
+        sender.send(_execute(request))
+    except Exception:
+        sender.send(("error", traceback.format_exc()[-3000:].strip()))
+
+
 # In the parent.
 
 
@@ -274,26 +305,21 @@ def run_job(job, *, explain=False, debug=False):
         "name": job.prop.name,
         "kind": job.kind,
         "explain": explain,
-        "mutation": job.mutation and vars(job.mutation),
+        "mutation": job.mutation,
     }
     start = time.monotonic()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "rtl"), os.environ.get("PYTHONPATH", "")]),
-    }
-    result = subprocess.run(
-        [sys.executable, "-m", "formal.runner", "--job", json.dumps(request)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-    )
-    seconds = time.monotonic() - start
-    if result.returncode:
-        log = (result.stderr or result.stdout).strip()
-        return (False, "error", log[-3000:] if debug else log.splitlines()[-1][:400], seconds)
-    verdict, details = json.loads(result.stdout.splitlines()[-1])
-    return verdict == Job.WANTED[job.kind], verdict, details, seconds
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_child, args=(request, sender))
+    process.start()
+    sender.close()
+    try:
+        verdict, details = receiver.recv()
+    except EOFError:
+        verdict, details = "error", "the job's process ended without a word"
+    process.join()
+    if verdict == "error" and not debug:
+        details = details.splitlines()[-1][:400]
+    return verdict == Job.WANTED[job.kind], verdict, details, time.monotonic() - start
 
 
 def table(todo):
@@ -316,16 +342,6 @@ def table(todo):
     return "\n".join(lines)
 
 
-def _child(request):
-    request = json.loads(request)
-    if request["mutation"]:
-        mutation = Mutation(**request["mutation"])
-        if mutation.module in sys.modules:
-            raise RuntimeError(f"{mutation.module} was imported before its mutation")
-        sys.meta_path.insert(0, _PatchedFinder(mutation))
-    print(json.dumps(_execute(request)))
-
-
 def listing(todo):
     """Lines about the properties of jobs."""
     lines, counts = [], {}
@@ -346,11 +362,7 @@ def main():
     parser.add_argument("--processes", type=int, default=2, help="jobs at a time; 2 by default")
     parser.add_argument("--table", action="store_true", help="print the table of README.md, and run nothing")
     parser.add_argument("--debug", action="store_true", help="print the traceback of a job that has an error")
-    parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.job:
-        _child(arguments.job)
-        return 0
     try:
         todo = [job for job in jobs(arguments.names) if arguments.kind in (None, job.kind)]
     except ValueError as error:
