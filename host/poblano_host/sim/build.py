@@ -35,6 +35,8 @@ HEADER = struct.Struct("<40xQ10xHH2x")
 """Of an ELF file of 64 bits: where its table of sections is, bytes of an entry, and entries."""
 FAST, SLOW = "-O2", "-O0"
 """Optimisation of what runs every cycle, and of what runs once, at the start."""
+UNIT = 1_000_000
+"""Bytes of C++ that are compiled together."""
 
 
 def is_whole(library):
@@ -63,7 +65,7 @@ def build_library(verilog, top, sources, *, no_inline=(), visible=(), report=lam
     lines = [f'no_inline -module "{name}"' for name in no_inline]
     lines += [f'public_flat_rd -module "{module}" -var "{name}"' for module, name in visible]
     settings = "`verilator_config\n" + "".join(f"{line}\n" for line in lines)
-    key = digest(verilog, *sources.values(), settings, *FLAGS, *CXXFLAGS, *LINK, FAST, SLOW)
+    key = digest(verilog, *sources.values(), settings, *FLAGS, *CXXFLAGS, *LINK, FAST, SLOW, str(UNIT))
     library = cache_folder() / f"{top}-{key}.so"
     if is_whole(library):
         return library
@@ -104,7 +106,7 @@ def _built(verilog, top, sources, settings, report):
         objects = folder / "obj"
         for name, text in sources.items():
             (objects / name).write_text(text)
-        (objects / "library.mk").write_text(_makefile(objects, root / "include"))
+        (objects / "library.mk").write_text(_makefile(objects, root))
         _run(["make", "-j", str(os.cpu_count() or 1), "-f", "library.mk"], objects, "g++")
         return (objects / "library.so").read_bytes()
 
@@ -115,15 +117,39 @@ def _run(command, folder, what):
         raise SimulationError(f"{what} failed:\n" + (result.stdout + result.stderr)[-3000:])
 
 
-def _makefile(objects, support):
-    """Rules for ``library.so``, the largest sources first."""
-    sources = [*objects.glob("*.cpp"), support / "verilated.cpp", support / "verilated_threads.cpp"]
-    sources.sort(key=lambda path: -path.stat().st_size)
+def _makefile(objects, root):
+    """Rules for ``library.so``, its largest units first.
+
+    The headers of each of Verilator's sources take longer to compile than most sources themselves, so some
+    are compiled together, up to :data:`UNIT` bytes. Verilator's library is compiled once, by its
+    ``objcache``.
+    """
+    support, generated = root / "include", set(objects.glob("V*.cpp"))
+    slow = {source for source in generated if source.stem.endswith("Slow")}
+    units = [(source, FAST) for source in objects.glob("*.cpp") if source not in generated]
+    for sources, level in ((generated - slow, FAST), (slow, SLOW)):
+        for number, together in enumerate(_groups(sources)):
+            unit = objects / f"unit{level}-{number}.cpp"
+            unit.write_text("".join(f'#include "{source.name}"\n' for source in together))
+            units.insert(number, (unit, level))
+    units += [(support / name, FAST) for name in ("verilated.cpp", "verilated_threads.cpp")]
     macros = ["-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0"]
     flags = " ".join([*CXXFLAGS, *macros, "-I.", f"-I{support}", f"-I{support / 'vltstd'}"])
-    names = " ".join(f"{source.stem}.o" for source in sources)
+    names = " ".join(f"{source.stem}.o" for source, _ in units)
     rules = [f"library.so: {names}\n\tg++ {' '.join(LINK)} -o $@ $^ -lpthread -latomic"]
-    for source in sources:
-        level = SLOW if source.stem.endswith("Slow") else FAST
-        rules.append(f"{source.stem}.o: {source}\n\tg++ {level} {flags} -c $< -o $@")
+    for source, level in units:
+        command = f"{root / 'bin' / 'objcache'} g++ {level} {flags} -c -o $@ $<"
+        rules.append(f"{source.stem}.o: {source}\n\t{command}")
     return "\n".join(rules) + "\n"
+
+
+def _groups(sources):
+    """Lists of the sources of at most :data:`UNIT` bytes each, or of one, the largest first."""
+    groups: list[list[Path]] = []
+    size = lambda group: sum(path.stat().st_size for path in group)
+    for source in sorted(sources, key=lambda path: (-path.stat().st_size, path.name)):
+        fits = (group for group in groups if size([*group, source]) <= UNIT)
+        if (group := next(fits, None)) is None:
+            groups.append(group := [])
+        group.append(source)
+    return groups

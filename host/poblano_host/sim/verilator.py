@@ -19,6 +19,21 @@ __all__ = ["verilator_command", "verilator_root"]
 _PROGRAMS = {"perl": "perl", "g++": "g++", "make": "make", "ar": "binutils"}
 """Programs that Verilator runs, and the Debian packages that hold them."""
 
+_OBJCACHE = """\
+#!/bin/sh
+# Runs a compiler. An object of Verilator's own sources is made once for each command, and copied.
+root=$(dirname "$(dirname "$0")")
+for source; do [ "$before" = -o ] && object=$source; before=$source; done
+case $source in "$root"/include/*) ;; *) exec "$@" ;; esac
+key=$({ "$1" --version; printf '%s\\n' "$@"; } | sha256sum | cut -c 1-16)
+kept=$root/objects/$key.o
+if [ ! -e "$kept" ]; then
+  "$@" || exit
+  mkdir -p "$root/objects" && cp "$object" "$kept.$$" && mv "$kept.$$" "$kept" && exit
+fi
+cp "$kept" "$object"
+"""
+
 
 def _settings():
     """Variables of ``verilated.mk`` and their values on this machine."""
@@ -26,6 +41,7 @@ def _settings():
         "AR": "ar",
         "CXX": "g++",
         "LINK": "g++",
+        "OBJCACHE": "$(VERILATOR_ROOT)/bin/objcache",
         "PERL": "perl",
         "PYTHON3": sys.executable or "python3",
         "CFG_CXXFLAGS_STD": "-std=gnu++17",
@@ -76,7 +92,7 @@ def verilator_root():
     version = metadata.version("verilator")
     makefile = _patched((source / "include" / "verilated.mk").read_text())
     binary = (source / "bin" / "verilator_bin").stat()
-    digest = hashlib.sha256(f"{version} {binary.st_size} {makefile}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256(f"{version} {binary.st_size} {makefile}{_OBJCACHE}".encode()).hexdigest()[:12]
     root = cache_folder() / f"verilator-{version}-{digest}"
     if root.is_dir():
         return root
@@ -85,6 +101,7 @@ def verilator_root():
         copy = Path(folder, "root")
         shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.py", "tests"))
         (copy / "include" / "verilated.mk").write_text(makefile)
+        (copy / "bin" / "objcache").write_text(_OBJCACHE)
         for program in (copy / "bin").iterdir():
             program.chmod(0o755)
         try:
