@@ -21,7 +21,7 @@ from poblano.bridge.protocol import (
 )
 from tb.bridge.driver import CONFIG, MEMORY, setup
 
-LENGTH = int(os.environ.get("LENGTH", "60"))
+LENGTH = int(os.environ.get("LENGTH", "24"))
 
 
 @cocotb.test()
