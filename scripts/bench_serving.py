@@ -7,8 +7,9 @@ sequence to sequence: ``cycles`` of the step, ``roofline`` (the part of it), ``s
 those of one sequence). Cycles do not depend on the numbers in weights and caches, so that a step at a
 position needs none before it. ``different_logits`` counts rows of logits, of random requests on the golden
 chip, that are not those of the request alone: in random batches with shared beginnings and preemption, on 1,
-2 and 4 tiles. ``kv_waste`` is the part of the memory of pages that is reserved and not used, of 64 sequences
-of 64 to 2,048 positions, and ``kv_waste_256`` of 64 to 448. ``host_ms_per_step32`` is the CPU time of a
+2 and 4 tiles; ``moe/`` is the mixture of experts, ``rtl/`` are 20 requests on the RTL of two tiles.
+``kv_waste`` is the part of the memory of pages that is reserved and not used, of 64 sequences of 64 to 2,048
+positions, and ``kv_waste_256`` of 64 to 448. ``host_ms_per_step32`` is the CPU time of a
 step of 32 sequences, from the choice of its tokens to the choice of those that follow, without compiling its
 shape: half of the requests are at temperature 0, half at 0.8 with top-k 40, on a chip that completes all
 commands at once and has random logits. ``--quick`` takes three layers of SmolLM2 and few sequences.
@@ -42,6 +43,9 @@ BATCHES = (1, 8, 32)
 BARS = {
     "different_logits": 0,
     "smollm2/different_logits": 0,
+    "moe/different_logits": 0,
+    "rtl/different_logits": 0,
+    "moe/rtl/different_logits": 0,
     "host_ms_per_step32": 10.0,
     "kv_waste": 0.04,
     "kv_waste_256": 0.08,
@@ -107,9 +111,11 @@ def random_requests(model, count, generator):
     return arrivals
 
 
-def different(model, config, count, seed, figures, *, tiles=(1, 2, 4), name="different_logits"):
-    """Rows of logits, that tokens were chosen from, that are not those of the request alone: on chips of so
-    many tiles, in batches with others, with shared beginnings and preemption."""
+def different(
+    model, config, count, seed, figures, *, tiles=(1, 2, 4), name="different_logits", backend="golden"
+):
+    """Rows of logits, that tokens were chosen from, that are not those of the request alone on the golden
+    chip: on chips of so many tiles, in batches with others, with shared beginnings and preemption."""
     arrivals = random_requests(model, count, np.random.default_rng(seed))
     alone, expected = Session(model, config, backend="golden", context=CHOSEN_CONTEXT), {}
     for _, request, sampler in arrivals:
@@ -121,7 +127,7 @@ def different(model, config, count, seed, figures, *, tiles=(1, 2, 4), name="dif
         engine = Recorded(
             model,
             replace(config, tiles=number),
-            backend="golden",
+            backend=backend,
             sequences=8,
             context=CHOSEN_CONTEXT,
             pages=CHOSEN_PAGES,
@@ -138,7 +144,9 @@ def different(model, config, count, seed, figures, *, tiles=(1, 2, 4), name="dif
             wrong += sum(a != b for a, b in zip_longest(found, rows))
             total += len(rows)
         preempted += engine.preempted
-    figures |= {name: wrong, "compared_logits": total, "cached_tokens": cached, "preempted": preempted}
+    figures[name] = wrong
+    counts = {"compared_logits": total, "cached_tokens": cached, "preempted": preempted}
+    figures |= {name.replace("different_logits", key): value for key, value in counts.items()}
 
 
 def kv_waste(lengths, compiled, figures, name):
@@ -214,6 +222,12 @@ def main():
     if not quick:  # its attention and widths; all 30 layers would take hours
         small = load_model("smollm2").shortened(2)
         different(small, preset("desk"), 20, 1, figures, tiles=(1, 4), name="smollm2/different_logits")
+        moe, on_rtl = preset("desk-moe"), dict(tiles=(2,), backend="sim")
+        different(load_model("moe"), moe, 200, 0, figures, tiles=(1, 2, 4), name="moe/different_logits")
+        different(
+            load_model("default"), preset("desk"), 20, 0, figures, name="rtl/different_logits", **on_rtl
+        )
+        different(load_model("moe"), moe, 20, 0, figures, name="moe/rtl/different_logits", **on_rtl)
     missed = []
     for name, value in figures.items():
         bar = BARS.get(name)

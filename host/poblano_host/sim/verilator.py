@@ -23,13 +23,15 @@ _OBJCACHE = """\
 #!/bin/sh
 # Runs a compiler. An object of Verilator's own sources is made once for each command, and copied.
 root=$(dirname "$(dirname "$0")")
+before=
 for source; do [ "$before" = -o ] && object=$source; before=$source; done
 case $source in "$root"/include/*) ;; *) exec "$@" ;; esac
 key=$({ "$1" --version; printf '%s\\n' "$@"; } | sha256sum | cut -c 1-16)
 kept=$root/objects/$key.o
 if [ ! -e "$kept" ]; then
   "$@" || exit
-  mkdir -p "$root/objects" && cp "$object" "$kept.$$" && mv "$kept.$$" "$kept" && exit
+  mkdir -p "$root/objects" && cp "$object" "$kept.$$" && mv "$kept.$$" "$kept"
+  exit 0
 fi
 cp "$kept" "$object"
 """
