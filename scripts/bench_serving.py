@@ -4,7 +4,9 @@ differ from those of each sequence alone, and the host's time for a step.
 
 ``desk/batchN_...`` are decode steps of SmolLM2 on ``desk`` at positions around 256, which differ from
 sequence to sequence: ``cycles`` of the step, ``roofline`` (the part of it), ``speedup`` (tokens a cycle over
-those of one sequence). Cycles do not depend on the numbers in weights and caches, so that a step at a
+those of one sequence). ``desk/prompt_beside8_cycles`` are those that 56 tokens of a prompt, from position
+128 on, add to the step of 8 sequences, and ``_roofline`` is the part of them that the rooflines of the two
+steps differ by. Cycles do not depend on the numbers in weights and caches, so that a step at a
 position needs none before it. ``different_logits`` counts rows of logits, of random requests on the golden
 chip, that are not those of the request alone: in random batches with shared beginnings and preemption, on 1,
 2 and 4 tiles; ``moe/`` is the mixture of experts, ``rtl/`` are 20 requests on the RTL of two tiles.
@@ -40,6 +42,8 @@ from poblano_host.serve.request import Request
 from poblano_host.serve.scheduler import Scheduler
 
 BATCHES = (1, 8, 32)
+BESIDE, PROMPT_ROWS = 8, 56
+"""Decoded sequences, and tokens of a prompt in their step: what fills it."""
 BARS = {
     "different_logits": 0,
     "smollm2/different_logits": 0,
@@ -62,21 +66,31 @@ def around(count, seed=0):
 
 
 def speed(model, batches, figures):
-    """Cycles of decode steps on the RTL."""
+    """Cycles of decode steps on the RTL, and of one with a part of a prompt."""
     config = preset("desk")
-    compiled = CompiledModel(model, config, context=CONTEXT, slots=max(batches))
+    compiled = CompiledModel(model, config, context=CONTEXT, slots=max(batches) + 1)
     report = lambda line: print(line, file=sys.stderr)
     backend = open_backend("sim", config, compiled.memory_bytes, compiled.ring, report=report)
     place_model(backend, compiled)
-    for count in batches:
-        program = compiled.batch(around(count), logits=-1)
+
+    def measured(chunks, logits):
+        """Cycles of a step, and those of its roofline."""
+        program = compiled.batch(chunks, logits=logits)
         result, _ = run_program(backend, program)
-        step = Step("decode", 256, count, program, result)
-        name, cycles = f"desk/batch{count}", result.cycles
-        figures[f"{name}_cycles"] = cycles
-        figures[f"{name}_roofline"] = round(summarise([Run.of_step(step)], config).roofline_fraction, 4)
+        step = Step("decode", 256, logits, program, result)
+        return result.cycles, result.cycles * summarise([Run.of_step(step)], config).roofline_fraction
+
+    for count in batches:
+        cycles, roofline = measured(around(count), count)
+        figures[f"desk/batch{count}_cycles"] = cycles
+        figures[f"desk/batch{count}_roofline"] = round(roofline / cycles, 4)
         speedup = count * figures["desk/batch1_cycles"] / cycles
-        figures[f"{name}_speedup"] = round(speedup, 3)
+        figures[f"desk/batch{count}_speedup"] = round(speedup, 3)
+        if count == BESIDE:
+            prompt = Chunk(count, 128, tuple(range(5, 5 + PROMPT_ROWS)))
+            both, least = measured([prompt, *around(count)], count)
+            figures["desk/prompt_beside8_cycles"] = both - cycles
+            figures["desk/prompt_beside8_roofline"] = round((least - roofline) / (both - cycles), 4)
     backend.close()
 
 
