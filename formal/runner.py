@@ -39,7 +39,6 @@ PROCESSES.set_forkserver_preload(
         "formal.harness",
         "formal.trace",
         "amaranth.back.rtlil",
-        "amaranth.lib.fifo",
         "amaranth.lib.memory",
         "numpy",
         "pyosys.libyosys",
