@@ -38,7 +38,7 @@ class Times(Harness):
 
 
 class Pins(Cut):
-    """The controller with queues that propose anything that they may: ``dram_queue`` proves that they do.
+    """The controller with queues that propose anything that may be: nothing else, as ``dram_queue`` proves.
 
     One arbitrary pair of banks is watched, also twice the same one. What is demanded of their commands comes
     from the timing set in memory clocks, with the clock in the cycle in which each command is.

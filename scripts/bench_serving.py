@@ -89,8 +89,8 @@ def speed(model, batches, figures):
         if count == BESIDE:
             prompt = Chunk(count, 128, tuple(range(5, 5 + PROMPT_ROWS)))
             both, least = measured([prompt, *around(count)], count)
-            figures["desk/prompt_beside8_cycles"] = both - cycles
-            figures["desk/prompt_beside8_roofline"] = round((least - roofline) / (both - cycles), 4)
+            figures[f"desk/prompt_beside{BESIDE}_cycles"] = both - cycles
+            figures[f"desk/prompt_beside{BESIDE}_roofline"] = round((least - roofline) / (both - cycles), 4)
     backend.close()
 
 
@@ -125,11 +125,10 @@ def random_requests(model, count, generator):
     return arrivals
 
 
-def different(
-    model, config, count, seed, figures, *, tiles=(1, 2, 4), name="different_logits", backend="golden"
-):
+def different(model, config, count, seed, figures, *, tiles=(1, 2, 4), prefix="", backend="golden"):
     """Rows of logits, that tokens were chosen from, that are not those of the request alone on the golden
-    chip: on chips of so many tiles, in batches with others, with shared beginnings and preemption."""
+    chip: on chips of so many tiles, in batches with others, with shared beginnings and preemption. The
+    figures' names begin with ``prefix``."""
     arrivals = random_requests(model, count, np.random.default_rng(seed))
     alone, expected = Session(model, config, backend="golden", context=CHOSEN_CONTEXT), {}
     for _, request, sampler in arrivals:
@@ -158,9 +157,9 @@ def different(
             wrong += sum(a != b for a, b in zip_longest(found, rows))
             total += len(rows)
         preempted += engine.preempted
-    figures[name] = wrong
-    counts = {"compared_logits": total, "cached_tokens": cached, "preempted": preempted}
-    figures |= {name.replace("different_logits", key): value for key, value in counts.items()}
+    counts = {"different_logits": wrong, "compared_logits": total}
+    counts |= {"cached_tokens": cached, "preempted": preempted}
+    figures |= {prefix + name: value for name, value in counts.items()}
 
 
 def kv_waste(lengths, compiled, figures, name):
@@ -232,16 +231,14 @@ def main():
     kv_waste(generator.integers(64, 2049, 64).tolist(), compiled, figures, "kv_waste")
     kv_waste(generator.integers(64, 449, 64).tolist(), compiled, figures, "kv_waste_256")
     host(model, figures)
-    different(load_model("default"), preset("desk"), 6 if quick else 200, arguments.seed, figures)
+    default, desk = load_model("default"), preset("desk")
+    different(default, desk, 6 if quick else 200, arguments.seed, figures)
     if not quick:  # its attention and widths; all 30 layers would take hours
-        small = load_model("smollm2").shortened(2)
-        different(small, preset("desk"), 20, 1, figures, tiles=(1, 4), name="smollm2/different_logits")
-        moe, on_rtl = preset("desk-moe"), dict(tiles=(2,), backend="sim")
-        different(load_model("moe"), moe, 200, 0, figures, tiles=(1, 2, 4), name="moe/different_logits")
-        different(
-            load_model("default"), preset("desk"), 20, 0, figures, name="rtl/different_logits", **on_rtl
-        )
-        different(load_model("moe"), moe, 20, 0, figures, name="moe/rtl/different_logits", **on_rtl)
+        different(model.shortened(2), desk, 20, 1, figures, tiles=(1, 4), prefix="smollm2/")
+        moe, chip, on_rtl = load_model("moe"), preset("desk-moe"), dict(tiles=(2,), backend="sim")
+        different(moe, chip, 200, 0, figures, prefix="moe/")
+        different(default, desk, 20, 0, figures, prefix="rtl/", **on_rtl)
+        different(moe, chip, 20, 0, figures, prefix="moe/rtl/", **on_rtl)
     missed = []
     for name, value in figures.items():
         bar = BARS.get(name)

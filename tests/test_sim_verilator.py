@@ -31,7 +31,6 @@ def test_objects_are_made_once(tmp_path):
         return code, made, (tmp_path / "calls").read_text().count("run")
 
     use(1)
-    compiler.touch()
     compiler.chmod(0o755)
     assert compiled("-bad", library) == (3, None, 1) and not (tmp_path / "objects").exists()
     assert compiled("-O1", library) == compiled("-O1", library) == (0, "-O1", 2)

@@ -118,7 +118,7 @@ def _run(command, folder, what):
 
 
 def _makefile(objects, root):
-    """Rules for ``library.so``, its largest units first.
+    """Rules for ``library.so``.
 
     The headers of each of Verilator's sources take longer to compile than most sources themselves, so some
     are compiled together, up to :data:`UNIT` bytes. Verilator's library is compiled once, by its
@@ -126,13 +126,15 @@ def _makefile(objects, root):
     """
     support, generated = root / "include", set(objects.glob("V*.cpp"))
     slow = {source for source in generated if source.stem.endswith("Slow")}
-    units = [(source, FAST) for source in objects.glob("*.cpp") if source not in generated]
+    others = sorted(set(objects.glob("*.cpp")) - generated)
+    others += [support / "verilated.cpp", support / "verilated_threads.cpp"]
+    units = []
     for sources, level in ((generated - slow, FAST), (slow, SLOW)):
         for number, together in enumerate(_groups(sources)):
             unit = objects / f"unit{level}-{number}.cpp"
             unit.write_text("".join(f'#include "{source.name}"\n' for source in together))
-            units.insert(number, (unit, level))
-    units += [(support / name, FAST) for name in ("verilated.cpp", "verilated_threads.cpp")]
+            units.append((unit, level))
+    units += [(source, FAST) for source in others]
     macros = ["-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0"]
     flags = " ".join([*CXXFLAGS, *macros, "-I.", f"-I{support}", f"-I{support / 'vltstd'}"])
     names = " ".join(f"{source.stem}.o" for source, _ in units)
@@ -144,12 +146,14 @@ def _makefile(objects, root):
 
 
 def _groups(sources):
-    """Lists of the sources of at most :data:`UNIT` bytes each, or of one, the largest first."""
+    """Lists of the sources, in the order of their names, of at most :data:`UNIT` bytes each, or of one."""
     groups: list[list[Path]] = []
-    size = lambda group: sum(path.stat().st_size for path in group)
-    for source in sorted(sources, key=lambda path: (-path.stat().st_size, path.name)):
-        fits = (group for group in groups if size([*group, source]) <= UNIT)
-        if (group := next(fits, None)) is None:
-            groups.append(group := [])
-        group.append(source)
+    room = 0
+    for source in sorted(sources):
+        size = source.stat().st_size
+        if size > room:
+            groups.append([])
+            room = UNIT
+        groups[-1].append(source)
+        room -= size
     return groups
