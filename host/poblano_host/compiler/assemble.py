@@ -7,7 +7,7 @@ from poblano.isa.header import UNIT_BITS, wait_offset
 
 from .blocks import Blocks
 from .dependencies import Dependencies
-from .schedule import hoist, schedule
+from .schedule import ahead, hoist, schedule
 from .symbols import affine
 from .template import WORD_BITS, WORDS, Entry, encode, repeat
 from .waits import Counts
@@ -49,19 +49,25 @@ def _order(ops, config):
     matmuls = {
         n: (op.stream.unit, numbers[id(op.stream)]) for n, op in enumerate(ops) if op.stream is not None
     }
-    order, floors, start, first = [], {}, 0, 0
+    order, floors, opens, start, first = [], {}, {}, 0, 0
     for segment in _segments(ops):
         block = ops[segment[0]].block
         if block is not None:  # it begins with its EXPERT, and no stream goes into it or out
             order.append(segment.pop(0))
+            opens[order[-1]] = order[-1]
             start = first = len(order)
         # Where layers repeat, a stream may go ahead into the layer before, but no further.
         floors |= {n: start for n in segment if n in matmuls}
         start = max(first, len(order))
         order += _scheduled(segment, ops, predecessors, matmuls)
+        if start < len(order):
+            opens |= {n: order[start] for n in order[start:]}
         if block is not None:
             start = first = len(order)
-    return hoist(order, matmuls, predecessors, config.queue_depth, floors), predecessors
+    order = hoist(order, matmuls, predecessors, config.queue_depth, floors)
+    units = {n: None if op.opcode is Opcode.STREAM else op.unit for n, op in enumerate(ops)}
+    before = [p | {matmuls[n][1]} if n in matmuls else p for n, p in enumerate(predecessors)]
+    return ahead(order, units, before, opens, config.queue_depth), predecessors
 
 
 def _segments(ops):

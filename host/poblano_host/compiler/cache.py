@@ -90,8 +90,9 @@ class KVLayout:
         self.key_bytes = align(self.group_bytes * self.page // array.cols, LINE)
         self.value_bytes = align(align(head_dim, array.cols) * self.page, LINE)
         self.scale_bytes = SCALE_BYTES * self.page * self.blocks
-        self._values = heads * self.key_bytes
-        self._scales = self._values + heads * self.value_bytes
+        # V first: its rows in a page are powers of two, which as multiples of themselves lie in one row of DRAM.
+        self._keys = heads * self.value_bytes
+        self._scales = self._keys + heads * self.key_bytes
         self.size = self._scales + heads * self.scale_bytes
 
     # Streams and loads, addresses from the cache's start. Granules may be Affine.
@@ -100,7 +101,7 @@ class KVLayout:
         """(groups, operands of the STREAM) of K of ``granules`` granules of positions from number ``first``
         on."""
         groups = self.granule // self.array.cols
-        rows = self._rows(head * self.key_bytes, groups * self.group_bytes, first, granules)
+        rows = self._rows(self._keys + head * self.key_bytes, groups * self.group_bytes, first, granules)
         return granules * groups, rows
 
     def values(self, head, block, first, granules):
@@ -108,7 +109,7 @@ class KVLayout:
         operands)."""
         cols = self.array.cols
         row = self.page * cols
-        offset = self._values + head * self.value_bytes + block * BLOCK // cols * row
+        offset = head * self.value_bytes + block * BLOCK // cols * row
         groups, size = max(1, BLOCK // cols), self.granule * cols
         if self.paged:
             return [(1, self._rows(offset + n * row, size, first, granules)) for n in range(groups)]
@@ -143,7 +144,7 @@ class KVLayout:
         """The :class:`Piece` s of a block of K: its scale, then its bytes for each pass."""
         array = self.array
         step, segment = divmod(block, array.segments)
-        base = head * self.key_bytes + step * self.step_bytes
+        base = self._keys + head * self.key_bytes + step * self.step_bytes
         places = dict(head=self.key_bytes, group=self.group_bytes)
         yield Piece(base + SCALE_BYTES * segment * array.cols, 0, 0, column=SCALE_BYTES, **places)
         data, length = base + SCALE_BYTES * array.segments * array.cols, min(array.rows, BLOCK)
@@ -156,7 +157,7 @@ class KVLayout:
         cols, length = self.array.cols, min(self.array.cols, BLOCK)
         scales = self._scales + head * self.scale_bytes + block * SCALE_BYTES * self.page
         yield Piece(scales, 0, 0, self.scale_bytes, position=SCALE_BYTES)
-        base = self._values + head * self.value_bytes
+        base = head * self.value_bytes
         for part in range(BLOCK // length):
             group, column = divmod(block * BLOCK + part * length, cols)
             at = base + column + group * self.page * cols

@@ -3,7 +3,7 @@ each other."""
 
 from heapq import heappop, heappush
 
-__all__ = ["hoist", "schedule"]
+__all__ = ["ahead", "hoist", "schedule"]
 
 
 def schedule(ops, predecessors):
@@ -98,3 +98,31 @@ def hoist(order, matmuls, predecessors, depth, floors):
         queues[unit] = drained, least
         before[least].append(stream)
     return [n for at, number in enumerate(order) for n in (*before[at], number)]
+
+
+def ahead(order, units, predecessors, floors, depth):
+    """``order`` (commands in the order in which they start) as a program has it: each command as early as its
+    unit's queue, of ``depth`` commands, has room for it.
+
+    A command that finds its queue full keeps those behind it waiting, whatever their units. It comes when the
+    one ``depth`` before it in its unit starts, so that up to then others may take longer than was expected.
+
+    Parameters
+    ----------
+    units : by the number of a command, its unit; None of a STREAM, which keeps its place
+    predecessors : by the number of a command, those that stay before it
+    floors : by the number of a command, the one before which it does not go
+    """
+    place, room, queues = {n: at for at, n in enumerate(order)}, {}, {}
+    for at, n in enumerate(order):
+        if units[n] is None:
+            room[n] = at
+            continue
+        queue = queues.setdefault(units[n], [])
+        before = (room[p] for p in (*predecessors[n], *queue[-1:]))
+        room[n] = max(before, default=0)
+        room[n] = max(room[n], room[floors[n]] if floors[n] != n else at)
+        if len(queue) >= depth:
+            room[n] = max(room[n], place[queue[-depth]])
+        queue.append(n)
+    return sorted(order, key=room.__getitem__)
