@@ -50,6 +50,7 @@ def _order(ops, config):
         n: (op.stream.unit, numbers[id(op.stream)]) for n, op in enumerate(ops) if op.stream is not None
     }
     order, floors, opens, start, first = [], {}, {}, 0, 0
+    filled = int(config.tile.fifo_bytes * config.tiles / config.memory.total_bandwidth)
     for segment in _segments(ops):
         block = ops[segment[0]].block
         if block is not None:  # it begins with its EXPERT, and no stream goes into it or out
@@ -59,7 +60,7 @@ def _order(ops, config):
         # Where layers repeat, a stream may go ahead into the layer before, but no further.
         floors |= {n: start for n in segment if n in matmuls}
         start = max(first, len(order))
-        order += _scheduled(segment, ops, predecessors, matmuls)
+        order += _scheduled(segment, ops, predecessors, matmuls, filled)
         if start < len(order):
             opens |= {n: order[start] for n in order[start:]}
         if block is not None:
@@ -73,16 +74,16 @@ def _order(ops, config):
 def _segments(ops):
     """The numbers of the commands of each layer, the first's with what is before it; those of an expert are
     apart."""
-    segments, layer, block = [], None, None
+    segments, segment, block = [], None, None
     for n, op in enumerate(ops):
-        if not segments or op.layer != layer and layer != -1 or op.block is not block:
+        if not segments or op.segment != segment and segment != -1 or op.block is not block:
             segments.append([])
         segments[-1].append(n)
-        layer, block = op.layer, op.block
+        segment, block = op.segment, op.block
     return segments
 
 
-def _scheduled(segment, ops, predecessors, matmuls):
+def _scheduled(segment, ops, predecessors, matmuls, ahead):
     """The commands ``segment``, but for STREAMs, in a good order."""
     kept = [n for n in segment if ops[n].opcode is not Opcode.STREAM]
     place = {n: k for k, n in enumerate(kept)}
@@ -90,11 +91,11 @@ def _scheduled(segment, ops, predecessors, matmuls):
     for n in kept:
         numbers = predecessors[n] | predecessors[matmuls[n][1]] if n in matmuls else predecessors[n]
         before.append([place[p] for p in numbers if p in place])
-    return [kept[k] for k in schedule([ops[n] for n in kept], before)]
+    return [kept[k] for k in schedule([ops[n] for n in kept], before, ahead)]
 
 
 def _repeated(template, entries, config, copies, pitch):
-    starts = [next(i for i, e in enumerate(entries) if _opens(e, layer)) for layer in (2, 3, 4)]
+    starts = [next(i for i, e in enumerate(entries) if _opens(e, n)) for n in (2, 3, 4)]
     units = np.array([entry.op.unit for entry in entries])
     a, b, c = starts
     before = np.bincount(units[:a], minlength=config.units)
@@ -116,6 +117,6 @@ def _repeated(template, entries, config, copies, pitch):
     return repeat(template, a, b, copies, step)
 
 
-def _opens(entry, layer):
-    """Whether an entry is the first of ``layer`` that was not moved ahead."""
-    return entry.op.layer == layer and entry.op.opcode is not Opcode.STREAM
+def _opens(entry, segment):
+    """Whether an entry is the first of a ``segment`` that was not moved ahead."""
+    return entry.op.segment == segment and entry.op.opcode is not Opcode.STREAM

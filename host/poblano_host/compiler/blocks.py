@@ -50,7 +50,7 @@ class Blocks:
             for unit in units:
                 for _ in range(most - found[unit]):
                     self.counts.skip(unit)
-                    nop = Op(Opcode.NOP, unit, {}, last.layer, "even", block=last.block)
+                    nop = Op(Opcode.NOP, unit, {}, last.layer, "even", block=last.block, segment=last.segment)
                     self.entries.append(Entry(nop, (), nop=True))
 
     def _close(self):

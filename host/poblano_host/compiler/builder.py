@@ -23,6 +23,7 @@ class Op:
     reads, writes : regions of local memories, see :func:`.regions.regions`
     reads_memory, writes_memory : names of parts of memory
     layer : the layer that it belongs to, -1 before the first, None after the last
+    segment : the same of the commands that are put in order together
     rank : of two commands that a unit could take, the one of the lower rank goes first
     cycles, latency : about how long it keeps its unit, and how long until its effects can be seen
     stream : of a MATMUL the STREAM that feeds it
@@ -45,6 +46,7 @@ class Op:
     stream: "Op | None" = None
     block: "Block | None" = None
     after: tuple = ()
+    segment: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,24 +60,39 @@ class Block:
 class Builder:
     """Collects commands in the order in which their effects are meant.
 
-    Operands that are not given are 0. ``bounds`` has the largest value of each symbol: regions and times
-    are for those.
+    Operands that are not given are 0. ``bounds`` has the largest value of each symbol, which regions are
+    for; ``usual`` those that times are for.
+
+    Parameters
+    ----------
+    half : of a step in two halves, which one: what they read and write in memory is apart
+    parts : parts of the step before the half's
     """
 
-    def __init__(self, config, bounds=None):
+    def __init__(self, config, bounds=None, usual=None, half=0, parts=0):
         self.config = config
         self.bounds = {} if bounds is None else bounds
+        self.usual = self.bounds if usual is None else usual
         self.timing = Timing(config)
         self.ops = []
-        self.layer = -1
-        self.group = self.head = 0
+        self.half, self.parts = half, parts
+        self.layer = self.segment = -1
+        self.group = self.head = self.rank = 0
         self.awaited: tuple = ()
         self.block: Block | None = None
 
     def _op(self, opcode, unit, operands, label, **names):
-        sizes = {name: self._bound(value) for name, value in operands.items()}
+        sizes, usual = (
+            {name: _number(value, values) for name, value in operands.items()}
+            for values in (self.bounds, self.usual)
+        )
+        if self.half:
+            for key in names.keys() & {"reads_memory", "writes_memory"}:
+                names[key] = tuple((self.half, name) for name in names[key])
+        if self.parts:
+            operands = {name: self._moved(value) for name, value in operands.items()}
         reads, writes = regions(opcode, unit, sizes, self.config)
-        cycles, latency = self.timing.of(opcode, sizes)
+        cycles, latency = self.timing.of(opcode, usual)
         if opcode is Opcode.LOAD and self.awaited:  # streams take half of the memory's cycles
             cycles, latency = 2 * cycles, latency + cycles
         return Op(
@@ -86,15 +103,16 @@ class Builder:
             label,
             reads,
             writes,
-            rank=self.group if opcode not in (Opcode.STREAM, Opcode.MATMUL) else self.head,
+            rank=self.rank + (self.group if opcode not in (Opcode.STREAM, Opcode.MATMUL) else self.head),
             cycles=cycles,
             latency=latency,
             block=self.block,
+            segment=self.segment,
             **names,
         )
 
-    def _bound(self, value):
-        return affine(value).at(self.bounds) if not isinstance(value, int | float) else value
+    def _moved(self, value):
+        return value if isinstance(value, int | float) else affine(value).behind(self.parts)
 
     def _unit(self, kind, tile=0):
         return self.config.topology.unit(kind, tile)
@@ -147,7 +165,6 @@ class Builder:
             reads_memory=(*reads, *self.awaited),
         )
         op = self._op(Opcode.MATMUL, self._unit(UnitKind.MATMUL, tile), operands, label, stream=feed)
-        op.cycles = max(op.cycles, feed.cycles)
         self.ops += [feed, op]
 
     def vector(self, tile, tiles=None, *, label, opcode=Opcode.VECTOR, **operands):
@@ -167,6 +184,10 @@ class Builder:
         self.block = Block(route, slot)
         operands = dict(slot=slot, stride=stride)
         self._emit(Opcode.EXPERT, self._unit(UnitKind.DMA), operands, label, after=(route,))
+
+
+def _number(value, values):
+    return affine(value).at(values) if not isinstance(value, int | float) else value
 
 
 def mask(tiles):

@@ -186,10 +186,8 @@ class ExpertRoom:
         mixtures. ``what`` begins errors."""
         if not plan.sizes.experts:
             return None
-        tile = plan.config.tile
-        vmem = Allocator(tile.vmem_lines, f"{what} vector memory", "lines")
-        amem = Allocator(tile.amem_blocks, f"{what} activation memory", "blocks")
-        vmem.used, amem.used = plan.pool, plan.hidden
+        vmem = Allocator((plan.pool, plan.room.lines[1]), f"{what} vector memory", "lines")
+        amem = Allocator((plan.hidden, plan.room.blocks[1]), f"{what} activation memory", "blocks")
         return cls(plan.sizes, plan.shape.count, plan.groups.own, plan.config, vmem, amem)
 
     def __init__(self, sizes, count, own, config, vmem, amem):

@@ -16,14 +16,13 @@ def align(value, unit):
 
 
 class Allocator:
-    """Hands out a linear memory of ``size`` units from the start; errors read "``what``: N ``unit``; there
-    are ..."."""
+    """Hands out a linear memory from ``used`` to ``size``; errors read "``what``: N ``unit``; there are
+    ..."."""
 
-    def __init__(self, size, what, unit):
-        self.size = size
+    def __init__(self, bounds, what, unit):
+        self.used, self.size = bounds
         self.what = what
         self.unit = unit
-        self.used = 0
 
     def take(self, amount, unit=1):
         """The start of ``amount`` units at a multiple of ``unit``."""

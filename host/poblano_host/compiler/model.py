@@ -18,8 +18,9 @@ from .assemble import COMPILED_LAYERS, assemble
 from .builder import Builder
 from .errors import CompileError
 from .formats import ActivationFormats
+from .halves import halves
 from .image import align
-from .lower import lower_graph
+from .lower import lower_graph, lower_halves
 from .memory import ModelMemory
 from .plan import SPAN, Part, Plan, Shape
 from .program import Program
@@ -277,11 +278,24 @@ class CompiledModel:
 
     def _lower(self, shape, layers):
         """The state after lowering the first ``layers`` layers of the graph, and what is around them."""
-        plan = self._plan(shape)
+        two = halves(self.sizes, shape, self.config)
+        if two is None:
+            builder = Builder(self.config, *self._values(shape))
+            return lower_graph(shape, self._plan(shape), self.memory, builder, self.formats, layers)
+        builders = [
+            Builder(self.config, *self._values(half.shape), half.number, half.parts) for half in two
+        ]
+        return lower_halves(shape, two, self.memory, builders, self.formats, layers)
+
+    def _values(self, shape):
+        """The largest values of the symbols of a step, and usual ones."""
         last = [part.context - part.count for part in shape.parts]  # the largest positions
+        usual = [max(0, at - min(part.context, SPAN) // 2) for at, part in zip(last, shape.parts)]
         cols, granule = self.config.tile.array.cols, self.sizes.key_granule
-        bounds = _Bounds(lambda symbol: symbol.most(last[symbol.part], cols, granule))
-        return lower_graph(shape, plan, self.memory, Builder(self.config, bounds), self.formats, layers)
+        return (
+            _Values(lambda symbol: symbol.most(last[symbol.part], cols, granule)),
+            _Values(lambda symbol: symbol.value(usual[symbol.part], cols, granule)),
+        )
 
     def _value(self, symbol, chunk):
         """What a symbol of a :class:`Chunk` stands for."""
@@ -289,8 +303,8 @@ class CompiledModel:
         return symbol.value(place, self.config.tile.array.cols, self.sizes.key_granule)
 
 
-class _Bounds(dict):
-    """The largest values of symbols, computed when they are asked for."""
+class _Values(dict):
+    """Values of symbols, computed when they are asked for."""
 
     def __init__(self, value):
         self._value = value

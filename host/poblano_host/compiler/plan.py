@@ -11,7 +11,7 @@ from .errors import CompileError
 from .experts import ExpertRoom
 from .image import Allocator, align
 
-__all__ = ["LINES", "PIECE", "Chunks", "Groups", "Item", "Part", "Plan", "Shape"]
+__all__ = ["LINES", "PIECE", "Chunks", "Groups", "Item", "Part", "Plan", "Room", "Shape"]
 
 LINES = BLOCK // LINE_WORDS
 """Lines of a block of FP32 words."""
@@ -126,6 +126,26 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class Room:
+    """What a plan may use of the local memories of a tile.
+
+    lines, blocks : (first, end), of vector and of activation memory
+    normed : the block of activation memory where rows of a projection's input begin; None: the first
+    logits : rows of logits that there is room for at least
+    """
+
+    lines: tuple
+    blocks: tuple
+    normed: int | None = None
+    logits: int = 0
+
+    @classmethod
+    def whole(cls, tile):
+        """All of a tile's memories."""
+        return cls((0, tile.vmem_lines), (0, tile.amem_blocks))
+
+
+@dataclass(frozen=True)
 class Chunks:
     """Room for results of a projection: ``count`` places of ``lines`` lines from ``base`` on, used in
     turn."""
@@ -183,17 +203,18 @@ class Plan:
     Raises :class:`CompileError` if they don't fit.
     """
 
-    def __init__(self, sizes, shape, config):
+    def __init__(self, sizes, shape, config, room=None):
         self.sizes, self.shape, self.config = sizes, shape, config
-        tile, count = config.tile, shape.count
+        self.room = room = room or Room.whole(config.tile)
+        count = shape.count
         what = f"{sizes.name}: a step of {count} token{'s' * (count > 1)} needs"
         problem: CompileError | None = None
         for number, apart in ((self._groups(), False), (2, True), (4, True), (8, True)):
             self.groups, self.hidden_apart = Groups.of(count, number, config), apart
             self.projected = self.groups.bounds if self._time_for(sizes.layer_bytes) else ((0, count),)
             try:
-                self._vector_memory(Allocator(tile.vmem_lines, f"{what} vector memory", "lines"))
-                self._activation_memory(Allocator(tile.amem_blocks, f"{what} activation memory", "blocks"))
+                self._vector_memory(Allocator(room.lines, f"{what} vector memory", "lines"))
+                self._activation_memory(Allocator(room.blocks, f"{what} activation memory", "blocks"))
                 self._attention()
                 self.experts = ExpertRoom.of(self, what)
             except CompileError as error:
@@ -238,15 +259,17 @@ class Plan:
             self.means, self.centred = take(BLOCK), take(min(PIECE, own) * sizes.dim)
         self.pool, self.pool_lines = vmem.used, vmem.size - vmem.used
         added = self.lines(own, sizes.dim) if sizes.added_norms else 0
-        chunk = self.lines(count, sizes.granule)
-        logits = 2 * chunk + -(-2 * chunk // BLOCK) + SLOTS * LINES if count > 1 else 0
+        chunk, head = (self.lines(n, sizes.granule) for n in (count, max(count, self.room.logits)))
+        logits = 2 * head + -(-2 * head // BLOCK) + SLOTS * LINES if head > chunk or count > 1 else 0
         vmem.take(max((2 + sizes.spare) * sizes.pair * chunk, added, logits))
 
     def _activation_memory(self, amem):
         sizes, count = self.sizes, self.shape.count
         segments = self.config.tile.array.segments
         take = lambda blocks: amem.take(blocks, segments)
-        self.normed = take(count * max(sizes.dim_blocks, sizes.attended_blocks))
+        self.normed = self.room.normed
+        if self.normed is None:
+            self.normed = take(count * max(sizes.dim_blocks, sizes.attended_blocks))
         self.hidden = align(amem.used, segments)
         self.queries = take(count * sizes.heads * sizes.head_steps)
         kv_blocks = sizes.kv_heads * sizes.head_blocks

@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 __all__ = ["ahead", "hoist", "schedule"]
 
 
-def schedule(ops, predecessors):
+def schedule(ops, predecessors, ahead):
     """The places of ``ops`` in a good order.
 
     List scheduling: each unit takes, whenever it is free, of the commands whose predecessors have completed
@@ -24,12 +24,12 @@ def schedule(ops, predecessors):
 
     missing = [len(before) for before in predecessors]
     ready_at = [0] * len(ops)
-    units = {op.unit: _Unit() for op in ops}
+    units = {op.unit: _Unit(ahead) for op in ops}
     events = [0]  # times at which something may start
     order = []
     for n, op in enumerate(ops):
         if not missing[n]:
-            units[op.unit].add(0, op.rank, -path[n], n)
+            units[op.unit].add(0, op, -path[n], n)
     while events:
         now = heappop(events)
         while events and events[0] == now:
@@ -39,34 +39,56 @@ def schedule(ops, predecessors):
             if n is None:
                 continue
             order.append(n)
-            unit.free = now + ops[n].cycles
+            late = unit.begin(now, ops[n])
             heappush(events, unit.free)
             for s in successors[n]:
                 missing[s] -= 1
-                ready_at[s] = max(ready_at[s], now + ops[n].latency)
+                ready_at[s] = max(ready_at[s], now + ops[n].latency + late)
                 if not missing[s]:
-                    units[ops[s].unit].add(ready_at[s], ops[s].rank, -path[s], s)
+                    units[ops[s].unit].add(ready_at[s], ops[s], -path[s], s)
                     heappush(events, ready_at[s])
     return order
 
 
 class _Unit:
-    """A unit: when it is free, and the commands that it may take, now or later."""
+    """A unit: when it is free, and the commands that it may take, now or later.
 
-    def __init__(self):
-        self.free, self._late, self._ready = 0, [], []
+    Of a matmul unit also when memory will have given all weights so far, which it fetches up to ``ahead``
+    cycles ahead. Where memory is late, a product that takes longer than its weights goes first, else one
+    whose weights take longer.
+    """
 
-    def add(self, time, *key):
+    def __init__(self, ahead):
+        self.free = 0
+        self._ahead, self._given = ahead, 0
+        self._late, self._ready = [], ([], [])
+
+    def add(self, time, op, *key):
         """A command that it may take from ``time`` on; its place is the last part of ``key``."""
-        heappush(self._late, (time, key))
+        heavy = op.stream is not None and op.stream.cycles > op.cycles
+        heappush(self._late, (time, (op.rank, *key), heavy))
 
     def take(self, now):
         """The place of the command of the least key that it takes now, None if it takes none."""
         if self.free > now:
             return None
         while self._late and self._late[0][0] <= now:
-            heappush(self._ready, heappop(self._late)[1])
-        return heappop(self._ready)[-1] if self._ready else None
+            _, key, heavy = heappop(self._late)
+            heappush(self._ready[heavy], key)
+        light, heavy = self._ready
+        first = light if self._given > now - self._ahead // 2 else heavy
+        found = first or light or heavy
+        return heappop(found)[-1] if found else None
+
+    def begin(self, now, op):
+        """The unit is free when ``op`` has what it needs; by how much memory makes it later."""
+        self.free = now + op.cycles
+        if op.stream is None:
+            return 0
+        self._given = max(self._given, now - self._ahead) + op.stream.cycles
+        late = max(0, self._given - self.free)
+        self.free += late
+        return late
 
 
 def hoist(order, matmuls, predecessors, depth, floors):

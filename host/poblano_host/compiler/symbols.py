@@ -109,6 +109,12 @@ class Affine:
         """The same of a step's part ``part``."""
         return Affine(self.constant, tuple((replace(symbol, part=part), c) for symbol, c in self.terms))
 
+    def behind(self, parts):
+        """The same where the step has so many parts before."""
+        return Affine(
+            self.constant, tuple((replace(symbol, part=symbol.part + parts), c) for symbol, c in self.terms)
+        )
+
     def at(self, values):
         """The integer for the symbols' ``values``, a mapping."""
         return self.constant + sum(coefficient * values[symbol] for symbol, coefficient in self.terms)

@@ -1,5 +1,7 @@
 """From a model's graph to commands: a file for each operator."""
 
+from dataclasses import replace
+
 from ...models.experts import Experts
 from ...models.operators import (
     Activation,
@@ -19,9 +21,9 @@ from ...models.operators import (
 )
 from ..errors import CompileError
 from . import attention, embedding, experts, gated, head, layer_norm, linear, norm, residual, rope, scaled
-from .step import Step
+from .step import Quantised, Step
 
-__all__ = ["OPERATORS", "lower_graph"]
+__all__ = ["OPERATORS", "lower_graph", "lower_halves"]
 
 OPERATORS = {
     Activation: gated.lower,
@@ -43,25 +45,76 @@ OPERATORS = {
 """What lowers an operator: a function of the :class:`.step.Step` and the node."""
 
 
+LATER = 1 << 12
+"""Ranks from those of a half's commands to those of commands that come after them."""
+
+
 def lower_graph(shape, plan, memory, builder, formats, layers):
     """The :class:`.step.Step` with all commands of the graph's prologue, first ``layers`` layers, and
     epilogue."""
-    graph = memory.graph
     s = Step(shape, plan, memory, builder, formats, layers - 1)
-    builder.layer = -1
+    _lower_layers(s, layers)
+    if shape.logits:
+        _lower_epilogue(s)
+        head.finish(s, memory.graph.epilogue[-1].name)
+    return s
+
+
+def lower_halves(shape, halves, memory, builders, formats, layers):
+    """As :func:`lower_graph`, of a step of ``shape`` in two :class:`..halves.Half` s, each with a builder; the
+    second builder has the commands of both, segment by segment.
+
+    The second half is half a layer behind: attention of one goes on beside products of the other. So a
+    segment has the first half's commands from attention's results on to the next layer's attention.
+    """
+    name = memory.graph.epilogue[-1].name
+    steps = []
+    for half, builder in zip(halves, builders):
+        s = Step(half.shape, half.plan, memory, builder, formats, layers - 1, half.first)
+        _lower_layers(s, layers, half.number)
+        if half.shape.logits:
+            _lower_epilogue(s)
+        steps.append(s)
+    first, second = steps
+    if shape.logits:
+        # The inputs of both halves are behind each other: one product gives all logits.
+        all_ = Step(shape, second.plan, memory, second.builder, formats, layers - 1)
+        product = second.values[name]
+        x = product.x
+        all_.values[name] = replace(product, x=Quantised(x.base - second.first * x.stride, x.stride))
+        head.finish(all_, name)
+        second.results |= all_.results
+    order = lambda op: (op.segment is None, op.segment)
+    second.builder.ops = sorted(first.builder.ops + second.builder.ops, key=order)
+    return second
+
+
+def _lower_layers(s, layers, half=None):
+    """The commands of the prologue and of the layers, of the ``half`` (None: there are none)."""
+    graph, builder = s.graph, s.builder
+    builder.layer = builder.segment = -1
+    builder.rank = {None: 0, 0: -2 * LATER, 1: -LATER}[half]
     _lower(s, graph.prologue)
     norm.load_first_gains(s)
     rope.load_tables(s)
     for n in range(layers):
         builder.layer = n
-        _lower(s, graph.layers[n])
-    builder.layer = None
-    if shape.logits:
-        for compiled, last in zip(graph.layers[layers - 1], graph.layers[-1]):
-            s.rename(compiled.name, last.name)
-        _lower(s, graph.epilogue)
-        head.finish(s, graph.epilogue[-1].name)
-    return s
+        if half != 0:
+            builder.segment = n
+        if half == 1:
+            builder.rank = -LATER
+        for node in graph.layers[n]:
+            _lower(s, [node])
+            if half is not None and isinstance(node, Attention):
+                builder.segment, builder.rank = n, half * LATER
+    builder.layer = builder.segment = None
+    builder.rank = 0
+
+
+def _lower_epilogue(s):
+    for compiled, last in zip(s.graph.layers[s.last], s.graph.layers[-1]):
+        s.rename(compiled.name, last.name)
+    _lower(s, s.graph.epilogue)
 
 
 def _lower(s, nodes):

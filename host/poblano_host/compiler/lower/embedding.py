@@ -13,7 +13,7 @@ def lower(s, node):
             for at, row, rows in row_pieces(s, group, tile):
                 s.builder.load(
                     [tile],
-                    s.memory.input + 4 * s.sizes.dim * (first + at),
+                    s.memory.input + 4 * s.sizes.dim * (s.first + first + at),
                     4 * s.sizes.dim,
                     s.plan.x + row * s.dim_lines,
                     s.dim_lines,

@@ -72,6 +72,7 @@ class Step:
     builder : :class:`..builder.Builder`, takes the commands
     formats : :class:`..formats.ActivationFormats`
     last : the last layer that is lowered
+    first : its first token among those of the program
 
     Members
     -------
@@ -86,6 +87,7 @@ class Step:
     builder: Builder
     formats: ActivationFormats
     last: int
+    first: int = 0
     values: dict = field(default_factory=dict)
     squares: set = field(default_factory=set)
     results: dict = field(default_factory=dict)

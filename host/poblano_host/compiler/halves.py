@@ -1,0 +1,84 @@
+"""Steps in two halves: while one attends, which memory limits, the other multiplies, which the arrays limit."""
+
+from dataclasses import dataclass
+
+from poblano.config import BLOCK
+
+from .cache import SCALE_BYTES
+from .errors import CompileError
+from .image import align
+from .plan import SPAN, Plan, Room, Shape
+
+__all__ = ["Half", "halves"]
+
+SHARES = (4, 3, 5, 2, 6)
+"""Eighths of the local memories that the first half may have, in the order in which they are tried, from that
+of its share of the tokens on."""
+UNIT = 64
+"""Lines and blocks that a half begins at a multiple of."""
+GAIN = 0.95
+"""What a step in halves takes at most, of what it takes whole, if it is to be worth it."""
+
+
+@dataclass(frozen=True)
+class Half:
+    """Parts of a step that are computed as if they were a step: their ``shape`` and ``plan``, ``first`` token
+    and ``parts`` before them, their ``number`` (the second, 1, is half a layer behind)."""
+
+    shape: Shape
+    plan: Plan
+    number: int
+    first: int
+    parts: int
+
+
+def halves(sizes, shape, config):
+    """The two :class:`Half` s of a step of a :class:`.plan.Shape`; None if it is to be computed whole, or if
+    there is no room for two.
+
+    Weights are read for each half, so the arrays must take longer for the products than memory does for
+    twice the weights, and attention must be worth it.
+    """
+    if len(shape.parts) < 2 or sizes.experts or sizes.attended_blocks > sizes.dim_blocks:
+        return None
+    middle = min(range(1, len(shape.parts)), key=lambda n: abs(2 * shape.firsts[n] - shape.count))
+    two = shape.parts[:middle], shape.parts[middle:]
+    counts = [sum(part.count for part in parts) for parts in two]
+    if not _worth(sizes, shape, counts, config):
+        return None
+    logits = min(shape.logits, counts[1])
+    shapes = Shape(two[0], shape.logits - logits), Shape(two[1], logits)
+    share = min(max(round(8 * counts[0] / shape.count), 2), 6)
+    for eighths in sorted(SHARES, key=lambda n: abs(n - share)):
+        try:
+            return _planned(sizes, shape, shapes, counts, middle, eighths, config)
+        except CompileError:
+            pass
+    return None
+
+
+def _planned(sizes, shape, shapes, counts, middle, eighths, config):
+    tile, stride = config.tile, sizes.dim_blocks
+    line = align(tile.vmem_lines * eighths // 8, UNIT)
+    # Inputs of projections are behind each other, as those of the logits are one matrix.
+    behind = align(shape.count * stride, UNIT)
+    block = align(behind + (tile.amem_blocks - behind) * eighths // 8, UNIT)
+    rooms = (
+        Room((0, line), (behind, block), 0),
+        Room((line, tile.vmem_lines), (block, tile.amem_blocks), counts[0] * stride, shape.logits),
+    )
+    first, second = (Plan(sizes, part, config, room) for part, room in zip(shapes, rooms))
+    return Half(shapes[0], first, 0, 0, 0), Half(shapes[1], second, 1, counts[0], middle)
+
+
+def _worth(sizes, shape, counts, config):
+    """Whether a layer of two halves is expected to take less than one of all tokens."""
+    items, bandwidth = config.tile.array.items, float(config.memory.total_bandwidth)
+    seen = sum(part.context - min(SPAN, part.context) // 2 for part in shape.parts)
+    caches = 2 * seen * sizes.kv_heads * sizes.head_blocks * (BLOCK + SCALE_BYTES) / bandwidth
+    attended = 2 * seen * sizes.kv_heads * sizes.head_dim * items / config.macs_per_cycle
+    products = lambda rows: max(rows, items) * sizes.layer_macs / config.macs_per_cycle
+    weights = sizes.layer_bytes / bandwidth
+    whole = max(products(shape.count), weights) + max(caches, attended)
+    two = max(sum(map(products, counts)) + attended, 2 * weights + caches)
+    return two < GAIN * whole
