@@ -76,7 +76,7 @@ class _Unit:
             _, key, heavy = heappop(self._late)
             heappush(self._ready[heavy], key)
         light, heavy = self._ready
-        first = light if self._given > now - self._ahead // 2 else heavy
+        first = light if self._given > now - 3 * self._ahead // 4 else heavy
         found = first or light or heavy
         return heappop(found)[-1] if found else None
 
