@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from poblano_host.compiler import Chunk, CompiledModel, CompileError, plan
+from poblano_host.compiler import Chunk, CompiledModel, CompileError, halves, plan
 from poblano_host.compiler import model as compiled_model
 from tests.models_families import SMALL_SIZES, model_of
 from tests.models_tiny import Run, chip
@@ -58,6 +58,53 @@ def test_each_sequence_has_its_own_bits(family, tiles, homes, monkeypatch):
             np.testing.assert_array_equal(logits[at : at + count], expected)
             done[chunk.slot], at = first + count, at + count
         steps += 1
+
+
+@pytest.mark.parametrize(
+    "family, tiles, layers",
+    [
+        ("llama", 1, 7),
+        ("qwen3", 2, 2),
+        pytest.param("gpt2", 2, 2, marks=pytest.mark.slow),
+        pytest.param("gemma3", 1, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_halves_of_a_step(family, tiles, layers, monkeypatch):
+    """Steps of several sequences in two halves, the second half a layer behind, have the same logits, in any
+    order of the commands that their waits allow; layers are copies of others where there are many."""
+    monkeypatch.setattr(halves, "_worth", lambda *_: True)
+    monkeypatch.setattr(compiled_model, "lower_halves", counted := Counted(compiled_model.lower_halves))
+    generator = np.random.default_rng(layers)
+    model = model_of(family, **SMALL_SIZES | dict(context=64, layers=layers))
+    config = chip(vmem_lines=16384, amem_blocks=4096, tokens=64, tiles=tiles)
+    texts = [generator.integers(0, 101, length).tolist() for length in (40, 30, 20, 9)]
+    single = CompiledModel(model, config)
+    alone = [Run(single).steps(text, [len(text)]) for text in texts]
+    compiled = CompiledModel(model, config, slots=len(texts))
+    run, done = Run(compiled), [0] * len(texts)
+    for step, counts in enumerate([(17, 1, 9, 0), (1, 1, 1, 1), (1, 13, 1, 7), (21, 15, 9, 1)]):
+        chunks = [
+            Chunk(n, done[n], tuple(texts[n][done[n] : done[n] + count]))
+            for n, count in enumerate(counts)
+            if count
+        ]
+        wanted = sum(counts) if step % 2 else 3
+        logits, _ = run.run(compiled.batch(chunks, logits=wanted), shuffle=step)
+        rows = [alone[n][at : at + count] for n, (at, count) in enumerate(zip(done, counts))]
+        np.testing.assert_array_equal(logits, np.concatenate(rows)[-wanted:])
+        done = [at + count for at, count in zip(done, counts)]
+    assert counted.calls >= 4
+
+
+class Counted:
+    """A function whose calls are counted."""
+
+    def __init__(self, function):
+        self.function, self.calls = function, 0
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        return self.function(*arguments)
 
 
 def test_the_last_rows_of_logits():

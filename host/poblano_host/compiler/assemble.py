@@ -50,7 +50,7 @@ def _order(ops, config):
         n: (op.stream.unit, numbers[id(op.stream)]) for n, op in enumerate(ops) if op.stream is not None
     }
     order, floors, opens, start, first = [], {}, {}, 0, 0
-    filled = int(config.tile.fifo_bytes * config.tiles / config.memory.total_bandwidth)
+    fetched = int(config.tile.fifo_bytes * config.tiles / config.memory.total_bandwidth)
     for segment in _segments(ops):
         block = ops[segment[0]].block
         if block is not None:  # it begins with its EXPERT, and no stream goes into it or out
@@ -60,7 +60,7 @@ def _order(ops, config):
         # Where layers repeat, a stream may go ahead into the layer before, but no further.
         floors |= {n: start for n in segment if n in matmuls}
         start = max(first, len(order))
-        order += _scheduled(segment, ops, predecessors, matmuls, filled)
+        order += _scheduled(segment, ops, predecessors, matmuls, fetched)
         if start < len(order):
             opens |= {n: order[start] for n in order[start:]}
         if block is not None:
@@ -83,7 +83,7 @@ def _segments(ops):
     return segments
 
 
-def _scheduled(segment, ops, predecessors, matmuls, ahead):
+def _scheduled(segment, ops, predecessors, matmuls, fetched):
     """The commands ``segment``, but for STREAMs, in a good order."""
     kept = [n for n in segment if ops[n].opcode is not Opcode.STREAM]
     place = {n: k for k, n in enumerate(kept)}
@@ -91,7 +91,7 @@ def _scheduled(segment, ops, predecessors, matmuls, ahead):
     for n in kept:
         numbers = predecessors[n] | predecessors[matmuls[n][1]] if n in matmuls else predecessors[n]
         before.append([place[p] for p in numbers if p in place])
-    return [kept[k] for k in schedule([ops[n] for n in kept], before, ahead)]
+    return [kept[k] for k in schedule([ops[n] for n in kept], before, fetched)]
 
 
 def _repeated(template, entries, config, copies, pitch):

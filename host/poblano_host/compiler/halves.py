@@ -16,8 +16,6 @@ SHARES = (4, 3, 5, 2, 6)
 of its share of the tokens on."""
 UNIT = 64
 """Lines and blocks that a half begins at a multiple of."""
-GAIN = 0.95
-"""What a step in halves takes at most, of what it takes whole, if it is to be worth it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def halves(sizes, shape, config):
     Weights are read for each half, so the arrays must take longer for the products than memory does for
     twice the weights, and attention must be worth it.
     """
-    if len(shape.parts) < 2 or sizes.experts or sizes.attended_blocks > sizes.dim_blocks:
+    if len(shape.parts) < 2 or sizes.experts:
         return None
     middle = min(range(1, len(shape.parts)), key=lambda n: abs(2 * shape.firsts[n] - shape.count))
     two = shape.parts[:middle], shape.parts[middle:]
@@ -58,9 +56,8 @@ def halves(sizes, shape, config):
 
 
 def _planned(sizes, shape, shapes, counts, middle, eighths, config):
-    tile, stride = config.tile, sizes.dim_blocks
+    tile, stride = config.tile, max(sizes.dim_blocks, sizes.attended_blocks)
     line = align(tile.vmem_lines * eighths // 8, UNIT)
-    # Inputs of projections are behind each other, as those of the logits are one matrix.
     behind = align(shape.count * stride, UNIT)
     block = align(behind + (tile.amem_blocks - behind) * eighths // 8, UNIT)
     rooms = (
@@ -81,4 +78,4 @@ def _worth(sizes, shape, counts, config):
     weights = sizes.layer_bytes / bandwidth
     whole = max(products(shape.count), weights) + max(caches, attended)
     two = max(sum(map(products, counts)) + attended, 2 * weights + caches)
-    return two < GAIN * whole
+    return two < whole

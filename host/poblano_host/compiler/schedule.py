@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 __all__ = ["ahead", "hoist", "schedule"]
 
 
-def schedule(ops, predecessors, ahead):
+def schedule(ops, predecessors, fetched=0):
     """The places of ``ops`` in a good order.
 
     List scheduling: each unit takes, whenever it is free, of the commands whose predecessors have completed
@@ -24,7 +24,7 @@ def schedule(ops, predecessors, ahead):
 
     missing = [len(before) for before in predecessors]
     ready_at = [0] * len(ops)
-    units = {op.unit: _Unit(ahead) for op in ops}
+    units = {op.unit: _Unit(fetched) for op in ops}
     events = [0]  # times at which something may start
     order = []
     for n, op in enumerate(ops):
@@ -53,14 +53,14 @@ def schedule(ops, predecessors, ahead):
 class _Unit:
     """A unit: when it is free, and the commands that it may take, now or later.
 
-    Of a matmul unit also when memory will have given all weights so far, which it fetches up to ``ahead``
+    Of a matmul unit also when memory will have given all weights so far, which it fetches up to ``fetched``
     cycles ahead. Where memory is late, a product that takes longer than its weights goes first, else one
     whose weights take longer.
     """
 
-    def __init__(self, ahead):
+    def __init__(self, fetched):
         self.free = 0
-        self._ahead, self._given = ahead, 0
+        self._fetched, self._given = fetched, 0
         self._late, self._ready = [], ([], [])
 
     def add(self, time, op, *key):
@@ -76,7 +76,7 @@ class _Unit:
             _, key, heavy = heappop(self._late)
             heappush(self._ready[heavy], key)
         light, heavy = self._ready
-        first = light if self._given > now - 3 * self._ahead // 4 else heavy
+        first = light if self._given > now - 3 * self._fetched // 4 else heavy
         found = first or light or heavy
         return heappop(found)[-1] if found else None
 
@@ -85,7 +85,7 @@ class _Unit:
         self.free = now + op.cycles
         if op.stream is None:
             return 0
-        self._given = max(self._given, now - self._ahead) + op.stream.cycles
+        self._given = max(self._given, now - self._fetched) + op.stream.cycles
         late = max(0, self._given - self.free)
         self.free += late
         return late

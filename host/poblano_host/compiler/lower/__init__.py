@@ -72,18 +72,18 @@ def lower_halves(shape, halves, memory, builders, formats, layers):
     for half, builder in zip(halves, builders):
         s = Step(half.shape, half.plan, memory, builder, formats, layers - 1, half.first)
         _lower_layers(s, layers, half.number)
+        # The inputs of both halves' logits are behind each other: one product gives all of them.
+        s.normed = halves[0].plan.normed + half.first * s.sizes.dim_blocks
         if half.shape.logits:
             _lower_epilogue(s)
         steps.append(s)
     first, second = steps
     if shape.logits:
-        # The inputs of both halves are behind each other: one product gives all logits.
-        all_ = Step(shape, second.plan, memory, second.builder, formats, layers - 1)
+        both = Step(shape, second.plan, memory, second.builder, formats, layers - 1)
         product = second.values[name]
-        x = product.x
-        all_.values[name] = replace(product, x=Quantised(x.base - second.first * x.stride, x.stride))
-        head.finish(all_, name)
-        second.results |= all_.results
+        both.values[name] = replace(product, x=Quantised(first.normed, product.x.stride))
+        head.finish(both, name)
+        second.results |= both.results
     order = lambda op: (op.segment is None, op.segment)
     second.builder.ops = sorted(first.builder.ops + second.builder.ops, key=order)
     return second

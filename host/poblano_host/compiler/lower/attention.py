@@ -38,7 +38,7 @@ def lower(s, node):
         store(s, node, k, v, tokens)
     s.builder.group = s.builder.head = 0
     s.clear_padding(
-        plan.normed, s.count, sizes.attended_blocks, node.width // BLOCK, s.formats.linear, f"{name}.padding"
+        s.normed, s.count, sizes.attended_blocks, node.width // BLOCK, s.formats.linear, f"{name}.padding"
     )
     begun = [0] * len(s.tiles)  # pieces of each tile
     for several in zip_longest(*plan.items):
@@ -55,7 +55,7 @@ def lower(s, node):
                 piece.emit()
         for tile in tiles:
             begun[tile] += spans[tile]
-    s.values[node.name] = Quantised(plan.normed, sizes.attended_blocks)
+    s.values[node.name] = Quantised(s.normed, sizes.attended_blocks)
 
 
 def _load_scales(pieces):
@@ -443,7 +443,7 @@ class _Piece:
                 c=self.total,
                 sink=Sink.QUANTISE,
                 activation=s.formats.linear,
-                dst=s.plan.normed + item.first * sizes.attended_blocks + head * sizes.head_blocks + block,
+                dst=s.normed + item.first * sizes.attended_blocks + head * sizes.head_blocks + block,
                 dst_stride=sizes.attended_blocks - (item.heads - 1) * sizes.head_blocks,
                 dst_step=sizes.head_blocks,
                 label="normalise",

@@ -18,7 +18,7 @@ def lower(s, node):
         _emit(s, node, tile, first, row, rows, squares, bias)
     s.builder.group = 0
     load_next_gain(s, node)
-    s.values[node.name] = Quantised(s.plan.normed, s.sizes.dim_blocks)
+    s.values[node.name] = Quantised(s.normed, s.sizes.dim_blocks)
 
 
 def _emit(s, node, tile, first, row, rows, squares, bias):

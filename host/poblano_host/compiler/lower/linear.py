@@ -41,11 +41,11 @@ def quantised(s, node):
                 a_stride=s.dim_lines,
                 sink=Sink.QUANTISE,
                 activation=s.formats.linear,
-                dst=s.plan.normed + s.groups.owned(group, tile)[0] * blocks,
+                dst=s.normed + s.groups.owned(group, tile)[0] * blocks,
                 dst_stride=blocks,
                 label=f"{local(node)}.quantise",
             )
-    return Quantised(s.plan.normed, blocks)
+    return Quantised(s.normed, blocks)
 
 
 def append(s, node):

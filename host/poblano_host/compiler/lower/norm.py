@@ -39,7 +39,7 @@ def lower(s, node):
             _deal(s, node, tile, first, source, squares)
     s.builder.group = 0
     load_next_gain(s, node)
-    s.values[node.name] = Quantised(plan.normed, s.sizes.dim_blocks)
+    s.values[node.name] = Quantised(s.normed, s.sizes.dim_blocks)
 
 
 def _deal(s, node, tile, first, source, squares):
@@ -115,7 +115,7 @@ def sizes_of(s, first):
         limit=s.sizes.dim,
         sink=Sink.QUANTISE,
         activation=s.formats.linear,
-        dst=s.plan.normed + first * s.sizes.dim_blocks,
+        dst=s.normed + first * s.sizes.dim_blocks,
         dst_stride=s.sizes.dim_blocks,
     )
 

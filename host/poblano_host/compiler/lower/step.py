@@ -76,6 +76,7 @@ class Step:
 
     Members
     -------
+    normed : the block of activation memory where rows of a projection's input begin
     values : what has become of each of the graph's values
     squares : values whose rows' sums of squares are in their owners' ``plan.squares``
     results : what the program leaves in memory, see :class:`..program.Program`
@@ -94,7 +95,7 @@ class Step:
 
     def __post_init__(self):
         self.graph = self.memory.graph
-        self.config = self.plan.config
+        self.config, self.normed = self.plan.config, self.plan.normed
         self.groups, self.sizes = self.plan.groups, self.plan.sizes
         self.count, self.array = self.shape.count, self.config.tile.array
         self.tiles = range(self.config.tiles)
