@@ -6,6 +6,7 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.commands import Opcode
 from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 
+from ..experts import grouped
 from .step import local
 
 __all__ = ["Mixed", "lower"]
@@ -55,6 +56,7 @@ class _Mixture:
             dst_stride=BLOCK // LINE_WORDS,
             list=room.lists,
             rows=s.count,
+            **self._groups,
             label=f"{local(node)}.route",
         )
         for slot in range(min(node.experts, s.count * node.used)):
@@ -71,6 +73,16 @@ class _Mixture:
                 self._outputs(tile, slot)
         s.builder.block = None
         self._sums()
+
+    @property
+    def _groups(self):
+        """Operands that restrict the experts of a token to those of its best groups."""
+        node = self.node
+        if not grouped(node):
+            return {}
+        return dict(
+            group_count=node.groups, group_used=node.used_groups, group_size=node.experts // node.groups
+        )
 
     def _vector(self, tile, tiles=None, *, label, **operands):
         self.s.builder.vector(tile, tiles, label=f"{local(self.node)}.{label}", **operands)
