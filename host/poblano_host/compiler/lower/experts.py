@@ -9,7 +9,7 @@ from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 from ..experts import grouped
 from .step import local
 
-__all__ = ["Mixed", "lower"]
+__all__ = ["Mixed", "lower", "slots"]
 
 LOG2_E = 1.4426950408889634
 ROUTER = 0
@@ -23,6 +23,11 @@ class Mixed:
 
     line: int
     stride: int
+
+
+def slots(s, node):
+    """The most experts that the tokens of a step use."""
+    return min(node.experts, s.count * node.used)
 
 
 def lower(s, node):
@@ -59,7 +64,7 @@ class _Mixture:
             **self._groups,
             label=f"{local(node)}.route",
         )
-        for slot in range(min(node.experts, s.count * node.used)):
+        for slot in range(slots(s, node)):
             s.builder.expert(route, slot, self.places.pitch, label=f"{local(node)}.expert{slot}")
             for tile, (address, lines) in enumerate(self.places.added):
                 if lines:
