@@ -17,8 +17,22 @@ from ...models.operators import (
     SigmoidScaled,
     Softcap,
 )
+from ...models.plain_latents import PartNorm
 from ..errors import CompileError
-from . import attention, embedding, experts, gated, head, layer_norm, linear, norm, residual, rope, scaled
+from . import (
+    attention,
+    embedding,
+    experts,
+    gated,
+    head,
+    layer_norm,
+    linear,
+    norm,
+    part_norm,
+    residual,
+    rope,
+    scaled,
+)
 from .step import Step
 
 __all__ = ["OPERATORS", "lower_graph"]
@@ -34,6 +48,7 @@ OPERATORS = {
     LayerNorm: layer_norm.lower,
     Linear: linear.lower,
     Norm: norm.lower,
+    PartNorm: part_norm.lower,
     Residual: residual.lower,
     Rope: linear.append,
     Scale: linear.append,
