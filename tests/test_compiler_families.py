@@ -46,7 +46,7 @@ CONFIGS = {
 
 def _for(case, config):
     """The configuration, with what routes experts if the case has any."""
-    return replace(config, experts=ExpertsConfig(experts=16, used=4, rows=32)) if case in MIXTURES else config
+    return replace(config, experts=ExpertsConfig(experts=16, used=4, rows=64)) if case in MIXTURES else config
 
 
 @pytest.mark.parametrize("case", COMPILED)
@@ -64,6 +64,18 @@ def test_family(case):
     for name in (names[first % len(names)], names[(first + 1) % len(names)]):
         got = Run(CompiledModel(model, _for(case, CONFIGS[name]))).steps(TOKENS, [16, 13, 1])
         np.testing.assert_array_equal(got, expected, err_msg=name)
+
+
+def test_latents_of_groups_of_tokens():
+    """Rows of PartNorms of two groups of tokens, which a fast memory has time for, in layers that repeat."""
+    model = model_of("deepseek", **SMALL_SIZES | dict(layers=6, dense_layers=0))
+    tokens = (TOKENS * 3)[:64]
+    of = lambda **sizes: _for("deepseek", chip(vmem_lines=16384, amem_blocks=8192, **sizes))
+    few = CompiledModel(model, of())
+    many = CompiledModel(model, of(tokens=64, tiles=3).with_memory(bandwidth=32))
+    program = many.step(tokens, 0, logits="all")
+    assert many.memory.alike and len(many._plan(many._shape([(64, 0)], 64)).groups.bounds) == 2
+    np.testing.assert_array_equal(Run(many).run(program, shuffle=1)[0], Run(few).steps(tokens, [1] * 64))
 
 
 @pytest.mark.slow
