@@ -70,6 +70,7 @@ FILES = (
     "queue",
     "watchdog",
     "experts",
+    "group_scores",
     "block_sums",
     "accumulator",
     "dram_address",

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A layer of a mixture of experts on the RTL in simulation: cycles against the roofline, bytes that were read
-without use, and what routing takes.
+without use, bytes that are requested before they are waited for, and what routing and experts without rows
+take.
 
 Every case is run on the golden chip too, and all of memory is compared. The weights are random.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import json
 from pathlib import Path
 import sys
+from unittest import mock
 
 from bench_speed import random_model
 import numpy as np
@@ -17,6 +19,7 @@ import numpy as np
 from poblano.config import preset
 from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD
 from poblano.isa.commands import COMMAND_BYTES, Opcode
+from poblano.isa.topology import UnitKind
 from poblano_host.compiler import CompiledModel
 from poblano_host.compiler.model import Chunk
 from poblano_host.models.arch import FAMILIES
@@ -56,18 +59,27 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Case:
-    """A step of ``sequences`` tokens, one of each sequence, on ``preset``."""
+    """A step of ``sequences`` tokens, one of each sequence, on ``preset``.
+
+    ``alike``: all are one token, so that most slots have no expert."""
 
     preset: str
     sizes: Sizes
     sequences: int
     bar: float = 0.0
+    alike: bool = False
+
+    def chunks(self):
+        return [Chunk(n, 0, (1 if self.alike else 7 * n + 1,)) for n in range(self.sequences)]
 
 
 OLMOE = Sizes(2048, 1024, 32, 32, 64, 8)
 SOME = Sizes(1024, 512, 16, 16, 16, 4)
 """Less of it, for a quick look."""
 SMALL = Sizes(256, 192, 4, 2, 16, 2)
+EMPTY = Case("desk-moe", SMALL, 8, alike=True)
+MOST_EMPTY, LEAST_AHEAD = 4, 0.9
+"""Cycles of an expert without rows, and the share of experts' bytes that are requested in time: the bars."""
 CASES = {
     "desk/decode1": Case("desk-moe", OLMOE, 1, bar=0.92),
     "desk/decode8": Case("desk-moe", OLMOE, 8, bar=0.92),
@@ -109,6 +121,25 @@ def routing(program, events):
     return found[first["ffn_experts", "gate"]] - found[router]
 
 
+def ahead(program, events, topology):
+    """The share of the bytes of experts' weights whose STREAM had begun before the MATMUL that takes them:
+    from then on it requests as far ahead as its FIFO has room. No expert is passed over."""
+    start = {int(s["command"]): int(s["start"]) for s in slices(program.commands, events)}
+    place = lambda opcode, tile: [
+        n
+        for n, command in enumerate(program.commands)
+        if command.opcode is opcode and command.unit == topology.unit(opcode.kind, tile)
+    ]
+    total = early = 0
+    for tile in range(len(topology.units_of(UnitKind.STREAM))):
+        for stream, product in zip(place(Opcode.STREAM, tile), place(Opcode.MATMUL, tile), strict=True):
+            name, part = program.label(stream).rsplit(".", 2)[-2:]
+            if name == "ffn_experts" and part != "router":
+                size = program.commands[stream].operands["row_bytes"]
+                total, early = total + size, early + size * (start[stream] < start[product])
+    return early / total
+
+
 def _run(chip, compiled, program):
     """The result of a program, and all of memory but the ring."""
     place_model(chip, compiled)
@@ -119,12 +150,12 @@ def _run(chip, compiled, program):
     return result, memory
 
 
-def measure(case):
-    """The figures of a :class:`Case`."""
+def _compared(case):
+    """(the program, the RTL's result of it, the experts that got rows) of a :class:`Case`; ValueError where
+    the golden chip's memory is another."""
     config = preset(case.preset)
     compiled = CompiledModel(case.sizes.model(), config, slots=case.sequences)
-    chunks = [Chunk(n, 0, (7 * n + 1,)) for n in range(case.sequences)]
-    program = compiled.batch(chunks, logits=0)
+    program = compiled.batch(case.chunks(), logits=0)
     places = config, compiled.memory_bytes, compiled.ring
     sim, golden = SimulationBackend(*places), GoldenBackend(*places)
     run, ours = _run(sim, compiled, program)
@@ -132,7 +163,24 @@ def measure(case):
     sim.close()
     if not np.array_equal(ours, theirs):
         raise ValueError("the RTL and the golden chip differ")
-    routes = golden.chip.routes
+    return program, run, golden.chip.routes
+
+
+def empty_expert_cycles(case):
+    """Cycles of a slot without an expert: of a step whose tokens are ``alike``, less those of the same
+    without these slots, over their number."""
+    _, whole, routes = _compared(case)
+    with mock.patch("poblano_host.compiler.lower.experts.slots", lambda s, node: len(routes)):
+        _, less, _ = _compared(case)
+    sizes = case.sizes
+    empty = min(sizes.experts, case.sequences * sizes.used) - len(routes)
+    return (whole.cycles - less.cycles) / empty
+
+
+def measure(case):
+    """The figures of a :class:`Case`."""
+    program, run, routes = _compared(case)
+    config = preset(case.preset)
     (work,) = program.work
     unused = work.experts - len(routes)
     least = roofline_cycles(work.using(len(routes)), config)
@@ -146,6 +194,7 @@ def measure(case):
     )
     if not unused:
         found["routing_cycles"] = routing(program, run.events)
+        found["bytes_ahead"] = round(ahead(program, run.events, config.topology), 4)
     return least / run.cycles, found
 
 
@@ -170,7 +219,14 @@ def main():
             figures["routing_share"] = round(found["routing_cycles"] / found["cycles"], 4)
         if fraction < cases[name].bar:
             missed.append(name)
+        if found.get("bytes_ahead", 1) < LEAST_AHEAD and not arguments.quick:
+            missed.append(f"{name}/bytes_ahead")
         print(f"{name}: {fraction:.3f} of the roofline; {found}", flush=True)
+    if not arguments.cases:
+        figures["empty_expert_cycles"] = round(empty_expert_cycles(EMPTY), 2)
+        print(f"empty_expert_cycles: {figures['empty_expert_cycles']}", flush=True)
+        if figures["empty_expert_cycles"] > MOST_EMPTY and not arguments.quick:
+            missed.append("empty_expert_cycles")
     figures["bytes_unused_experts"] = sum(
         figures[f"{n}/bytes_unused_experts"] for n in arguments.cases or cases
     )

@@ -4,7 +4,7 @@ import pytest
 
 from poblano.config import preset
 from poblano_host.compiler import CompiledModel
-from scripts.bench_moe import Case, Sizes, measure, step_bytes
+from scripts.bench_moe import Case, Sizes, empty_expert_cycles, measure, step_bytes
 
 SMALL = Sizes(64, 64, 2, 1, 8, 2, head_dim=32)
 
@@ -25,3 +25,10 @@ def test_measures():
     fraction, found = measure(Case("desk-moe", SMALL, 1))
     assert 0.1 < fraction < 1 and found["bytes_unused_experts"] == 0
     assert found["experts_used"] == 2 and found["routing_cycles"] < 400
+    assert 0.5 < found["bytes_ahead"] <= 1
+
+
+@pytest.mark.slow
+def test_experts_without_rows():
+    """Six of eight slots have no expert."""
+    assert empty_expert_cycles(Case("desk-moe", SMALL, 4, alike=True)) < 40

@@ -18,13 +18,14 @@ from tests.models_tiny import Run, chip, tiny_model
 
 EXPERTS = ExpertsConfig(experts=16, used=4, rows=16)
 TOKENS = np.random.default_rng(1).integers(0, 72, 24).tolist()
+GROUPED = dict(family="dots1", shared=1, dense_layers=0, dense_dim=64, factor=1.0, renormalise=True)
 MODELS = {
     "mixtral": dict(family="mixtral", experts=5, used=2),
     "all experts": dict(family="qwen3moe", experts=6, used=3, renormalise=False),
     "renormalised": dict(family="qwen3moe", experts=16, used=4, renormalise=True),
     "layers that repeat": dict(family="mixtral", experts=4, used=1, layers=7),
+    "groups": GROUPED | dict(experts=15, used=4, groups=5, used_groups=2),
 }
-GROUPED = dict(family="dots1", shared=1, dense_layers=0, dense_dim=64, factor=1.0, renormalise=True)
 CONFIGS = {
     "one tile": dict(tiles=1),
     "three tiles": dict(tiles=3),
@@ -155,9 +156,19 @@ def test_bytes(model):
             "layer0.ffn_experts: biases of experts with SiLU can't be compiled",
         ),
         (
-            GROUPED | dict(experts=8, groups=4, used_groups=2),
+            GROUPED | dict(experts=16, used=2, groups=16, used_groups=2),
             {},
-            "layer0.ffn_experts: groups of experts can't be compiled",
+            "layer0.ffn_experts: 16 groups are more than 8",
+        ),
+        (
+            GROUPED | dict(experts=16, used=2, groups=8, used_groups=5),
+            {},
+            "layer0.ffn_experts: 5 groups of a token are more than this chip's 4",
+        ),
+        (
+            GROUPED | dict(experts=8, used=2, groups=8, used_groups=2),
+            {},
+            "layer0.ffn_experts: groups of one expert can't be compiled",
         ),
     ],
 )

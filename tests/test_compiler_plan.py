@@ -7,7 +7,8 @@ import pytest
 
 from poblano.config import LINE_BYTES, preset
 from poblano_host.compiler import CompiledModel
-from poblano_host.compiler.plan import Groups, Part, Plan, Shape
+from poblano_host.compiler.groups import Groups
+from poblano_host.compiler.plan import Part, Plan, Shape
 from poblano_host.compiler.sizes import Sizes
 from poblano_host.golden.rules import check
 from poblano_host.models import Model, ModelConfig

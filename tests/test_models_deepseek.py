@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.models import FloatModel, ModelError
 from poblano_host.models.gguf import export_gguf, load_gguf
+from poblano_host.models.latent_attention import LatentAttention
+from poblano_host.models.operators import Attention
+from poblano_host.models.plain_latents import plain_latents
 from poblano_host.models.safetensors import load_directory
-from tests.models_families import SMALL_SIZES, model_of
+from tests.models_families import model_of
 from tests.models_files import save_directory, tiny_tokenizer
-from tests.models_tiny import chip
 from tests.test_models_mixtures import rewritten
 
 TOKENS = [5, 6, 7, 300, 2]
@@ -72,6 +73,7 @@ def test_latents_are_kept():
         (dict(kv_lora_rank=40), "rank 40 is not a multiple of 32"),
         (dict(v_head_dim="64"), "value_dim '64' is not a multiple of 32"),
         (dict(n_shared_experts=-1), "shared is -1"),
+        (dict(q_lora_rank=40), "query_rank 40 is not a multiple of 32"),
         (dict(qk_nope_head_dim=40), "16 elements of heads of 56 rotate; the others must be a multiple of 32"),
         (dict(qk_nope_head_dim="32"), "a size or constant is no number"),
         (dict(qk_nope_head_dim=None), "head_dim is None|a size or constant is no number"),
@@ -136,6 +138,28 @@ def test_windows_of_dots1(tmp_path):
         load_directory(tmp_path)
 
 
-def test_latent_attention_is_not_compiled():
-    with pytest.raises(CompileError, match="^layer0.attn: latent attention can't be compiled$"):
-        CompiledModel(model_of("deepseek", **SMALL_SIZES), chip(vmem_lines=4096))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        dict(query_rank=None),
+        dict(value_dim=32),
+        dict(value_dim=128, head_dim=40, rope_dim=8),
+        dict(formats=("q4_1", "q8_0", "q4_0")),
+    ],
+    ids=str,
+)
+def test_as_common_attention(changes):
+    """What is compiled computes the same in floats, a text in steps too, and has no latents any more."""
+    model = model_of("deepseek", **changes)
+    plain = plain_latents(model)
+    assert not plain.graph.of(LatentAttention) and len(plain.graph.of(Attention)) == model.config.layers
+    assert {name: tensor.shape for name, tensor in plain.tensors.items()} == plain.graph.shapes()
+    runs = FloatModel(plain)
+    got = np.concatenate([runs.forward(TOKENS[:3]), runs.forward(TOKENS[3:], 3)])
+    np.testing.assert_allclose(got, FloatModel(model).forward(TOKENS), rtol=1e-3, atol=1e-4)
+
+
+def test_other_models_are_as_they_were():
+    model = model_of("dots1")
+    assert plain_latents(model) is model

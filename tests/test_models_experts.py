@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from poblano.moe.reference import chosen
 from poblano_host.models.experts import SCORINGS, Experts
 from poblano_host.models.operators import Step
 
@@ -72,6 +73,17 @@ def test_ties_and_nan():
     )
     expected = [[0, 1, 2], [0, 2, 4], [0, 1, 2], [1, 3, 4]]
     np.testing.assert_array_equal(experts().select(values), expected)
+
+
+def test_groups_of_special_values():
+    """The model selects what the chip does: of infinities, of NaN, of equal scores."""
+    values = np.random.default_rng(3).choice(
+        np.array([0, 1, 2, 3, np.inf, -np.inf, np.nan], np.float32), (400, 8)
+    )
+    for groups, used_groups, used in ((4, 2, 3), (4, 1, 2), (2, 1, 3)):
+        node = experts(groups=groups, used_groups=used_groups, used=used)
+        expected = chosen(values, used, groups, used_groups)
+        np.testing.assert_array_equal(node.select(values), expected)
 
 
 def test_clamped_activation():

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from poblano.config import LINE_WORDS, ExpertsConfig, LocalConfig
+from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
 from poblano.moe.reference import chosen, routes
 from poblano.moe.router import Router
+from poblano_host.golden import rules as golden_rules
 from tb.common.streams import simulate
 from tests.moe_memory import VectorMemory
+from tests.test_control_checker import code_of, encode
 
 LINES = 1024
 OWN = 1
@@ -32,6 +35,13 @@ def operands(rng, config, lanes):
     """A command's, in lines that do not overlap."""
     experts = int(rng.integers(1, config.experts + 1))
     used = int(rng.integers(1, min(config.used, experts) + 1))
+    groups = [n for n in range(1, 9) if not experts % n and 1 < experts // n < 256]
+    grouped = {}
+    if groups and rng.random() < 0.7:
+        groups = int(rng.choice(groups))
+        group = experts // groups
+        most = int(rng.integers(-(-used // group), min(groups, config.used) + 1))
+        grouped = dict(group_count=groups, group_size=group, group_used=most)
     rows, stride = int(rng.integers(1, config.rows + 1)), 4 * int(rng.integers(-(-experts // 32), 9))
     return dict(
         experts=experts,
@@ -45,6 +55,7 @@ def operands(rng, config, lanes):
         dst_stride=1 + int(rng.integers(3)),
         list=760 + int(rng.integers(8)),
         rows=rows,
+        **grouped,
     )
 
 
@@ -52,7 +63,7 @@ def expected(o, memory):
     """(vector memory, what is told) after a command."""
     words = memory.words.copy()
     values, weights = (memory.rows(o[n], o[f"{n}_stride"], o["rows"], o["experts"]) for n in "ab")
-    experts = chosen(values, o["used"])
+    experts = chosen(values, o["used"], o.get("group_count", 1), o.get("group_used", 1))
     kept = np.take_along_axis(weights, experts, -1)
     for row, its in enumerate(kept):
         words[LINE_WORDS * (o["dst"] + row * o["dst_stride"]) :][: o["used"]] = its
@@ -76,7 +87,7 @@ def test_router(config, lanes, ecc):
     )
     contents[::3] = rng.normal(size=len(contents[::3]))
     memory = VectorMemory(dut.port, contents, stalls)
-    told = []
+    told, seen = [], set()
 
     async def table(ctx):
         async for _, _, write in ctx.tick().sample(dut.table):
@@ -87,6 +98,7 @@ def test_router(config, lanes, ecc):
         ctx.set(dut.tile, OWN)
         for _ in range(8):
             o = operands(rng, config, lanes)
+            seen.add(o.get("group_count", 0))
             words, wanted = expected(o, memory)
             told.clear()
             ctx.set(dut.cmd.payload, int.from_bytes(Command(Opcode.ROUTE, 0, o).encode(), "little"))
@@ -112,3 +124,28 @@ def test_router(config, lanes, ecc):
             assert told == wanted
 
     simulate(dut, bench, background=[memory.bench, table])
+    assert 0 in seen and max(seen) > 1
+
+
+@pytest.mark.parametrize(
+    "count, size, used, changes, code",
+    [
+        (4, 4, 4, {}, None),
+        (8, 2, 1, {}, None),
+        (1, 16, 1, {}, None),
+        (9, 2, 1, dict(experts=18), "FIELD"),
+        (8, 1, 2, dict(experts=8), "FIELD"),
+        (3, 5, 1, {}, "FIELD"),
+        (4, 4, 0, {}, "FIELD"),
+        (2, 8, 3, {}, "FIELD"),
+        (8, 2, 4, {}, None),
+        (8, 2, 5, {}, "FIELD"),  # the chip selects four
+        (8, 2, 1, dict(used=3), "FIELD"),
+        (0, 99, 15, {}, None),  # no groups
+    ],
+)
+def test_rules_of_groups(count, size, used, changes, code):
+    """What a command may say of groups; each rule also by the golden model's reading."""
+    command = encode(Opcode.ROUTE, **dict(group_count=count, group_size=size, group_used=used) | changes)
+    for checked in (check, golden_rules.check):
+        assert code_of(command, check=checked) == code

@@ -31,11 +31,13 @@ def test_selector(experts, most):
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            for bits in row.view(np.uint32)[:count].tolist():
+            numbers = np.sort(rng.permutation(count)[: rng.integers(used, count + 1)])
+            for number, bits in enumerate(row.view(np.uint32)[:count].tolist()):
                 while rng.random() < 0.2:
                     await ctx.tick()
                 ctx.set(dut.valid, 1)
                 ctx.set(dut.value, bits)
+                ctx.set(dut.skip, number not in numbers)
                 await ctx.tick()
                 ctx.set(dut.valid, 0)
             found = []
@@ -47,7 +49,7 @@ def test_selector(experts, most):
                 ctx.set(dut.take, 1)
                 await ctx.tick()
                 ctx.set(dut.take, 0)
-            assert found == chosen(row[None, :count], used)[0].tolist()
+            assert found == numbers[chosen(row[None, numbers], used)[0]].tolist()
 
     simulate(dut, bench)
 
@@ -57,3 +59,23 @@ def test_reference():
     nan = np.nan
     values = np.array([[1, 1, 1, 1], [nan, -np.inf, nan, nan], [-0.0, 0.0, -0.0, 0.0], [nan] * 4], np.float32)
     np.testing.assert_array_equal(chosen(values, 2), [[0, 1], [0, 1], [1, 3], [0, 1]])
+
+
+def test_reference_of_groups():
+    """The scores of groups and their order are the specification's: sums in FP32, equal ones and NaN."""
+    nan, inf = np.nan, np.inf
+    cases = [
+        ([1, 0, 3, 0, 2, 2, 5, -3], 2, [4, 5]),  # sums 1, 3, 4, 2
+        ([1, 2, 2, 1, 0, 3, 1, 1], 2, [0, 1]),  # the lowest of equal ones, though another has a larger value
+        ([2**24, 1, 2**24, 0, 0, 0, 0, 0], 1, [0]),  # 2^24 + 1 is 2^24 in FP32
+        ([inf, -inf, nan, inf, -inf, -inf, nan, nan], 2, [4, 5]),  # infinities of two signs are NaN
+        ([nan] * 8, 2, [0, 1]),
+        ([-0.0, -0.0, 0.0, -0.0, -0.0, -0.0, -1, -1], 2, [2, 3]),
+        ([3e38, 3e38, inf, 0, 1, 1, 1, 1], 1, [0]),  # both are infinity
+    ]
+    for values, used, experts in cases:
+        got = chosen(np.array([values], np.float32), used, groups=4, used_groups=1)
+        np.testing.assert_array_equal(got, [experts], err_msg=str(values))
+    values = np.array([[9, 8, nan, 5, nan, 4, 1, 1]], np.float32)
+    np.testing.assert_array_equal(chosen(values, 4, groups=4, used_groups=2), [[0, 1, 6, 7]])
+    np.testing.assert_array_equal(chosen(values, 3, groups=2, used_groups=1), [[0, 1, 3]])

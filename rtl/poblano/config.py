@@ -15,7 +15,7 @@ from .axi.paging import PAGE_ALIGNMENT, PagingConfig
 from .config_error import FOLLOWS, ConfigError, between, power_of_two, require
 from .config_file import read_config
 from .dram.config import DramConfig
-from .experts_config import ExpertsConfig
+from .experts_config import MOST_GROUPS, ExpertsConfig
 from .isa.header import LOCAL_BITS
 from .isa.topology import MOST_TILES, Topology
 from .local_config import BLOCK, LINE_BYTES, LINE_WORDS, LocalConfig
@@ -25,6 +25,7 @@ __all__ = [
     "BLOCK",
     "LINE_BYTES",
     "LINE_WORDS",
+    "MOST_GROUPS",
     "ArrayConfig",
     "ChipConfig",
     "ConfigError",

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from .config_error import between
 
-__all__ = ["MOST_EXPERTS", "MOST_USED", "ExpertsConfig"]
+__all__ = ["MOST_EXPERTS", "MOST_GROUPS", "MOST_USED", "ExpertsConfig"]
 
 MOST_EXPERTS = 256
 MOST_USED = 8
 """Experts of a token: its weights fill at most a line of vector memory."""
+MOST_GROUPS = 8
+"""Of a model's experts, of which a token uses those of some groups."""
 MOST_ROWS = 1024
 
 

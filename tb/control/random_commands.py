@@ -267,7 +267,19 @@ class _Operands:
             used=used,
             rows=self.rows,
             tiles=_tiles(rng, self.config),
+            **self.groups(experts, used),
         )
+
+    def groups(self, experts, used):
+        """Random groups of ``experts`` of which a row has ``used``; none for some."""
+        rng, most = self.rng, self.config.experts.used
+        sizes = [n for n in range(1, 9) if not experts % n and 1 < experts // n < 256]
+        if not sizes or rng.random() < 0.3:
+            return {}
+        groups = rng.choice(sizes)
+        least = -(-used // (experts // groups))
+        used = least + _pick(rng, min(groups, most) - least)
+        return dict(group_count=groups, group_size=experts // groups, group_used=used)
 
     def expert(self):
         rng = self.rng

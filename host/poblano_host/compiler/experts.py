@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from poblano.config import BLOCK, LINE_WORDS
+from poblano.config import BLOCK, LINE_WORDS, MOST_GROUPS
 
 from ..models.experts import Experts
 from ..models.model import rows_of
@@ -21,13 +21,18 @@ from .weights import (
     weight_form,
 )
 
-__all__ = ["ExpertMatrix", "ExpertPlaces", "ExpertRoom", "mixtures", "refuse"]
+__all__ = ["ExpertMatrix", "ExpertPlaces", "ExpertRoom", "grouped", "mixtures", "refuse"]
 
 LINES = BLOCK // LINE_WORDS
 PLACES = 3
 """Chunks of results that are kept at once, where there is room."""
 COLUMNS = 256
 """The most columns of a chunk."""
+
+
+def grouped(node):
+    """Whether an Experts operator selects from some of its experts' groups."""
+    return node.used_groups < node.groups
 
 
 def refuse(node, config):
@@ -42,7 +47,12 @@ def refuse(node, config):
     for name in ("experts", "used"):
         value, most = getattr(node, name), getattr(chip, name)
         require(value <= most, f"{value} {name} are more than this chip's {most}")
-    require(node.groups == 1, "groups of experts can't be compiled")
+    if grouped(node):
+        require(node.scoring == "sigmoid", "groups of experts that a softmax scores can't be compiled")
+        require(node.groups <= MOST_GROUPS, f"{node.groups} groups are more than {MOST_GROUPS}")
+        its = f"{node.used_groups} groups of a token are more than this chip's {chip.used}"
+        require(node.used_groups <= chip.used, its)
+        require(node.experts > node.groups, "groups of one expert can't be compiled")
     clamped = node.limit is not None
     require(clamped or node.function == "silu", "only SiLU of experts can be compiled")
     biases = (node.gate_bias, node.up_bias, node.down_bias)

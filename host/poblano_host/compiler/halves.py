@@ -7,13 +7,13 @@ from poblano.config import BLOCK
 from .cache import SCALE_BYTES
 from .errors import CompileError
 from .image import align
-from .plan import SPAN, Plan, Room, Shape
+from .plan import SPAN, Plan, Shape
+from .room import Room
 
 __all__ = ["Half", "halves"]
 
-SHARES = (4, 3, 5, 2, 6)
-"""Eighths of the local memories that the first half may have, in the order in which they are tried, from that
-of its share of the tokens on."""
+SHARES = range(2, 7)
+"""Eighths of the local memories that the first half may have."""
 UNIT = 64
 """Lines and blocks that a half begins at a multiple of."""
 
@@ -46,8 +46,7 @@ def halves(sizes, shape, config):
         return None
     logits = min(shape.logits, counts[1])
     shapes = Shape(two[0], shape.logits - logits), Shape(two[1], logits)
-    share = min(max(round(8 * counts[0] / shape.count), 2), 6)
-    for eighths in sorted(SHARES, key=lambda n: abs(n - share)):
+    for eighths in sorted(SHARES, key=lambda n: abs(n - 8 * counts[0] / shape.count)):
         try:
             return _planned(sizes, shape, shapes, counts, middle, eighths, config)
         except CompileError:
@@ -73,6 +72,8 @@ def _worth(sizes, shape, counts, config):
     items, bandwidth = config.tile.array.items, float(config.memory.total_bandwidth)
     seen = sum(part.context - min(SPAN, part.context) // 2 for part in shape.parts)
     caches = 2 * seen * sizes.kv_heads * sizes.head_blocks * (BLOCK + SCALE_BYTES) / bandwidth
+    if config.memory.kv_bytes:
+        caches = 0  # they are on the chip
     attended = 2 * seen * sizes.kv_heads * sizes.head_dim * items / config.macs_per_cycle
     products = lambda rows: max(rows, items) * sizes.layer_macs / config.macs_per_cycle
     weights = sizes.layer_bytes / bandwidth

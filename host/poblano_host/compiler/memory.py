@@ -9,6 +9,7 @@ from poblano.config import BLOCK, LINE_BYTES, PAGE_ALIGNMENT
 from poblano.isa.commands import COMMAND_BYTES
 
 from ..models.operators import Attention, HeadNorm, Linear, Norm, Residual, Rope
+from ..models.plain_latents import PartNorm
 from . import sinks
 from .cache import KVPlaces
 from .errors import CompileError
@@ -152,6 +153,11 @@ class ModelMemory:
     def norm_index(self, node):
         """The number of a norm in its layer."""
         return self._norm_index[node.name]
+
+    def part_norm_index(self, node):
+        """The number of a PartNorm in its layer."""
+        layer = self.graph.layers[self.graph.layer(node.name)]
+        return [one for one in layer if isinstance(one, PartNorm)].index(node)
 
     def rope_index(self, node):
         """The number of a Rope's table."""

@@ -14,6 +14,7 @@ import numpy as np
 from poblano.isa.vector_ops import NO_LIMIT
 
 from ..models.padding import padded_heads
+from ..models.plain_latents import plain_latents
 from .assemble import COMPILED_LAYERS, assemble
 from .builder import Builder
 from .errors import CompileError
@@ -57,7 +58,7 @@ class CompiledModel:
     Parameters
     ----------
     model : Model; float matrices are quantised to q8_0 (to an MX format on an array without INT8 weights),
-        and heads are padded to blocks of 32.
+        heads are padded to blocks of 32, and latent attention becomes common attention.
     config : ChipConfig
     context : positions of the KV caches; the model's, at most 2048, by default.
     slots : sequences that have KV caches, each of its own
@@ -79,7 +80,7 @@ class CompiledModel:
     """
 
     def __init__(self, model, config, *, context=None, slots=1, pages=None, activations=None, tokens=None):
-        self.model, self.config, c = padded_heads(model), config, model.config
+        self.model, self.config, c = padded_heads(plain_latents(model)), config, model.config
         self.slots = slots
         self.formats = ActivationFormats.choose(activations, config)
         self.sizes = Sizes.of(self.model, config)

@@ -9,9 +9,11 @@ from poblano.config import BLOCK, LINE_WORDS
 from .cache import attended_heads
 from .errors import CompileError
 from .experts import ExpertRoom
+from .groups import Groups
 from .image import Allocator, align
+from .room import Room
 
-__all__ = ["LINES", "PIECE", "Chunks", "Groups", "Item", "Part", "Plan", "Room", "Shape"]
+__all__ = ["LINES", "PIECE", "Chunks", "Item", "Part", "Plan", "Shape"]
 
 LINES = BLOCK // LINE_WORDS
 """Lines of a block of FP32 words."""
@@ -83,69 +85,6 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Groups:
-    """Tokens of a step in groups, one after the other, each dealt out to the tiles, which own them.
-
-    bounds : (first, end) tokens of each group
-    share : tokens of each group that a tile owns at most
-    """
-
-    bounds: tuple
-    share: tuple
-
-    @classmethod
-    def of(cls, count, groups, config):
-        """At most ``groups`` groups, which fill the array's rows, but for the last."""
-        size = align(max(config.tile.array.items, -(-count // groups)), config.tiles)
-        bounds = tuple((first, min(first + size, count)) for first in range(0, count, size))
-        return cls(bounds, tuple(-(-(end - first) // config.tiles) for first, end in bounds))
-
-    @property
-    def own(self):
-        """Tokens that a tile owns at most."""
-        return sum(self.share)
-
-    def owned(self, group, tile):
-        """(first, end) of the tokens of ``group`` that ``tile`` owns; none: first == end."""
-        first, end = self.bounds[group]
-        start = min(first + tile * self.share[group], end)
-        return start, min(start + self.share[group], end)
-
-    def row(self, group):
-        """Where a tile keeps its first token of ``group`` among its own."""
-        return sum(self.share[:group])
-
-    def of_token(self, token):
-        """The group of a token."""
-        return next(g for g, (_, end) in enumerate(self.bounds) if token < end)
-
-    def owners(self, group):
-        """The tiles that own tokens of ``group``."""
-        first, end = self.bounds[group]
-        return range(-(-(end - first) // self.share[group]))
-
-
-@dataclass(frozen=True)
-class Room:
-    """What a plan may use of the local memories of a tile.
-
-    lines, blocks : (first, end), of vector and of activation memory
-    normed : the block of activation memory where rows of a projection's input begin; None: the first
-    logits : rows of logits that there is room for at least
-    """
-
-    lines: tuple
-    blocks: tuple
-    normed: int | None = None
-    logits: int = 0
-
-    @classmethod
-    def whole(cls, tile):
-        """All of a tile's memories."""
-        return cls((0, tile.vmem_lines), (0, tile.amem_blocks))
-
-
-@dataclass(frozen=True)
 class Chunks:
     """Room for results of a projection: ``count`` places of ``lines`` lines from ``base`` on, used in
     turn."""
@@ -193,8 +132,8 @@ class Plan:
 
     Vector memory: what lasts (the tile's own rows of the residual, gains, biases, RoPE's tables, row
     scalars), then a pool that every part of a layer divides anew. Activation memory: ``normed`` (a
-    projection's input, or the attention's output), then Q, K, V and probabilities, or the feed-forward
-    network's ``hidden`` vector.
+    projection's input, or the attention's output), then PartNorms' ``rows``, Q, K, V and probabilities, or
+    the feed-forward network's ``hidden`` vector.
 
     Members
     -------
@@ -271,6 +210,7 @@ class Plan:
         if self.normed is None:
             self.normed = take(count * max(sizes.dim_blocks, sizes.attended_blocks))
         self.hidden = align(amem.used, segments)
+        self.rows = [take(count * blocks) for blocks in sizes.part_norms]
         self.queries = take(count * sizes.heads * sizes.head_steps)
         kv_blocks = sizes.kv_heads * sizes.head_blocks
         self.keys, self.values = take(count * kv_blocks), take(count * kv_blocks)
@@ -283,6 +223,11 @@ class Plan:
     def lines(self, rows, columns):
         """Lines of ``rows`` rows of ``columns`` columns, whole granules."""
         return rows * align(columns, self.sizes.granule) // LINE_WORDS
+
+    def whole_row(self, n):
+        """The first line of the ``n``-th place for the tile's rows of heads that are normalised together, or
+        of a PartNorm; 2 is room to work on them."""
+        return self._whole_rows + n * self.lines(self.groups.own, self.sizes.together)
 
     def chunks(self, rows, most, *, pair=1, lines=None, least=2, spare=0, slots=SLOTS, granule=None):
         """:class:`Chunks` of at most ``most`` columns, but of at least a ``granule`` (the sizes'), for
@@ -328,7 +273,7 @@ class Plan:
         for lines in (max(self.pool_lines // 2, least), max(self.pool_lines // 4, least), least):
             self.qkv = self.chunks(rows, columns, lines=lines, spare=1, granule=granule)
             used = (self.qkv.count + 1) * self.qkv.lines
-            self.whole_rows = self.pool + used  # rows of keys, of queries, and room to rotate
+            self._whole_rows = self.pool + used
             room = self.pool_lines - used - 3 * self.lines(self.groups.own, self.sizes.together)
             sizes = {buffers: self._item_tokens(heads, most, buffers, room) for buffers in (4, 3, 2, 1)}
             if sizes[2] >= min(most, 4):

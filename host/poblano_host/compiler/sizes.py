@@ -7,7 +7,6 @@ from math import lcm
 from poblano.config import BLOCK
 
 from ..models.experts import Experts
-from ..models.latent_attention import LatentAttention
 from ..models.operators import (
     Activation,
     Attention,
@@ -21,6 +20,7 @@ from ..models.operators import (
     Rope,
     SigmoidScaled,
 )
+from ..models.plain_latents import PartNorm
 from .errors import CompileError
 from .experts import refuse
 from .image import align
@@ -44,13 +44,9 @@ def vector_of(node, config):
         return None if node.bias is None else (node.bias, node.width)
     if isinstance(node, HeadNorm):
         return node.gain, node.head_dim
+    if isinstance(node, PartNorm):
+        return node.gain, node.elements
     return (node.bias, node.width) if isinstance(node, LayerNorm) else None
-
-
-def _refuse(graph):
-    """CompileError for an operator that no commands compute, before anything is placed."""
-    for node in graph.of(LatentAttention):
-        raise CompileError(f"{node.name}: latent attention can't be compiled")
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,8 @@ class Sizes:
     head_blocks, head_steps : blocks of a head, and those up to whole steps
     out_words : FP32 words of a head's output: each block has a granule
     head_granule : columns of queries and keys that are kept together: whole heads if each is normalised
-    together : elements of the widest row of heads that are normalised together; 0 if none are
+    together : elements of the widest row of heads that are normalised together, or of a PartNorm; 0 if none
+    part_norms : blocks of a row of each of a layer's PartNorms, up to whole steps
     norms : norms of a layer; vectors : room for each of a layer's :func:`vector_of`, in words
     ropes : tables of rotary embeddings
     windows : of the layers' attention, of each the positions or None
@@ -95,6 +92,7 @@ class Sizes:
     out_words: int
     head_granule: int
     together: int
+    part_norms: tuple
     norms: int
     vectors: tuple
     ropes: int
@@ -114,9 +112,8 @@ class Sizes:
 
     @classmethod
     def of(cls, model, config):
-        """Those of a model; CompileError if its layers have attention of different heads, or of a kind that
-        no command computes."""
-        _refuse(model.graph)
+        """Those of a model; CompileError if its layers have attention of different heads, or mixtures that no
+        command computes."""
         name, graph, array = model.config.name, model.graph, config.tile.array
         steps = lambda elements: align(-(-elements // BLOCK), array.segments)
         most = lambda kind: max((node.width for node in graph.of(kind)), default=0)
@@ -143,6 +140,7 @@ class Sizes:
             [room(vector[1]) for node in nodes if (vector := vector_of(node, config))]
             for nodes in (*graph.layers, graph.epilogue)
         ]
+        parted = [[steps(node.width) for node in nodes] for nodes in of_layer(PartNorm)]
         activations, mixtures = graph.of(Activation), graph.of(Experts)
         for node in mixtures:
             refuse(node, config)
@@ -167,7 +165,8 @@ class Sizes:
             hidden_blocks=steps(max(hidden, default=0)),
             out_words=head_dim // BLOCK * granule,
             head_granule=lcm(granule, head_dim) if apart else granule,
-            together=max((node.width for node in together), default=0),
+            together=max((node.width for node in (*together, *graph.of(PartNorm))), default=0),
+            part_norms=tuple(max(blocks) for blocks in zip_longest(*parted, fillvalue=0)),
             norms=max(len(nodes) for nodes in of_layer(Norm)),
             vectors=tuple(max(words) for words in zip_longest(*vectors, fillvalue=0)),
             ropes=len({(rope.frequencies, rope.scale) for rope in graph.of(Rope)}),

@@ -247,7 +247,8 @@ class GoldenChip:
             (LINE_WORDS * (o[name] + row * o[f"{name}_stride"])) + np.arange(words)
         )
         rows = lambda name: vmem[[row_of(name, row, o["experts"]) for row in range(o["rows"])]]
-        experts = chosen(rows("a"), used)
+        groups = (o["group_count"], o["group_used"]) if o["group_count"] else ()
+        experts = chosen(rows("a"), used, *groups)
         weights = np.take_along_axis(rows("b"), experts, -1)
         found = routes(experts, weights)
         self.routes = [(route.expert, len(route.rows), o["list"] + route.line) for route in found]

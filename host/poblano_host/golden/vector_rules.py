@@ -145,6 +145,20 @@ class RouteRules(Rules):
             limit = getattr(most, name)
             field(o[name] <= limit, f"{name} {o[name]} are more than the chip's {limit}")
         field(o["used"] <= o["experts"], f"used {o['used']} of {o['experts']} experts")
+        if o["group_count"]:
+            self.groups()
+
+    def groups(self):
+        """Experts in groups."""
+        o = self.o
+        experts, groups, its, most = (
+            o[name] for name in ("experts", "group_count", "group_size", "group_used")
+        )
+        field(groups <= 8, f"group_count {groups} is more than 8")
+        field(its >= 2 and groups * its == experts, f"{groups} groups of {its} of {experts} experts")
+        limit = min(groups, self.config.experts.used)
+        field(1 <= most <= limit, f"group_used {most} is not 1 to {limit}")
+        field(o["used"] <= most * its, f"used {o['used']} of {most} groups of {its} experts")
 
     def alignment(self):
         for name in ("a", "b"):

@@ -28,7 +28,7 @@ class Experts(Operator):
     Selected are the experts of the ``used`` largest values of scores (+ ``selection_bias``, which changes
     nothing but the selection): of equal ones the lower expert, NaN after all numbers. With ``groups`` > 1 the
     experts are parted into so many groups side by side, of which only the ``used_groups`` with the largest
-    sums of their two largest values take part, of equal sums the lower group.
+    sums of their two largest values take part: of equal sums the lower group, NaN after all numbers.
 
     The weight of a selected expert is its score, with ``softmax_selected`` the softmax over the selected
     logits; with ``renormalise`` it is divided by the sum of the selected scores; then multiplied by
@@ -103,7 +103,9 @@ class Experts(Operator):
     def _grouped(self, values, last):
         """(values, whether they come last), as :meth:`select` sorts them, without the other groups."""
         parts = values.reshape(len(values), self.groups, -1)
-        best = np.sort(parts, -1)[..., -2:].sum(-1)
+        with np.errstate(invalid="ignore"):
+            best = np.sort(parts, -1)[..., -2:].sum(-1)
+        best[last.reshape(parts.shape).sum(-1) > parts.shape[-1] - 2] = np.nan
         chosen = np.argsort(-best, -1, kind="stable")[:, : self.used_groups]
         closed = np.ones(best.shape, bool)
         np.put_along_axis(closed, chosen, False, -1)

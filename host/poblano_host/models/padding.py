@@ -10,18 +10,18 @@ from .graph import Graph
 from .model import BlockTensor, Model
 from .operators import Attention, HeadNorm, Linear, Rope
 
-__all__ = ["padded_heads"]
+__all__ = ["OwnGraph", "padded_heads", "padded_rows"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Padded(Model):
+class OwnGraph(Model):
     """A model with a graph of its own, not its family's."""
 
-    padded: Graph = field(kw_only=True)
+    own: Graph = field(kw_only=True)
 
     @property
     def graph(self):
-        return self.padded
+        return self.own
 
 
 def padded_heads(model):
@@ -43,13 +43,13 @@ def padded_heads(model):
             nodes[user.name] = replace(user, k=attention.heads * new)
             weight = model.tensors[user.weight]
             weight = weight.dequantise() if isinstance(weight, BlockTensor) else weight
-            tensors[user.weight] = _rows(weight.T, old, new).T
+            tensors[user.weight] = padded_rows(weight.T, old, new).T
     if not nodes:
         return model
     padded = lambda some: tuple(nodes.get(node.name, node) for node in some)
     layers = tuple(padded(layer) for layer in graph.layers)
     graph = Graph(padded(graph.prologue), layers, padded(graph.epilogue))
-    return _Padded(model.config, tensors, model.tokenizer, padded=graph)
+    return OwnGraph(model.config, tensors, model.tokenizer, own=graph)
 
 
 def _pad_projection(graph, node, heads, new, nodes, tensors, stored):
@@ -61,22 +61,22 @@ def _pad_projection(graph, node, heads, new, nodes, tensors, stored):
             nodes[node.name] = replace(node, head_dim=new, frequencies=node.frequencies + still)
         elif isinstance(node, HeadNorm):
             nodes[node.name] = replace(node, head_dim=new)
-            tensors[node.gain] = _rows(stored[node.gain], old, new)
+            tensors[node.gain] = padded_rows(stored[node.gain], old, new)
         else:
             raise AssertionError(f"{node.name}: heads of a {type(node).__name__}")
         node = graph.node(node.inputs[0])
     nodes[node.name] = replace(node, width=heads * new)
     for name in node.tensors:
-        tensors[name] = _rows(stored[name], node.width // heads, new)
+        tensors[name] = padded_rows(stored[name], node.width // heads, new)
 
 
-def _rows(tensor, old, new):
+def padded_rows(tensor, old, new):
     """``tensor`` with zeros behind each ``old`` rows up to ``new``."""
     if isinstance(tensor, BlockTensor):
         scale = tensor.scale.reshape(-1, old, tensor.scale.shape[-1])  # a power of two can't be 0
         scale = np.pad(scale, ((0, 0), (0, new - old), (0, 0)), mode="edge")
-        minimum = None if tensor.minimum is None else _rows(tensor.minimum, old, new)
-        q = _rows(tensor.q, old, new)
+        minimum = None if tensor.minimum is None else padded_rows(tensor.minimum, old, new)
+        q = padded_rows(tensor.q, old, new)
         return replace(tensor, q=q, scale=scale.reshape(-1, scale.shape[-1]), minimum=minimum)
     heads = tensor.reshape(-1, old, *tensor.shape[1:])
     heads = np.pad(heads, ((0, 0), (0, new - old), *((0, 0) for _ in tensor.shape[1:])))

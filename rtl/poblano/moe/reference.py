@@ -27,11 +27,28 @@ def order_keys(x):
     return np.where(np.isnan(x), np.int64(-1), keys)
 
 
-def chosen(values, used):
+def _best(values, used):
+    """Where the ``used`` largest of each row of ``values`` are, of equal ones the lower: int (rows, used)."""
+    return np.argsort(-order_keys(values), axis=-1, kind="stable")[..., :used]
+
+
+def chosen(values, used, groups=1, used_groups=1):
     """The experts of the ``used`` largest of each row of ``values`` (rows, experts), of equal ones the lower:
-    int (rows, used), in ascending order."""
-    best = np.argsort(-order_keys(values), axis=-1, kind="stable")
-    return np.sort(best[:, :used], -1)
+    int (rows, used), in ascending order.
+
+    Only those of ``used_groups`` groups take part: the experts are parted into ``groups`` side by side, and
+    the largest FP32 sums of a group's two largest values are selected as values are."""
+    rows, experts = values.shape
+    numbers = np.tile(np.arange(experts), (rows, 1))
+    if groups > 1:
+        parts = np.asarray(values, np.float32).reshape(rows, groups, -1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            first, second = np.moveaxis(np.take_along_axis(parts, _best(parts, 2), -1), -1, 0)
+            scores = first + second
+        its = np.sort(_best(scores, used_groups), -1)
+        numbers = np.take_along_axis(numbers.reshape(parts.shape), its[..., None], 1).reshape(rows, -1)
+    best = _best(np.take_along_axis(values, numbers, -1), used)
+    return np.sort(np.take_along_axis(numbers, best, -1), -1)
 
 
 def routes(experts, weights):

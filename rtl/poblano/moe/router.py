@@ -7,11 +7,13 @@ from amaranth.utils import exact_log2
 
 from ..config import LINE_WORDS, ExpertsConfig, LocalConfig
 from ..ecc.events import ECCEvents
+from ..experts_config import MOST_EXPERTS, MOST_GROUPS
 from ..interfaces import BusWrite, LocalWrite, vmem_port
 from ..isa.commands import COMMAND_BYTES, Opcode
 from ..isa.layout import CommandLayout
 from ..stream.skid import Skid
 from ..verilog import place
+from .group_scores import GroupScores
 from .route_table import RouteWrite
 from .selector import Selector
 from .sorter import Sorter
@@ -22,7 +24,10 @@ __all__ = ["Router"]
 class _Row:
     """Where the sequence is: the row's ``number``, the addresses of its ``values`` and ``weights`` and the
     ``word`` of the first weight that is kept; the ``expert`` whose value comes next, ``words`` of the answer
-    from it on, the ``place`` of the next weight."""
+    from it on, whether it ``selects`` in this cycle, the ``place`` of the next weight.
+
+    Of groups: whether values are read for their ``scoring``; whether each group is ``open``, that of the next
+    value first; the next value's place ``within`` its group."""
 
     def __init__(self, local, config):
         self.number = Signal(16, name="row")
@@ -30,7 +35,9 @@ class _Row:
         self.word = Signal(local.line_addr_width + exact_log2(LINE_WORDS), name="word")
         self.expert = Signal(range(config.experts), name="expert")
         self.words = Signal(local.row_width, name="words")
-        self.place = Signal(range(config.used + 1), name="place_of")
+        self.selects, self.place = Signal(name="selects"), Signal(range(config.used + 1), name="place_of")
+        self.scoring, self.open = Signal(name="scoring"), Signal(MOST_GROUPS, name="open")
+        self.within = Signal(range(MOST_EXPERTS), name="within")
 
 
 class Router(wiring.Component):
@@ -38,7 +45,8 @@ class Router(wiring.Component):
     :mod:`.reference` is exact about them.
 
     Latency: of a row a cycle, one for each expert, one and the port's for each word of them, and 2 and the
-    port's for each that it uses; then the sorter's, and a cycle.
+    port's for each that it uses; with groups also those of its experts and of their words again, the scores',
+    and one for each group that it uses; then the sorter's, and a cycle.
 
     ``done`` comes when the last write was accepted in a cycle before.
 
@@ -63,7 +71,9 @@ class Router(wiring.Component):
     def latency(o, lanes, port):
         """Cycles from a command's transfer to ``done``, with so many ``lanes`` in a word and a ``port`` of
         such a latency, if writes are accepted at once."""
-        row = -(-o.experts // lanes) * (1 + port) + o.experts + o.used * (2 + port) + 1
+        values = -(-o.experts // lanes) * (1 + port) + o.experts
+        groups = values + GroupScores.LATENCY + o.group_used if o.group_count else 0
+        row = groups + values + o.used * (2 + port) + 1
         return o.rows * row + Sorter.latency(o.experts, o.rows * o.used) + 1
 
     def __init__(self, local: LocalConfig, config: ExpertsConfig, *, tiles):
@@ -90,7 +100,6 @@ class Router(wiring.Component):
         sorter = place(m, "sorter", Sorter(config, ecc=local.ecc))
         writes = place(m, "writes", Skid(shape=LocalWrite(local)))
         m.d.comb += [
-            selector.used.eq(command.used),
             sorter.used.eq(command.used),
             sorter.experts.eq(command.experts),
             sorter.line.eq(command.list),
@@ -121,10 +130,10 @@ class Router(wiring.Component):
         row, entry = _Row(local, self.config), sorter.o.payload
         m.d.comb += [
             self.active.eq(1),
-            selector.value.eq(row.words[:32]),
             sorter.i.payload.expert.eq(selector.number),
             sorter.i.payload.weight.eq(row.words[:32]),
         ]
+        scores, ends = self._score(m, command, selector, row)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [self.active.eq(0), self.cmd.ready.eq(1), sorter.start.eq(1)]
@@ -136,10 +145,12 @@ class Router(wiring.Component):
                     row.values.eq(local.rows_of(begin.a)),
                     row.weights.eq(local.rows_of(begin.b)),
                     row.word.eq(begin.dst << exact_log2(LINE_WORDS)),
+                    row.scoring.eq(begin.group_count != 0),
                 ]
                 with m.If(self.cmd.valid):
                     m.next = "ASK"
-            self._select(m, command, selector, row)
+            self._select(m, command, row, scores, ends)
+            self._open(m, selector, row, scores)
             self._keep(m, selector, sorter, row, write)
             with m.State("NEXT"):
                 m.d.comb += selector.start.eq(1)
@@ -148,6 +159,7 @@ class Router(wiring.Component):
                     row.values.eq(row.values + local.rows_of(command.a_stride)),
                     row.weights.eq(row.weights + local.rows_of(command.b_stride)),
                     row.word.eq(row.word + (command.dst_stride << exact_log2(LINE_WORDS))),
+                    row.scoring.eq(command.group_count != 0),
                 ]
                 m.next = "ASK"
                 with m.If(row.number == (command.rows - 1)[:16]):
@@ -178,8 +190,24 @@ class Router(wiring.Component):
         with m.If(self.port.req.ready):
             m.next = following
 
-    def _select(self, m, command, selector, row):
-        """Gives the row's values to the selector."""
+    def _score(self, m, command, selector, row):
+        """What the selector gets: scores of groups, or values; the scores' module, and whether the next value
+        is its group's last."""
+        scores, ends, value = place(m, "scores", GroupScores()), Signal(name="group_ends"), row.words[:32]
+        m.d.comb += [
+            ends.eq(row.within == command.group_size - 1),
+            scores.valid.eq(row.selects & row.scoring),
+            scores.value.eq(value),
+            scores.last.eq(ends),
+            selector.used.eq(Mux(row.scoring, command.group_used, command.used)),
+            selector.valid.eq(Mux(row.scoring, scores.scored, row.selects)),
+            selector.value.eq(Mux(row.scoring, scores.score, value)),
+            selector.skip.eq(~row.scoring & (command.group_count != 0) & ~row.open[0]),
+        ]
+        return scores, ends
+
+    def _select(self, m, command, row, scores, ends):
+        """Reads the row's values, for the scores of groups and then for the selector."""
         lane_bits = exact_log2(self.local_config.lanes)
         expert = row.expert
         with m.State("ASK"):
@@ -189,13 +217,28 @@ class Router(wiring.Component):
             with m.If(self.port.valid):
                 m.next = "SELECT"
         with m.State("SELECT"):
-            m.d.comb += selector.valid.eq(1)
-            m.d.sync += [row.words.eq(row.words >> 32), expert.eq(expert + 1)]
+            m.d.comb += row.selects.eq(1)
+            m.d.sync += [row.words.eq(row.words >> 32), expert.eq(expert + 1), row.within.eq(row.within + 1)]
+            with m.If(ends):
+                m.d.sync += [row.within.eq(0), row.open.eq(row.open >> 1)]
             with m.If(expert == command.experts - 1):
-                m.d.sync += [expert.eq(0), row.place.eq(0)]
+                m.d.sync += [expert.eq(0), row.within.eq(0), row.place.eq(0)]
                 m.next = "ASK_WEIGHT"
+                with m.If(row.scoring):
+                    m.next = "OPEN"
             with m.Elif(expert[:lane_bits].all()):
                 m.next = "ASK"
+
+    def _open(self, m, selector, row, scores):
+        """Opens the groups that are selected, when all have scores."""
+        with m.State("OPEN"):
+            with m.If(~scores.busy):
+                m.d.comb += selector.take.eq(1)
+                m.d.sync += row.open.eq(row.open | (1 << selector.number)[:MOST_GROUPS])
+                with m.If(selector.last):
+                    m.d.comb += selector.start.eq(1)
+                    m.d.sync += row.scoring.eq(0)
+                    m.next = "ASK"
 
     def _keep(self, m, selector, sorter, row, write):
         """Reads the weights of the row's experts, writes them, and gives them to the sorter."""

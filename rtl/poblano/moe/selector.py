@@ -5,14 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from .order import KEY_BITS, key_of
+
 __all__ = ["Selector"]
-
-KEY_BITS = 33
-
-
-def _key(x):
-    """A number that is ordered as the FP32 number ``x`` is: NaN first, and -0 below +0."""
-    return Mux(x[:31] > 0x7F800000, 0, Cat(Mux(x[31], ~x, Cat(x[:31], 1)), 1))
 
 
 class Selector(wiring.Component):
@@ -30,7 +25,7 @@ class Selector(wiring.Component):
     Members
     -------
     start : In(1), a row begins: nothing is kept
-    valid : In(1), value : In(32), the row's next value
+    valid : In(1), value : In(32), the row's next value; skip : In(1), it is not kept
     used : In, how many are kept, at least 1; constant
     number : Out, the lowest number that is kept and was not taken; last : Out(1), it is the only one
     take : In(1), it is taken
@@ -43,6 +38,7 @@ class Selector(wiring.Component):
                 "start": In(1),
                 "valid": In(1),
                 "value": In(32),
+                "skip": In(1),
                 "used": In(range(used + 1)),
                 "number": Out(ceil_log2(experts)),
                 "last": Out(1),
@@ -54,7 +50,7 @@ class Selector(wiring.Component):
         m = Module()
         number_bits = len(self.number)
         key, next_number = Signal(KEY_BITS), Signal(number_bits)
-        m.d.comb += key.eq(_key(self.value))
+        m.d.comb += key.eq(key_of(self.value))
         keys = [Signal(KEY_BITS, name=f"key{n}", reset_less=True) for n in range(self.most)]
         numbers = [Signal(number_bits, name=f"number{n}", reset_less=True) for n in range(self.most)]
         kept = Signal(self.most)
@@ -62,7 +58,9 @@ class Selector(wiring.Component):
         stays = Signal(self.most)
         m.d.comb += stays.eq(Cat(full & (key <= its) for full, its in zip(kept, keys)))
         with m.If(self.valid):
-            m.d.sync += [next_number.eq(next_number + 1), kept.eq(Cat(1, kept))]
+            m.d.sync += next_number.eq(next_number + 1)
+        with m.If(self.valid & ~self.skip):
+            m.d.sync += kept.eq(Cat(1, kept))
             for n in range(self.most):
                 with m.If(~stays[n]):
                     here = stays[n - 1] if n else C(1)

@@ -19,8 +19,22 @@ from ...models.operators import (
     SigmoidScaled,
     Softcap,
 )
+from ...models.plain_latents import PartNorm
 from ..errors import CompileError
-from . import attention, embedding, experts, gated, head, layer_norm, linear, norm, residual, rope, scaled
+from . import (
+    attention,
+    embedding,
+    experts,
+    gated,
+    head,
+    layer_norm,
+    linear,
+    norm,
+    part_norm,
+    residual,
+    rope,
+    scaled,
+)
 from .step import Quantised, Step
 
 __all__ = ["OPERATORS", "lower_graph", "lower_halves"]
@@ -36,6 +50,7 @@ OPERATORS = {
     LayerNorm: layer_norm.lower,
     Linear: linear.lower,
     Norm: norm.lower,
+    PartNorm: part_norm.lower,
     Residual: residual.lower,
     Rope: linear.append,
     Scale: linear.append,

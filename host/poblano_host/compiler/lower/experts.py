@@ -6,9 +6,10 @@ from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.commands import Opcode
 from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 
+from ..experts import grouped
 from .step import local
 
-__all__ = ["Mixed", "lower"]
+__all__ = ["Mixed", "lower", "slots"]
 
 LOG2_E = 1.4426950408889634
 ROUTER = 0
@@ -22,6 +23,11 @@ class Mixed:
 
     line: int
     stride: int
+
+
+def slots(s, node):
+    """The most experts that the tokens of a step use."""
+    return min(node.experts, s.count * node.used)
 
 
 def lower(s, node):
@@ -55,9 +61,10 @@ class _Mixture:
             dst_stride=BLOCK // LINE_WORDS,
             list=room.lists,
             rows=s.count,
+            **self._groups,
             label=f"{local(node)}.route",
         )
-        for slot in range(min(node.experts, s.count * node.used)):
+        for slot in range(slots(s, node)):
             s.builder.expert(route, slot, self.places.pitch, label=f"{local(node)}.expert{slot}")
             for tile, (address, lines) in enumerate(self.places.added):
                 if lines:
@@ -71,6 +78,16 @@ class _Mixture:
                 self._outputs(tile, slot)
         s.builder.block = None
         self._sums()
+
+    @property
+    def _groups(self):
+        """Operands that restrict the experts of a token to those of its best groups."""
+        node = self.node
+        if not grouped(node):
+            return {}
+        return dict(
+            group_count=node.groups, group_used=node.used_groups, group_size=node.experts // node.groups
+        )
 
     def _vector(self, tile, tiles=None, *, label, **operands):
         self.s.builder.vector(tile, tiles, label=f"{local(self.node)}.{label}", **operands)

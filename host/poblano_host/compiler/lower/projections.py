@@ -71,8 +71,7 @@ def _project_together(s, node, product, n, group):
     """Keys (``n`` 0) or queries (1) of the tokens of ``group``, whose heads are normalised together: whole
     rows in the tiles that own the tokens."""
     stride = s.plan.lines(1, product.node.width)
-    base, temporary = (s.plan.whole_rows + i * s.plan.lines(s.groups.own, s.sizes.together) for i in (n, 2))
-    base += s.groups.row(group) * stride
+    base, temporary = s.plan.whole_row(n) + s.groups.row(group) * stride, s.plan.whole_row(2)
     for tile in s.tiles:
         for span in ranges(s, product.node, tile, s.plan.qkv.columns):
             at = base + span[0] // LINE_WORDS

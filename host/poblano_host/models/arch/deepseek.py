@@ -41,8 +41,8 @@ class DeepSeekConfig(GroupedConfig):
                 f"multiple of {BLOCK}"
             )
         value = self.query_rank
-        if value is not None and (type(value) is not int or value < 0):
-            raise ModelError(f"{where}: query_rank is {value!r}")
+        if value is not None and (type(value) is not int or value < 0 or value % BLOCK):
+            raise ModelError(f"{where}: query_rank {value!r} is not a multiple of {BLOCK}")
         if self.rope.kind != "none":
             raise ModelError(
                 f"{where}: RoPE scaling {self.rope.kind!r} of latent attention is not supported, only none"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ...config import BLOCK, LINE_WORDS
-from ...experts_config import MOST_EXPERTS, MOST_USED
+from ...experts_config import MOST_EXPERTS, MOST_GROUPS, MOST_USED
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
 from ..expressions import ceil_div
@@ -30,6 +30,41 @@ def _at_most(name, limit, text):
         lambda o, c: f"{name} {getattr(o, name)} are more than this chip's {limit(c)}",
         text,
     )
+
+
+def _groups(broken, message, text):
+    """A rule about the groups of experts, where there are some."""
+    its = lambda o, c: (o.group_count != 0) & broken(o, c)
+    return Rule(ErrorCode.FIELD, its, message, f"with groups, {text}")
+
+
+GROUPS = (
+    _groups(
+        lambda o, c: o.group_count * o.group_size != o.experts,
+        lambda o, c: f"{o.group_count} groups of {o.group_size} are not {o.experts}",
+        "experts are those of all groups",
+    ),
+    _groups(
+        lambda o, c: o.group_size < 2,
+        lambda o, c: f"group_size {o.group_size} is less than 2",
+        "group_size is at least 2",
+    ),
+    _groups(
+        lambda o, c: (o.group_used == 0) | (o.group_used > o.group_count),
+        lambda o, c: f"group_used {o.group_used} of {o.group_count} groups",
+        "group_used is at least 1 and at most group_count",
+    ),
+    _groups(
+        lambda o, c: o.used > o.group_used * o.group_size,
+        lambda o, c: f"used {o.used} of {o.group_used} groups of {o.group_size} experts",
+        "used are at most the experts of group_used groups",
+    ),
+    _groups(
+        lambda o, c: o.group_used > c.experts.used,
+        lambda o, c: f"group_used {o.group_used} is more than this chip's {c.experts.used}",
+        "group_used is at most the chip's `experts.used`",
+    ),
+)
 
 
 def _scores(name):
@@ -60,6 +95,16 @@ ROUTE = Definition(
         Field("dst_stride", 4, 2 * LOCAL_BITS, LOCAL_BITS, "lines from a row to the next"),
         Field("list", 5, 0, LOCAL_BITS, "line of the first list"),
         Field("rows", 6, 0, 16, "rows", SOME),
+        Field(
+            "group_count",
+            6,
+            16,
+            4,
+            "0: the experts have no groups; else the number of groups",
+            Number(0, MOST_GROUPS),
+        ),
+        Field("group_used", 6, 20, 4, "groups of a row"),
+        Field("group_size", 6, 24, 8, "experts of a group"),
     ),
     (
         LocalRegion("dst", Memory.VECTOR, Place.TILES, Access.WRITE, extent=lambda o, c: 1, apart=True),
@@ -84,6 +129,7 @@ ROUTE = Definition(
             lambda o, c: f"used {o.used} of {o.experts} experts",
             "used are at most experts",
         ),
+        *GROUPS,
     ),
     part=PART,
 )
