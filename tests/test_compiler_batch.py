@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+from poblano.config import preset
+from poblano_estimate.shapes import model_shape
 from poblano_host.compiler import Chunk, CompiledModel, CompileError, halves, plan
 from poblano_host.compiler import model as compiled_model
+from poblano_host.compiler.lower import lower_halves
+from poblano_host.models.outline import outline
 from tests.models_families import SMALL_SIZES, model_of
 from tests.models_tiny import Run, chip
 
@@ -73,7 +77,9 @@ def test_halves_of_a_step(family, tiles, layers, monkeypatch):
     """Steps of several sequences in two halves, the second half a layer behind, have the same logits, in any
     order of the commands that their waits allow; layers are copies of others where there are many."""
     monkeypatch.setattr(halves, "_worth", lambda *_: True)
-    monkeypatch.setattr(compiled_model, "lower_halves", counted := Counted(compiled_model.lower_halves))
+    lowered = []
+    lower = lambda *arguments: lowered.append(arguments[-1]) or lower_halves(*arguments)
+    monkeypatch.setattr(compiled_model, "lower_halves", lower)
     generator = np.random.default_rng(layers)
     model = model_of(family, **SMALL_SIZES | dict(context=64, layers=layers))
     config = chip(vmem_lines=16384, amem_blocks=4096, tokens=64, tiles=tiles)
@@ -93,18 +99,25 @@ def test_halves_of_a_step(family, tiles, layers, monkeypatch):
         rows = [alone[n][at : at + count] for n, (at, count) in enumerate(zip(done, counts))]
         np.testing.assert_array_equal(logits, np.concatenate(rows)[-wanted:])
         done = [at + count for at, count in zip(done, counts)]
-    assert counted.calls >= 4
+    assert lowered == [min(layers, 6)] * 4
 
 
-class Counted:
-    """A function whose calls are counted."""
-
-    def __init__(self, function):
-        self.function, self.calls = function, 0
-
-    def __call__(self, *arguments):
-        self.calls += 1
-        return self.function(*arguments)
+def test_a_step_is_in_halves_where_that_takes_less():
+    """Arrays that are full of half of the tokens, and long texts: else the weights would be read twice."""
+    config = preset("desk")
+    compiled = CompiledModel(outline(*model_shape("smollm2-135m")), config, context=512, slots=64)
+    chosen = lambda count, context: halves.halves(
+        compiled.sizes, plan.Shape((plan.Part(1, 0, context),) * count, 0), config
+    )
+    assert chosen(8, 512) is None
+    first, second = chosen(32, 512)
+    assert (first.first, second.first, second.parts) == (0, 16, 16)
+    assert len(first.shape.parts) == len(second.shape.parts) == 16
+    many = halves.halves(
+        compiled.sizes, plan.Shape((plan.Part(56, 0, 256), *[plan.Part(1, 0, 512)] * 8), 9), config
+    )
+    assert [half.shape.count for half in many] == [56, 8]
+    assert [half.shape.logits for half in many] == [1, 8]
 
 
 def test_the_last_rows_of_logits():

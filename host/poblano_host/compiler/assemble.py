@@ -15,14 +15,14 @@ from .waits import Counts
 __all__ = ["assemble"]
 
 COMPILED_LAYERS = 5
-"""Of a model whose layers are alike so many are compiled: of the third, as often as there are layers, the
-others are copies."""
+"""Of a model whose layers are alike so many are compiled (one more of a step in halves): of the third, as
+often as there are layers, the others are copies."""
 
 
 def assemble(builder, *, copies=0, pitch=lambda address: 0):
     """The :class:`.template.Template` of ``builder``'s commands.
 
-    With ``copies`` the commands are those of :data:`COMPILED_LAYERS` layers, of which the third is repeated
+    With ``copies`` the commands are those of so many layers as are compiled, of which the third is repeated
     so often; ``pitch`` gives what is added to a memory address of a layer for the next one. None if the
     third and the fourth layer differ by more than that.
     """
@@ -62,7 +62,7 @@ def _order(ops, config):
         start = max(first, len(order))
         order += _scheduled(segment, ops, predecessors, matmuls, fetched)
         if start < len(order):
-            opens |= {n: order[start] for n in order[start:]}
+            opens |= dict.fromkeys(order[start:], order[start])
         if block is not None:
             start = first = len(order)
     order = hoist(order, matmuls, predecessors, config.queue_depth, floors)
@@ -95,10 +95,10 @@ def _scheduled(segment, ops, predecessors, matmuls, fetched):
 
 
 def _repeated(template, entries, config, copies, pitch):
-    starts = [next(i for i, e in enumerate(entries) if _opens(e, n)) for n in (2, 3, 4)]
+    starts = [next(i for i, e in enumerate(entries) if _opens(e, n)) for n in (1, 2, 3, 4)]
     units = np.array([entry.op.unit for entry in entries])
-    a, b, c = starts
-    before = np.bincount(units[:a], minlength=config.units)
+    last, a, b, c = starts
+    before = np.bincount(units[:last], minlength=config.units)  # what is waited for of these is not repeated
     added = np.bincount(units[a:b], minlength=config.units)
     step = np.zeros((len(entries), WORDS), np.uint64)
     for n in range(a, len(entries)):

@@ -82,15 +82,16 @@ class Builder:
         self.block: Block | None = None
 
     def _op(self, opcode, unit, operands, label, **names):
+        open_ = {name: value for name, value in operands.items() if not isinstance(value, int | float)}
         sizes, usual = (
-            {name: _number(value, values) for name, value in operands.items()}
+            operands | {name: affine(value).at(values) for name, value in open_.items()}
             for values in (self.bounds, self.usual)
         )
         if self.half:
             for key in names.keys() & {"reads_memory", "writes_memory"}:
                 names[key] = tuple((self.half, name) for name in names[key])
         if self.parts:
-            operands = {name: self._moved(value) for name, value in operands.items()}
+            operands = operands | {name: affine(value).behind(self.parts) for name, value in open_.items()}
         reads, writes = regions(opcode, unit, sizes, self.config)
         cycles, latency = self.timing.of(opcode, usual)
         if opcode is Opcode.LOAD and self.awaited:  # streams take half of the memory's cycles
@@ -110,9 +111,6 @@ class Builder:
             segment=self.segment,
             **names,
         )
-
-    def _moved(self, value):
-        return value if isinstance(value, int | float) else affine(value).behind(self.parts)
 
     def _unit(self, kind, tile=0):
         return self.config.topology.unit(kind, tile)
@@ -184,10 +182,6 @@ class Builder:
         self.block = Block(route, slot)
         operands = dict(slot=slot, stride=stride)
         self._emit(Opcode.EXPERT, self._unit(UnitKind.DMA), operands, label, after=(route,))
-
-
-def _number(value, values):
-    return affine(value).at(values) if not isinstance(value, int | float) else value
 
 
 def mask(tiles):

@@ -90,7 +90,7 @@ class KVLayout:
         self.key_bytes = align(self.group_bytes * self.page // array.cols, LINE)
         self.value_bytes = align(align(head_dim, array.cols) * self.page, LINE)
         self.scale_bytes = SCALE_BYTES * self.page * self.blocks
-        # V first: its rows in a page are powers of two, which as multiples of themselves lie in one row of DRAM.
+        # V first: its rows in pages, of a power of two of bytes, are then each in one row of DRAM.
         self._keys = heads * self.value_bytes
         self._scales = self._keys + heads * self.key_bytes
         self.size = self._scales + heads * self.scale_bytes

@@ -1,4 +1,4 @@
-"""Steps in two halves: while one attends, which memory limits, the other multiplies, which the arrays limit."""
+"""Steps in two halves: one attends, which memory limits, while the other multiplies, which the arrays do."""
 
 from dataclasses import dataclass
 

@@ -33,10 +33,10 @@ __all__ = ["Chunk", "CompiledModel"]
 
 TOKENS = (256, 192, 128, 112, 96, 80, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Lengths of the longest step that are tried."""
-RINGS = (1 << 16, 1 << 17, 1 << 18)
+RINGS = (1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20)
 """Commands of the command ring: the least of these that holds a step."""
 SURELY = 512
-"""Layers times tokens whose commands the least ring surely holds."""
+"""Layers times tokens, or spans of single tokens, whose commands the least ring surely holds."""
 ROWS = {"last": 1, "all": -1, "none": 0}
 """Rows of logits by their names."""
 WAITING = 0.1
@@ -243,16 +243,23 @@ class CompiledModel:
     def _fit_ring(self):
         """(the most tokens, or fewer, commands of the ring that holds theirs), as far as a layer's commands
         tell."""
-        layers = len(self.model.graph.layers)
-        if layers * self.max_tokens <= SURELY:
+        layers, single = len(self.model.graph.layers), min(self.slots, self.max_tokens)
+        if layers * max(self.max_tokens, single * -(-self.context // SPAN)) <= SURELY:
             return self.max_tokens, RINGS[0]
         for tokens in (self.max_tokens, *(n for n in TOKENS if n < self.max_tokens)):
-            shape = Shape((Part(tokens, 0, self.context),), 0)
-            first, second = (len(self._lower(shape, n).builder.ops) for n in (1, 2))
-            needed = (first + (layers - 1) * (second - first)) * (1 + WAITING)
+            needed = self._commands(Part(tokens, 0, self.context))
             if needed <= RINGS[-1]:
                 break
+        if single > 1:
+            needed = max(needed, self._commands(*[Part(1, 0, self.context)] * min(single, tokens)))
         return tokens, next((ring for ring in RINGS if ring >= needed), RINGS[-1])
+
+    def _commands(self, *parts):
+        """About how many commands a step of ``parts`` has, as far as the first two layers tell."""
+        layers, shape = len(self.model.graph.layers), Shape(parts, 0)
+        two = halves(self.sizes, shape, self.config)
+        first, second = (len(self._lower(shape, n, two).builder.ops) for n in (1, 2))
+        return (first + (layers - 1) * (second - first)) * (1 + WAITING)
 
     def _template(self, shape, layers):
         """(:class:`.template.Template`, what a program leaves in memory, :class:`.work.Work`) of a shape, of
@@ -263,13 +270,14 @@ class CompiledModel:
 
     def _compile(self, shape, layers):
         layers = len(self.model.graph.layers) if layers is None else layers
-        alike = layers > COMPILED_LAYERS and self.memory.alike
+        two = halves(self.sizes, shape, self.config)
+        compiled = COMPILED_LAYERS + (two is not None)  # a half is ahead, and sooner at the last layer
         template = None
-        if alike:
-            step = self._lower(shape, COMPILED_LAYERS)
-            template = assemble(step.builder, copies=layers - COMPILED_LAYERS, pitch=self.memory.pitch_at)
+        if layers > compiled and self.memory.alike:
+            step = self._lower(shape, compiled, two)
+            template = assemble(step.builder, copies=layers - compiled, pitch=self.memory.pitch_at)
         if template is None:
-            step = self._lower(shape, layers)
+            step = self._lower(shape, layers, two)
             template = assemble(step.builder)
         if len(template.words) > self.ring[1]:
             raise CompileError(
@@ -277,26 +285,23 @@ class CompiledModel:
             )
         return template, step.results, Work(self.memory, shape)
 
-    def _lower(self, shape, layers):
-        """The state after lowering the first ``layers`` layers of the graph, and what is around them."""
-        two = halves(self.sizes, shape, self.config)
+    def _lower(self, shape, layers, two=None):
+        """The state after lowering the first ``layers`` layers of the graph, and what is around them, of a
+        step or of its ``two`` halves."""
         if two is None:
-            builder = Builder(self.config, *self._values(shape))
+            builder = self._builder(shape)
             return lower_graph(shape, self._plan(shape), self.memory, builder, self.formats, layers)
-        builders = [
-            Builder(self.config, *self._values(half.shape), half.number, half.parts) for half in two
-        ]
+        builders = [self._builder(half.shape, half.number, half.parts) for half in two]
         return lower_halves(shape, two, self.memory, builders, self.formats, layers)
 
-    def _values(self, shape):
-        """The largest values of the symbols of a step, and usual ones."""
+    def _builder(self, shape, half=0, parts=0):
+        """The :class:`.builder.Builder` of a step, or of a half of one."""
         last = [part.context - part.count for part in shape.parts]  # the largest positions
         usual = [max(0, at - min(part.context, SPAN) // 2) for at, part in zip(last, shape.parts)]
         cols, granule = self.config.tile.array.cols, self.sizes.key_granule
-        return (
-            _Values(lambda symbol: symbol.most(last[symbol.part], cols, granule)),
-            _Values(lambda symbol: symbol.value(usual[symbol.part], cols, granule)),
-        )
+        bounds = _Values(lambda symbol: symbol.most(last[symbol.part], cols, granule))
+        times = _Values(lambda symbol: symbol.value(usual[symbol.part], cols, granule))
+        return Builder(self.config, bounds, times, half, parts)
 
     def _value(self, symbol, chunk):
         """What a symbol of a :class:`Chunk` stands for."""

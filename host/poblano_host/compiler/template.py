@@ -60,8 +60,10 @@ class Template:
         """uint64 (kinds, symbols), the different rows of ``coefficients``; which of them each patch has."""
         if not len(self.places):
             return self.coefficients, np.zeros(0, np.int64)
-        rows, numbers = np.unique(self.coefficients, axis=0, return_inverse=True)
-        return rows, numbers.reshape(-1)
+        kinds: dict = {}
+        numbers = [kinds.setdefault(row.tobytes(), len(kinds)) for row in self.coefficients]
+        _, first = np.unique(numbers, return_index=True)
+        return self.coefficients[first], np.array(numbers, np.int64)
 
     def bind(self, values):
         """The :class:`Bound` for ``values``, a mapping from the symbols."""
@@ -111,12 +113,16 @@ def encode(entries):
         data.append(Command(op.opcode, op.unit, constants, entry.waits).encode())
         labels.append((op.layer, op.label))
     symbols = sorted({symbol for terms in patches.values() for symbol in terms})
-    rows = [[terms.get(symbol, 0) % (1 << WORD_BITS) for symbol in symbols] for terms in patches.values()]
+    column = {symbol: n for n, symbol in enumerate(symbols)}
+    coefficients = np.zeros((len(patches), len(symbols)), np.uint64)
+    for row, terms in zip(coefficients, patches.values()):
+        for symbol, coefficient in terms.items():
+            row[column[symbol]] = coefficient % (1 << WORD_BITS)
     return Template(
         np.frombuffer(b"".join(data), np.uint64).reshape(-1, WORDS),
         np.array(list(patches), np.int64),
         tuple(symbols),
-        np.array(rows, np.uint64).reshape(len(patches), len(symbols)),
+        coefficients,
         labels,
     )
 

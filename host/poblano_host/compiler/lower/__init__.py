@@ -76,8 +76,9 @@ def lower_graph(shape, plan, memory, builder, formats, layers):
 
 
 def lower_halves(shape, halves, memory, builders, formats, layers):
-    """As :func:`lower_graph`, of a step of ``shape`` in two :class:`..halves.Half` s, each with a builder; the
-    second builder has the commands of both, segment by segment.
+    """As :func:`lower_graph`, of a step of ``shape`` in two :class:`..halves.Half` s, each with a builder.
+
+    The second builder has the commands of both, segment by segment.
 
     The second half is half a layer behind: attention of one goes on beside products of the other. So a
     segment has the first half's commands from attention's results on to the next layer's attention.
