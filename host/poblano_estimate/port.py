@@ -5,10 +5,10 @@ import math
 
 from poblano.memory.axi_ram import AXIRam
 
-__all__ = ["NEVER", "AxiPort", "BufferPort", "Port"]
+from .clock import NEVER
 
-NEVER = 1 << 60
-"""A cycle that does not come."""
+__all__ = ["AxiPort", "BufferPort", "Port"]
+
 SEEN = 1
 """Cycles until the simulated memory looks at an address."""
 MEMORY_BURSTS = 64
@@ -31,15 +31,14 @@ class Port:
         self._busy = self._reading = False  # a burst is being served, a read
         self.read_beats = self.written_beats = 0
 
-    def ask(self, burst, cycle):
-        """A burst's address is at the arbiter in ``cycle``."""
-        self.clock.at(cycle, self._arrive, burst)
-
-    def _arrive(self, burst):
+    def arrive(self, burst):
+        """A burst's address is at the arbiter."""
         if burst.write:
             self._accept_write(burst)
         else:
-            mine = self._waiting.setdefault(burst.master, deque())
+            mine = self._waiting.get(burst.master)
+            if mine is None:
+                mine = self._waiting[burst.master] = deque()
             if not mine:
                 self._turn.append(burst.master)
             mine.append(burst)
