@@ -84,6 +84,7 @@ class AxiPort(Port):
         self._pace = float(memory.data_bytes / memory.bandwidth)
         self._credit = 0.0  # the cycle from which on there is a beat in the bucket
         self._write_turn = False
+        self._looks = set()  # the cycles in which it is looked again
 
     def _enter(self, burst):
         burst.ready = self.clock.now + self._read
@@ -106,7 +107,8 @@ class AxiPort(Port):
         if self._busy or not self._queue and not self._writes:
             return
         now = self.clock.now
-        read, write = (bursts[0].ready if bursts else NEVER for bursts in (self._queue, self._writes))
+        read = self._queue[0].ready if self._queue else NEVER
+        write = self._writes[0].ready if self._writes else NEVER
         if write <= now and (read > now or self._write_turn):
             self._write_turn = self._reading = False
             burst = self._writes.popleft()
@@ -118,7 +120,17 @@ class AxiPort(Port):
             first, last = self._move(burst)
             self.clock.at(first if burst.early else last, burst.done, first, last)
         else:
-            self.clock.at(min(read, write), self._serve)
+            self._look(min(read, write))
+
+    def _look(self, cycle):
+        """Look again in ``cycle``, once."""
+        if cycle not in self._looks:
+            self._looks.add(cycle)
+            self.clock.at(cycle, self._looked, cycle)
+
+    def _looked(self, cycle):
+        self._looks.remove(cycle)
+        self._serve()
 
     def _move(self, burst):
         """Move all beats of a burst: the cycles of the first and the last."""
