@@ -47,7 +47,7 @@ def test_hypervolume(marks):
     best = [marks[n] for n in front(marks)]
     assert hypervolume(best) == counted(marks) and len(set(best)) == len(best)
     assert not any(dominates(a, b) for a in best for b in best)
-    chosen = spread(marks, len(marks))
+    chosen = list(spread(marks))
     assert sorted(chosen) == list(range(len(marks)))
     assert hypervolume([marks[chosen[0]]]) == max(hypervolume([mark]) for mark in marks)
 
@@ -230,18 +230,42 @@ def test_search(client, tmp_path, monkeypatch):
         Search(tmp_path, replace(task, prompt=8))
 
     monkeypatch.setattr(search, "attempt", refined)
-    again.refine(client, "cells", 3, lambda *_: None)
-    again.refine(client, "cells", 3, lambda *_: None)
-    assert len(again.tried("cells")) == 3
+    again.refine(client, "cells", 2, lambda *_: None)
+    again.refine(client, "cells", 2, lambda *_: None)
+    assert len(again.tried("cells")) == 2
     written = write(again)
     assert written and all(point.level == "cells" for point in written.values())
     content = json.loads((tmp_path / "front.json").read_text())
-    assert content["tried"] == {"closed form": 16, "events": 0, "cells": 3, "rtl": 0}
+    assert content["tried"] == {"closed form": 16, "events": 0, "cells": 2, "rtl": 0}
     for path, point in written.items():
         # The preset's file is the point's chip, and what is printed names it.
         config = replace(configuration(task, point.parameters), name=path.stem)
         assert preset(str(path)) == config
         assert all(str(path) in command for command in commands(again, path))
+
+
+def test_refined_in_order(client, tmp_path, monkeypatch):
+    """As many points as are asked for: what is refused is replaced, no chip comes twice, and a run with more
+    goes on."""
+    task = Task()
+    found = Search(tmp_path, task)
+    for parameters in (SMALL, SMALL | {"lanes": 4}, SMALL | {"lanes": 8}):  # the last two are one chip
+        for clock in CHOICES["clock_mhz"]:
+            point = evaluate("closed form", task, parameters | {"clock_mhz": clock})
+            found._add("closed form", point, vars(point), None)
+    monkeypatch.setattr(search, "attempt", slow)
+    found.refine(client, "cells", 6, lambda *_: None)
+    assert len(found.points("cells")) == 6 and 6 <= len(found.tried("cells")) <= 10
+    found.refine(client, "cells", 10, lambda *_: None)
+    assert len(found.tried("cells")) == 10  # all different chips
+    assert sorted(p.parameters["clock_mhz"] for p in found.points("cells")) == [50, 50, 75, 75, 100, 100]
+
+
+def slow(level, task, parameters, before):
+    """In place of yosys: paths that allow 120 MHz."""
+    if parameters["clock_mhz"] > 120:
+        return None, "its longest path allows 120 MHz"
+    return refined(level, task, parameters, before)
 
 
 def refined(level, task, parameters, before):

@@ -6,8 +6,8 @@ import typer
 
 from poblano_flows.area import FORMAT_SETS, TARGETS, measure, processing_element, title
 
-from .display import note, print_table
 from .options import JSON, check_outputs, write_json
+from .tables import note, print_table
 
 __all__ = ["area"]
 

@@ -17,8 +17,8 @@ from poblano_flows.asic.timing import MACRO_ACCESS
 from poblano_flows.asic.tools import AsicError, sta_program
 from poblano_host.runtime.report import check_report_path
 
-from .display import note, print_table
 from .options import JSON, array_size, check_outputs, write_json
+from .tables import note, print_table
 
 __all__ = ["asic"]
 

@@ -12,8 +12,8 @@ from poblano_host.assembler import AssemblyError, assemble_lines, disassemble
 from poblano_host.cache import keep
 from poblano_host.runtime.execution import Execution
 
-from .display import note
 from .options import chip_config
+from .tables import note
 
 __all__ = ["HELP", "asm", "disasm", "read_program"]
 

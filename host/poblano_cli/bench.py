@@ -13,8 +13,8 @@ from poblano.config import ConfigError
 from poblano_host.runtime.errors import Mismatch
 from poblano_host.serve.trace import Figures, Served, Trace, one_by_one
 
-from .display import note, print_table
 from .options import JSON, check_outputs, write_json
+from .tables import note, print_table
 
 __all__ = ["bench"]
 

@@ -13,7 +13,7 @@ from poblano_host.runtime.report import Run, summarise
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
 
-from .display import Display, note
+from .display import Display
 from .options import (
     ACTIVATIONS,
     BACKEND,
@@ -25,6 +25,7 @@ from .options import (
     check_text,
     chip_config,
 )
+from .tables import note
 
 __all__ = ["chat"]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import typer
 
-from .display import note, print_table
 from .options import JSON, check_outputs, write_json, wrote
+from .tables import note, print_table
 
 __all__ = ["compare"]
 

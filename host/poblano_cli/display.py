@@ -1,4 +1,4 @@
-"""What the command shows: progress, notes, tables."""
+"""What the command shows of runs: progress, and what they took."""
 
 from contextlib import contextmanager
 import os
@@ -6,29 +6,12 @@ import sys
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from poblano_host.runtime.report import UNIT_COLUMNS, phase_uses, summary_rows, unit_rows
 
-__all__ = ["Display", "note", "print_summaries", "print_table", "print_uses"]
+from .tables import note, print_table
 
-WIDTH = 150
-"""Columns of a table that goes to a file."""
-
-
-def note(line):
-    """A line about a slow step, on standard error."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def print_table(columns, rows, *, title=None, left=1, width=WIDTH):
-    """A table on standard output; the first ``left`` columns hold words, the others figures."""
-    table = Table(title=title, title_justify="left")
-    for n, name in enumerate(columns):
-        table.add_column(name, justify="left" if n < left else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False, width=None if sys.stdout.isatty() else width).print(table)
+__all__ = ["Display", "print_summaries", "print_uses"]
 
 
 def print_summaries(title, names, summaries):

@@ -5,9 +5,11 @@ from pathlib import Path
 import typer
 
 from poblano.config import ConfigError
+from poblano_estimate.serve import estimate as estimate_model
+from poblano_estimate.shapes import model_shape
 
-from .display import print_table
 from .options import BANDWIDTH, JSON, LATENCY, PRESET, check_outputs, chip_config, write_json
+from .tables import print_table
 
 __all__ = ["estimate"]
 
@@ -41,9 +43,6 @@ def estimate(
     Nothing is simulated: the commands that the compiler makes are walked through the hardware's own times.
     See docs/estimate.md.
     """
-    from poblano_estimate.serve import estimate as estimate_model
-    from poblano_estimate.shapes import model_shape
-
     check_outputs(json)
     if clock is not None and clock <= 0:
         raise ConfigError(f"the clock must be above 0 MHz, not {clock:g}")

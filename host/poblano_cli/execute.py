@@ -15,8 +15,8 @@ from poblano_host.runtime.timeline import write_timeline
 
 from .arrays import load_array, save_array
 from .assembler import read_program
-from .display import note
 from .options import BACKEND, PRESET, TIMELINE, TRACE, check_outputs, chip_config, wrote
+from .tables import note
 
 __all__ = ["execute"]
 

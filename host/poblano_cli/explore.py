@@ -8,7 +8,7 @@ import typer
 
 from poblano.config import ConfigError
 
-from .display import note, print_table
+from .tables import note, print_table
 
 __all__ = ["explore"]
 

@@ -13,8 +13,8 @@ from poblano_host.faults.places import KINDS_OF_BITS
 from poblano_host.faults.summary import COLUMNS
 from poblano_host.models import load_model
 
-from .display import note, print_table
 from .options import BANDWIDTH, JSON, LATENCY, PRESET, check_outputs, chip_config, write_json
+from .tables import note, print_table
 
 __all__ = ["faults"]
 

@@ -7,8 +7,8 @@ import typer
 from poblano_flows.formats_table import Layer, all_formats, pair_widths
 from poblano_host.models import ModelError, load_model
 
-from .display import note, print_table
 from .options import JSON, write_json
+from .tables import note, print_table
 
 __all__ = ["formats"]
 

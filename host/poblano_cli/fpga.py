@@ -16,8 +16,8 @@ from poblano_fpga.engine import device, tokens_per_second
 from poblano_fpga.engine_check import check_engine
 from poblano_fpga.on_board import OnBoard
 
-from .display import note, print_table
 from .options import JSON, array_size, check_outputs, write_json
+from .tables import note, print_table
 
 __all__ = ["fpga", "print_checks"]
 

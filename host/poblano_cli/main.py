@@ -1,90 +1,104 @@
-"""The command ``poblano``: its subcommands, and the exit codes of what goes wrong."""
+"""The command ``poblano``: its subcommands, each imported when it is asked for, and what goes wrong."""
 
+from collections.abc import Mapping
+from contextlib import contextmanager
+import gc
+from importlib import import_module
 import os
 import sys
+from typing import Any
 
 import typer
-
-from poblano.config import ConfigError
-from poblano.isa.commands import CommandError
-from poblano_flows.asic.tools import AsicError
-from poblano_fpga.errors import BoardError
-from poblano_host.assembler import AssemblyError
-from poblano_host.compiler import CompileError
-from poblano_host.golden.chip import GoldenError
-from poblano_host.models import ModelError
-from poblano_host.runtime.errors import ChipError, DeviceError, Mismatch, OverlayError
-from poblano_host.serial.bridge import BridgeError
-from poblano_host.sim.errors import SimulationError
-from poblano_market.errors import MarketError
-
-from .area import area
-from .asic import asic
-from .assembler import asm, disasm
-from .bench import bench
-from .chat import chat
-from .compare import compare
-from .estimate import estimate
-from .execute import execute
-from .explore import explore
-from .faults import faults
-from .formats import formats
-from .fpga import fpga
-from .matmul import matmul
-from .model import model
-from .presets import presets
-from .run import run
-from .serve import serve
-from .verilog import verilog
+from typer.core import TyperGroup
+from typer.main import get_command
 
 __all__ = ["app", "main"]
 
-BAD_INPUT, CHIP_FAILED, DIFFERENT = 2, 3, 1
-"""Exit codes: what the user gave can't be used; the chip or its simulation failed; the chip differs from
-the golden model."""
+COMMANDS = {
+    name: name
+    for name in (
+        "run",
+        "chat",
+        "serve",
+        "faults",
+        "model",
+        "matmul",
+        "estimate",
+        "area",
+        "asic",
+        "fpga",
+        "verilog",
+        "presets",
+        "formats",
+        "compare",
+        "explore",
+    )
+} | {"asm": "assembler.asm", "disasm": "assembler.disasm", "exec": "execute", "bench": "bench"}
+"""Subcommands in the order of the help: for each its module and, if that has several, the function in it."""
 INTERRUPTED, CLOSED = 130, 141
+"""Exit codes of what ended from outside."""
+STYLE: dict[str, Any] = dict(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-REFUSED = (ModelError, CompileError, ConfigError, AssemblyError, CommandError, MarketError)
-FAILED = (
-    ChipError,
-    DeviceError,
-    OverlayError,
-    SimulationError,
-    GoldenError,
-    AsicError,
-    BoardError,
-    BridgeError,
-)
+
+class _Commands(Mapping):
+    """Subcommands by name."""
+
+    def __getitem__(self, name):
+        with _lasting():
+            return _command(name, COMMANDS[name])
+
+    def __iter__(self):
+        return iter(COMMANDS)
+
+    def __len__(self):
+        return len(COMMANDS)
+
+
+def _command(name, place):
+    """A subcommand, or a group of them, which is imported here: a command imports only what it needs."""
+    path = place.split(".")
+    found = getattr(import_module(f".{path[0]}", __package__), path[-1])
+    alone = typer.Typer(**STYLE)
+    alone.callback()(_group)
+    if isinstance(found, typer.Typer):
+        alone.add_typer(found, name=name)
+    else:
+        alone.command(name)(found)
+    group: Any = get_command(alone)
+    return group.commands[name]
+
+
+@contextmanager
+def _lasting():
+    """What is made here is not looked through for garbage, neither now nor later: imports make much, and all
+    of it stays."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+class _Group(TyperGroup):
+    """All subcommands."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.commands = _Commands()  # type: ignore[assignment]  # nobody writes to it
+
+
+def _group():
+    pass
+
 
 app = typer.Typer(
-    add_completion=False,
+    cls=_Group,
+    callback=_group,
     no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
     help="Run language models on Poblano, an open inference chip, in simulation.",
+    **STYLE,
 )
-for command in (
-    run,
-    chat,
-    serve,
-    faults,
-    model,
-    matmul,
-    estimate,
-    area,
-    asic,
-    fpga,
-    verilog,
-    presets,
-    formats,
-    compare,
-    explore,
-    asm,
-    disasm,
-):
-    app.command()(command)
-app.command("exec")(execute)
-app.add_typer(bench, name="bench")
 
 
 def main():
@@ -99,18 +113,15 @@ def main():
         if left.code == 1:
             _leave("standard output is closed", CLOSED)
         raise
-    except REFUSED as error:
-        _leave(error, BAD_INPUT)
-    except OSError as error:
-        _leave(f"{error.filename}: {error.strerror}" if error.filename else error, BAD_INPUT)
-    except MemoryError as error:
-        _leave(f"not enough memory: {error}", BAD_INPUT)
-    except FAILED as error:
-        _leave(error, CHIP_FAILED)
-    except Mismatch as error:
-        _leave(error, DIFFERENT)
     except KeyboardInterrupt:
         _leave("interrupted", INTERRUPTED)
+    except Exception as error:
+        from .failures import failure
+
+        found = failure(error)
+        if found is None:
+            raise
+        _leave(*found)
 
 
 def _open_outputs():
@@ -120,8 +131,8 @@ def _open_outputs():
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the command runs
 
 
-def _leave(error, code):
-    print(f"poblano: {error}", file=sys.stderr)
+def _leave(text, code):
+    print(f"poblano: {text}", file=sys.stderr)
     sys.exit(code)
 
 

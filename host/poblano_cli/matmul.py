@@ -12,7 +12,7 @@ from poblano_host.runtime.report import Run, check_report_path, summarise, use_f
 from poblano_host.runtime.timeline import write_timeline
 
 from .arrays import load_array, save_array
-from .display import note, print_summaries, print_uses
+from .display import print_summaries, print_uses
 from .fpga import print_checks
 from .options import (
     ACTIVATIONS,
@@ -29,6 +29,7 @@ from .options import (
     write_json,
     wrote,
 )
+from .tables import note
 
 __all__ = ["matmul"]
 

@@ -15,8 +15,8 @@ from poblano_host.models.missing import file_facts, missing
 from poblano_host.models.operators import Linear
 from poblano_host.runtime.report import roofline_cycles
 
-from .display import print_table
 from .options import ACTIVATIONS, FORMATS, JSON, MODEL_PRESET, check_outputs, chip_config, write_json
+from .tables import print_table
 
 __all__ = ["model"]
 

@@ -12,7 +12,7 @@ from poblano.config import ConfigError, preset
 from poblano_host.cache import keep
 from poblano_host.compiler.experts import mixtures
 
-from .display import note
+from .tables import note
 
 __all__ = [
     "ACTIVATIONS",

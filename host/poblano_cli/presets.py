@@ -5,7 +5,7 @@ import typer
 from poblano.config import PRESETS, ConfigError, preset
 from poblano.config_file import config_text
 
-from .display import note, print_table
+from .tables import note, print_table
 
 __all__ = ["presets"]
 

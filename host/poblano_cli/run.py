@@ -6,7 +6,7 @@ import typer
 
 from poblano.config import ConfigError
 from poblano_fpga.on_board import OnBoard
-from poblano_host.compiler import conversions
+from poblano_host.compiler.conversions import conversions
 from poblano_host.models import ModelError, load_model, quantise_model
 from poblano_host.models.chat import chat_ids
 from poblano_host.runtime.backend import open_sampled

@@ -7,8 +7,8 @@ import typer
 from poblano.config import ConfigError
 from poblano_host.models import load_model
 
-from .display import note
 from .options import BACKEND, FORMATS, MODEL_PRESET, chip_config
+from .tables import note
 
 __all__ = ["serve"]
 

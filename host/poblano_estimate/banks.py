@@ -47,11 +47,11 @@ class Banks:
 
     def open(self, bank, row, now):
         """An activation."""
-        t = self._cycles
-        self.row[bank] = row
-        number, ways = bank // self._ways, self._ways
-        if self.row[number * ways : number * ways + ways] == [row] * ways:
-            self.whole[number] = row
+        t, rows, ways = self._cycles, self.row, self._ways
+        rows[bank] = row
+        first = bank - bank % ways
+        if rows[first : first + ways].count(row) == ways:
+            self.whole[bank // ways] = row
         self._activate[bank] = now + t.act_to_act
         self.precharge[bank] = now + t.act_to_precharge
         self.read[bank], self.write[bank] = now + t.act_to_read, now + t.act_to_write
@@ -61,7 +61,9 @@ class Banks:
     def close(self, bank, now):
         """A precharge."""
         self.row[bank] = self.whole[bank // self._ways] = CLOSED
-        self._activate[bank] = max(self._activate[bank], now + self._cycles.precharge_to_act)
+        at = now + self._cycles.precharge_to_act
+        if at > self._activate[bank]:
+            self._activate[bank] = at
 
     def refresh(self, bank, now):
         """A refresh of one bank."""
@@ -82,7 +84,8 @@ class Banks:
         """The last column command of a burst to a bank."""
         t = self._cycles
         free = last + (t.write_to_precharge if write else t.read_to_precharge)
-        self.precharge[bank] = max(self.precharge[bank], free)
+        if free > self.precharge[bank]:
+            self.precharge[bank] = free
 
     def _follow(self, bank, now, other):
         """What an activation or a refresh keeps from other banks."""

@@ -2,7 +2,10 @@
 
 import heapq
 
-__all__ = ["Clock"]
+__all__ = ["NEVER", "Clock"]
+
+NEVER = 1 << 60
+"""A cycle that does not come."""
 
 
 class Clock:

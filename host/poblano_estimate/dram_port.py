@@ -8,7 +8,8 @@ from poblano.dram.config import PIPELINE
 from poblano.dram.queue import BurstQueue
 from poblano.dram.write_data import WriteData
 
-from .port import NEVER, Port
+from .clock import NEVER
+from .port import Port
 from .refresh import Refresh
 from .rows import Rows
 
@@ -45,6 +46,7 @@ class DramPort(Port):
     rows : the :class:`.rows.Rows`
     reads, writes : bursts in the controller's queues, the oldest first
     writing : the pins are for writes
+    claims : from which cycle on the oldest read has waited for very long
     """
 
     def __init__(self, clock, memory):
@@ -65,7 +67,7 @@ class DramPort(Port):
         self.rows = Rows(self, self._refresh)
         self.writing, self._count, self._since = False, 0, None
         self._oldest: Any = None
-        self._oldest_since = 0  # when it became so
+        self.claims = dram.oldest
         self._wait = OPENED
         self._current: Any = None  # the burst that is being served
         self._looks, self._turned = NEVER, 0
@@ -96,10 +98,11 @@ class DramPort(Port):
         """No burst waits."""
         return not self._queue and not self._writes
 
-    def claimed(self, now):
-        """The banks that the oldest read, which has waited for very long, needs for other rows."""
+    def claimed(self):
+        """The banks that the oldest read, which has waited since long before :attr:`claims`, needs for other
+        rows."""
         oldest = self._queue[0] if self._queue else None
-        if oldest is None or oldest is not self._oldest or now < self._oldest_since + self.dram.oldest:
+        if oldest is None or oldest is not self._oldest:
             return ()
         return [bank for bank in oldest.place[2] if self.rows.banks.row[bank] != oldest.place[1]]
 
@@ -120,7 +123,7 @@ class DramPort(Port):
         burst.place, burst.slot = self._place(burst), now + self._wait
         burst.ready = burst.slot + SERVED - OPENED
         if self._queue[0] is burst:
-            self._oldest, self._oldest_since = burst, now
+            self._oldest, self.claims = burst, now + self.dram.oldest
         if self.rows.spare and self.full or not self.rows.has(burst):
             self.rows.wake(burst.slot)
 
@@ -153,7 +156,8 @@ class DramPort(Port):
             return
         now, writes = self.clock.now, self._writes
         ready = bool(writes) and writes[0].data <= now
-        self._turn_around(now, ready)
+        if ready or self.writing:
+            self._turn_around(now, ready)
         if self.writing:
             burst, soonest = writes[0] if ready else None, NEVER
             if burst is not None:
@@ -197,21 +201,25 @@ class DramPort(Port):
     def _from(self, burst):
         """From which cycle on a burst can be served, if its rows are open."""
         banks, (_, row, ways, _) = self.rows.banks, burst.place
-        times, ready = (banks.write if burst.write else banks.read), max(burst.ready, self._turned)
-        if burst.write:
-            ready = max(ready, self._last_read + self._cycles.read_to_write)
-        else:
-            ready = max(ready, self._last_write + self._cycles.write_to_read_same)
-        for n, bank in enumerate(ways):
-            if banks.row[bank] != row or bank in self._refresh.held:
+        rows, held = banks.row, self._refresh.held
+        for bank in ways:
+            if rows[bank] != row or bank in held:
                 return NEVER
-            ready = max(ready, times[bank] - n)
+        if burst.write:
+            times, turned = banks.write, self._last_read + self._cycles.read_to_write
+        else:
+            times, turned = banks.read, self._last_write + self._cycles.write_to_read_same
+        ready = max(burst.ready, self._turned, turned)
+        for n, bank in enumerate(ways):
+            at = times[bank] - n
+            if at > ready:
+                ready = at
         return ready
 
     def _choose(self, now):
         """The oldest read whose rows are open, of each master in order; None if none is, and when one is."""
         seen, soonest = set(), NEVER
-        claimed = self.claimed(now)
+        claimed = self.claimed() if now >= self.claims else ()
         for burst in self._queue:
             if burst.master in seen:
                 continue
@@ -255,9 +263,11 @@ class DramPort(Port):
 
     def _end(self):
         now, burst, self._current = self.clock.now, self._current, None
-        (self._writes if burst.write else self._queue).remove(burst)
         if burst.write:
+            self._writes.remove(burst)
             self._fill()
+        else:
+            self._queue.remove(burst)
         if not self.rows.spare:
             self.rows.spare = all(other.place[0] != burst.place[0] for other in self._queue)
         if burst.write and len(self._writes) >= self.dram.writes:
@@ -265,7 +275,7 @@ class DramPort(Port):
             entered.slot = max(entered.slot, now + OPENED - 1)
             self.rows.wake(now)
         if self._queue and self._queue[0] is not self._oldest:
-            self._oldest, self._oldest_since = self._queue[0], now
+            self._oldest, self.claims = self._queue[0], now + self.dram.oldest
         self._wait = OPENED - 1  # the next one waits in a register
         self._admit()
         self._wait = OPENED

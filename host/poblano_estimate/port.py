@@ -5,10 +5,10 @@ import math
 
 from poblano.memory.axi_ram import AXIRam
 
-__all__ = ["NEVER", "AxiPort", "BufferPort", "Port"]
+from .clock import NEVER
 
-NEVER = 1 << 60
-"""A cycle that does not come."""
+__all__ = ["AxiPort", "BufferPort", "Port"]
+
 SEEN = 1
 """Cycles until the simulated memory looks at an address."""
 MEMORY_BURSTS = 64
@@ -31,15 +31,14 @@ class Port:
         self._busy = self._reading = False  # a burst is being served, a read
         self.read_beats = self.written_beats = 0
 
-    def ask(self, burst, cycle):
-        """A burst's address is at the arbiter in ``cycle``."""
-        self.clock.at(cycle, self._arrive, burst)
-
-    def _arrive(self, burst):
+    def arrive(self, burst):
+        """A burst's address is at the arbiter."""
         if burst.write:
             self._accept_write(burst)
         else:
-            mine = self._waiting.setdefault(burst.master, deque())
+            mine = self._waiting.get(burst.master)
+            if mine is None:
+                mine = self._waiting[burst.master] = deque()
             if not mine:
                 self._turn.append(burst.master)
             mine.append(burst)
@@ -85,6 +84,7 @@ class AxiPort(Port):
         self._pace = float(memory.data_bytes / memory.bandwidth)
         self._credit = 0.0  # the cycle from which on there is a beat in the bucket
         self._write_turn = False
+        self._looks = set()  # the cycles in which it is looked again
 
     def _enter(self, burst):
         burst.ready = self.clock.now + self._read
@@ -107,7 +107,8 @@ class AxiPort(Port):
         if self._busy or not self._queue and not self._writes:
             return
         now = self.clock.now
-        read, write = (bursts[0].ready if bursts else NEVER for bursts in (self._queue, self._writes))
+        read = self._queue[0].ready if self._queue else NEVER
+        write = self._writes[0].ready if self._writes else NEVER
         if write <= now and (read > now or self._write_turn):
             self._write_turn = self._reading = False
             burst = self._writes.popleft()
@@ -119,7 +120,17 @@ class AxiPort(Port):
             first, last = self._move(burst)
             self.clock.at(first if burst.early else last, burst.done, first, last)
         else:
-            self.clock.at(min(read, write), self._serve)
+            self._look(min(read, write))
+
+    def _look(self, cycle):
+        """Look again in ``cycle``, once."""
+        if cycle not in self._looks:
+            self._looks.add(cycle)
+            self.clock.at(cycle, self._looked, cycle)
+
+    def _looked(self, cycle):
+        self._looks.remove(cycle)
+        self._serve()
 
     def _move(self, burst):
         """Move all beats of a burst: the cycles of the first and the last."""

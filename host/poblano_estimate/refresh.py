@@ -3,7 +3,7 @@
 from poblano.dram.refresher import LATE, REFUSED, URGENT
 
 from .banks import CLOSED
-from .port import NEVER
+from .clock import NEVER
 
 __all__ = ["Refresh"]
 

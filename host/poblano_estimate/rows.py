@@ -1,14 +1,14 @@
 """The row commands of a DRAM's controller: one a cycle."""
 
+from typing import Any
+
 from .banks import CLOSED, Banks
-from .port import NEVER
+from .clock import NEVER
 
 __all__ = ["Rows"]
 
 NOTHING = None, (), NEVER, 0
 """What no bursts ask for."""
-NO_WISH = -1, NEVER
-"""And what no refresh does."""
 
 
 class Rows:
@@ -69,13 +69,15 @@ class Rows:
         """What is done in a cycle; then when to decide again."""
         self._lacks, self._blocked, port = False, False, self._port
         first, second = (port.writes, port.reads) if port.writing else (port.reads, port.writes)
-        now = self._asks(first, cycle) if first else NOTHING
+        now, at = self._asks(first, cycle) if first else NOTHING, NEVER
         later = self._asks(second, cycle) if second and now[0] is None else NOTHING
-        bank, at = self._refresh.wish(self.banks) if self._refresh.held else NO_WISH
-        if at <= cycle and self._refresh.goes(now[0] or later[0]):
-            self._refresh.give(self.banks, bank, cycle)
-            self._given(cycle)
-        elif now[0] is not None:
+        if self._refresh.held:
+            bank, at = self._refresh.wish(self.banks)
+            if at <= cycle and self._refresh.goes(now[0] or later[0]):
+                self._refresh.give(self.banks, bank, cycle)
+                self._given(cycle)
+                return
+        if now[0] is not None:
             self._open(now[0], cycle)
         else:
             self._settle(cycle, now, later, at)
@@ -83,8 +85,9 @@ class Rows:
     def _settle(self, cycle, now, later, soonest):
         """No row can be opened for the bursts that are served now: close a bank, or open one for others."""
         precharge, kept = self.banks.precharge, now[3]
-        for bank in self._port.claimed(cycle):
-            kept &= ~(1 << bank)
+        if cycle >= self._port.claims:
+            for bank in self._port.claimed():
+                kept &= ~(1 << bank)
         for activation, closes, at, _ in (now, later):
             if activation is not None:
                 self._open(activation, cycle)
@@ -145,21 +148,24 @@ class Rows:
         """What ``bursts`` that wait, the oldest first, ask for: (bank, row) of an activation in cycle
         ``now``; or None, the banks to close, when to look again, and the banks that they need open, a bit of
         each."""
-        banks, held = self.banks, self._refresh.held
-        whole, open_rows, opens = banks.whole, banks.row, banks.opens
+        banks, held, ways = self.banks, self._refresh.held, self._ways
+        whole, open_rows, lacks = banks.whole, banks.row, False
         closes, soonest, kept = [], NEVER, 0
-        ways, stuck, foes, mine = self._ways, set(), {}, set()
+        stuck: Any = ()
+        foes: Any = ()
+        mine: Any = ()
         for burst in bursts:
             if burst.slot > now:
                 soonest = burst.slot
                 break
             number, row, needed, bits = burst.place
             if whole[number] == row or len(needed) < ways and self.has(burst):
-                if not mine or burst.master not in stuck and (burst.master, number) not in mine:
+                if not lacks or burst.master not in stuck and (burst.master, number) not in mine:
                     kept |= bits
                 continue
-            self._lacks = True
-            if burst.master in stuck:
+            if not lacks:
+                lacks, stuck, foes, mine = True, set(), {}, set()
+            elif burst.master in stuck:
                 continue
             # A burst begins when all its rows are open, so that two could wait for each other.
             ours = foes.setdefault(number, row) == row
@@ -174,8 +180,9 @@ class Rows:
                     pass
                 elif present != CLOSED:
                     closes.append(bank)
-                elif (at := opens(bank)) <= now:
+                elif (at := banks.opens(bank)) <= now:
                     return (bank, row), (), now, 0
                 elif at < soonest:
                     soonest = at
+        self._lacks |= lacks
         return None, closes, soonest, kept

@@ -4,10 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from poblano_host.models import ModelConfig, ModelError
-from poblano_host.models.gguf import gguf_sizes
 from poblano_host.models.loader import DEFAULT
 from poblano_host.models.outline import FORMATS
-from poblano_host.models.safetensors import read_sizes
 
 __all__ = ["SHAPES", "model_shape"]
 
@@ -56,11 +54,15 @@ def model_shape(name, format=None):
     if found is not None:
         return found, format or NATIVE
     if path.suffix == ".gguf":
+        from poblano_host.models.gguf import gguf_sizes
+
         config, kind = gguf_sizes(path)
         return config, format or (kind.lower() if kind.lower() in FORMATS else NATIVE)
     if path.is_dir():
         path = path / "config.json"
     if path.suffix == ".json" and path.exists():
+        from poblano_host.models.safetensors import read_sizes
+
         config = read_sizes(path)
         return replace(config, name="default") if name == "default" else config, format or "q8_0"
     known = ", ".join(["default", *SHAPES])

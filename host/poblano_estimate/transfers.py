@@ -35,40 +35,43 @@ def bursts_of(address, row_bytes, stride, rows, *, beat, most):
 class Memories:
     """The chip's memory: the port of each home, its KV buffer, and page tables before them.
 
-    ``translate`` gives the address of memory of one of the window.
+    ``translate`` gives the address of memory of one of the window; a page lies together.
     """
 
     def __init__(self, clock, memory, translate):
-        kind = AxiPort if memory.dram is None else DramPort
+        self._clock, kind = clock, AxiPort if memory.dram is None else DramPort
         self._homes = [kind(clock, memory) for _ in range(memory.homes)]
         self._buffers = [BufferPort(clock, memory) for _ in memory.kv_buffers]
         self._places = [*self._homes, *self._buffers]
-        self._memory, self._translate, self._pages = memory, translate, {}
+        self._size, self._buffer = memory.bytes_of_home, memory.bytes_of_home - memory.kv_bytes
+        self._paging, self._translate = memory.paging, translate
+        self._pages, self._bases = {}, {}  # by master its last page; by page where it is
+        self._offset_bits = 0 if memory.paging is None else memory.paging.offset_bits
         self.beat_bytes = memory.data_bytes
 
     def ask(self, burst, cycle):
         """A burst's address is given in ``cycle``; a master's in their order."""
-        memory, paging = self._memory, self._memory.paging
         if not burst.write:
             cycle += AXIReadArbiter.LATENCY
-        if paging is not None and burst.master != FETCH:
+        if self._paging is not None and burst.master != FETCH:
             cycle += AddressTranslator.LATENCY
-            if paging.inside(burst.address):
-                page = burst.address >> paging.offset_bits
+            if self._paging.inside(burst.address):
+                page = burst.address >> self._offset_bits
                 if self._pages.get(burst.master) != page:
                     self._pages[burst.master] = page
                     cycle += AddressTranslator.LOOKUP
-                burst.address = self._translate(burst.address)
-        place = self._places[self.place_of(burst.address)]
-        burst.address %= memory.bytes_of_home
-        place.ask(burst, cycle)
+                if page not in self._bases:
+                    first = page << self._offset_bits
+                    self._bases[page] = self._translate(first) - first
+                burst.address += self._bases[page]
+        place = self._places[self.place_of(burst.address)] if len(self._places) > 1 else self._places[0]
+        burst.address %= self._size
+        self._clock.at(cycle, place.arrive, burst)
 
     def place_of(self, address):
         """The number of the home, or behind these of the KV buffer, that an address of memory is in."""
-        memory = self._memory
-        home, rest = divmod(address, memory.bytes_of_home)
-        inside = self._buffers and rest >= memory.bytes_of_home - memory.kv_bytes
-        return home + memory.homes * bool(inside)
+        home, rest = divmod(address, self._size)
+        return home + len(self._homes) if self._buffers and rest >= self._buffer else home
 
     @property
     def bytes_read(self):
@@ -132,7 +135,7 @@ class Reader:
                 return  # bursts of one id wait until those at another memory are answered
             self._place = place
             todo.popleft()
-            bursts = -(-beats // self._longest)
+            bursts = 1 if beats <= self._longest else -(-beats // self._longest)
             self._flying += bursts
             self._room -= beats
             self._next = now + bursts

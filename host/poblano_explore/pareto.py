@@ -51,13 +51,15 @@ def hypervolume(marks):
     return total
 
 
-def spread(marks, count):
-    """The indices of up to ``count`` marks that together dominate much: each adds the most volume to those
-    before it."""
-    chosen: list[int] = []
-    left = list(range(len(marks)))
-    while left and len(chosen) < count:
-        best = max(left, key=lambda n: hypervolume([marks[m] for m in (*chosen, n)]))
-        chosen.append(best)
-        left.remove(best)
-    return chosen
+def spread(marks):
+    """The indices of marks, those first that together dominate much: each adds the most volume to those
+    before it. When none adds any, as when a front is through, the rest begins anew."""
+    left, group = list(range(len(marks))), []
+    while left:
+        volume, best = max((hypervolume([*group, marks[n]]), -n) for n in left)
+        if group and volume <= hypervolume(group):
+            group = []
+            continue
+        group.append(marks[-best])
+        left.remove(-best)
+        yield -best

@@ -1,6 +1,7 @@
 """The search: Optuna proposes, Dask computes, a file keeps all; what was interrupted goes on."""
 
 from contextlib import contextmanager
+from itertools import islice
 import json
 import logging
 from pathlib import Path
@@ -17,7 +18,7 @@ from poblano.config import ConfigError
 from .interrupts import later, never
 from .levels import LEVELS, Infeasible, Point, evaluate
 from .pareto import Scale, front, spread
-from .space import CHOICES, start
+from .space import CHOICES, configuration, start
 
 __all__ = ["Search", "workers"]
 
@@ -100,9 +101,15 @@ class Search:
 
     def numbered(self, level):
         """(number of the proposal, point) of these."""
-        trials = self.studies[level].get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        points = [(trial.number + 1, Point(**json.loads(trial.user_attrs[POINT]))) for trial in trials]
+        points = [
+            (trial.number + 1, Point(**json.loads(trial.user_attrs[POINT])))
+            for trial in self._complete(level)
+        ]
         return [(number, point) for number, point in points if point.area_mm2 <= self.task.largest_mm2]
+
+    def _complete(self, level):
+        """Its trials of points that can be."""
+        return self.studies[level].get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
     def tried(self, level):
         """Points of a level that are done, those that can't be too."""
@@ -159,26 +166,38 @@ class Search:
         study.tell(trial, point.values)
 
     def refine(self, client, level, count, progress):
-        """The best of the highest level below that has points, until ``count`` were tried at this level."""
+        """The best of the highest level below that has points, until this level has ``count`` that can be:
+        the next best takes the place of one that it refuses."""
+        waiting, running, queue = self._best_below(level), {}, as_completed()
+        while True:
+            done = len(self._complete(level))
+            progress(level, done, count)
+            for point in islice(waiting, max(0, count - done - len(running))):
+                future = client.submit(attempt, level, self.task, point.parameters, point, pure=False)
+                running[future.key] = point
+                queue.add(future)
+            if not running:
+                return
+            future = next(queue)
+            with later():
+                self._add(level, running.pop(future.key), *future.result())
+
+    def _best_below(self, level):
+        """Points of the highest level below that has any, the best first, each chip once, without those that
+        were tried at this level."""
         lower = reversed(LEVELS[: LEVELS.index(level)])
         below = next((points for points in map(self.points, lower) if points), [])
-        if not below:
-            return
-        tried = {_key(trial.params) for trial in self.tried(level)}
+        seen = {self._chip(trial.params) for trial in self.tried(level)}
         scale = Scale([point.values for point in below])
-        chosen = [below[n] for n in spread([scale(point.values) for point in below], count)]
-        waiting = [point for point in chosen if _key(point.parameters) not in tried][: count - len(tried)]
-        done = len(tried)
-        progress(level, done, count)
-        futures = {
-            client.submit(attempt, level, self.task, point.parameters, point, pure=False): point
-            for point in waiting
-        }
-        for future in as_completed(futures):
-            with later():
-                self._add(level, futures[future], *future.result())
-                done += 1
-                progress(level, done, count)
+        for n in spread([scale(point.values) for point in below]):
+            chip = self._chip(below[n].parameters)
+            if chip not in seen:
+                seen.add(chip)
+                yield below[n]
+
+    def _chip(self, parameters):
+        """What is different in different chips: some parameters stand for the same one."""
+        return configuration(self.task, parameters), parameters["clock_mhz"]
 
     def _add(self, level, point, figures, reason):
         """A trial of a higher level, which nobody proposed."""
@@ -192,7 +211,3 @@ class Search:
                 user_attrs=attributes,
             )
         )
-
-
-def _key(parameters):
-    return json.dumps(parameters, sort_keys=True)

@@ -1,6 +1,5 @@
 """Models and matrix products to commands and memory images."""
 
-from .conversions import conversions
 from .errors import CompileError
 from .integers import IntegerProduct, integer_weights, is_integer
 from .matmul import MatmulJob
@@ -15,7 +14,6 @@ __all__ = [
     "LayerWork",
     "MatmulJob",
     "Program",
-    "conversions",
     "integer_weights",
     "is_integer",
 ]

@@ -10,8 +10,6 @@ import tempfile
 import zipfile
 
 from .config import ModelError
-from .gguf import load_gguf
-from .safetensors import load_directory
 
 __all__ = ["DEFAULT", "MOE", "load_model", "smollm2_path"]
 
@@ -79,6 +77,9 @@ def smollm2_path():
 
 def load_model(name):
     """The model ``default``, ``moe`` or ``smollm2``, a ``.gguf`` file, or a Hugging Face directory."""
+    from .gguf import load_gguf  # only here: who compiles a shape needs no reader of files
+    from .safetensors import load_directory
+
     if name == "default":
         return load_directory(DEFAULT)
     if name == "moe":

@@ -3,6 +3,7 @@ tokenizer."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from poblano.formats.scale_reference import read_scale
 from .arch import FAMILIES
 from .config import ModelConfig, ModelError
 from .operators import Embedding, Head, Step
-from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from .tokenizer import Tokenizer
 
 __all__ = ["BlockTensor", "MX_FORMATS", "Model", "interleaved_rows", "rows_of"]
 
@@ -103,7 +106,7 @@ class Model:
 
     config: ModelConfig
     tensors: dict
-    tokenizer: Tokenizer
+    tokenizer: "Tokenizer"
     stored: dict[str, str] = field(default_factory=dict)
 
     @classmethod
