@@ -188,8 +188,9 @@ def test_dependencies_against_every_address(seed):
 
 
 def test_allocator():
-    places = Allocator(100, "this needs memory", "lines")
+    places = Allocator((0, 100), "this needs memory", "lines")
     assert places.take(10) == 0 and places.take(5, 8) == 16 and places.take(79) == 21
     with pytest.raises(CompileError, match="this needs memory of at least 101 lines; there are 100"):
         places.take(1)
+    assert Allocator((20, 100), "this", "lines").take(5, 8) == 24
     assert align(0, 8) == 0 and align(9, 8) == 16
