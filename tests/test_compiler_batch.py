@@ -120,6 +120,16 @@ def test_a_step_is_in_halves_where_that_takes_less():
     assert [half.shape.logits for half in many] == [1, 8]
 
 
+def test_the_ring_holds_a_step_of_all_sequences(monkeypatch):
+    monkeypatch.setattr(compiled_model, "SURELY", 0)
+    monkeypatch.setattr(compiled_model, "RINGS", tuple(1 << n for n in range(8, 15)))
+    model = model_of("llama", **SMALL_SIZES | dict(context=64, layers=3))
+    config = chip(tokens=32, vmem_lines=16384, amem_blocks=4096)
+    compiled = CompiledModel(model, config, slots=32)
+    program = compiled.batch([Chunk(n, 63, (n,)) for n in range(32)], logits=0)
+    assert CompiledModel(model, config).ring[1] < len(program) <= compiled.ring[1]
+
+
 def test_the_last_rows_of_logits():
     """As many as are wanted, of the last tokens."""
     model = model_of("llama", **SMALL_SIZES | dict(context=64, layers=1))
