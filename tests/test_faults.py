@@ -131,7 +131,7 @@ def test_protected():
     one = campaign.run(campaign.faults("fifo", 30, 1) + campaign.faults("sram", 10, 1), jobs=2)
     assert {outcome.result for outcome in one} == {"masked", "corrected"}
     stored = "tile0.memories.vmem.bank1.array.content"  # a word that the program stores and does not write
-    two = [find(campaign, "sram", stored, 71, (8, 35)), *campaign.faults("fifo", 20, 1, bits=2)]
+    two = [find(campaign, "sram", stored, 71, (8, 35)), *campaign.faults("fifo", 20, 2, bits=2)]
     two = campaign.run(two, jobs=2)
     assert not any(outcome.wrong for outcome in two)
     (ecc,) = [outcome for outcome in two if outcome.kind == "sram"]
