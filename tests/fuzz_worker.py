@@ -19,6 +19,7 @@ import numpy as np
 
 from poblano.config import preset
 from poblano_cli import main as cli
+from poblano_cli.failures import REFUSED
 from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.models import load_model, quantise_model
 from poblano_host.models.gguf import export_gguf
@@ -137,7 +138,7 @@ def model(path, generator):
         loaded.embed(ids[:4] or [0])
         if generator.random() < 0.3:
             CompiledModel(quantise_model(loaded, "q8_0"), preset("desk"), context=32)
-    except cli.REFUSED as error:
+    except REFUSED as error:
         unnamed = not isinstance(error, CompileError) and str(path) not in str(error)
         return f"not one line that names the file: {error}" if "\n" in str(error) or unnamed else None
     return None

@@ -13,13 +13,14 @@ from poblano_host.serial.bridge import BridgeError
 from poblano_host.sim.errors import SimulationError
 from poblano_market.errors import MarketError
 
-__all__ = ["failure"]
+__all__ = ["REFUSED", "failure"]
 
 BAD_INPUT, CHIP_FAILED, DIFFERENT = 2, 3, 1
 """Exit codes: what the user gave can't be used; the chip or its simulation failed; the chip differs from
 the golden model."""
+REFUSED = (ModelError, CompileError, ConfigError, AssemblyError, CommandError, MarketError)
 CODES = (
-    ((ModelError, CompileError, ConfigError, AssemblyError, CommandError, MarketError, OSError), BAD_INPUT),
+    ((*REFUSED, OSError), BAD_INPUT),
     ((ChipError, DeviceError, OverlayError, SimulationError, GoldenError), CHIP_FAILED),
     ((AsicError, BoardError, BridgeError), CHIP_FAILED),
     ((Mismatch,), DIFFERENT),
