@@ -65,17 +65,17 @@ class Builder:
 
     Parameters
     ----------
-    half : of a step in two halves, which one: what they read and write in memory is apart
-    parts : parts of the step before the half's
+    parts : of the second half of a step, the parts before it; what both halves read and write in memory is
+        apart
     """
 
-    def __init__(self, config, bounds=None, usual=None, half=0, parts=0):
+    def __init__(self, config, bounds=None, usual=None, parts=0):
         self.config = config
         self.bounds = {} if bounds is None else bounds
         self.usual = self.bounds if usual is None else usual
         self.timing = Timing(config)
         self.ops = []
-        self.half, self.parts = half, parts
+        self.parts = parts
         self.layer = self.segment = -1
         self.group = self.head = self.rank = 0
         self.awaited: tuple = ()
@@ -87,10 +87,9 @@ class Builder:
             operands | {name: affine(value).at(values) for name, value in open_.items()}
             for values in (self.bounds, self.usual)
         )
-        if self.half:
-            for key in names.keys() & {"reads_memory", "writes_memory"}:
-                names[key] = tuple((self.half, name) for name in names[key])
         if self.parts:
+            for key in names.keys() & {"reads_memory", "writes_memory"}:
+                names[key] = tuple((self.parts, name) for name in names[key])
             operands = operands | {name: affine(value).behind(self.parts) for name, value in open_.items()}
         reads, writes = regions(opcode, unit, sizes, self.config)
         cycles, latency = self.timing.of(opcode, usual)

@@ -21,11 +21,10 @@ UNIT = 64
 @dataclass(frozen=True)
 class Half:
     """Parts of a step that are computed as if they were a step: their ``shape`` and ``plan``, ``first`` token
-    and ``parts`` before them, their ``number`` (the second, 1, is half a layer behind)."""
+    and the ``parts`` before them."""
 
     shape: Shape
     plan: Plan
-    number: int
     first: int
     parts: int
 
@@ -64,7 +63,7 @@ def _planned(sizes, shape, shapes, counts, middle, eighths, config):
         Room((line, tile.vmem_lines), (block, tile.amem_blocks), counts[0] * stride, shape.logits),
     )
     first, second = (Plan(sizes, part, config, room) for part, room in zip(shapes, rooms))
-    return Half(shapes[0], first, 0, 0, 0), Half(shapes[1], second, 1, counts[0], middle)
+    return Half(shapes[0], first, 0, 0), Half(shapes[1], second, counts[0], middle)
 
 
 def _worth(sizes, shape, counts, config):

@@ -291,17 +291,17 @@ class CompiledModel:
         if two is None:
             builder = self._builder(shape)
             return lower_graph(shape, self._plan(shape), self.memory, builder, self.formats, layers)
-        builders = [self._builder(half.shape, half.number, half.parts) for half in two]
+        builders = [self._builder(half.shape, half.parts) for half in two]
         return lower_halves(shape, two, self.memory, builders, self.formats, layers)
 
-    def _builder(self, shape, half=0, parts=0):
-        """The :class:`.builder.Builder` of a step, or of a half of one."""
+    def _builder(self, shape, parts=0):
+        """The :class:`.builder.Builder` of a step, or of a half that so many ``parts`` are before."""
         last = [part.context - part.count for part in shape.parts]  # the largest positions
         usual = [max(0, at - min(part.context, SPAN) // 2) for at, part in zip(last, shape.parts)]
         cols, granule = self.config.tile.array.cols, self.sizes.key_granule
         bounds = _Values(lambda symbol: symbol.most(last[symbol.part], cols, granule))
         times = _Values(lambda symbol: symbol.value(usual[symbol.part], cols, granule))
-        return Builder(self.config, bounds, times, half, parts)
+        return Builder(self.config, bounds, times, parts)
 
     def _value(self, symbol, chunk):
         """What a symbol of a :class:`Chunk` stands for."""

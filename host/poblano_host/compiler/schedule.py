@@ -5,6 +5,9 @@ from heapq import heappop, heappush
 
 __all__ = ["ahead", "hoist", "schedule"]
 
+FILLED = 0.75
+"""Of the weights that are fetched ahead, the part that is there when memory is not late."""
+
 
 def schedule(ops, predecessors, fetched=0):
     """The places of ``ops`` in a good order.
@@ -12,7 +15,7 @@ def schedule(ops, predecessors, fetched=0):
     List scheduling: each unit takes, whenever it is free, of the commands whose predecessors have completed
     that of the lowest rank, and of these the one with the longest path of dependent commands behind it
     (:class:`.builder.Op`'s ``rank``, ``cycles`` and ``latency``). ``predecessors`` lists, for each command,
-    the places of those before it.
+    the places of those before it; weights are ``fetched`` up to so many cycles ahead, see :class:`_Unit`.
     """
     successors = [[] for _ in ops]
     for n, before in enumerate(predecessors):
@@ -76,7 +79,7 @@ class _Unit:
             _, key, heavy = heappop(self._late)
             heappush(self._ready[heavy], key)
         light, heavy = self._ready
-        first = light if self._given > now - 3 * self._fetched // 4 else heavy
+        first = light if self._given > now - FILLED * self._fetched else heavy
         found = first or light or heavy
         return heappop(found)[-1] if found else None
 
@@ -141,10 +144,10 @@ def ahead(order, units, predecessors, floors, depth):
             room[n] = at
             continue
         queue = queues.setdefault(units[n], [])
-        before = (room[p] for p in (*predecessors[n], *queue[-1:]))
-        room[n] = max(before, default=0)
-        room[n] = max(room[n], room[floors[n]] if floors[n] != n else at)
+        soonest = [room[p] for p in (*predecessors[n], *queue[-1:])]
+        soonest.append(at if floors[n] == n else room[floors[n]])
         if len(queue) >= depth:
-            room[n] = max(room[n], place[queue[-depth]])
+            soonest.append(place[queue[-depth]])
+        room[n] = max(soonest)
         queue.append(n)
     return sorted(order, key=room.__getitem__)

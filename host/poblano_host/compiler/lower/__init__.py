@@ -78,16 +78,15 @@ def lower_graph(shape, plan, memory, builder, formats, layers):
 def lower_halves(shape, halves, memory, builders, formats, layers):
     """As :func:`lower_graph`, of a step of ``shape`` in two :class:`..halves.Half` s, each with a builder.
 
-    The second builder has the commands of both, segment by segment.
-
-    The second half is half a layer behind: attention of one goes on beside products of the other. So a
-    segment has the first half's commands from attention's results on to the next layer's attention.
+    The second builder gets the commands of both, segment by segment. The second half is half a layer behind:
+    attention of one goes on beside products of the other. So a segment has the first half's commands from
+    attention's results on to the next layer's attention.
     """
     name = memory.graph.epilogue[-1].name
     steps = []
-    for half, builder in zip(halves, builders):
+    for number, (half, builder) in enumerate(zip(halves, builders)):
         s = Step(half.shape, half.plan, memory, builder, formats, layers - 1, half.first)
-        _lower_layers(s, layers, half.number)
+        _lower_layers(s, layers, number)
         # The inputs of both halves' logits are behind each other: one product gives all of them.
         s.normed = halves[0].plan.normed + half.first * s.sizes.dim_blocks
         if half.shape.logits:
@@ -106,7 +105,12 @@ def lower_halves(shape, halves, memory, builders, formats, layers):
 
 
 def _lower_layers(s, layers, half=None):
-    """The commands of the prologue and of the layers, of the ``half`` (None: there are none)."""
+    """The commands of the prologue and of the layers, of the ``half`` (None: there are none).
+
+    A segment begins with the second half's commands up to attention's, so that the first has what to multiply
+    beside; then come the first half's, from attention's results on and those of the next layer up to
+    attention's, and then what is left of the second's.
+    """
     graph, builder = s.graph, s.builder
     builder.layer = builder.segment = -1
     builder.rank = {None: 0, 0: -2 * LATER, 1: -LATER}[half]
@@ -114,9 +118,7 @@ def _lower_layers(s, layers, half=None):
     norm.load_first_gains(s)
     rope.load_tables(s)
     for n in range(layers):
-        builder.layer = n
-        if half != 0:
-            builder.segment = n
+        builder.layer, builder.segment = n, n - (half == 0)
         if half == 1:
             builder.rank = -LATER
         for node in graph.layers[n]:

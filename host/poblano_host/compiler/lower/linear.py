@@ -5,7 +5,7 @@ from poblano.isa.vector_ops import AluOp, Select, Sink
 
 from .step import Product, Quantised, Residual, local
 
-__all__ = ["add_bias", "append", "append_vector", "load_vector", "lower", "quantised", "ranges"]
+__all__ = ["add_bias", "append", "append_vector", "load_vector", "lower", "quantised", "ranges", "whole_rows"]
 
 
 def lower(s, node):
@@ -64,6 +64,16 @@ def ranges(s, node, tile, columns):
     """A tile's output columns of a Linear in chunks of ``columns``."""
     first, end = s.memory.matrix(node.weight).ranges[tile]
     return [(at, min(at + columns, end)) for at in range(first, end, columns)]
+
+
+def whole_rows(s, product, group, line):
+    """The rows of a :class:`.step.Product` for the tokens of ``group``, from ``line`` on in the tiles that
+    own the tokens."""
+    stride, bounds = s.plan.lines(1, product.node.width), s.groups.bounds[group]
+    for tile in s.tiles:
+        for span in ranges(s, product.node, tile, s.plan.qkv.columns):
+            at = line + span[0] // LINE_WORDS
+            s.product(product.node, tile, span, bounds, product.x, at, stride, **s.owners(group))
 
 
 def add_bias(s, node, tile, line, stride, rows, columns):

@@ -4,7 +4,7 @@ quantised and broadcast to all tiles."""
 from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import Sink
 
-from .linear import load_vector, ranges
+from .linear import load_vector, whole_rows
 from .norm import normalise
 from .step import Quantised, local
 
@@ -18,12 +18,9 @@ def lower(s, node):
     s.values[node.name] = Quantised(base, blocks)
     product, stride = s.values[node.inputs[0]], s.plan.lines(1, node.width)
     line = s.plan.whole_row(number)
-    for group, bounds in enumerate(s.groups.bounds):
+    for group in range(len(s.groups.bounds)):
         s.builder.group, at = group, line + s.groups.row(group) * stride
-        for tile in s.tiles:
-            for span in ranges(s, product.node, tile, s.plan.qkv.columns):
-                place = at + span[0] // LINE_WORDS
-                s.product(product.node, tile, span, bounds, product.x, place, stride, **s.owners(group))
+        whole_rows(s, product, group, at)
         for owner in s.groups.owners(group):
             first, end = s.groups.owned(group, owner)
             _quantise(

@@ -12,7 +12,7 @@ from ...models.operators import HeadNorm, Rope
 from ..errors import CompileError
 from ..sinks import LOG2_E
 from ..sizes import normed_together
-from .linear import add_bias, ranges
+from .linear import add_bias, ranges, whole_rows
 from .norm import normalise
 from .rope import parts, rotate
 from .step import Results, local
@@ -72,11 +72,7 @@ def _project_together(s, node, product, n, group):
     rows in the tiles that own the tokens."""
     stride = s.plan.lines(1, product.node.width)
     base, temporary = s.plan.whole_row(n) + s.groups.row(group) * stride, s.plan.whole_row(2)
-    for tile in s.tiles:
-        for span in ranges(s, product.node, tile, s.plan.qkv.columns):
-            at = base + span[0] // LINE_WORDS
-            bounds, owners = s.groups.bounds[group], s.owners(group)
-            s.product(product.node, tile, span, bounds, product.x, at, stride, **owners)
+    whole_rows(s, product, group, base)
     norm, *after = product.after
     rest, whole = replace(product, after=tuple(after)), (0, product.node.width)
     for owner in s.groups.owners(group):
