@@ -39,8 +39,8 @@ def _unit(latency, *operands):
 
 
 class Totals(Harness):
-    """Commands of up to ``ROWS`` rows and three steps, of one shape; two parts of one column each, or one
-    of one.
+    """Commands of up to ``ROWS`` rows, of a group or of two in turn, and three steps, of one shape; two parts
+    of one column each, or one of one.
 
     Floating-point units are pipelines of ``latency`` cycles that XOR one bit. ``source``: what is free,
     when its port gives it, the block sums, the scales or the factors; the other two are 0. One arbitrary
@@ -74,6 +74,7 @@ class Totals(Harness):
 
         for field in block_sums.SUMS_COMMAND:
             accumulator.ACCUMULATOR_COMMAND[field] = block_sums.SUMS_COMMAND[field] = 2
+        accumulator.ACCUMULATOR_COMMAND["outer"] = accumulator.ACCUMULATOR_COMMAND["inner"] = 2
         accumulator.BlockSums = Sums
         array = SimpleNamespace(cols=self.parts, segments=1, arithmetic=Arithmetic(("int8",)))
         return accumulator.Accumulator(SimpleNamespace(array=array, scalers=1, tokens=self.ROWS, ecc=False))
@@ -85,16 +86,22 @@ class Totals(Harness):
             self._accumulator(),
             driven=[port for source, port in ports.items() if source != self.source],
         )
-        rows, steps = self.constant("rows", 2), self.constant("steps", 2)
+        rows, steps, inner = self.constant("rows", 2), self.constant("steps", 2), self.constant("inner", 2)
         self.assume((rows != 0) & (rows <= self.ROWS) & (steps != 0))
+        self.assume((inner == 1) | (inner == 2) & (rows == 1))
+        places = Mux(inner == 2, 2, rows)  # totals of a step
         command = dut.cmd.payload
         self.assume(
-            (command.rows == rows) & (command.steps == steps) & (command.groups == 1) & command.scaled
+            (command.rows == rows)
+            & (command.steps == steps)
+            & (command.outer == 1)
+            & (command.inner == inner)
+            & command.scaled
         )
         en, issue = Signal(), Signal()
         m.d.comb += [en.eq(dut.o.ready | ~dut.o.valid), issue.eq(dut.scales.en)]
         part, row, step = Signal(range(self.parts + 1)), Signal(2), Signal(2)
-        last_part, last_row, last_step = part == self.parts - 1, row == rows - 1, step == steps - 1
+        last_part, last_row, last_step = part == self.parts - 1, row == places - 1, step == steps - 1
         with m.If(issue):
             m.d.sync += part.eq(Mux(last_part, 0, part + 1))
             with m.If(last_part):
@@ -102,7 +109,7 @@ class Totals(Harness):
                 with m.If(last_row):
                     m.d.sync += step.eq(Mux(last_step, 0, step + 1))
         watched_row, watched_part = self.constant("row"), self.constant("part") if self.parts > 1 else C(0)
-        self.assume(watched_row < rows)
+        self.assume(watched_row < places)
         self.check("issue", ~issue | en)
         # What is free is at its port when the row is issued (factors), or one cycle later.
         sums = [dut.sums.payload[0][n].value[:BITS] for n in range(self.parts)]
@@ -131,6 +138,7 @@ class Totals(Harness):
         self.check("result", dut.o.valid == before[1])
         self.cover("two steps", before[0] & before[1] & (steps == 2) & (before[2:] == 1))
         self.cover("three steps of two rows", before[0] & before[1] & (steps == 3) & (rows == 2))
+        self.cover("three steps of two groups", before[0] & before[1] & (steps == 3) & (inner == 2))
 
     @staticmethod
     def _late(m, en, value, cycles, name):
@@ -179,6 +187,12 @@ PROPERTIES = (
                 MODULE,
                 "write_port.addr.eq(at_result.row)",
                 "write_port.addr.eq(at_value.row)",
+            ),
+            Mutation(
+                "groups in turn have one total",
+                MODULE,
+                "Mux(at.last.row & at.last.inner, 0, row + 1)",
+                "Mux(at.last.row, 0, row + 1)",
             ),
             Mutation("does not stand still", MODULE, "en.eq(self.o.ready | ~self.o.valid)", "en.eq(1)"),
         ),

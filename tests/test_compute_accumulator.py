@@ -39,14 +39,17 @@ SMALL = {
 class Work:
     """A command, what goes in, and the results."""
 
-    def __init__(self, rng, config, *, rows, steps, groups, scaled, minimum):
+    def __init__(self, rng, config, *, rows, steps, groups, scaled, minimum, interleaved=False):
         array = config.tile.array
         segments, cols = array.segments, array.cols
+        order = lambda values: values.swapaxes(0, 1) if interleaved else values  # of (group, step, ..)
         self.command = {
             "rows": rows,
             "steps": steps,
             "passes": array.passes,
             "groups": groups,
+            "outer": 1 if interleaved else groups,
+            "inner": groups if interleaved else 1,
             "scaled": int(scaled),
             "minimum": int(minimum),
         }
@@ -62,15 +65,17 @@ class Work:
         # As from the array, a pass takes at least as many cycles as a tile has items: None is an idle one.
         self.sums = [
             beat and [[{"value": x} for x in row] for row in beat]
-            for pass_ in sums.reshape(-1, rows, segments, cols).tolist()
+            for pass_ in order(sums).reshape(-1, rows, segments, cols).tolist()
             for beat in pass_ + [None] * (array.items - rows)
         ]
         self.meta = [
             [{"scale": int(s), "sum": int(x)} for s, x in zip(a, b)]
-            for a, b in zip(scale.view(np.uint32).reshape(-1, segments), total.reshape(-1, segments))
+            for a, b in zip(
+                order(scale).view(np.uint32).reshape(-1, segments), order(total).reshape(-1, segments)
+            )
         ]
         self.scales = list(
-            zip(*((x.view(np.uint32) >> 13).reshape(-1, segments, cols).tolist() for x in (d, low)))
+            zip(*((order(x).view(np.uint32) >> 13).reshape(-1, segments, cols).tolist() for x in (d, low)))
         )
         acc = np.zeros((groups, rows, cols), np.float32)
         for k in range(steps):
@@ -174,13 +179,14 @@ def test_random(name, gaps):
         Work(
             rng,
             config,
-            rows=int(rng.integers(1, config.tile.tokens + 1)),
+            rows=int(rng.integers(1, config.tile.tokens // groups + 1)),
             steps=int(rng.integers(1, 4)),
-            groups=int(rng.integers(1, 3)),
+            groups=groups,
             scaled=bool(n & 1),
             minimum=bool(n & 2),
+            interleaved=groups > 1 and bool(n & 1),
         )
-        for n in range(4)
+        for n, groups in enumerate((1, 2, 4, 3, 2, 4))
     ]
     simulate(config, works, gaps=gaps)
 
@@ -195,21 +201,34 @@ def test_flips(name, gaps):
     tokens = config.tile.tokens
     shapes = ((tokens, 3, 1), (1, 3, 2), (2, 2, 2))
     works = [
-        Work(rng, config, rows=rows, steps=steps, groups=groups, scaled=True, minimum=True)
+        Work(rng, config, rows=rows, steps=steps, groups=groups, scaled=True, minimum=True, interleaved=turns)
         for rows, steps, groups in shapes
+        for turns in (False, rows * groups <= tokens)
     ]
     simulate(config, works, gaps=gaps, flips=True)
 
 
 @pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("groups, interleaved", [(20, False), (4, True)])
 @pytest.mark.parametrize("name", ["one_part", "one_item", "nano"])
-def test_short_steps(name, flips):
+def test_short_steps(name, groups, interleaved, flips):
     """Steps of one token that pile up behind blocked results: the recurrence holds the next one back."""
     config = SMALL[name]
     rng = np.random.default_rng(2)
     simulate(
         config,
-        [Work(rng, config, rows=1, steps=3, groups=20, scaled=True, minimum=True)],
+        [
+            Work(
+                rng,
+                config,
+                rows=1,
+                steps=3,
+                groups=groups,
+                scaled=True,
+                minimum=True,
+                interleaved=interleaved,
+            )
+        ],
         gaps=(0.0, 0.0, 0.995),
         flips=flips,
     )

@@ -138,6 +138,7 @@ class Bench:
         scale=ScaleFormat.NONE,
         minimum=False,
         transpose=False,
+        interleaved=False,
         tiles=1 << OWN,
         spread=0,
         special=False,
@@ -147,7 +148,7 @@ class Bench:
         that are expected."""
         blocks = ARRAY.segments * steps
         w_q, w_scale, w_min = self._weights(blocks, ARRAY.cols * groups, element, scale, minimum, special)
-        stream = pack_weights(w_q, w_scale, w_min, CONFIG, element, scale, transpose)
+        stream = pack_weights(w_q, w_scale, w_min, CONFIG, element, scale, transpose, interleaved)
         size = CONFIG.stream_bytes
         words = [int.from_bytes(stream[i : i + size], "little") for i in range(0, len(stream), size)]
         ends = self.rng.random(len(words)) < 0.1  # a stream may come in parts
@@ -176,6 +177,7 @@ class Bench:
                 "scale": scale,
                 "minimum": int(minimum),
                 "transpose": int(transpose),
+                "interleaved": int(interleaved),
                 "activation": activation,
                 "a": a,
                 "a_stride": a_stride,
@@ -286,6 +288,7 @@ class Bench:
             scale=scale,
             minimum=minimum,
             transpose=element.bits == 8 and bool(rng.integers(0, 2)),
+            interleaved=rows << (groups - 1).bit_length() <= TILE.tokens and bool(rng.integers(0, 2)),
             tiles=tiles,
             spread=spread,
             special=special,

@@ -178,6 +178,7 @@ class _Operands:
             activation=rng.choice(arithmetic.activations),
             transpose=rng.randrange(2) if element.bits == 8 else 0,
             minimum=rng.randrange(2) if scale == 1 and element in (Element.S4, Element.U4) else 0,
+            interleaved=int(self.rows << (groups - 1).bit_length() <= tile.tokens and rng.random() < 0.5),
         )
 
     def vector(self):

@@ -171,7 +171,7 @@ class GoldenChip:
         element, scale = Element(o["element"]), ScaleFormat(o["scale"])
         size = self.stream_size(o)
         address, data = self._take(index, tile, size)
-        key = (address, size, element, scale, o["k_blocks"])
+        key = (address, size, element, scale, o["k_blocks"], o["interleaved"])
         known = self._weights.get(key)
         if known is None or known[0] != data:
             known = (
@@ -184,6 +184,7 @@ class GoldenChip:
                     scale_format=scale,
                     minimum=bool(o["minimum"]),
                     transpose=bool(o["transpose"]),
+                    interleaved=bool(o["interleaved"]),
                 ),
             )
             if scale in (ScaleFormat.F16, ScaleFormat.E8M0):  # weights, which stay; KV caches do not

@@ -77,6 +77,7 @@ FORMS = {
             "minimum": (2, 5, 5),
             "transpose": (2, 6, 6),
             "activation": (2, 9, 7),
+            "interleaved": (2, 10, 10),
             "tiles": (2, 63, 32),
             "a": (3, 19, 0),
             "dst": (3, 39, 20),

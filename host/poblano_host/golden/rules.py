@@ -158,6 +158,11 @@ class _Matmul(Rules):
         o, tile = self.o, self.config.tile
         arithmetic, element = tile.array.arithmetic, Element(o["element"])
         field(o["rows"] <= tile.tokens, f"rows {o['rows']} are more than the accumulator's {tile.tokens}")
+        together = 1 << (o["groups"] - 1).bit_length()
+        field(
+            not o["interleaved"] or o["rows"] * together <= tile.tokens,
+            f"{o['rows']} rows of {o['groups']} groups in turn are more than the accumulator's {tile.tokens}",
+        )
         tiles = f"{o['tiles']:b}".count("1")
         field(
             not o["spread"] or tiles * o["spread"] >= o["rows"],

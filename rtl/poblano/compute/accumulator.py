@@ -27,6 +27,8 @@ from .weights import ScalePortSignature
 __all__ = ["ACCUMULATOR_COMMAND", "Accumulator", "AccumulatorLane", "LaneCycles"]
 
 ACCUMULATOR_COMMAND = SUMS_COMMAND | {
+    "outer": 16,
+    "inner": 16,
     "scaled": 1,
     "minimum": 1,
     "e8m0": 1,
@@ -34,7 +36,7 @@ ACCUMULATOR_COMMAND = SUMS_COMMAND | {
     "quantum": signed(7),
     "activation_quantum": signed(6),
 }
-"""The loops' bounds; whether the weight blocks have scales and minima; whether the weights' scales
+"""The loops' bounds, of groups around the steps and in a step; whether the weight blocks have scales and minima; whether the weights' scales
 (``e8m0``) and the activations' (``mx``) are powers of two; log2 of what sums of products, and of
 activations, count."""
 
@@ -236,7 +238,7 @@ class Accumulator(wiring.Component):
             "walk",
             LoopWalk(
                 fields=ACCUMULATOR_COMMAND,
-                loops={"group": "groups", "step": "steps", "row": "rows", "part": parts},
+                loops={"outer": "outer", "step": "steps", "inner": "inner", "row": "rows", "part": parts},
             ),
         )
         connect(m, flipped(self.cmd), fork.i)
@@ -250,7 +252,7 @@ class Accumulator(wiring.Component):
         ages = Cat(history(m, en, "flight", issue, self.latency))
         self._reads(m, en, issue, ages[1 : self.recurrence], sums, walk)
         factors = self._factors(m, en, walk.o.payload.command)
-        before, totals, used = self._memory(m, en, ages, walk.o.payload)
+        before, totals, used = self._memory(m, en, issue, ages, walk.o.payload)
         clock = gated_clock(m, "lanes", en & ages[1 : self.latency].any())
         active = [self._active(ages, s) for s in range(array.segments)]
         flag = lambda name, value: delay(m, en, name, value, 1)
@@ -280,8 +282,8 @@ class Accumulator(wiring.Component):
         before whose totals a read does not see."""
         parts = self.config.array.cols // self.config.scalers
         at = walk.o.payload
-        # A step reads each total as many reads after the step before as it has reads itself: with more in
-        # the pipeline it waits.
+        # A step reads each total as many reads after the step before as a group of it has, or more: with as
+        # many in the pipeline it waits.
         soon = Signal()
         m.d.comb += [
             soon.eq(sum(recent) >= at.command.rows << exact_log2(parts)),
@@ -345,15 +347,18 @@ class Accumulator(wiring.Component):
         within = [ages[first:end].any() for first, end in zip(bounds, bounds[1:])]
         return Cat(*within, ages[add : add + FloatAdd.LATENCY].any())
 
-    def _memory(self, m, en, ages, at):
+    def _memory(self, m, en, issue, ages, at):
         """The FP32 memory, of which all columns' accumulators are read in cycle VALUE - 1: the totals so far,
         0 in a first step, and the new ones, to be driven; with ``config.ecc``, what :func:`uses` takes."""
         lanes, parts = self.config.scalers, self.config.array.cols // self.config.scalers
         depth = self.config.tokens * parts
         # Travels with the numbers: which of the totals, whether it begins, and whether it ends.
         flow = Signal(data.StructLayout({"row": exact_log2(depth), "first": 1, "last": 1}))
+        row = Signal(exact_log2(self.config.tokens))  # among those of all groups of a step
+        with m.If(issue & at.last.part):
+            m.d.sync += row.eq(Mux(at.last.row & at.last.inner, 0, row + 1))
         m.d.comb += [
-            flow.row.eq(Cat(at.index.part, at.index.row)),
+            flow.row.eq(Cat(at.index.part, row)),
             flow.first.eq(at.first.step),
             flow.last.eq(at.last.step),
         ]

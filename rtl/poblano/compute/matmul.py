@@ -177,6 +177,8 @@ class MatmulUnit(wiring.Component):
             "dual": dual,
             "passes": Mux(dual, array.passes_4bit, array.passes),
             "steps": fields["k_blocks"] >> segment_bits,
+            "outer": Mux(fields["interleaved"], 1, fields["groups"]),
+            "inner": Mux(fields["interleaved"], fields["groups"], 1),
             "a": fields["a"] >> segment_bits,
             "a_stride": fields["a_stride"] >> segment_bits,
         }

@@ -25,7 +25,8 @@ def reader_command(config: LocalConfig):
         "rows": 16,
         "steps": 16,
         "passes": 6,
-        "groups": 16,
+        "outer": 16,
+        "inner": 16,
         "activation": Activation,
         "dual": 1,
     }
@@ -33,7 +34,8 @@ def reader_command(config: LocalConfig):
 
 class ActivationReader(wiring.Component):
     """For each group, each step along K, each pass and each row: the operands of the pass's part of a word
-    of activation memory.
+    of activation memory. Of the groups the ``inner`` ones are in the loop over steps, the ``outer`` ones
+    around it.
 
     Latency: 3 cycles more than the port's, from a command to its first word.
 
@@ -125,7 +127,8 @@ class ActivationReader(wiring.Component):
 
     def _requests(self, m, reads):
         """The words' addresses, in the order of the loops."""
-        loops = {"group": "groups", "step": "steps", "pass_": 1 if self.meta else "passes", "row": "rows"}
+        passes = 1 if self.meta else "passes"
+        loops = {"outer": "outer", "step": "steps", "inner": "inner", "pass_": passes, "row": "rows"}
         walk = place(m, "walk", LoopWalk(fields=reader_command(self.config.local), loops=loops))
         connect(m, flipped(self.cmd), walk.cmd)
         connect(m, reads.req, flipped(self.port.req))
@@ -150,7 +153,7 @@ class ActivationReader(wiring.Component):
             ]
         with m.If(walk.o.valid & walk.o.ready):
             m.d.sync += addr_reg.eq(addr + at.command.a_stride)
-            with m.If(at.last.row & at.last.pass_):
+            with m.If(at.last.row & at.last.pass_ & at.last.inner):
                 m.d.sync += base_reg.eq(base + 1)
 
     def _part(self, tag):

@@ -216,14 +216,21 @@ def _blocks_bytes(values, config):
 
 
 def pack_weights(
-    w_q, w_scale, w_min, config, element=Element.S8, scale_format=ScaleFormat.NONE, transpose=False
+    w_q,
+    w_scale,
+    w_min,
+    config,
+    element=Element.S8,
+    scale_format=ScaleFormat.NONE,
+    transpose=False,
+    interleaved=False,
 ):
     """The weight stream (bytes) of a matrix, for a chip.
 
     ``w_q`` (K, N) codes of ``element`` (integers in its range), ``w_scale`` and ``w_min`` (K/32, N) or
     None. N is padded with zeros to whole groups of columns; K must be whole steps of ``32 * segments``.
     Values that the format can't hold raise ValueError. A group of columns is ``1/groups`` of the bytes: the
-    stream of some groups is a slice.
+    stream of some groups is a slice; but ``interleaved`` each step along K has those of all groups in turn.
     """
     array = config.tile.array
     element, scale_format, w_q = Element(element), ScaleFormat(scale_format), np.asarray(w_q)
@@ -261,7 +268,8 @@ def pack_weights(
         elif element.bits == 4:
             elements = elements[..., 0::2] & 15 | elements[..., 1::2] << 4
     sections.append(elements.reshape(groups, steps, -1))
-    return np.concatenate(sections, 2).tobytes()
+    stream = np.concatenate(sections, 2)  # (group, step, byte)
+    return (stream.swapaxes(0, 1) if interleaved else stream).tobytes()
 
 
 def unpack_weights(
@@ -273,6 +281,7 @@ def unpack_weights(
     scale_format=ScaleFormat.NONE,
     minimum=False,
     transpose=False,
+    interleaved=False,
 ):
     """The inverse of :func:`pack_weights`: w_q int8 (K, N), w_scale and w_min float32 (K/32, N) or None; N
     is whole groups.
@@ -286,7 +295,8 @@ def unpack_weights(
     data = np.frombuffer(stream, np.uint8)
     if k_blocks % array.segments or not steps or data.size % (steps * size):
         raise ValueError(f"a stream of {data.size} bytes is not groups of {k_blocks} blocks of K")
-    data = data.reshape(-1, steps, size)  # (group, step, byte)
+    # (group, step, byte)
+    data = data.reshape(steps, -1, size).swapaxes(0, 1) if interleaved else data.reshape(-1, steps, size)
     groups, at = data.shape[0], 0
 
     def take(dtype):

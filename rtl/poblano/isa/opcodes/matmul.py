@@ -3,7 +3,7 @@
 from ...config import LINE_WORDS
 from ..definition import Definition, Rule
 from ..errors import ErrorCode
-from ..expressions import ceil_div, choose, least, none_of, ones
+from ..expressions import ceil_div, choose, least, none_of, ones, some
 from ..fields import Choice, Field, Number, TileMask
 from ..header import LOCAL_BITS
 from ..regions import Access, LocalRegion, Memory, Place
@@ -25,12 +25,26 @@ def _arithmetic(c):
     return c.tile.array.arithmetic
 
 
+def _too_many(o, c):
+    """Whether groups are more than a power of two, and rows too many for the next one."""
+    depth = c.tile.tokens
+    return [(o.groups > 1 << n) & (o.rows > depth >> n + 1) for n in range(depth.bit_length())]
+
+
 RULES = (
     Rule(
         ErrorCode.FIELD,
         lambda o, c: o.rows > c.tile.tokens,
         lambda o, c: f"rows {o.rows} are more than the accumulator's {c.tile.tokens}",
         "rows are at most the accumulator's depth",
+    ),
+    Rule(
+        ErrorCode.FIELD,
+        lambda o, c: (o.interleaved == 1) & some(_too_many(o, c)),
+        lambda o, c: (
+            f"{o.rows} rows of {o.groups} groups in turn are more than the accumulator's {c.tile.tokens}"
+        ),
+        "with interleaved, rows times groups, rounded up to a power of two, are at most the accumulator's depth",
     ),
     Rule(
         ErrorCode.FIELD,
@@ -87,6 +101,13 @@ MATMUL = Definition(
         Field("minimum", 2, 5, 1, "1: an F16 block minimum follows the scales"),
         Field("transpose", 2, 6, 1, "1: the stream holds columns (positions of K), not rows"),
         Field("activation", 2, 7, 3, "format of the activations", Choice(Activation)),
+        Field(
+            "interleaved",
+            2,
+            10,
+            1,
+            "1: each step along K has all groups' weights in turn; 0: a group follows the other",
+        ),
         Field("tiles", 2, 32, MOST_TILES, "the tiles whose vector memory is written", TileMask()),
         Field("a", 3, 0, LOCAL_BITS, "first block of the activations in activation memory"),
         Field("dst", 3, LOCAL_BITS, LOCAL_BITS, "line of the first result in vector memory"),
