@@ -7,6 +7,7 @@ from poblano.compute.reference import pack_weights
 from poblano.config import BLOCK, PagingConfig
 from poblano.isa.weight_stream import Element, ScaleFormat
 from poblano_host.compiler.cache import KVLayout
+from poblano_host.compiler.outputs import Product
 from tests.models_tiny import chip
 
 SHAPES = [(4, 4, 2), (16, 16, 2), (8, 8, 1), (64, 64, 3), (128, 64, 1), (32, 16, 2), (4, 16, 1)]
@@ -117,14 +118,21 @@ def test_values_are_streams_of_blocks(rows, cols, heads, paged):
                 first = block * BLOCK + piece.offset
                 cache.write(piece, position, q[position, first : first + piece.length].tobytes())
     count = kv.positions // kv.granule
+    several = max(1, BLOCK // cols)
+    products = [(block, several, False) for block in range(kv.blocks)]
+    products += [(0, kv.blocks * BLOCK // cols, True)] if paged and kv.blocks * BLOCK > cols else []
     for first, granules in ((0, count), (1, count - 1)):
         seen = q[first * kv.granule :][: granules * kv.granule]
-        for block in range(kv.blocks):
-            streams = kv.values(head, block, first, granules)
-            data = b"".join(cache.stream(operands) for _, operands in streams)
-            groups = np.frombuffer(data, np.uint8).reshape(-1, len(seen), cols)
-            assert sum(count for count, _ in streams) == len(groups)
-            for number, group in enumerate(groups):
+        for block, several, interleaved in products:
+            product = Product(block, 1, several, interleaved, 0, 0)
+            streams = kv.values(head, product, first, granules)
+            assert sum(count for count, _ in streams) == several
+            data = np.frombuffer(b"".join(cache.stream(operands) for _, operands in streams), np.uint8)
+            if interleaved:
+                groups = data.reshape(granules, several, kv.granule, cols).swapaxes(0, 1)
+            else:
+                groups = data.reshape(several, len(seen), cols)
+            for number, group in enumerate(groups.reshape(several, len(seen), cols)):
                 at = block * BLOCK // cols * cols + number * cols
                 np.testing.assert_array_equal(group, np.pad(seen, ((0, 0), (0, cols)))[:, at : at + cols])
 

@@ -104,13 +104,15 @@ class KVLayout:
         rows = self._rows(self._keys + head * self.key_bytes, groups * self.group_bytes, first, granules)
         return granules * groups, rows
 
-    def values(self, head, block, first, granules):
-        """Operands of the STREAMs of a block of V, for as many groups of columns as each has, (groups,
-        operands)."""
+    def values(self, head, product, first, granules):
+        """Operands of the STREAMs of V for a :class:`.outputs.Product`, for as many groups as each has,
+        (groups, operands); if they are interleaved, all groups of a granule follow each other."""
         cols = self.array.cols
         row = self.page * cols
-        offset = head * self.value_bytes + block * BLOCK // cols * row
-        groups, size = max(1, BLOCK // cols), self.granule * cols
+        offset = head * self.value_bytes + product.block * BLOCK // cols * row
+        groups, size = product.groups, self.granule * cols
+        if groups == 1 or product.interleaved:
+            return [(groups, self._rows(offset, groups * size, first, granules))]
         if self.paged:
             return [(1, self._rows(offset + n * row, size, first, granules)) for n in range(groups)]
         rows = self._rows(offset, size, first, granules)

@@ -59,8 +59,8 @@ def _planned(sizes, shape, shapes, counts, middle, eighths, config):
     behind = align(shape.count * stride, UNIT)
     block = align(behind + (tile.amem_blocks - behind) * eighths // 8, UNIT)
     rooms = (
-        Room((0, line), (behind, block), 0),
-        Room((line, tile.vmem_lines), (block, tile.amem_blocks), counts[0] * stride, shape.logits),
+        Room((0, line), (behind, block), 0, half=True),
+        Room((line, tile.vmem_lines), (block, tile.amem_blocks), counts[0] * stride, shape.logits, True),
     )
     first, second = (Plan(sizes, part, config, room) for part, room in zip(shapes, rooms))
     return Half(shapes[0], first, 0, 0), Half(shapes[1], second, counts[0], middle)

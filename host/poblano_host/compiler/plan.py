@@ -11,6 +11,7 @@ from .errors import CompileError
 from .experts import ExpertRoom
 from .groups import Groups
 from .image import Allocator, align
+from .outputs import Outputs
 from .room import Room
 
 __all__ = ["LINES", "PIECE", "Chunks", "Item", "Part", "Plan", "Shape"]
@@ -258,6 +259,10 @@ class Plan:
 
     # Attention
 
+    def outputs(self, item):
+        """The :class:`.outputs.Outputs` of an :class:`Item`."""
+        return Outputs(self.config, self.sizes.head_blocks, item.rows, self.room.half)
+
     def _attention(self):
         """Divides the pool between Q, K and V's chunks and attention, and the attention's work into items."""
         self.front_lines, self.buffers = self.pool_lines, BUFFERS
@@ -390,16 +395,17 @@ class Plan:
         of several spans, and the mask of a window."""
         span = self.span(window)
         words = self.sizes.head_blocks * span
-        words += tokens * heads * (self.ahead(tokens, window) + self.score_words(window))
+        words += self.score_room(tokens, heads, window)
         if self._spanned(window):
-            words += tokens * heads * self.sizes.out_words
+            words += self.sizes.out_words[tokens * heads]
         if self.windowed(window):
             words += tokens * sum(self.mask_words(tokens, window))
         return words
 
-    def score_words(self, window):
-        """Words of a row of scores, or of outputs in its place."""
-        return max(self.span(window), self.sizes.out_words)
+    def score_room(self, tokens, heads, window):
+        """Words of the scores of an item, or of outputs in their place."""
+        rows, ahead = tokens * heads, self.ahead(tokens, window)
+        return max(rows * (ahead + self.span(window)), ahead + self.sizes.out_words[rows])
 
     def windowed(self, window):
         """Whether a step's tokens see fewer positions of a ``window`` (or None) than there are."""

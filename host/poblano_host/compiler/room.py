@@ -12,12 +12,14 @@ class Room:
     lines, blocks : (first, end), of vector and of activation memory
     normed : the block of activation memory where rows of a projection's input begin; None: the first
     logits : rows of logits that there is room for at least
+    half : the rest is another half of the step's, which wants the arrays and memory at the same time
     """
 
     lines: tuple
     blocks: tuple
     normed: int | None = None
     logits: int = 0
+    half: bool = False
 
     @classmethod
     def whole(cls, tile):

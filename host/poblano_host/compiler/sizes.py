@@ -24,6 +24,7 @@ from ..models.plain_latents import PartNorm
 from .errors import CompileError
 from .experts import refuse
 from .image import align
+from .outputs import out_words
 from .sinks import patterns, row_words
 from .weights import block_tensor, matrix_bytes
 
@@ -58,7 +59,7 @@ class Sizes:
     dim : elements of the residual; dim_blocks : its blocks, whole steps of the array
     attended_blocks, hidden_blocks : the same of the attention's output and of the gated activation
     head_blocks, head_steps : blocks of a head, and those up to whole steps
-    out_words : FP32 words of a head's output: each block has a granule
+    out_words : the most FP32 words that outputs of up to so many rows of heads take
     head_granule : columns of queries and keys that are kept together: whole heads if each is normalised
     together : elements of the widest row of heads that are normalised together, or of a PartNorm; 0 if none
     part_norms : blocks of a row of each of a layer's PartNorms, up to whole steps
@@ -89,7 +90,7 @@ class Sizes:
     head_steps: int
     attended_blocks: int
     hidden_blocks: int
-    out_words: int
+    out_words: tuple
     head_granule: int
     together: int
     part_norms: tuple
@@ -163,7 +164,7 @@ class Sizes:
             head_steps=steps(head_dim),
             attended_blocks=steps(heads * head_dim),
             hidden_blocks=steps(max(hidden, default=0)),
-            out_words=head_dim // BLOCK * granule,
+            out_words=out_words(config, head_dim // BLOCK),
             head_granule=lcm(granule, head_dim) if apart else granule,
             together=max((node.width for node in (*together, *graph.of(PartNorm))), default=0),
             part_norms=tuple(max(blocks) for blocks in zip_longest(*parted, fillvalue=0)),

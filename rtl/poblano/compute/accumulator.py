@@ -36,9 +36,9 @@ ACCUMULATOR_COMMAND = SUMS_COMMAND | {
     "quantum": signed(7),
     "activation_quantum": signed(6),
 }
-"""The loops' bounds, of groups around the steps and in a step; whether the weight blocks have scales and minima; whether the weights' scales
-(``e8m0``) and the activations' (``mx``) are powers of two; log2 of what sums of products, and of
-activations, count."""
+"""The loops' bounds, of groups around the steps (``outer``) and in a step (``inner``); whether the weight
+blocks have scales and minima; whether the weights' scales (``e8m0``) and the activations' (``mx``) are powers
+of two; log2 of what sums of products, and of activations, count."""
 
 
 @dataclass(frozen=True)

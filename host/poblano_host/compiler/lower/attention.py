@@ -95,11 +95,11 @@ class _Piece:
         self.ahead = plan.ahead(item.count, window)
         self.stride = (self.ahead + plan.span(window)) // LINE_WORDS
         self.scales_stride = plan.span(window) // LINE_WORDS
-        self.out_stride = sizes.out_words // LINE_WORDS
+        self.of_values = plan.outputs(item)
         room = lambda number: plan.attention_line + number % plan.buffers * plan.item_room
         self.value_scales = room(n)
         self.line = self.value_scales + sizes.head_blocks * self.scales_stride + self.ahead // LINE_WORDS
-        words = item.rows * (self.ahead + plan.score_words(window))
+        words = plan.score_room(item.count, item.heads, window)
         behind = sizes.head_blocks * self.scales_stride + words // LINE_WORDS
         self.behind = room(n) + behind
         self.outputs = room(n - self.span) + behind if self.spans > 1 else self.line
@@ -355,24 +355,24 @@ class _Piece:
         return self.probabilities + block * self.item.rows * self.key_blocks
 
     def _output(self):
-        """Takes the place of the scores, or of an item's first piece that of the sum of outputs: a granule of
-        columns for each block of the head."""
-        s, item = self.s, self.item
-        for block in range(s.sizes.head_blocks):
-            line = (self.line if self.span else self.outputs) + block * s.sizes.granule // LINE_WORDS
-            for groups, rows in self.layout.values(self.kv, block, self.first, self.granules):
+        """Takes the place of the scores, or of an item's first piece that of the sum of outputs."""
+        s = self.s
+        for product in self.of_values.products:
+            line = (self.line if self.span else self.outputs) + product.line
+            for groups, rows in self.layout.values(self.kv, product, self.first, self.granules):
                 s.builder.matmul(
                     self.tile,
                     [self.tile],
                     self._stream(rows),
                     reads=self._names("values"),
-                    a=self._probabilities(block),
+                    a=self._probabilities(product.block),
                     a_stride=self.key_blocks,
-                    rows=item.rows,
+                    rows=product.rows,
                     k_blocks=self.blocks,
                     groups=groups,
+                    interleaved=int(product.interleaved),
                     dst=line,
-                    dst_stride=self.out_stride,
+                    dst_stride=product.stride,
                     activation=s.formats.attention,
                     element=s.formats.attention.element,
                     label=f"{self.label}.output",
@@ -385,23 +385,24 @@ class _Piece:
         _, total = self.before
         self._scalars(a=total, op1=AluOp.MUL, sel1=Select.B, b=self.factor, dst=self.total, label="rescale")
         self._scalars(a=self.total, op1=AluOp.ADD, sel1=Select.B, b=self.sum, dst=self.total, label="total")
-        self._vector(
-            rows=self.item.rows,
-            blocks=self.s.sizes.out_words // BLOCK,
-            a=self.outputs,
-            a_stride=self.out_stride,
-            op1=AluOp.MUL,
-            sel1=Select.ROW,
-            c=self.factor,
-            op2=AluOp.ADD,
-            sel2=Select.B,
-            b=self.line,
-            b_stride=self.out_stride,
-            sink=Sink.VMEM,
-            dst=self.outputs,
-            dst_stride=self.out_stride,
-            label="accumulate",
-        )
+        for part in self.of_values.parts:
+            self._vector(
+                rows=self.item.rows,
+                blocks=part.blocks,
+                a=self.outputs + part.line,
+                a_stride=part.stride,
+                op1=AluOp.MUL,
+                sel1=Select.ROW,
+                c=self.factor,
+                op2=AluOp.ADD,
+                sel2=Select.B,
+                b=self.line + part.line,
+                b_stride=part.stride,
+                sink=Sink.VMEM,
+                dst=self.outputs + part.line,
+                dst_stride=part.stride,
+                label="accumulate",
+            )
 
     def _sink(self):
         """Operands that add 2^(sink - maximum) to each row's sum of exponentials, in the maximum's place."""
@@ -411,7 +412,7 @@ class _Piece:
         return dict(op1=AluOp.ADD, **most)
 
     def _normalise(self):
-        """The output times 1/sum, quantised and broadcast; a block is a part of a wide array's columns.
+        """The output times 1/sum, quantised and broadcast.
 
         Whether spans after a token's position are seen makes a difference for the sign of a zero alone, which
         no product sees.
@@ -428,22 +429,20 @@ class _Piece:
             label="reciprocal",
         )
         head = item.kv * sizes.group + item.head
-        whole = s.array.cols <= BLOCK
-        for block in range(1 if whole else sizes.head_blocks):
-            at = block * sizes.granule + (0 if whole else block * BLOCK % s.array.cols)
+        for part in self.of_values.parts:
             self._vector(
                 s.tiles,
                 rows=item.rows,
                 share=item.heads,
-                blocks=sizes.head_blocks if whole else 1,
-                a=self.outputs + at // LINE_WORDS,
-                a_stride=self.out_stride,
+                blocks=part.blocks,
+                a=self.outputs + part.line,
+                a_stride=part.stride,
                 op1=AluOp.MUL,
                 sel1=Select.ROW,
                 c=self.total,
                 sink=Sink.QUANTISE,
                 activation=s.formats.linear,
-                dst=s.normed + item.first * sizes.attended_blocks + head * sizes.head_blocks + block,
+                dst=s.normed + item.first * sizes.attended_blocks + head * sizes.head_blocks + part.block,
                 dst_stride=sizes.attended_blocks - (item.heads - 1) * sizes.head_blocks,
                 dst_step=sizes.head_blocks,
                 label="normalise",

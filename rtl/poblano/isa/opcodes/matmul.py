@@ -44,7 +44,8 @@ RULES = (
         lambda o, c: (
             f"{o.rows} rows of {o.groups} groups in turn are more than the accumulator's {c.tile.tokens}"
         ),
-        "with interleaved, rows times groups, rounded up to a power of two, are at most the accumulator's depth",
+        "if interleaved, rows times groups, these rounded up to a power of two, are at most the "
+        "accumulator's depth",
     ),
     Rule(
         ErrorCode.FIELD,
