@@ -54,7 +54,7 @@ def test_prompts_and_answers(name, count):
     tokens = []
     for first in range(0, PROMPT, each):
         chunks = [Chunk(slot, first, tuple(text[first : first + each])) for slot, text in enumerate(texts)]
-        tokens = both.run(chunks, count if first + each == PROMPT else 0)
+        tokens = both.run(chunks, count if first + each >= PROMPT else 0)
     for position in range(PROMPT, PROMPT + ANSWER):
         tokens = both.run([Chunk(slot, position, (token,)) for slot, token in enumerate(tokens)], count)
     both.chips[1].close()
