@@ -172,7 +172,8 @@ def of_peak(program, events, routes, case):
 
 def _of_expert(label):
     """Whether it is that of a command of an expert's block."""
-    return label.rsplit(".", 1)[-1] in ("gather", "gate", "up", "silu", "down", "add")
+    *_, name, part = ["", *label.split(".")]
+    return name == "ffn_experts" and part in ("gather", "gate", "up", "silu", "down", "add")
 
 
 def _run(chip, compiled, program):
