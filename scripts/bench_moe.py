@@ -172,8 +172,8 @@ def of_peak(program, events, routes, case):
 
 def _of_expert(label):
     """Whether it is that of a command of an expert's block."""
-    *_, name, part = ["", *label.split(".")]
-    return name == "ffn_experts" and part in ("gather", "gate", "up", "silu", "down", "add")
+    its = label.split(".")
+    return its[-2:-1] == ["ffn_experts"] and its[-1] in ("gather", "gate", "up", "silu", "down", "add")
 
 
 def _run(chip, compiled, program):
