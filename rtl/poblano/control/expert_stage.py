@@ -90,8 +90,11 @@ class ExpertStage(wiring.Component):
             m.d.sync += active.eq(self.table.slot + 1)
 
         its = Signal(RoutedExpert())  # the expert's, of the commands that are left
-        left, offset, missing = Signal(16), Signal(40), Signal()  # missing: the slot has no expert
-        is_expert, given = expert.opcode == Opcode.EXPERT, Signal()
+        left = Signal(16)
+        offset = Signal(40)
+        missing = Signal()  # the slot has no expert
+        given = Signal()
+        is_expert = expert.opcode == Opcode.EXPERT
         waits = self._waits(m, expert)
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += given.eq(1)
@@ -136,7 +139,10 @@ class ExpertStage(wiring.Component):
 
     def _waits(self, m, expert):
         """Whether the command has waits that have not been seen to hold; one is looked at in a cycle."""
-        held, pending, wait, reached = Signal(WAITS), Signal(WAITS), Signal(WaitLayout()), Signal(COUNT_BITS)
+        held = Signal(WAITS)
+        pending = Signal(WAITS)
+        wait = Signal(WaitLayout())
+        reached = Signal(COUNT_BITS)
         m.d.comb += pending.eq(Cat(wait.unit != NO_UNIT for wait in expert.waits) & ~held)
         for its, waits in reversed(list(zip(pending, expert.waits))):
             with m.If(its):

@@ -246,16 +246,12 @@ class CommandProcessor(wiring.Component):
         """Commands in order to their units' queues, and from these to the units."""
         command = checker.o.payload.command
         unit = CommandLayout()(command).unit
-        may_dispatch, dispatched, held = Signal(), Signal(), Signal(name="dispatch_held")
-        m.d.comb += may_dispatch.eq(
-            checker.o.valid
-            & (checker.o.payload.code == ErrorCode.NONE)
-            & ~(state.stopped | state.resetting | held)
-        )
+        may_dispatch, dispatched = Signal(), Signal()
+        held = state.stopped | state.resetting | (C(0) if stage is None else stage.holds)
+        m.d.comb += may_dispatch.eq(checker.o.valid & (checker.o.payload.code == ErrorCode.NONE) & ~held)
         goes_to = lambda n: unit == n
         if stage is not None:
             goes_to = self._passing(m, state, queues, stage, command, unit)
-            m.d.comb += held.eq(stage.holds)
         for n, (port, queue) in enumerate(zip(self.units, queues)):
             m.d.comb += [
                 queue.i.payload.command.eq(command),
