@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from poblano.config import ConfigError
+from poblano.isa.commands import Opcode
 from poblano.moe.reference import routes
 from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.compiler.model import Chunk
@@ -58,7 +59,8 @@ def simulated(case, compiled=None):
 
 
 def routed(case, compiled):
-    """The experts that have rows, (number, rows), of each mixture of a :class:`Case` on the golden chip."""
+    """The experts that have rows, (number, rows), of each ROUTE command of a :class:`Case` that is not quiet,
+    on the golden chip."""
     program, found = _step(compiled, case), []
     golden = GoldenBackend(case.config, compiled.memory_bytes, compiled.ring)
     place_model(golden, compiled)
@@ -71,7 +73,8 @@ def routed(case, compiled):
 
     with mock.patch("poblano_host.golden.chip.routes", seen):
         golden.run(program.words)
-    return found
+    quiet = [c.operands.get("quiet") for c in program.commands if c.opcode is Opcode.ROUTE]
+    return [its for its, is_quiet in zip(found, quiet, strict=True) if not is_quiet]
 
 
 def measure(case):

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """A layer of a mixture of experts on the RTL in simulation: cycles against the roofline, bytes that were read
 without use, bytes that are requested before they are waited for, and what routing and experts without rows
-take.
+take; and of experts with 64 rows or more, how much of the arrays' peak their products reach.
 
 Every case is run on the golden chip too, and all of memory is compared. The weights are random.
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import json
 from pathlib import Path
 import sys
@@ -16,7 +16,7 @@ from unittest import mock
 from bench_speed import random_model
 import numpy as np
 
-from poblano.config import preset
+from poblano.config import ExpertsConfig, preset
 from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD
 from poblano.isa.commands import COMMAND_BYTES, Opcode
 from poblano.isa.topology import UnitKind
@@ -59,24 +59,40 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Case:
-    """A step of ``sequences`` tokens, one of each sequence, on ``preset``.
+    """A step of ``tokens`` tokens of each of ``sequences`` on ``preset``, which routes experts if it does not
+    yet.
 
+    ``bar``: the least part of the roofline; ``peak_bar``: of the arrays' peak that experts are to reach.
     ``alike``: all are one token, so that most slots have no expert."""
 
     preset: str
     sizes: Sizes
     sequences: int
+    tokens: int = 1
     bar: float = 0.0
+    peak_bar: float | None = None
     alike: bool = False
 
+    @property
+    def config(self):
+        config = preset(self.preset)
+        return config if config.experts is not None else replace(config, experts=ExpertsConfig())
+
     def chunks(self):
-        return [Chunk(n, 0, (1 if self.alike else 7 * n + 1,)) for n in range(self.sequences)]
+        step = 0 if self.alike else 7
+        text = lambda n: tuple((step * (n * self.tokens + k) + 1) % 512 for k in range(self.tokens))
+        return [Chunk(n, 0, text(n)) for n in range(self.sequences)]
 
 
 OLMOE = Sizes(2048, 1024, 32, 32, 64, 8)
 SOME = Sizes(1024, 512, 16, 16, 16, 4)
 """Less of it, for a quick look."""
 SMALL = Sizes(256, 192, 4, 2, 16, 2)
+GPT_OSS = Sizes(2880, 2880, 64, 8, 8, 4)
+"""With 8 of its experts."""
+ROWS = 64
+"""Rows of each expert in a part of a prompt; what fits beside them sets these sizes."""
+NARROW = Sizes(256, 512, 4, 4, 4, 4)
 EMPTY = Case("desk-moe", SMALL, 8, alike=True)
 MOST_EMPTY, LEAST_AHEAD = 4, 0.9
 """Cycles of an expert without rows, and the share of experts' bytes that are requested in time: the bars."""
@@ -84,6 +100,9 @@ CASES = {
     "desk/decode1": Case("desk-moe", OLMOE, 1, bar=0.92),
     "desk/decode8": Case("desk-moe", OLMOE, 8, bar=0.92),
     "moe/decode1": Case("desk-moe", SMALL, 1, bar=0.80),
+    "desk/prefill64": Case("desk-moe", NARROW, 1, tokens=ROWS, peak_bar=0.85),
+    "quad/decode1": Case("quad", GPT_OSS, 1, bar=0.92),
+    "quad/decode8": Case("quad", GPT_OSS, 8, bar=0.92),
 }
 QUICK = {
     "desk/decode1": Case("desk-moe", SOME, 1),
@@ -140,6 +159,23 @@ def ahead(program, events, topology):
     return early / total
 
 
+def of_peak(program, events, routes, case):
+    """The part of the arrays' peak that experts reach, from the start of the first expert's first product to
+    the end of the last one's sum."""
+    its = [s for s in slices(program.commands, events) if _of_expert(program.label(int(s["command"])))]
+    products = [s for s in its if program.commands[int(s["command"])].opcode is Opcode.MATMUL]
+    cycles = max(int(s["end"]) for s in its) - min(int(s["start"]) for s in products)
+    macs = 3 * case.sizes.dim * case.sizes.ffn_dim * sum(rows for _, rows, _ in routes)
+    array = case.config.tile.array
+    return macs / (cycles * case.config.tiles * array.rows * array.cols)
+
+
+def _of_expert(label):
+    """Whether it is that of a command of an expert's block."""
+    its = label.split(".")
+    return its[-2:-1] == ["ffn_experts"] and its[-1] in ("gather", "gate", "up", "silu", "down", "add")
+
+
 def _run(chip, compiled, program):
     """The result of a program, and all of memory but the ring."""
     place_model(chip, compiled)
@@ -153,7 +189,7 @@ def _run(chip, compiled, program):
 def _compared(case):
     """(the program, the RTL's result of it, the experts that got rows) of a :class:`Case`; ValueError where
     the golden chip's memory is another."""
-    config = preset(case.preset)
+    config = case.config
     compiled = CompiledModel(case.sizes.model(), config, slots=case.sequences)
     program = compiled.batch(case.chunks(), logits=0)
     places = config, compiled.memory_bytes, compiled.ring
@@ -180,7 +216,7 @@ def empty_expert_cycles(case):
 def measure(case):
     """The figures of a :class:`Case`."""
     program, run, routes = _compared(case)
-    config = preset(case.preset)
+    config = case.config
     (work,) = program.work
     unused = work.experts - len(routes)
     least = roofline_cycles(work.using(len(routes)), config)
@@ -192,7 +228,11 @@ def measure(case):
         bytes_read=run.bytes_read,
         bytes_unused_experts=max(0, more - (MOST_AHEAD * COMMAND_BYTES if unused else 0)),
     )
-    if not unused:
+    if case.peak_bar is not None:
+        if min(rows for _, rows, _ in routes) < ROWS:
+            raise ValueError(f"an expert has less than {ROWS} rows")
+        found["experts_of_peak"] = round(of_peak(program, run.events, routes, case), 4)
+    elif not unused:
         found["routing_cycles"] = routing(program, run.events)
         found["bytes_ahead"] = round(ahead(program, run.events, config.topology), 4)
     return least / run.cycles, found
@@ -219,6 +259,8 @@ def main():
             figures["routing_share"] = round(found["routing_cycles"] / found["cycles"], 4)
         if fraction < cases[name].bar:
             missed.append(name)
+        if found.get("experts_of_peak", 1) < (cases[name].peak_bar or 0):
+            missed.append(f"{name}/experts_of_peak")
         if found.get("bytes_ahead", 1) < LEAST_AHEAD and not arguments.quick:
             missed.append(f"{name}/bytes_ahead")
         print(f"{name}: {fraction:.3f} of the roofline; {found}", flush=True)

@@ -9,7 +9,8 @@ those of one sequence). ``desk/prompt_beside8_cycles`` are those that 56 tokens 
 steps differ by. Cycles do not depend on the numbers in weights and caches, so that a step at a
 position needs none before it. ``different_logits`` counts rows of logits, of random requests on the golden
 chip, that are not those of the request alone: in random batches with shared beginnings and preemption, on 1,
-2 and 4 tiles; ``moe/`` is the mixture of experts, ``rtl/`` are 20 requests on the RTL of two tiles.
+2 and 4 tiles, in ``batches`` steps of more than one; ``moe/`` is the mixture of experts, ``rtl/`` are 20
+requests on the RTL of two tiles.
 ``kv_waste`` is the part of the memory of pages that is reserved and not used, of 64 sequences of 64 to 2,048
 positions, and ``kv_waste_256`` of 64 to 448. ``host_ms_per_step32`` is the CPU time of a
 step of 32 sequences, from the choice of its tokens to the choice of those that follow, without compiling its
@@ -102,7 +103,7 @@ class Recorded(Engine):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.seen: dict = {}
-        self.preempted = 0
+        self.preempted = self.batches = 0
 
     def _choose(self, request, index, row):
         self.seen.setdefault((request.id, index), []).append(row.logits.values.tobytes())
@@ -110,6 +111,7 @@ class Recorded(Engine):
 
     def _run(self, step):
         self.preempted += len(step.preempted)
+        self.batches += len(step.parts) > 1
         return super()._run(step)
 
 
@@ -137,7 +139,7 @@ def different(model, config, count, seed, figures, *, tiles=(1, 2, 4), prefix=""
         alone.rewind(0)
         steps = alone.generate(list(request.prompt), request.tokens, sampler, logits=True)
         expected[request.id, 0] = [step.logits.tobytes() for step, token in steps if token is not None]
-    wrong = total = cached = preempted = 0
+    wrong = total = cached = preempted = batches = 0
     for number in tiles:
         engine = Recorded(
             model,
@@ -159,7 +161,8 @@ def different(model, config, count, seed, figures, *, tiles=(1, 2, 4), prefix=""
             wrong += sum(a != b for a, b in zip_longest(found, rows))
             total += len(rows)
         preempted += engine.preempted
-    counts = {"different_logits": wrong, "compared_logits": total}
+        batches += engine.batches
+    counts = {"different_logits": wrong, "compared_logits": total, "batches": batches}
     counts |= {"cached_tokens": cached, "preempted": preempted}
     figures |= {prefix + name: value for name, value in counts.items()}
 

@@ -29,6 +29,16 @@ def test_measures():
 
 
 @pytest.mark.slow
+def test_measures_of_the_peak():
+    """Both experts have all rows of a prompt; one that has fewer than 64 is refused."""
+    sizes = Sizes(64, 64, 2, 1, 2, 2, head_dim=32)
+    _, found = measure(Case("desk-moe", sizes, 1, tokens=64, peak_bar=0.85))
+    assert 0.2 < found["experts_of_peak"] < 1 and "routing_cycles" not in found
+    with pytest.raises(ValueError, match="less than 64 rows"):
+        measure(Case("desk-moe", sizes, 1, tokens=63, peak_bar=0.85))
+
+
+@pytest.mark.slow
 def test_experts_without_rows():
     """Six of eight slots have no expert."""
     assert empty_expert_cycles(Case("desk-moe", SMALL, 4, alike=True)) < 40

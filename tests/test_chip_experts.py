@@ -60,8 +60,8 @@ class Program:
                 return command
 
     def route(self):
-        """A routing; its rows, or 0 if it is refused."""
-        command = self.random("ROUTE")
+        """A routing; its operands."""
+        command = self.random("ROUTE", quiet=int(self.rng.random() < 0.2))
         if self.rng.random() < 0.3:  # one expert for all
             command.operands["a_stride"] = 0
         self.add(command)

@@ -190,3 +190,24 @@ def test_no_streams_move_into_experts():
             inside[command.opcode] += 1
             if not left:
                 assert inside[Opcode.STREAM] == inside[Opcode.MATMUL] > 0
+
+
+@pytest.mark.parametrize(
+    "name, tokens, quiet",
+    [("renormalised", 1, [0, 1]), ("renormalised", 2, [0]), ("all experts", 1, [0, 1]), ("groups", 1, [0])],
+)
+def test_routings(name, tokens, quiet):
+    """Of one token, the experts that a softmax weighs are told before the lists have weights."""
+    model = tiny_model(**MODELS[name])
+    commands = CompiledModel(model, configuration()).step(TOKENS[:tokens], 0, logits="none").commands
+    found = [c.operands["quiet"] for c in commands if c.opcode is Opcode.ROUTE]
+    assert found == quiet * (len(found) // len(quiet)) and found
+
+
+def test_extra_columns():
+    """A tile that has more columns of gate and up has no more of down than others."""
+    model = tiny_model(family="mixtral", experts=4, used=2, dim=96, ffn_dim=96)
+    compiled = CompiledModel(model, configuration(rows=32, cols=32))
+    places = compiled.memory.experts(compiled.model.graph.node("layer0.ffn_experts"))
+    assert places.gate.ranges == places.up.ranges == ((0, 32), (32, 96))
+    assert places.down.ranges == ((0, 64), (64, 96))

@@ -55,6 +55,7 @@ def operands(rng, config, lanes):
         dst_stride=1 + int(rng.integers(3)),
         list=760 + int(rng.integers(8)),
         rows=rows,
+        quiet=int(rng.integers(2)),
         **grouped,
     )
 
@@ -73,7 +74,7 @@ def expected(o, memory):
         entries = words[LINE_WORDS * line :][: 2 * len(route.rows)]
         entries[0::2], entries[1::2] = route.rows.astype(np.uint32).view(np.float32), route.weights
         table.append((slot, route.expert, len(route.rows), line))
-    return words, table
+    return words, [] if o["quiet"] else table
 
 
 @pytest.mark.parametrize("lanes, ecc", [(2, False), (8, True), (32, False)])

@@ -25,12 +25,12 @@ def draw(rng, tokens, experts, used):
 
 def resolve(commands, topology, routes):
     """Gives the commands of experts their rows, lists and addresses, in place. ``routes`` has for each ROUTE
-    command, in order, the experts that have rows, as (number, rows).
+    command that is not quiet, in order, the experts that have rows, as (number, rows).
 
     Each EXPERT command gets ``passes``: by unit what it adds to the count of each, where its slot has no
     expert; None where it has one. The numbers of the commands that are passed over.
 
-    Raises ConfigError if there are fewer routes than ROUTE commands.
+    Raises ConfigError if there are fewer routes than such ROUTE commands.
     """
     left, passed, n = iter(routes), set(), 0
     table: list = []
@@ -38,7 +38,7 @@ def resolve(commands, topology, routes):
     while n < len(commands):
         o = commands[n]
         n += 1
-        if o.opcode == Opcode.ROUTE:
+        if o.opcode == Opcode.ROUTE and not o.quiet:
             table = _table(next(left, None), o.list)
         elif o.opcode == Opcode.EXPERT:
             todo, o.passes = 0, None

@@ -2,7 +2,7 @@
 
 from poblano.control.checker import CommandChecker
 from poblano.control.expert_stage import ExpertStage
-from poblano.isa.commands import WAITS, Opcode
+from poblano.isa.commands import Opcode
 
 from .processor import Processor
 from .queue import waited
@@ -19,7 +19,9 @@ class StagedProcessor(Processor):
     def __init__(self, *arguments):
         self._at = 0  # the command that comes next from the fetch
         self._held, self._offered = None, None  # the command in the stage, and from when on it is offered
-        self._begun = 0  # when an EXPERT command came
+        self._expert, self._begun = 0, 0  # the last EXPERT command that came, and when
+        self._found: int | None = None  # from when on it may be dispatched
+        self._awaits = False  # it was checked before it may be
         self._taking = False
         self._takes: int | None = 0  # from when on the stage takes a command, None: not now
         self._dropped = 0  # commands in flight that are passed over
@@ -42,21 +44,22 @@ class StagedProcessor(Processor):
         now = self._given = self.clock.now
         self._fetched.popleft()
         self.clock.at(now + self._beats, self._collected)
-        self._taking, self._held, self._begun = False, self._at, now
+        self._taking, self._held = False, self._at
         self._at += 1
+        self._offered = now + ExpertStage.LATENCY
         if self._commands[self._held].opcode == Opcode.EXPERT:
+            self._expert, self._begun, self._found, self._offered = self._held, now, None, now + 1
             self.look()
-        else:
-            self._offered = now + ExpertStage.LATENCY
-            self._give()
+        self._give()
 
     def look(self):
-        """See whether the waits of the EXPERT command that is held hold, one after the other."""
-        waits = self._commands[self._held].waits
-        at = waited(self._queues, waits, self._begun + 1, self)
+        """See whether the waits of the last EXPERT command hold, one after the other."""
+        at = waited(self._queues, self._commands[self._expert].waits, self._begun + 1, self)
         if at is not None:
-            self._offered = at + WAITS - len(waits) + ExpertStage.FOUND
-            self._give()
+            self._found = at + ExpertStage.FOUND
+            if self._awaits:
+                self._awaits = False
+                self.clock.at(max(self._found, self.clock.now), self._dispatch)
 
     def _give(self):
         """Give the command that is held to the checker."""
@@ -76,6 +79,11 @@ class StagedProcessor(Processor):
         """Give the checked command to its queue, or one that passes others over to all, if there is room."""
         o, now = self._commands[self._next], self.clock.now
         expert = o.opcode == Opcode.EXPERT
+        if expert and (self._found is None or self._found > now):
+            self._awaits = self._found is None
+            if self._found is not None:
+                self.clock.at(self._found, self._dispatch)
+            return
         counts = expert and o.passes or {o.unit: 1}
         self._blocked: int | None = next((unit for unit in counts if self._queues[unit].full), None)
         if self._blocked is not None:

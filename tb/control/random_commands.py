@@ -268,6 +268,7 @@ class _Operands:
             used=used,
             rows=self.rows,
             tiles=_tiles(rng, self.config),
+            quiet=rng.getrandbits(1),
             **self.groups(experts, used),
         )
 

@@ -111,7 +111,8 @@ class ExpertPlaces:
         router = TiledMatrix.place(
             image, tensor(node.router), split_columns([node.experts], config)[0], config
         )
-        hidden, out = (split_columns([width], config)[0] for width in (node.hidden, node.width))
+        (hidden,) = split_columns([node.hidden], config)
+        (out,) = split_columns([node.width], config, mirrored=True)  # not one tile has more of both
         parts = {"gate": (node.gate, hidden), "up": (node.up, hidden), "down": (node.down, out)}
         streams, made = [[b""] * node.experts for _ in range(config.tiles)], {}
         for name, (stored, ranges) in parts.items():

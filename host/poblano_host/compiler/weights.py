@@ -134,12 +134,13 @@ def matrix_stream(tensor, config):
     return bytes(data)
 
 
-def split_columns(widths, config, *, blocks=True, unit=1):
+def split_columns(widths, config, *, blocks=True, unit=1, mirrored=False):
     """For each matrix of ``widths`` (columns), for each tile, its range of columns (first, end).
 
     Ranges are whole array columns, lines and rows of vector memory and ``unit`` s and, with ``blocks``, whole
     blocks of 32: where tiles quantise their own results. Every matrix is split alone, as evenly as can be,
-    or, if that loads the busiest tile less, all together as if they stood side by side.
+    or, if that loads the busiest tile less, all together as if they stood side by side. ``mirrored``: other
+    tiles have more columns than else, where not all have as many.
     """
     rows = max(config.tile.lanes, LINE_WORDS)
     granule = lcm(max(BLOCK if blocks else rows, config.tile.array.cols), unit)
@@ -153,6 +154,8 @@ def split_columns(widths, config, *, blocks=True, unit=1):
         starts = [sum(counts[:n]) for n in range(len(counts))]
         cuts = [total * t // tiles for t in range(tiles + 1)]
         bounds = [[min(max(cut - s, 0), count) for cut in cuts] for s, count in zip(starts, counts)]
+    if mirrored:
+        bounds = [[count - cut for cut in reversed(cuts)] for cuts, count in zip(bounds, counts)]
     return [
         [(min(granule * a, width), min(granule * b, width)) for a, b in zip(cuts, cuts[1:])]
         for cuts, width in zip(bounds, widths)

@@ -46,8 +46,8 @@ class GoldenChip:
     ``shuffle``, a seed, makes every choice at random, and half of the seeds give weight FIFOs no room: a
     program whose waits suffice gives the same bits.
 
-    ``routes`` are what the last ROUTE command has found: a tuple for each expert with rows, its number, how
-    many rows it has, and the line of its list.
+    ``routes`` are what the last ROUTE command that was not quiet has found: a tuple for each expert with
+    rows, its number, how many rows it has, and the line of its list.
 
     ``block_sums``, see :func:`~poblano.compute.reference.matmul`, is what computes the MATMULs' sums, on a
     device for example.
@@ -64,9 +64,9 @@ class GoldenChip:
         self._weights = {}
 
     def reset_queue(self):
-        """What QUEUE_RESET does: counts at zero, weight FIFOs and argmax empty; local memories keep their
-        contents."""
-        self.completed = [0] * self.config.units
+        """What QUEUE_RESET does: counts at zero, weight FIFOs and argmax empty, no experts with rows; local
+        memories keep their contents."""
+        self.completed, self.routes = [0] * self.config.units, []
         for tile in self.tiles:
             tile.fifo.clear()
             tile.best = reference.ARGMAX_START
@@ -252,12 +252,14 @@ class GoldenChip:
         experts = chosen(rows("a"), used, *groups)
         weights = np.take_along_axis(rows("b"), experts, -1)
         found = routes(experts, weights)
-        self.routes = [(route.expert, len(route.rows), o["list"] + route.line) for route in found]
+        lists = [o["list"] + route.line for route in found]
+        if not o["quiet"]:
+            self.routes = [(route.expert, len(route.rows), line) for route, line in zip(found, lists)]
         for tile in self._selected(o["tiles"]):
             for row, its in enumerate(weights):
                 tile.vmem[row_of("dst", row, used)] = its
-            for route, (_, count, line) in zip(found, self.routes):
-                entries = tile.vmem[LINE_WORDS * line :][: 2 * count]
+            for route, line in zip(found, lists):
+                entries = tile.vmem[LINE_WORDS * line :][: 2 * len(route.rows)]
                 entries[0::2] = route.rows.astype(np.uint32).view(np.float32)
                 entries[1::2] = route.weights
 

@@ -118,6 +118,7 @@ FORMS = {
             "b_stride": (4, 39, 20),
             "dst_stride": (4, 59, 40),
             "list": (5, 19, 0),
+            "quiet": (5, 20, 20),
             "rows": (6, 15, 0),
             "group_count": (6, 19, 16),
             "group_used": (6, 23, 20),

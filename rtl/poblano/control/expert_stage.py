@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import ChipConfig
 from ..ecc.events import ECCEvents, uses
 from ..isa.commands import COMMAND_BYTES, COUNT_BITS, NO_UNIT, WAITS, Opcode
-from ..isa.layout import CommandLayout
+from ..isa.layout import CommandLayout, WaitLayout
 from ..memory.sram import sram
 from ..moe.route_table import RoutedExpert, RouteWrite
 from ..verilog import place
@@ -22,12 +22,13 @@ BY_MEMORY = (Opcode.LOAD, Opcode.STREAM)
 class ExpertStage(wiring.Component):
     """Passes commands on to the checker, one at a time; those of an expert with its rows, list and memory.
 
-    Latency: 2 cycles, and 5 more for an EXPERT command whose waits hold.
+    Latency: 2 cycles; 1 for an EXPERT command, which is dispatched 2 or more after its waits hold.
 
-    An EXPERT command waits here until its waits hold, so that what it asks for is known, and is passed on;
-    the next command comes when it was dispatched. Where its slot has no expert, ``skips`` is then high for
-    a cycle, and the next command is the one behind those that it passes over. More rows than a command has
-    room for become none, which the checker refuses, as it does addresses that pass the last.
+    An EXPERT command is passed on at once, and checked while it waits here; it is not to be dispatched until
+    its waits hold, so that what it asks for is known. The next command comes when it was dispatched. Where
+    its slot has no expert, ``skips`` is then high for a cycle, and the next command is the one behind those
+    that it passes over. More rows than a command has room for become none, which the checker refuses, as it
+    does addresses that pass the last.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ class ExpertStage(wiring.Component):
     i : In(stream of 512 bits), o : Out(stream of 512 bits)
     counts : In(COUNT_BITS).array(units), completed commands of every unit
     table : In(RouteWrite), the experts that have rows
+    holds : Out(1), the command that was passed on is not to be dispatched
     dispatched : In(1), a command of ``o`` was dispatched
     passes : Out(1), the command that is dispatched next passes commands over
     skips : Out(1), skip : Out(16), so many commands are passed over
@@ -47,8 +49,8 @@ class ExpertStage(wiring.Component):
 
     LATENCY = 2
     """Cycles of a command but EXPERT."""
-    FOUND = 2
-    """Cycles from the last wait of an EXPERT command that holds to the command."""
+    FOUND = 1
+    """Cycles from the one in which an EXPERT command's last wait was seen to hold to its dispatch."""
 
     def __init__(self, config: ChipConfig):
         self.config = config
@@ -59,6 +61,7 @@ class ExpertStage(wiring.Component):
                 "o": Out(stream.Signature(8 * COMMAND_BYTES)),
                 "counts": In(COUNT_BITS).array(config.units),
                 "table": In(RouteWrite()),
+                "holds": Out(1),
                 "dispatched": In(1),
                 "passes": Out(1),
                 "skips": Out(1),
@@ -87,19 +90,24 @@ class ExpertStage(wiring.Component):
             m.d.sync += active.eq(self.table.slot + 1)
 
         its = Signal(RoutedExpert())  # the expert's, of the commands that are left
-        left, offset, missing = Signal(16), Signal(40), Signal()  # missing: the slot has no expert
+        left = Signal(16)
+        offset = Signal(40)
+        missing = Signal()  # the slot has no expert
+        given = Signal()
         is_expert = expert.opcode == Opcode.EXPERT
-        wait, holds = self._wait(m, expert)
+        waits = self._waits(m, expert)
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += given.eq(1)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [self.i.ready.eq(1), self.idle.eq(1)]
-                m.d.sync += [command.eq(self.i.payload), wait.eq(0)]
+                m.d.sync += [command.eq(self.i.payload), given.eq(0)]
                 with m.If(self.i.valid):
                     m.next = "DECIDE"
             with m.State("DECIDE"):
                 with m.If(is_expert):
-                    m.d.sync += wait.eq(wait + holds)
-                    with m.If((wait == WAITS - 1) & holds):
+                    m.d.comb += [self.o.valid.eq(~given), self.holds.eq(given)]
+                    with m.If(~waits):
                         m.d.comb += routes.read.en.eq(1)
                         m.next = "FIND"
                 with m.Else():
@@ -107,21 +115,18 @@ class ExpertStage(wiring.Component):
                     m.next = "GIVE"
                     with m.If(left != 0):
                         self._change(m, command, its, offset)
-            with m.State("FIND"):
-                m.d.sync += [its.eq(routes.read.data), missing.eq(expert.slot >= active)]
-                m.next = "MULTIPLY"
-            with m.State("MULTIPLY"):
-                m.d.sync += [offset.eq(its.expert * expert.stride), left.eq(Mux(missing, 0, expert.commands))]
-                m.next = "GIVE"
             with m.State("GIVE"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
                     m.next = "IDLE"
-                    with m.If(is_expert):
-                        m.next = "AWAIT"
+            with m.State("FIND"):
+                m.d.comb += [self.o.valid.eq(~given), self.holds.eq(given)]
+                m.d.sync += [its.eq(routes.read.data), missing.eq(expert.slot >= active)]
+                m.next = "AWAIT"
             with m.State("AWAIT"):
-                m.d.comb += self.passes.eq(missing)
-                with m.If(self.dispatched):
+                m.d.comb += [self.o.valid.eq(~given), self.passes.eq(given & missing)]
+                m.d.sync += [offset.eq(its.expert * expert.stride), left.eq(Mux(missing, 0, expert.commands))]
+                with m.If(given & self.dispatched):
                     m.d.comb += self.skips.eq(self.passes)
                     m.next = "IDLE"
         if self.config.ecc:
@@ -132,18 +137,25 @@ class ExpertStage(wiring.Component):
             m.d.sync += self.events.eq(uses((used, routes)))
         return m
 
-    def _wait(self, m, expert):
-        """The number of a wait, and whether it holds; one of a unit that does not exist does, and is refused
-        later."""
-        wait, reached, holds = Signal(range(WAITS + 1)), Signal(COUNT_BITS), Signal()
-        its = expert.waits[wait]
-        known = Signal()
-        with m.Switch(its.unit):
+    def _waits(self, m, expert):
+        """Whether the command has waits that have not been seen to hold; one is looked at in a cycle."""
+        held = Signal(WAITS)
+        pending = Signal(WAITS)
+        wait = Signal(WaitLayout())
+        reached = Signal(COUNT_BITS)
+        m.d.comb += pending.eq(Cat(wait.unit != NO_UNIT for wait in expert.waits) & ~held)
+        for its, waits in reversed(list(zip(pending, expert.waits))):
+            with m.If(its):
+                m.d.comb += wait.eq(waits)
+        with m.Switch(wait.unit):
             for unit in range(self.config.units):
                 with m.Case(unit):
-                    m.d.comb += [reached.eq(self.counts[unit]), known.eq(1)]
-        m.d.comb += holds.eq(~known | (its.unit == NO_UNIT) | ~(reached - its.count)[COUNT_BITS - 1])
-        return wait, holds
+                    m.d.comb += reached.eq(self.counts[unit])
+        now = Mux((reached - wait.count)[COUNT_BITS - 1], 0, pending & -pending)
+        m.d.sync += held.eq(held | now)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += held.eq(0)
+        return (pending & ~now).any()
 
     def _change(self, m, command, its, offset):
         """What depends on the expert."""

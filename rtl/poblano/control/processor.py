@@ -247,9 +247,8 @@ class CommandProcessor(wiring.Component):
         command = checker.o.payload.command
         unit = CommandLayout()(command).unit
         may_dispatch, dispatched = Signal(), Signal()
-        m.d.comb += may_dispatch.eq(
-            checker.o.valid & (checker.o.payload.code == ErrorCode.NONE) & ~state.stopped & ~state.resetting
-        )
+        held = state.stopped | state.resetting | (C(0) if stage is None else stage.holds)
+        m.d.comb += may_dispatch.eq(checker.o.valid & (checker.o.payload.code == ErrorCode.NONE) & ~held)
         goes_to = lambda n: unit == n
         if stage is not None:
             goes_to = self._passing(m, state, queues, stage, command, unit)

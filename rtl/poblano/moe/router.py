@@ -63,7 +63,7 @@ class Router(wiring.Component):
     active : Out(1), a command is in progress; done : Out(1)
     port : Out(ReadPortSignature), of vector memory
     local, bus : Out(stream of LocalWrite, of BusWrite), ``local`` if only the own tile is written
-    table : Out(RouteWrite), to the command processor
+    table : Out(RouteWrite), to the command processor, but of a quiet command
     events : Out(ECCEvents), with ``ecc``
     """
 
@@ -104,6 +104,7 @@ class Router(wiring.Component):
             sorter.experts.eq(command.experts),
             sorter.line.eq(command.list),
             self.table.eq(sorter.table),
+            self.table.valid.eq(sorter.table.valid & ~command.quiet),
         ]
         if local.ecc:
             m.d.comb += self.events.eq(sorter.events)

@@ -45,25 +45,10 @@ class _Mixture:
         self.row = dict(rows=s.count, blocks=-(-node.experts // BLOCK))
 
     def lower(self):
-        s, node, room = self.s, self.node, self.room
+        s, node = self.s, self.node
         self._clear()
-        values = self._scores()
-        route = s.builder.route(
-            ROUTER,
-            s.tiles,
-            experts=node.experts,
-            used=node.used,
-            a=values,
-            a_stride=room.row,
-            b=room.scores,
-            b_stride=room.row,
-            dst=room.kept,
-            dst_stride=BLOCK // LINE_WORDS,
-            list=room.lists,
-            rows=s.count,
-            **self._groups,
-            label=f"{local(node)}.route",
-        )
+        self._products()
+        route = self._routed()
         for slot in range(slots(s, node)):
             s.builder.expert(route, slot, self.places.pitch, label=f"{local(node)}.expert{slot}")
             for tile, (address, lines) in enumerate(self.places.added):
@@ -124,8 +109,8 @@ class _Mixture:
         self.s.builder.load([ROUTER], address, 0, line, 0, 1, lines, label=f"{local(self.node)}.bias")
         return dict(op1=AluOp.ADD, sel1=Select.B, b=line)
 
-    def _scores(self):
-        """The router's scores; the line of what experts are selected by."""
+    def _products(self):
+        """The router's product."""
         s, room, node, matrix = self.s, self.room, self.node, self.places.router
         for tile in s.tiles:
             first, end = matrix.ranges[tile]
@@ -147,28 +132,84 @@ class _Mixture:
                 label=f"{local(node)}.router",
                 **matrix.form,
             )
-        source = dict(self.row, a=room.logits, a_stride=room.row, limit=node.experts)
-        bias = self._bias(self.places.biases[0], room.router_bias)
-        place = lambda line: dict(sink=Sink.VMEM, dst=line, dst_stride=room.row)
-        if node.scoring == "sigmoid":
-            scored = place(room.scores)
-            self._vector(ROUTER, **source, **bias, sfu=SfuOp.SIGMOID, **scored, label="sigmoid")
-            if self.places.biases[1] is None:
-                return room.scores
-            more = self._bias(self.places.biases[1], room.selection_bias)
-            scores = dict(source, a=room.scores)
-            self._vector(ROUTER, **scores, **more, **place(room.logits), label="select")
-            return room.logits
+
+    def _routed(self):
+        """Routes the rows; the ROUTE command that tells the experts.
+
+        Of one token, with weights of a softmax, it is the first of two: it waits for the product alone, and
+        the second, a quiet one, puts the weights into the lists while those of the experts are read. Of more
+        tokens GATHER waits for the lists, so that one routing is sooner."""
+        room = self.room
+        if self.node.scoring == "sigmoid":
+            return self._route(self._sigmoids(), room.scores)
+        self._biased()
+        early = self._route(room.logits, room.logits) if self.s.count == 1 else None
+        self._exponentials()
+        if early is None:
+            return self._route(room.logits, room.scores)
+        self._route(room.logits, room.scores, quiet=1)
+        return early
+
+    def _route(self, values, weights, **more):
+        """A routing of rows by ``values``, lines of vector memory as ``weights`` are."""
+        s, node, room = self.s, self.node, self.room
+        return s.builder.route(
+            ROUTER,
+            s.tiles,
+            experts=node.experts,
+            used=node.used,
+            a=values,
+            a_stride=room.row,
+            b=weights,
+            b_stride=room.row,
+            dst=room.kept,
+            dst_stride=BLOCK // LINE_WORDS,
+            list=room.lists,
+            rows=s.count,
+            **self._groups,
+            **more,
+            label=f"{local(node)}.route",
+        )
+
+    @property
+    def _logits(self):
+        """Operands that read the product's rows."""
+        return dict(self.row, a=self.room.logits, a_stride=self.room.row, limit=self.node.experts)
+
+    def _place(self, line):
+        """Operands that write rows like the product's from a line on."""
+        return dict(sink=Sink.VMEM, dst=line, dst_stride=self.room.row)
+
+    def _sigmoids(self):
+        """Sigmoids of the product, with its bias, to the scores; the line of what experts are selected by."""
+        room, (added, more) = self.room, self.places.biases
+        bias, scored = self._bias(added, room.router_bias), self._place(room.scores)
+        self._vector(ROUTER, **self._logits, **bias, sfu=SfuOp.SIGMOID, **scored, label="sigmoid")
+        if more is None:
+            return room.scores
+        bias, scores = self._bias(more, room.selection_bias), dict(self._logits, a=room.scores)
+        self._vector(ROUTER, **scores, **bias, **self._place(room.logits), label="select")
+        return room.logits
+
+    def _biased(self):
+        """The product with its bias, if it has one."""
+        if bias := self._bias(self.places.biases[0], self.room.router_bias):
+            place = self._place(self.room.logits)
+            self._vector(ROUTER, **self._logits, **bias, **place, label="biased")
+
+    def _exponentials(self):
+        """Exponentials of the product less its largest, to the scores; their sum, where weights are divided
+        by it."""
+        s, room, place = self.s, self.room, self._place(self.room.scores)
         scale = dict(op2=AluOp.MUL, sel2=Select.IMMEDIATE, imm2=LOG2_E, fill=Fill.MINUS_INFINITY)
         most = dict(reduce=Reduce.MAXIMUM, r=room.maxima)
-        self._vector(ROUTER, **source, **bias, **scale, **most, **place(room.logits), label="most")
+        self._vector(ROUTER, **self._logits, **scale, **most, **place, label="most")
         less = dict(op1=AluOp.SUB, sel1=Select.ROW, c=room.maxima, sfu=SfuOp.EXP2)
-        exps = dict(self.row, a=room.logits, a_stride=room.row, **less, **place(room.scores))
+        exps = dict(self.row, a=room.scores, a_stride=room.row, **less, **place)
         if self._selected:
             self._vector(ROUTER, **exps, label="exps")
         else:
             self._vector(ROUTER, s.tiles, **exps, reduce=Reduce.SUM, r=room.totals, label="exps")
-        return room.logits
 
     @property
     def _selected(self):

@@ -94,6 +94,7 @@ ROUTE = Definition(
         Field("b_stride", 4, LOCAL_BITS, LOCAL_BITS, "lines from a row to the next"),
         Field("dst_stride", 4, 2 * LOCAL_BITS, LOCAL_BITS, "lines from a row to the next"),
         Field("list", 5, 0, LOCAL_BITS, "line of the first list"),
+        Field("quiet", 5, LOCAL_BITS, 1, "1: EXPERT commands go on with what the ROUTE before has found"),
         Field("rows", 6, 0, 16, "rows", SOME),
         Field(
             "group_count",
