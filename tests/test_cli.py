@@ -101,6 +101,8 @@ def test_bad_input(poblano, tmp_path, monkeypatch):
     )
     fails(poblano(*golden, "--latency", "0"), "memory latency must be at least 1 cycle, not 0")
     fails(poblano(*golden, "--json", tmp_path / "none" / "x.json"), "x.json: its folder does not exist$")
+    for folder in (tmp_path, ".", ""):
+        fails(poblano(*golden, "--json", folder), f"{folder or '.'}: it is a folder, not a file$")
     fails(poblano("run", "--backend", "fpga"), "unknown backend 'fpga'; there are sim, golden$")
     fails(poblano("run", "--report", tmp_path / "x.pdf"), "x.pdf: a report is an .html or a .png file$")
     fails(

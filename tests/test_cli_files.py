@@ -94,6 +94,14 @@ def test_too_little_memory(poblano, arrays, monkeypatch):
     fails(poblano("matmul", *arrays, "--golden"), "not enough memory: Unable to allocate 3 GiB$")
 
 
+def test_a_folder_for_a_file(poblano, arrays, tmp_path):
+    """It is refused before there is a product."""
+    output = tmp_path / "c.npy"
+    for option in ("--json", "--trace"):
+        fails(poblano("matmul", *arrays, "-o", output, option, tmp_path), "it is a folder, not a file$")
+    assert not output.exists()
+
+
 def test_full_disk(poblano, arrays, tmp_path):
     """Nothing is left of a file that can't be written whole, and what was there stays."""
     output = tmp_path / "c.npy"

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from poblano.compute.accumulator import Accumulator
 from poblano.config import ConfigError, preset
 from poblano.isa.commands import Opcode
 from poblano_estimate.activity import Activity
@@ -14,6 +15,7 @@ from poblano_estimate.clock import Clock
 from poblano_estimate.commands import decode
 from poblano_estimate.experts import draw, resolve
 from poblano_estimate.matmul import MatmulTimes
+from poblano_estimate.parts import asked
 from poblano_estimate.serve import estimate
 from poblano_estimate.shapes import SHAPES, model_shape
 from poblano_estimate.step import SEEN, Model
@@ -235,6 +237,16 @@ def test_matmul_course():
         assert course.passes == 18 * 8 * 2
         assert course.pace == pace
     assert course.words == 18 * 8 * 17
+
+
+def test_asked():
+    """What has no ports has the latencies of what has them; others get theirs."""
+    tile = preset("desk").tile
+    bare = asked(Accumulator, tile)
+    whole = Accumulator(tile)
+    whole._MustUse__used = True
+    assert (bare.latency, bare.recurrence) == (whole.latency, whole.recurrence)
+    assert hasattr(whole, "sums") and not hasattr(bare, "sums")
 
 
 def test_bursts():

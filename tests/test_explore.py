@@ -194,8 +194,8 @@ def test_cells_level(monkeypatch):
         def build(cls, source):
             return cls()
 
-        def analyse(self):
-            pass
+        def analyse(self, *, blocks):
+            assert not blocks
 
     monkeypatch.setattr(levels, "Design", Design)
     monkeypatch.setattr(levels, "chip_source", lambda config: config)

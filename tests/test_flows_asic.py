@@ -176,6 +176,44 @@ def test_proofs():
     assert check(modules["multiply"], modules, load_library()).result == "proved"
 
 
+TABLE = (
+    "module {name}(input clk, input [1:0] a, output reg [7:0] o); reg [7:0] table_[0:3]; initial begin "
+    "table_[0] = 3; table_[1] = 14; table_[2] = 15; table_[3] = 92; end "
+    "always @(posedge clk) o <= table_[a]; endmodule\n"
+)
+ONE = TABLE.format(name="one") + (
+    "module top(input clk, input [1:0] a, output [7:0] o); one part(.clk(clk), .a(a), .o(o)); endmodule"
+)
+TWO = (
+    TABLE.format(name="before").replace("92", "65")
+    + TABLE.format(name="two")
+    + (
+        "module top(input clk, input [1:0] a, output [7:0] o); wire [7:0] x, y; assign o = x + y; "
+        "before part0(.clk(clk), .a(a), .o(x)); two part(.clk(clk), .a(a), .o(y)); endmodule"
+    )
+)
+
+
+def test_kept(monkeypatch, tmp_path):
+    """A module that two designs have under different names is made once, and is the same as one that is made
+    for the second alone."""
+    library = load_library()
+
+    def made(folder, text):
+        monkeypatch.setenv("POBLANO_CACHE", str(tmp_path / folder))
+        modules = synthesise(elaborate(text, "top"), library)
+        return modules, {path.name for path in (tmp_path / folder).rglob("*.pickle")}
+
+    alone, files = made("alone", TWO)
+    first, before = made("both", ONE)
+    second, after = made("both", TWO)
+    assert len(files) == 3 and len(before) == 2 and after == before | files and len(after) == 4
+    assert second == alone == made("both", TWO)[0]
+    assert replace(first["one"], name="two", rtl="") == replace(second["two"], rtl="")
+    assert {i.kind for i in second["top"].instances} > {"before", "two"} and second["two"].name == "two"
+    assert check(second["two"], second, library).result == "proved"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_mutations_of_a_netlist(seed):
     """One wrong cell, anywhere, is found."""

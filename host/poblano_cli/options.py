@@ -121,10 +121,14 @@ def array_size(text, example):
 
 
 def check_outputs(*paths):
-    """OSError now rather than after a long run."""
+    """OSError now rather than after a long run: for a file in no folder, or a folder in place of a file."""
     for path in paths:
-        if path is not None and not Path(path).absolute().parent.is_dir():
+        if path is None:
+            continue
+        if not Path(path).absolute().parent.is_dir():
             raise FileNotFoundError(2, "its folder does not exist", str(path))
+        if Path(path).is_dir():
+            raise IsADirectoryError(21, "it is a folder, not a file", str(Path(path)))
 
 
 def check_text(text, name):

@@ -269,7 +269,7 @@ class DramPort(Port):
         else:
             self._queue.remove(burst)
         if not self.rows.spare:
-            self.rows.spare = all(other.place[0] != burst.place[0] for other in self._queue)
+            self.rows.spare = burst.place[0] not in [other.place[0] for other in self._queue]
         if burst.write and len(self._writes) >= self.dram.writes:
             entered = self._writes[self.dram.writes - 1]
             entered.slot = max(entered.slot, now + OPENED - 1)

@@ -32,10 +32,10 @@ class MatmulTimes:
     def __init__(self, config):
         self._config, tile = config, config.tile
         array = self._array = tile.array
-        accumulator = asked(Accumulator(tile))
+        accumulator = asked(Accumulator, tile)
         self._recurrence = accumulator.recurrence
-        self._fill = asked(SystolicArray(array)).latency + BlockSums.LATENCY + accumulator.latency
-        self.ahead = asked(WeightLoader(tile, stream_bytes=config.stream_bytes)).lines
+        self._fill = asked(SystolicArray, array).latency + BlockSums.LATENCY + accumulator.latency
+        self.ahead = asked(WeightLoader, tile, stream_bytes=config.stream_bytes).lines
         self._parts, self._writes = array.cols // tile.scalers, array.cols // tile.lanes
         self._known = {}
 

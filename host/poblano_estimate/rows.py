@@ -79,8 +79,10 @@ class Rows:
                 return
         if now[0] is not None:
             self._open(now[0], cycle)
-        else:
+        elif now[1] or later[1] or later[0] is not None or self.spare and port.full:
             self._settle(cycle, now, later, at)
+        else:
+            self._until(min(at, now[2], later[2]))
 
     def _settle(self, cycle, now, later, soonest):
         """No row can be opened for the bursts that are served now: close a bank, or open one for others."""
@@ -119,6 +121,10 @@ class Rows:
                     self._given(now)
                     return
                 soonest = min(soonest, banks.precharge[bank])
+        self._until(soonest)
+
+    def _until(self, soonest):
+        """Look again then, or when somebody wakes it."""
         self._asked = soonest != NEVER or self._lacks
         self._due = soonest if soonest > self._free else self._free
 

@@ -24,13 +24,12 @@ class StreamUnit:
         self.clock, self._finish, self._idle = clock, finish, idle
         memory, depth = config.memory, config.tile.fifo_bytes // config.stream_bytes
         reader = asked(
-            AXIReader(
-                memory.command_axi,
-                word_width=8 * config.stream_bytes,
-                depth=depth,
-                burst_beats=memory.burst_beats,
-                outstanding=memory.outstanding,
-            )
+            AXIReader,
+            memory.command_axi,
+            word_width=8 * config.stream_bytes,
+            depth=depth,
+            burst_beats=memory.burst_beats,
+            outstanding=memory.outstanding,
         )
         self._beats = reader.beats
         self._reader = Reader(

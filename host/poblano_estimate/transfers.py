@@ -1,6 +1,7 @@
 """Two-dimensional transfers between the chip and memory, as bursts."""
 
 from collections import deque
+from functools import partial
 
 from poblano.axi.arbiter import AXIReadArbiter
 from poblano.axi.reader import AXIReader
@@ -139,9 +140,7 @@ class Reader:
             self._flying += bursts
             self._room -= beats
             self._next = now + bursts
-            done = lambda first, last, t=transfer, b=beats, e=ends, n=bursts: self._come(
-                t, b, e, n, first, last
-            )
+            done = partial(self._come, transfer, beats, ends, bursts)
             self._memories.ask(Burst(self.name, address, beats, done), now + 1)
             if ends:
                 self.clock.at(now + 1, self._idle)

@@ -37,11 +37,11 @@ class VectorTimes:
     def __init__(self, tile):
         self._lanes, self._banks = tile.lanes, tile.vmem_banks
         self._group = row_group(tile.lanes)
-        self._quantise = asked(Quantiser(tile.lanes, tile.array.arithmetic)).latency
-        reducer = asked(Reducer(tile.lanes))
+        self._quantise = asked(Quantiser, tile.lanes, tile.array.arithmetic).latency
+        reducer = asked(Reducer, tile.lanes)
         reductions = (Reduce.SUM, Reduce.SUM_SQUARES, Reduce.MAXIMUM)
         self._reductions = {reduce: reducer.latency(reduce) for reduce in reductions}
-        self._reductions |= {Reduce.NONE: 0, Reduce.ARGMAX: asked(Argmax(tile.lanes)).latency}
+        self._reductions |= {Reduce.NONE: 0, Reduce.ARGMAX: asked(Argmax, tile.lanes).latency}
         self._known = {}
 
     def of(self, o):

@@ -179,7 +179,7 @@ def _events(point, task, config):
 def _cells(point, task, config):
     """yosys' cells, and the longest path by OpenSTA, which the clock must allow."""
     design = Design.build(chip_source(config))
-    design.analyse()
+    design.analyse(blocks=False)
     fmax = design.timing["all"].fmax
     if fmax < point.parameters["clock_mhz"]:
         raise Infeasible(f"its longest path allows {fmax:.0f} MHz")

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 import pickle
+import random
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from poblano_host.cache import cache_folder, digest, keep
 
 from .clock_gates import GATE_BOX, INSERT_GATES, gate_module
 from .netlist import Module
+from .part import PART, Part, children
 from .tools import AsicError
 
 __all__ = [
@@ -159,7 +161,7 @@ stime -p
 """For abc. Without dc2, which makes chains of gates to save area: a tenth more area of control logic, a
 fifth to a third less delay."""
 CONSTRAINTS = "set_driving_cell INVX4\nset_load 0.05\n"
-FORMAT = 8
+FORMAT = 9
 """Counts changes of what is kept in the cache."""
 BATCH = 200_000
 """Characters of RTLIL that one process has for its children, unless a module has more."""
@@ -209,8 +211,8 @@ def elaborate(verilog, top, *, name="design.v"):
 
 
 def _split(text):
-    """Modules of RTLIL by name, parametrised ones by their parameters, private names numbered: text that
-    only the module determines."""
+    """Modules of RTLIL by name, parametrised ones by their parameters, private names and priorities numbered:
+    text that only the module determines."""
     modules, names = {}, {}
     for match in re.finditer(
         r"^((?:attribute [^\n]*\n)*)module (\S+)\n(.*?)^end\n", text, re.MULTILINE | re.DOTALL
@@ -240,6 +242,9 @@ def _split(text):
         body = re.sub(
             r"(?<= )\$\S*\$\d+", lambda private: numbers.setdefault(private[0], f"$n{len(numbers)}"), body
         )
+        priority = re.compile(r"(?<=  parameter \\PRIORITY )\d+$", re.MULTILINE)
+        ranks = {value: n for n, value in enumerate(sorted(set(map(int, priority.findall(body)))))}
+        body = priority.sub(lambda value: str(ranks[int(value[0])]), body)
         result[names[name]] = f"{kept}module \\{names[name]}\n{body}end\n"
     return result
 
@@ -249,13 +254,6 @@ def _number(value):
     if match := re.fullmatch(r"\d+'s?([01]+)", value):
         return int(match[1], 2)
     return int(value) if re.fullmatch(r"\d+", value) else re.sub(r"\W", "_", value)
-
-
-def _black_box(text):
-    """The module of ``text`` as a black box: its ports."""
-    (name,) = re.findall(r"^module (\S+)$", text, re.MULTILINE)
-    wires = re.findall(r"^  wire .*\b(?:input|output|inout) \d+ .*$", text, re.MULTILINE)
-    return "\n".join(["attribute \\blackbox 1", f"module {name}", *wires, "end", ""])
 
 
 def _is_macro(name, text):
@@ -274,54 +272,59 @@ def _macro(name, text):
     return Module(name, ports, [], macro=True, parameters=parameters, rtl=text)
 
 
-def _children(text):
-    return list(dict.fromkeys(re.findall(r"^  cell \\(\S+) ", text, re.MULTILINE)))
-
-
 def synthesise(rtl, library, *, what="the design", report=lambda text: None, recipe=PREPARE):
     """The :class:`Module` of cells of ``library`` for each module of ``rtl`` (:func:`elaborate`)."""
-    modules, missing = {}, {}
+    modules, parts, paths = {}, {}, {}
     version = metadata.version("pyosys")
     liberty = Path(library.path).read_text()
+    settings = repr((recipe, DELAY, MAPPING, CONSTRAINTS, memory_map(), FORMAT, Module.__module__))
     for name, text in rtl.items():
         if name == CLOCK_GATE:
             continue
         if _is_macro(name, text):
             modules[name] = _macro(name, text)
             continue
-        boxes = "".join(_black_box(rtl[child]) for child in _children(text) if child != CLOCK_GATE)
-        unknown = [child for child in _children(text) if child not in rtl]
+        unknown = [child for child in children(text) if child not in rtl]
         if unknown:
             raise AsicError(f"{what}: {name} has cells of the unknown module {unknown[0]}")
-        settings = repr((recipe, DELAY, MAPPING, CONSTRAINTS, memory_map(), FORMAT, Module.__module__))
-        path = cache_folder() / "asic" / f"{digest(boxes, text, version, liberty, settings)}.pickle"
-        if path.exists():
-            modules[name] = pickle.loads(path.read_bytes())
-        else:
-            missing[name] = boxes + text, path
+        parts[name] = part = Part.of(name, rtl)
+        paths[name] = cache_folder() / "asic" / f"{digest(part.neutral, version, liberty, settings)}.pickle"
+    missing = {path: parts[name] for name, path in paths.items() if not path.exists()}
     if missing:
         report(f"synthesising {len(missing)} of {len(rtl)} modules of {what}")
-    batches, size = [[]], 0
-    for name in sorted(missing, key=lambda name: -len(missing[name][0])):
-        if batches[-1] and size + len(missing[name][0]) > BATCH:
-            batches.append([])
-            size = 0
-        batches[-1].append(name)
-        size += len(missing[name][0])
     with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8))) as pool:
-        for done in pool.map(
-            lambda batch: _batch({name: missing[name][0] for name in batch}, library, what, recipe),
-            batches if missing else (),
-        ):
-            for name, module in done.items():
-                module.rtl = missing[name][0]
-                keep(missing[name][1], pickle.dumps(module))
-                modules[name] = module
+        for _ in pool.map(lambda batch: _make(batch, library, what, recipe), _batches(missing)):
+            pass
+    for name, path in paths.items():
+        modules[name] = parts[name].named(pickle.loads(path.read_bytes()))
     return {
         CLOCK_GATE: gate_module(library),
         **{box.name: box for module in modules.values() for box in module.boxes.values()},
         **{name: modules[name] for name in rtl if name != CLOCK_GATE},
     }
+
+
+def _batches(missing):
+    """The parts {path: part} that have to be made, in groups of :data:`BATCH` characters. Their order is
+    any: of two processes that begin at once, neither makes all that the other does."""
+    batches, size = [], 0
+    for path in sorted(missing, key=lambda path: -len(missing[path].neutral)):
+        length = len(missing[path].neutral)
+        if not batches or size + length > BATCH:
+            batches.append({})
+            size = 0
+        batches[-1][path] = missing[path]
+        size += length
+    random.shuffle(batches)
+    return batches
+
+
+def _make(batch, library, what, recipe):
+    """Synthesise and keep what nobody else has kept meanwhile."""
+    left = {path: part for path, part in batch.items() if not path.exists()}
+    if left:
+        for path, module in zip(left, _synthesised(list(left.values()), library, what, recipe)):
+            keep(path, pickle.dumps(module))
 
 
 def memory_map():
@@ -347,7 +350,8 @@ def name_memories(module, content):
     return boxes
 
 
-def _batch(texts, library, what, recipe):
+def _synthesised(parts, library, what, recipe):
+    """The :class:`Module` of each part, by their neutral names."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "constraints").write_text(CONSTRAINTS)
         Path(folder, "mapping").write_text(MAPPING)
@@ -356,13 +360,13 @@ def _batch(texts, library, what, recipe):
         # Cells for clocks are large, and abc takes them for strong buffers.
         unused = " ".join(f"-dont_use {cell}" for cell in library.cells if cell.startswith("CLK"))
         scripts = []
-        for n, (name, text) in enumerate(texts.items()):
-            Path(folder, f"{n}.il").write_text(text)
+        for n, part in enumerate(parts):
+            Path(folder, f"{n}.il").write_text(part.neutral)
             scripts.append(
                 [
                     f"read_rtlil {n}.il",
                     "read_verilog -lib boxes.v",
-                    f"hierarchy -top {name}",
+                    f"hierarchy -top {PART}",
                     *recipe,
                     f"dfflibmap -liberty {library.path}",
                     "opt",
@@ -373,17 +377,15 @@ def _batch(texts, library, what, recipe):
                 ]
             )
         run_yosys(scripts, folder, what)
-        result = {}
-        for n, name in enumerate(texts):
-            content = json.loads(Path(folder, f"{n}.json").read_text())["modules"]
-            result[name] = Module.from_json(name, content[name])
-            result[name].boxes = name_memories(result[name], content[name])
-            strange = (
-                {i.kind for i in result[name].instances}
-                - set(library.cells)
-                - {CLOCK_GATE, *_children(texts[name])}
-                - set(result[name].boxes)
-            )
-            if strange:
-                raise AsicError(f"{what}: the library has no cell for {', '.join(sorted(strange))} in {name}")
+        result = []
+        for n, part in enumerate(parts):
+            content = json.loads(Path(folder, f"{n}.json").read_text())["modules"][PART]
+            module = Module.from_json(PART, content)
+            module.boxes = name_memories(module, content)
+            known = {CLOCK_GATE, *library.cells, *part.children, *module.boxes}
+            if strange := {i.kind for i in module.instances} - known:
+                raise AsicError(
+                    f"{what}: the library has no cell for {', '.join(sorted(strange))} in {part.name}"
+                )
+            result.append(module)
         return result

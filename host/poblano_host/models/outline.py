@@ -1,10 +1,11 @@
 """Models of which only the sizes are known: they compile to the same commands, and have no weights."""
 
+from functools import cache
+
 import numpy as np
 
 from poblano.config import BLOCK
 
-from .arch import FAMILIES
 from .model import MX_FORMATS, BlockTensor, Model
 
 __all__ = ["FORMATS", "OutlineTensor", "outline"]
@@ -20,8 +21,9 @@ class OutlineTensor(BlockTensor):
     """
 
     @classmethod
+    @cache
     def of(cls, format, shape):
-        """Of a ``shape`` (N out, K in) in one of :data:`FORMATS`."""
+        """Of a ``shape`` (N out, K in) in one of :data:`FORMATS`; equal ones are one."""
         n, k = shape
         zeros = lambda kind, *size: np.broadcast_to(kind(0), size)
         scale = np.float32 if format in MX_FORMATS else np.float16
@@ -40,8 +42,7 @@ def outline(config, format):
     and without text."""
     config.check(config.name)
     vector = lambda shape: np.zeros(shape, np.float32)
-    tensors = {
-        name: OutlineTensor.of(format, shape) if len(shape) == 2 else vector(shape)
-        for name, shape in FAMILIES[config.architecture].graph(config).shapes().items()
-    }
-    return Model(config, tensors, None)  # type: ignore[arg-type]  # no text
+    model = Model(config, {}, None)  # type: ignore[arg-type]  # no text
+    for name, shape in model.graph.shapes().items():
+        model.tensors[name] = OutlineTensor.of(format, shape) if len(shape) == 2 else vector(shape)
+    return model
