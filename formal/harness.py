@@ -110,11 +110,14 @@ class Harness(Elaboratable):
                 self._expose(f"{name}__{text}", value)
         return block
 
-    def peek(self, name, block):
-        """Like :meth:`add`; returns the block and its registers and wires by name, for invariants."""
+    def peek(self, name, block, *, driven=()):
+        """Like :meth:`add`; returns the block and its submodules, state machines, registers and wires by
+        name, for invariants."""
         inside = block.elaborate(None)
-        self.add(name, block, module=inside)
-        return block, {signal.name: signal for signal in inside._driving}
+        self.add(name, block, driven=driven, module=inside)
+        parts = {part: submodule for part, (submodule, _) in inside._named_submodules.items()}
+        signals = {signal.name: signal for signal in inside._driving}
+        return block, parts | inside._generated | signals
 
     def constant(self, name, shape=1):
         """An arbitrary value that never changes."""
