@@ -29,6 +29,8 @@ class Property:
     depth : steps
     frames : steps within which each mutation's counterexample and each cover must be found
     mutations : each must make an assertion fail
+    sat : abc's BMC searches for mutations' counterexamples, whatever the method: it is faster where they are
+        deep and there is little arithmetic
     timeout : seconds for the proof
     """
 
@@ -39,6 +41,7 @@ class Property:
     depth: int = 0
     frames: int = 20
     mutations: tuple = ()
+    sat: bool = False
     timeout: int = 5 * FAST
     covers: bool = True
 

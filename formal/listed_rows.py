@@ -132,6 +132,7 @@ PROPERTIES = (
         "names; a row is below the bound, or nothing is done any more; other commands pass",
         method="induction",
         depth=1,
+        sat=True,
         frames=16,
         timeout=600,
         mutations=(

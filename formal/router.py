@@ -345,6 +345,7 @@ PROPERTIES = (
         "value and weight where it lies; the sorter and the selector get what they are proven for",
         method="induction",
         depth=1,
+        sat=True,
         frames=24,
         timeout=600,
         mutations=MUTATIONS,

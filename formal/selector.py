@@ -150,6 +150,7 @@ PROPERTIES = tuple(
         "of equal values the lower number's comes first, and NaN last",
         method="induction",
         depth=1,
+        sat=True,
         frames=16,
         timeout=600,
         mutations=MUTATIONS if used == 3 else (),

@@ -8,30 +8,13 @@ from amaranth.utils import exact_log2
 
 from poblano.config import ExpertsConfig
 from poblano.isa.header import LOCAL_BITS
-from poblano.memory.sram import SRAM
 from poblano.moe import sorter
 
 from .harness import Harness, Mutation, Property, popcount
+from .words import Words
 
 MODULE = "poblano.moe.sorter"
 ENTRIES = sorter.ENTRIES
-
-
-class Words(SRAM):
-    """An SRAM of registers, whose ``words`` an invariant can name."""
-
-    def __init__(self, *, ecc, **size):
-        super().__init__(**size)
-        names = range(1 << len(self.read.addr))
-        self.words = Array(Signal(self.width, name=f"word{n}", reset_less=True) for n in names)
-
-    def elaborate(self, platform):
-        m = Module()
-        with m.If(self.read.en):
-            m.d.sync += self.read.data.eq(self.words[self.read.addr])
-        with m.If(self.write.en):
-            m.d.sync += self.words[self.write.addr].eq(self.write.data)
-        return m
 
 
 def _lines(rows):
@@ -333,6 +316,7 @@ PROPERTIES = tuple(
         "for each assignment",
         method="induction",
         depth=1,
+        sat=True,
         frames=24,
         timeout=600,
         mutations=mutations,
