@@ -73,7 +73,6 @@ FILES = (
     "listed_rows",
     "selector",
     "router",
-    "expert_stage",
     "group_scores",
     "block_sums",
     "accumulator",

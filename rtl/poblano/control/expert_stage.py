@@ -87,9 +87,7 @@ class ExpertStage(wiring.Component):
             m.d.sync += active.eq(self.table.slot + 1)
 
         its = Signal(RoutedExpert())  # the expert's, of the commands that are left
-        left = Signal(16)
-        offset = Signal(40)
-        missing = Signal()  # the slot has no expert
+        left, offset, missing = Signal(16), Signal(40), Signal()  # missing: the slot has no expert
         is_expert = expert.opcode == Opcode.EXPERT
         wait, holds = self._wait(m, expert)
         with m.FSM():
@@ -137,9 +135,7 @@ class ExpertStage(wiring.Component):
     def _wait(self, m, expert):
         """The number of a wait, and whether it holds; one of a unit that does not exist does, and is refused
         later."""
-        wait = Signal(range(WAITS + 1))
-        reached = Signal(COUNT_BITS)
-        holds = Signal()
+        wait, reached, holds = Signal(range(WAITS + 1)), Signal(COUNT_BITS), Signal()
         its = expert.waits[wait]
         known = Signal()
         with m.Switch(its.unit):
