@@ -29,6 +29,8 @@ class Property:
     depth : steps
     frames : steps within which each mutation's counterexample and each cover must be found
     mutations : each must make an assertion fail
+    sat : abc's BMC searches for mutations' counterexamples, whatever the method: it is faster where they are
+        deep and there is little arithmetic
     timeout : seconds for the proof
     """
 
@@ -39,6 +41,7 @@ class Property:
     depth: int = 0
     frames: int = 20
     mutations: tuple = ()
+    sat: bool = False
     timeout: int = 5 * FAST
     covers: bool = True
 
@@ -110,11 +113,14 @@ class Harness(Elaboratable):
                 self._expose(f"{name}__{text}", value)
         return block
 
-    def peek(self, name, block):
-        """Like :meth:`add`; returns the block and its registers and wires by name, for invariants."""
+    def peek(self, name, block, *, driven=()):
+        """Like :meth:`add`; returns the block and its submodules, state machines, registers and wires by
+        name, for invariants."""
         inside = block.elaborate(None)
-        self.add(name, block, module=inside)
-        return block, {signal.name: signal for signal in inside._driving}
+        self.add(name, block, driven=driven, module=inside)
+        parts = {part: submodule for part, (submodule, _) in inside._named_submodules.items()}
+        signals = {signal.name: signal for signal in inside._driving}
+        return block, parts | inside._generated | signals
 
     def constant(self, name, shape=1):
         """An arbitrary value that never changes."""

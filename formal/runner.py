@@ -69,7 +69,10 @@ FILES = (
     "overflow",
     "queue",
     "watchdog",
-    "experts",
+    "sorter",
+    "listed_rows",
+    "selector",
+    "router",
     "group_scores",
     "block_sums",
     "accumulator",
@@ -171,8 +174,9 @@ class _Attempt:
     def mutation(self):
         """Whether a counterexample is found; if asked for it is explained."""
         prop = self.prop
-        yosys(self.text, PREPARE + (SMT2 if self.by_induction else AIGER), self.folder)
-        if self.by_induction:
+        by_yices = self.by_induction and not prop.sat
+        yosys(self.text, PREPARE + (SMT2 if by_yices else AIGER), self.folder)
+        if by_yices:
             log = self.smtbmc("-t", str(prop.frames))
             if "Status: FAILED" not in log:
                 return "missed", log.strip()[-200:]

@@ -15,8 +15,10 @@ from poblano_host.compiler.model import Chunk
 from poblano_host.golden.chip import GoldenChip
 from poblano_host.models import FloatModel
 from tests.models_tiny import Run, chip, tiny_model
+from tests.test_chip_experts import SETTINGS
 
 EXPERTS = ExpertsConfig(experts=16, used=4, rows=16)
+SMALL = SETTINGS["plain"][0]
 TOKENS = np.random.default_rng(1).integers(0, 72, 24).tolist()
 GROUPED = dict(family="dots1", shared=1, dense_layers=0, dense_dim=64, factor=1.0, renormalise=True)
 MODELS = {
@@ -211,3 +213,20 @@ def test_extra_columns():
     places = compiled.memory.experts(compiled.model.graph.node("layer0.ffn_experts"))
     assert places.gate.ranges == places.up.ranges == ((0, 32), (32, 96))
     assert places.down.ranges == ((0, 64), (64, 96))
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_experts_wait_for_the_routing(shared):
+    """Each EXPERT command itself: it acts before its unit has completed what is ahead of it, such as a LOAD
+    that waits for the routing."""
+    sizes = dict(layers=3, experts=16, used=3, groups=4, used_groups=2, shared=shared, ffn_dim=96)
+    compiled = CompiledModel(tiny_model(**GROUPED | sizes), SMALL)
+    counts, routed = Counter(), None
+    commands = compiled.step(TOKENS[:5], 0).commands
+    for command in commands:
+        counts[command.unit] += 1
+        if command.opcode is Opcode.ROUTE:
+            routed = command.unit, counts[command.unit]
+        elif command.opcode is Opcode.EXPERT:
+            assert routed in command.waits
+    assert sum(command.opcode is Opcode.EXPERT for command in commands) == 3 * 15

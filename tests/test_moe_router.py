@@ -77,18 +77,10 @@ def expected(o, memory):
     return words, [] if o["quiet"] else table
 
 
-@pytest.mark.parametrize("lanes, ecc", [(2, False), (8, True), (32, False)])
-@pytest.mark.parametrize("config", [(16, 2, 8), (256, 8, 9)])
-def test_router(config, lanes, ecc):
-    config = ExpertsConfig(**dict(zip(("experts", "used", "rows"), config)))
-    dut = Router(local(lanes, ecc), config, tiles=3)
-    rng, stalls = np.random.default_rng(lanes), random.Random(lanes)
-    contents = rng.choice([0.0, -0.0, 1.0, 2.5, np.inf, -np.inf, np.nan, -3.0], LINES * LINE_WORDS).astype(
-        np.float32
-    )
-    contents[::3] = rng.normal(size=len(contents[::3]))
-    memory = VectorMemory(dut.port, contents, stalls)
-    told, seen = [], set()
+def run(dut, contents, rng, commands):
+    """Executes the commands whose operands ``commands(memory)`` gives, and compares vector memory and what is
+    told with the reference after each."""
+    memory, told = VectorMemory(dut.port, contents, rng), []
 
     async def table(ctx):
         async for _, _, write in ctx.tick().sample(dut.table):
@@ -97,9 +89,7 @@ def test_router(config, lanes, ecc):
 
     async def bench(ctx):
         ctx.set(dut.tile, OWN)
-        for _ in range(8):
-            o = operands(rng, config, lanes)
-            seen.add(o.get("group_count", 0))
+        for o in commands(memory):
             words, wanted = expected(o, memory)
             told.clear()
             ctx.set(dut.cmd.payload, int.from_bytes(Command(Opcode.ROUTE, 0, o).encode(), "little"))
@@ -109,7 +99,7 @@ def test_router(config, lanes, ecc):
             ctx.set(dut.cmd.valid, 0)
             done = False
             while not done:
-                ready = stalls.random() < 0.7
+                ready = rng.random() < 0.7
                 ctx.set(dut.local.ready, ready)
                 ctx.set(dut.bus.ready, ready)
                 assert ctx.get(dut.active)
@@ -125,7 +115,76 @@ def test_router(config, lanes, ecc):
             assert told == wanted
 
     simulate(dut, bench, background=[memory.bench, table])
+
+
+@pytest.mark.parametrize("lanes, ecc", [(2, False), (8, True), (32, False)])
+@pytest.mark.parametrize("config", [(16, 2, 8), (256, 8, 9)])
+def test_router(config, lanes, ecc):
+    config = ExpertsConfig(**dict(zip(("experts", "used", "rows"), config)))
+    rng = np.random.default_rng(lanes)
+    contents = rng.choice([0.0, -0.0, 1.0, 2.5, np.inf, -np.inf, np.nan, -3.0], LINES * LINE_WORDS).astype(
+        np.float32
+    )
+    contents[::3] = rng.normal(size=len(contents[::3]))
+    every = [operands(rng, config, lanes) for _ in range(8)]
+    run(Router(local(lanes, ecc), config, tiles=3), contents, random.Random(lanes), lambda memory: every)
+    seen = {o.get("group_count", 0) for o in every}
     assert 0 in seen and max(seen) > 1
+
+
+NUMBERS = np.arange(16)
+HOSTILE = {
+    "equal": np.full(16, 1.5),
+    "zeros": np.zeros(16),
+    "zeros of both signs": np.where(NUMBERS % 3, -0.0, 0.0),
+    "infinite": np.full(16, np.inf),
+    "negative infinite": np.full(16, -np.inf),
+    "infinities": np.where(NUMBERS % 2, np.inf, -np.inf),
+    "NaN": np.full(16, np.nan),
+    "NaN and infinities": np.choose(NUMBERS % 3, (np.nan, -np.inf, np.inf)),
+    "a number among NaN": np.where(NUMBERS == 11, -3e38, np.nan),
+    "one expert": np.where(NUMBERS == 13, 1.0, -1.0),
+    "one of infinite sums": np.where(NUMBERS % 4, 3e38, -3e38),
+}
+FIRST = {  # the expert that all rows have, if they have one
+    "zeros of both signs": 0,
+    "infinities": 1,
+    "NaN and infinities": 2,
+    "a number among NaN": 11,
+    "one expert": 13,
+    "one of infinite sums": 1,
+}
+KINDS = {
+    "one expert": dict(used=1),
+    "some": dict(used=3),
+    "one of a group": dict(used=1, group_count=4, group_size=4, group_used=1),
+    "of groups": dict(used=4, group_count=4, group_size=4, group_used=2),
+    "of pairs": dict(used=4, group_count=8, group_size=2, group_used=2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_scores(kind):
+    """Scores that are all alike, not finite or no numbers, and one expert for all rows: each row has as many
+    experts as the command says, as the reference has."""
+    rows, line = 5, 360
+    config = ExpertsConfig(experts=16, used=4, rows=rows)
+    weights = np.random.default_rng(1).normal(size=LINES * LINE_WORDS).astype(np.float32)
+    common = dict(experts=16, rows=rows, tiles=1 << OWN, a=0, a_stride=4, b=line, b_stride=4, dst=700)
+    common |= dict(dst_stride=1, list=760)
+
+    def commands(memory):
+        for name, values in HOSTILE.items():
+            o = common | KINDS[kind]
+            at = memory.words[: rows * 4 * LINE_WORDS].reshape(rows, -1)
+            at[:, :16] = values.astype(np.float32)
+            experts = chosen(at[:, :16], o["used"], o.get("group_count", 1), o.get("group_used", 1))
+            assert (experts == experts[0]).all() and (np.diff(experts[0]) > 0).all()
+            if o["used"] == 1 and "group_count" not in o:
+                assert experts[0, 0] == FIRST.get(name, 0)
+            yield o
+
+    run(Router(local(8, False), config, tiles=3), weights, random.Random(kind), commands)
 
 
 @pytest.mark.parametrize(

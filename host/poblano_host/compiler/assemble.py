@@ -32,7 +32,8 @@ def assemble(builder, *, copies=0, pitch=lambda address: 0):
     blocks = Blocks(config, counts, entries)
     for n in order:
         blocks.before(ops[n])
-        *nops, waits = counts.add(n, ops[n].unit, predecessors[n])
+        before = ops[n].opcode is Opcode.EXPERT
+        *nops, waits = counts.add(n, ops[n].unit, predecessors[n], before=before)
         entries += [Entry(ops[n], tuple(w), nop=True) for w in nops] + [Entry(ops[n], tuple(waits))]
     blocks.before(None)
     template = encode(entries)

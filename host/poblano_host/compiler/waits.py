@@ -40,11 +40,11 @@ class Counts:
         clock[unit] = len(self._history[unit])
         self._history[unit].append(clock)
 
-    def add(self, number, unit, predecessors):
+    def add(self, number, unit, predecessors, *, before=False):
         """A list of waits for each command to be issued: NOPs for those that the last, number's own, has no
-        room for."""
+        room for. It acts ``before`` its unit gets it: what the unit knows by then says nothing."""
         history = self._history
-        known = history[unit][-1]
+        known = np.zeros_like(history[unit][-1]) if before else history[unit][-1]
         needed = {}
         for p in predecessors:
             other, count = self._numbers[p]
@@ -56,7 +56,7 @@ class Counts:
             for v, count in needed.items()
             if not any(w != v and clock[v] >= count for w, clock in clocks.items())
         ]
-        clock = known.copy()
+        clock = history[unit][-1].copy()
         for v, _ in kept:
             np.maximum(clock, clocks[v], out=clock)
         kept.sort()

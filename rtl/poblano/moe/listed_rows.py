@@ -60,7 +60,8 @@ class ListedRows(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         command = Signal(CommandLayout(Opcode.GATHER))
-        number, weight, left = Signal(32), Signal(32), Signal(16)
+        number, weight = Signal(32, name="number"), Signal(32, name="weight")
+        left = Signal(16)
         entry = Signal(self.config.line_addr_width + exact_log2(LINE_WORDS // ENTRY_WORDS))
         places = {name: Signal(self.config.place_width, name=f"{name}_place") for name in ("a", "b", "dst")}
         listed = Signal()

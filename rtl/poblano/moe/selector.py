@@ -49,7 +49,8 @@ class Selector(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         number_bits = len(self.number)
-        key, next_number = Signal(KEY_BITS), Signal(number_bits)
+        key = Signal(KEY_BITS)
+        next_number = Signal(number_bits)
         m.d.comb += key.eq(key_of(self.value))
         keys = [Signal(KEY_BITS, name=f"key{n}", reset_less=True) for n in range(self.most)]
         numbers = [Signal(number_bits, name=f"number{n}", reset_less=True) for n in range(self.most)]

@@ -112,7 +112,8 @@ class Sorter(wiring.Component):
 
     def _assign(self, m, kept, assigned, by_expert, count, seen):
         """Counts an assignment's expert, and keeps the assignment with the count before."""
-        arrived, rank = Signal(name="assignment_arrived"), Signal(kept["rank"].shape)
+        arrived = Signal(name="assignment_arrived")
+        rank = Signal(kept["rank"].shape)
         late = Signal(Assignment(self.config))
         again, before = Signal(), Signal.like(rank)  # the count was read while it was written
         with m.If(self.i.valid & self.i.ready):
@@ -143,10 +144,13 @@ class Sorter(wiring.Component):
     def _place_lists(self, m, by_expert, seen):
         """An expert a cycle, its count read in the cycle before: tells those that have rows, and puts the
         list's line in the place of the count. Whether the last was placed."""
-        expert, reading = Signal(range(self.config.experts + 1)), Signal(init=1)
+        expert = Signal(range(self.config.experts + 1))
+        reading = Signal(init=1)
         late, arrived = Signal(range(self.config.experts), name="listed"), Signal(name="count_arrived")
-        slot, line = Signal(len(self.table.slot) + 1), Signal(LOCAL_BITS)
-        begun, placed = Signal(), Signal()
+        slot = Signal(len(self.table.slot) + 1)
+        line = Signal(LOCAL_BITS)
+        begun = Signal()
+        placed = Signal()
         rows, routed = by_expert.read.data, self.table.routed
         now = Mux(begun, line, self.line)
         m.d.comb += [by_expert.read.en.eq(reading), by_expert.read.addr.eq(expert)]
@@ -179,14 +183,14 @@ class Sorter(wiring.Component):
     def _entries(self, m, kept, assigned, by_expert, count):
         """An assignment a cycle, in three: it is read, then its list's line, then it is given. Whether the
         last was taken."""
-        moves, number, place_of, row = (
-            Signal(),
-            Signal.like(count),
-            Signal(range(self.config.used + 1)),
-            Signal(ROW_BITS),
-        )
-        read, looked_up = Signal(), Signal()
-        entry, ended = Signal(kept), Signal()
+        moves = Signal()
+        number = Signal.like(count)
+        place_of = Signal(range(self.config.used + 1))
+        row = Signal(ROW_BITS)
+        read = Signal()
+        looked_up = Signal()
+        entry = Signal(kept)
+        ended = Signal()
         found = data.View(kept, assigned.read.data)
         m.d.comb += [
             moves.eq(~looked_up | self.o.ready),
