@@ -45,6 +45,7 @@ class Both:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(6000)  # beside others on a small machine
 @pytest.mark.parametrize("count", [1, 8])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_prompts_and_answers(name, count):
