@@ -160,8 +160,8 @@ PROPERTIES = (
                 "with m.If(gathers if name == 'a' else ~gathers):",
                 "with m.If(gathers if name != 'b' else ~gathers):",
             ),
-            Mutation("weight left out", MODULE, "row[immediate].eq(weight)", "row[immediate].eq(number)"),
-            Mutation("more rows", MODULE, "row.rows.eq(1)", "row.rows.eq(left)"),
+            Mutation("weight left out", MODULE, "row[immediate].eq(weight)", "row[immediate].eq(0)"),
+            Mutation("more rows", MODULE, "row.rows.eq(1)", "row.rows.eq(command.rows)"),
         ),
     ),
 )

@@ -317,7 +317,7 @@ PROPERTIES = tuple(
         method="induction",
         depth=1,
         sat=True,
-        frames=24,
+        frames=8 + 4 * size[1] * size[2],
         timeout=600,
         mutations=mutations,
     )
