@@ -74,7 +74,7 @@ def expected(o, memory):
         entries = words[LINE_WORDS * line :][: 2 * len(route.rows)]
         entries[0::2], entries[1::2] = route.rows.astype(np.uint32).view(np.float32), route.weights
         table.append((slot, route.expert, len(route.rows), line))
-    return words, [] if o["quiet"] else table
+    return words, [] if o.get("quiet") else table
 
 
 def run(dut, contents, rng, commands):
