@@ -7,6 +7,7 @@ from poblano.config import ConfigError
 from poblano.isa.commands import ErrorCode
 from poblano.isa.regions import Access
 from poblano_host.compiler import CompileError
+from poblano_host.compiler.outputs import Product
 from poblano_host.compiler.template import Bound
 from poblano_host.models import FloatModel
 from poblano_host.models.operators import Attention
@@ -133,7 +134,7 @@ def test_check(model, monkeypatch):
     assert len(list(session.generate(PROMPT, 2))) == 3
     attention = session.model.graph.of(Attention)[1]
     caches = session.compiled.memory.cache(attention)
-    (_, values), *_ = caches.layout.values(0, 0, 0, 1)
+    (_, values), *_ = caches.layout.values(0, Product(0, 1, 1, False, 0, 0), 0, 1)
     Wrong.where = caches.address[0] + values["mem_addr"] + 5
     with pytest.raises(
         Mismatch, match=f"positions 0 on: memory differs .* the first byte is at 0x{Wrong.where:x}$"
