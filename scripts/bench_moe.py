@@ -166,8 +166,7 @@ def of_peak(program, events, routes, case):
     products = [s for s in its if program.commands[int(s["command"])].opcode is Opcode.MATMUL]
     cycles = max(int(s["end"]) for s in its) - min(int(s["start"]) for s in products)
     macs = 3 * case.sizes.dim * case.sizes.ffn_dim * sum(rows for _, rows, _ in routes)
-    array = case.config.tile.array
-    return macs / (cycles * case.config.tiles * array.rows * array.cols)
+    return macs / (cycles * case.config.macs_per_cycle)
 
 
 def _of_expert(label):

@@ -79,10 +79,11 @@ class StagedProcessor(Processor):
         """Give the checked command to its queue, or one that passes others over to all, if there is room."""
         o, now = self._commands[self._next], self.clock.now
         expert = o.opcode == Opcode.EXPERT
-        if expert and (self._found is None or self._found > now):
-            self._awaits = self._found is None
-            if self._found is not None:
-                self.clock.at(self._found, self._dispatch)
+        if expert and self._found is None:
+            self._awaits = True
+            return
+        if expert and self._found > now:
+            self.clock.at(self._found, self._dispatch)
             return
         counts = expert and o.passes or {o.unit: 1}
         self._blocked: int | None = next((unit for unit in counts if self._queues[unit].full), None)

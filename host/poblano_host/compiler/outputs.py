@@ -5,6 +5,9 @@ from functools import cached_property
 from itertools import accumulate
 
 from poblano.config import BLOCK, LINE_WORDS, ChipConfig
+from poblano.isa.commands import Opcode
+
+from .timing import Timing
 
 __all__ = ["Outputs", "Part", "Product", "out_words"]
 
@@ -95,16 +98,18 @@ class Outputs:
         return -(-blocks * BLOCK // self._cols)
 
     def _fit(self, blocks):
-        columns, groups, tile = blocks * BLOCK, self._groups(blocks), self.config.tile
+        columns, groups = blocks * BLOCK, self._groups(blocks)
         whole = blocks == self.head_blocks or not columns % self._cols or not self._cols % columns
         in_page = groups == 1 or self.config.memory.paging is not None
-        array, drain = tile.array, self._cols // tile.scalers
-        time = lambda n: (
-            self._groups(n) * max(array.passes * max(n * self.rows, array.items), n * self.rows * drain)
-        )
         short = groups == self._groups(1) or not self.short
-        few = self.rows * blocks << (groups - 1).bit_length() <= tile.tokens
-        return whole and in_page and short and few and time(blocks) <= blocks * time(1)
+        few = self.rows * blocks << (groups - 1).bit_length() <= self.config.tile.tokens
+        return whole and in_page and short and few and self._step(blocks) <= blocks * self._step(1)
+
+    def _step(self, blocks):
+        """Cycles that the array takes for a step along K of a product of so many blocks."""
+        segments = self.config.tile.array.segments
+        product = dict(rows=blocks * self.rows, k_blocks=segments, groups=self._groups(blocks))
+        return Timing(self.config).of(Opcode.MATMUL, product)[0]
 
 
 def out_words(config, head_blocks):

@@ -379,6 +379,13 @@ class _Piece:
                 )
                 line += groups * s.array.cols // LINE_WORDS
 
+    def _scaled(self, part, numbers):
+        """Operands that read a part of the outputs, each row times its number."""
+        place = dict(a=self.outputs + part.line, a_stride=part.stride)
+        return dict(
+            rows=self.item.rows, blocks=part.blocks, **place, op1=AluOp.MUL, sel1=Select.ROW, c=numbers
+        )
+
     def _add(self):
         """Outputs and sums of the spans so far, times what the maximum's growth makes of them, plus this
         one's."""
@@ -387,13 +394,7 @@ class _Piece:
         self._scalars(a=self.total, op1=AluOp.ADD, sel1=Select.B, b=self.sum, dst=self.total, label="total")
         for part in self.of_values.parts:
             self._vector(
-                rows=self.item.rows,
-                blocks=part.blocks,
-                a=self.outputs + part.line,
-                a_stride=part.stride,
-                op1=AluOp.MUL,
-                sel1=Select.ROW,
-                c=self.factor,
+                **self._scaled(part, self.factor),
                 op2=AluOp.ADD,
                 sel2=Select.B,
                 b=self.line + part.line,
@@ -432,14 +433,8 @@ class _Piece:
         for part in self.of_values.parts:
             self._vector(
                 s.tiles,
-                rows=item.rows,
+                **self._scaled(part, self.total),
                 share=item.heads,
-                blocks=part.blocks,
-                a=self.outputs + part.line,
-                a_stride=part.stride,
-                op1=AluOp.MUL,
-                sel1=Select.ROW,
-                c=self.total,
                 sink=Sink.QUANTISE,
                 activation=s.formats.linear,
                 dst=s.normed + item.first * sizes.attended_blocks + head * sizes.head_blocks + part.block,
