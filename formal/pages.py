@@ -5,6 +5,7 @@ from functools import partial
 from types import SimpleNamespace
 
 from amaranth.hdl import *
+from amaranth.utils import exact_log2
 
 from poblano.axi.paging import WINDOW_BIT, PagingConfig
 from poblano.axi.signature import AXIConfig
@@ -14,6 +15,7 @@ from poblano.isa.regions import PageLimits
 
 from .harness import Harness, Mutation, Property, Watch
 
+HOME_BITS = 30
 ROWS = (1, 2, 4)
 """Numbers of rows. What is checked is linear in them, and solvers find products of variables hard."""
 
@@ -27,13 +29,19 @@ class Rows(Harness):
 
     def prove(self, m):
         paging, region = self.paging, self.opcode.definition.memory
-        config = SimpleNamespace(memory=SimpleNamespace(paging=paging, most_bytes=1 << 32))
+        memory = SimpleNamespace(
+            paging=paging, most_bytes=paging.homes << HOME_BITS, home_bytes=1 << HOME_BITS
+        )
+        config = SimpleNamespace(memory=memory)
         o = SimpleNamespace(mem_addr=self.free("address", 40), mem_stride=self.free("stride", 32))
         if region.count:
             setattr(o, region.count, self.free(region.count, 20))
-        limits = PageLimits(self.free("bytes", 32), self.free("count", range(paging.pages + 1)))
+        limits = PageLimits(
+            self.free("bytes", 32), self.free("count", range(paging.pages + 1)), self.free("home", 32)
+        )
         size = self.free("size", WINDOW_BIT)
-        self.assume((limits.bytes <= paging.stride) & (limits.count <= paging.pages))
+        self.assume((limits.bytes <= paging.part) & (limits.count <= paging.pages))
+        self.assume(limits.home <= 1 << HOME_BITS)
         for o.rows in ROWS:
             allowed = Cat(span.end <= end for span, end in region.within(o, config, size, limits)).all()
             byte = self.free(f"byte_of_{o.rows}", 32)
@@ -53,6 +61,10 @@ class Rows(Harness):
         self.check(f"slot {name}", inside | (slot < paging.slots) & (paging.slot(address) == slot))
         self.check(f"page {name}", inside | (paging.page(address) < limits.count))
         self.check(f"offset {name}", inside | (paging.offset(address) < limits.bytes))
+        if paging.homes > 1:
+            self.check(f"part {name}", inside | (paging.home(address) == paging.home(o.mem_addr)))
+            self.check(f"one home {name}", outside | (address[HOME_BITS:] == o.mem_addr[HOME_BITS:]))
+            self.check(f"beside pages {name}", outside | (address[:HOME_BITS] < limits.home))
         if row:
             self.cover(f"its page {name}", allowed & window & (paging.page(address) == row))
         self.cover(f"the end {name}", allowed & window & (paging.offset(address) == limits.bytes - 1))
@@ -62,20 +74,24 @@ class Translates(Harness):
     """Tables of two pages; a lookup is answered when it likes. Entries change only while there are no
     addresses inside."""
 
-    PAGING = PagingConfig(slots=1, pages=2)
     VIRTUAL = AXIConfig(addr_width=WINDOW_BIT + 1, data_width=8)
-    PHYSICAL = AXIConfig(addr_width=14, data_width=8)
+
+    def __init__(self, homes):
+        super().__init__()
+        self.homes = homes
 
     def prove(self, m):
-        paging = self.PAGING
-        dut = self.add(
-            "dut", AddressTranslator(self.VIRTUAL, self.PHYSICAL, paging), driven=("answer", "i__payload")
-        )
+        paging = PagingConfig(slots=1, pages=2, homes=self.homes)
+        bits = exact_log2(self.homes)
+        physical = AXIConfig(addr_width=14 + bits, data_width=8)
+        translator = AddressTranslator(self.VIRTUAL, physical, paging, home_bytes=1 << 14)
+        dut = self.add("dut", translator, driven=("answer", "i__payload"))
         table = [self.constant(f"entry{n}", 2) for n in range(paging.entries)]
         burst, window = dut.i.payload, self.free("window")
-        page, offset = self.free("page"), self.free("offset", 14)
+        page, offset, home = self.free("page"), self.free("offset", 14), self.free("in", bits)
+        place = Cat(offset, home)
         m.d.comb += [
-            burst.addr.eq(Mux(window, Cat(offset, C(0, paging.offset_bits - 14), page), offset)),
+            burst.addr.eq(Mux(window, Cat(offset, C(0, paging.part_bits - 14), home, page), place)),
             burst.addr[WINDOW_BIT].eq(window),
             burst.id.eq(self.free("id")),
             burst.len.eq(self.free("length", 2)),
@@ -95,7 +111,8 @@ class Translates(Harness):
         self.assume(~dut.forget | ~dut.i.valid & ~looking)
         self.check("one at a time", ~asks | ~looking)
 
-        expected = Mux(window, Cat(C(0, 12), Mux(page, table[1], table[0])) + offset, offset)[:14]
+        begins = Cat(C(0, 12), Mux(page, table[1], table[0]))
+        expected = Mux(window, Cat((begins + offset)[:14], home), place)
         put, get = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
         sent = dut.o.payload
         watch = Watch(
@@ -121,15 +138,19 @@ class Translates(Harness):
 REGIONS, TRANSLATOR = "poblano.isa.regions", "poblano.axi.translator"
 WITHIN = (
     Mutation("any stride", REGIONS, "span.stride == paging.stride", "span.stride != 0"),
-    Mutation("rows not counted", REGIONS, "choose(inside & by_page, 1, 0)", "0"),
+    Mutation("rows not counted", REGIONS, "choose(by_page, 1, 0)", "0"),
     Mutation(
         "offset left out",
         REGIONS,
         "choose(inside, paging.offset(span.base), span.base)",
         "choose(inside, 0, span.base)",
     ),
-    Mutation("any page", REGIONS, "choose(inside, paging.page(span.base), 0)", "0"),
-    Mutation("any slot", REGIONS, "inside & (paging.slot(span.base) < paging.slots)", "inside"),
+    Mutation(
+        "any page", REGIONS, "choose(inside, paging.page(span.base), outside[0].base)", "outside[0].base"
+    ),
+    Mutation(
+        "any slot", REGIONS, "choose(paging.slot(span.base) < paging.slots, limits.count, 0)", "limits.count"
+    ),
     Mutation(
         "memory's end",
         REGIONS,
@@ -145,16 +166,37 @@ TRANSLATES = (
         "~inside | known & (number == wanted)",
         "~inside | (known | asked) & (number == wanted)",
     ),
-    Mutation("offset left out", TRANSLATOR, "page + burst.addr[:bits]", "page"),
+    Mutation(
+        "offset left out", TRANSLATOR, "Cat(C(0, low), entry) + burst.addr[:part]", "Cat(C(0, low), entry)"
+    ),
     Mutation(
         "all translated",
         TRANSLATOR,
-        "Mux(inside, page + burst.addr[:bits], burst.addr)",
-        "page + burst.addr[:bits]",
+        "Mux(inside, Cat(page[: self.home_bits], burst.addr[part:bits]), burst.addr)",
+        "Cat(page[: self.home_bits], burst.addr[part:bits])",
     ),
     Mutation("asked twice", TRANSLATOR, "self.i.valid & ~usable & ~asked", "self.i.valid & ~usable"),
 )
-PAGING = PagingConfig(slots=4, pages=8)
+IN_HOMES = (
+    Mutation("any place in a home", REGIONS, "choose(inside, 1, outside[0].extent)", "1"),
+    Mutation("past a home's end", REGIONS, "limits.home", "2 * limits.home"),
+    Mutation(
+        "rows anywhere",
+        REGIONS,
+        "choose(inside, choose(by_page, 1, 0), outside[0].stride)",
+        "choose(inside & by_page, 1, 0)",
+    ),
+)
+OF_HOMES = (
+    Mutation(
+        "another home",
+        TRANSLATOR,
+        "Cat(page[: self.home_bits], burst.addr[part:bits])",
+        "page[: self.home_bits]",
+    ),
+    Mutation("into the next home", TRANSLATOR, "page[: self.home_bits]", "page"),
+)
+PAGING, PARTS = PagingConfig(slots=4, pages=8), PagingConfig(slots=4, pages=8, homes=4)
 PROPERTIES = (
     *(
         Property(
@@ -167,9 +209,26 @@ PROPERTIES = (
         )
         for opcode in (Opcode.STREAM, Opcode.LOAD, Opcode.STORE_WORD)
     ),
+    *(
+        Property(
+            f"{opcode.name.lower()}_of_homes",
+            partial(Rows, opcode, PARTS),
+            f"of a {opcode.name} that is let through, on a chip of several homes, every byte is in one home, "
+            "of memory that it may use or of its part of a page that its slot has",
+            frames=2,
+            mutations=IN_HOMES if opcode is Opcode.LOAD else (),
+        )
+        for opcode in (Opcode.STREAM, Opcode.LOAD, Opcode.STORE_WORD)
+    ),
+    Property(
+        "translator_of_homes",
+        partial(Translates, 2),
+        "the same of pages with a part in each of two homes",
+        mutations=OF_HOMES,
+    ),
     Property(
         "translator",
-        Translates,
+        partial(Translates, 1),
         "bursts leave in order, once, those of the window at the address that the table says; none waits "
         "but for an entry or room",
         mutations=TRANSLATES,

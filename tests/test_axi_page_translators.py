@@ -1,6 +1,7 @@
 """AXIReadTranslator and AXIWriteTranslator: bursts of the window go where the table says, others where they
 did, in order and with pauses everywhere; behind an entry that is broken nothing is read or written."""
 
+from dataclasses import replace
 import random
 
 import pytest
@@ -16,13 +17,15 @@ PAGING = PagingConfig(slots=2, pages=4)
 VIRTUAL = AXIConfig(addr_width=40, data_width=8 * BEAT, id_width=2)
 PHYSICAL = AXIConfig(addr_width=20, data_width=8 * BEAT, id_width=2)
 SIZES = VIRTUAL, PHYSICAL, PAGING
+HOMES, HOME_BYTES = replace(PAGING, homes=2), 1 << 19
 
 
 class Table:
     """Answers lookups when it likes; ``entries`` are the pages' addresses."""
 
-    def __init__(self, dut, entries, rng, stall=0.0, failed=()):
+    def __init__(self, dut, entries, rng, stall=0.0, failed=(), paging=PAGING):
         self.dut, self.entries, self.rng, self.stall, self.failed = dut, entries, rng, stall, failed
+        self.paging = paging
         self.lookups = []
 
     async def run(self, ctx):
@@ -45,29 +48,36 @@ class Table:
         """Where an address is in memory."""
         if address >> 39 == 0:
             return address
-        number, offset = divmod(address - (1 << 39), PAGING.stride)
-        return self.entries[number] + offset
+        number, offset = divmod(address - (1 << 39), self.paging.stride)
+        home, offset = divmod(offset, self.paging.stride // self.paging.homes)
+        return home * HOME_BYTES + self.entries[number] + offset
 
 
-def some_bursts(rng):
+def some_bursts(rng, paging=PAGING):
     """Bursts inside of 4 KiB, of memory and of pages of 12 KiB."""
     found = []
     for _ in range(150):
         inside = rng.randrange(0, PAGE_ALIGNMENT, 64) + PAGE_ALIGNMENT * rng.randrange(3)
         slot, page = rng.randrange(PAGING.slots), rng.choice((0, 0, 1, 2, 3))
-        address = inside if rng.random() < 0.3 else PAGING.address(slot, page, inside)
+        home = rng.randrange(paging.homes)
+        address = inside + home * HOME_BYTES
+        if rng.random() >= 0.3:
+            address = paging.address(slot, page, inside, home)
         found += [(address, rng.randint(1, 16))] * rng.choice((1, 1, 3))
     return found
 
 
 @pytest.mark.parametrize("stall, memory_stall, table_stall", [(0, 0, 0), (0.2, 0.6, 0.3), (0.7, 0.1, 0.8)])
 @pytest.mark.parametrize("writes", [False, True])
-def test_bursts(writes, stall, memory_stall, table_stall):
+@pytest.mark.parametrize("paging", [PAGING, HOMES], ids=["one home", "two homes"])
+def test_bursts(paging, writes, stall, memory_stall, table_stall):
     rng = random.Random(f"{writes} {stall}")
-    bursts = some_bursts(rng)
-    dut = (AXIWriteTranslator if writes else AXIReadTranslator)(*SIZES)
-    frames = rng.sample(range(4, 80), PAGING.entries)
-    table = Table(dut, [3 * PAGE_ALIGNMENT * n for n in frames], rng, table_stall)
+    bursts = some_bursts(rng, paging)
+    home_bytes = HOME_BYTES if paging.homes > 1 else None
+    kind = AXIWriteTranslator if writes else AXIReadTranslator
+    dut = kind(VIRTUAL, PHYSICAL, paging, home_bytes=home_bytes)
+    frames = rng.sample(range(4, 40 if home_bytes else 80), paging.entries)
+    table = Table(dut, [3 * PAGE_ALIGNMENT * n for n in frames], rng, table_stall, paging=paging)
     options = dict(beat_bytes=BEAT, rng=rng)
     if writes:
         master = WriteMaster(dut.i, bursts, ids=4, stall=stall, **options)

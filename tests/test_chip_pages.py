@@ -21,7 +21,11 @@ from tests.test_first_light import dump
 PAGED = chip(4, 4, lanes=2, tiles=2, data_width=64, vmem_lines=512, amem_blocks=128).with_memory(
     paging=PagingConfig(slots=4, pages=4)
 )
-SETTINGS = {"page tables": PAGED, "with check bits": PAGED.with_ecc()}
+SETTINGS = {
+    "page tables": PAGED,
+    "with check bits": PAGED.with_ecc(),
+    "two homes": PAGED.with_memory(homes=2, home_bytes=1 << 19),
+}
 DATA, RING = 1 << 16, 64
 """Bytes that programs reach without page tables, and commands in the ring."""
 OPCODES = ("LOAD", "STORE", "STORE_BLOCK", "STORE_SCALE", "STORE_WORD")
@@ -37,8 +41,9 @@ def hostile(rng, config):
     near = rng.choice(
         (PAGE_BYTES - row, PAGE_BYTES - row, PAGE_BYTES, row * rng.randrange(PAGE_BYTES // row))
     )
-    offset = rng.choice((0, near, near, near + 8, rng.getrandbits(paging.offset_bits)))
-    address = paging.address(rng.choice((0, 0, 1, 1, 2, 3, 4)), rng.randrange(5), offset)
+    offset = rng.choice((0, near, near, near + 8, rng.getrandbits(paging.part_bits)))
+    home = rng.randrange(paging.homes)
+    address = paging.address(rng.choice((0, 0, 1, 1, 2, 3, 4)), rng.randrange(5), offset, home)
     address = address // row * row if rng.random() < 0.9 else address
     strides = (0, row, row, -row, PAGE_BYTES, *[paging.stride] * 4, paging.stride + row)
     stride, rows = rng.choice(strides) % (1 << 32), rng.choice((1, 1, 2, 3, 6))
@@ -59,12 +64,14 @@ class Chips:
         counts = page_counts(config)
         pages = rng.sample(range(sum(counts) + 6), sum(counts))
         size = first + PAGE_BYTES * (sum(counts) + 6)
-        self.sim, self.golden = (open_backend(name, config, size, ring) for name in ("sim", "golden"))
-        self.extents = [
-            (first + PAGE_BYTES * n, first + PAGE_BYTES * (n + 1)) for n in range(sum(counts) + 6)
-        ]
-        self.owned = [self.extents[n] for n in pages]
-        self.others = [extent for extent in self.extents if extent not in self.owned]
+        homes = [home * config.memory.bytes_of_home for home in range(config.memory.homes)]
+        self.sim, self.golden = (
+            open_backend(name, config, homes[-1] + size, ring) for name in ("sim", "golden")
+        )
+        parts = lambda n: [home + first + PAGE_BYTES * n for home in homes]
+        extents = lambda numbers: [(at, at + PAGE_BYTES) for n in numbers for at in parts(n)]
+        self.owned = extents(pages)
+        self.others = extents(n for n in range(sum(counts) + 6) if n not in pages)
         contents = rng.randbytes(DATA), [rng.randbytes(PAGE_BYTES) for _ in self.owned]
         for backend in (self.sim, self.golden):
             backend.write(0, contents[0])
@@ -73,7 +80,7 @@ class Chips:
             for start, _ in self.others:
                 backend.write(start, rng.randbytes(PAGE_BYTES))
             backend.use_pages(first, PAGE_BYTES)
-            at = iter(start for start, _ in self.owned)
+            at = iter(first + PAGE_BYTES * n for n in pages)
             for slot, count in enumerate(counts):
                 backend.set_pages(slot, [next(at) for _ in range(count)])
         self._secrets = self._others()
@@ -104,6 +111,7 @@ class Chips:
     [
         pytest.param("page tables", marks=pytest.mark.slow),
         pytest.param("with check bits", marks=pytest.mark.nightly),
+        pytest.param("two homes", marks=pytest.mark.slow),
     ],
 )
 def test_programs_reach_their_own_pages_alone(setting):
@@ -123,7 +131,7 @@ def test_programs_reach_their_own_pages_alone(setting):
     chips.sim.close()
 
 
-@pytest.mark.parametrize("setting", ["page tables"])
+@pytest.mark.parametrize("setting", ["page tables", "two homes"])
 def test_random_programs(setting):
     """Valid commands, of which half are of the window, each behind the one before."""
     rng = random.Random(7)

@@ -17,6 +17,7 @@ CHIPS = {
     "16x16": chip(vmem_lines=4096, amem_blocks=1024),
     "32x32, one tile": chip(tiles=1, rows=32, cols=32, vmem_lines=4096, amem_blocks=1024),
     "64x64": chip(rows=64, cols=64, lanes=16, vmem_lines=8192, amem_blocks=2048),
+    "4 homes": chip(tiles=4, vmem_lines=4096, amem_blocks=1024).with_memory(homes=4, home_bytes=1 << 24),
 }
 MODELS = {
     "heads of a block": {},
@@ -83,7 +84,7 @@ def test_where_pages_are():
     compiled = CompiledModel(tiny_model(), config, slots=4, pages=7)
     assert compiled.page_positions == 32 and compiled.pages.count == 7
     assert compiled.pages.first % 4096 == compiled.pages.bytes % 4096 == 0
-    assert compiled.pages.extent == (compiled.pages.first, compiled.memory_bytes)
+    assert compiled.pages.extents == [(compiled.pages.first, compiled.memory_bytes)]
     assert compiled.pages.first >= compiled.ring[0] + 64 * compiled.ring[1]
     assert len(compiled.whole_tables) == 2  # of three pages each
     assert CompiledModel(tiny_model(), config, slots=4, pages=1).pages.count == 3

@@ -16,14 +16,7 @@ from poblano.isa.topology import LARGEST, UnitKind
 from poblano_host.golden import rules as golden_rules
 from tb.bench import CHECKER, run
 from tb.control.configs import CHECKED
-from tb.control.random_commands import (
-    PAGE_BYTES,
-    mutated,
-    opcode_names,
-    page_counts,
-    page_tables,
-    valid_command,
-)
+from tb.control.random_commands import mutated, opcode_names, page_limits, page_tables, valid_command
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = 1 << 24
@@ -272,7 +265,7 @@ def code_of(data, config=DESK, memory_bytes=MEMORY, check=check):
         if check is golden_rules.check:
             check(data, config, memory_bytes, page_tables(config, memory_bytes))
         else:
-            check(data, config, memory_bytes, page_bytes=PAGE_BYTES, page_counts=page_counts(config))
+            check(data, config, memory_bytes, **page_limits(config))
     except CommandError as error:
         return error.code.name
     return None
@@ -413,7 +406,7 @@ def test_two_readings(config):
         assert code == code_of(data, config, memory, golden_rules.check), (data.hex(), memory)
         seen[code] += 1
         if code is None:
-            ours = check(data, config, memory, page_bytes=PAGE_BYTES, page_counts=page_counts(config))
+            ours = check(data, config, memory, **page_limits(config))
             golden = golden_rules.check(data, config, memory, page_tables(config, memory))
             assert (ours.opcode.name, ours.unit, ours.waits) == (golden.opcode, golden.unit, golden.waits)
             assert ours.operands.keys() == golden.operands.keys()

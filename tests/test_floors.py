@@ -11,14 +11,14 @@ SOURCES = {"rtl": "rtl", "host": "host", "fpga": "fpga", "formal": "", "tb": "",
 """Folders with Python files, and the folder that their modules' names begin in."""
 
 FLOORS = (
-    ("poblano.clock_gate",),
+    ("poblano.clock_gate", "poblano.config_error"),
     ("poblano.verilog",),
     ("poblano.formats", "poblano.ecc"),
     ("poblano.stream",),
     ("poblano.axi",),  # knows nothing of a chip
     ("poblano.dram",),  # nor does this
     ("poblano.isa.header", "poblano.isa.topology"),  # sizes of commands bound those of a chip
-    ("poblano.local_config", "poblano.config_error"),
+    ("poblano.local_config",),
     ("poblano.array_config", "poblano.experts_config"),
     ("poblano.memory_config", "poblano.config_file"),
     ("poblano.config",),

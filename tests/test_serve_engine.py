@@ -50,10 +50,16 @@ def serve(engine, arrivals):
 
 
 @pytest.mark.parametrize(
-    "tiles, paging, pages, seed",
-    [(1, None, None, 0), (2, None, None, 1), (1, PAGES, None, 2), (2, PAGES, 5, 3)],
+    "tiles, homes, paging, pages, seed",
+    [
+        (1, 1, None, None, 0),
+        (2, 1, None, None, 1),
+        (1, 1, PAGES, None, 2),
+        (2, 1, PAGES, 5, 3),
+        (4, 4, PAGES, 5, 4),
+    ],
 )
-def test_answers_are_those_of_each_request_alone(tiles, paging, pages, seed):
+def test_answers_are_those_of_each_request_alone(tiles, homes, paging, pages, seed):
     """Prompts in chunks beside tokens of others, several answers to one prompt, and more requests than
     places; with few pages sequences are preempted."""
     generator = np.random.default_rng(seed)
@@ -63,7 +69,7 @@ def test_answers_are_those_of_each_request_alone(tiles, paging, pages, seed):
         request = Request(id=f"r{n}", prompt=prompt, tokens=int(generator.integers(1, 8)), count=1 + (n == 3))
         sampler = Sampler(temperature=float(n % 2), seed=n)
         arrivals.append((int(generator.integers(0, 12)), request, sampler))
-    served = engine(tiles=tiles, paging=paging, pages=pages)
+    served = engine(tiles=tiles, homes=homes, paging=paging, pages=pages)
     answers, endings = serve(served, arrivals)
     for _, request, sampler in arrivals:
         for index in range(request.count):
@@ -107,10 +113,11 @@ def test_rows_of_logits_are_not_read_whole(monkeypatch):
     assert len(reads) == 4 + blocks + rows  # the largest of all blocks are read once in a step
 
 
+@pytest.mark.parametrize("homes", [1, 2])
 @pytest.mark.parametrize("paging", [None, PAGES])
-def test_another_owner_finds_nothing(monkeypatch, paging):
+def test_another_owner_finds_nothing(monkeypatch, paging, homes):
     """The caches of a sequence that has ended are zero when another one gets them."""
-    served = engine(sequences=1, paging=paging, pages=2)
+    served = engine(sequences=1, paging=paging, pages=2, homes=homes)
     memory, compiled, seen = served.backend.memory, served.compiled, []
     run = served._run
 
@@ -120,7 +127,11 @@ def test_another_owner_finds_nothing(monkeypatch, paging):
             places = compiled.memory.caches
             extents = [(at, place.layout.size) for place in places for at in place.address]
             if paging is not None:
-                extents = [(compiled.pages.address(page), compiled.pages.bytes) for page in part.pages]
+                extents = [
+                    (home + compiled.pages.address(page), compiled.pages.bytes)
+                    for home in compiled.pages.homes
+                    for page in part.pages
+                ]
             seen.append(any(np.any(memory[at : at + size]) for at, size in extents))
         return run(step)
 

@@ -183,7 +183,8 @@ class Model:
         paging, compiled = self.config.memory.paging, self.compiled
         count = -(-compiled.context // compiled.page_positions)
         page = paging.slot(address) * count + paging.page(address)
-        return compiled.pages.address(page) + paging.offset(address)
+        home = compiled.pages.homes[paging.home(address)]
+        return home + compiled.pages.address(page) + paging.offset(address)
 
     def _together(self, commands):
         """Bursts of a stream that are seen as one: one, if there are few, or a part of the weight FIFO and

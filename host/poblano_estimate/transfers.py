@@ -46,8 +46,7 @@ class Memories:
         self._places = [*self._homes, *self._buffers]
         self._size, self._buffer = memory.bytes_of_home, memory.bytes_of_home - memory.kv_bytes
         self._paging, self._translate = memory.paging, translate
-        self._pages, self._bases = {}, {}  # by master its last page; by page where it is
-        self._offset_bits = 0 if memory.paging is None else memory.paging.offset_bits
+        self._pages, self._bases = {}, {}  # by master its last page; by a home's part of a page where it is
         self.beat_bytes = memory.data_bytes
 
     def ask(self, burst, cycle):
@@ -57,14 +56,15 @@ class Memories:
         if self._paging is not None and burst.master != FETCH:
             cycle += AddressTranslator.LATENCY
             if self._paging.inside(burst.address):
-                page = burst.address >> self._offset_bits
+                page = burst.address >> self._paging.offset_bits
                 if self._pages.get(burst.master) != page:
                     self._pages[burst.master] = page
                     cycle += AddressTranslator.LOOKUP
-                if page not in self._bases:
-                    first = page << self._offset_bits
-                    self._bases[page] = self._translate(first) - first
-                burst.address += self._bases[page]
+                part = burst.address >> self._paging.part_bits
+                if part not in self._bases:
+                    first = part << self._paging.part_bits
+                    self._bases[part] = self._translate(first) - first
+                burst.address += self._bases[part]
         place = self._places[self.place_of(burst.address)] if len(self._places) > 1 else self._places[0]
         burst.address %= self._size
         self._clock.at(cycle, place.arrive, burst)

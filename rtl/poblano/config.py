@@ -260,12 +260,18 @@ def _tile64(**array):
     )
 
 
-def _hbm3_homes(count):
-    """As many homes of 1 GiB, each two pseudo-channels of HBM3 side by side: 64 bytes a cycle."""
+def _hbm3_homes(count, pages):
+    """As many homes of 1 GiB, each two pseudo-channels of HBM3 side by side: 64 bytes a cycle. Sequences have
+    ``pages`` pages at most."""
     dram = DramConfig(channels=2)
-    size = dram.timing.bytes
     return MemoryConfig(
-        data_width=512, addr_width=40, outstanding=16, homes=count, home_bytes=size, dram=dram
+        data_width=512,
+        addr_width=39,
+        outstanding=16,
+        homes=count,
+        home_bytes=dram.timing.bytes,
+        dram=dram,
+        paging=PagingConfig(pages=pages),
     )
 
 
@@ -313,12 +319,12 @@ def _one_tile64():
     return ChipConfig(tiles=1, tile=_tile64(), memory=MemoryConfig(data_width=256, bandwidth=Fraction(32)))
 
 
-def _hbm3_chip(tiles, queue_depth):
+def _hbm3_chip(tiles, queue_depth, pages):
     return ChipConfig(
         tiles=tiles,
         formats=_FORMATS64,
         tile=_tile64(load_rows=2),
-        memory=_hbm3_homes(tiles),
+        memory=_hbm3_homes(tiles, pages),
         queue_depth=queue_depth,
     )
 
@@ -354,8 +360,8 @@ PRESETS = _Presets(
     desk=_desk,
     **{"desk-moe": _desk_moe},
     tile64=_one_tile64,
-    flagship=lambda: _hbm3_chip(16, 8),
-    quad=lambda: _hbm3_chip(4, 4),
+    flagship=lambda: _hbm3_chip(16, 8, pages=256),
+    quad=lambda: _hbm3_chip(4, 4, pages=512),
 )
 """``nano`` fits a small FPGA; ``ulx3s`` is the same for a board, with a controller of its
 SDRAM and a port for its host; ``desk`` is

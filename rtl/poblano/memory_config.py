@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from .axi.bursts import BOUNDARY_BYTES
 from .axi.homes import HomesConfig
-from .axi.paging import WINDOW_BIT, PagingConfig
+from .axi.paging import PAGE_ALIGNMENT, WINDOW_BIT, PagingConfig
 from .axi.signature import AXIConfig
 from .config_error import FOLLOWS, between, power_of_two, require
 from .dram.config import DramConfig
@@ -73,11 +73,13 @@ class MemoryConfig:
             )
         if self.dram is not None:
             self._check_dram(self.dram.timing)
-        require(
-            self.paging is None or not self.kv_bytes and self.homes == 1 and self.addr_width <= WINDOW_BIT,
-            f"paging needs one home without a KV buffer (paging = false takes the page tables away), and a "
-            f"memory addr_width of at most {WINDOW_BIT}",
-        )
+        if self.paging is not None:
+            require(
+                not self.kv_bytes and self.addr_width <= WINDOW_BIT,
+                f"paging needs homes without KV buffers (paging = false takes the page tables away), and a "
+                f"memory addr_width of at most {WINDOW_BIT}",
+            )
+            object.__setattr__(self, "paging", replace(self.paging, homes=self.homes))
         require(
             isinstance(self.bandwidth, Rational) and 0 < self.bandwidth <= self.data_bytes,
             f"memory bandwidth must be above 0 and at most {self.data_bytes} bytes per cycle, not "
@@ -116,9 +118,19 @@ class MemoryConfig:
         return 1 << self.addr_width if self.homes == 1 else self.home_bytes
 
     @property
+    def home_bits(self):
+        """Of an address in a home."""
+        return exact_log2(self.bytes_of_home)
+
+    @property
     def most_bytes(self):
         """Bytes of memory that the chip can address."""
         return self.homes * self.bytes_of_home
+
+    @property
+    def home_end(self):
+        """With page tables and several homes, bytes of a home, divided by 4,096; else 0."""
+        return self.home_bytes // PAGE_ALIGNMENT if self.paging is not None and self.homes > 1 else 0
 
     @property
     def kv_buffers(self):

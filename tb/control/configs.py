@@ -86,8 +86,11 @@ CHECKED = (
     _config("wide", tiles=1, lanes=16, width=512),
     _config("pages", tiles=2).with_memory(paging=PagingConfig(slots=4, pages=16)),
     replace(_config("experts", tiles=2, lanes=16), experts=ExpertsConfig(experts=100, used=7, rows=20)),
+    _config("page_parts", tiles=4).with_memory(
+        homes=2, home_bytes=1 << 15, paging=PagingConfig(slots=4, pages=16)
+    ),
     _config("homes", tiles=4).with_memory(homes=2, home_bytes=1 << 15),
 )
 """The checker's: fewer and more lanes than a line has words, several segments, the smallest and the largest
-memories, all formats and two, beats of two lines, page tables, experts, and
-two homes."""
+memories, all formats and two, beats of two lines, page tables, experts,
+two homes, and both of the last and the first."""

@@ -11,12 +11,23 @@ from poblano_host.golden.commands import FORMS, NAMES, NO_WAIT, DecodedCommand
 from poblano_host.golden.pages import PageTables
 from poblano_host.golden.rules import check
 
-__all__ = ["PAGE_BYTES", "mutated", "opcode_names", "page_counts", "page_tables", "valid_command"]
+__all__ = [
+    "HOME_BYTES",
+    "PAGE_BYTES",
+    "mutated",
+    "opcode_names",
+    "page_counts",
+    "page_limits",
+    "page_tables",
+    "valid_command",
+]
 
 BLOCK, LINE_BYTES, LINE_WORDS = 32, 32, 8
 MAX_BLOCKS = 2047
 PAGE_BYTES = 12288
 """Of a page of chips with page tables."""
+HOME_BYTES = 24576
+"""Of a home, of several, that are not of pages."""
 
 
 def opcode_names(config):
@@ -30,10 +41,15 @@ def page_counts(config):
     return [] if paging is None else [paging.pages, 3, 0, 1][: paging.slots]
 
 
+def page_limits(config):
+    """What :func:`page_tables` has, for the checks that the hardware's derive from."""
+    return dict(page_bytes=PAGE_BYTES, page_counts=page_counts(config), home_bytes=HOME_BYTES)
+
+
 def page_tables(config, memory_bytes):
     """The golden chip's page tables of so many pages."""
     tables = PageTables(config, memory_bytes)
-    tables.page_bytes = PAGE_BYTES
+    tables.page_bytes, tables.home_bytes = PAGE_BYTES, HOME_BYTES
     for slot, count in enumerate(page_counts(config)):
         tables.set(slot, [0] * count)
     return tables
@@ -64,11 +80,12 @@ def _memory(rng, memory_bytes, rows, row_bytes, unit):
 
 
 def _home(config, tile):
-    """The first byte of a tile's home, and the bytes of it; all of memory if that is the only one."""
+    """A tile's home, and the bytes of it that are not of pages; all of memory if that is the only one."""
     memory = config.memory
     if memory.homes == 1:
         return 0, 2**memory.addr_width
-    return tile // (config.tiles // memory.homes) * memory.home_bytes, memory.home_bytes
+    size = memory.home_bytes if memory.paging is None else HOME_BYTES
+    return tile // (config.tiles // memory.homes), size
 
 
 class _Operands:
@@ -81,6 +98,8 @@ class _Operands:
         most = 2**memory.addr_width if memory.homes == 1 else memory.homes * memory.home_bytes
         self.memory_bytes = min(memory_bytes, most)
         self.home, self.home_bytes = _home(config, tile)
+        several = memory.paging is not None and memory.homes > 1
+        self.reach = min(HOME_BYTES, memory_bytes) if several else self.memory_bytes
         self.tile, self.array = config.tile, config.tile.array
         self.row_lines = max(LINE_WORDS, self.tile.lanes) // LINE_WORDS
         self.rows = 1 + _pick(rng, rng.choice((0, 7, 0xFFFE)))
@@ -95,10 +114,21 @@ class _Operands:
     def memory(self, row_bytes, unit):
         if self.config.memory.paging is not None and row_bytes <= PAGE_BYTES and self.rng.random() < 0.5:
             return self.paged(row_bytes, unit) | dict(rows=self.rows)
-        return _memory(self.rng, self.memory_bytes, self.rows, row_bytes, unit) | dict(rows=self.rows)
+        return _memory(self.rng, self.reach, self.rows, row_bytes, unit) | dict(rows=self.rows)
 
-    def paged(self, row_bytes, unit):
-        """Rows in the window of page tables: of one page, or one of each page."""
+    def at_home(self, row_bytes, unit):
+        """Rows in the home of the unit's tile, of page tables or not."""
+        start, homes = self.home * self.config.memory.home_bytes, self.config.memory.homes
+        if homes == 1:
+            return self.memory(row_bytes, unit)
+        if self.config.memory.paging is not None and row_bytes <= PAGE_BYTES and self.rng.random() < 0.5:
+            return self.paged(row_bytes, unit, self.home) | dict(rows=self.rows)
+        size = min(self.memory_bytes - start, self.home_bytes)
+        operands = _memory(self.rng, size, self.rows, row_bytes, unit) | dict(rows=self.rows)
+        return operands | dict(mem_addr=start + operands["mem_addr"])
+
+    def paged(self, row_bytes, unit, home=None):
+        """Rows in the window of page tables: of one page, or one of each page; in any home or in this one."""
         rng, paging = self.rng, self.config.memory.paging
         slot, count = rng.choice([(n, count) for n, count in enumerate(page_counts(self.config)) if count])
         by_page = self.rows <= count and rng.random() < 0.5
@@ -108,13 +138,14 @@ class _Operands:
             stride = paging.stride
         elif self.rows == 1:
             stride = rng.getrandbits(32)
-        return dict(mem_addr=paging.address(slot, page, offset), mem_stride=stride)
+        home = rng.randrange(paging.homes) if home is None else home
+        return dict(mem_addr=paging.address(slot, page, offset, home), mem_stride=stride)
 
     def nop(self):
         return {}
 
     def _lines(self, local):
-        lines = 1 + _pick(self.rng, min(self.tile.vmem_lines, self.memory_bytes // LINE_BYTES) - 1)
+        lines = 1 + _pick(self.rng, min(self.tile.vmem_lines, self.reach // LINE_BYTES) - 1)
         beat = self.config.memory.data_bytes
         unit = max(1, beat // LINE_BYTES)
         lines = max(unit, min(lines, (1 << 20) - 1) // unit * unit)
@@ -141,13 +172,9 @@ class _Operands:
 
     def stream(self):
         word = self.config.stream_bytes
-        size = min(self.memory_bytes - self.home, self.home_bytes)
+        size = min(self.memory_bytes - self.home * self.config.memory.home_bytes, self.home_bytes)
         row_bytes = word * (1 + _pick(self.rng, min(size, (1 << 32) - 1) // word - 1))
-        if self.config.memory.homes == 1:
-            return self.memory(row_bytes, word) | dict(row_bytes=row_bytes)
-        operands = _memory(self.rng, size, self.rows, row_bytes, word)
-        operands["mem_addr"] += self.home
-        return operands | dict(rows=self.rows, row_bytes=row_bytes)
+        return self.at_home(row_bytes, word) | dict(row_bytes=row_bytes)
 
     def matmul(self):
         rng, tile, array = self.rng, self.tile, self.array

@@ -5,11 +5,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from poblano.axi.lite import AXILiteSignature
+from poblano.axi.paging import PAGE_ALIGNMENT
 from poblano.control.checker import CommandChecker
 from poblano.control.processor import CommandProcessor
 from poblano.isa.commands import COMMAND_BYTES
 from poblano.verilog import place
-from tb.control.random_commands import PAGE_BYTES, page_counts
+from tb.control.random_commands import HOME_BYTES, PAGE_BYTES, page_counts
 
 __all__ = ["CheckerTop", "ProcessorTop"]
 
@@ -47,6 +48,8 @@ class CheckerTop(wiring.Component):
                 m.d.comb += checker.pages.bytes.eq(PAGE_BYTES)
                 for slot, count in enumerate(page_counts(config)):
                     m.d.comb += checker.pages.counts[slot].eq(count)
+                if config.memory.homes > 1:
+                    m.d.comb += checker.home_end.eq(HOME_BYTES // PAGE_ALIGNMENT)
             m.d.comb += [
                 checker.memory_size.eq(self.memory_size),
                 checker.i.payload.eq(self.i),

@@ -204,7 +204,8 @@ class KVPlaces:
         paging = config.memory.paging
         if paging is None:
             return cls(layout, tuple(heads), tuple(image.reserve_caches(slots * layout.size)), layout.size)
-        return cls(layout, tuple(heads), (image.reserve_in_page(layout.size),), paging.pages * paging.stride)
+        pitch = paging.pages * paging.stride
+        return cls(layout, tuple(heads), tuple(image.reserve_in_page(layout.size)), pitch)
 
     def in_memory(self, config):
         """The part of the caches that lies in memory, not in KV buffers, from 0 to 1."""

@@ -67,15 +67,17 @@ class Image:
         return [(home + 1) * self.memory.bytes_of_home - self._cached for home in homes]
 
     def reserve_in_page(self, size):
-        """Address, in the window of page tables, of ``size`` bytes of the first page of the first slot."""
+        """Address for each home, in the window of page tables, of ``size`` bytes of its part of the first
+        slot's first page."""
         paging, at = self.memory.paging, self.page_bytes
         self.page_bytes += align(size, CACHE_UNIT)
-        if self.page_bytes > paging.stride:
+        if self.page_bytes > paging.part:
+            of_home = "" if paging.homes == 1 else " in each home"
             raise CompileError(
-                f"{self.what} needs pages of at least {self.page_bytes} bytes; the chip's have at most "
-                f"{paging.stride}"
+                f"{self.what} needs pages of at least {self.page_bytes} bytes{of_home}; the chip's have at "
+                f"most {paging.part}"
             )
-        return paging.address(0, 0, at)
+        return [paging.address(0, 0, at, home) for home in range(paging.homes)]
 
     def cached(self, address):
         """Whether an address is of the caches, where these are apart from all else."""

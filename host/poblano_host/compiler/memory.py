@@ -25,17 +25,19 @@ __all__ = ["ModelMemory", "PageRoom"]
 @dataclass(frozen=True)
 class PageRoom:
     """Where pages lie in memory: ``count`` of ``bytes`` bytes, ``used`` of which hold something, from
-    ``first`` on."""
+    ``first`` on. Of several homes each has a part of ``bytes`` of each page, as far from its start; ``homes``
+    are the starts."""
 
     first: int
     bytes: int
     count: int
     used: int
+    homes: tuple = (0,)
 
     @property
-    def extent(self):
-        """(first, end) address."""
-        return self.first, self.address(self.count)
+    def extents(self):
+        """(first, end) address in each home."""
+        return [(home + self.first, home + self.address(self.count)) for home in self.homes]
 
     def address(self, page):
         return self.first + page * self.bytes
@@ -119,11 +121,14 @@ class ModelMemory:
         memory with them."""
         address, room = self._image.reserve(COMMAND_BYTES * commands), None
         if self.config.memory.paging is not None and self._caches:
+            memory = self.config.memory
             size = align(self._image.page_bytes, PAGE_ALIGNMENT)
-            left = self.config.memory.most_bytes - self._image.size
+            left = memory.bytes_of_home - self._image.level()
             pages = max(least, min(pages, left // size))
-            room = PageRoom(self._image.reserve(pages * size), size, pages, self._image.page_bytes)
-            self.extents = [*self.extents, room.extent]
+            first, *_ = (self._image.reserve(pages * size, home) for home in range(memory.homes))
+            homes = tuple(home * memory.bytes_of_home for home in range(memory.homes))
+            room = PageRoom(first, size, pages, self._image.page_bytes, homes)
+            self.extents = [*self.extents, *room.extents]
         return address, room, self._image.size
 
     def pitch_at(self, address):

@@ -131,8 +131,9 @@ class CompiledModel:
         paging, found = self.config.memory.paging, list(self.memory.work)
         if self.pages is not None:
             for slot, pages in enumerate(self.whole_tables):
-                starts = (paging.address(slot, page) for page in range(len(pages)))
-                found += [(start, start + self.pages.bytes) for start in starts]
+                for page in range(len(pages)):
+                    starts = (paging.address(slot, page, 0, home) for home in range(paging.homes))
+                    found += [(start, start + self.pages.bytes) for start in starts]
         return found
 
     @property

@@ -146,7 +146,7 @@ class Campaign:
         regions += [("weights", first, first + len(data)) for first, data in compiled.image]
         regions += [("activations", first, end) for first, end in compiled.memory.work]
         if compiled.pages is not None:
-            regions.append(("activations", *compiled.pages.extent))
+            regions += [("activations", *extent) for extent in compiled.pages.extents]
         found += memory_places(regions, self.config)
         return {kind: Places(p for p in found if p.kind == kind) for kind in KINDS_OF_BITS}
 

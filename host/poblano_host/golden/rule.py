@@ -82,6 +82,14 @@ class Rules:
             ErrorCode.MEMORY_RANGE,
             f"memory bytes 0x{o['mem_addr']:x} to 0x{end:x} pass the end at 0x{size:x}",
         )
+        if self.tables.slots and self.tables.homes > 1:
+            within = end - o["mem_addr"] // self.tables.home_size * self.tables.home_size
+            require(
+                within <= self.tables.home_bytes,
+                ErrorCode.MEMORY_RANGE,
+                f"memory bytes 0x{o['mem_addr']:x} to 0x{end:x} are not in the first "
+                f"0x{self.tables.home_bytes:x} bytes of a home",
+            )
 
     def activation(self):
         known = self.config.tile.array.arithmetic.activations

@@ -140,6 +140,14 @@ class _Stream(Rules):
         o, size = self.o, self.config.memory.home_bytes
         tiles = self.config.tiles // self.config.memory.homes
         start = self.own // tiles * size
+        if (place := self.tables.split(o["mem_addr"])) is not None:
+            _, _, home, _ = place
+            require(
+                home == self.own // tiles,
+                ErrorCode.HOME,
+                f"the part of a page is in home {home}, not in that of tile {self.own}",
+            )
+            return
         end = o["mem_addr"] + (o["rows"] - 1) * o["mem_stride"] + o["row_bytes"]
         require(
             start <= o["mem_addr"] and end <= start + size,

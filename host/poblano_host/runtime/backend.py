@@ -64,8 +64,8 @@ class Backend(Protocol):
         """Zeros in the bytes ``first`` to ``end`` - 1 of memory, multiples of a word, by the chip."""
 
     def use_pages(self, first, page_bytes):
-        """Memory from ``first`` on is for pages of ``page_bytes``, which commands reach through page tables
-        alone."""
+        """Memory, or each home's of several, from ``first`` on is for pages of ``page_bytes``, which
+        commands reach through page tables alone."""
 
     def set_pages(self, slot, addresses):
         """The page table of a slot: the addresses of its pages in memory, multiples of 4 KiB."""

@@ -179,9 +179,12 @@ class Ring:
         return ChipError(stop.code, stop.index, stop.unit, command, stop.completed, label)
 
     def use_pages(self, first, page_bytes):
-        """Memory from ``first`` on is for pages of ``page_bytes``, which commands reach through page tables
-        alone."""
-        self._write_wide("MEMORY_SIZE", first)
+        """Memory, or each home's of several, from ``first`` on is for pages of ``page_bytes``, which
+        commands reach through page tables alone."""
+        if self.config.memory.homes == 1:
+            self._write_wide("MEMORY_SIZE", first)
+        else:
+            self._write("HOME_END", first // PAGE_ALIGNMENT)
         self._write("PAGE_BYTES", page_bytes)
 
     def set_pages(self, slot, addresses):

@@ -3,6 +3,7 @@
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from ..verilog import place
 from .paging import PagingConfig
@@ -19,14 +20,23 @@ class _PageTranslator(wiring.Component):
 
     SIGNATURE: type
 
-    def __init__(self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig, *, ecc=False):
+    def __init__(
+        self,
+        virtual: AXIConfig,
+        physical: AXIConfig,
+        paging: PagingConfig,
+        *,
+        home_bytes: int | None = None,
+        ecc=False,
+    ):
         self.virtual, self.physical, self.paging, self.ecc = virtual, physical, paging, ecc
+        self.home_bytes = 1 << physical.addr_width if home_bytes is None else home_bytes
         super().__init__(
             {
                 "i": In(self.SIGNATURE(virtual)),
                 "o": Out(self.SIGNATURE(physical)),
                 "lookup": Out(stream.Signature(range(paging.entries))),
-                "answer": In(PageAnswer(physical.addr_width)),
+                "answer": In(PageAnswer(exact_log2(self.home_bytes))),
                 "answered": In(1),
                 "forget": In(1),
             }
@@ -34,7 +44,7 @@ class _PageTranslator(wiring.Component):
 
     def _translate(self, m, inside, outside):
         """Translates the addresses of channel ``inside``; whether an entry has failed."""
-        addresses = AddressTranslator(self.virtual, self.physical, self.paging)
+        addresses = AddressTranslator(self.virtual, self.physical, self.paging, home_bytes=self.home_bytes)
         place(m, "addresses", addresses)
         connect(m, flipped(inside), addresses.i)
         connect(m, addresses.o, flipped(outside))
@@ -63,6 +73,7 @@ class AXIReadTranslator(_PageTranslator):
     ----------
     virtual, physical : AXIConfig of the master and of memory
     paging : PagingConfig
+    home_bytes : as of :class:`AddressTranslator`
     ecc : whether entries have check bits
 
     Members
@@ -94,6 +105,7 @@ class AXIWriteTranslator(_PageTranslator):
     ----------
     virtual, physical : AXIConfig of the master and of memory
     paging : PagingConfig
+    home_bytes : as of :class:`AddressTranslator`
     ecc : whether entries have check bits
 
     Members

@@ -14,7 +14,8 @@ __all__ = ["AddressTranslator", "PageAnswer"]
 
 
 class PageAnswer(data.StructLayout):
-    """The page's address, divided by 4,096, of a table's entry, and whether check bits have ``failed``."""
+    """The page's address in a home, divided by 4,096, of a table's entry, and whether check bits have
+    ``failed``; addresses in a home have ``addr_width`` bits."""
 
     def __init__(self, addr_width):
         super().__init__({"entry": addr_width - exact_log2(PAGE_ALIGNMENT), "failed": 1})
@@ -35,6 +36,7 @@ class AddressTranslator(wiring.Component):
     virtual : AXIConfig of the master, with addresses of 40 bits
     physical : AXIConfig of memory, of fewer
     paging : PagingConfig
+    home_bytes : of each home, a power of two; by default of a memory of one
 
     Members
     -------
@@ -48,14 +50,17 @@ class AddressTranslator(wiring.Component):
     LATENCY, LOOKUP = 1, 2
     """Cycles of an address, and those until an entry has come."""
 
-    def __init__(self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig):
+    def __init__(
+        self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig, *, home_bytes: int | None = None
+    ):
         self.virtual, self.physical, self.paging = virtual, physical, paging
+        self.home_bits = physical.addr_width if home_bytes is None else exact_log2(home_bytes)
         super().__init__(
             {
                 "i": In(stream.Signature(virtual.address)),
                 "o": Out(stream.Signature(physical.address)),
                 "lookup": Out(stream.Signature(range(paging.entries))),
-                "answer": In(PageAnswer(physical.addr_width)),
+                "answer": In(PageAnswer(self.home_bits)),
                 "answered": In(1),
                 "forget": In(1),
                 "failed": Out(1),
@@ -72,14 +77,15 @@ class AddressTranslator(wiring.Component):
         known, asked = Signal(), Signal()  # an entry is kept; one is on its way
         number, entry = Signal.like(wanted), Signal.like(self.answer.entry)
         usable = Signal()
-        page = Cat(C(0, low), entry)
+        part = self.paging.part_bits
+        page = Cat(C(0, low), entry) + burst.addr[:part]
         m.d.comb += [
             usable.eq(~inside | known & (number == wanted)),
             skid.i.valid.eq(self.i.valid & usable),
             self.i.ready.eq(skid.i.ready & usable),
             put.id.eq(burst.id),
             put.len.eq(burst.len),
-            put.addr.eq(Mux(inside, page + burst.addr[:bits], burst.addr)),
+            put.addr.eq(Mux(inside, Cat(page[: self.home_bits], burst.addr[part:bits]), burst.addr)),
             self.lookup.payload.eq(wanted),
             self.lookup.valid.eq(self.i.valid & ~usable & ~asked),
         ]

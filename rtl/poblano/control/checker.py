@@ -6,6 +6,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..axi.paging import PAGE_ALIGNMENT
 from ..config import ChipConfig
 from ..isa.commands import COMMAND_BYTES, NO_UNIT, ErrorCode, Opcode
 from ..isa.expressions import none_of, some
@@ -64,6 +65,8 @@ class CommandChecker(wiring.Component):
     -------
     memory_size : In(41), bytes of memory; stable while a command is checked.
     pages : In(PageLimitsLayout), with page tables: what a page and each slot have; stable too
+    home_end : In(32), with page tables and several homes: bytes of each that are not of pages, divided by
+        4,096; stable too
     i : In(stream of 512 bits), the command.
     o : Out(stream of CheckedLayout)
     """
@@ -76,6 +79,7 @@ class CommandChecker(wiring.Component):
         paging = config.memory.paging
         super().__init__(
             ({} if paging is None else {"pages": In(PageLimitsLayout(paging))})
+            | ({} if paging is None or paging.homes == 1 else {"home_end": In(32)})
             | {
                 "memory_size": In(SIZE_BITS),
                 "i": In(stream.Signature(8 * COMMAND_BYTES)),
@@ -131,7 +135,8 @@ class CommandChecker(wiring.Component):
         slot, count = Signal(range(paging.slots)), Signal(counts.shape().elem_shape)
         m.d.comb += slot.eq(paging.slot(address))
         m.d.sync += count.eq(counts[slot])
-        return PageLimits(self.pages.bytes, count)
+        home = self.home_end * PAGE_ALIGNMENT if paging.homes > 1 else None
+        return PageLimits(self.pages.bytes, count, home)
 
     def _code_before_ranges(self, command, operands):
         """The code of the first rule that fails; the ranges come after these."""

@@ -115,7 +115,7 @@ class CommandProcessor(wiring.Component):
                 ecc["dram_events"] = In(DramEvents(config)).array(config.memory.homes)
         memory, pages = config.memory, {}
         if memory.paging is not None:
-            pages["page_write"] = Out(PageWrite(memory.paging, addr_width=memory.addr_width))
+            pages["page_write"] = Out(PageWrite(memory.paging, addr_width=memory.home_bits))
         super().__init__(
             ecc
             | pages
@@ -140,7 +140,7 @@ class CommandProcessor(wiring.Component):
         m = Module()
         count = self.config.units
         values = {
-            name: Signal(r.width, name=name.lower(), init=getattr(self.config, r.part) if r.part else 0)
+            name: Signal(r.width, name=name.lower(), init=r.first(self.config))
             for name, r in registers_of(self.config).items()
         }
         counters = [
@@ -178,8 +178,7 @@ class CommandProcessor(wiring.Component):
 
     def _pages(self, m, values, written, word, checker, paging):
         """The registers of page tables; PAGE_INDEX goes on with each entry."""
-        pages = PageRegisters(paging, addr_width=self.config.memory.addr_width)
-        place(m, "page_registers", pages)
+        pages = place(m, "page_registers", PageRegisters(paging, addr_width=self.config.memory.home_bits))
         m.d.comb += [
             pages.index.eq(values["PAGE_INDEX"]),
             pages.bytes.eq(values["PAGE_BYTES"]),
@@ -189,6 +188,8 @@ class CommandProcessor(wiring.Component):
             checker.pages.eq(pages.limits),
             self.page_write.eq(pages.write),
         ]
+        if paging.homes > 1:
+            m.d.comb += checker.home_end.eq(values["HOME_END"])
         with m.If(written["PAGE_ENTRY"]):
             m.d.sync += values["PAGE_INDEX"].eq(values["PAGE_INDEX"] + 1)
 

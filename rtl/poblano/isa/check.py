@@ -49,6 +49,12 @@ def _check_ranges(definition, o, config, memory_bytes, limits):
                 f"{where} 0x{span.base:x} to 0x{span.end:x} pass the end at 0x{size:x}",
             )
         for numbers, count in pages:
+            if numbers.end > count and not config.memory.paging.inside(o.mem_addr):
+                _fail(
+                    ErrorCode.MEMORY_RANGE,
+                    f"memory bytes 0x{o.mem_addr:x} to 0x{end:x} are not all in the first 0x{count:x} bytes "
+                    "of a home",
+                )
             if numbers.end > count:
                 _fail(
                     ErrorCode.MEMORY_RANGE,
@@ -86,20 +92,21 @@ def _check_overlaps(definition, o, config):
                 )
 
 
-def _limits(o, config, page_bytes, page_counts):
+def _limits(o, config, page_bytes, page_counts, home_bytes):
     """The :class:`~.regions.PageLimits` of a command's operands, None without page tables."""
     if config.memory.paging is None or not hasattr(o, "mem_addr"):
         return None
     slot = config.memory.paging.slot(o.mem_addr)
-    return PageLimits(page_bytes, page_counts[slot] if slot < len(page_counts) else 0)
+    return PageLimits(page_bytes, page_counts[slot] if slot < len(page_counts) else 0, home_bytes)
 
 
-def check(data, config, memory_bytes, *, page_bytes=0, page_counts=()):
+def check(data, config, memory_bytes, *, page_bytes=0, page_counts=(), home_bytes=None):
     """The decoded command of ``data`` (64 bytes) if ``config``'s chip with ``memory_bytes`` of memory
     executes it; memory that the port can't address does not count.
 
     A chip with page tables has pages of ``page_bytes``, and in each slot's table so many as ``page_counts``
-    says; the slots behind have none.
+    says; the slots behind have none. With several homes too, ``home_bytes`` of each (None: all) are not of
+    pages.
 
     Raises :class:`CommandError` with the code of the first rule that fails.
     """
@@ -119,6 +126,8 @@ def check(data, config, memory_bytes, *, page_bytes=0, page_counts=()):
     for rule in opcode.definition.checks:
         if rule.broken(o, config):
             _fail(rule.code, rule.message(o, config))
-    _check_ranges(opcode.definition, o, config, memory_bytes, _limits(o, config, page_bytes, page_counts))
+    beside_pages = config.memory.home_bytes if home_bytes is None else home_bytes
+    limits = _limits(o, config, page_bytes, page_counts, beside_pages)
+    _check_ranges(opcode.definition, o, config, memory_bytes, limits)
     _check_overlaps(opcode.definition, o, config)
     return command

@@ -93,10 +93,12 @@ class Range(NamedTuple):
 
 
 class PageLimits(NamedTuple):
-    """What page tables allow a command: the bytes of a page, and the pages of the slot that it names."""
+    """What page tables allow a command: the bytes of a page, in each home, and the pages of the slot that it
+    names; with several homes, the bytes of each home that are not of pages."""
 
     bytes: Any
     count: Any
+    home: Any = None
 
 
 def usable(memory_bytes, c):
@@ -165,13 +167,16 @@ class MemoryRegion:
         return Span(o.mem_addr, o.mem_stride, o.rows, row)
 
     def within(self, o, c, memory_bytes, limits):
-        """(span, size) of all that must end within so much: of memory of ``memory_bytes``, or of the window
-        of page tables, where either every row is in the page behind the one before, or all are in one page,
-        within :class:`PageLimits`."""
+        """(span, size) of all that must end within so much: of memory of ``memory_bytes``, with page tables
+        all in one home of several, or of the window, where either every row is in the page behind the one
+        before, or all are in one page, within :class:`PageLimits`."""
         span, size, paging = self.span(o), usable(memory_bytes, c), c.memory.paging
         if paging is None:
             return [(span, size)]
         inside, by_page = paging.inside(span.base), span.stride == paging.stride
+        outside = Span(0, 0, span.rows, 0), 0
+        if paging.homes > 1:
+            outside = span._replace(base=span.base & (c.memory.home_bytes - 1)), limits.home
         return [
             (
                 span._replace(
@@ -182,12 +187,12 @@ class MemoryRegion:
             ),
             (
                 Span(
-                    choose(inside, paging.page(span.base), 0),
-                    choose(inside & by_page, 1, 0),
+                    choose(inside, paging.page(span.base), outside[0].base),
+                    choose(inside, choose(by_page, 1, 0), outside[0].stride),
                     span.rows,
-                    choose(inside, 1, 0),
+                    choose(inside, 1, outside[0].extent),
                 ),
-                choose(inside & (paging.slot(span.base) < paging.slots), limits.count, 0),
+                choose(inside, choose(paging.slot(span.base) < paging.slots, limits.count, 0), outside[1]),
             ),
         ]
 
@@ -199,5 +204,13 @@ class MemoryRegion:
             or_,
             (choose(o.unit == unit, size * topology.home_of(topology.tile_of(unit)), 0) for unit in units),
         )
+        span, paging = self.span(o), c.memory.paging
         # Only an address whose higher bits are those of the start is less than a home's size after this.
-        return self.span(o)._replace(base=o.mem_addr ^ start)
+        if paging is None:
+            return span._replace(base=o.mem_addr ^ start)
+        inside = paging.inside(o.mem_addr)
+        return span._replace(
+            base=choose(inside, paging.home(o.mem_addr) * size, o.mem_addr) ^ start,
+            stride=choose(inside, 0, span.stride),
+            extent=choose(inside, 1, span.extent),
+        )

@@ -3,6 +3,7 @@ addresses."""
 
 from dataclasses import dataclass
 import enum
+from operator import attrgetter
 
 from .header import COUNT_BITS
 
@@ -106,6 +107,10 @@ class Register:
             wide = any(field.width > 1 for field in self.fields)
             text = "bits " * wide + (", " if wide else "; ").join(field.text for field in self.fields)
             object.__setattr__(self, "doc", f"{self.doc}: {text}" if self.doc else text)
+
+    def first(self, config):
+        """What one that the chip writes nothing to holds after a reset."""
+        return attrgetter(self.part)(config) if self.part else 0
 
 
 REGISTERS = {
@@ -222,8 +227,8 @@ REGISTERS = {
             "PAGE_BYTES",
             0x60,
             "rw",
-            "bytes of a page, at most those of a page in the window. Only in chips with page tables, as are "
-            "the next three",
+            "bytes of a page, with several homes of its part in each, at most what the window has for them. "
+            "Only in chips with page tables, as are the next three",
             paging=True,
         ),
         Register(
@@ -238,8 +243,8 @@ REGISTERS = {
             "PAGE_ENTRY",
             0x68,
             "rw",
-            "writing it writes the entry at PAGE_INDEX, the page's address in memory divided by 4,096, and "
-            "adds 1 to PAGE_INDEX",
+            "writing it writes the entry at PAGE_INDEX, the page's address in memory, with several homes in "
+            "each, divided by 4,096, and adds 1 to PAGE_INDEX",
             paging=True,
         ),
         Register(
@@ -266,6 +271,14 @@ REGISTERS = {
             "ro",
             "EXPERT commands without an expert, since the counters were cleared",
             experts=True,
+        ),
+        Register(
+            "HOME_END",
+            0x7C,
+            "rw",
+            "bytes of each home, divided by 4,096, that commands reach without page tables. Only in chips "
+            "with page tables and several homes; after a reset all",
+            part="memory.home_end",
         ),
     )
 }
@@ -295,7 +308,7 @@ def registers_of(config):
     return {
         name: r
         for name, r in REGISTERS.items()
-        if (not r.part or getattr(config, r.part))
+        if (not r.part or r.first(config))
         and (not r.paging or config.memory.paging is not None)
         and (not r.experts or config.experts is not None)
     }
@@ -318,5 +331,5 @@ def constants(config):
 
 def resets(config):
     """What the registers of a chip hold after a reset, by their names; the others hold 0."""
-    parts = {name: getattr(config, r.part) for name, r in registers_of(config).items() if r.part}
+    parts = {name: r.first(config) for name, r in registers_of(config).items() if r.part}
     return constants(config) | parts

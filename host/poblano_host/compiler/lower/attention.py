@@ -87,8 +87,9 @@ class _Piece:
         part = s.shape.firsts[item.part]
         self.token, self.end, self.tokens = item.first - part, item.end - part, s.shape.parts[item.part].count
         self.lower = self.token + 1 - window if self.windowed else FIRST
-        # Of a single token V's scales come page by page, as they lie: fewer and longer rows of memory.
-        self.by_page = self.layout.paged and self.tokens == 1 and sizes.head_blocks > 1
+        # Of a single token V's scales come page by page, as they lie, if a block's are short rows of memory.
+        short = self.layout.granule == BLOCK and sizes.head_blocks > 1
+        self.by_page = self.layout.paged and self.tokens == 1 and short
         self._positions()
         self.blocks = self.granules * (sizes.key_granule // BLOCK)
         self.key_blocks = plan.span(window) // BLOCK
