@@ -7,8 +7,11 @@ import pytest
 
 from poblano.config import BLOCK, LINE_BYTES, preset
 from poblano_host.compiler import Chunk, CompiledModel
+from poblano_host.models import Model
 from poblano_host.runtime.backend import GoldenBackend, open_backend, place_model, write_pieces
 from poblano_host.runtime.logits import Logits, LogitsRow, first_largest, largest
+from poblano_host.runtime.sampler import Sampler
+from poblano_host.runtime.session import Session
 from tests.models_tiny import Run, chip, tiny_model
 from tests.test_compiler_model import CONFIGS
 
@@ -158,6 +161,18 @@ def test_one_row_is_searched_by_the_tiles():
     assert row.chosen == row.best == row.values.argmax()
     compiled = CompiledModel(tiny_model(), chip())
     assert compiled.memory.maxima is None and not compiled.step([1, 2], 0, logits="all").maxima
+
+
+@pytest.mark.parametrize("temperature", [0, 0.8])
+@pytest.mark.parametrize("tiles", [1, 2, 3])
+def test_no_number_at_all(tiles, temperature):
+    """Where all logits are NaN the token is 0, not one of those behind the vocabulary, which are not NaN."""
+    model = tiny_model(vocab=70)
+    nothing = {"output_norm.weight": np.full_like(model.tensors["output_norm.weight"], NAN)}
+    model = Model(model.config, model.tensors | nothing, None)
+    session = Session(model, chip(tiles=tiles), backend="golden", context=64)
+    steps = session.generate([1, 2], 3, Sampler(temperature=temperature))
+    assert [token for _, token in steps if token is not None] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

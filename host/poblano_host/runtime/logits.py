@@ -121,10 +121,12 @@ class Logits:
 
     @cached_property
     def _chosen(self):
-        """The first of the largest of the tiles' results; None if the tiles have not searched."""
+        """The first of the largest of the tiles' results; None if the tiles have not searched, or if all
+        logits are NaN: then one behind them is found, as those are minus infinity."""
         kind = np.dtype([("value", np.float32), ("token", np.uint32)])
         found = [np.frombuffer(self._backend.read(place, 8), kind)[0] for place in self._program.best]
         if not found:
             return None
         values = np.array([result["value"] for result in found])
-        return int(found[first_largest(values)]["token"])
+        token = int(found[first_largest(values)]["token"])
+        return token if token < self._vocab else None
