@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A layer of a mixture of experts on the RTL in simulation: cycles against the roofline, bytes that were read
 without use, bytes that are requested before they are waited for, and what routing and experts without rows
-take; and of experts with 64 rows or more, how much of the arrays' peak their products reach.
+take; and of experts with 64 rows or more, how much of the arrays' peak their products reach. Beside each
+stands ``whole_experts``, the most of the roofline that memory would allow if each tile had whole experts.
 
 Every case is run on the golden chip too, and all of memory is compared. The weights are random.
 """
@@ -212,6 +213,20 @@ def empty_expert_cycles(case):
     return (whole.cycles - less.cycles) / empty
 
 
+def whole_experts(case, draws=2000, seed=0):
+    """What memory's bandwidth could reach at most if each tile had whole experts instead of some columns of
+    each: the mean number of used experts of a tile over the largest, of tokens that choose at random."""
+    sizes, tokens = case.sizes, case.sequences * case.tokens
+    generator = np.random.default_rng(seed)
+    mean = most = 0
+    for _ in range(draws):
+        scores = generator.random((tokens, sizes.experts))
+        chosen = np.unique(np.argpartition(scores, sizes.used - 1, axis=1)[:, : sizes.used])
+        of_tile = np.bincount(chosen % case.config.tiles, minlength=case.config.tiles)
+        mean, most = mean + of_tile.mean(), most + of_tile.max()
+    return mean / most
+
+
 def measure(case):
     """The figures of a :class:`Case`."""
     program, run, routes = _compared(case)
@@ -226,6 +241,7 @@ def measure(case):
         experts_used=len(routes),
         bytes_read=run.bytes_read,
         bytes_unused_experts=max(0, more - (MOST_AHEAD * COMMAND_BYTES if unused else 0)),
+        whole_experts=round(whole_experts(case), 4),
     )
     if case.peak_bar is not None:
         if min(rows for _, rows, _ in routes) < ROWS:

@@ -4,7 +4,7 @@ import pytest
 
 from poblano.config import preset
 from poblano_host.compiler import CompiledModel
-from scripts.bench_moe import Case, Sizes, empty_expert_cycles, measure, step_bytes
+from scripts.bench_moe import Case, Sizes, empty_expert_cycles, measure, step_bytes, whole_experts
 
 SMALL = Sizes(64, 64, 2, 1, 8, 2, head_dim=32)
 
@@ -18,6 +18,14 @@ def test_step_bytes():
     size = compiled.memory.experts(compiled.model.graph.node("layer0.ffn_experts")).size
     for fewer, more in zip(found, found[1:]):
         assert size < more - fewer < size + 64 * 40
+
+
+def test_whole_experts():
+    """Two of two experts on two tiles, two of four, where each third pair is on one tile, and all of them."""
+    sizes = lambda experts, used: Sizes(64, 64, 2, 1, experts, used, head_dim=32)
+    assert whole_experts(Case("desk-moe", sizes(2, 2), 1)) == 1
+    assert whole_experts(Case("desk-moe", sizes(4, 2), 1)) == pytest.approx(3 / 4, abs=0.02)
+    assert whole_experts(Case("desk-moe", sizes(4, 2), 64)) == 1
 
 
 @pytest.mark.slow

@@ -135,6 +135,10 @@ class ModelMemory:
         """Bytes from what a layer has at an address to what the next one has, if they are :attr:`alike`."""
         if not self._image.cached(address):
             return self.pitch
+        return self._pitch_of_caches
+
+    @cached_property
+    def _pitch_of_caches(self):
         first, second = (self.cache(node).address[0] for node in self.graph.of(Attention)[:2])
         return second - first
 
