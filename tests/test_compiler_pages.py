@@ -8,6 +8,7 @@ import pytest
 
 from poblano.config import PagingConfig
 from poblano_host.compiler import Chunk, CompiledModel, CompileError
+from poblano_host.runtime.session import Session
 from tests.models_tiny import Run, chip, tiny_model
 
 TOKENS = np.random.default_rng(2).integers(0, 72, 90).tolist()
@@ -107,3 +108,14 @@ def test_what_tables_have_no_room_for():
         PagingConfig(slots=1 << 14, pages=1 << 14)
     with pytest.raises(ValueError, match="paging slots must be a power of two of at least 1, not 3"):
         PagingConfig(slots=3)
+
+
+@pytest.mark.slow
+def test_rtl_of_homes():
+    """Tiles stream keys and values from the parts of pages in their own homes: all of memory is the golden
+    chip's after each step."""
+    config = chip(4, 4, lanes=2, data_width=64, vmem_lines=1024).with_memory(homes=2, home_bytes=1 << 23)
+    session = Session(tiny_model(head_dim=64), paged(config), context=96, check=True)
+    for count in (16, 14, 1, 1, 1, 5):  # over the end of a page
+        session.step("prefill", TOKENS[:count], "last", read=True)
+    session.close()
