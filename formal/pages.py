@@ -145,9 +145,7 @@ WITHIN = (
         "choose(inside, paging.offset(span.base), span.base)",
         "choose(inside, 0, span.base)",
     ),
-    Mutation(
-        "any page", REGIONS, "choose(inside, paging.page(span.base), outside[0].base)", "outside[0].base"
-    ),
+    Mutation("any page", REGIONS, "choose(inside, paging.page(span.base), in_home.base)", "in_home.base"),
     Mutation(
         "any slot", REGIONS, "choose(paging.slot(span.base) < paging.slots, limits.count, 0)", "limits.count"
     ),
@@ -178,12 +176,12 @@ TRANSLATES = (
     Mutation("asked twice", TRANSLATOR, "self.i.valid & ~usable & ~asked", "self.i.valid & ~usable"),
 )
 IN_HOMES = (
-    Mutation("any place in a home", REGIONS, "choose(inside, 1, outside[0].extent)", "1"),
+    Mutation("any place in a home", REGIONS, "choose(inside, 1, in_home.extent)", "1"),
     Mutation("past a home's end", REGIONS, "limits.home", "2 * limits.home"),
     Mutation(
         "rows anywhere",
         REGIONS,
-        "choose(inside, choose(by_page, 1, 0), outside[0].stride)",
+        "choose(inside, choose(by_page, 1, 0), in_home.stride)",
         "choose(inside & by_page, 1, 0)",
     ),
 )

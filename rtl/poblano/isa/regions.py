@@ -174,9 +174,9 @@ class MemoryRegion:
         if paging is None:
             return [(span, size)]
         inside, by_page = paging.inside(span.base), span.stride == paging.stride
-        outside = Span(0, 0, span.rows, 0), 0
+        in_home, room = Span(0, 0, span.rows, 0), 0
         if paging.homes > 1:
-            outside = span._replace(base=span.base & (c.memory.home_bytes - 1)), limits.home
+            in_home, room = span._replace(base=span.base & (c.memory.home_bytes - 1)), limits.home
         return [
             (
                 span._replace(
@@ -187,12 +187,12 @@ class MemoryRegion:
             ),
             (
                 Span(
-                    choose(inside, paging.page(span.base), outside[0].base),
-                    choose(inside, choose(by_page, 1, 0), outside[0].stride),
+                    choose(inside, paging.page(span.base), in_home.base),
+                    choose(inside, choose(by_page, 1, 0), in_home.stride),
                     span.rows,
-                    choose(inside, 1, outside[0].extent),
+                    choose(inside, 1, in_home.extent),
                 ),
-                choose(inside, choose(paging.slot(span.base) < paging.slots, limits.count, 0), outside[1]),
+                choose(inside, choose(paging.slot(span.base) < paging.slots, limits.count, 0), room),
             ),
         ]
 
