@@ -1,6 +1,6 @@
 """A model in the chip's memory: weights, gains, tables and caches, and the places of inputs and results."""
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cached_property
 
 import numpy as np
@@ -15,32 +15,12 @@ from .cache import KVPlaces
 from .errors import CompileError
 from .experts import ExpertPlaces, mixtures
 from .image import Image, align
+from .pages import PageRoom
 from .plan import LINES
 from .sizes import normed_together, vector_of
 from .weights import TiledMatrix, block_tensor, split_columns
 
-__all__ = ["ModelMemory", "PageRoom"]
-
-
-@dataclass(frozen=True)
-class PageRoom:
-    """Where pages lie in memory: ``count`` of ``bytes`` bytes, ``used`` of which hold something, from
-    ``first`` on. Of several homes each has a part of ``bytes`` of each page, as far from its start; ``homes``
-    are the starts."""
-
-    first: int
-    bytes: int
-    count: int
-    used: int
-    homes: tuple = (0,)
-
-    @property
-    def extents(self):
-        """(first, end) address in each home."""
-        return [(home + self.first, home + self.address(self.count)) for home in self.homes]
-
-    def address(self, page):
-        return self.first + page * self.bytes
+__all__ = ["ModelMemory"]
 
 
 class ModelMemory:
@@ -117,7 +97,7 @@ class ModelMemory:
 
     def place_ring(self, commands, pages, least):
         """Room for a ring of ``commands`` behind all else, and for ``pages`` pages or as many as fit, but at
-        least ``least``: its address, the :class:`PageRoom`, None without page tables, and the bytes of
+        least ``least``: its address, the :class:`.pages.PageRoom`, None without page tables, and the bytes of
         memory with them."""
         address, room = self._image.reserve(COMMAND_BYTES * commands), None
         if self.config.memory.paging is not None and self._caches:
@@ -126,8 +106,7 @@ class ModelMemory:
             left = memory.bytes_of_home - self._image.level()
             pages = max(least, min(pages, left // size))
             first, *_ = (self._image.reserve(pages * size, home) for home in range(memory.homes))
-            homes = tuple(home * memory.bytes_of_home for home in range(memory.homes))
-            room = PageRoom(first, size, pages, self._image.page_bytes, homes)
+            room = PageRoom.place(first, size, pages, self._image.page_bytes, memory)
             self.extents = [*self.extents, *room.extents]
         return address, room, self._image.size
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from amaranth.utils import exact_log2
 
 from ..axi.signature import AXIConfig
+from .address import AddressMap
 from .code import BurstCode
 from .timing import TIMING_SETS, TimingSet
 
@@ -181,6 +182,12 @@ class DramConfig:
             burst_bytes=count * kind.burst_bytes,
             sideband_bits=count * kind.sideband_bits,
         )
+
+    def set_of(self, address):
+        """The number of the set of banks that an address of a home is in, an int or an array of them."""
+        places = AddressMap(self.timing)
+        granule = address >> sum(places.bits[name] for name in ("byte", "way", "column"))
+        return (granule + places.turn(granule >> places.bits["set"])) & (self.timing.sets - 1)
 
     @property
     def clock_ns(self):
