@@ -6,8 +6,9 @@ import random
 import numpy as np
 import pytest
 
-from poblano.config import PagingConfig
+from poblano.config import PagingConfig, preset
 from poblano_host.compiler import Chunk, CompiledModel, CompileError
+from poblano_host.compiler.pages import PageRoom
 from poblano_host.runtime.session import Session
 from tests.models_tiny import Run, chip, tiny_model
 
@@ -119,3 +120,23 @@ def test_rtl_of_homes():
     for count in (16, 14, 1, 1, 1, 5):  # over the end of a page
         session.step("prefill", TOKENS[:count], "last", read=True)
     session.close()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 528, 1000])
+@pytest.mark.parametrize("used", [7, 8, 11, 14, 18, 102, 111])
+def test_pages_of_a_sequence_are_in_different_banks(used, count):
+    """Each page has a place of its own, and it is rare that one begins near the set of the one before, where
+    pages of ``used`` times 4 KiB would often do so in their order."""
+    memory, first = preset("desk").memory, 1 << 24
+    room = PageRoom.place(first, 4096 * used - 100, lambda size: count, memory)
+    assert room.bytes == 4096 * (19 if used == 18 else used)  # no order helps those of 18
+    addresses = [room.address(page) for page in range(count)]
+    assert sorted(addresses) == [first + room.bytes * n for n in range(count)]
+    assert room.extents == [(first, first + room.bytes * count)]
+    sets = memory.dram.set_of(np.array(addresses[:65]))
+    near = np.isin(np.diff(sets) % memory.dram.timing.sets, (0, 1, memory.dram.timing.sets - 1))
+    if count >= 64:
+        assert near.sum() <= 8
+    plain = replace(memory, dram=None, bandwidth=32, latency=60)
+    plain = PageRoom.place(first, 4096 * used, lambda size: count, plain)
+    assert plain.step == 1 and plain.bytes == 4096 * used

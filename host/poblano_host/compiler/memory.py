@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from poblano.config import BLOCK, LINE_BYTES, PAGE_ALIGNMENT
+from poblano.config import BLOCK, LINE_BYTES
 from poblano.isa.commands import COMMAND_BYTES
 
 from ..models.operators import Attention, HeadNorm, Linear, Norm, Residual, Rope
@@ -101,12 +101,11 @@ class ModelMemory:
         memory with them."""
         address, room = self._image.reserve(COMMAND_BYTES * commands), None
         if self.config.memory.paging is not None and self._caches:
-            memory = self.config.memory
-            size = align(self._image.page_bytes, PAGE_ALIGNMENT)
-            left = memory.bytes_of_home - self._image.level()
-            pages = max(least, min(pages, left // size))
-            first, *_ = (self._image.reserve(pages * size, home) for home in range(memory.homes))
-            room = PageRoom.place(first, size, pages, self._image.page_bytes, memory)
+            memory, start = self.config.memory, self._image.level()
+            fitting = lambda size: max(least, min(pages, (memory.bytes_of_home - start) // size))
+            room = PageRoom.place(start, self._image.page_bytes, fitting, memory)
+            for home in range(memory.homes):
+                self._image.reserve(room.count * room.bytes, home)
             self.extents = [*self.extents, *room.extents]
         return address, room, self._image.size
 
