@@ -10,6 +10,7 @@ from poblano_host.compiler import CompiledModel
 from poblano_host.compiler.groups import Groups
 from poblano_host.compiler.plan import Part, Plan, Shape
 from poblano_host.compiler.sizes import Sizes
+from poblano_host.golden.pages import PageTables
 from poblano_host.golden.rules import check
 from poblano_host.models import Model, ModelConfig
 from poblano_host.models.arch.llama import graph
@@ -101,12 +102,16 @@ def test_commands_for_wide_rows_are_accepted(tokens, tiles):
 
 @pytest.mark.parametrize("tokens", [1, 50, 256])
 def test_commands_for_quad_are_accepted(tokens):
-    """Its beats of memory are two lines, and its tiles stream from their own homes."""
+    """Its beats of memory are two lines, its tiles stream from their own homes, and all but caches lies
+    before the pages of each home."""
     compiled = CompiledModel(big_model(2048, 8192, 32, 8), preset("quad"))
     assert compiled.max_tokens == 256
-    program = compiled.step([1] * tokens, 64)
+    program, pages = compiled.step([1] * tokens, 64), compiled.pages
+    tables = PageTables(compiled.config, compiled.memory_bytes)
+    tables.use(pages.first, pages.bytes)
+    tables.set(0, compiled.whole_tables[0])
     for row in program.words:
-        check(row.tobytes(), compiled.config, compiled.memory_bytes)
+        check(row.tobytes(), compiled.config, compiled.memory_bytes, tables)
 
 
 @pytest.mark.parametrize("name", ["base", *CONFIGS])
