@@ -27,7 +27,7 @@ def with_ecc(name, **memory):
     return replace(PRESETS[name], ecc=True, clear_at_reset=True).with_memory(**memory)
 
 
-CONFIGS = {"nano": with_ecc("nano"), "quad": with_ecc("quad", kv_bytes=1 << 16)}
+CONFIGS = {"nano": with_ecc("nano"), "quad": with_ecc("quad", kv_bytes=1 << 16, paging=None)}
 
 
 def test_addresses():
