@@ -84,7 +84,7 @@ class Translates(Harness):
         paging = PagingConfig(slots=1, pages=2, homes=self.homes)
         bits = exact_log2(self.homes)
         physical = AXIConfig(addr_width=14 + bits, data_width=8)
-        translator = AddressTranslator(self.VIRTUAL, physical, paging, home_bytes=1 << 14)
+        translator = AddressTranslator(self.VIRTUAL, physical, paging, home_bits=14)
         dut = self.add("dut", translator, driven=("answer", "i__payload"))
         table = [self.constant(f"entry{n}", 2) for n in range(paging.entries)]
         burst, window = dut.i.payload, self.free("window")
@@ -195,27 +195,32 @@ OF_HOMES = (
     Mutation("into the next home", TRANSLATOR, "page[: self.home_bits]", "page"),
 )
 PAGING, PARTS = PagingConfig(slots=4, pages=8), PagingConfig(slots=4, pages=8, homes=4)
+MEMORIES = (
+    (
+        "",
+        PAGING,
+        " every byte is of memory that it may use, or in a page that its slot has",
+        {Opcode.STREAM: WITHIN},
+    ),
+    (
+        "_of_homes",
+        PARTS,
+        ", on a chip of several homes, every byte is in one home, of memory that it may use or of its part "
+        "of a page that its slot has",
+        {Opcode.LOAD: IN_HOMES},
+    ),
+)
+"""Of one home and of several: what names end in, page tables, what holds, and mutations for an opcode."""
 PROPERTIES = (
     *(
         Property(
-            f"{opcode.name.lower()}",
-            partial(Rows, opcode, PAGING),
-            f"of a {opcode.name} that is let through every byte is of memory that it may use, or in a page "
-            "that its slot has",
+            f"{opcode.name.lower()}{name}",
+            partial(Rows, opcode, paging),
+            f"of a {opcode.name} that is let through{holds}",
             frames=2,
-            mutations=WITHIN if opcode is Opcode.STREAM else (),
+            mutations=mutations.get(opcode, ()),
         )
-        for opcode in (Opcode.STREAM, Opcode.LOAD, Opcode.STORE_WORD)
-    ),
-    *(
-        Property(
-            f"{opcode.name.lower()}_of_homes",
-            partial(Rows, opcode, PARTS),
-            f"of a {opcode.name} that is let through, on a chip of several homes, every byte is in one home, "
-            "of memory that it may use or of its part of a page that its slot has",
-            frames=2,
-            mutations=IN_HOMES if opcode is Opcode.LOAD else (),
-        )
+        for name, paging, holds, mutations in MEMORIES
         for opcode in (Opcode.STREAM, Opcode.LOAD, Opcode.STORE_WORD)
     ),
     Property(

@@ -73,10 +73,10 @@ def some_bursts(rng, paging=PAGING):
 def test_bursts(paging, writes, stall, memory_stall, table_stall):
     rng = random.Random(f"{writes} {stall}")
     bursts = some_bursts(rng, paging)
-    home_bytes = HOME_BYTES if paging.homes > 1 else None
+    home_bits = 19 if paging.homes > 1 else None
     kind = AXIWriteTranslator if writes else AXIReadTranslator
-    dut = kind(VIRTUAL, PHYSICAL, paging, home_bytes=home_bytes)
-    frames = rng.sample(range(4, 40 if home_bytes else 80), paging.entries)
+    dut = kind(VIRTUAL, PHYSICAL, paging, home_bits=home_bits)
+    frames = rng.sample(range(4, 40 if home_bits else 80), paging.entries)
     table = Table(dut, [3 * PAGE_ALIGNMENT * n for n in frames], rng, table_stall, paging=paging)
     options = dict(beat_bytes=BEAT, rng=rng)
     if writes:

@@ -133,7 +133,7 @@ def test_pages_of_a_sequence_are_in_different_banks(used, count):
     addresses = [room.address(page) for page in range(count)]
     assert sorted(addresses) == [first + room.bytes * n for n in range(count)]
     assert room.extents == [(first, first + room.bytes * count)]
-    sets = memory.dram.set_of(np.array(addresses[:65]))
+    sets = memory.dram.address_map.set_of(np.array(addresses[:65]))
     near = np.isin(np.diff(sets) % memory.dram.timing.sets, (0, 1, memory.dram.timing.sets - 1))
     if count >= 64:
         assert near.sum() <= 8

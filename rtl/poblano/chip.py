@@ -157,14 +157,13 @@ class Chip(wiring.Component):
         memory, reads = self.config.memory, [dma.read, *(tile.axi for tile in tiles)]
         if memory.paging is None:
             return reads, dma.write
-        size = memory.bytes_of_home
         table = PageTable(memory.paging, addr_width=memory.home_bits, ports=len(reads) + 1, ecc=memory.ecc)
         place(m, "page_table", table, reset=processor.clear)
         widths = memory.command_axi, memory.axi, memory.paging
         outside = []
         for n, port in enumerate([*reads, dma.write]):
             kind = AXIWriteTranslator if n == len(reads) else AXIReadTranslator
-            translator = kind(*widths, home_bytes=size, ecc=memory.ecc)
+            translator = kind(*widths, home_bits=memory.home_bits, ecc=memory.ecc)
             place(m, f"translator{n}", translator, reset=processor.clear)
             connect(m, port, translator.i)
             connect(m, translator.lookup, table.lookup[n])

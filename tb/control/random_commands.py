@@ -98,8 +98,9 @@ class _Operands:
         most = 2**memory.addr_width if memory.homes == 1 else memory.homes * memory.home_bytes
         self.memory_bytes = min(memory_bytes, most)
         self.home, self.home_bytes = _home(config, tile)
-        several = memory.paging is not None and memory.homes > 1
-        self.reach = min(HOME_BYTES, memory_bytes) if several else self.memory_bytes
+        self.reach = self.memory_bytes
+        if memory.paging is not None:
+            self.reach = min(self.home_bytes, self.memory_bytes)
         self.tile, self.array = config.tile, config.tile.array
         self.row_lines = max(LINE_WORDS, self.tile.lanes) // LINE_WORDS
         self.rows = 1 + _pick(rng, rng.choice((0, 7, 0xFFFE)))
@@ -111,23 +112,19 @@ class _Operands:
         base, stride = _region(self.rng, size, self.rows, extent, unit, **options)
         return {name: base, f"{name}_stride": stride}
 
-    def memory(self, row_bytes, unit):
+    def memory(self, row_bytes, unit, home=None):
+        """Rows of page tables or not; with several homes in this one, by default of page tables in any, else
+        in the first."""
         if self.config.memory.paging is not None and row_bytes <= PAGE_BYTES and self.rng.random() < 0.5:
-            return self.paged(row_bytes, unit) | dict(rows=self.rows)
-        return _memory(self.rng, self.reach, self.rows, row_bytes, unit) | dict(rows=self.rows)
-
-    def at_home(self, row_bytes, unit):
-        """Rows in the home of the unit's tile, of page tables or not."""
-        start, homes = self.home * self.config.memory.home_bytes, self.config.memory.homes
-        if homes == 1:
-            return self.memory(row_bytes, unit)
-        if self.config.memory.paging is not None and row_bytes <= PAGE_BYTES and self.rng.random() < 0.5:
-            return self.paged(row_bytes, unit, self.home) | dict(rows=self.rows)
-        size = min(self.memory_bytes - start, self.home_bytes)
+            return self.paged(row_bytes, unit, home) | dict(rows=self.rows)
+        start, size = 0, self.reach
+        if home is not None:
+            start = home * self.config.memory.home_bytes
+            size = min(self.memory_bytes - start, self.home_bytes)
         operands = _memory(self.rng, size, self.rows, row_bytes, unit) | dict(rows=self.rows)
         return operands | dict(mem_addr=start + operands["mem_addr"])
 
-    def paged(self, row_bytes, unit, home=None):
+    def paged(self, row_bytes, unit, home):
         """Rows in the window of page tables: of one page, or one of each page; in any home or in this one."""
         rng, paging = self.rng, self.config.memory.paging
         slot, count = rng.choice([(n, count) for n, count in enumerate(page_counts(self.config)) if count])
@@ -174,7 +171,8 @@ class _Operands:
         word = self.config.stream_bytes
         size = min(self.memory_bytes - self.home * self.config.memory.home_bytes, self.home_bytes)
         row_bytes = word * (1 + _pick(self.rng, min(size, (1 << 32) - 1) // word - 1))
-        return self.at_home(row_bytes, word) | dict(row_bytes=row_bytes)
+        home = None if self.config.memory.homes == 1 else self.home
+        return self.memory(row_bytes, word, home) | dict(row_bytes=row_bytes)
 
     def matmul(self):
         rng, tile, array = self.rng, self.tile, self.array

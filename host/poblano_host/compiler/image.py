@@ -77,7 +77,7 @@ class Image:
                 f"{self.what} needs pages of at least {self.page_bytes} bytes{of_home}; the chip's have at "
                 f"most {paging.part}"
             )
-        return [paging.address(0, 0, at, home) for home in range(paging.homes)]
+        return paging.parts(0, 0, at)
 
     def cached(self, address):
         """Whether an address is of the caches, where these are apart from all else."""

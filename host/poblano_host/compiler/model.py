@@ -131,9 +131,8 @@ class CompiledModel:
         paging, found = self.config.memory.paging, list(self.memory.work)
         if self.pages is not None:
             for slot, pages in enumerate(self.whole_tables):
-                for page in range(len(pages)):
-                    starts = (paging.address(slot, page, 0, home) for home in range(paging.homes))
-                    found += [(start, start + self.pages.bytes) for start in starts]
+                starts = (start for page in range(len(pages)) for start in paging.parts(slot, page))
+                found += [(start, start + self.pages.bytes) for start in starts]
         return found
 
     @property

@@ -72,7 +72,7 @@ def _size(used, dram):
 
 
 def _step(dram, first, size, count):
-    if dram is None or count == 1:
+    if dram is None:
         return 1
     places = lambda step: np.arange(LOOKED_AT) * step % count
     steps = (n for n in range(1, STEPS) if gcd(n, count) == 1)
@@ -82,5 +82,5 @@ def _step(dram, first, size, count):
 def _near(dram, first, size, places):
     """How many of the pages at ``places`` begin in the same set as the one before, or in one beside it."""
     sets = dram.timing.sets
-    ahead = np.diff(dram.set_of(first + places * size)) % sets
+    ahead = np.diff(dram.address_map.set_of(first + places * size)) % sets
     return int((np.minimum(ahead, sets - ahead) < 2).sum())

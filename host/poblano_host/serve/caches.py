@@ -78,10 +78,7 @@ class PagedCaches:
             self._set(0, [page for source, to in some for page in (to if source is None else source, to)])
             commands = b""
             for n, (source, _) in enumerate(some):
-                first, to = (
-                    [(self.paging.address(0, 2 * n + k, 0, home), size) for home in range(self.paging.homes)]
-                    for k in (0, 1)
-                )
+                first, to = ([(at, size) for at in self.paging.parts(0, 2 * n + k)] for k in (0, 1))
                 commands += _filled(self.compiled.config, None if source is None else first, to)
             cycles += self.backend.run(commands).cycles
         self._set(0, before)

@@ -3,7 +3,6 @@
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import exact_log2
 
 from ..verilog import place
 from .paging import PagingConfig
@@ -26,17 +25,17 @@ class _PageTranslator(wiring.Component):
         physical: AXIConfig,
         paging: PagingConfig,
         *,
-        home_bytes: int | None = None,
+        home_bits: int | None = None,
         ecc=False,
     ):
         self.virtual, self.physical, self.paging, self.ecc = virtual, physical, paging, ecc
-        self.home_bytes = 1 << physical.addr_width if home_bytes is None else home_bytes
+        self.home_bits = physical.addr_width if home_bits is None else home_bits
         super().__init__(
             {
                 "i": In(self.SIGNATURE(virtual)),
                 "o": Out(self.SIGNATURE(physical)),
                 "lookup": Out(stream.Signature(range(paging.entries))),
-                "answer": In(PageAnswer(exact_log2(self.home_bytes))),
+                "answer": In(PageAnswer(self.home_bits)),
                 "answered": In(1),
                 "forget": In(1),
             }
@@ -44,7 +43,7 @@ class _PageTranslator(wiring.Component):
 
     def _translate(self, m, inside, outside):
         """Translates the addresses of channel ``inside``; whether an entry has failed."""
-        addresses = AddressTranslator(self.virtual, self.physical, self.paging, home_bytes=self.home_bytes)
+        addresses = AddressTranslator(self.virtual, self.physical, self.paging, home_bits=self.home_bits)
         place(m, "addresses", addresses)
         connect(m, flipped(inside), addresses.i)
         connect(m, addresses.o, flipped(outside))
@@ -73,7 +72,7 @@ class AXIReadTranslator(_PageTranslator):
     ----------
     virtual, physical : AXIConfig of the master and of memory
     paging : PagingConfig
-    home_bytes : as of :class:`AddressTranslator`
+    home_bits : of an address in a home; by default all are of one
     ecc : whether entries have check bits
 
     Members
@@ -105,7 +104,7 @@ class AXIWriteTranslator(_PageTranslator):
     ----------
     virtual, physical : AXIConfig of the master and of memory
     paging : PagingConfig
-    home_bytes : as of :class:`AddressTranslator`
+    home_bits : of an address in a home; by default all are of one
     ecc : whether entries have check bits
 
     Members

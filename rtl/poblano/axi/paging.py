@@ -72,6 +72,10 @@ class PagingConfig:
             1 << WINDOW_BIT | (slot * self.pages + page) << self.offset_bits | home << self.part_bits | offset
         )
 
+    def parts(self, slot, page=0, offset=0):
+        """The addresses of a page's parts, of each home."""
+        return [self.address(slot, page, offset, home) for home in range(self.homes)]
+
     # Expressions of an address, see :mod:`.isa.expressions`.
 
     def inside(self, address):

@@ -36,7 +36,7 @@ class AddressTranslator(wiring.Component):
     virtual : AXIConfig of the master, with addresses of 40 bits
     physical : AXIConfig of memory, of fewer
     paging : PagingConfig
-    home_bytes : of each home, a power of two; by default of a memory of one
+    home_bits : of an address in a home
 
     Members
     -------
@@ -50,17 +50,14 @@ class AddressTranslator(wiring.Component):
     LATENCY, LOOKUP = 1, 2
     """Cycles of an address, and those until an entry has come."""
 
-    def __init__(
-        self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig, *, home_bytes: int | None = None
-    ):
-        self.virtual, self.physical, self.paging = virtual, physical, paging
-        self.home_bits = physical.addr_width if home_bytes is None else exact_log2(home_bytes)
+    def __init__(self, virtual: AXIConfig, physical: AXIConfig, paging: PagingConfig, *, home_bits: int):
+        self.virtual, self.physical, self.paging, self.home_bits = virtual, physical, paging, home_bits
         super().__init__(
             {
                 "i": In(stream.Signature(virtual.address)),
                 "o": Out(stream.Signature(physical.address)),
                 "lookup": Out(stream.Signature(range(paging.entries))),
-                "answer": In(PageAnswer(self.home_bits)),
+                "answer": In(PageAnswer(home_bits)),
                 "answered": In(1),
                 "forget": In(1),
                 "failed": Out(1),

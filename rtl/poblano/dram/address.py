@@ -52,16 +52,18 @@ class AddressMap:
         bits = self.bits["set"]
         return row - (row >> bits) + (row >> 2 * bits)
 
+    def set_of(self, address):
+        """Python: the number of the set that an address, or each of an array of them, is in."""
+        granule = address >> sum(self.bits[name] for name in ("byte", "way", "column"))
+        return granule + self.turn(granule >> self.bits["set"]) & self.timing.sets - 1
+
     def split(self, address):
         """Python: a dict of byte, group, column, bank and row of the address."""
-        fields = {}
+        fields, timing, place = {}, self.timing, self.set_of(address)
         for name, bits in self.bits.items():
             fields[name] = address & (1 << bits) - 1
             address >>= bits
-        timing = self.timing
-        number = fields["way"] + (
-            (fields["set"] + self.turn(fields["row"]) & timing.sets - 1) << self.bits["way"]
-        )
+        number = fields["way"] + (place << self.bits["way"])
         group, bank = number & timing.groups - 1, number >> exact_log2(timing.groups)
         return {name: fields[name] for name in ("byte", "column", "row")} | dict(group=group, bank=bank)
 

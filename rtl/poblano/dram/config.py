@@ -183,11 +183,10 @@ class DramConfig:
             sideband_bits=count * kind.sideband_bits,
         )
 
-    def set_of(self, address):
-        """The number of the set of banks that an address of a home is in, an int or an array of them."""
-        places = AddressMap(self.timing)
-        granule = address >> sum(places.bits[name] for name in ("byte", "way", "column"))
-        return (granule + places.turn(granule >> places.bits["set"])) & (self.timing.sets - 1)
+    @cached_property
+    def address_map(self):
+        """The :class:`~poblano.dram.address.AddressMap`."""
+        return AddressMap(self.timing)
 
     @property
     def clock_ns(self):

@@ -49,13 +49,15 @@ def _check_ranges(definition, o, config, memory_bytes, limits):
                 f"{where} 0x{span.base:x} to 0x{span.end:x} pass the end at 0x{size:x}",
             )
         for numbers, count in pages:
-            if numbers.end > count and not config.memory.paging.inside(o.mem_addr):
+            if numbers.end <= count:
+                continue
+            if not config.memory.paging.inside(o.mem_addr):
                 _fail(
                     ErrorCode.MEMORY_RANGE,
                     f"memory bytes 0x{o.mem_addr:x} to 0x{end:x} are not all in the first 0x{count:x} bytes "
                     "of a home",
                 )
-            if numbers.end > count:
+            else:
                 _fail(
                     ErrorCode.MEMORY_RANGE,
                     f"pages {numbers.base} to {numbers.end - 1} are named of slot "
