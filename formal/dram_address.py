@@ -117,8 +117,8 @@ ADDRESS_MUTATIONS = (
     Mutation(
         "split",
         ADDRESS,
-        "fields['set'] + self.turn(fields['row']) & timing.sets - 1",
-        "fields['set'] & timing.sets - 1",
+        "granule + self.turn(granule >> self.bits['set']) & self.timing.sets - 1",
+        "granule & self.timing.sets - 1",
     ),
     Mutation(
         "column first",
