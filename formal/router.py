@@ -7,11 +7,13 @@ from poblano.config import LINE_WORDS, ExpertsConfig, LocalConfig
 from poblano.isa.layout import CommandLayout
 from poblano.isa.opcodes import Opcode
 from poblano.moe import router
+from poblano.moe.capacity import Capacity
 from poblano.moe.group_scores import GroupScores
 from poblano.moe.selector import Selector
 from poblano.moe.sorter import Sorter
 
 from .harness import Harness, Mutation, Property, popcount
+from .router_limits import Limits
 
 MODULE = "poblano.moe.router"
 TILES = 2
@@ -23,18 +25,19 @@ def _hollow(part):
     return type(part.__name__, (part,), {"elaborate": lambda self, platform: Module()})
 
 
-class Writes(Harness):
+class Writes(Limits, Harness):
     """Any commands that hold the rules, one behind the other; the memory answers when it likes."""
 
     LOCAL = LocalConfig(lanes=LANES, segments=1, sum_width=14, vmem_addr_width=5, amem_addr_width=4)
     CONFIG = ExpertsConfig(experts=4, used=2, rows=2)
 
     def prove(self, m):
-        for part in (GroupScores, Selector, Sorter):
+        for part in (Capacity, GroupScores, Selector, Sorter):
             setattr(router, part.__name__, _hollow(part))
         block = router.Router(self.LOCAL, self.CONFIG, tiles=TILES)
         self.dut, self.inside = dut, inside = self.peek("dut", block)
         self.scores, self.selector, self.sorter = (inside[name] for name in ("scores", "selector", "sorter"))
+        self.room = inside["room"]
         self.writes = inside["writes"].i
         self.begins = dut.cmd.valid & dut.cmd.ready
         self.command = command = Signal(CommandLayout(Opcode.ROUTE))
@@ -47,6 +50,7 @@ class Writes(Harness):
         self._row(m)
         self._select(m)
         self._read(m)
+        self._limit(m)
         self._write()
         self._invariant()
 
@@ -59,10 +63,12 @@ class Writes(Harness):
         groups &= some & (o.used <= o.group_used[:2] * o.group_size[:3])
         return (
             (o.rows != 0)
+            & (o.rows <= config.rows)
             & (o.used != 0)
             & (o.used <= config.used)
             & (o.used <= o.experts)
             & (o.experts <= config.experts)
+            & (o.capacity <= config.rows)
             & ((o.group_count == 0) | groups)
         )
 
@@ -115,7 +121,7 @@ class Writes(Harness):
         bound = Mux(self.scoring, command.group_count, command.experts)
         self.wanted = Mux(self.scoring, command.group_used, command.used)
         asks = self.state["OPEN"] & ~scores.busy | self.state["ASK_WEIGHT"]
-        asks |= self.state["WEIGHT"] | self.state["KEEP"]
+        asks |= self.state["WEIGHT"] | self.state["KEEP"] | self.state["COMPARE"]
         self.assume(~asks | (number < bound) & ((self.taken == 0) | (number > last)))
         same = self.past(number, "number_before") == number
         self.assume(~self.past(asks & ~selector.take, "stays") | same)
@@ -131,20 +137,22 @@ class Writes(Harness):
             m.d.sync += self.some.eq(self.some + 1)
         with m.If(selector.take):
             m.d.sync += [self.taken.eq(self.taken + 1), last.eq(number)]
+        with m.If(selector.again):
+            m.d.sync += self.taken.eq(0)
         with m.If(selector.start):
             m.d.sync += [self.taken.eq(0), self.some.eq(0)]
-        self.number, self.last_number = number, last
+        self.number, self.last_number, self.asks = number, last, asks
         self.groups = Signal(8)  # those that are selected of a row
         with m.If(self.state["OPEN"] & selector.take):
             m.d.sync += self.groups.eq(self.groups | 1 << number)
-        with m.If(self.begins | self.state["NEXT"]):
+        with m.If(self.begins | self.state["NEXT"] | self.state["COMPARE"]):
             m.d.sync += self.groups.eq(0)
         closed = self.grouped & ~self.scoring & ~self.groups.bit_select(self.passed, 1)
         self.check("skips", ~selector.valid | (selector.skip == closed))
         self.check("one thing", ~selector.valid | ~(selector.take | selector.start))
         self.check("values first", ~selector.valid | (self.taken == 0))
         self.check("enough", ~selector.take | (self.some >= self.wanted) & (self.taken < self.wanted))
-        self.check("so many", (selector.used == self.wanted) | ~selector.take)
+        self.check("used", (selector.used == self.wanted) | ~selector.take)
 
     def _read(self, m):
         """Values in the order of experts, and the weight of the one that is taken."""
@@ -214,28 +222,32 @@ class Writes(Harness):
         within = lambda *names: Cat(state[name] for name in names).any()
         self.reads = within("ASK", "ANSWER", "SELECT")
         self.keeps = within("ASK_WEIGHT", "WEIGHT", "KEEP")
+        self.windows = within("ASK_WINDOW", "WINDOW")
         self.check("states", within(*state))
         self.check("active", self.dut.active == ~state["IDLE"])
         self.check("sorting", self.sorting == state["LISTS"])
         kept = self._holds(self.command) & (inside["command"] == self.command.as_value())
         self.check("command", state["IDLE"] | kept)
-        self.check("asked", self.asked == within("ANSWER", "WEIGHT"))
+        self.check("asked", self.asked == within("ANSWER", "WEIGHT", "WINDOW"))
         self.check("writes wait", self.writes.ready | inside["writes"].o.valid)
         self.check("writes end", ~inside["writes"].o.valid | ~state["IDLE"])
         scores = self.reads | state["OPEN"]
         self.check("scoring", Mux(self.scoring, self.grouped | ~scores, ~state["OPEN"]))
-        self.check("scores first", ~self.keeps | ~self.scoring)
+        self.check("scores next", ~self.windows | (self.scoring == self.grouped))
+        self.check("scores first", ~(self.keeps | state["COMPARE"]) | ~self.scoring)
         self._rows_invariant()
         self._words_invariant()
         self._groups_invariant(scores & self.scoring)
+        self._limit_invariant()
 
     def _rows_invariant(self):
         """Which row it is, and where its operands lie."""
         inside, command, state = self.inside, self.command, self.state
-        row = self.reads | state["OPEN"] | self.keeps
+        row = self.windows | self.reads | state["OPEN"] | state["COMPARE"] | self.keeps
         for name, register, unit in (
             ("a", "values", LINE_WORDS // LANES),
             ("b", "weights", LINE_WORDS // LANES),
+            ("c", "windows", LINE_WORDS // LANES),
             ("dst", "word", LINE_WORDS),
         ):
             its = self.its_word if name == "dst" else self._at(name)
@@ -247,6 +259,7 @@ class Writes(Harness):
         self.check("next row", ~state["NEXT"] | after)
         place = (inside["place_of"] == self.place) & (self.place < command.used)
         self.check("place", state["IDLE"] | Mux(self.keeps, place, self.place == 0))
+        self.check("first place", ~state["COMPARE"] | (inside["place_of"] == 0))
         self.check("before", ~self.keeps | (self.place == 0) | (self.last == self.last_number))
 
     def _words_invariant(self):
@@ -261,6 +274,7 @@ class Writes(Harness):
         left = inside["words"] == self.words >> 32 * in_word
         self.check("values asked", ~state["ANSWER"] | at)
         self.check("values", ~state["SELECT"] | at & left)
+        self.check("window asked", ~state["WINDOW"] | self._here(self._at("c")))
         at = self._here(self._at("b") + self.number // LANES)
         weight = self.words.word_select(self.number % LANES, 32) == inside["words"][:32]
         self.check("weight asked", ~state["WEIGHT"] | at)
@@ -271,11 +285,14 @@ class Writes(Harness):
         inside, command, state = self.inside, self.command, self.state
         opened, size = inside["open"], command.group_size[:3]
         first = self.reads & ~self.scoring
-        self.check("taken", ~self.reads | (self.taken == 0))
+        compares = state["COMPARE"]
+        self.check("taken", ~(self.reads | self.windows) | (self.taken == 0))
         self.check(
-            "taken of a row", ~self.keeps | (self.taken == self.place) & (self.expert == command.experts)
+            "begins with none", ~self.windows | (self.expert == 0) & (self.some == 0) & (self.passed == 0)
         )
-        self.check("enough of a row", ~self.keeps | (self.some >= command.used))
+        self.check("taken of a row", ~self.keeps | (self.taken == self.place))
+        self.check("all values", ~(self.keeps | compares) | (self.expert == command.experts))
+        self.check("enough of a row", ~(self.keeps | compares) | (self.some >= command.used))
         self.check("no scores", scoring | (self.coming == 0))
         self.check("scores", ~scoring | (self.some + self.coming == self.passed))
         self.check(
@@ -299,6 +316,7 @@ class Writes(Harness):
         number = Mux(self.taken == 0, opened == 0, opened >> (self.last_number + 1) == 0)
         self.check("open", ~state["OPEN"] | (popcount(opened) == self.taken) & number)
         self.check("none open", state["OPEN"] | first & self.grouped | (opened == 0))
+        self.check("no groups before", ~self.windows | (self.groups == 0) & (self.within == 0))
 
 
 MUTATIONS = (
@@ -327,6 +345,14 @@ MUTATIONS = (
         "~row.scoring & (command.group_count != 0) & ~row.open[0]",
         "~row.scoring & (command.group_count == 0) & ~row.open[0]",
     ),
+    Mutation(
+        "never compared",
+        MODULE,
+        "with m.If(row.limited & ~row.repeats & room.some):",
+        "with m.If(row.limited & row.repeats & room.some):",
+    ),
+    Mutation("all limited", MODULE, "row.limited.eq(word[:31].any())", "row.limited.eq(1)"),
+    Mutation("another's window", MODULE, "row.windows + local.rows_of(command.c_stride)", "row.windows"),
     Mutation("before the scores", MODULE, "with m.If(~scores.busy):", "with m.If(1):"),
     Mutation("to itself", MODULE, "own.eq(command.tiles == C(1, 32) << self.tile)", "own.eq(1)"),
     Mutation(
@@ -342,7 +368,9 @@ PROPERTIES = (
         Writes,
         "a routing writes the weights of each row to their words, as many as the command says, and the "
         "sorter's entries to their places, and nothing else, in the tiles that are named; it reads each "
-        "value and weight where it lies; the sorter and the selector get what they are proven for",
+        "value, weight and word of a window where it lies; no expert gets a row for which it has no room but "
+        "when full ones came last, as often as is counted; the sorter, the selector and what counts the rows "
+        "of a window get what they are proven for",
         method="induction",
         depth=1,
         sat=True,

@@ -72,6 +72,7 @@ FILES = (
     "sorter",
     "listed_rows",
     "selector",
+    "capacity",
     "router",
     "group_scores",
     "block_sums",

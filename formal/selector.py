@@ -20,29 +20,41 @@ def _above(x, y):
     return ~is_nan(x) & (is_nan(y) | Mux(x[31] == y[31], larger, y[31]))
 
 
+def _first(x, y):
+    """Whether ``x``, (value, whether it is late), is to be kept rather than ``y``."""
+    return Mux(x[1] == y[1], _above(x[0], y[0]), y[1])
+
+
 class Largest(Harness):
-    """Rows of any values of which any are skipped, one behind the other; one may begin when the last number
-    of the one before is taken. Of each row an arbitrary number is watched."""
+    """Rows of any values of which any are skipped or late, one behind the other; one may begin when the last
+    number of the one before is taken. Of each row an arbitrary number is watched."""
 
     def __init__(self, *, experts, used):
         super().__init__()
         self.experts, self.most = experts, used
 
     def prove(self, m):
-        driven = ("used", "value", "valid", "take", "start")
+        driven = ("used", "value", "valid", "take", "start", "again")
         block = Selector(experts=self.experts, used=self.most)
         self.dut, self.inside = dut, _ = self.peek("dut", block, driven=driven)
         starts, comes, takes, value = (
             self.free(name, width) for name, width in (("starts", 1), ("comes", 1), ("takes", 1), ("its", 32))
         )
-        m.d.comb += [dut.start.eq(starts), dut.valid.eq(comes), dut.take.eq(takes), dut.value.eq(value)]
+        again = self.free("again")
+        m.d.comb += [
+            dut.again.eq(again),
+            dut.start.eq(starts),
+            dut.valid.eq(comes),
+            dut.take.eq(takes),
+            dut.value.eq(value),
+        ]
         used, next_used = Signal.like(dut.used), self.free("next_used", len(dut.used))
         m.d.comb += dut.used.eq(used)
         self.assume((next_used != 0) & (next_used <= self.most))
         began, self.came, self.some = Signal(), Signal(range(self.experts + 1)), Signal.like(dut.used)
         self.given, self.last = Signal.like(dut.used), Signal.like(dut.number)
         self.total = Mux(used < self.some, used, self.some)
-        self.assume(~comes | ~(starts | takes))
+        self.assume(~comes | ~(starts | takes | again))
         self.assume(~comes | began & (self.came != self.experts) & (self.given == 0))
         self.assume(~takes | began & (self.given != self.total))
         with m.If(comes):
@@ -51,6 +63,8 @@ class Largest(Harness):
                 m.d.sync += self.some.eq(self.some + 1)
         with m.If(takes):
             m.d.sync += [self.given.eq(self.given + 1), self.last.eq(dut.number)]
+        with m.If(again):
+            m.d.sync += self.given.eq(0)
         with m.If(starts):
             m.d.sync += [began.eq(1), used.eq(next_used), self.came.eq(0), self.some.eq(0), self.given.eq(0)]
         self.began = began
@@ -65,19 +79,23 @@ class Largest(Harness):
     def _watch(self, m, value):
         """The watched number ``here`` with an arbitrary value: of how many ``others`` the expert is kept
         first."""
-        dut, watched = self.dut, self.constant("watched", 32)
-        self.key, self.number = key_of(watched), self.constant("number", range(self.experts))
+        dut, watched, late = self.dut, self.constant("watched", 32), self.constant("late")
+        self.key, self.number = Cat(key_of(watched), ~late), self.constant("number", range(self.experts))
         self.here, self.skipped, self.others = Signal(), Signal(), Signal(range(self.most + 1))
         self.got = Signal()
         its, comes = dut.valid & (self.came == self.number), dut.valid & ~dut.skip
-        first = Mux(self.came < self.number, ~_above(watched, value), _above(value, watched))
+        this, that = (watched, late), (value, dut.late)
+        first = Mux(self.came < self.number, ~_first(this, that), _first(that, this))
+        same = (value == watched) & (dut.late == late)
         with m.If(its):
-            m.d.sync += [self.here.eq(~dut.skip & (value == watched)), self.skipped.eq(dut.skip)]
+            m.d.sync += [self.here.eq(~dut.skip & same), self.skipped.eq(dut.skip)]
         with m.Elif(comes & first & (self.others != self.most)):
             m.d.sync += self.others.eq(self.others + 1)
         takes = dut.take & (dut.number == self.number)
         with m.If(takes):
             m.d.sync += self.got.eq(1)
+        with m.If(dut.again):
+            m.d.sync += self.got.eq(0)
         with m.If(dut.start):
             m.d.sync += [self.here.eq(0), self.skipped.eq(0), self.others.eq(0), self.got.eq(0)]
         came = self.came > self.number
@@ -139,6 +157,8 @@ MUTATIONS = (
         "m.d.sync += next_number.eq(0)",
     ),
     Mutation("taken before", MODULE, "m.d.sync += taken.eq(0)", "m.d.sync += taken.eq(taken)"),
+    Mutation("not again", MODULE, "with m.If(self.start | self.again):", "with m.If(self.start):"),
+    Mutation("never late", MODULE, "Cat(key_of(self.value), ~self.late)", "Cat(key_of(self.value), 1)"),
     Mutation("NaN is large", ORDER, "x[:31] > 0x7F800000", "x[:31] > 0x7FFFFFFF"),
     Mutation("of any sign", ORDER, "Mux(x[31], ~x, Cat(x[:31], 1))", "Cat(x[:31], 1)"),
 )
@@ -146,8 +166,9 @@ PROPERTIES = tuple(
     Property(
         f"largest-{used}-of-{experts}",
         partial(Largest, experts=experts, used=used),
-        "the numbers of a row's largest values that are not skipped are given once each, in ascending order; "
-        "of equal values the lower number's comes first, and NaN last",
+        "the numbers of a row's largest values that are not skipped are given once each, in ascending order, "
+        "and again where that is asked; of equal values the lower number's comes first, NaN last, and late "
+        "values behind all others",
         method="induction",
         depth=1,
         sat=True,

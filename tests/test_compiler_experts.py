@@ -14,6 +14,7 @@ from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.compiler.model import Chunk
 from poblano_host.golden.chip import GoldenChip
 from poblano_host.models import FloatModel
+from poblano_host.models.capacity import Capacity
 from tests.models_tiny import Run, chip, tiny_model
 from tests.test_chip_experts import SETTINGS
 
@@ -109,6 +110,43 @@ def test_batches(model):
             )
             at[n] += lengths[n]
             row += lengths[n]
+
+
+@pytest.mark.parametrize("name", ["three tiles", "nano"])
+def test_capacity(model, name):
+    """Experts have room for some tokens of a prompt: whole windows in steps of any length, beside any others,
+    give the same bits, which are not those without a capacity; and tokens are re-routed."""
+    node = model.graph.node("layer0.ffn_experts")
+    capacity = Capacity(-(-4 * node.used // node.experts), 4)
+    config = configuration(**CONFIGS[name])
+    free, limited = (CompiledModel(m, config, slots=2) for m in (model, model.with_capacity(capacity)))
+    assert limited.max_tokens % 4 == 0 and limited.window == 4
+    texts = TOKENS[:11], TOKENS[11:18]
+
+    def logits(compiled, *steps):
+        run, found = Run(compiled), {}
+        for step in steps:
+            chunks = [Chunk(slot, a, tuple(texts[slot][a:b]), max(0, min(b, 10) - a)) for slot, a, b in step]
+            rows = iter(run.run(compiled.batch(chunks, logits=-1))[0])
+            found |= {(slot, n): next(rows).tobytes() for slot, a, b in step for n in range(a, b)}
+        return found, run.chip.rerouted
+
+    whole, rerouted = logits(limited, [(0, 0, 4)], [(0, 4, 8)], [(0, 8, 11)], [(1, 0, 4)], [(1, 4, 7)])
+    assert rerouted > 0
+    assert logits(free, [(0, 0, 4)], [(0, 4, 8)], [(0, 8, 11)], [(1, 0, 4)], [(1, 4, 7)])[0] != whole
+    mixed = logits(
+        limited, [(1, 0, 4)], [(0, 0, 4)], [(0, 4, 8)], [(1, 4, 7), (0, 8, 9)], [(0, 9, 10)], [(0, 10, 11)]
+    )
+    assert {k: v for k, v in mixed[0].items() if k[0] == 1} == {k: v for k, v in whole.items() if k[0] == 1}
+    if limited.max_tokens >= 11:
+        assert logits(limited, [(0, 0, 11)], [(1, 0, 7)]) == (whole, rerouted)
+        assert logits(limited, [(1, 0, 4), (0, 0, 4)], [(0, 4, 11), (1, 4, 7)]) == (whole, rerouted)
+
+
+def test_capacity_needs_steps_of_whole_windows():
+    model = tiny_model(**MODELS["mixtral"]).with_capacity(Capacity(60, 100))
+    with pytest.raises(CompileError, match="no step has whole windows of 100 tokens"):
+        CompiledModel(model, configuration())
 
 
 class _Counting(GoldenChip):

@@ -5,7 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from poblano.moe.reference import chosen
+from poblano.moe.reference import chosen, chosen_with_room
+from poblano_host.models.capacity import Capacity
 from poblano_host.models.experts import SCORINGS, Experts
 from poblano_host.models.operators import Step
 
@@ -84,6 +85,29 @@ def test_groups_of_special_values():
         node = experts(groups=groups, used_groups=used_groups, used=used)
         expected = chosen(values, used, groups, used_groups)
         np.testing.assert_array_equal(node.select(values), expected)
+
+
+def test_capacity():
+    """Of each window an expert gets as many rows as it has room for; what it has no room for goes to the next
+    expert, as on the chip."""
+    values = np.random.default_rng(4).choice(
+        np.array([0, 1, 2, 3, np.inf, -np.inf, np.nan], np.float32), (300, 8)
+    )
+    window, limited = 12, 250
+    windows = np.where(np.arange(300) % window, 1.0, -1.0) * (np.arange(300) < limited)
+    for groups, used_groups, used in ((1, 1, 2), (4, 2, 3), (2, 1, 3)):
+        for rows in (3, 5, 11):
+            capacity = Capacity(rows, window)
+            node = experts(groups=groups, used_groups=used_groups, used=used, capacity=capacity)
+            expected, refused = chosen_with_room(values, used, groups, used_groups, rows, windows)
+            np.testing.assert_array_equal(node.select(values, limited), expected)
+            free = node.select(values)
+            np.testing.assert_array_equal(node.select(values, rows), free)  # there is room for so many
+            assert (refused == 0) == (expected == free).all()
+            if groups == 1 and rows * 8 >= window * used + used * rows:  # enough have room always
+                for first in range(0, limited, window):
+                    its = expected[first : min(first + window, limited)]
+                    assert np.bincount(its.ravel(), minlength=8).max() <= rows
 
 
 def test_clamped_activation():

@@ -8,7 +8,7 @@ import pytest
 from poblano.config import LINE_WORDS, ExpertsConfig, LocalConfig
 from poblano.isa.check import check
 from poblano.isa.commands import Command, Opcode
-from poblano.moe.reference import chosen, routes
+from poblano.moe.reference import chosen, chosen_with_room, routes
 from poblano.moe.router import Router
 from poblano_host.golden import rules as golden_rules
 from tb.common.streams import simulate
@@ -43,6 +43,11 @@ def operands(rng, config, lanes):
         most = int(rng.integers(-(-used // group), min(groups, config.used) + 1))
         grouped = dict(group_count=groups, group_size=group, group_used=most)
     rows, stride = int(rng.integers(1, config.rows + 1)), 4 * int(rng.integers(-(-experts // 32), 9))
+    if rng.random() < 0.5:
+        grouped |= dict(
+            capacity=int(rng.integers(1, min(3, config.rows) + 1)), c=4 * int(rng.integers(150, 170))
+        )
+        grouped |= dict(c_stride=4 * int(rng.integers(0, 3)))
     return dict(
         experts=experts,
         used=used,
@@ -64,7 +69,11 @@ def expected(o, memory):
     """(vector memory, what is told) after a command."""
     words = memory.words.copy()
     values, weights = (memory.rows(o[n], o[f"{n}_stride"], o["rows"], o["experts"]) for n in "ab")
-    experts = chosen(values, o["used"], o.get("group_count", 1), o.get("group_used", 1))
+    choice, rerouted = (values, o["used"], o.get("group_count", 1), o.get("group_used", 1)), 0
+    experts = chosen(*choice)
+    if o.get("capacity"):
+        windows = memory.rows(o["c"], o["c_stride"], o["rows"], 1)[:, 0]
+        experts, rerouted = chosen_with_room(*choice, o["capacity"], windows)
     kept = np.take_along_axis(weights, experts, -1)
     for row, its in enumerate(kept):
         words[LINE_WORDS * (o["dst"] + row * o["dst_stride"]) :][: o["used"]] = its
@@ -73,7 +82,7 @@ def expected(o, memory):
         line = o["list"] + route.line
         entries = words[LINE_WORDS * line :][: 2 * len(route.rows)]
         entries[0::2], entries[1::2] = route.rows.astype(np.uint32).view(np.float32), route.weights
-        table.append((slot, route.expert, len(route.rows), line))
+        table.append((slot, route.expert, len(route.rows), line, rerouted))
     return words, [] if o.get("quiet") else table
 
 
@@ -85,7 +94,9 @@ def run(dut, contents, rng, commands):
     async def table(ctx):
         async for _, _, write in ctx.tick().sample(dut.table):
             if write.valid:
-                told.append((write.slot, write.routed.expert, write.routed.rows, write.routed.line))
+                told.append(
+                    (write.slot, write.routed.expert, write.routed.rows, write.routed.line, write.rerouted)
+                )
 
     async def bench(ctx):
         ctx.set(dut.tile, OWN)
@@ -126,10 +137,36 @@ def test_router(config, lanes, ecc):
         np.float32
     )
     contents[::3] = rng.normal(size=len(contents[::3]))
-    every = [operands(rng, config, lanes) for _ in range(8)]
+    every = [operands(rng, config, lanes) for _ in range(12)]
     run(Router(local(lanes, ecc), config, tiles=3), contents, random.Random(lanes), lambda memory: every)
     seen = {o.get("group_count", 0) for o in every}
     assert 0 in seen and max(seen) > 1
+    assert {o.get("capacity", 0) > 0 for o in every} == {False, True}
+
+
+@pytest.mark.parametrize("kind", ["free", "limited", "of groups", "none has room"])
+def test_capacity(kind):
+    """Two windows, and rows that are in none: an expert gets as many rows of a window as it has room for,
+    and what it has no room for goes to the next one."""
+    windows = np.array([-1, 1, 1, 0, 1, 1, -1, 1, 1, 0, 1, 1], np.float32)
+    rows, config = len(windows), ExpertsConfig(experts=16, used=2, rows=len(windows))
+    o = dict(experts=16, used=2, rows=rows, tiles=1 << OWN, a=0, a_stride=4, b=360, b_stride=4, dst=700)
+    o |= dict(dst_stride=1, list=760, c=600, c_stride=4, capacity=2)
+    o |= {"free": dict(capacity=12), "limited": {}, "none has room": dict(experts=3, used=2)}.get(
+        kind, dict(group_count=4, group_size=4, group_used=2)
+    )
+    values = np.tile(np.arange(16, 0, -1), (rows, 1)).astype(np.float32)
+    contents = np.random.default_rng(3).normal(size=LINES * LINE_WORDS).astype(np.float32)
+    contents[: rows * 4 * LINE_WORDS].reshape(rows, -1)[:, :16] = values
+    contents[600 * LINE_WORDS :][: rows * 4 * LINE_WORDS : 4 * LINE_WORDS] = windows
+    choice = values[:, : o["experts"]], 2, o.get("group_count", 1), o.get("group_used", 1)
+    experts, rerouted = chosen_with_room(*choice, o["capacity"], windows)
+    window = {"free": [[0, 1]] * 6, "none has room": [[0, 1], [0, 1], [0, 2], [0, 1], [0, 2], [0, 1]]}.get(
+        kind, [[0, 1], [0, 1], [2, 3], [0, 1], [2, 3], [4, 5]]
+    )
+    assert experts.tolist() == 2 * window
+    assert rerouted == (0 if kind == "free" else 12)
+    run(Router(local(8, False), config, tiles=3), contents, random.Random(kind), lambda memory: [o])
 
 
 NUMBERS = np.arange(16)

@@ -32,24 +32,29 @@ def test_selector(experts, most):
             await ctx.tick()
             ctx.set(dut.start, 0)
             numbers = np.sort(rng.permutation(count)[: rng.integers(used, count + 1)])
+            late = rng.random(count) < rng.choice([0.0, 0.3, 0.9])
             for number, bits in enumerate(row.view(np.uint32)[:count].tolist()):
                 while rng.random() < 0.2:
                     await ctx.tick()
                 ctx.set(dut.valid, 1)
                 ctx.set(dut.value, bits)
                 ctx.set(dut.skip, number not in numbers)
+                ctx.set(dut.late, bool(late[number]))
                 await ctx.tick()
                 ctx.set(dut.valid, 0)
-            found = []
-            for _ in range(used):
-                while rng.random() < 0.2:
+            for again in range(2):
+                found = []
+                for n in range(used):
+                    while rng.random() < 0.2:
+                        await ctx.tick()
+                    found.append(ctx.get(dut.number))
+                    assert ctx.get(dut.last) == (len(found) == used)
+                    ctx.set(dut.take, 1)
+                    ctx.set(dut.again, not again and n == used - 1)
                     await ctx.tick()
-                found.append(ctx.get(dut.number))
-                assert ctx.get(dut.last) == (len(found) == used)
-                ctx.set(dut.take, 1)
-                await ctx.tick()
-                ctx.set(dut.take, 0)
-            assert found == numbers[chosen(row[None, numbers], used)[0]].tolist()
+                    ctx.set(dut.take, 0)
+                    ctx.set(dut.again, 0)
+                assert found == numbers[chosen(row[None, numbers], used, late=late[numbers])[0]].tolist()
 
     simulate(dut, bench)
 

@@ -1,9 +1,13 @@
 """Requests in batches on a chip: each answer and its logits are what they are alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from poblano.config import PagingConfig
+from poblano.config import ExpertsConfig, PagingConfig
+from poblano_host.compiler import CompileError
+from poblano_host.models.capacity import Capacity
 from poblano_host.runtime.sampler import Sampler
 from poblano_host.runtime.session import Session
 from poblano_host.serve.engine import Answered, Chosen, Engine, Started
@@ -17,14 +21,15 @@ MODEL = tiny_model()
 PAGES = PagingConfig(slots=4, pages=4)
 
 
-def engine(sequences=4, model=MODEL, *, paging=None, pages=None, **changes):
+def engine(sequences=4, model=MODEL, *, paging=None, pages=None, experts=None, **changes):
     config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048, **changes).with_memory(paging=paging)
+    config = replace(config, experts=experts)
     return Engine(model, config, backend="golden", sequences=sequences, context=64, pages=pages)
 
 
-def alone(request, sampler, index=0, model=MODEL):
+def alone(request, sampler, index=0, model=MODEL, experts=None):
     """The tokens of an answer by a session of its own."""
-    config = chip(tokens=32, vmem_lines=8192, amem_blocks=2048)
+    config = replace(chip(tokens=32, vmem_lines=8192, amem_blocks=2048), experts=experts)
     session = Session(model, config, backend="golden", context=64)
     chosen = sampler if not index else sampler.other(index)
     steps = session.generate(list(request.prompt), request.tokens, chosen, stop=request.stop)
@@ -76,6 +81,37 @@ def test_answers_are_those_of_each_request_alone(tiles, homes, paging, pages, se
             assert answers[request.id, index] == alone(request, sampler, index), (request, index)
             assert endings[request.id, index] is Ending.LENGTH
     assert served.scheduler.pool.free == served.caches.pages
+
+
+@pytest.mark.parametrize("paging, pages", [(None, None), (PAGES, 5)])
+def test_capacity_of_experts(paging, pages):
+    """Experts have room for some tokens of a request's prompt: what else is in a step, prefixes that are
+    found, and preemption make no difference, a second turn with the first's answer in it neither."""
+    model = tiny_model(family="mixtral", experts=4, used=2).with_capacity(Capacity(4, 8))
+    generator, arrivals = np.random.default_rng(7), []
+    common = tuple(generator.integers(0, 72, 40).tolist())
+    for n in range(8):
+        prompt = common[: generator.integers(1, 40)] + tuple(generator.integers(0, 72, 3).tolist())
+        request = Request(
+            id=f"r{n}", prompt=prompt, tokens=int(generator.integers(1, 15)), count=1 + (n == 3)
+        )
+        arrivals.append((int(generator.integers(0, 12)), request, Sampler(temperature=float(n % 2), seed=n)))
+    experts = ExpertsConfig(experts=4, used=2, rows=32)
+    served = engine(model=model, paging=paging, pages=pages, experts=experts)
+    answers, _ = serve(served, arrivals)
+    second = (*arrivals[0][1].prompt, *answers["r0", 0])
+    arrivals.append((0, Request(id="second", prompt=second, tokens=3), Sampler()))
+    answers |= serve(served, arrivals[-1:])[0]
+    for _, request, sampler in arrivals:
+        for index in range(request.count):
+            assert answers[request.id, index] == alone(request, sampler, index, model, experts)
+    assert served.rerouted > 0
+
+
+def test_pages_without_whole_windows():
+    model = tiny_model(family="mixtral", experts=4, used=2).with_capacity(Capacity(13, 24))
+    with pytest.raises(CompileError, match="pages of 32 positions have no whole windows of 24 tokens"):
+        engine(model=model, paging=PAGES, experts=ExpertsConfig(experts=4, used=2, rows=32))
 
 
 def test_what_two_have_in_common_is_computed_once():

@@ -20,10 +20,11 @@ def chosen_after(tokens, index):
 
 
 class Chip:
-    """Pages of memory with a token in each position: a step reads of its sequence only what is there."""
+    """Pages of memory with a token in each position, and whether it was a prompt's where it was computed in
+    windows: a step reads of its sequence only what is there."""
 
-    def __init__(self, pages):
-        self.memory = [[None] * POSITIONS for _ in range(pages)]
+    def __init__(self, pages, window=1):
+        self.memory, self.window = [[None] * POSITIONS for _ in range(pages)], window
 
     def run(self, step):
         for source, page in step.prepared:
@@ -34,14 +35,28 @@ class Chip:
                 place = part.pages[n // POSITIONS], n % POSITIONS
                 assert place not in written, "two sequences write one position"
                 written.add(place)
-                self.memory[place[0]][place[1]] = token
+                self.memory[place[0]][place[1]] = token, self._of_prompt(part, n)
+            self._check_windows(part)
         chosen = {}
         for part in step.parts:
             end = part.first + len(part.tokens)
             seen = [self.memory[part.pages[n // POSITIONS]][n % POSITIONS] for n in range(end)]
-            assert seen == part.sequence.tokens[:end], "a sequence sees what is not its own"
-            chosen |= {(part.request.id, n): chosen_after(seen, n) for n in part.choices}
+            tokens = part.sequence.tokens[:end]
+            its = [(token, self._of_prompt(part, n)) for n, token in enumerate(tokens)]
+            assert seen == its, "a sequence sees what is not its own"
+            chosen |= {(part.request.id, n): chosen_after(tokens, n) for n in part.choices}
         return chosen
+
+    def _of_prompt(self, part, position):
+        return self.window > 1 and position < len(part.request.prompt)
+
+    def _check_windows(self, part):
+        """Those of a prompt are in one step each."""
+        length, end = len(part.request.prompt), part.first + len(part.tokens)
+        if part.first < length:
+            assert part.first % self.window == 0
+            assert end >= length or end % self.window == 0
+        assert part.prompt == len([n for n in range(part.first, end) if n < length])
 
 
 def alone(request, context):
@@ -60,7 +75,7 @@ def alone(request, context):
 
 def serve(scheduler, arrivals, cancelled=()):
     """Run requests that arrive before the step of their number; (answers by id and index, steps)."""
-    chip, answers, steps = Chip(scheduler.pool.pages), {}, []
+    chip, answers, steps = Chip(scheduler.pool.pages, scheduler.window), {}, []
     pool, number = scheduler.pool, 0
     while True:
         for at, request in arrivals:
@@ -101,11 +116,13 @@ def requests():
     st.integers(6, 24),
     st.integers(3, 12),
     st.lists(st.tuples(st.integers(0, 20), st.integers(0, 7)), max_size=2),
+    st.sampled_from([1, 1, 2, 4]),
 )
-def test_answers_are_those_of_each_request_alone(wanted, pages, rows, cancelled):
+def test_answers_are_those_of_each_request_alone(wanted, pages, rows, cancelled, window):
     """Whatever arrives when, however few pages there are: the same tokens, and no page is lost."""
     pool = PagePool(pages=pages, positions=POSITIONS)
-    scheduler = Scheduler(pool, rows=rows, sequences=3, context=20)
+    rows += window - 1
+    scheduler = Scheduler(pool, rows=rows, sequences=3, context=20, window=window)
     arrivals, kept = [], []
     for n, (at, fields) in enumerate(wanted):
         request = Request(id=f"r{n}", **fields)
@@ -135,9 +152,9 @@ def request(name, length, tokens=4, **fields):
     return Request(id=name, prompt=tuple(n % 3 for n in range(length)), tokens=tokens, **fields)
 
 
-def scheduler(*, pages=16, rows=8, sequences=4, context=64):
+def scheduler(*, pages=16, rows=8, sequences=4, context=64, **options):
     pool = PagePool(pages=pages, positions=POSITIONS)
-    return Scheduler(pool, rows=rows, sequences=sequences, context=context)
+    return Scheduler(pool, rows=rows, sequences=sequences, context=context, **options)
 
 
 def test_decodes_go_before_prompts():
@@ -163,6 +180,18 @@ def test_a_known_beginning_is_not_computed_again():
     answers, steps = serve(s, [(0, request("a", 18, tokens=1)), (3, request("b", 18, tokens=1))])
     assert [step.rows for step in steps] == [18, 18 - 4 * POSITIONS]
     assert answers["a", 0] == answers["b", 0]
+
+
+@pytest.mark.parametrize("window, found", [(1, 16), (4, 8)])
+def test_chosen_tokens_are_not_found_where_windows_count(window, found):
+    """A second turn begins with the first one's prompt and answer."""
+    s = scheduler(window=window, rows=24)
+    first = request("a", 10, tokens=9)
+    answers, _ = serve(s, [(0, first)])
+    second = Request(id="b", prompt=(*first.prompt, *answers["a", 0][1], 1), tokens=1)
+    s.add(second)
+    (part,) = s.plan().parts
+    assert part.first == found
 
 
 def test_answers_share_the_prompt():

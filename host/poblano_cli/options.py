@@ -11,6 +11,8 @@ import typer
 from poblano.config import ConfigError, preset
 from poblano_host.cache import keep
 from poblano_host.compiler.experts import mixtures
+from poblano_host.models import ModelError
+from poblano_host.models.capacity import Capacity
 
 from .tables import note
 
@@ -18,6 +20,7 @@ __all__ = [
     "ACTIVATIONS",
     "BACKEND",
     "BANDWIDTH",
+    "CAPACITY",
     "FORMATS",
     "JSON",
     "LATENCY",
@@ -33,6 +36,7 @@ __all__ = [
     "check_outputs",
     "check_text",
     "fraction",
+    "limited",
     "chip_config",
     "write_json",
     "wrote",
@@ -50,6 +54,11 @@ MODEL_PRESET = typer.Option(
 BANDWIDTH = typer.Option(
     None,
     help="Memory bandwidth in bytes per cycle, as 20 or 5/2, of a plain memory; the preset's own by default.",
+)
+CAPACITY = typer.Option(
+    None,
+    help="Limit experts to so many of each window of a prompt's tokens, as 8/32; other tokens go to their "
+    "next experts. This is another model.",
 )
 LATENCY = typer.Option(None, help="Latency in cycles of a plain memory; the preset's own by default.")
 JSON = typer.Option(None, "--json", help="Write the figures to this file.")
@@ -103,6 +112,18 @@ def chip_config(name, bandwidth=None, latency=None, tiles=None, formats=None, mo
         changes = {"bandwidth": config.memory.bandwidth, "latency": config.memory.latency} | changes
         return config.with_axi_ports(**changes)
     return config.with_memory(**changes)
+
+
+def limited(model, capacity):
+    """The ``model`` with the capacity of an option; ConfigError for a text that is none."""
+    if capacity is None:
+        return model
+    try:
+        return model.with_capacity(Capacity.read(capacity))
+    except ModelError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"--capacity: {error}") from None
 
 
 def fraction(text):

@@ -23,6 +23,7 @@ from .options import (
     ACTIVATIONS,
     BACKEND,
     BANDWIDTH,
+    CAPACITY,
     FORMATS,
     JSON,
     LATENCY,
@@ -36,6 +37,7 @@ from .options import (
     check_outputs,
     check_text,
     chip_config,
+    limited,
     write_json,
     wrote,
 )
@@ -61,6 +63,7 @@ def run(
     ),
     activations: str = ACTIVATIONS,
     formats_: str = FORMATS,
+    capacity: str = CAPACITY,
     raw: bool = typer.Option(False, "--raw", help="Give the prompt as it is, not as a turn of a chat."),
     temperature: float = TEMPERATURE,
     top_k: int = TOP_K,
@@ -100,7 +103,7 @@ def run(
     if backend == "golden" and (trace or report or check):
         raise ConfigError("the golden model has no cycles: --trace, --report and --check need --backend sim")
     check_outputs(json_file, trace, report)
-    loaded = load_model(model)
+    loaded = limited(load_model(model), capacity)
     if board is not None:
         config = maker.config
     else:
@@ -184,6 +187,7 @@ class _Decoding:
             bit_exact=exact,
             **{phase: self._summary(phase).as_json() for phase in ("prefill", "decode")},
             reliability=reliability(self.runs),
+            rerouted=sum(run.result.rerouted for run in self.runs),
             **use_figures(self.runs, self.config),
         )
 
@@ -215,6 +219,9 @@ class _Decoding:
         print_uses(self.runs, self.config)
         for line in [*reliability_lines(self.runs), *self._rounded]:
             print(line)
+        if self.model.capacity is not None:
+            rerouted = sum(run.result.rerouted for run in self.runs)
+            print(f"re-routed: {rerouted} choices of experts that had no room for a token of the prompt")
 
 
 def _prompt_ids(model, prompt, raw):

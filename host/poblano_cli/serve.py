@@ -7,7 +7,7 @@ import typer
 from poblano.config import ConfigError
 from poblano_host.models import load_model
 
-from .options import BACKEND, FORMATS, MODEL_PRESET, chip_config
+from .options import BACKEND, CAPACITY, FORMATS, MODEL_PRESET, chip_config, limited
 from .tables import note
 
 __all__ = ["serve"]
@@ -22,6 +22,7 @@ def serve(
     pages: int = typer.Option(None, min=1, help="Pages of keys and values, of a chip with page tables."),
     waiting: int = typer.Option(256, min=1, help="The most requests that wait or run."),
     formats_: str = FORMATS,
+    capacity: str = CAPACITY,
     host: str = typer.Option("127.0.0.1", help="The address to listen on."),
     port: int = typer.Option(8000, min=0, max=65535, help="The port; 0: any that is free."),
 ):
@@ -34,7 +35,7 @@ def serve(
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing; install it with: pip install 'poblano[serve]'") from None
     place = _bind(host, port)
-    loaded = load_model(model)
+    loaded = limited(load_model(model), capacity)
     config = chip_config(preset_name, formats=formats_, model=loaded)
     engine = Engine(
         loaded, config, backend=backend, sequences=sequences, context=context, pages=pages, report=note

@@ -183,10 +183,11 @@ class ExpertRoom:
     """Places in the local memories for the mixtures of a step of ``count`` tokens, the same in every tile.
 
     Vector memory, lines from ``vmem`` on: ``logits``, ``scores`` and ``bias`` of ``row`` lines for a token or
-    for all; ``maxima``, ``totals`` and ``factors``, a word for each token; ``kept``, a block of a token's
-    weights; ``lists``; ``normed``, a tile's blocks of its tokens' inputs, where there are several tokens;
-    ``sums`` of a tile's columns; what a clamped activation's expert adds, in two places; ``delta``, whole
-    rows of the tokens that a tile owns; and chunks of results.
+    for all; ``windows``, a block for each token, where experts have a capacity; ``maxima``, ``totals`` and
+    ``factors``, a word for each token; ``kept``, a block of a token's weights; ``lists``; ``normed``, a
+    tile's blocks of its tokens' inputs, where there are several tokens; ``sums`` of a tile's columns; what a
+    clamped activation's expert adds, in two places; ``delta``, whole rows of the tokens that a tile owns; and
+    chunks of results.
     Activation memory, blocks from ``amem`` on: ``hidden`` and, of several tokens, ``gathered`` rows, in
     ``turns`` places.
     """
@@ -206,6 +207,7 @@ class ExpertRoom:
             raise CompileError(f"a step of {count} tokens; the chip routes {config.experts.rows} at once")
         blocks, segments = sizes.dim // BLOCK, config.tile.array.segments
         self.row = align(sizes.experts, sizes.granule) // LINE_WORDS
+        self.windows = vmem.take(count * LINES * (sizes.capacity is not None), LINES)
         words = lambda count: vmem.take(LINES * -(-count // BLOCK), LINES)
         self.logits, self.scores = (vmem.take(count * self.row, LINES) for _ in range(2))
         self.router_bias, self.selection_bias = (vmem.take(self.row, LINES) for _ in range(2))

@@ -7,7 +7,7 @@ the split nor on the other tokens of a step: the same tokens give the same bits 
 any configuration.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,11 +45,14 @@ WAITING = 0.1
 
 @dataclass(frozen=True)
 class Chunk:
-    """Tokens (ids) of the sequence whose caches are number ``slot``, at ``position`` and those after it."""
+    """Tokens (ids) of the sequence whose caches are number ``slot``, at ``position`` and those after it. The
+    first ``prompt`` of them are of a prompt, and begin a window where experts have a capacity; nothing else
+    depends on it."""
 
     slot: int
     position: int
     tokens: tuple
+    prompt: int = 0
 
 
 class CompiledModel:
@@ -75,6 +78,8 @@ class CompiledModel:
     pages : the :class:`.memory.PageRoom` of a chip with page tables, else None
     page_positions : positions of a page; without page tables a sequence has one page
     max_tokens : the most tokens of a :meth:`step`.
+    window : tokens of a prompt that are in one step, the first at a multiple of it: those of a window where
+        experts have a capacity, else 1
 
     Raises :class:`CompileError`.
     """
@@ -91,9 +96,10 @@ class CompiledModel:
             )
         self._check_tables(slots)
         self._plans, self._templates = {}, {}
-        self.max_tokens = self._fit(
-            TOKENS if tokens is None else (tokens, *(n for n in TOKENS if n < tokens))
-        )
+        self.window = 1 if self.sizes.capacity is None else self.sizes.capacity.window
+        lengths = TOKENS if tokens is None else (tokens, *(n for n in TOKENS if n < tokens))
+        self._lengths = tuple(n for n in lengths if n % self.window == 0)
+        self.max_tokens = self._fit()
         self.memory = ModelMemory(
             self.model, self.sizes, config, context=self.context, slots=slots, tokens=self.max_tokens
         )
@@ -144,15 +150,15 @@ class CompiledModel:
         """Bytes from a token's logits to the next token's in memory."""
         return self.memory.vocab_stride
 
-    def step(self, tokens, position, *, logits="last"):
+    def step(self, tokens, position, *, logits="last", prompt=0):
         """The program that runs ``tokens`` (token ids) of the first sequence at positions ``position`` on,
-        given all before were run.
+        given all before were run; the first ``prompt`` of them are of a prompt.
 
         ``logits``: "last" (and the argmax of the last token), "all", or "none".
         """
         if logits not in ROWS:
             raise ValueError(f"logits must be last, all or none, not {logits!r}")
-        return self.batch([Chunk(0, position, tuple(tokens))], logits=ROWS[logits])
+        return self.batch([Chunk(0, position, tuple(tokens), prompt)], logits=ROWS[logits])
 
     def batch(self, chunks, *, logits, layers=None):
         """The program that runs :class:`Chunk` s of several sequences, given all before were run, each of
@@ -169,7 +175,7 @@ class CompiledModel:
             raise CompileError("two chunks of a step are of one sequence")
         for chunk in chunks:
             self._check(chunk)
-        shape = self._shape([(len(chunk.tokens), chunk.position) for chunk in chunks], logits)
+        shape = self._limited(chunks, self._shape([(len(c.tokens), c.position) for c in chunks], logits))
         template, results, work = self._template(shape, layers)
         code = template.bind(
             {symbol: self._value(symbol, chunks[symbol.part]) for symbol in template.symbols}
@@ -222,16 +228,28 @@ class CompiledModel:
         column = position % unit if count > 1 else 0
         return Part(count, column, min(self.context, context))
 
+    def _limited(self, chunks, shape):
+        """A shape whose parts say which tokens experts have no room for beyond their capacity."""
+        capacity = self.sizes.capacity
+        if capacity is None:
+            return shape
+        limited = [capacity.limited(chunk.prompt) for chunk in chunks]
+        return replace(shape, parts=tuple(replace(p, limited=n) for p, n in zip(shape.parts, limited)))
+
     def _plan(self, shape):
         key = tuple((part.count, part.context) for part in shape.parts), max(shape.logits, 1)
         if key not in self._plans:
             self._plans[key] = Plan(self.sizes, shape, self.config)
         return self._plans[key]
 
-    def _fit(self, lengths):
-        """The most tokens, of ``lengths``, for which there is room."""
-        for tokens in lengths:
-            if tokens <= self.config.tile.tokens:
+    def _fit(self):
+        """The most tokens for which there is room; :class:`CompileError` if there is none for any."""
+        most = self.config.tile.tokens
+        error = CompileError(
+            f"{self.sizes.name}: no step has whole windows of {self.window} tokens; it has at most {most}"
+        )
+        for tokens in self._lengths:
+            if tokens <= most:
                 try:
                     self._plan(Shape((Part(tokens, 0, self.context),), 1))
                 except CompileError as problem:
@@ -246,7 +264,7 @@ class CompiledModel:
         layers, single = len(self.model.graph.layers), min(self.slots, self.max_tokens)
         if layers * max(self.max_tokens, single * -(-self.context // SPAN)) <= SURELY:
             return self.max_tokens, RINGS[0]
-        for tokens in (self.max_tokens, *(n for n in TOKENS if n < self.max_tokens)):
+        for tokens in (n for n in self._lengths if n <= self.max_tokens):
             needed = self._commands(Part(tokens, 0, self.context))
             if needed <= RINGS[-1]:
                 break

@@ -46,11 +46,13 @@ class Part:
     column : of several tokens, the first position modulo the array's columns, or with page tables modulo the
         positions of a page: where they begin in the K cache
     context : the most positions that they see, themselves included
+    limited : so many of the first for which experts have room as their capacity says; for others they have
     """
 
     count: int
     column: int
     context: int
+    limited: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from math import lcm
 
 from poblano.config import BLOCK
 
+from ..models.capacity import Capacity
 from ..models.experts import Experts
 from ..models.operators import (
     Activation,
@@ -74,6 +75,7 @@ class Sizes:
     layer_macs, layer_bytes : multiply-accumulates for a token, and bytes, of the first layer's weights
     experts, used : the most of a mixture, and those that a token uses; 0 if there are none
     clamped : the most elements of an expert with a clamped activation; 0 if there are none
+    capacity : of the experts, or None
     attention_output_bytes, residual_bytes : of these, those that are applied to attention's output; those
         whose results are added to the residual
     """
@@ -110,6 +112,7 @@ class Sizes:
     experts: int
     used: int
     clamped: int
+    capacity: Capacity | None
 
     @classmethod
     def of(cls, model, config):
@@ -185,6 +188,7 @@ class Sizes:
             experts=max((node.experts for node in mixtures), default=0),
             used=max((node.used for node in mixtures), default=0),
             clamped=max((node.hidden for node in mixtures if node.limit is not None), default=0),
+            capacity=next((node.capacity for node in mixtures), None),
         )
 
     def again_bytes(self, tiles):

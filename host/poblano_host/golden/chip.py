@@ -9,7 +9,7 @@ from poblano.compute.reference import matmul, unpack_weights
 from poblano.config import BLOCK, LINE_BYTES, LINE_WORDS
 from poblano.isa.errors import CommandError, ErrorCode
 from poblano.isa.weight_stream import Activation, Element, ScaleFormat, step_bytes
-from poblano.moe.reference import chosen, routes
+from poblano.moe.reference import chosen, chosen_with_room, routes
 from poblano.vector import reference
 
 from .order import GoldenError, Order
@@ -49,6 +49,8 @@ class GoldenChip:
     ``routes`` are what the last ROUTE command that was not quiet has found: a tuple for each expert with
     rows, its number, how many rows it has, and the line of its list.
 
+    ``rerouted`` are the choices of ROUTE commands that were not quiet for which there was no room.
+
     ``block_sums``, see :func:`~poblano.compute.reference.matmul`, is what computes the MATMULs' sums, on a
     device for example.
     """
@@ -60,7 +62,7 @@ class GoldenChip:
         self.tiles = [_Tile(config) for _ in range(config.tiles)]
         self.completed = [0] * config.units
         self.tables = PageTables(config, len(memory))
-        self.routes = []
+        self.routes, self.rerouted = [], 0
         self._weights = {}
 
     def reset_queue(self):
@@ -248,8 +250,14 @@ class GoldenChip:
             (LINE_WORDS * (o[name] + row * o[f"{name}_stride"])) + np.arange(words)
         )
         rows = lambda name: vmem[[row_of(name, row, o["experts"]) for row in range(o["rows"])]]
-        groups = (o["group_count"], o["group_used"]) if o["group_count"] else ()
-        experts = chosen(rows("a"), used, *groups)
+        groups, used_groups = (o["group_count"], o["group_used"]) if o["group_count"] else (1, 1)
+        choice = rows("a"), used, groups, used_groups
+        if o["capacity"]:
+            windows = vmem[[row_of("c", row, 1)[0] for row in range(o["rows"])]]
+            experts, refused = chosen_with_room(*choice, o["capacity"], windows)
+            self.rerouted += 0 if o["quiet"] else refused
+        else:
+            experts = chosen(*choice)
         weights = np.take_along_axis(rows("b"), experts, -1)
         found = routes(experts, weights)
         lists = [o["list"] + route.line for route in found]

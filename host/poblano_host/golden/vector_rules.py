@@ -145,6 +145,7 @@ class RouteRules(Rules):
             limit = getattr(most, name)
             field(o[name] <= limit, f"{name} {o[name]} are more than the chip's {limit}")
         field(o["used"] <= o["experts"], f"used {o['used']} of {o['experts']} experts")
+        field(o["capacity"] <= most.rows, f"capacity {o['capacity']} is more than the chip's {most.rows}")
         if o["group_count"]:
             self.groups()
 
@@ -161,12 +162,13 @@ class RouteRules(Rules):
         field(o["used"] <= most * its, f"used {o['used']} of {most} groups of {its} experts")
 
     def alignment(self):
-        for name in ("a", "b"):
+        for name in ("a", "b", "c") if self.o["capacity"] else ("a", "b"):
             self.multiples(name, self.row_lines)
 
     def places(self):
         o, row = self.o, 4 * -(-self.o["experts"] // 32)
-        return {
+        windows = {"c": self.rows_of("c", self.row_lines)} if o["capacity"] else {}
+        return windows | {
             "dst": self.rows_of("dst", 1),
             "list": (o["list"], o["list"] + o["rows"] * o["used"]),
             "a": self.rows_of("a", row),
@@ -182,7 +184,7 @@ class RouteRules(Rules):
         self.apart("dst", 1, self.o["rows"])
         pairs = [("dst", "list")]
         if self.o["tiles"] >> self.own & 1:
-            pairs += [(written, read) for written in ("dst", "list") for read in "ab"]
+            pairs += [(written, read) for written in ("dst", "list") for read in "abc" if read in places]
         for written, read in pairs:
             self.disjoint(written, places[written], read, places[read])
 

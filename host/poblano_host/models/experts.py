@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .capacity import Capacity
 from .operators import ACTIVATIONS, Operator
 
 __all__ = ["SCORINGS", "Experts"]
@@ -39,6 +40,9 @@ class Experts(Operator):
     that ``gate`` and ``up`` are (``experts`` * ``hidden``, ``width``), ``down`` is (``experts`` * ``width``,
     ``hidden``), and biases are flat in the same order. A shared expert is other operators of the graph.
 
+    With ``capacity`` tokens of a prompt are re-routed, see :class:`~.capacity.Capacity`: in a window, token
+    by token, the experts that have no room left come after all others.
+
     ``limit`` is None, or that of a clamped activation: gate at most, up between -limit and limit, and the
     expert's elements are gate * sigmoid(``slope`` * gate) * (up + 1), whatever ``function`` is.
     """
@@ -64,6 +68,7 @@ class Experts(Operator):
     gate_bias: str | None = None
     up_bias: str | None = None
     down_bias: str | None = None
+    capacity: Capacity | None = None
 
     def __post_init__(self):
         if self.scoring not in SCORINGS:
@@ -91,14 +96,28 @@ class Experts(Operator):
         }
         return {name: shape for name, shape in shapes.items() if name is not None}
 
-    def select(self, values):
+    def select(self, values, limited=0):
         """The selected experts of each row of selection values (tokens, experts): int (tokens, used), in
-        ascending number."""
-        values = np.where(np.isnan(values), -np.inf, values), np.isnan(values)
+        ascending number. The first ``limited`` rows are of a prompt's windows, of which a row begins one."""
+        values, last = np.where(np.isnan(values), -np.inf, values), np.isnan(values).astype(int)
         if self.groups > 1:
-            values = self._grouped(*values)
-        order = np.lexsort((-values[0], values[1]), axis=-1)  # stable: of equal values the lower expert
-        return np.sort(order[:, : self.used], -1)
+            values, last = self._grouped(values, last)
+        chosen = self._best(values, last)
+        if self.capacity is None:
+            return chosen
+        counts = np.zeros(self.experts, int)
+        for row in range(limited):
+            if row % self.capacity.window == 0:
+                counts[:] = 0
+            full = counts >= self.capacity.rows
+            if full[chosen[row]].any():
+                chosen[row] = self._best(values[row], last[row] + 2 * full)
+            counts[chosen[row]] += 1
+        return chosen
+
+    def _best(self, values, last):
+        order = np.lexsort((-values, last), axis=-1)  # stable: of equal values the lower expert
+        return np.sort(order[..., : self.used], -1)
 
     def _grouped(self, values, last):
         """(values, whether they come last), as :meth:`select` sorts them, without the other groups."""
@@ -110,16 +129,17 @@ class Experts(Operator):
         closed = np.ones(best.shape, bool)
         np.put_along_axis(closed, chosen, False, -1)
         closed = np.repeat(closed, parts.shape[-1], -1)
-        return np.where(closed, -np.inf, values), last + 2 * closed
+        return np.where(closed, -np.inf, values), last + 4 * closed
 
-    def weights(self, logits, selection_bias=None):
-        """(the selected experts, their weights), int and float32 (tokens, used), of float32 ``logits``."""
+    def weights(self, logits, selection_bias=None, limited=0):
+        """(the selected experts, their weights), int and float32 (tokens, used), of float32 ``logits``;
+        ``limited`` as of :meth:`select`."""
         scores = {
             "softmax": _softmax,
             "softmax_selected": lambda x: x,
             "sigmoid": lambda x: np.float32(1) / (1 + np.exp(-x)),
         }[self.scoring](logits)
-        chosen = self.select(scores if selection_bias is None else scores + selection_bias)
+        chosen = self.select(scores if selection_bias is None else scores + selection_bias, limited)
         weights = np.take_along_axis(scores, chosen, -1)
         if self.scoring == "softmax_selected":
             weights = _softmax(weights)
@@ -148,7 +168,8 @@ class Experts(Operator):
         logits = x @ tensors[self.router].T
         if self.router_bias is not None:
             logits = logits + tensors[self.router_bias]
-        chosen, weights = self.weights(logits, self.selection_bias and tensors[self.selection_bias])
+        bias = self.selection_bias and tensors[self.selection_bias]
+        chosen, weights = self.weights(logits, bias, min(max(step.prompt - step.start, 0), len(x)))
         out = np.zeros((len(x), self.width), np.float32)
         for expert in np.unique(chosen):
             rows, place = np.nonzero(chosen == expert)

@@ -28,12 +28,14 @@ class FloatModel:
         attention = self.graph.of((Attention, LatentAttention))
         self._caches = {node.name: node.cache(self.config.context) for node in attention}
 
-    def forward(self, tokens, start=0):
+    def forward(self, tokens, start=0, *, prompt=0):
         """float32 logits (len(tokens), vocab) of ``tokens`` at positions ``start`` on."""
-        return self.value(self.graph.nodes[-1].name, tokens, start)
+        return self.value(self.graph.nodes[-1].name, tokens, start, prompt=prompt)
 
-    def value(self, name, tokens, start=0):
+    def value(self, name, tokens, start=0, *, prompt=0):
         """float32 (len(tokens), width): the graph's value ``name`` for ``tokens`` at positions ``start`` on.
+        The first ``prompt`` positions are the prompt's, where experts have a capacity; ``start`` is there
+        where a window begins.
 
         ValueError if there is no such value or the positions pass the context. Keys and values are kept of
         the layers up to this value.
@@ -43,7 +45,8 @@ class FloatModel:
             raise ValueError(
                 f"positions {start} to {start + len(tokens) - 1} pass the context of {self.config.context}"
             )
-        step = Step(tokens=np.asarray(tokens), start=start, tensors=self._tensors, caches=self._caches)
+        state = dict(tensors=self._tensors, caches=self._caches)
+        step = Step(tokens=np.asarray(tokens), start=start, prompt=prompt, **state)
         values = {}
         for node in self.graph.nodes:
             inputs = [values[value] for value in node.inputs]

@@ -1,6 +1,6 @@
 """A model as a graph of operators, and the builder with which a family states it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .experts import Experts
@@ -64,6 +64,13 @@ class Graph:
     def of(self, kind):
         """The operators of the class ``kind``, in order."""
         return tuple(node for node in self.nodes if isinstance(node, kind))
+
+    def with_capacity(self, capacity):
+        """The graph whose experts have a :class:`~.capacity.Capacity`."""
+        limited = lambda nodes: tuple(
+            replace(node, capacity=capacity) if isinstance(node, Experts) else node for node in nodes
+        )
+        return replace(self, layers=tuple(map(limited, self.layers)))
 
     def shapes(self):
         """The shape of every tensor of the model by canonical name: (N out, K in) or (n,)."""

@@ -12,7 +12,9 @@ from poblano.formats.element import Activation
 from poblano.formats.scale_reference import read_scale
 
 from .arch import FAMILIES
+from .capacity import Capacity
 from .config import ModelConfig, ModelError
+from .experts import Experts
 from .operators import Embedding, Head, Step
 
 if TYPE_CHECKING:
@@ -102,12 +104,14 @@ class Model:
 
     RoPE rotates neighbouring elements 2i and 2i+1. :attr:`graph` says what is computed with the tensors.
     ``stored`` has the type of each tensor in the file that it was read from, as ``Q4_K`` or ``BF16``.
+    ``capacity`` is that of its experts, which no file has.
     """
 
     config: ModelConfig
     tensors: dict
     tokenizer: "Tokenizer"
     stored: dict[str, str] = field(default_factory=dict)
+    capacity: Capacity | None = None
 
     @classmethod
     def of_file(cls, where, config, tensors, tokenizer, *, halves, stored):
@@ -140,7 +144,23 @@ class Model:
     @cached_property
     def graph(self):
         """The model's :class:`~poblano_host.models.graph.Graph`."""
-        return FAMILIES[self.config.architecture].graph(self.config)
+        graph = FAMILIES[self.config.architecture].graph(self.config)
+        return graph if self.capacity is None else graph.with_capacity(self.capacity)
+
+    def with_capacity(self, capacity):
+        """The model whose experts have a :class:`~.capacity.Capacity`; :class:`ModelError` if it has none, or
+        if they would not have room for all."""
+        name, mixtures = self.config.name, self.graph.of(Experts)
+        if not mixtures:
+            raise ModelError(f"{name} has no experts that could have a capacity")
+        for node in mixtures:
+            room, choices = node.experts * capacity.rows, node.used * capacity.window
+            if room < choices:
+                raise ModelError(
+                    f"{name}: {capacity.window} tokens choose {choices} experts; {node.experts} experts have "
+                    f"room for {room} with a capacity of {capacity.rows}"
+                )
+        return replace(self, capacity=capacity)
 
     def shortened(self, layers, *, vocab=None):
         """The model of the first ``layers`` layers and, if ``vocab`` is given, of the first so many tokens;

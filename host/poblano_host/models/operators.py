@@ -55,12 +55,14 @@ class Step:
 
     tokens : int array, the token ids.
     start : the position of the first.
+    prompt : the positions of the prompt, from 0 on; none if nothing depends on it.
     tensors : float32 arrays by canonical name.
     caches : (keys, values) of each Attention by its name, see :meth:`Attention.cache`.
     """
 
     tokens: np.ndarray
     start: int = 0
+    prompt: int = 0
     tensors: dict[str, np.ndarray]
     caches: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 

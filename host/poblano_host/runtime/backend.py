@@ -114,7 +114,7 @@ class GoldenBackend:
         return self.memory[address : address + size].tobytes()
 
     def run(self, commands, *, progress=None):
-        start, rows = time.monotonic(), command_rows(commands)
+        start, rows, rerouted = time.monotonic(), command_rows(commands), self.chip.rerouted
         self.chip.reset_queue()
         report = None if progress is None else lambda done, total: progress(done, total, 0)
         try:
@@ -122,7 +122,8 @@ class GoldenBackend:
         except CommandError as error:
             command = rows[error.index].tobytes()
             raise ChipError(error.code, error.index, command[1], command) from None
-        return RunResult(commands=len(rows), seconds=time.monotonic() - start)
+        seconds, rerouted = time.monotonic() - start, self.chip.rerouted - rerouted
+        return RunResult(commands=len(rows), seconds=seconds, rerouted=rerouted)
 
     def clear_local(self):
         self.run(clear_commands(self.config))

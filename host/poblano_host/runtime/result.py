@@ -22,7 +22,8 @@ class RunResult:
     that does not see single cycles has no events, and its cycles are from the start of the run. ``samples``
     are the :data:`SAMPLED` counters in between, if the ring took any: (cycle, array (units, counters)).
     ``ecc`` has, by place, the :class:`~.ecc.ECCCounts` that are not 0. ``experts`` are those of mixtures that
-    got rows, of all layers together; None where they are not counted.
+    got rows, of all layers together; None where they are not counted. ``rerouted`` are choices of experts
+    that had no room.
     """
 
     commands: int
@@ -35,3 +36,4 @@ class RunResult:
     samples: list = field(default_factory=list)
     ecc: dict = field(default_factory=dict)
     experts: int | None = None
+    rerouted: int = 0

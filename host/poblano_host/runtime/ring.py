@@ -322,6 +322,7 @@ class Ring:
             samples=self._samples,
             ecc={place: counts for place, counts in self.ecc_counts().items() if counts},
             experts=self.read("EXPERTS_ROUTED") if self.config.experts else None,
+            rerouted=self.read("EXPERTS_REROUTED") if self.config.experts else 0,
             **events,
         )
 

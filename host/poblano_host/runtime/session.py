@@ -133,9 +133,10 @@ class Session:
         self.position = 0
 
     def step(self, phase, tokens, logits, *, read=True):
-        """Run ``tokens`` after those before; the :class:`Step`. ``phase`` names it, ``logits`` as of
-        ``CompiledModel.step``; ``read``: the step has them, if there are any."""
-        program = self.compiled.step(tokens, self.position, logits=logits)
+        """Run ``tokens`` after those before; the :class:`Step`. ``phase`` names it, and "prefill" is that of
+        a prompt; ``logits`` as of ``CompiledModel.step``; ``read``: the step has them, if there are any."""
+        prompt = len(tokens) if phase == "prefill" else 0
+        program = self.compiled.step(tokens, self.position, logits=logits, prompt=prompt)
         tell = lambda completed, total, cycles: self.progress(phase, program, completed, cycles)
         result, retried = run_program(self.backend, program, progress=tell)
         if self.golden is not None:

@@ -5,7 +5,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from ..compiler import Chunk, CompiledModel
+from ..compiler import Chunk, CompiledModel, CompileError
 from ..runtime.backend import open_backend, place_model
 from ..runtime.logits import Logits, LogitsRow
 from ..runtime.sampler import Sampler
@@ -100,6 +100,7 @@ class Engine:
     cycles : of the chip, in steps so far; the golden model knows nothing of time
     steps, tokens : that the chip has run so far
     retries : steps that were run once more after an error that passed
+    rerouted : choices of experts that had no room
     rows : tokens of the last step
     busy : the part of the last step's cycles in which each unit had a command, by the unit's name
     """
@@ -116,10 +117,19 @@ class Engine:
         rows = self.compiled.max_tokens
         self.caches = open_caches(self.backend, self.compiled)
         pool = PagePool(pages=self.caches.pages, positions=self.caches.positions)
+        window = self.compiled.window
+        if self.compiled.pages is not None and pool.positions % window:
+            raise CompileError(
+                f"pages of {pool.positions} positions have no whole windows of {window} tokens"
+            )
         self.scheduler = Scheduler(
-            pool, rows=rows, sequences=min(rows, sequences), context=self.compiled.context
+            pool,
+            rows=rows,
+            sequences=min(rows - window + 1, sequences),
+            context=self.compiled.context,
+            window=window,
         )
-        self.cycles = self.steps = self.tokens = self.rows = self.retries = 0
+        self.cycles = self.steps = self.tokens = self.rows = self.retries = self.rerouted = 0
         self.busy: dict = {}
         self._asked: dict = {}  # :class:`_Asked` by the request's id
 
@@ -200,10 +210,11 @@ class Engine:
         choosing = [(part, end - 1) for part, end in zip(parts, ends) if part.choices]
         first = choosing[0][1] if choosing else step.rows  # the first row of logits
         slots = [self.caches.slot(part.sequence, part.pages) for part in parts]
-        chunks = [Chunk(slot, part.first, part.tokens) for slot, part in zip(slots, parts)]
+        chunks = [Chunk(slot, part.first, part.tokens, part.prompt) for slot, part in zip(slots, parts)]
         program = self.compiled.batch(chunks, logits=step.rows - first)
         result, retried = run_program(self.backend, program)
         self.retries += retried is not None
+        self.rerouted += result.rerouted
         self.cycles += result.cycles
         name = self.config.topology.name
         self.busy = {name(unit): c["BUSY"] / result.cycles for unit, c in result.counters.items()}

@@ -29,6 +29,11 @@ class Metrics:
             ("pages", "Pages of the KV caches", lambda: scheduler.pool.pages),
             ("chip_cycles", "Cycles of the chip in steps so far", lambda: engine.cycles),
             ("chip_retries", "Steps run once more after an error", lambda: engine.retries),
+            (
+                "chip_rerouted",
+                "Choices of experts that had no room, in steps so far",
+                lambda: engine.rerouted,
+            ),
             ("chip_steps", "Steps so far", lambda: engine.steps),
             ("chip_tokens", "Tokens of steps so far, prompts included", lambda: engine.tokens),
         ):

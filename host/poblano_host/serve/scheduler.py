@@ -33,6 +33,11 @@ class Part:
     choices: tuple
     sequence: Sequence
 
+    @property
+    def prompt(self):
+        """How many of the tokens are the prompt's; the others were chosen."""
+        return max(0, min(len(self.request.prompt) - self.first, len(self.tokens)))
+
 
 @dataclass(frozen=True)
 class Step:
@@ -69,16 +74,20 @@ class Scheduler:
     pool : PagePool
     rows, sequences : the most of a step; rows is at least sequences
     context : the most positions of a sequence
+    window : tokens of a prompt that are in one step, the first at a multiple of it. If it is not 1, what is
+        computed for a prompt's tokens is not what is for chosen ones: prompts alone share pages, of whole
+        windows, and beside all sequences but one there is room for a window
 
     Members
     -------
     waiting, running : sequences, in order
     """
 
-    def __init__(self, pool: PagePool, *, rows, sequences, context):
-        if not 1 <= sequences <= rows:
+    def __init__(self, pool: PagePool, *, rows, sequences, context, window=1):
+        if not 1 <= sequences <= rows - window + 1:
             raise ValueError(f"steps of {rows!r} rows for {sequences!r} sequences")
         self.pool, self.rows, self.sequences, self.context = pool, rows, sequences, context
+        self.window = window
         self.waiting: deque = deque()
         self.running: list = []
         self._arrivals = 0
@@ -145,12 +154,17 @@ class Scheduler:
         joining = sequence.request.count if sequence.whole else 1
         if self._places() + joining > self.sequences:
             return False
-        sequence.pages = pool.find(sequence.tokens[: length - 1])  # of the last one the logits are needed
+        known = min(length - 1, self._shared(sequence))  # of the last one the logits are needed
+        sequence.pages = pool.find(sequence.tokens[:known])
         if pool.free < -(-(length + 1) // pool.positions) - len(sequence.pages) + joining - 1:
             self._give(sequence)
             return False
         sequence.computed = len(sequence.pages) * pool.positions
         return True
+
+    def _shared(self, sequence):
+        """The tokens from the first on whose pages others may have."""
+        return len(sequence.tokens if self.window == 1 else sequence.request.prompt)
 
     def _places(self):
         """The sequences that run, those that begin when their prompt is computed included."""
@@ -197,7 +211,7 @@ class Scheduler:
     def _keep(self, sequence, first):
         """Make the pages known that became full since position ``first``."""
         size = self.pool.positions
-        for n in range(first // size, sequence.computed // size):
+        for n in range(first // size, min(sequence.computed, self._shared(sequence)) // size):
             before = sequence.pages[n - 1] if n else None
             tokens = sequence.tokens[n * size : (n + 1) * size]
             sequence.pages[n] = self.pool.keep(sequence.pages[n], before, tokens)
@@ -249,6 +263,8 @@ class _Draft:
             return
         count = min(sequence.left, self.left)
         first, positions = sequence.computed, self.scheduler.pool.positions
+        if first + count < len(sequence.request.prompt):
+            count -= (first + count) % self.scheduler.window
         for n in range(first // positions, -(-(first + count) // positions)):
             if not self._page(sequence, n, may_preempt):
                 count = max(n * positions - first, 0)

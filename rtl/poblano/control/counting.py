@@ -15,10 +15,11 @@ def count_events(m, processor, values, counters, queues, failed, clear, cycles_r
         m.d.sync += values["CYCLES_HI"].eq(cycles[32:])
     counting = [(values["READ_BEATS"], processor.read_beats), (values["WRITE_BEATS"], processor.write_beats)]
     if stage is not None:
-        routed = processor.table.routed.rows
+        table = processor.table
         counting += [
-            (values["EXPERTS_ROUTED"], processor.table.valid),
-            (values["EXPERTS_ROWS"], Mux(processor.table.valid, routed, 0)),
+            (values["EXPERTS_ROUTED"], table.valid),
+            (values["EXPERTS_ROWS"], Mux(table.valid, table.routed.rows, 0)),
+            (values["EXPERTS_REROUTED"], Mux(table.valid & (table.slot == 0), table.rerouted, 0)),
             (values["EXPERTS_PASSED"], stage.skips),
         ]
     for n, (port, queue) in enumerate(zip(processor.units, queues)):

@@ -280,6 +280,14 @@ REGISTERS = {
             "with page tables and several homes; after a reset all",
             part="memory.home_end",
         ),
+        Register(
+            "EXPERTS_REROUTED",
+            0x80,
+            "ro",
+            "choices of rows that went to another expert, as theirs had no room, since the counters were "
+            "cleared. Only in chips that route experts",
+            experts=True,
+        ),
     )
 }
 

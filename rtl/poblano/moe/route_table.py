@@ -20,7 +20,7 @@ class RoutedExpert(data.StructLayout):
 
 class RouteWrite(data.StructLayout):
     """If ``valid``, the expert of a ``slot``: slots are written in ascending order, and slot 0 begins a new
-    routing."""
+    routing. ``rerouted`` are the choices of the routing for which there was no room."""
 
     def __init__(self):
-        super().__init__({"valid": 1, "slot": EXPERT_BITS, "routed": RoutedExpert()})
+        super().__init__({"valid": 1, "slot": EXPERT_BITS, "routed": RoutedExpert(), "rerouted": ROW_BITS})

@@ -16,7 +16,7 @@ class Selector(wiring.Component):
     Latency: 1 cycle from a value to its place.
 
     Values come in the order of their numbers, one a cycle. Of equal ones the lower number is kept; NaN comes
-    after all others, and -0 is below +0.
+    after all others, and -0 is below +0. Late values come after all that are not late.
 
     Parameters
     ----------
@@ -25,10 +25,10 @@ class Selector(wiring.Component):
     Members
     -------
     start : In(1), a row begins: nothing is kept
-    valid : In(1), value : In(32), the row's next value; skip : In(1), it is not kept
+    valid : In(1), value : In(32), the row's next value; skip : In(1), it is not kept; late : In(1)
     used : In, how many are kept, at least 1; constant
     number : Out, the lowest number that is kept and was not taken; last : Out(1), it is the only one
-    take : In(1), it is taken
+    take : In(1), it is taken; again : In(1), nothing is taken
     """
 
     def __init__(self, *, experts, used):
@@ -39,20 +39,22 @@ class Selector(wiring.Component):
                 "valid": In(1),
                 "value": In(32),
                 "skip": In(1),
+                "late": In(1),
                 "used": In(range(used + 1)),
                 "number": Out(ceil_log2(experts)),
                 "last": Out(1),
                 "take": In(1),
+                "again": In(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         number_bits = len(self.number)
-        key = Signal(KEY_BITS)
+        key = Signal(KEY_BITS + 1)
         next_number = Signal(number_bits)
-        m.d.comb += key.eq(key_of(self.value))
-        keys = [Signal(KEY_BITS, name=f"key{n}", reset_less=True) for n in range(self.most)]
+        m.d.comb += key.eq(Cat(key_of(self.value), ~self.late))
+        keys = [Signal(len(key), name=f"key{n}", reset_less=True) for n in range(self.most)]
         numbers = [Signal(number_bits, name=f"number{n}", reset_less=True) for n in range(self.most)]
         kept = Signal(self.most)
         # What is kept is sorted: a value moves all that are less by a place, and is put before them.
@@ -84,6 +86,6 @@ class Selector(wiring.Component):
         m.d.comb += [lowest.eq(found), self.last.eq((left & (left - 1)[: self.most]) == 0)]
         with m.If(self.take):
             m.d.sync += taken.eq(taken | Cat(left[n] & (numbers[n] == lowest) for n in range(self.most)))
-        with m.If(self.start):
+        with m.If(self.start | self.again):
             m.d.sync += taken.eq(0)
         return m

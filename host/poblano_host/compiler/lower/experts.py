@@ -8,10 +8,12 @@ from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 
 from ..experts import grouped
 from .step import local
+from .windows import windows
 
 __all__ = ["Mixed", "lower", "slots"]
 
 LOG2_E = 1.4426950408889634
+LINES = BLOCK // LINE_WORDS
 ROUTER = 0
 """The tile whose vector unit routes."""
 
@@ -105,7 +107,7 @@ class _Mixture:
         """Operands that add a bias of the router to each row."""
         if address is None:
             return {}
-        lines = self.row["blocks"] * (BLOCK // LINE_WORDS)
+        lines = self.row["blocks"] * LINES
         self.s.builder.load([ROUTER], address, 0, line, 0, 1, lines, label=f"{local(self.node)}.bias")
         return dict(op1=AluOp.ADD, sel1=Select.B, b=line)
 
@@ -163,10 +165,11 @@ class _Mixture:
             b=weights,
             b_stride=room.row,
             dst=room.kept,
-            dst_stride=BLOCK // LINE_WORDS,
+            dst_stride=LINES,
             list=room.lists,
             rows=s.count,
             **self._groups,
+            **windows(s, node, room.windows, ROUTER),
             **more,
             label=f"{local(node)}.route",
         )

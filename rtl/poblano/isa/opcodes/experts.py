@@ -95,6 +95,7 @@ ROUTE = Definition(
         Field("dst_stride", 4, 2 * LOCAL_BITS, LOCAL_BITS, "lines from a row to the next"),
         Field("list", 5, 0, LOCAL_BITS, "line of the first list"),
         Field("quiet", 5, LOCAL_BITS, 1, "1: EXPERT commands go on with what the ROUTE before has found"),
+        Field("c", 5, 2 * LOCAL_BITS, LOCAL_BITS, "line of the word that says what window a row is in"),
         Field("rows", 6, 0, 16, "rows", SOME),
         Field(
             "group_count",
@@ -106,6 +107,10 @@ ROUTE = Definition(
         ),
         Field("group_used", 6, 20, 4, "groups of a row"),
         Field("group_size", 6, 24, 8, "experts of a group"),
+        Field(
+            "capacity", 6, 32, 16, "0: experts have room for all rows; else rows of a window that one gets"
+        ),
+        Field("c_stride", 7, 0, LOCAL_BITS, "lines from a row to the next"),
     ),
     (
         LocalRegion("dst", Memory.VECTOR, Place.TILES, Access.WRITE, extent=lambda o, c: 1, apart=True),
@@ -119,11 +124,21 @@ ROUTE = Definition(
         ),
         _scores("a"),
         _scores("b"),
+        LocalRegion(
+            "c",
+            Memory.VECTOR,
+            Place.OWN,
+            Access.READ,
+            extent=lambda o, c: c.tile.row_lines,
+            used=lambda o, c: o.capacity != 0,
+            unit=lambda o, c: c.tile.row_lines,
+        ),
     ),
     rules=(
         _at_most("experts", lambda c: c.experts.experts, "experts are at most the chip's `experts.experts`"),
         _at_most("used", lambda c: c.experts.used, "used are at most the chip's `experts.used`"),
         _at_most("rows", lambda c: c.experts.rows, "rows are at most the chip's `experts.rows`"),
+        _at_most("capacity", lambda c: c.experts.rows, "capacity is at most the chip's `experts.rows`"),
         Rule(
             ErrorCode.FIELD,
             lambda o, c: o.used > o.experts,
