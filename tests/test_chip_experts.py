@@ -16,6 +16,7 @@ from poblano.isa.topology import UnitKind
 from poblano_host.golden.commands import DecodedCommand
 from poblano_host.golden.rules import check
 from poblano_host.runtime.backend import open_backend
+from poblano_host.runtime.errors import ChipError
 from tb.control.random_commands import valid_command
 from tests.models_tiny import chip
 from tests.test_chip_commands import run, short, weights
@@ -64,6 +65,9 @@ class Program:
         command = self.random("ROUTE", quiet=int(self.rng.random() < 0.2))
         if self.rng.random() < 0.3:  # one expert for all
             command.operands["a_stride"] = 0
+        if self.rng.random() < 0.5:  # windows that the values of expert 0 say
+            o = command.operands
+            o |= dict(capacity=self.rng.randrange(1, 3), c=o["a"], c_stride=o["a_stride"])
         self.add(command)
         return command.operands
 
@@ -153,6 +157,14 @@ def program(rng, golden):
     return b"".join(made.code)
 
 
+def counted(backend, code):
+    """The error of a run, and the choices that were re-routed; 0 of one that has ended early."""
+    try:
+        return None, backend.run(code).rerouted
+    except ChipError as error:
+        return (error.code, error.index, error.unit), 0
+
+
 @pytest.mark.parametrize(
     "setting",
     [
@@ -172,7 +184,9 @@ def test_random_experts(setting):
     seen = Counter()
     for number in range(programs):
         code = program(rng, golden.chip)
-        errors = [run(backend, code) for backend in backends]
+        errors, rerouted = zip(*(counted(backend, code) for backend in backends))
+        assert rerouted[0] == rerouted[1]
+        seen["rerouted"] += rerouted[0]
         if errors[0] != errors[1]:  # one command names no row, and one behind it is refused: who is first?
             (code, index, _), (other, before, _) = errors
             assert (code, other) == (ErrorCode.FIELD, ErrorCode.LOCAL_RANGE) and index > before, number
@@ -184,7 +198,7 @@ def test_random_experts(setting):
                 np.frombuffer(backend.read(first, last - first), np.uint8) for backend in backends
             )
             np.testing.assert_array_equal(ours, theirs, err_msg=f"after program {number}")
-    assert {None, "FIELD", "LOCAL_RANGE"} <= seen.keys()
+    assert {None, "FIELD", "LOCAL_RANGE"} <= seen.keys() and seen["rerouted"]
     sim.close()
 
 
