@@ -75,6 +75,7 @@ FILES = (
     "capacity",
     "router",
     "group_scores",
+    "expert_stage",
     "block_sums",
     "accumulator",
     "dram_address",
