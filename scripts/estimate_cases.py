@@ -259,6 +259,7 @@ def _cases():
     ]
     found += [Case("quad", QUAD, "q4_1", ONE, slow=True), Case("quad", QUAD, "q8_0", MANY, slow=True)]
     found += [Case("desk", "smollm2-135m", "q4_1", ((1, 512),), slow=True)]
+    found += [Case("nano", "smollm2-135m", "q4_1", ((1, 64),), slow=True)]
     return [*found, *_mixtures()]
 
 

@@ -187,14 +187,14 @@ class Model:
         return home + compiled.pages.address(page) + paging.offset(address)
 
     def _together(self, commands):
-        """Bursts of a stream that are seen as one: one, if there are few, or a part of the weight FIFO and
-        of a granule of the DRAM."""
+        """Bursts of a stream that are seen as one: one, if there are few, or as many as are a part of the
+        weight FIFO, and of a granule of the DRAM."""
         memory = self.config.memory
         burst = memory.burst_beats * memory.data_bytes
         count = sum(o.rows * o.row_bytes for o in commands if hasattr(o, "row_bytes")) / burst
-        most = self.config.tile.fifo_bytes // 4
+        most = self.config.tile.fifo_bytes // 8
         if memory.dram is not None:
-            most = min(most, memory.dram.granule)
+            most = min(2 * most, memory.dram.granule)
         together = 1
         while count > BURSTS * together and 2 * together * burst <= most:
             together *= 2
