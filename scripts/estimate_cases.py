@@ -180,6 +180,10 @@ def _mixtures():
     return [*found, *(Case("desk_moe", OLMOE, "q4_1", ((1, 0),) * count, slow=True) for count in (1, 8))]
 
 
+WHOLE = (("desk", "smollm2-135m", "q4_1", ((1, 512),)), ("nano", "smollm2-135m", "q4_1", ((1, 64),)))
+"""Whole models of many layers."""
+
+
 def _cases():
     """Those that the model was made with."""
     found = [
@@ -258,8 +262,7 @@ def _cases():
         )
     ]
     found += [Case("quad", QUAD, "q4_1", ONE, slow=True), Case("quad", QUAD, "q8_0", MANY, slow=True)]
-    found += [Case("desk", "smollm2-135m", "q4_1", ((1, 512),), slow=True)]
-    found += [Case("nano", "smollm2-135m", "q4_1", ((1, 64),), slow=True)]
+    found += [Case(*whole, slow=True) for whole in WHOLE]
     return [*found, *_mixtures()]
 
 
