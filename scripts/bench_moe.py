@@ -24,6 +24,7 @@ from poblano.isa.topology import UnitKind
 from poblano_host.compiler import CompiledModel
 from poblano_host.compiler.model import Chunk
 from poblano_host.models.arch import FAMILIES
+from poblano_host.models.capacity import Capacity
 from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, place_model
 from poblano_host.runtime.report import roofline_cycles
 from poblano_host.runtime.timeline import slices
@@ -64,7 +65,8 @@ class Case:
     yet.
 
     ``bar``: the least part of the roofline; ``peak_bar``: of the arrays' peak that experts are to reach.
-    ``alike``: all are one token, so that most slots have no expert."""
+    ``alike``: all are one token, so that most slots have no expert. ``capacity``: of the experts, as 6/32;
+    then all tokens are of a prompt."""
 
     preset: str
     sizes: Sizes
@@ -73,6 +75,12 @@ class Case:
     bar: float = 0.0
     peak_bar: float | None = None
     alike: bool = False
+    capacity: str | None = None
+
+    @property
+    def model(self):
+        model = self.sizes.model()
+        return model if self.capacity is None else model.with_capacity(Capacity.read(self.capacity))
 
     @property
     def config(self):
@@ -82,7 +90,7 @@ class Case:
     def chunks(self):
         step = 0 if self.alike else 7
         text = lambda n: tuple((step * (n * self.tokens + k) + 1) % 512 for k in range(self.tokens))
-        return [Chunk(n, 0, text(n)) for n in range(self.sequences)]
+        return [Chunk(n, 0, text(n), self.tokens) for n in range(self.sequences)]
 
 
 OLMOE = Sizes(2048, 1024, 32, 32, 64, 8)
@@ -102,6 +110,8 @@ CASES = {
     "desk/decode8": Case("desk-moe", OLMOE, 8, bar=0.92),
     "moe/decode1": Case("desk-moe", SMALL, 1, bar=0.80),
     "desk/prefill64": Case("desk-moe", NARROW, 1, tokens=ROWS, peak_bar=0.85),
+    "moe/prefill64": Case("desk-moe", SMALL, 1, tokens=64),
+    "moe/capacity": Case("desk-moe", SMALL, 1, tokens=64, capacity="6/32"),
     "quad/decode1": Case("quad", GPT_OSS, 1, bar=0.92),
     "quad/decode8": Case("quad", GPT_OSS, 8, bar=0.92),
 }
@@ -109,6 +119,7 @@ QUICK = {
     "desk/decode1": Case("desk-moe", SOME, 1),
     "desk/decode8": Case("desk-moe", SOME, 8),
     "moe/decode1": Case("desk-moe", SMALL, 1),
+    "moe/capacity": Case("desk-moe", SMALL, 1, tokens=64, capacity="6/32"),
 }
 
 
@@ -190,14 +201,14 @@ def _compared(case):
     """(the program, the RTL's result of it, the experts that got rows) of a :class:`Case`; ValueError where
     the golden chip's memory is another."""
     config = case.config
-    compiled = CompiledModel(case.sizes.model(), config, slots=case.sequences)
+    compiled = CompiledModel(case.model, config, slots=case.sequences)
     program = compiled.batch(case.chunks(), logits=0)
     places = config, compiled.memory_bytes, compiled.ring
     sim, golden = SimulationBackend(*places), GoldenBackend(*places)
     run, ours = _run(sim, compiled, program)
-    _, theirs = _run(golden, compiled, program)
+    other, theirs = _run(golden, compiled, program)
     sim.close()
-    if not np.array_equal(ours, theirs):
+    if not np.array_equal(ours, theirs) or run.rerouted != other.rerouted:
         raise ValueError("the RTL and the golden chip differ")
     return program, run, golden.chip.routes
 
@@ -243,6 +254,8 @@ def measure(case):
         bytes_unused_experts=max(0, more - (MOST_AHEAD * COMMAND_BYTES if unused else 0)),
         whole_experts=round(whole_experts(case), 4),
     )
+    if case.capacity is not None:
+        found["rerouted"] = run.rerouted
     if case.peak_bar is not None:
         if min(rows for _, rows, _ in routes) < ROWS:
             raise ValueError(f"an expert has less than {ROWS} rows")

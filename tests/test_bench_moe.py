@@ -47,6 +47,14 @@ def test_measures_of_the_peak():
 
 
 @pytest.mark.slow
+def test_measures_of_a_capacity():
+    """Four experts have room for half of a window's choices each."""
+    sizes = Sizes(64, 64, 2, 1, 4, 2, head_dim=32)
+    _, found = measure(Case("desk-moe", sizes, 1, tokens=16, capacity="4/8"))
+    assert found["rerouted"] > 0 and found["experts_used"] == 4
+
+
+@pytest.mark.slow
 def test_experts_without_rows():
     """Six of eight slots have no expert."""
     assert empty_expert_cycles(Case("desk-moe", SMALL, 4, alike=True)) < 40
