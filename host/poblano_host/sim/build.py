@@ -54,16 +54,19 @@ def is_whole(library):
     return size >= sections + entry * count
 
 
-def build_library(verilog, top, sources, *, no_inline=(), visible=(), report=lambda text: None):
+def build_library(verilog, top, sources, *, no_inline=(), visible=(), blocks=(), report=lambda text: None):
     """The path of the shared library of the module ``top`` of ``verilog`` and of ``sources`` (texts of C++ by
     their files' names); built once for each content.
 
     Verilator keeps the modules ``no_inline`` as functions, and registers and memories of ``visible``, pairs
-    of a module's name and theirs, with their names in the model. Processes that want the same library build
+    of a module's name and theirs, with their names in the model. It compiles each of the modules ``blocks``
+    once, whatever the number of its instances, as a model of its own that the others exchange ports with: a
+    large chip then takes minutes, not hours, but runs slower. Processes that want the same library build
     it once. SimulationError says what failed; ``report`` is called with a line for each slow step.
     """
     lines = [f'no_inline -module "{name}"' for name in no_inline]
     lines += [f'public_flat_rd -module "{module}" -var "{name}"' for module, name in visible]
+    lines += [f'hier_block -module "{name}"' for name in blocks]
     settings = "`verilator_config\n" + "".join(f"{line}\n" for line in lines)
     key = digest(verilog, *sources.values(), settings, *FLAGS, *CXXFLAGS, *LINK, FAST, SLOW, str(UNIT))
     library = cache_folder() / f"{top}-{key}.so"
@@ -73,7 +76,7 @@ def build_library(verilog, top, sources, *, no_inline=(), visible=(), report=lam
     with open(library.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not is_whole(library):
-            keep(library, _built(verilog, top, sources, settings, report))
+            keep(library, _built(verilog, top, sources, settings, blocks, report))
     return library
 
 
@@ -92,7 +95,7 @@ def build_program(name, sources):
     return library
 
 
-def _built(verilog, top, sources, settings, report):
+def _built(verilog, top, sources, settings, blocks, report):
     """The content of the library."""
     root, verilator = verilator_root(), verilator_command()
     with tempfile.TemporaryDirectory(prefix="poblano-") as temporary:
@@ -101,12 +104,13 @@ def _built(verilog, top, sources, settings, report):
         (folder / "settings.vlt").write_text(settings)
         report("compiling the design with Verilator")
         inputs = ["settings.vlt", "design.v"]
-        _run([*verilator, *FLAGS, "--top-module", top, "--Mdir", "obj", *inputs], folder, "Verilator")
+        flags = [*FLAGS, *["--hierarchical"] * bool(blocks), "--top-module", top, "--Mdir", "obj"]
+        _run([*verilator, *flags, *inputs], folder, "Verilator")
         report("compiling the model with g++")
         objects = folder / "obj"
         for name, text in sources.items():
             (objects / name).write_text(text)
-        (objects / "library.mk").write_text(_makefile(objects, root))
+        (objects / "library.mk").write_text(_makefile(objects, blocks, root))
         _run(["make", "-j", str(os.cpu_count() or 1), "-f", "library.mk"], objects, "g++")
         return (objects / "library.so").read_bytes()
 
@@ -117,23 +121,24 @@ def _run(command, folder, what):
         raise SimulationError(f"{what} failed:\n" + (result.stdout + result.stderr)[-3000:])
 
 
-def _makefile(objects, root):
-    """Rules for ``library.so``.
+def _makefile(objects, blocks, root):
+    """Rules for ``library.so``, of the sources in ``objects`` and in the folder of each of the ``blocks``.
 
     The headers of each of Verilator's sources take longer to compile than most sources themselves, so some
     are compiled together, up to :data:`UNIT` bytes. Verilator's library is compiled once, by its
     ``objcache``.
     """
-    support, generated = root / "include", set(objects.glob("V*.cpp"))
-    slow = {source for source in generated if source.stem.endswith("Slow")}
-    others = sorted(set(objects.glob("*.cpp")) - generated)
-    others += [support / "verilated.cpp", support / "verilated_threads.cpp"]
-    units = []
-    for sources, level in ((generated - slow, FAST), (slow, SLOW)):
-        for number, together in enumerate(_groups(sources)):
-            unit = objects / f"unit{level}-{number}.cpp"
-            unit.write_text("".join(f'#include "{source.name}"\n' for source in together))
-            units.append((unit, level))
+    support, units = root / "include", []
+    others = [support / "verilated.cpp", support / "verilated_threads.cpp"]
+    for folder in (objects, *(objects / f"V{name}" for name in blocks)):
+        generated = set(folder.glob("V*.cpp"))
+        slow = {source for source in generated if source.stem.endswith("Slow")}
+        others += sorted(set(folder.glob("*.cpp")) - generated)
+        for sources, level in ((generated - slow, FAST), (slow, SLOW)):
+            for number, together in enumerate(_groups(sources)):
+                unit = folder / f"unit-{folder.name}{level}-{number}.cpp"
+                unit.write_text("".join(f'#include "{source.name}"\n' for source in together))
+                units.append((unit, level))
     units += [(source, FAST) for source in others]
     macros = ["-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0"]
     flags = " ".join([*CXXFLAGS, *macros, "-I.", f"-I{support}", f"-I{support / 'vltstd'}"])

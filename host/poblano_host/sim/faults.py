@@ -78,8 +78,10 @@ def registers_of(verilog):
     return found
 
 
-def _build(verilog, top, sources, **options):
-    return build_chip(verilog, top, sources, visible=registers_of(verilog), **options)
+def _build(verilog, top, sources, *, no_inline, blocks, **options):
+    """One model, as the registers of blocks would not be its own."""
+    named = dict(no_inline=[*no_inline, *blocks], visible=registers_of(verilog))
+    return build_chip(verilog, top, sources, **named, **options)
 
 
 class FaultySimulation(Simulation):

@@ -44,6 +44,8 @@ REPEATED = (
     "unit_queue",
 )
 """Modules that Verilator keeps as functions: inlined, their copies would take minutes to compile."""
+BLOCKS, LARGE = ("tile",), 1 << 13
+"""Modules that are compiled once for all instances, in chips with so many multipliers."""
 EVENT = np.dtype([("cycle", np.uint64), ("unit", np.uint32), ("done", np.uint32)])
 """A command of ``unit`` started (``done`` 0) or completed (1) in ``cycle``."""
 
@@ -196,10 +198,12 @@ class Simulation:
         self.config = config
         sources = {name: Path(__file__).with_name(name).read_text() for name in self.SOURCES}
         verilog = chip_rtl(config, report=report) if verilog is None else verilog
-        no_inline = [f"poblano_{name}" for name in REPEATED]
+        blocks = BLOCKS if config.macs_per_cycle >= LARGE else ()
+        named = lambda names: [f"poblano_{name}" for name in names]
+        modules = dict(no_inline=named(n for n in REPEATED if n not in blocks), blocks=named(blocks))
         sources["ports.h"] = _ports(config.memory)
         sizes, self._rules = _sizes(config.memory, memory_bytes, check, trace, config.ecc)
-        library = build(verilog, "chip", sources, no_inline=no_inline, report=report)
+        library = build(verilog, "chip", sources, **modules, report=report)
         self._model = NativeObject(library, "poblano", self.FUNCTIONS, sizes)
         self._call = self._model.call
         self.library = self._model.library
