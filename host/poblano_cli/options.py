@@ -11,7 +11,6 @@ import typer
 from poblano.config import ConfigError, preset
 from poblano_host.cache import keep
 from poblano_host.compiler.experts import mixtures
-from poblano_host.models import ModelError
 from poblano_host.models.capacity import Capacity
 
 from .tables import note
@@ -119,11 +118,10 @@ def limited(model, capacity):
     if capacity is None:
         return model
     try:
-        return model.with_capacity(Capacity.read(capacity))
-    except ModelError:
-        raise
+        found = Capacity.read(capacity)
     except ValueError as error:
         raise ConfigError(f"--capacity: {error}") from None
+    return model.with_capacity(found)
 
 
 def fraction(text):

@@ -170,6 +170,10 @@ class _Decoding:
     def _rounded(self):
         return [conversion for conversion in self.conversions if conversion.rule != "exact"]
 
+    @property
+    def _rerouted(self):
+        return sum(run.result.rerouted for run in self.runs)
+
     def _summary(self, phase):
         return summarise([run for run in self.runs if run.phase == phase], self.config)
 
@@ -187,7 +191,7 @@ class _Decoding:
             bit_exact=exact,
             **{phase: self._summary(phase).as_json() for phase in ("prefill", "decode")},
             reliability=reliability(self.runs),
-            rerouted=sum(run.result.rerouted for run in self.runs),
+            rerouted=self._rerouted,
             **use_figures(self.runs, self.config),
         )
 
@@ -220,8 +224,9 @@ class _Decoding:
         for line in [*reliability_lines(self.runs), *self._rounded]:
             print(line)
         if self.model.capacity is not None:
-            rerouted = sum(run.result.rerouted for run in self.runs)
-            print(f"re-routed: {rerouted} choices of experts that had no room for a token of the prompt")
+            print(
+                f"re-routed: {self._rerouted} choices of experts that had no room for a token of the prompt"
+            )
 
 
 def _prompt_ids(model, prompt, raw):

@@ -192,9 +192,8 @@ class Model:
         memory = self.config.memory
         burst = memory.burst_beats * memory.data_bytes
         count = sum(o.rows * o.row_bytes for o in commands if hasattr(o, "row_bytes")) / burst
-        most = self.config.tile.fifo_bytes // 8
-        if memory.dram is not None:
-            most = min(2 * most, memory.dram.granule)
+        fifo = self.config.tile.fifo_bytes
+        most = fifo // 8 if memory.dram is None else min(fifo // 4, memory.dram.granule)
         together = 1
         while count > BURSTS * together and 2 * together * burst <= most:
             together *= 2

@@ -45,8 +45,9 @@ class FloatModel:
             raise ValueError(
                 f"positions {start} to {start + len(tokens) - 1} pass the context of {self.config.context}"
             )
-        state = dict(tensors=self._tensors, caches=self._caches)
-        step = Step(tokens=np.asarray(tokens), start=start, prompt=prompt, **state)
+        step = Step(
+            tokens=np.asarray(tokens), start=start, prompt=prompt, tensors=self._tensors, caches=self._caches
+        )
         values = {}
         for node in self.graph.nodes:
             inputs = [values[value] for value in node.inputs]

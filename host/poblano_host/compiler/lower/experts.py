@@ -7,13 +7,13 @@ from poblano.isa.commands import Opcode
 from poblano.isa.vector_ops import AluOp, Fill, Reduce, Select, SfuOp, Sink
 
 from ..experts import grouped
+from ..plan import LINES
 from .step import local
 from .windows import windows
 
 __all__ = ["Mixed", "lower", "slots"]
 
 LOG2_E = 1.4426950408889634
-LINES = BLOCK // LINE_WORDS
 ROUTER = 0
 """The tile whose vector unit routes."""
 

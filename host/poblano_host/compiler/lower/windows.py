@@ -1,13 +1,11 @@
 """What tells ROUTE the windows of a step's tokens, in which experts have a capacity."""
 
-from poblano.config import BLOCK, LINE_WORDS
 from poblano.isa.vector_ops import AluOp, Fill, Select, Sink
 
+from ..plan import LINES
 from .step import local
 
 __all__ = ["windows"]
-
-LINES = BLOCK // LINE_WORDS
 
 
 def windows(s, node, line, tile):
