@@ -5,11 +5,17 @@ take; and of experts with 64 rows or more, how much of the arrays' peak their pr
 stands ``whole_experts``, the most of the roofline that memory would allow if each tile had whole experts.
 
 Every case is run on the golden chip too, and all of memory is compared. The weights are random.
+
+The roofline is the sum over operators of the larger of what an operator's multiply-accumulates take and what
+the bytes take that it has to read; ``of_layer`` is the part of the layer's, which could do the
+multiply-accumulates of one operator while it reads for another. A case with ``more_memory`` is on a chip with
+that many times the vector and activation memories of its preset, as its rows do not fit into these.
 """
 
 import argparse
 from dataclasses import dataclass, replace
 import json
+import math
 from pathlib import Path
 import sys
 from unittest import mock
@@ -22,9 +28,11 @@ from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD
 from poblano.isa.commands import COMMAND_BYTES, Opcode
 from poblano.isa.topology import UnitKind
 from poblano_host.compiler import CompiledModel
+from poblano_host.compiler.experts import mixtures
 from poblano_host.compiler.model import Chunk
 from poblano_host.models.arch import FAMILIES
 from poblano_host.models.capacity import Capacity
+from poblano_host.models.operators import Attention, Linear
 from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, place_model
 from poblano_host.runtime.report import roofline_cycles
 from poblano_host.runtime.timeline import slices
@@ -66,7 +74,8 @@ class Case:
 
     ``bar``: the least part of the roofline; ``peak_bar``: of the arrays' peak that experts are to reach.
     ``alike``: all are one token, so that most slots have no expert. ``capacity``: of the experts, as 6/32;
-    then all tokens are of a prompt."""
+    then all tokens are of a prompt. ``position``: of the first token of each sequence, whose caches before it
+    are random."""
 
     preset: str
     sizes: Sizes
@@ -76,6 +85,8 @@ class Case:
     peak_bar: float | None = None
     alike: bool = False
     capacity: str | None = None
+    position: int = 0
+    more_memory: int = 1
 
     @property
     def model(self):
@@ -84,13 +95,16 @@ class Case:
 
     @property
     def config(self):
-        config = preset(self.preset)
+        config, times = preset(self.preset), self.more_memory
+        tile = config.tile
+        more = dict(vmem_lines=times * tile.vmem_lines, amem_blocks=times * tile.amem_blocks)
+        config = replace(config, tile=replace(tile, **more))
         return config if config.experts is not None else replace(config, experts=ExpertsConfig())
 
     def chunks(self):
         step = 0 if self.alike else 7
         text = lambda n: tuple((step * (n * self.tokens + k) + 1) % 512 for k in range(self.tokens))
-        return [Chunk(n, 0, text(n), self.tokens) for n in range(self.sequences)]
+        return [Chunk(n, self.position, text(n), self.tokens) for n in range(self.sequences)]
 
 
 OLMOE = Sizes(2048, 1024, 32, 32, 64, 8)
@@ -108,12 +122,14 @@ MOST_EMPTY, LEAST_AHEAD = 4, 0.9
 CASES = {
     "desk/decode1": Case("desk-moe", OLMOE, 1, bar=0.92),
     "desk/decode8": Case("desk-moe", OLMOE, 8, bar=0.92),
+    "desk/decode64": Case("desk-moe", OLMOE, 64, bar=0.92, position=255, more_memory=8),
     "moe/decode1": Case("desk-moe", SMALL, 1, bar=0.80),
     "desk/prefill64": Case("desk-moe", NARROW, 1, tokens=ROWS, peak_bar=0.85),
     "moe/prefill64": Case("desk-moe", SMALL, 1, tokens=64),
     "moe/capacity": Case("desk-moe", SMALL, 1, tokens=64, capacity="6/32"),
     "quad/decode1": Case("quad", GPT_OSS, 1, bar=0.92),
     "quad/decode8": Case("quad", GPT_OSS, 8, bar=0.92),
+    "quad/decode64": Case("quad", GPT_OSS, 64, bar=0.92, position=255),
 }
 QUICK = {
     "desk/decode1": Case("desk-moe", SOME, 1),
@@ -181,6 +197,30 @@ def of_peak(program, events, routes, case):
     return macs / (cycles * case.config.macs_per_cycle)
 
 
+def operators_cycles(case, compiled, routes):
+    """The least that the operators of the layer take one after the other: each as long as its
+    multiply-accumulates or the bytes that it has to read take, whichever is longer. Each of the experts of
+    ``routes`` that has rows is an operator."""
+    config, memory = case.config, compiled.memory
+    tokens, seen = case.sequences * case.tokens, case.position + case.tokens
+    cycles = lambda macs, size: max(macs / config.macs_per_cycle, size / float(config.memory.total_bandwidth))
+    (layer,), total = memory.graph.layers, 0.0
+    for node in layer:
+        if isinstance(node, Linear):
+            macs = tokens * math.prod(node.tensors[node.weight])
+            total += cycles(macs, memory.matrix(node.weight).size)
+        elif isinstance(node, Attention):
+            keys = sum(range(case.position + 1, seen + 1))
+            size = memory.cache(node).layout.token_bytes(seen, node.kv_heads)
+            total += cycles(case.sequences * 2 * keys * node.heads * node.head_dim, case.sequences * size)
+    for node in mixtures(layer):
+        places = memory.experts(node)
+        total += cycles(tokens * node.experts * node.width, places.router.size)
+        for _, rows, _ in routes:
+            total += cycles(3 * rows * node.hidden * node.width, places.size)
+    return total
+
+
 def _of_expert(label):
     """Whether it is that of a command of an expert's block."""
     its = label.split(".")
@@ -190,6 +230,9 @@ def _of_expert(label):
 def _run(chip, compiled, program):
     """The result of a program, and all of memory but the ring."""
     place_model(chip, compiled)
+    for first, end in compiled.pages.extents:
+        # Bytes that are small values, and in fours small scales.
+        chip.write(first, np.random.default_rng(0).integers(0x30, 0x40, end - first, np.uint8))
     for address, data in program.inputs:
         chip.write(address, data)
     result, memory = chip.run(program.words), np.array(chip.memory)
@@ -198,8 +241,8 @@ def _run(chip, compiled, program):
 
 
 def _compared(case):
-    """(the program, the RTL's result of it, the experts that got rows) of a :class:`Case`; ValueError where
-    the golden chip's memory is another."""
+    """(the compiled model, the program, the RTL's result of it, the experts that got rows) of a
+    :class:`Case`; ValueError where the golden chip's memory is another."""
     config = case.config
     compiled = CompiledModel(case.model, config, slots=case.sequences)
     program = compiled.batch(case.chunks(), logits=0)
@@ -210,15 +253,15 @@ def _compared(case):
     sim.close()
     if not np.array_equal(ours, theirs) or run.rerouted != other.rerouted:
         raise ValueError("the RTL and the golden chip differ")
-    return program, run, golden.chip.routes
+    return compiled, program, run, golden.chip.routes
 
 
 def empty_expert_cycles(case):
     """Cycles of a slot without an expert: of a step whose tokens are ``alike``, less those of the same
     without these slots, over their number."""
-    _, whole, routes = _compared(case)
+    _, _, whole, routes = _compared(case)
     with mock.patch("poblano_host.compiler.lower.experts.slots", lambda s, node: len(routes)):
-        _, less, _ = _compared(case)
+        _, _, less, _ = _compared(case)
     sizes = case.sizes
     empty = min(sizes.experts, case.sequences * sizes.used) - len(routes)
     return (whole.cycles - less.cycles) / empty
@@ -240,15 +283,17 @@ def whole_experts(case, draws=2000, seed=0):
 
 def measure(case):
     """The figures of a :class:`Case`."""
-    program, run, routes = _compared(case)
+    compiled, program, run, routes = _compared(case)
     config = case.config
     (work,) = program.work
     unused = work.experts - len(routes)
-    least = roofline_cycles(work.using(len(routes)), config)
+    least = operators_cycles(case, compiled, routes)
+    of_layer = roofline_cycles(work.using(len(routes)), config)
     more = run.bytes_read - step_bytes(program, len(routes))
     found = dict(
         cycles=run.cycles,
         roofline_cycles=round(least),
+        of_layer=round(of_layer / run.cycles, 4),
         experts_used=len(routes),
         bytes_read=run.bytes_read,
         bytes_unused_experts=max(0, more - (MOST_AHEAD * COMMAND_BYTES if unused else 0)),
@@ -280,6 +325,8 @@ def main():
             parser.error(f"no case {name!r}; there are {', '.join(cases)}")
     figures, missed = {}, []
     for name in arguments.cases or cases:
+        if cases[name].more_memory > 1:
+            figures[f"{name}/more_memory"] = cases[name].more_memory
         fraction, found = measure(cases[name])
         figures[name] = round(fraction, 4)
         figures |= {f"{name}/{key}": value for key, value in found.items()}

@@ -15,11 +15,12 @@ requests on the RTL of two tiles.
 positions, and ``kv_waste_256`` of 64 to 448. ``host_ms_per_step32`` is the CPU time of a
 step of 32 sequences, from the choice of its tokens to the choice of those that follow, without compiling its
 shape: half of the requests are at temperature 0, half at 0.8 with top-k 40, on a chip that completes all
-commands at once and has random logits. ``--quick`` takes three layers of SmolLM2 and few sequences.
+commands at once and has random logits. ``--quick`` takes three layers of SmolLM2 and few sequences. Parts can
+be named: ``moe --requests 45`` compares the mixture's logits alone, in about 15 minutes.
 """
 
 import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 import json
 from pathlib import Path
@@ -57,6 +58,36 @@ BARS = {
 }
 LEAST = {"desk/batch32_roofline": 0.8, "desk/prompt_beside8_roofline": 0.95}
 """Of all layers: the halves of a step are not both at work in its first half layer and in its last."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A part of the bench: random requests, whose logits are compared by :func:`different`."""
+
+    model: str
+    preset: str = "desk"
+    requests: int = 200
+    tiles: tuple = (1, 2, 4)
+    backend: str = "golden"
+    layers: int | None = None
+
+    def measure(self, prefix, count, seed, figures):
+        model = load_model(self.model)
+        if self.layers is not None:
+            model = model.shortened(self.layers)
+        options = dict(tiles=self.tiles, backend=self.backend, prefix=prefix)
+        different(model, preset(self.preset), count, seed, figures, **options)
+
+
+COMPARED = {
+    "default": Compared("default"),
+    "smollm2": Compared("smollm2", requests=20, tiles=(1, 4), layers=2),  # all 30 would take hours
+    "moe": Compared("moe", "desk-moe"),
+    "rtl": Compared("default", requests=20, tiles=(2,), backend="sim"),
+    "moe/rtl": Compared("moe", "desk-moe", requests=20, tiles=(2,), backend="sim"),
+}
+PARTS = ("speed", "kv_waste", "host", *COMPARED)
+SOON = ("speed", "kv_waste", "host", "default")
 CONTEXT = 512
 CHOSEN_CONTEXT, CHOSEN_PAGES, CHOSEN_TOKENS = 256, 20, 40
 """Positions of a sequence, pages of eight of them, so few that some are preempted, and tokens of answers."""
@@ -223,27 +254,36 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="three layers, few sequences")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}; all by default"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="three layers, few sequences, parts that are soon"
+    )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--requests", type=int, metavar="N", help="of parts that compare logits")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, by their names")
     arguments = parser.parse_args()
-    model, figures = load_model("smollm2"), {}
-    if arguments.quick:
-        model = model.shortened(3)
-    speed(model, BATCHES[:2] if arguments.quick else BATCHES, figures)
-    quick, compiled = arguments.quick, CompiledModel(model, preset("desk"), context=2048)
-    generator = np.random.default_rng(arguments.seed)
-    kv_waste(generator.integers(64, 2049, 64).tolist(), compiled, figures, "kv_waste")
-    kv_waste(generator.integers(64, 449, 64).tolist(), compiled, figures, "kv_waste_256")
-    host(model, figures)
-    default, desk = load_model("default"), preset("desk")
-    different(default, desk, 6 if quick else 200, arguments.seed, figures)
-    if not quick:  # its attention and widths; all 30 layers would take hours
-        different(model.shortened(2), desk, 20, 1, figures, tiles=(1, 4), prefix="smollm2/")
-        moe, chip, on_rtl = load_model("moe"), preset("desk-moe"), dict(tiles=(2,), backend="sim")
-        different(moe, chip, 200, 0, figures, prefix="moe/")
-        different(default, desk, 20, 0, figures, prefix="rtl/", **on_rtl)
-        different(moe, chip, 20, 0, figures, prefix="moe/rtl/", **on_rtl)
+    quick, figures = arguments.quick, {}
+    for part in arguments.parts:
+        if part not in PARTS:
+            parser.error(f"no part {part!r}; there are {', '.join(PARTS)}")
+    for part in arguments.parts or (SOON if quick else PARTS):
+        if compared := COMPARED.get(part):
+            count = arguments.requests or (6 if quick else compared.requests)
+            compared.measure("" if part == "default" else f"{part}/", count, arguments.seed, figures)
+            continue
+        model = load_model("smollm2")
+        shorter = model.shortened(3) if quick else model
+        if part == "speed":
+            speed(shorter, BATCHES[:2] if quick else BATCHES, figures)
+        elif part == "host":
+            host(shorter, figures)
+        else:
+            compiled = CompiledModel(model, preset("desk"), context=2048)
+            generator = np.random.default_rng(arguments.seed)
+            kv_waste(generator.integers(64, 2049, 64).tolist(), compiled, figures, "kv_waste")
+            kv_waste(generator.integers(64, 449, 64).tolist(), compiled, figures, "kv_waste_256")
     missed = []
     for name, value in figures.items():
         most, least = BARS.get(name), None if quick else LEAST.get(name)

@@ -4,7 +4,16 @@ import pytest
 
 from poblano.config import preset
 from poblano_host.compiler import CompiledModel
-from scripts.bench_moe import Case, Sizes, empty_expert_cycles, measure, step_bytes, whole_experts
+from poblano_host.runtime.report import roofline_cycles
+from scripts.bench_moe import (
+    Case,
+    Sizes,
+    empty_expert_cycles,
+    measure,
+    operators_cycles,
+    step_bytes,
+    whole_experts,
+)
 
 SMALL = Sizes(64, 64, 2, 1, 8, 2, head_dim=32)
 
@@ -26,6 +35,29 @@ def test_whole_experts():
     assert whole_experts(Case("desk-moe", sizes(2, 2), 1)) == 1
     assert whole_experts(Case("desk-moe", sizes(4, 2), 1)) == pytest.approx(3 / 4, abs=0.02)
     assert whole_experts(Case("desk-moe", sizes(4, 2), 64)) == 1
+
+
+def test_cycles_of_operators():
+    """Where memory limits all operators, as for one token, it is the layer's roofline. Of 16 sequences the
+    arrays limit the products of Q, K, V and the output, which have 3 * 64 * 64 weights, and of two experts
+    the one that has 28 of the 32 rows, and memory the other one, the router and attention."""
+
+    def cycles(count, *rows):
+        case = Case("desk-moe", SMALL, count)
+        compiled = CompiledModel(case.model, case.config, slots=count)
+        (work,) = compiled.batch(case.chunks(), logits=0).work
+        routes = [(n, some, None) for n, some in enumerate(rows)]
+        layer = roofline_cycles(work.using(len(rows)), case.config)
+        return operators_cycles(case, compiled, routes), layer, compiled
+
+    whole, layer, _ = cycles(1, 1, 1)
+    assert whole == pytest.approx(layer)
+    many, layer, compiled = cycles(16, 28, 4)
+    node = compiled.memory.graph.node
+    experts = compiled.memory.experts(node("layer0.ffn_experts"))
+    caches = 16 * compiled.memory.cache(node("layer0.attn")).layout.token_bytes(1, 1)
+    memory = (experts.size + experts.router.size + caches) / 32
+    assert many == (16 + 28) * 3 * 64 * 64 / 512 + memory > layer
 
 
 @pytest.mark.slow
