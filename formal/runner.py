@@ -183,12 +183,14 @@ class _Attempt:
             if "Status: FAILED" not in log:
                 return "missed", log.strip()[-200:]
             return "caught", self.keep(table=self.explains)
-        log = self.abc(f"read_aiger design.aig; fold; strash; bmc3 -F {prop.frames + 1} -T {prop.timeout}")
-        found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)
+        # One output, which any of the checks raises: each frame is then solved once.
+        read = "read_aiger design.aig; fold; strash; orpos"
+        log = self.abc(f"{read}; bmc3 -F {prop.frames + 1} -T {prop.timeout}")
+        found = re.search(r"was asserted in frame (\d+)", log)
         if not found:
             return "missed", log.strip().splitlines()[-1][:200]
-        cycle = f"in cycle {found[2]}"
-        return "caught", f"{cycle}\n{self.explain(int(found[2]) + 1)}" if self.explains else cycle
+        cycle = f"in cycle {found[1]}"
+        return "caught", f"{cycle}\n{self.explain(int(found[1]) + 1)}" if self.explains else cycle
 
     def proof(self):
         """Whether the property is proved, and if not why."""

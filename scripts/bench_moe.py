@@ -297,7 +297,7 @@ def measure(case):
         experts_used=len(routes),
         bytes_read=run.bytes_read,
         bytes_unused_experts=max(0, more - (MOST_AHEAD * COMMAND_BYTES if unused else 0)),
-        whole_experts=round(whole_experts(case), 4),
+        whole_experts=round(float(whole_experts(case)), 4),
     )
     if case.capacity is not None:
         found["rerouted"] = run.rerouted

@@ -6,6 +6,7 @@ from poblano.config import preset
 from poblano_host.compiler import CompiledModel
 from poblano_host.runtime.report import roofline_cycles
 from scripts.bench_moe import (
+    CASES,
     Case,
     Sizes,
     empty_expert_cycles,
@@ -90,3 +91,13 @@ def test_measures_of_a_capacity():
 def test_experts_without_rows():
     """Six of eight slots have no expert."""
     assert empty_expert_cycles(Case("desk-moe", SMALL, 4, alike=True)) < 40
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)  # most of it is the compilation of the chip
+@pytest.mark.parametrize("name", ["quad/decode1", "quad/decode8"])
+def test_a_large_chip(name):
+    """A layer of gpt-oss-20b's sizes: all of memory as the golden chip has it, no byte of an expert without
+    rows, and the bar."""
+    fraction, found = measure(CASES[name])
+    assert fraction >= CASES[name].bar and found["bytes_unused_experts"] == 0

@@ -123,7 +123,7 @@ def test_matmul_job():
     np.testing.assert_array_equal(*products)
 
 
-@pytest.mark.parametrize("tiles, homes", [(2, 2), (4, 2)])
+@pytest.mark.parametrize("tiles, homes", [(2, 2), pytest.param(4, 2, marks=pytest.mark.nightly)])
 def test_simulated_session(tiles, homes):
     """On the RTL: every token, logit and cache as the golden model's."""
     config = chip(rows=4, cols=4, lanes=2, tiles=tiles, homes=homes, data_width=64, queue_depth=2)

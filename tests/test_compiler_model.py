@@ -332,7 +332,7 @@ def test_errors(model):
         CompiledModel(model, chip().with_memory(addr_width=16))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_smollm2():
     """SmolLM2-135M on desk meets the bars, if its file is here."""
     path = next(Path.home().glob(".cache/poblano/SmolLM2-135M*.gguf"), None)
