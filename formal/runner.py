@@ -30,6 +30,10 @@ __all__ = ["FILES", "Job", "jobs", "run_job", "table"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "formal"
+READ = "read_aiger design.aig; fold; strash"
+"""The script by which abc reads a design, with an output for each check or cover."""
+READ_ANY = f"{READ}; orpos"
+"""The same with one output, which any of them raises: each frame is then solved once."""
 PROCESSES = multiprocessing.get_context("forkserver")
 """Each job is a process, as a mutation has to be imported in place of a module: a copy of one that has
 imported what all need, and nothing of the RTL."""
@@ -165,9 +169,9 @@ class _Attempt:
         names = [path[-1] for path in json.loads((self.folder / "design.ywmap").read_text())["asserts"]]
         if len(names) != count:
             raise ValueError(f"{self.property}: {count} covers, {len(names)} outputs")
-        missing, read = [], "read_aiger design.aig; fold; strash"
+        missing = []
         for n, output in enumerate(names):
-            log = self.abc(f"{read}; cone -O {n}; bmc3 -F {prop.frames + 1} -T {prop.timeout}")
+            log = self.abc(f"{READ}; cone -O {n}; bmc3 -F {prop.frames + 1} -T {prop.timeout}")
             if not re.search(r"was asserted in frame", log):
                 missing.append(output)
         found = f"{len(names) - len(missing)} of {len(names)} covers"
@@ -183,9 +187,7 @@ class _Attempt:
             if "Status: FAILED" not in log:
                 return "missed", log.strip()[-200:]
             return "caught", self.keep(table=self.explains)
-        # One output, which any of the checks raises: each frame is then solved once.
-        read = "read_aiger design.aig; fold; strash; orpos"
-        log = self.abc(f"{read}; bmc3 -F {prop.frames + 1} -T {prop.timeout}")
+        log = self.abc(f"{READ_ANY}; bmc3 -F {prop.frames + 1} -T {prop.timeout}")
         found = re.search(r"was asserted in frame (\d+)", log)
         if not found:
             return "missed", log.strip().splitlines()[-1][:200]
@@ -211,10 +213,10 @@ class _Attempt:
         return None
 
     def _pdr(self):
-        read, timeout = "read_aiger design.aig; fold; strash; orpos", self.prop.timeout
-        log = self.abc(f"{read}; scorr; dc2; pdr -T {timeout}")
+        timeout = self.prop.timeout
+        log = self.abc(f"{READ_ANY}; scorr; dc2; pdr -T {timeout}")
         if "All outputs solved" in log:  # no logic is left: PDR has nothing to say about a constant
-            log = self.abc(f"{read}; pdr -T {timeout}")
+            log = self.abc(f"{READ_ANY}; pdr -T {timeout}")
         if "Property proved" in log:
             return None
         found = re.search(r"Output (\d+) .*was asserted in frame (\d+)", log)

@@ -299,6 +299,8 @@ def measure(case):
         bytes_unused_experts=max(0, more - (MOST_AHEAD * COMMAND_BYTES if unused else 0)),
         whole_experts=round(float(whole_experts(case)), 4),
     )
+    if case.more_memory > 1:
+        found["more_memory"] = case.more_memory
     if case.capacity is not None:
         found["rerouted"] = run.rerouted
     if case.peak_bar is not None:
@@ -325,8 +327,6 @@ def main():
             parser.error(f"no case {name!r}; there are {', '.join(cases)}")
     figures, missed = {}, []
     for name in arguments.cases or cases:
-        if cases[name].more_memory > 1:
-            figures[f"{name}/more_memory"] = cases[name].more_memory
         fraction, found = measure(cases[name])
         figures[name] = round(fraction, 4)
         figures |= {f"{name}/{key}": value for key, value in found.items()}
