@@ -24,7 +24,7 @@ from bench_speed import random_model
 import numpy as np
 
 from poblano.config import ExpertsConfig, preset
-from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD
+from poblano.control.fetch import BURST_COMMANDS
 from poblano.isa.commands import COMMAND_BYTES, Opcode
 from poblano.isa.topology import UnitKind
 from poblano_host.compiler import CompiledModel
@@ -36,9 +36,6 @@ from poblano_host.models.operators import Attention, Linear
 from poblano_host.runtime.backend import GoldenBackend, SimulationBackend, place_model
 from poblano_host.runtime.report import roofline_cycles
 from poblano_host.runtime.timeline import slices
-
-MOST_AHEAD = BURSTS_AHEAD * BURST_COMMANDS + 1
-"""Commands that were fetched before it is known that they are passed over, at most."""
 
 
 @dataclass(frozen=True)
@@ -140,19 +137,20 @@ QUICK = {
 
 
 def step_bytes(program, routes):
-    """Bytes that a program's commands and what they read have, where only ``routes`` experts have rows."""
-    commands, total, n = program.commands, 0, 0
+    """Bytes that a program's commands and what they read have, where only ``routes`` experts have rows, and
+    how often commands are passed over."""
+    commands, total, passes, n = program.commands, 0, 0, 0
     while n < len(commands):
         o, opcode = commands[n].operands, commands[n].opcode
         n += 1
         total += COMMAND_BYTES
         if opcode is Opcode.EXPERT and o["slot"] >= routes:
-            n += o["skip"]
+            n, passes = n + o["skip"], passes + 1
         elif opcode is Opcode.STREAM:
             total += o["rows"] * o["row_bytes"]
         elif opcode is Opcode.LOAD:
             total += 32 * o["rows"] * o["lines"]
-    return total
+    return total, passes
 
 
 def routing(program, events):
@@ -289,14 +287,16 @@ def measure(case):
     unused = work.experts - len(routes)
     least = operators_cycles(case, compiled, routes)
     of_layer = roofline_cycles(work.using(len(routes)), config)
-    more = run.bytes_read - step_bytes(program, len(routes))
+    size, passes = step_bytes(program, len(routes))
+    # Commands that may have been fetched before it was known that they are passed over.
+    fetched = passes * (config.memory.fetch_bursts * BURST_COMMANDS + 1)
     found = dict(
         cycles=run.cycles,
         roofline_cycles=round(least),
         of_layer=round(of_layer / run.cycles, 4),
         experts_used=len(routes),
         bytes_read=run.bytes_read,
-        bytes_unused_experts=max(0, more - (MOST_AHEAD * COMMAND_BYTES if unused else 0)),
+        bytes_unused_experts=max(0, run.bytes_read - size - fetched * COMMAND_BYTES),
         whole_experts=round(float(whole_experts(case)), 4),
     )
     if case.more_memory > 1:

@@ -8,7 +8,7 @@ from poblano.isa.regions import Memory
 from poblano.isa.topology import LARGEST, UnitKind
 from poblano.isa.vector_ops import AluOp, Reduce, Select, Sink
 from poblano_host.compiler.assemble import assemble
-from poblano_host.compiler.builder import Builder, Op
+from poblano_host.compiler.builder import Block, Builder, Op
 from poblano_host.compiler.dependencies import Dependencies
 from poblano_host.compiler.errors import CompileError
 from poblano_host.compiler.image import Allocator, align
@@ -42,6 +42,22 @@ class Order:
     def waits(self):
         (waits,) = self.groups
         return waits
+
+
+@pytest.mark.parametrize("slots, sure", [((0, 1), False), ((1, 0), True), ((0, 0), False)])
+def test_experts_that_may_be_passed_over(slots, sure):
+    """What an expert's command waits for, those of lower slots and those outside wait for themselves."""
+    config, ops = chip(), []
+    for block in (None, *slots, None):
+        builder = Builder(config)
+        builder.block = None if block is None else Block("mixture", block)
+        builder.vector(0, blocks=1, a=64, sink=Sink.VMEM, dst=0, label="")
+        ops += builder.ops
+    dependencies = Dependencies(config)
+    found = [dependencies.add(n, op) for n, op in enumerate(ops)]
+    assert found[:2] == [set(), {0}]
+    assert found[2] == ({0, 1} if sure else {1})
+    assert found[3] == {0, 1, 2}
 
 
 def test_read_waits_for_write_and_write_for_read():

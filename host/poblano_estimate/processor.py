@@ -3,7 +3,7 @@
 from collections import deque
 
 from poblano.control.checker import CommandChecker
-from poblano.control.fetch import BURST_COMMANDS, BURSTS_AHEAD, CommandFetch
+from poblano.control.fetch import BURST_COMMANDS, CommandFetch
 from poblano.isa.commands import COMMAND_BYTES, Opcode
 
 from .burst import Burst
@@ -21,7 +21,8 @@ class Processor:
         self._beats = COMMAND_BYTES // memory.data_bytes
         self._burst = max(1, min(BURST_COMMANDS, memory.burst_beats // self._beats))
         self._ranges = {opcode: _ranges(opcode, config) for opcode in Opcode}
-        self._asked, self._flying, self._room = 0, 0, BURSTS_AHEAD * BURST_COMMANDS
+        self._most = memory.fetch_bursts
+        self._asked, self._flying, self._room = 0, 0, self._most * BURST_COMMANDS
         self._fetched = deque()  # when the commands can be given to the checker
         self._given = -self._beats  # when the last was
         self._next, self._free, self._checking = 0, 0, False  # command; when the checker is free
@@ -31,7 +32,7 @@ class Processor:
     def _fetch(self):
         """Ask for the next commands, as long as there is room."""
         total = len(self._commands)
-        while self._asked < total and self._flying < BURSTS_AHEAD and self._room >= self._burst:
+        while self._asked < total and self._flying < self._most and self._room >= self._burst:
             count = min(self._burst - self._asked % self._burst, total - self._asked)
             address = self._address + self._asked * COMMAND_BYTES
             self._asked += count

@@ -17,7 +17,6 @@ from .axi.write_guard import AXIWriteGuard
 from .bus.broadcast import BroadcastBus
 from .bus.network import MemoryNetwork
 from .config import ChipConfig
-from .control.fetch import BURSTS_AHEAD
 from .control.processor import CommandProcessor
 from .dram.controller import DramController
 from .isa.ecc_registers import TILE_PLACES, ecc_places
@@ -117,7 +116,7 @@ class Chip(wiring.Component):
         events = dict(self._events(dma, tiles)) if config.ecc else {}
         (load, *streams), write = self._translated(m, dma, tiles, processor, events)
         readers = {
-            ReadMaster.FETCH: guarded("fetch_guard", processor.fetch, BURSTS_AHEAD),
+            ReadMaster.FETCH: guarded("fetch_guard", processor.fetch, config.memory.fetch_bursts),
             ReadMaster.DMA: guarded("load_guard", load),
         }
         streams = [guarded(f"stream_guard{n}", port) for n, port in enumerate(streams)]

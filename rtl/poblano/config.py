@@ -268,6 +268,7 @@ def _hbm3_homes(count, pages):
         data_width=512,
         addr_width=39,
         outstanding=16,
+        fetch_bursts=8,
         homes=count,
         home_bytes=dram.timing.bytes,
         dram=dram,

@@ -23,20 +23,21 @@ class MemoryConfig:
 
     ``data_width`` (bits) and ``addr_width`` are each AXI4 port's. ``burst_beats`` bounds a burst;
     ``outstanding`` is the number of reads one engine keeps in flight; of writes, of which many are single
-    beats, it is :attr:`outstanding_writes`. There are ``homes`` ports: with more than one, byte address A is
-    behind port A // ``home_bytes``. With ``host_port`` the chip has a slave port for a host, which leads to
-    all of them. The last ``kv_bytes`` of each home, 0 or a power of two, are an SRAM on the chip, the KV
-    buffer, and not behind the port. ``bandwidth`` (bytes per cycle, reads and writes together) and
-    ``latency`` (cycles from AR to the first R beat) describe the memory of a port, for simulation and for the
-    roofline. With ``dram`` the chip has a DRAM controller at each port, and its pins instead of the port's;
-    both are the DRAM's then. With ``paging`` addresses of the window go through page tables. ``ecc`` is the
-    chip's.
+    beats, it is :attr:`outstanding_writes`; of commands, ``fetch_bursts`` of four. There are ``homes`` ports:
+    with more than one, byte address A is behind port A // ``home_bytes``. With ``host_port`` the chip has a
+    slave port for a host, which leads to all of them. The last ``kv_bytes`` of each home, 0 or a power of
+    two, are an SRAM on the chip, the KV buffer, and not behind the port. ``bandwidth`` (bytes per cycle,
+    reads and writes together) and ``latency`` (cycles from AR to the first R beat) describe the memory of a
+    port, for simulation and for the roofline. With ``dram`` the chip has a DRAM controller at each port, and
+    its pins instead of the port's; both are the DRAM's then. With ``paging`` addresses of the window go
+    through page tables. ``ecc`` is the chip's.
     """
 
     data_width: int = 256
     addr_width: int = 32
     burst_beats: int = 16
     outstanding: int = 8
+    fetch_bursts: int = 2
     homes: int = 1
     home_bytes: int = 1 << 28
     host_port: bool = False
@@ -57,6 +58,7 @@ class MemoryConfig:
         power_of_two("memory burst_beats", self.burst_beats)
         require(self.burst_beats <= 256, f"memory burst_beats must be at most 256, not {self.burst_beats!r}")
         power_of_two("memory outstanding", self.outstanding)
+        power_of_two("memory fetch_bursts", self.fetch_bursts)
         power_of_two("memory homes", self.homes)
         power_of_two("memory home_bytes", self.home_bytes, BOUNDARY_BYTES)
         require(

@@ -16,7 +16,8 @@ class Blocks:
     def __init__(self, config, counts, entries):
         self.topology, self.counts, self.entries = config.topology, counts, entries
         self._block = self._mark = None
-        self._starts = []  # the places of the EXPERT commands of a mixture, which are its blocks'
+        self._starts = []  # where the blocks of a mixture begin: their slots and places in entries
+        self._sure = []  # of these the slots, and the marks, that no lower slot's has followed
 
     def before(self, op):
         """To be called before the entries of ``op`` are appended, and at the end with None."""
@@ -27,22 +28,32 @@ class Blocks:
             self._even()
             if block is None or block.mixture is not self._block.mixture:
                 self._close()
-        if block is not None and not self._starts:
-            self._mark = self.counts.mark()
         if block is not None:
-            self._starts.append(len(self.entries))
+            self._begin(block.slot)
         self._block = block
 
-    def _units(self, first):
+    def _begin(self, slot):
+        """A block of a slot. Those of higher slots may have been passed over: what their commands have waited
+        for is not known."""
+        if not self._starts:
+            self._mark = self.counts.mark()
+        while self._sure and self._sure[-1][0] > slot:
+            self._sure.pop()
+        self.counts.slot = slot
+        self.counts.forget(self._sure[-1][1] if self._sure else self._mark, above=slot)
+        self._sure.append((slot, self.counts.mark()))
+        self._starts.append((slot, len(self.entries)))
+
+    def _units(self, first, end=None):
         """How many commands each unit has in the entries from ``first`` on."""
         found = [0] * len(self.topology.units)
-        for entry in self.entries[first:]:
+        for entry in self.entries[first:end]:
             found[entry.op.unit] += 1
         return found
 
     def _even(self):
         """A block has as many commands for each tile's unit: NOPs where there are fewer."""
-        first = self._starts[-1]
+        _, first = self._starts[-1]
         last, found = self.entries[-1].op, self._units(first)
         for kind in PASSED:
             units = self.topology.units_of(kind)
@@ -55,18 +66,20 @@ class Blocks:
 
     def _close(self):
         """All blocks of a mixture are there: what its EXPERT commands pass over is known."""
-        end = len(self.entries)
-        places = [
-            next(n for n in range(start, end) if self._is_expert(self.entries[n])) for start in self._starts
-        ]
-        for n, place in enumerate(places):
-            block_end = self._starts[n + 1] if n + 1 < len(places) else end
-            found = self._units(place + 1)
+        last = len(self.entries)
+        for n, (slot, start) in enumerate(self._starts):
+            place = next(k for k in range(start, last) if self._is_expert(self.entries[k]))
+            behind = self._starts[n + 1 :]
+            end = behind[0][1] if behind else last
+            # A slot without an expert is followed by none with one.
+            passed = next((first for other, first in behind if other < slot), last)
+            found = self._units(place + 1, passed)
             operands = self.entries[place].op.operands
-            operands |= dict(commands=block_end - place - 1, skip=end - place - 1)
+            operands |= dict(commands=end - place - 1, skip=passed - place - 1)
             operands |= {name: found[self.topology.unit(kind)] for kind, name in PASSED.items()}
+        self.counts.slot = None
         self.counts.forget(self._mark)
-        self._starts = []
+        self._starts, self._sure = [], []
 
     @staticmethod
     def _is_expert(entry):

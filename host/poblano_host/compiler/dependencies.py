@@ -18,7 +18,7 @@ class Dependencies:
         self._writers = {}  # (memory, tile): number of the last writer of each unit of memory, -1: none
         self._readers = {}  # (memory, tile): by the reader's unit, the number of its last reader since
         self._replaced = {}  # by a reader's number: readers in the same unit of what it has read
-        self._maybe = {}  # by the number of an expert's command: its mixture, and its predecessors
+        self._maybe = {}  # by the number of an expert's command: its block, and its predecessors
         self._memory = {}  # by name of a part of memory: its writers since the last reader, its readers since
 
     def add(self, number, op):
@@ -51,15 +51,16 @@ class Dependencies:
                 writers.clear()
                 readers.clear()
             writers.add(number)
-        mixture = op.block and op.block.mixture
-        # Experts' commands may be passed over: what they would have waited for is left to those behind.
-        for other in list(before):
-            of, its = self._maybe.get(other, (mixture, ()))
-            if of is not mixture:
-                before.update(its)
-        if mixture is not None:
-            self._maybe[number] = mixture, frozenset(before)
         before.discard(number)
+        # Experts' commands may be passed over: what they would have waited for is left to those behind.
+        left = list(before)
+        while left:
+            block, its = self._maybe.get(left.pop(), (None, ()))
+            if block is not None and _passed_alone(block, op.block):
+                left += its - before
+                before |= its
+        if op.block is not None:
+            self._maybe[number] = op.block, frozenset(before)
         return before
 
     def _written(self, region):
@@ -73,6 +74,11 @@ class Dependencies:
         if unit not in units:
             units[unit] = np.full(region.memory.size(self._config), -1, np.int32)
         return units[unit]
+
+
+def _passed_alone(block, other):
+    """Whether commands of a :class:`.builder.Block` may be passed over and those of an ``other`` not."""
+    return other is None or other.mixture is not block.mixture or other.slot < block.slot
 
 
 def _view(array, region):

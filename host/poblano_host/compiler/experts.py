@@ -17,6 +17,7 @@ from .weights import (
     check_weights,
     matrix_steps,
     matrix_stream,
+    split_beside,
     split_columns,
     weight_form,
 )
@@ -112,7 +113,8 @@ class ExpertPlaces:
             image, tensor(node.router), split_columns([node.experts], config)[0], config
         )
         (hidden,) = split_columns([node.hidden], config)
-        (out,) = split_columns([node.width], config, mirrored=True)  # not one tile has more of both
+        before = [2 * (end - first) * node.width / node.hidden for first, end in hidden]
+        out = split_beside(node.width, before, config)
         parts = {"gate": (node.gate, hidden), "up": (node.up, hidden), "down": (node.down, out)}
         streams, made = [[b""] * node.experts for _ in range(config.tiles)], {}
         for name, (stored, ranges) in parts.items():

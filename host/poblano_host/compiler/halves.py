@@ -75,7 +75,7 @@ def _worth(sizes, shape, counts, config):
         caches = 0  # they are on the chip
     attended = 2 * seen * sizes.kv_heads * sizes.head_dim * items / config.macs_per_cycle
     products = lambda rows: max(rows, items) * sizes.layer_macs / config.macs_per_cycle
-    weights = sizes.layer_bytes / bandwidth
+    weights = sizes.read_bytes(shape.count) / bandwidth
     whole = max(products(shape.count), weights) + max(caches, attended)
     two = max(sum(map(products, counts)) + attended, 2 * weights + caches)
     return two < whole

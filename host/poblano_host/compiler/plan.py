@@ -153,7 +153,7 @@ class Plan:
         problem: CompileError | None = None
         for number, apart in ((self._groups(), False), (2, True), (4, True), (8, True)):
             self.groups, self.hidden_apart = Groups.of(count, number, config), apart
-            self.projected = self.groups.bounds if self._time_for(sizes.layer_bytes) else ((0, count),)
+            self.projected = self.groups.bounds if self._time_for(sizes.read_bytes(count)) else ((0, count),)
             try:
                 self._vector_memory(Allocator(room.lines, f"{what} vector memory", "lines"))
                 self._activation_memory(Allocator(room.blocks, f"{what} activation memory", "blocks"))
@@ -176,8 +176,9 @@ class Plan:
     def _time_for(self, more):
         """Whether memory has time for a layer's weights and ``more`` bytes."""
         sizes, config = self.sizes, self.config
-        compute = self.shape.count * sizes.layer_macs / config.macs_per_cycle
-        return (sizes.layer_bytes + more) / float(config.memory.total_bandwidth) < 0.8 * compute
+        count = self.shape.count
+        compute, size = count * sizes.layer_macs / config.macs_per_cycle, sizes.read_bytes(count) + more
+        return size / float(config.memory.total_bandwidth) < 0.8 * compute
 
     def _vector_memory(self, vmem):
         sizes, count, own = self.sizes, self.shape.count, self.groups.own

@@ -72,7 +72,9 @@ class Sizes:
     added_norms : whether what is added to the residual is normalised
     layer_norms : whether there are norms that need the mean
     scored : whether there are sums that the tokens' scores multiply
-    layer_macs, layer_bytes : multiply-accumulates for a token, and bytes, of the first layer's weights
+    layer_macs, layer_bytes : multiply-accumulates for a token, and bytes, of the first layer's weights; bytes
+        without those of experts
+    expert_bytes : of the first layer's weights those of an expert
     experts, used : the most of a mixture, and those that a token uses; 0 if there are none
     clamped : the most elements of an expert with a clamped activation; 0 if there are none
     capacity : of the experts, or None
@@ -107,6 +109,7 @@ class Sizes:
     scored: bool
     layer_macs: int
     layer_bytes: int
+    expert_bytes: int
     attention_output_bytes: int
     residual_bytes: int
     experts: int
@@ -182,7 +185,8 @@ class Sizes:
             scored=bool(graph.of(SigmoidScaled)),
             layer_macs=sum(n.width * n.k for n in linears)
             + sum(3 * n.used * n.width * n.hidden for n in routed),
-            layer_bytes=sum(size.values()) + sum(expert(n) * n.used // n.experts for n in routed),
+            layer_bytes=sum(size.values()),
+            expert_bytes=sum(expert(n) // n.experts for n in routed),
             attention_output_bytes=sum(size[n] for n in attended),
             residual_bytes=sum(size[n] for n in feeding),
             experts=max((node.experts for node in mixtures), default=0),
@@ -190,6 +194,10 @@ class Sizes:
             clamped=max((node.hidden for node in mixtures if node.limit is not None), default=0),
             capacity=next((node.capacity for node in mixtures), None),
         )
+
+    def read_bytes(self, count):
+        """Bytes of the first layer's weights that a step of ``count`` tokens reads at most."""
+        return self.layer_bytes + self.expert_bytes * min(self.experts, count * self.used)
 
     def again_bytes(self, tiles):
         """Bytes of a layer's weights that are read for each group of tokens."""

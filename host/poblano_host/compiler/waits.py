@@ -12,11 +12,15 @@ class Counts:
 
     A wait ``(unit, count)`` holds when the unit has completed ``count`` commands. Of the predecessors of a
     command it leaves out what its unit knows already, and what follows from its other waits.
+
+    ``slot`` : that of the expert whose commands come next, or None
     """
 
     def __init__(self, units):
         self.units = units
+        self.slot = None
         self._history = [[np.zeros(units, np.int64)] for _ in range(units)]  # what each command knows is done
+        self._slots = [[None] for _ in range(units)]
         self._numbers = {}
 
     def issued(self):
@@ -27,18 +31,23 @@ class Counts:
         """A place for :meth:`forget`."""
         return [len(history) - 1 for history in self._history]
 
-    def forget(self, mark):
-        """What commands since ``mark`` have waited for is not known: they may have been passed over."""
-        for unit, (history, first) in enumerate(zip(self._history, mark)):
+    def forget(self, mark, above=-1):
+        """What experts' commands since ``mark`` have waited for is not known, where their slots are ``above``
+        one: they may have been passed over."""
+        for unit, (history, slots, first) in enumerate(zip(self._history, self._slots, mark)):
             for n in range(first + 1, len(history)):
-                history[n] = history[first].copy()
-                history[n][unit] = n
+                if slots[n] is not None and slots[n] > above:
+                    history[n] = history[n - 1].copy()
+                    history[n][unit] = n
 
     def skip(self, unit):
         """A command of a unit that waits for nothing."""
-        clock = self._history[unit][-1].copy()
+        self._append(unit, self._history[unit][-1].copy())
+
+    def _append(self, unit, clock):
         clock[unit] = len(self._history[unit])
         self._history[unit].append(clock)
+        self._slots[unit].append(self.slot)
 
     def add(self, number, unit, predecessors, *, before=False):
         """A list of waits for each command to be issued: NOPs for those that the last, number's own, has no
@@ -62,8 +71,6 @@ class Counts:
         kept.sort()
         groups = [kept[n : n + WAITS] for n in range(0, len(kept), WAITS)] or [[]]
         for _ in groups:
-            clock = clock.copy()
-            clock[unit] = len(history[unit])
-            history[unit].append(clock)
+            self._append(unit, clock := clock.copy())
         self._numbers[number] = unit, len(history[unit]) - 1
         return groups

@@ -1,6 +1,7 @@
 """Weight matrices as streams for each tile."""
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from math import lcm
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "matrix_bytes",
     "matrix_steps",
     "matrix_stream",
+    "split_beside",
     "split_columns",
     "weight_form",
     "weight_format",
@@ -134,17 +136,14 @@ def matrix_stream(tensor, config):
     return bytes(data)
 
 
-def split_columns(widths, config, *, blocks=True, unit=1, mirrored=False):
+def split_columns(widths, config, *, blocks=True, unit=1):
     """For each matrix of ``widths`` (columns), for each tile, its range of columns (first, end).
 
     Ranges are whole array columns, lines and rows of vector memory and ``unit`` s and, with ``blocks``, whole
     blocks of 32: where tiles quantise their own results. Every matrix is split alone, as evenly as can be,
-    or, if that loads the busiest tile less, all together as if they stood side by side. ``mirrored``: other
-    tiles have more columns than else, where not all have as many.
+    or, if that loads the busiest tile less, all together as if they stood side by side.
     """
-    rows = max(config.tile.lanes, LINE_WORDS)
-    granule = lcm(max(BLOCK if blocks else rows, config.tile.array.cols), unit)
-    tiles = config.tiles
+    granule, tiles = _granule(config, blocks, unit), config.tiles
     counts = [-(-width // granule) for width in widths]
     total = sum(counts)
     alone = [[count * t // tiles for t in range(tiles + 1)] for count in counts]
@@ -154,12 +153,31 @@ def split_columns(widths, config, *, blocks=True, unit=1, mirrored=False):
         starts = [sum(counts[:n]) for n in range(len(counts))]
         cuts = [total * t // tiles for t in range(tiles + 1)]
         bounds = [[min(max(cut - s, 0), count) for cut in cuts] for s, count in zip(starts, counts)]
-    if mirrored:
-        bounds = [[count - cut for cut in reversed(cuts)] for cuts, count in zip(bounds, counts)]
-    return [
-        [(min(granule * a, width), min(granule * b, width)) for a, b in zip(cuts, cuts[1:])]
-        for cuts, width in zip(bounds, widths)
-    ]
+    return [_ranges(cuts, granule, width) for cuts, width in zip(bounds, widths)]
+
+
+def split_beside(width, columns, config):
+    """For each tile its range of columns (first, end) of a matrix of ``width`` columns, in whole blocks. The
+    tiles have so many ``columns`` of others already: the busiest tile has as few together as can be, but no
+    tile more of this matrix than if it were split alone."""
+    granule = _granule(config)
+    count, given = -(-width // granule), [0] * config.tiles
+    share = -(-count // config.tiles)
+    for _ in range(count):
+        free = [tile for tile in range(config.tiles) if given[tile] < share]
+        given[min(free, key=lambda tile: columns[tile] + granule * given[tile])] += 1
+    return _ranges([0, *accumulate(given)], granule, width)
+
+
+def _granule(config, blocks=True, unit=1):
+    """The columns of which a tile has whole ones, see :func:`split_columns`."""
+    rows = max(config.tile.lanes, LINE_WORDS)
+    return lcm(max(BLOCK if blocks else rows, config.tile.array.cols), unit)
+
+
+def _ranges(cuts, granule, width):
+    """For each tile (first, end) of the columns between two ``cuts``, in granules."""
+    return [(min(granule * a, width), min(granule * b, width)) for a, b in pairwise(cuts)]
 
 
 @dataclass(frozen=True)

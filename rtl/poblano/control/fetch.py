@@ -13,11 +13,10 @@ from ..stream.credit import Credit
 from ..stream.fifo import BufferedFIFO
 from ..verilog import place
 
-__all__ = ["BURSTS_AHEAD", "BURST_COMMANDS", "CommandFetch", "FetchedLayout"]
+__all__ = ["BURST_COMMANDS", "CommandFetch", "FetchedLayout"]
 
 BURST_COMMANDS = 4
 """Most commands in a burst; the ring is aligned to as many, so that no burst crosses 4 KiB."""
-BURSTS_AHEAD = 2
 
 
 class FetchedLayout(data.StructLayout):
@@ -29,7 +28,8 @@ class FetchedLayout(data.StructLayout):
 
 
 class CommandFetch(wiring.Component):
-    """Fetches the commands up to ``tail`` in order, in bursts of up to four commands, two bursts ahead.
+    """Fetches the commands up to ``tail`` in order, in bursts of up to four commands, as many
+    bursts ahead as ``config.fetch_bursts``.
 
     Latency: 1 cycle from ``tail`` to the first address, 3 from a command's last beat to the command.
 
@@ -80,7 +80,7 @@ class CommandFetch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beats = COMMAND_BYTES // self.config.data_bytes
-        depth = BURSTS_AHEAD * BURST_COMMANDS * beats
+        depth = self.config.fetch_bursts * BURST_COMMANDS * beats
         beat = data.StructLayout({"data": self.config.data_width, "error": 1})
         fifo = place(m, "fifo", BufferedFIFO(shape=beat, depth=depth, ecc=self.config.ecc))
         if self.config.ecc:
@@ -118,7 +118,8 @@ class CommandFetch(wiring.Component):
         # All in beats: asked for since the reset, left up to the tail, to a burst's boundary.
         requested, left = Signal(32 + beat_bits), Signal(32 + beat_bits)
         count = Signal(range(burst + 1))
-        in_flight = Signal(range(BURSTS_AHEAD + 1))
+        most = self.config.fetch_bursts
+        in_flight = Signal(range(most + 1))
         to_boundary = burst - requested[: exact_log2(burst)]
         slot = requested & Cat(C(beats - 1, beat_bits), (self.size - 1)[:32])
         m.d.comb += [
@@ -126,7 +127,7 @@ class CommandFetch(wiring.Component):
             count.eq(Mux(left < to_boundary, left, to_boundary)),
         ]
         at = self.base + (slot << exact_log2(self.config.data_bytes))
-        may = self.enable & ~self.flush & (left != 0) & (credit.left >= burst) & (in_flight != BURSTS_AHEAD)
+        may = self.enable & ~self.flush & (left != 0) & (credit.left >= burst) & (in_flight != most)
         if self.config.several:
             home = self.config.home_map.of
             may &= (in_flight == 0) | (home(at) == home(ar.payload.addr))

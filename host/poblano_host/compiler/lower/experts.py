@@ -50,21 +50,25 @@ class _Mixture:
         s, node = self.s, self.node
         self._clear()
         self._products()
-        route = self._routed()
-        for slot in range(slots(s, node)):
-            s.builder.expert(route, slot, self.places.pitch, label=f"{local(node)}.expert{slot}")
-            for tile, (address, lines) in enumerate(self.places.added):
-                if lines:
-                    place = self.room.added(slot)
-                    s.builder.load([tile], address, 0, place, 0, 1, lines, label=f"{local(node)}.biases")
-            for tile in s.tiles:
-                self._inputs(tile, slot)
-            for tile in s.tiles:
-                self._hidden(tile, slot)
-            for tile in s.tiles:
-                self._outputs(tile, slot)
+        route, count = self._routed(), slots(s, node)
+        for slot in range(count + self.room.turns):
+            # Outputs come so late that no tile waits for the hidden elements of another.
+            before = slot - self.room.turns
+            if slot < count and s.count > 1:
+                self._part(route, slot, self._inputs)
+            if before >= 0:
+                self._part(route, before, self._outputs)
+            if slot < count:
+                self._part(route, slot, self._hidden)
         s.builder.block = None
         self._sums()
+
+    def _part(self, route, slot, emit):
+        """The commands of an expert that ``emit`` gives for each tile."""
+        s = self.s
+        s.builder.expert(route, slot, self.places.pitch, label=f"{local(self.node)}.expert{slot}")
+        for tile in s.tiles:
+            emit(tile, slot)
 
     @property
     def _groups(self):
@@ -223,7 +227,7 @@ class _Mixture:
         """The inputs of the expert's rows, a tile's blocks of them, to all tiles."""
         s, room = self.s, self.room
         first, end = room.blocks[tile]
-        if s.count == 1 or end == first:
+        if end == first:
             return
         self._vector(
             tile,
@@ -274,6 +278,11 @@ class _Mixture:
     def _hidden(self, tile, slot):
         """The tile's columns of the activation of gate, times up, to all tiles."""
         s, room = self.s, self.room
+        if self.places.added and self.places.added[tile][1]:
+            address, lines = self.places.added[tile]
+            s.builder.load(
+                [tile], address, 0, room.added(slot), 0, 1, lines, label=f"{local(self.node)}.biases"
+            )
         source = self.x.base, self.x.stride
         if s.count > 1:
             source = room.gathered(slot), s.sizes.dim_blocks

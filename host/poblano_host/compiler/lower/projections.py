@@ -47,7 +47,7 @@ def project(s, node, tokens):
             head, product, take, span = piece
             # Of several sequences keys and values come first: each is stored on its own, which takes long.
             first = len(s.shape.parts) > 1 and product is not q
-            s.builder.head = s.attention_rank(tokens[0], 0 if first else head)
+            s.builder.head = s.attention_rank(tokens[0], -1 if first else head)
             line, stride = chunks.place(n), s.plan.lines(1, span[1] - span[0])
             for some in row_set:
                 at = line + (some[0] - tokens[0]) * stride
