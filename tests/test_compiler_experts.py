@@ -8,11 +8,12 @@ import random
 import numpy as np
 import pytest
 
-from poblano.config import ExpertsConfig
+from poblano.config import ExpertsConfig, preset
 from poblano.isa.commands import Opcode
 from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.compiler.missing_waits import missing_waits
 from poblano_host.compiler.model import Chunk
+from poblano_host.compiler.weights import split_beside
 from poblano_host.golden.chip import GoldenChip
 from poblano_host.models import FloatModel
 from poblano_host.models.capacity import Capacity
@@ -277,6 +278,18 @@ def test_extra_columns():
     places = compiled.memory.experts(compiled.model.graph.node("layer0.ffn_experts"))
     assert places.gate.ranges == places.up.ranges == ((0, 32), (32, 96))
     assert places.down.ranges == ((0, 64), (64, 96))
+
+
+def test_columns_beside_others():
+    """The busiest of four tiles has few groups of 64 columns, and none too many of this matrix."""
+    groups = lambda count, others: [
+        (end - first) // 64
+        for first, end in split_beside(64 * count, [64 * n for n in others], preset("quad"))
+    ]
+    assert groups(45, [22, 22, 22, 24]) == [12, 12, 12, 9]
+    assert groups(45, [22, 22, 22, 22]) == [12, 11, 11, 11]
+    assert groups(8, [0, 0, 0, 9]) == [2, 2, 2, 2]
+    assert groups(1, [2, 1, 2, 2]) == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("shared", [1, 2])
