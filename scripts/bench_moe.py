@@ -10,6 +10,10 @@ The roofline is the sum over operators of the larger of what an operator's multi
 the bytes take that it has to read; ``of_layer`` is the part of the layer's, which could do the
 multiply-accumulates of one operator while it reads for another. A case with ``more_memory`` is on a chip with
 that many times the vector and activation memories of its preset, as its rows do not fit into these.
+
+A step of one layer begins with loading its rows, while the arrays wait, which is no part of a layer; that of
+a model does so once. ``further_layer`` is what the second of two layers takes: by how much their step is
+longer.
 """
 
 import argparse
@@ -50,12 +54,12 @@ class Sizes:
     used: int
     head_dim: int = 64
 
-    def model(self):
+    def model(self, layers=1):
         c = FAMILIES["mixtral"].config_type(
             **vars(self),
             architecture="mixtral",
             name=f"{self.experts} experts of {self.dim}/{self.ffn_dim}",
-            layers=1,
+            layers=layers,
             vocab=512,
             context=512,
             rope_base=10000.0,
@@ -72,7 +76,7 @@ class Case:
     ``bar``: the least part of the roofline; ``peak_bar``: of the arrays' peak that experts are to reach.
     ``alike``: all are one token, so that most slots have no expert. ``capacity``: of the experts, as 6/32;
     then all tokens are of a prompt. ``position``: of the first token of each sequence, whose caches before it
-    are random."""
+    are random. ``layers``: of the model; ``further``: to be compared with the same of two."""
 
     preset: str
     sizes: Sizes
@@ -84,10 +88,12 @@ class Case:
     capacity: str | None = None
     position: int = 0
     more_memory: int = 1
+    layers: int = 1
+    further: bool = False
 
     @property
     def model(self):
-        model = self.sizes.model()
+        model = self.sizes.model(self.layers)
         return model if self.capacity is None else model.with_capacity(Capacity.read(self.capacity))
 
     @property
@@ -126,7 +132,7 @@ CASES = {
     "moe/capacity": Case("desk-moe", SMALL, 1, tokens=64, capacity="6/32"),
     "quad/decode1": Case("quad", GPT_OSS, 1, bar=0.92),
     "quad/decode8": Case("quad", GPT_OSS, 8, bar=0.92),
-    "quad/decode64": Case("quad", GPT_OSS, 64, bar=0.92, position=255),
+    "quad/decode64": Case("quad", GPT_OSS, 64, bar=0.92, position=255, further=True),
 }
 QUICK = {
     "desk/decode1": Case("desk-moe", SOME, 1),
@@ -196,13 +202,13 @@ def of_peak(program, events, routes, case):
 
 
 def operators_cycles(case, compiled, routes):
-    """The least that the operators of the layer take one after the other: each as long as its
+    """The least that the operators of the last layer take one after the other: each as long as its
     multiply-accumulates or the bytes that it has to read take, whichever is longer. Each of the experts of
     ``routes`` that has rows is an operator."""
     config, memory = case.config, compiled.memory
     tokens, seen = case.sequences * case.tokens, case.position + case.tokens
     cycles = lambda macs, size: max(macs / config.macs_per_cycle, size / float(config.memory.total_bandwidth))
-    (layer,), total = memory.graph.layers, 0.0
+    layer, total = memory.graph.layers[-1], 0.0
     for node in layer:
         if isinstance(node, Linear):
             macs = tokens * math.prod(node.tensors[node.weight])
@@ -279,6 +285,15 @@ def whole_experts(case, draws=2000, seed=0):
     return mean / most
 
 
+def further_layer(case, cycles):
+    """The figures of a second layer behind one of so many ``cycles``."""
+    case = replace(case, layers=2)
+    compiled, _, run, routes = _compared(case)
+    more = run.cycles - cycles
+    part = operators_cycles(case, compiled, routes) / more
+    return dict(further_layer=round(part, 4), further_layer_cycles=more)
+
+
 def measure(case):
     """The figures of a :class:`Case`."""
     compiled, program, run, routes = _compared(case)
@@ -301,6 +316,8 @@ def measure(case):
     )
     if case.more_memory > 1:
         found["more_memory"] = case.more_memory
+    if case.further:
+        found |= further_layer(case, run.cycles)
     if case.capacity is not None:
         found["rerouted"] = run.rerouted
     if case.peak_bar is not None:

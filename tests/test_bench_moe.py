@@ -63,8 +63,9 @@ def test_cycles_of_operators():
 
 @pytest.mark.slow
 def test_measures():
-    fraction, found = measure(Case("desk-moe", SMALL, 1))
+    fraction, found = measure(Case("desk-moe", SMALL, 1, further=True))
     assert 0.1 < fraction < 1 and found["bytes_unused_experts"] == 0
+    assert 0 < found["further_layer_cycles"] < found["cycles"] and fraction < found["further_layer"] < 1
     assert found["experts_used"] == 2 and found["routing_cycles"] < 400
     assert 0.5 < found["bytes_ahead"] <= 1
 
