@@ -12,7 +12,8 @@ __all__ = ["cache_names", "store"]
 def cache_names(s, node, kind, item):
     """Names of the keys or values that an :class:`..plan.Item` sees, in the parts that are written apart."""
     seen = [tokens for tokens in s.plan.projected if tokens[0] < item.end]
-    return [(kind, node.name, item.kv, tile, item.part, tokens) for tokens in seen for tile in s.tiles]
+    part = item.part if s.plan.stored_apart else None
+    return [(kind, node.name, item.kv, tile, part, tokens) for tokens in seen for tile in s.tiles]
 
 
 def store(s, node, k, v, tokens):
@@ -33,7 +34,8 @@ def _store(s, node, tile, linear, kind, source, part, tokens):
     for run, block, count in _runs(s, first, last, single):
         for base, head, own, heads in places.runs(run, count):
             of_head = source + head * s.sizes.head_blocks + block - first
-            names = [(kind, node.name, kv, tile, number, tokens) for kv in range(head, head + heads)]
+            apart = number if s.plan.stored_apart else None
+            names = [(kind, node.name, kv, tile, apart, tokens) for kv in range(head, head + heads)]
             slots = s.caches(number, places) + base
             for piece in pieces(own, block):
                 for token, rows, address, stride in _rows(s, places.layout, number, at, end, piece):

@@ -46,8 +46,9 @@ def project(s, node, tokens):
                 continue
             head, product, take, span = piece
             # Of several sequences keys and values come first: each is stored on its own, which takes long.
-            first = len(s.shape.parts) > 1 and product is not q
-            s.builder.head = s.attention_rank(tokens[0], -1 if first else head)
+            if len(s.shape.parts) > 1 and product is not q:
+                head = -1 if s.plan.stored_apart else 0
+            s.builder.head = s.attention_rank(tokens[0], head)
             line, stride = chunks.place(n), s.plan.lines(1, span[1] - span[0])
             for some in row_set:
                 at = line + (some[0] - tokens[0]) * stride
