@@ -34,7 +34,10 @@ def _chip(**changes):
 
 SETTINGS = {
     "plain": (_chip(), 150),
-    "slow memory": (_chip().with_memory(bandwidth=Fraction(3, 2), latency=61, fetch_bursts=8), 100),
+    "slow memory": (
+        _chip().with_memory(bandwidth=Fraction(3, 2), latency=61, outstanding=16, fetch_bursts=8),
+        100,
+    ),
     "check bits": (_chip(ecc=True, clear_at_reset=True).with_memory(fetch_bursts=1), 100),
 }
 

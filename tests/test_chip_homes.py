@@ -14,7 +14,7 @@ from tests.models_tiny import chip
 HOME = 1 << 16
 RING = 64
 CONFIG = chip(4, 4, lanes=2, tiles=2, data_width=64, vmem_lines=512, amem_blocks=128).with_memory(
-    homes=2, home_bytes=HOME, bandwidth=Fraction(7), latency=31, fetch_bursts=4
+    homes=2, home_bytes=HOME, bandwidth=Fraction(7), latency=31, outstanding=16, fetch_bursts=4
 )
 BOTH = HOME - 64 * RING // 2
 """A ring of which half is in each home."""

@@ -5,8 +5,7 @@ from collections import deque
 from poblano.axi.writer import AXIWriter
 from poblano.config import LINE_BYTES
 from poblano.isa.commands import Opcode
-from poblano.memory.dma import MOST_PENDING
-from poblano.memory.load import QUEUED, LoadEngine
+from poblano.memory.load import LoadEngine
 from poblano.memory.local import LocalMemories
 from poblano.memory.store import WORD_BYTES, StoreEngine
 
@@ -50,9 +49,9 @@ class DMAUnit:
     def ready(self, o):
         """From which cycle on a command is taken; None if something must happen before."""
         loads = o.opcode == Opcode.LOAD
-        if self._pending and (loads != self._loading or self._pending >= MOST_PENDING):
+        if self._pending and (loads != self._loading or self._pending >= self._memory.pending_transfers):
             return None
-        if loads and self._pending > QUEUED:
+        if loads and self._pending > self._memory.queued_loads:
             return None
         return self._free
 

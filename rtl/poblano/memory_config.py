@@ -151,6 +151,17 @@ class MemoryConfig:
         return 4 * self.outstanding
 
     @property
+    def pending_transfers(self):
+        """Commands of one direction that the DMA engine has begun and not completed, at most: of short ones,
+        what memory's latency has room for."""
+        return max(8, self.outstanding) - 1
+
+    @property
+    def queued_loads(self):
+        """LOADs whose reads may have begun while an earlier one's data are being written."""
+        return max(2, self.outstanding // 4)
+
+    @property
     def axi(self):
         """The :class:`~poblano.axi.signature.AXIConfig` of each master inside the chip. With several places
         of memory, which answer in any order, there is an id for each burst in flight."""

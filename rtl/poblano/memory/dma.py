@@ -16,8 +16,6 @@ from .store import StoreEngine
 
 __all__ = ["DMAUnit"]
 
-MOST_PENDING = 7
-
 
 class DMAUnit(wiring.Component):
     """Executes LOAD and the STOREs, in order, a memory beat a cycle at best.
@@ -25,8 +23,8 @@ class DMAUnit(wiring.Component):
     Latency: 2 cycles from a command to its first address in memory.
 
     A LOAD is done when its last write is in all its tiles, a STORE when memory has answered all its writes.
-    Commands that go the same way overlap; a command that goes the other way, or a NOP, begins when all
-    before it are done.
+    Commands that go the same way overlap, ``config.pending_transfers`` at most; a command that goes the other
+    way, or a NOP, begins when all before it are done.
 
     With ``config.ecc``, a word that check bits could not correct is an error of the oldest command.
 
@@ -76,7 +74,8 @@ class DMAUnit(wiring.Component):
         opcode = CommandLayout()(unit.cmd.payload).opcode
         is_load, is_nop = opcode == Opcode.LOAD, opcode == Opcode.NOP
         loading = Signal()  # the pending commands are LOADs
-        pending = Signal(range(MOST_PENDING + 1))
+        most = self.config.pending_transfers
+        pending = Signal(range(most + 1))
         may, taken, failed, nop_done, done = Signal(), Signal(), Signal(), Signal(), Signal()
         error, code = load.error | store.error, Mux(load.error, ErrorCode.AXI_READ, ErrorCode.AXI_WRITE)
         ends = load.done | store.done | nop_done
@@ -86,9 +85,7 @@ class DMAUnit(wiring.Component):
             m.d.comb += self.events.as_value().eq(load.events.as_value() | store.events.as_value())
         m.d.comb += [
             may.eq(
-                ~unit.flush
-                & ~failed
-                & ((pending == 0) | ~is_nop & (loading == is_load) & (pending != MOST_PENDING))
+                ~unit.flush & ~failed & ((pending == 0) | ~is_nop & (loading == is_load) & (pending != most))
             ),
             load.cmd.payload.eq(unit.cmd.payload),
             store.cmd.payload.eq(unit.cmd.payload),

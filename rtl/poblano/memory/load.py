@@ -20,9 +20,6 @@ from ..verilog import place
 
 __all__ = ["LoadEngine"]
 
-QUEUED = 2
-"""Commands whose reads may have begun while an earlier one's data are being written."""
-
 
 class LoadEngine(wiring.Component):
     """Executes LOAD commands: a memory beat a cycle, written to the lanes of a row of vector memory that it
@@ -30,11 +27,12 @@ class LoadEngine(wiring.Component):
 
     Latency: 2 cycles from a command to its first address, 3 from a beat to the bus.
 
-    ``done`` is high in the cycle after the bus took a command's last beat; in order. The reads of the
-    next commands overlap the writes of a command. ``error`` is high for a cycle after ``done`` of all
-    commands before the one that failed; from then on, and while ``flush`` is high, no read is begun. Only a
-    reset ends this, to be given when ``idle``. With ``config.ecc``, ``poisoned`` is high for a cycle, that of
-    ``done`` at the latest, when a beat has been written that its check bits could not correct.
+    ``done`` is high in the cycle after the bus took a command's last beat; in order. The reads of the next
+    commands, ``config.queued_loads`` at most, overlap the writes of a command. ``error`` is high for a cycle
+    after ``done`` of all commands before the one that failed; from then on, and while ``flush`` is high, no
+    read is begun. Only a reset ends this, to be given when ``idle``. With ``config.ecc``, ``poisoned`` is
+    high for a cycle, that of ``done`` at the latest, when a beat has been written that its check bits could
+    not correct.
 
     Parameters
     ----------
@@ -81,7 +79,7 @@ class LoadEngine(wiring.Component):
         reader = place(m, "reader", self._reader())
         walk = place(m, "walk", RegionWalk(width=width))
         target = data.StructLayout({"region": RegionLayout(width=width), "tiles": self.tiles})
-        queue = place(m, "queue", FIFO(shape=target, depth=QUEUED))
+        queue = place(m, "queue", FIFO(shape=target, depth=memory.queued_loads))
         connect(m, reader.axi, flipped(self.axi))
 
         command = CommandLayout(Opcode.LOAD)(self.cmd.payload)
@@ -106,7 +104,7 @@ class LoadEngine(wiring.Component):
             self.idle.eq(reader.idle),
         ]
         failed, reported = Signal(), Signal()
-        landed = Signal(range(QUEUED + 5))  # commands whose data are read, but not all written
+        landed = Signal(range(memory.queued_loads + 5))  # commands whose data are read, but not all written
         with m.If(reader.error):
             m.d.sync += failed.eq(1)
         m.d.comb += self.error.eq(failed & ~reported & (landed == 0))
