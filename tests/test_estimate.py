@@ -1,5 +1,6 @@
 """What chips take, as estimated, against counters of the RTL; sizes that nothing simulates; bad input."""
 
+from collections import Counter
 import json
 import re
 
@@ -300,13 +301,24 @@ def test_experts_that_are_passed_over():
     commands, plain = decode(program.words), decode(program.words)
     passed = resolve(commands, case.config.topology, routes)
     slots = [n for n, o in enumerate(commands) if o.opcode == Opcode.EXPERT and n not in passed]
-    assert [commands[n].passes is None for n in slots] == [True] * 3 + [False] + [True] * 2 + [False]
+    used = [n for n in slots if commands[n].passes is None]
+    # Inputs, hidden elements and outputs of each slot, in both layers.
+    assert Counter(commands[n].slot for n in used) == {0: 6, 1: 6, 2: 3}
+    assert {commands[n].slot for n in slots if n not in used} >= {2, 3}
     size = compiled.memory.experts(compiled.model.graph.node("layer0.ffn_experts")).size
-    for n, expert, rows in zip(slots, (1, 4, 6), (1, 2, 1)):
+    moves = 0
+    for n in used[:9]:
+        expert, rows = routes[0][commands[n].slot]
         block = range(n + 1, n + 1 + commands[n].commands)
-        assert {commands[k].rows for k in block if commands[k].opcode == Opcode.MATMUL} == {rows}
+        assert {
+            commands[k].rows
+            for k in block
+            if commands[k].opcode in (Opcode.MATMUL, Opcode.GATHER, Opcode.SCATTER)
+        } == {rows}
         moved = [commands[k].mem_addr - plain[k].mem_addr for k in block if plain[k].opcode == Opcode.STREAM]
-        assert set(moved) == {expert * size}
+        assert set(moved) <= {expert * size}
+        moves += len(moved)
+    assert moves >= 9
     some, more = (case.model.step(case.places, logits=2, routes=found) for found in (routes, routes[:1] * 2))
     assert size <= more.activity.stream_bytes - some.activity.stream_bytes
     assert more.cycles > some.cycles and more.roofline_cycles > some.roofline_cycles
