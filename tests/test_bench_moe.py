@@ -20,11 +20,13 @@ SMALL = Sizes(64, 64, 2, 1, 8, 2, head_dim=32)
 
 
 def test_step_bytes():
-    """An expert that is passed over has neither commands nor weights."""
+    """An expert that is passed over has neither commands nor weights: inputs, hidden elements and outputs are
+    passed over, those that follow each other at once."""
     config = preset("desk-moe")
     compiled = CompiledModel(SMALL.model(), config)
     program = compiled.step([1, 2], 0, logits="none")
-    found = [step_bytes(program, routes) for routes in (2, 3, 4)]
+    found, passes = zip(*(step_bytes(program, routes) for routes in (2, 3, 4)))
+    assert passes == (4, 3, 0)
     size = compiled.memory.experts(compiled.model.graph.node("layer0.ffn_experts")).size
     for fewer, more in zip(found, found[1:]):
         assert size < more - fewer < size + 64 * 40
