@@ -72,7 +72,7 @@ def test_latents_of_groups_of_tokens():
     tokens = (TOKENS * 3)[:64]
     of = lambda **sizes: _for("deepseek", chip(vmem_lines=16384, amem_blocks=8192, **sizes))
     few = CompiledModel(model, of())
-    many = CompiledModel(model, of(tokens=64, tiles=3).with_memory(bandwidth=32))
+    many = CompiledModel(model, of(rows=8, cols=8, tokens=64, tiles=3).with_memory(bandwidth=32))
     program = many.step(tokens, 0, logits="all")
     assert many.memory.alike and len(many._plan(many._shape([(64, 0)], 64)).groups.bounds) == 2
     np.testing.assert_array_equal(Run(many).run(program, shuffle=1)[0], Run(few).steps(tokens, [1] * 64))
