@@ -93,7 +93,8 @@ def test_measures_of_a_capacity():
 @pytest.mark.slow
 def test_experts_without_rows():
     """Six of eight slots have no expert."""
-    assert empty_expert_cycles(Case("desk-moe", SMALL, 4, alike=True)) < 40
+    each, first = empty_expert_cycles(Case("desk-moe", SMALL, 4, alike=True))
+    assert each <= 4 and 0 <= first < 200
 
 
 @pytest.mark.nightly
