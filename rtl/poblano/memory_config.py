@@ -158,8 +158,9 @@ class MemoryConfig:
 
     @property
     def queued_loads(self):
-        """LOADs whose reads may have begun while an earlier one's data are being written."""
-        return max(2, self.outstanding // 4)
+        """LOADs whose reads may have begun while an earlier one's data are written; more than 8 would be a
+        memory without check bits."""
+        return min(max(2, self.outstanding // 4), 8)
 
     @property
     def axi(self):
