@@ -10,6 +10,8 @@ import pytest
 
 from poblano.config import ExpertsConfig, preset
 from poblano.isa.commands import Opcode
+from poblano_estimate.commands import decode
+from poblano_estimate.experts import resolve
 from poblano_host.compiler import CompiledModel, CompileError
 from poblano_host.compiler.missing_waits import missing_waits
 from poblano_host.compiler.model import Chunk
@@ -92,22 +94,16 @@ def test_waits_suffice_without_some(tokens, blocks):
     """No wait is missing where slots from a number on have no expert: what is passed over waits for nothing,
     and of the others nothing is passed over."""
     compiled = CompiledModel(tiny_model(**MODELS["mixtral"]), configuration(amem_blocks=blocks))
-    commands = compiled.step(TOKENS[:tokens], 0).commands
-    slots = {c.operands["slot"] for c in commands if c.opcode is Opcode.EXPERT}
-    for experts in range(1, len(slots) + 1):
-        some, n = list(commands), 0
-        while n < len(some):
-            o, expert = some[n].operands, some[n].opcode is Opcode.EXPERT
-            n += 1
-            if expert and o["slot"] >= experts:
-                for k in range(n, n + o["skip"]):
-                    some[k] = replace(some[k], opcode=Opcode.NOP, operands={}, waits=())
-                n += o["skip"]
-        both = [
-            sum(c.opcode is Opcode.EXPERT and c.operands["slot"] < experts for c in kept)
-            for kept in (commands, some)
+    program = compiled.step(TOKENS[:tokens], 0)
+    slots = {n: c.operands["slot"] for n, c in enumerate(program.commands) if c.opcode is Opcode.EXPERT}
+    for experts in range(1, max(slots.values()) + 2):
+        routes = [[(n, 1) for n in range(experts)]] * 2
+        passed = resolve(decode(program.words), compiled.config.topology, routes)
+        assert not any(n in passed for n, slot in slots.items() if slot < experts)
+        some = [
+            replace(command, opcode=Opcode.NOP, operands={}, waits=()) if n in passed else command
+            for n, command in enumerate(program.commands)
         ]
-        assert both[0] == both[1]
         assert not missing_waits(some, compiled.config)
 
 

@@ -15,9 +15,9 @@ class Blocks:
 
     def __init__(self, config, counts, entries):
         self.topology, self.counts, self.entries = config.topology, counts, entries
-        self._block = self._mark = None
+        self._block = None
         self._starts = []  # where the blocks of a mixture begin: their slots and places in entries
-        self._sure = []  # of these the slots, and the marks, that no lower slot's has followed
+        self._sure = []  # slots and marks: of its start, and of those that no lower slot has followed
 
     def before(self, op):
         """To be called before the entries of ``op`` are appended, and at the end with None."""
@@ -36,11 +36,11 @@ class Blocks:
         """A block of a slot. Those of higher slots may have been passed over: what their commands have waited
         for is not known."""
         if not self._starts:
-            self._mark = self.counts.mark()
-        while self._sure and self._sure[-1][0] > slot:
+            self._sure.append((-1, self.counts.mark()))
+        while self._sure[-1][0] > slot:
             self._sure.pop()
         self.counts.slot = slot
-        self.counts.forget(self._sure[-1][1] if self._sure else self._mark, above=slot)
+        self.counts.forget(self._sure[-1][1], above=slot)
         self._sure.append((slot, self.counts.mark()))
         self._starts.append((slot, len(self.entries)))
 
@@ -78,7 +78,7 @@ class Blocks:
             operands |= dict(commands=end - place - 1, skip=passed - place - 1)
             operands |= {name: found[self.topology.unit(kind)] for kind, name in PASSED.items()}
         self.counts.slot = None
-        self.counts.forget(self._mark)
+        self.counts.forget(self._sure[0][1])
         self._starts, self._sure = [], []
 
     @staticmethod

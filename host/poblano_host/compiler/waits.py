@@ -42,9 +42,11 @@ class Counts:
 
     def skip(self, unit):
         """A command of a unit that waits for nothing."""
-        self._append(unit, self._history[unit][-1].copy())
+        self._append(unit, self._history[unit][-1])
 
     def _append(self, unit, clock):
+        """The next command of a unit: it knows ``clock``, and how many there are of its own."""
+        clock = clock.copy()
         clock[unit] = len(self._history[unit])
         self._history[unit].append(clock)
         self._slots[unit].append(self.slot)
@@ -71,6 +73,6 @@ class Counts:
         kept.sort()
         groups = [kept[n : n + WAITS] for n in range(0, len(kept), WAITS)] or [[]]
         for _ in groups:
-            self._append(unit, clock := clock.copy())
+            self._append(unit, clock)
         self._numbers[number] = unit, len(history[unit]) - 1
         return groups

@@ -12,8 +12,12 @@ __all__ = ["cache_names", "store"]
 def cache_names(s, node, kind, item):
     """Names of the keys or values that an :class:`..plan.Item` sees, in the parts that are written apart."""
     seen = [tokens for tokens in s.plan.projected if tokens[0] < item.end]
-    part = item.part if s.plan.stored_apart else None
-    return [(kind, node.name, item.kv, tile, part, tokens) for tokens in seen for tile in s.tiles]
+    return [_name(s, kind, node, item.kv, tile, item.part, tokens) for tokens in seen for tile in s.tiles]
+
+
+def _name(s, kind, node, kv, tile, part, tokens):
+    """That of what a tile writes of a KV head: of all parts together, or of a ``part`` alone."""
+    return kind, node.name, kv, tile, part if s.plan.stored_apart else None, tokens
 
 
 def store(s, node, k, v, tokens):
@@ -34,8 +38,7 @@ def _store(s, node, tile, linear, kind, source, part, tokens):
     for run, block, count in _runs(s, first, last, single):
         for base, head, own, heads in places.runs(run, count):
             of_head = source + head * s.sizes.head_blocks + block - first
-            apart = number if s.plan.stored_apart else None
-            names = [(kind, node.name, kv, tile, apart, tokens) for kv in range(head, head + heads)]
+            names = [_name(s, kind, node, kv, tile, number, tokens) for kv in range(head, head + heads)]
             slots = s.caches(number, places) + base
             for piece in pieces(own, block):
                 for token, rows, address, stride in _rows(s, places.layout, number, at, end, piece):
